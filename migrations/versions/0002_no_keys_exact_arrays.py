@@ -1,0 +1,149 @@
+"""Our schema: no foreign keys, no secondary indexes, arrays that come back exactly.
+
+DuckDB alters nothing that has a key or an index, so every table is built anew, filled, and takes
+the old one's name. What 0.7.1 had more than 0.7.0 is kept: `refit_context` as a column, the keys of
+its step cache (which nothing here reads) in an artifact's `provenance`; its view and indexes go.
+"""
+
+import json
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+branch_labels = None
+depends_on = None
+
+CHILDREN_FIRST = ("logs", "prediction_arrays", "predictions", "chains", "artifacts", "pipelines", "runs")
+
+# For each table: the columns of the new one, and where each value comes from when not from the
+# column of the same name.
+TABLES: dict[str, tuple[str, dict[str, str]]] = {
+    "runs": (
+        """
+        run_id VARCHAR PRIMARY KEY, name VARCHAR NOT NULL, config JSON, datasets JSON, status VARCHAR NOT NULL,
+        created_at TIMESTAMP NOT NULL, completed_at TIMESTAMP, summary JSON, error VARCHAR
+        """,
+        {"status": "coalesce(status, 'running')", "created_at": "coalesce(created_at, TIMESTAMP '1970-01-01')"},
+    ),
+    "pipelines": (
+        """
+        pipeline_id VARCHAR PRIMARY KEY, run_id VARCHAR NOT NULL, name VARCHAR NOT NULL, expanded_config JSON,
+        generator_choices JSON, dataset_name VARCHAR NOT NULL, dataset_hash VARCHAR, status VARCHAR NOT NULL,
+        created_at TIMESTAMP NOT NULL, completed_at TIMESTAMP, best_val DOUBLE, best_test DOUBLE, metric VARCHAR,
+        duration_ms BIGINT, error VARCHAR
+        """,
+        {"status": "coalesce(status, 'running')", "created_at": "coalesce(created_at, TIMESTAMP '1970-01-01')"},
+    ),
+    "chains": (
+        """
+        chain_id VARCHAR PRIMARY KEY, pipeline_id VARCHAR NOT NULL, steps JSON NOT NULL,
+        model_step_idx INTEGER NOT NULL, model_class VARCHAR NOT NULL, preprocessings VARCHAR,
+        fold_strategy VARCHAR, fold_artifacts JSON, shared_artifacts JSON, branch_path JSON,
+        source_index INTEGER, created_at TIMESTAMP NOT NULL
+        """,
+        {"created_at": "coalesce(created_at, TIMESTAMP '1970-01-01')"},
+    ),
+    "predictions": (
+        """
+        prediction_id VARCHAR PRIMARY KEY, pipeline_id VARCHAR NOT NULL, chain_id VARCHAR,
+        dataset_name VARCHAR NOT NULL, model_name VARCHAR NOT NULL, model_class VARCHAR NOT NULL,
+        fold_id VARCHAR NOT NULL, "partition" VARCHAR NOT NULL, val_score DOUBLE, test_score DOUBLE,
+        train_score DOUBLE, metric VARCHAR NOT NULL, task_type VARCHAR NOT NULL, n_samples INTEGER,
+        n_features INTEGER, scores JSON, best_params JSON, preprocessings VARCHAR, branch_id INTEGER,
+        branch_name VARCHAR, exclusion_count INTEGER, exclusion_rate DOUBLE, refit_context VARCHAR,
+        created_at TIMESTAMP NOT NULL
+        """,
+        {"created_at": "coalesce(created_at, TIMESTAMP '1970-01-01')"},
+    ),
+    "prediction_arrays": (
+        """
+        prediction_id VARCHAR PRIMARY KEY, y_true DOUBLE[], y_pred DOUBLE[], y_proba DOUBLE[],
+        sample_indices BIGINT[], weights DOUBLE[], y_true_text VARCHAR[], y_pred_text VARCHAR[],
+        y_proba_text VARCHAR[], sample_indices_text VARCHAR[], weights_text VARCHAR[], layout JSON
+        """,
+        {},
+    ),
+    "artifacts": (
+        """
+        artifact_id VARCHAR PRIMARY KEY, artifact_path VARCHAR NOT NULL, content_hash VARCHAR NOT NULL,
+        operator_class VARCHAR, artifact_type VARCHAR, format VARCHAR NOT NULL, size_bytes BIGINT,
+        ref_count INTEGER NOT NULL, unclaimed INTEGER NOT NULL, saved_at TIMESTAMP NOT NULL, provenance JSON,
+        created_at TIMESTAMP NOT NULL
+        """,
+        {
+            "content_hash": "regexp_replace(content_hash, '^sha256:', '')",
+            "format": "coalesce(format, 'joblib')",
+            "ref_count": "0",
+            "unclaimed": "0",
+            "saved_at": "coalesce(created_at, TIMESTAMP '1970-01-01')",
+            "created_at": "coalesce(created_at, TIMESTAMP '1970-01-01')",
+        },
+    ),
+    "logs": (
+        """
+        log_id VARCHAR PRIMARY KEY, pipeline_id VARCHAR NOT NULL, step_idx INTEGER NOT NULL,
+        operator_class VARCHAR, event VARCHAR NOT NULL, duration_ms BIGINT, message VARCHAR, details JSON,
+        level VARCHAR NOT NULL, created_at TIMESTAMP NOT NULL
+        """,
+        {"level": "coalesce(level, 'info')", "created_at": "coalesce(created_at, TIMESTAMP '1970-01-01')"},
+    ),
+}
+CACHE_KEYS = ("chain_path_hash", "input_data_hash", "dataset_hash")
+
+
+def upgrade() -> None:
+    """Build the new tables, fill them, drop the old ones, count who uses which artifact."""
+    op.execute("DROP VIEW IF EXISTS v_aggregated_predictions")
+    for table, (columns, _) in TABLES.items():
+        op.execute(f"CREATE TABLE {table}_new ({columns})")
+        _fill(table)
+    for table in CHILDREN_FIRST:
+        op.execute(f"DROP TABLE {table}")
+    for table in TABLES:
+        op.execute(f"ALTER TABLE {table}_new RENAME TO {table}")
+    _count_users()
+
+
+def _fill(table: str) -> None:
+    old, new = _columns(table), _columns(f"{table}_new")
+    sources = dict(TABLES[table][1])
+    if table == "artifacts" and set(CACHE_KEYS) <= set(old):
+        pairs = ", ".join(f"'{key}', {key}" for key in CACHE_KEYS)
+        sources["provenance"] = (
+            f"CASE WHEN coalesce({', '.join(CACHE_KEYS)}) IS NOT NULL "
+            f"THEN json_object('nirs4all_cache', json_object({pairs})) END"
+        )
+    filled = [column for column in new if column in sources or column in old]
+    names = ", ".join(f'"{column}"' for column in filled)
+    values = ", ".join(sources.get(column, f'"{column}"') for column in filled)
+    op.execute(f"INSERT INTO {table}_new ({names}) SELECT {values} FROM {table}")
+
+
+def _columns(table: str) -> list[str]:
+    query = sa.text("SELECT column_name FROM duckdb_columns() WHERE table_name = :table ORDER BY column_index")
+    return list(op.get_bind().execute(query, {"table": table}).scalars())
+
+
+def _count_users() -> None:
+    """Set `ref_count` to the chains that name an artifact; one that none names is an unclaimed save."""
+    users: dict[str, int] = {}
+    chains = op.get_bind().execute(sa.text("SELECT steps, fold_artifacts, shared_artifacts FROM chains"))
+    for steps, folds, shared in chains.fetchall():
+        for artifact_id in _named(json.loads(steps), json.loads(folds or "{}"), json.loads(shared or "{}")):
+            users[artifact_id] = users.get(artifact_id, 0) + 1
+    count = sa.text("UPDATE artifacts SET ref_count = :users WHERE artifact_id = :artifact_id")
+    for artifact_id, number in users.items():
+        op.get_bind().execute(count, {"users": number, "artifact_id": artifact_id})
+    op.execute("UPDATE artifacts SET ref_count = 1, unclaimed = 1 WHERE ref_count = 0")
+
+
+def _named(steps: list[dict[str, Any]], folds: dict[str, Any], shared: dict[str, Any]) -> set[str]:
+    entries = [step.get("artifact_ids") or step.get("artifact_id") for step in steps]
+    entries += [*folds.values(), *(value for key, value in shared.items() if key != "_source_map")]
+    named: set[str] = set()
+    for entry in entries:
+        named.update([entry] if isinstance(entry, str) else entry or [])
+    return named

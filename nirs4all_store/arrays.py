@@ -1,0 +1,151 @@
+"""Prediction arrays to columns and back, without losing a bit.
+
+Numbers are kept as native lists, so that SQL can work on them. What such a list cannot tell is
+recorded beside it: the dtype and shape of each array in one JSON `layout`, and text, integers that
+the list would round, or floats where it holds integers in a list of text.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import InvalidInputError, InvalidTypeError
+
+Array = npt.NDArray[Any]
+
+NATIVE_DTYPES: dict[str, np.dtype[Any]] = {
+    "y_true": np.dtype(np.float64),
+    "y_pred": np.dtype(np.float64),
+    "y_proba": np.dtype(np.float64),
+    "sample_indices": np.dtype(np.int64),
+    "weights": np.dtype(np.float64),
+}
+ARRAY_NAMES = tuple(NATIVE_DTYPES)
+LARGEST_EXACT_INT = 2**53
+
+
+@dataclass(frozen=True)
+class Columns:
+    """One array as the database keeps it: a native list, a list of text, or both."""
+
+    native: Array | None
+    text: list[str] | None
+    dtype: str
+    shape: list[int]
+
+
+def as_array(value: Any, name: str) -> Array:
+    """Return `value` as a 1-D or 2-D array of floats, ints, bools or text.
+
+    Parameters
+    ----------
+    value : array_like
+        A numpy array, a list, or anything that numpy converts.
+    name : str
+        Which array it is, for the message.
+
+    Raises
+    ------
+    InvalidInputError
+        It is ragged, masked, or has no or more than two dimensions.
+    InvalidTypeError
+        Its elements are neither floats of up to 64 bits, ints, bools nor text.
+    """
+    if isinstance(value, np.ma.MaskedArray):
+        raise InvalidInputError(f"{name} is a masked array, whose mask cannot be stored; fill it first")
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidInputError(f"{name} is ragged: {error}; give rows of equal length") from None
+    if array.ndim not in (1, 2):
+        raise InvalidInputError(f"{name} has {array.ndim} dimensions, shape {array.shape}; give a 1-D or 2-D array")
+    _check_elements(value, array, name)
+    return array
+
+
+def _check_elements(value: Any, array: Array, name: str) -> None:
+    kind = array.dtype.kind
+    if kind in "OUT":
+        # numpy turns a list like ["a", 1] into text without a word: look at what was given.
+        given = array if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
+        items = given.ravel().tolist()
+        if hasattr(array.dtype, "na_object") or not all(isinstance(item, str) for item in items):
+            raise InvalidTypeError(
+                f"{name} holds objects that are not all text; give an array of numbers, bools or str"
+            )
+        try:
+            "".join(items).encode()
+        except UnicodeEncodeError:
+            raise InvalidInputError(f"{name} holds text with a lone surrogate, which is not Unicode") from None
+    elif kind not in "biuf" or (kind == "f" and array.dtype.itemsize > 8):
+        raise InvalidTypeError(f"{name} has dtype {array.dtype}; give floats of up to 64 bits, ints, bools or text")
+
+
+def encode(array: Array, name: str) -> Columns:
+    """Return how the database keeps `array`, which `as_array` has accepted."""
+    flat = array.ravel()
+    shape = list(array.shape)
+    kind = array.dtype.kind
+    if kind in "OUT":
+        dtype = array.dtype.str if kind != "T" else "T"
+        return Columns(None, [str(item) for item in flat.tolist()], dtype, shape)
+    native_dtype = NATIVE_DTYPES[name]
+    if native_dtype.kind == "i" and (kind == "f" or _exceeds(flat, 2**63 - 1)):
+        return Columns(None, [repr(item) for item in flat.tolist()], array.dtype.str, shape)
+    rounded = native_dtype.kind == "f" and kind in "iu" and _exceeds(flat, LARGEST_EXACT_INT)
+    text = [repr(item) for item in flat.tolist()] if rounded else None
+    return Columns(np.ascontiguousarray(flat, dtype=native_dtype), text, array.dtype.str, shape)
+
+
+def _exceeds(flat: Array, bound: int) -> bool:
+    return flat.size > 0 and (int(flat.max()) > bound or int(flat.min()) < -bound - 1)
+
+
+def decode(native: Array | None, text: list[str] | None, layout: dict[str, Any] | None) -> Array | None:
+    """Return the array that `encode` was given.
+
+    Parameters
+    ----------
+    native, text : ndarray or None, list of str or None
+        The two columns.
+    layout : dict or None
+        `dtype` and `shape`; None for an array that nirs4all stored, which is 1-D and has the
+        dtype of its list.
+    """
+    if layout is None:
+        return native
+    dtype, shape = layout["dtype"], layout["shape"]
+    if text is None:
+        return None if native is None else native.astype(dtype).reshape(shape)
+    if dtype == "T":
+        return np.array(text, dtype=np.dtypes.StringDType()).reshape(shape)
+    kind = np.dtype(dtype).kind
+    if kind in "OU":
+        return np.array(text, dtype=dtype).reshape(shape)
+    number = float if kind == "f" else int
+    return np.array([number(item) for item in text], dtype=dtype).reshape(shape)
+
+
+def encode_all(arrays: dict[str, Array | None]) -> dict[str, Any]:
+    """Return the columns of one row of `prediction_arrays` for arrays by name (None: absent)."""
+    row: dict[str, Any] = {}
+    layout: dict[str, Any] = {}
+    for name, array in arrays.items():
+        row[name] = row[f"{name}_text"] = None
+        if array is not None:
+            columns = encode(array, name)
+            row[name], row[f"{name}_text"] = columns.native, columns.text
+            layout[name] = {"dtype": columns.dtype, "shape": columns.shape}
+    row["layout"] = json.dumps(layout)
+    return row
+
+
+def decode_all(row: dict[str, Any]) -> dict[str, Array | None]:
+    """Return the arrays by name from one row of `prediction_arrays`; the inverse of `encode_all`."""
+    layouts = json.loads(row["layout"]) if row["layout"] else {}
+    return {name: decode(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}

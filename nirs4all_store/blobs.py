@@ -1,0 +1,137 @@
+"""The content-addressed folder of fitted objects: put, read, verify, remove.
+
+A file is named by the SHA-256 of its bytes and never changes. No SQL here, and no other module
+touches the files below `artifacts/`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path, PurePosixPath
+
+from .errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError
+from .files import make_folder, write_whole
+
+HASH = re.compile(r"[0-9a-f]{64}")
+
+
+def sha256(content: bytes) -> str:
+    """Return the SHA-256 of `content` as 64 hexadecimal digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def checked_hash(content_hash: str) -> str:
+    """Return a hash without the `sha256:` that nirs4all puts before it, if it is one."""
+    digits = content_hash.removeprefix("sha256:").lower()
+    if not HASH.fullmatch(digits):
+        raise InvalidInputError(f"content_hash {content_hash!r} is no SHA-256; give its 64 hexadecimal digits")
+    return digits
+
+
+class Blobs:
+    """The files of one workspace's artifacts.
+
+    Parameters
+    ----------
+    root : Path
+        The folder `artifacts/`.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def put(self, content: bytes, content_hash: str, extension: str) -> str:
+        """Make the bytes durable under their hash; return the path relative to `artifacts/`.
+
+        A file of that name and size is taken for what it says; one of another size is replaced.
+        """
+        relative = f"{content_hash[:2]}/{checked_hash(content_hash)}{extension}"
+        path = self.path(relative)
+        if not path.is_file() or path.stat().st_size != len(content):
+            write_whole(path, content)
+        return relative
+
+    def path(self, relative: str) -> Path:
+        """Return the absolute path of a file below `artifacts/`.
+
+        Raises
+        ------
+        ArtifactCorruptError
+            The path leads out of the folder, by `..`, as an absolute path or through a link.
+        """
+        parts = PurePosixPath(relative)
+        path = self.root / parts
+        if parts.is_absolute() or ".." in parts.parts or not path.resolve().is_relative_to(self.root.resolve()):
+            raise ArtifactCorruptError(f"artifact path {relative!r} leads out of {self.root}; it is not followed")
+        return path
+
+    def read(self, relative: str, content_hash: str) -> bytes:
+        """Return the bytes of a file once they are known to be the ones that were saved.
+
+        Raises
+        ------
+        ArtifactMissingError
+            The file is gone.
+        ArtifactCorruptError
+            Its bytes have another SHA-256.
+        """
+        path = self.path(relative)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise ArtifactMissingError(
+                f"artifact file {path} cannot be read: {error}; restore it from a backup or train again"
+            ) from error
+        if sha256(content) != checked_hash(content_hash):
+            raise ArtifactCorruptError(
+                f"artifact file {path} is damaged: its SHA-256 is not {content_hash}; "
+                "restore it from a backup or train again"
+            )
+        return content
+
+    def remove(self, relative: str) -> int:
+        """Remove a file, and its shard when that is empty; return how many files that were, 0 or 1."""
+        path = self.path(relative)
+        if not path.is_file():
+            return 0
+        path.unlink()
+        if path.parent != self.root and not any(path.parent.iterdir()):
+            path.parent.rmdir()
+        return 1
+
+    def relative(self, path: Path) -> str:
+        """Return a file's path relative to `artifacts/`; one that is elsewhere raises.
+
+        Raises
+        ------
+        InvalidInputError
+            `path` is no file below `artifacts/`.
+        """
+        resolved = (path if path.is_absolute() else self.root / path).resolve()
+        if not resolved.is_file() or not resolved.is_relative_to(self.root.resolve()):
+            raise InvalidInputError(f"{path} is no file below {self.root}; move it there first")
+        return resolved.relative_to(self.root.resolve()).as_posix()
+
+    def strays(self, named: Iterable[str], before: datetime) -> list[str]:
+        """Return the files that no row names and that were last written before a time (UTC)."""
+        known = set(named)
+        cutoff = before.replace(tzinfo=UTC).timestamp()
+        files = [path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
+        found = [path.relative_to(self.root).as_posix() for path in files if path.stat().st_mtime <= cutoff]
+        return sorted(set(found) - known)
+
+    def copy_to(self, target: Path, paths: Iterable[str]) -> list[str]:
+        """Copy files to another `artifacts/` folder; return those that are missing here."""
+        missing = []
+        for relative in sorted(set(paths)):
+            source = self.path(relative)
+            if not source.is_file():
+                missing.append(relative)
+                continue
+            make_folder((target / relative).parent)
+            shutil.copyfile(source, target / relative)
+        return missing

@@ -1,0 +1,116 @@
+"""What a stored chain looks like: the check before it is saved, and which artifacts it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .errors import InvalidInputError, InvalidTypeError
+from .values import checked_int, checked_text
+
+# nirs4all keeps a map of sources under this key of `shared_artifacts`; it is no step.
+SOURCE_MAP = "_source_map"
+
+
+def as_ids(value: Any) -> list[str]:
+    """Return the artifact ids of one entry: None, one id, or an ordered list of ids."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def step_artifacts(step: dict[str, Any]) -> list[str]:
+    """Return the ids a step itself carries; nirs4all 0.7 wrote a list under `artifact_ids`."""
+    return as_ids(step.get("artifact_id") or step.get("artifact_ids"))
+
+
+def artifact_ids(chain: dict[str, Any]) -> list[str]:
+    """Return every artifact id that a chain names, each once, in the order of first use."""
+    ids: list[str] = []
+    for key, value in (chain["shared_artifacts"] or {}).items():
+        if key != SOURCE_MAP:
+            ids += as_ids(value)
+    for value in (chain["fold_artifacts"] or {}).values():
+        ids += as_ids(value)
+    for step in chain["steps"] or []:
+        ids += step_artifacts(step)
+    return list(dict.fromkeys(ids))
+
+
+def checked_steps(steps: Any) -> list[dict[str, Any]]:
+    """Return `steps` if each is a dict with a `step_idx` and a sound `artifact_id`."""
+    if not isinstance(steps, Iterable) or isinstance(steps, str | dict):
+        raise InvalidTypeError("steps must be a list of dicts, one per step")
+    checked = []
+    for position, step in enumerate(steps):
+        where = f"steps[{position}]"
+        if not isinstance(step, dict) or "step_idx" not in step:
+            raise InvalidTypeError(f"{where} must be a dict with at least 'step_idx'")
+        step = {**step, "step_idx": checked_int(step["step_idx"], f"{where}['step_idx']", 32)}
+        _check_ids(step_artifacts(step), f"{where}['artifact_id']")
+        checked.append(step)
+    return checked
+
+
+def checked_artifacts(value: Any, name: str) -> dict[str, Any]:
+    """Return a mapping of `fold_artifacts` or `shared_artifacts` with its ids checked; None is empty.
+
+    Raises
+    ------
+    InvalidTypeError
+        It is no dict, or an entry is neither an id nor a list of ids.
+    InvalidInputError
+        A fold has no model, or two keys are the same text.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidTypeError(f"{name} must be a dict, not {type(value).__name__}")
+    checked: dict[str, Any] = {}
+    for key, entry in value.items():
+        text = str(key)
+        if text in checked:
+            raise InvalidInputError(f"{name} has the key {text!r} twice, as a number and as text; keep one")
+        if text != SOURCE_MAP:
+            if not isinstance(entry, str | list | tuple | None):
+                raise InvalidTypeError(f"{name}[{text!r}] must be an artifact id or a list of them")
+            _check_ids(as_ids(entry), f"{name}[{text!r}]")
+            if name == "fold_artifacts" and not as_ids(entry):
+                raise InvalidInputError(
+                    f"fold_artifacts[{text!r}] names no artifact: a fold needs its model; leave the fold out or name it"
+                )
+        checked[text] = list(entry) if isinstance(entry, tuple) else entry
+    return checked
+
+
+def _check_ids(ids: list[Any], where: str) -> None:
+    for item in ids:
+        checked_text(item, where)
+
+
+def check_order(steps: list[dict[str, Any]], model_step_idx: int, shared: dict[str, Any]) -> None:
+    """Refuse a chain whose replay would apply its objects in another order than its training did.
+
+    From the first step that is fitted per fold on, what transforms X is in the fold's list, which
+    is applied after everything shared: a shared artifact of a later step would come too early.
+    """
+    known = {str(step["step_idx"]) for step in steps}
+    for key in shared:
+        if key not in known and key not in (SOURCE_MAP, str(model_step_idx)):
+            raise InvalidInputError(f"shared_artifacts[{key!r}] belongs to no step; steps are {sorted(known)}")
+    per_fold = [
+        int(step["step_idx"])
+        for step in steps
+        if int(step["step_idx"]) < model_step_idx and is_fitted_per_fold(step, shared)
+    ]
+    for key in shared:
+        if per_fold and key != SOURCE_MAP and min(per_fold) < int(key) < model_step_idx:
+            raise InvalidInputError(
+                f"shared_artifacts[{key!r}] comes after step {min(per_fold)}, which is fitted per fold; "
+                "put it into each fold's list of fold_artifacts, in its place"
+            )
+
+
+def is_fitted_per_fold(step: dict[str, Any], shared: dict[str, Any]) -> bool:
+    """Tell whether a step before the model has its objects in the folds' lists."""
+    return not step.get("stateless") and not shared.get(str(step["step_idx"])) and not step_artifacts(step)

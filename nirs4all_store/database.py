@@ -1,0 +1,248 @@
+"""Where the rows live: the engine, columnar inserts and frames out.
+
+This is the only file that knows one database from another.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+from duckdb_engine import ConnectionWrapper, Dialect
+from sqlalchemy import (
+    ARRAY,
+    JSON,
+    BigInteger,
+    DateTime,
+    Double,
+    Engine,
+    Integer,
+    Select,
+    String,
+    Table,
+    create_engine,
+    text,
+)
+from sqlalchemy.dialects import registry
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+from sqlalchemy.pool import QueuePool
+
+from .errors import WorkspaceBusyError, WorkspaceCorruptError
+from .values import json_text
+
+if TYPE_CHECKING:
+    from sqlalchemy.types import TypeEngine
+
+ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
+
+# Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
+SAFE_CONFIG: dict[str, str | bool | int | float | list[str]] = {
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "enable_external_access": "false",
+    "lock_configuration": "true",
+}
+POOLED_CONNECTIONS = 16
+
+_arrow_names = itertools.count()
+
+
+class Database:
+    """One DuckDB file, open in this process.
+
+    One connection stays open as long as the database does, since reopening the file for every
+    transaction costs tens of milliseconds; each session has a connection of its own beside it.
+
+    Parameters
+    ----------
+    path : Path
+        The database file. It is created when absent, unless `read_only`.
+    read_only : bool
+        Refuse writes, and share the file with other readers.
+    """
+
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.open()
+
+    def open(self) -> None:
+        """Connect.
+
+        Raises
+        ------
+        WorkspaceBusyError
+            Another program has the file open.
+        WorkspaceCorruptError
+            The file is damaged or no DuckDB database.
+        """
+        self._anchor = connect(self.path, read_only=self.read_only)
+        self.engine = _engine(self._anchor)
+
+    def session(self) -> Session:
+        """Return a new session on a connection of its own; it begins at its first statement."""
+        return Session(self.engine)
+
+    def close(self) -> None:
+        """Close every connection and release the file."""
+        self.engine.dispose()
+        self._anchor.close()
+
+
+def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file, safely configured; see `Database.open` for the errors."""
+    try:
+        return duckdb.connect(str(path), read_only=read_only, config=SAFE_CONFIG)
+    except duckdb.IOException as error:
+        if "lock" in str(error).lower():
+            raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
+        raise _corrupt(path, error) from error
+    except duckdb.Error as error:
+        raise _corrupt(path, error) from error
+
+
+def _corrupt(path: Path, error: Exception) -> WorkspaceCorruptError:
+    return WorkspaceCorruptError(
+        f"{path} cannot be opened as a DuckDB database: {error}; nothing was changed: restore it from a backup"
+    )
+
+
+class CachingDialect(Dialect):
+    """duckdb-engine's dialect with compiled statements kept: compiling one costs more than running it."""
+
+    supports_statement_cache = True
+
+
+registry.register("duckdb.caching", __name__, "CachingDialect")
+
+
+def _engine(anchor: duckdb.DuckDBPyConnection) -> Engine:
+    return create_engine(
+        "duckdb+caching://",
+        creator=lambda: ConnectionWrapper(anchor.cursor()),
+        poolclass=QueuePool,
+        pool_size=POOLED_CONNECTIONS,
+        max_overflow=-1,
+        json_serializer=lambda value: json_text(value, "a JSON value"),
+    )
+
+
+def raw_connection(session: Session) -> Any:
+    """Return the DuckDB connection under a session, inside its transaction."""
+    connection: Any = session.connection().connection.driver_connection
+    connection.complete()  # A result that was read in part would block what comes next.
+    return connection
+
+
+def insert_rows(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows in one statement, inside the session's transaction.
+
+    Parameters
+    ----------
+    session : Session
+    table : Table
+    rows : sequence of mappings
+        One value per column of `table`: JSON as text, lists as 1-D numpy arrays or lists of str.
+    """
+    connection = raw_connection(session)
+    columns = ", ".join(f'"{column.name}"' for column in table.columns)
+    if len(rows) == 1:
+        values = [rows[0][column.name] for column in table.columns]
+        marks = ", ".join("?" * len(values))
+        connection.execute(f"INSERT INTO {table.name} ({columns}) VALUES ({marks})", values)  # noqa: S608  # our names
+        return
+    # A registered name that is also a table's would silently read the table instead.
+    name = f"arrow_rows_{next(_arrow_names)}"
+    arrays = [_arrow_column(column.type, [row[column.name] for row in rows]) for column in table.columns]
+    arrow = pa.Table.from_arrays(arrays, names=table.columns.keys())
+    connection.register(name, arrow)
+    try:
+        connection.execute(f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {name}")  # noqa: S608  # ours
+    finally:
+        connection.unregister(name)
+
+
+def _arrow_column(kind: TypeEngine[Any], values: list[Any]) -> pa.Array:
+    # polars makes the arrays: pyarrow would import pandas, wherever that is installed, to look at them.
+    if not isinstance(kind, ARRAY):
+        return pl.Series(values, dtype=_polars_type(kind)).to_arrow()
+    lengths = [0 if value is None else len(value) for value in values]
+    offsets = pl.Series(np.concatenate([[0], np.cumsum(lengths)]), dtype=pl.Int32).to_arrow()
+    absent = pl.Series([value is None for value in values], dtype=pl.Boolean).to_arrow()
+    present = [value for value in values if value is not None]
+    item = _polars_type(kind.item_type)
+    as_arrays = item != pl.String and present
+    joined = np.concatenate(present) if as_arrays else list(itertools.chain.from_iterable(present))
+    return pa.ListArray.from_arrays(offsets, pl.Series(joined, dtype=item).to_arrow(), mask=absent)
+
+
+def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
+    if isinstance(kind, String | JSON):
+        return pl.String()
+    if isinstance(kind, BigInteger):
+        return pl.Int64()
+    if isinstance(kind, Integer):
+        return pl.Int32()
+    if isinstance(kind, Double):
+        return pl.Float64()
+    if isinstance(kind, DateTime):
+        return pl.Datetime("us")
+    raise NotImplementedError(f"no column of {kind!r} is known here: add it with the column")
+
+
+def read_arrow(session: Session, query: Select[Any]) -> pa.Table:
+    """Run a SELECT inside the session's transaction and return its rows as an Arrow table."""
+    compiled = query.compile(session.get_bind(), compile_kwargs={"render_postcompile": True})
+    names = getattr(compiled, "positiontup", None) or []
+    parameters = [compiled.params[name] for name in names]
+    return raw_connection(session).sql(str(compiled), params=parameters).to_arrow_table()
+
+
+def read_frame(session: Session, query: Select[Any]) -> pl.DataFrame:
+    """Run a SELECT inside the session's transaction and return its rows as a polars frame."""
+    return cast(pl.DataFrame, pl.from_arrow(read_arrow(session, query)))
+
+
+def copy_compacted(source: Path, target: Path) -> None:
+    """Write the rows of a database that nobody has open to a new file, without its free space."""
+    connection = duckdb.connect(":memory:")
+    try:
+        connection.execute(f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)")
+        connection.execute(f"ATTACH '{_quoted(target)}' AS target")
+        connection.execute("COPY FROM DATABASE source TO target")
+        connection.execute("DETACH target")
+    except duckdb.Error as error:
+        raise _corrupt(source, error) from error
+    finally:
+        connection.close()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def checkpoint(session: Session) -> None:
+    """Fold the write-ahead log into the file; the session must have no open transaction."""
+    with session.get_bind().connect() as connection:  # type: ignore[union-attr]  # an Engine here
+        connection.connection.driver_connection.execute("CHECKPOINT")  # type: ignore[union-attr]
+
+
+def schema_revision(session: Session) -> str | None:
+    """Return the revision that the database stands at; None where it has no table of revisions."""
+    known = text("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'alembic_version'")
+    if not session.execute(known).scalar_one():
+        return None
+    return str(session.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+
+
+def table_names(session: Session) -> set[str]:
+    """Return the names of the tables in the database."""
+    names = session.execute(text("SELECT table_name FROM duckdb_tables() WHERE NOT internal"))
+    return set(names.scalars())

@@ -1,0 +1,119 @@
+"""Every error this package raises on purpose.
+
+All of them are `StoreError`, and each is also the builtin that a caller would expect, so that
+``except KeyError`` and ``except StoreError`` both work. A message says what happened, to which id
+or path, and what to do next.
+"""
+
+from __future__ import annotations
+
+
+class StoreError(Exception):
+    """The base of every error in this module."""
+
+
+class InvalidInputError(StoreError, ValueError):
+    """A value that cannot be stored or used; nothing was changed."""
+
+
+class InvalidTypeError(InvalidInputError, TypeError):
+    """A value of a type that cannot be stored; nothing was changed."""
+
+
+class DuplicateError(InvalidInputError):
+    """An id that is already taken; nothing was changed."""
+
+
+class NotFoundError(StoreError, KeyError):
+    """An id or a name that the workspace does not have; nothing was changed."""
+
+    # KeyError shows the repr of its argument, which would put the sentence in quotes.
+    __str__ = Exception.__str__
+
+
+class StoreClosedError(StoreError, RuntimeError):
+    """The store was closed, or belongs to the parent process of a fork."""
+
+
+class ReadOnlyError(StoreError, PermissionError):
+    """A write to a workspace that was opened, or can only be opened, for reading."""
+
+
+class UnitOfWorkError(StoreError, RuntimeError):
+    """A unit of work used in a way that its rules forbid."""
+
+
+class TransactionAbortedError(UnitOfWorkError):
+    """The transaction hit an error on its way and was rolled back: nothing of it is kept."""
+
+
+class CommitFailedError(StoreError, RuntimeError):
+    """The engine failed while committing: whether the data was kept is not known."""
+
+
+class EngineError(StoreError, RuntimeError):
+    """The database engine refused a statement."""
+
+
+class WorkspaceError(StoreError, RuntimeError):
+    """A workspace that cannot be opened as it is."""
+
+
+class WorkspaceNotFoundError(WorkspaceError, FileNotFoundError):
+    """A workspace that is not there, opened for reading only."""
+
+
+class WorkspaceBusyError(WorkspaceError, TimeoutError):
+    """Another process or thread held the workspace for longer than the timeout."""
+
+
+class WorkspaceOutdatedError(WorkspaceError):
+    """The workspace has an older schema; it was not changed."""
+
+
+class WorkspaceTooNewError(WorkspaceError):
+    """The workspace was written by a newer version of this package; it was not changed."""
+
+
+class WorkspaceCorruptError(WorkspaceError):
+    """The database file is damaged or is no workspace; it was not changed."""
+
+
+class ArtifactLoadError(StoreError, RuntimeError):
+    """A stored artifact that cannot be turned back into an object."""
+
+
+class ArtifactMissingError(ArtifactLoadError, FileNotFoundError):
+    """An artifact whose file is gone."""
+
+
+class ArtifactCorruptError(ArtifactLoadError):
+    """An artifact whose bytes do not match its SHA-256, or whose path leads elsewhere."""
+
+
+class UntrustedArtifactError(StoreError, PermissionError):
+    """Loading would run code from a file that the caller did not declare trusted."""
+
+
+class ChainReplayError(StoreError, RuntimeError):
+    """A chain that cannot predict as it is stored."""
+
+
+class ChainInputError(ChainReplayError, ValueError):
+    """Data that a chain's fitted objects refused."""
+
+
+class FrozenChainError(StoreError, TypeError):
+    """An attempt to fit a chain that is already fitted and must stay so."""
+
+
+class BundleError(StoreError, ValueError):
+    """A bundle file that is damaged, or is none."""
+
+
+class OutputPathError(StoreError, OSError):
+    """An output path that cannot be written to."""
+
+
+class TemplateExistsError(StoreError, FileExistsError):
+    """A template of that name is already in the library."""

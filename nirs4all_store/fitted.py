@@ -1,0 +1,49 @@
+"""The fitted objects of one chain, ready to predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import inference
+from .errors import ChainInputError
+
+
+@dataclass(frozen=True)
+class FittedChain:
+    """The fitted objects of a chain, in the order in which they are applied.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it.
+    shared : list of (str, object)
+        What all folds have in common.
+    folds : dict of str to list of (str, object)
+        What each fold has of its own, the model last.
+    """
+
+    name: str
+    shared: list[inference.Labelled]
+    folds: dict[str, list[inference.Labelled]]
+
+    @property
+    def models(self) -> list[Any]:
+        """The folds' models."""
+        return [fold[-1][1] for fold in self.folds.values()]
+
+    def predict(self, X: Any, wavelengths: Any = None) -> Any:
+        """Predict; see `inference.predict`. What an object refuses raises `ChainInputError`."""
+        return self._run(inference.predict, X, wavelengths)
+
+    def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
+        """Return class probabilities; see `inference.predict_proba`."""
+        return self._run(inference.predict_proba, X, wavelengths)
+
+    def _run(self, method: Any, X: Any, wavelengths: Any) -> Any:
+        try:
+            return method(self.shared, self.folds, X, wavelengths)
+        except inference.PredictionError as error:
+            raise ChainInputError(
+                f"{self.name}: {error}; give X with the columns that the chain was trained on"
+            ) from error

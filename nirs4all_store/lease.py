@@ -1,0 +1,101 @@
+"""Who may open the database now: one writing process, or any number of reading ones.
+
+The lease is a `flock` on a file of its own. DuckDB's own lock is only the second fence: it vanishes
+as soon as any descriptor of the database file is closed in the process that holds it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+from .errors import ReadOnlyError, WorkspaceBusyError
+from .values import utc_now
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: DuckDB's own lock is the only fence there.
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_NAME = ".store.lock"
+SECONDS_BETWEEN_TRIES = 0.05
+
+
+class Lease:
+    """The right to open one workspace's database, held until `release` or the end of the process.
+
+    Parameters
+    ----------
+    folder : Path
+        The workspace. Its lock file is made when absent.
+    shared : bool
+        Share the lease with other readers.
+    timeout : float
+        Seconds to wait for processes that hold it.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        Another process still holds it after `timeout`; the message names that process.
+    ReadOnlyError
+        The folder cannot be written to, and the lease is not a shared one.
+    """
+
+    def __init__(self, folder: Path, *, shared: bool, timeout: float) -> None:
+        self._path = folder / LOCK_NAME
+        self._descriptor: int | None = None
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if not shared:
+                raise ReadOnlyError(
+                    f"cannot write to {folder}: {error}; open it with read_only=True, or ask for the right to write"
+                ) from error
+            return  # Nobody can write on read-only media, so readers need no lease there.
+        if fcntl is not None:
+            self._wait(self._descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
+        _say_who(self._descriptor)
+
+    def _wait(self, descriptor: int, mode: int, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        while True:
+            try:
+                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                if time.monotonic() >= deadline:
+                    holder = _holder(descriptor)
+                    self.release()
+                    raise WorkspaceBusyError(
+                        f"{self._path.parent} is in use by {holder}; waited {timeout:g} s: "
+                        "close it there, or give a longer timeout"
+                    ) from None
+                time.sleep(min(SECONDS_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))
+
+    def release(self) -> None:
+        """Give the lease back; twice is fine."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _say_who(descriptor: int) -> None:
+    who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
+           "since": utc_now().isoformat(timespec="seconds")}  # fmt: skip
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(who).encode(), 0)
+
+
+def _holder(descriptor: int) -> str:
+    """Describe the process that wrote its name into the lock file last."""
+    try:
+        who = json.loads(os.pread(descriptor, 4096, 0))
+        held = (utc_now() - datetime.fromisoformat(who["since"])).total_seconds()
+        return f"process {who['pid']} on {who['host']} (`{who['command']}`, for {held:.0f} s)"
+    except (ValueError, KeyError, TypeError):  # It is being written just now.
+        return "a process that has only just opened it"

@@ -1,0 +1,146 @@
+"""Delete, collect, compact, back up: each one transaction, or steps in a stated order."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from .chain_shape import artifact_ids
+from .database import Database, copy_compacted
+from .errors import OutputPathError, ReadOnlyError, StoreError
+from .files import fsync_file, fsync_folder, make_folder, temporary_beside
+from .repositories import ArtifactRepo
+from .tables import Tables
+from .unit_of_work import UnitOfWork
+from .values import time_before
+from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
+
+
+def delete_run(uow: UnitOfWork, run_id: str, delete_artifacts: bool) -> int:
+    """Delete a run and all below it; return how many rows that were, 0 for an unknown run."""
+    pipelines = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].to_list()
+    return delete_pipelines(uow, pipelines, delete_artifacts) + uow.runs.delete(run_id)
+
+
+def delete_pipelines(uow: UnitOfWork, pipeline_ids: list[str], delete_artifacts: bool) -> int:
+    """Delete pipelines and all below them; return how many rows that were."""
+    deleted, released = delete_results(uow, pipeline_ids)
+    deleted += uow.runs.delete_pipelines(pipeline_ids)
+    if delete_artifacts:
+        deleted += _drop(uow, uow.artifacts.collectable(None, among=released))[0]
+    return deleted
+
+
+def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[str]]:
+    """Delete what pipelines produced: chains, predictions, arrays.
+
+    Returns
+    -------
+    int
+        How many rows that were.
+    set of str
+        The artifacts that the chains named.
+    """
+    chains = uow.chains.of_pipelines(pipeline_ids)
+    chain_ids = [chain["chain_id"] for chain in chains]
+    named = [item for chain in chains for item in artifact_ids(chain)]
+    deleted = uow.predictions.delete_of_pipelines(pipeline_ids)
+    uow.predictions.detach(chain_ids)
+    deleted += uow.chains.delete(chain_ids)
+    uow.artifacts.release(named)
+    return deleted, set(named)
+
+
+def collect(uow: UnitOfWork, grace: timedelta) -> int:
+    """Remove artifacts that nothing keeps, and files that no row names; return how many files go.
+
+    Parameters
+    ----------
+    uow : UnitOfWork
+        The files go when it commits.
+    grace : timedelta
+        How long a save may wait for its chain, and a file for its row.
+    """
+    old = time_before(grace)
+    _, files = _drop(uow, uow.artifacts.collectable(grace))
+    strays = uow.blobs.strays(uow.artifacts.paths(), old)
+    for path in strays:
+        uow.discard_blob(path)
+    return len(set(strays) | files)
+
+
+def _drop(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:
+    """Delete artifacts' rows; return how many those are, and the files that no other row names."""
+    deleted = uow.artifacts.delete(row["artifact_id"] for row in rows)
+    paths = {row["artifact_path"] for row in rows}
+    files = paths - uow.artifacts.named_among(paths)
+    for path in files:
+        uow.discard_blob(path)
+    return deleted, files
+
+
+def vacuum(workspace: Workspace, timeout: float) -> None:
+    """Replace the database file by a copy without free space, while nobody uses it.
+
+    A crash leaves the old file or the new one under the name.
+    """
+    if workspace.read_only:
+        raise ReadOnlyError(f"{workspace.path} is open for reading only; open it without read_only to compact it")
+    path = workspace.path / DATABASE_NAME
+    compact = path.with_name(f".compacting-{DATABASE_NAME}")
+    with workspace.alone(timeout):
+        if path.with_name(f"{DATABASE_NAME}.wal").exists():
+            raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
+        compact.unlink(missing_ok=True)
+        try:
+            copy_compacted(path, compact)
+            fsync_file(compact)
+            compact.replace(path)
+        finally:
+            compact.unlink(missing_ok=True)
+        fsync_folder(workspace.path)
+
+
+def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
+    """Copy rows and artifacts, as they are at one moment, to a new folder; others wait meanwhile.
+
+    Raises
+    ------
+    OutputPathError
+        `target` is there already and not an empty folder, or cannot be written.
+    """
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise OutputPathError(f"cannot back up to {target}: it is not empty; give a new folder")
+    try:
+        make_folder(target.parent)
+        unfinished = temporary_beside(target)
+        unfinished.mkdir()
+    except OSError as error:
+        raise OutputPathError(f"cannot back up to {target}: {error}; give a folder you may write to") from error
+    try:
+        with workspace.alone(timeout):
+            missing = _copy_into(workspace, unfinished)
+        unfinished.replace(target)
+    except BaseException:
+        shutil.rmtree(unfinished)
+        raise
+    fsync_folder(target.parent)
+    if missing:
+        warnings.warn(f"the backup {target} lacks artifact files that are missing here: {missing}", stacklevel=3)
+    return target
+
+
+def _copy_into(workspace: Workspace, folder: Path) -> list[str]:
+    copy_compacted(workspace.path / DATABASE_NAME, folder / DATABASE_NAME)
+    fsync_file(folder / DATABASE_NAME)
+    copied = Database(folder / DATABASE_NAME, read_only=True)
+    try:
+        with copied.session() as session:
+            paths = ArtifactRepo(Tables(session)).paths()
+    finally:
+        copied.close()
+    make_folder(folder / ARTIFACTS_NAME)
+    return workspace.blobs.copy_to(folder / ARTIFACTS_NAME, paths)

@@ -1,0 +1,11 @@
+"""The four aggregates, each behind a plain class with named methods.
+
+They take and give plain values, live inside one unit of work, and none commits.
+"""
+
+from .artifacts import ArtifactRepo
+from .chains import ChainRepo
+from .predictions import PredictionRepo
+from .runs import RunRepo
+
+__all__ = ["ArtifactRepo", "ChainRepo", "PredictionRepo", "RunRepo"]

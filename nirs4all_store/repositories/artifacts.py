@@ -1,0 +1,153 @@
+"""The registry of fitted objects: one row per distinct content, and who uses it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import case, func, select, update
+
+from ..chain_shape import artifact_ids
+from ..models import Artifact, Chain
+from ..tables import Tables, table_of
+from ..values import new_id, time_before, utc_now
+
+ARTIFACTS, CHAINS = table_of(Artifact), table_of(Chain)
+
+
+class ArtifactRepo:
+    """Artifacts inside one unit of work.
+
+    `ref_count` is the number of saves that no chain has claimed yet plus the number of chains that
+    use the artifact. It is a cache: what may be removed is asked of the chains.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def add(
+        self,
+        artifact_path: str,
+        content_hash: str,
+        operator_class: str | None = None,
+        artifact_type: str | None = None,
+        format: str = "joblib",
+        size_bytes: int | None = None,
+        provenance: Any = None,
+    ) -> str:
+        """Register one save of a content; return its id, the oldest one if the content is known."""
+        known = self.get_by_hash(content_hash)
+        if known is None:
+            return self._insert(new_id(), artifact_path, content_hash, operator_class, artifact_type, format,
+                                size_bytes, provenance)  # fmt: skip
+        values = {"ref_count": ARTIFACTS.c.ref_count + 1, "unclaimed": ARTIFACTS.c.unclaimed + 1,
+                  "saved_at": utc_now()}  # fmt: skip
+        artifact_id = str(known["artifact_id"])
+        self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id == artifact_id).values(values))
+        return artifact_id
+
+    def adopt(
+        self,
+        artifact_id: str,
+        artifact_path: str,
+        content_hash: str,
+        operator_class: str | None,
+        artifact_type: str | None,
+        format: str,
+        size_bytes: int | None,
+    ) -> str:
+        """Register a file that is already there under an id of the caller's; a known id is left as it is."""
+        if self._tables.exists(Artifact, artifact_id):
+            return artifact_id
+        return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
+                            size_bytes, None)  # fmt: skip
+
+    def _insert(
+        self, artifact_id: str, artifact_path: str, content_hash: str, operator_class: str | None,
+        artifact_type: str | None, format: str, size_bytes: int | None, provenance: Any,
+    ) -> str:  # fmt: skip
+        now = utc_now()
+        self._tables.add(Artifact, {
+            "artifact_id": artifact_id, "artifact_path": artifact_path, "content_hash": content_hash,
+            "operator_class": operator_class, "artifact_type": artifact_type, "format": format,
+            "size_bytes": size_bytes, "ref_count": 1, "unclaimed": 1, "saved_at": now,
+            "provenance": provenance, "created_at": now,
+        })  # fmt: skip
+        return artifact_id
+
+    def get(self, artifact_id: str) -> dict[str, Any] | None:
+        """Return an artifact's row, or None."""
+        return self._tables.row(Artifact, artifact_id)
+
+    def get_many(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the rows of those of these artifacts that exist, by id."""
+        query = select(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_([*ids]))
+        return {row["artifact_id"]: row for row in self._tables.rows(query)}
+
+    def get_by_hash(self, content_hash: str) -> dict[str, Any] | None:
+        """Return the oldest row of a content, or None."""
+        query = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == content_hash)
+        rows = self._tables.rows(query.order_by(ARTIFACTS.c.created_at, ARTIFACTS.c.artifact_id).limit(1))
+        return rows[0] if rows else None
+
+    def claim(self, ids: Iterable[str]) -> None:
+        """Count one more chain for each artifact, in the place of one unclaimed save where there is one."""
+        new_users = case((ARTIFACTS.c.unclaimed > 0, 0), else_=1)
+        values = {"ref_count": ARTIFACTS.c.ref_count + new_users,
+                  "unclaimed": func.greatest(ARTIFACTS.c.unclaimed - 1, 0)}  # fmt: skip
+        wanted = set(ids)
+        if wanted:
+            self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(wanted)).values(values))
+
+    def release(self, ids: Iterable[str]) -> None:
+        """Count one chain less for each time that an artifact is named; never below the unclaimed saves."""
+        by_count: dict[int, list[str]] = {}
+        for artifact_id, count in Counter(ids).items():
+            by_count.setdefault(count, []).append(artifact_id)
+        for count, group in by_count.items():
+            lower = func.greatest(ARTIFACTS.c.ref_count - count, ARTIFACTS.c.unclaimed)
+            self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(ref_count=lower))
+
+    def collectable(self, grace: timedelta | None, among: Iterable[str] | None = None) -> list[dict[str, Any]]:
+        """Return the rows that nothing keeps.
+
+        Parameters
+        ----------
+        grace : timedelta or None
+            How long a save may wait for a chain to claim it; None: for ever.
+        among : iterable of str, optional
+            Only these ids.
+
+        Returns
+        -------
+        list of dict
+            Rows that no stored chain names and that have no unclaimed save within `grace`.
+        """
+        loose = ARTIFACTS.c.unclaimed <= 0
+        if grace is not None:
+            loose |= ARTIFACTS.c.saved_at <= time_before(grace)
+        query = select(ARTIFACTS).where(loose).order_by(ARTIFACTS.c.artifact_id)
+        if among is not None:
+            query = query.where(ARTIFACTS.c.artifact_id.in_([*among]))
+        rows = self._tables.rows(query)
+        if not rows:
+            return []
+        used: set[str] = set()
+        for chain in self._tables.rows(select(CHAINS.c.steps, CHAINS.c.fold_artifacts, CHAINS.c.shared_artifacts)):
+            used.update(artifact_ids(chain))
+        return [row for row in rows if row["artifact_id"] not in used]
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete rows; return how many there were. Their files go when the unit of work has committed."""
+        return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, [*ids])
+
+    def paths(self) -> set[str]:
+        """Return the path of every file that a row names."""
+        return {row["artifact_path"] for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
+
+    def named_among(self, paths: Iterable[str]) -> set[str]:
+        """Return those of these paths that a row names."""
+        query = select(ARTIFACTS.c.artifact_path).where(ARTIFACTS.c.artifact_path.in_([*paths]))
+        return {row["artifact_path"] for row in self._tables.rows(query)}

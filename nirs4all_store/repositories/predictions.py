@@ -1,0 +1,256 @@
+"""Predictions: scores, the arrays behind them, and their ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Select, func, select
+
+from ..arrays import Array, as_array, decode_all, encode_all
+from ..errors import InvalidInputError
+from ..models import Chain, Pipeline, Prediction, PredictionArrays
+from ..tables import Tables, table_of
+from ..values import new_id, utc_now
+
+PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
+PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
+
+SCORES = ("val_score", "test_score", "train_score")
+LOWER_IS_BETTER = frozenset(
+    {
+        "rmse", "rmsec", "rmsecv", "rmsep", "mse", "mae", "mape", "medae", "max_error", "sep", "sec", "secv",
+        "nrmse", "rmsle", "msle", "log_loss", "logloss", "brier", "hinge", "error_rate",
+    }
+)  # fmt: skip
+HIGHER_IS_BETTER = frozenset(
+    {
+        "r2", "rpd", "rpiq", "q2", "explained_variance", "accuracy", "balanced_accuracy", "precision",
+        "recall", "f1", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro",
+        "precision_weighted", "recall_weighted", "roc_auc", "auc", "average_precision", "mcc",
+        "matthews_corrcoef", "kappa", "cohen_kappa", "specificity", "sensitivity", "jaccard",
+    }
+)  # fmt: skip
+
+
+class PredictionRepo:
+    """Predictions and their arrays inside one unit of work."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def add(self, pipeline_id: str, chain_id: str | None, *, prediction_id: str | None = None, **values: Any) -> str:
+        """Add a prediction; return its id.
+
+        Parameters
+        ----------
+        pipeline_id : str
+        chain_id : str or None
+        prediction_id : str, optional
+            An id of the caller's; one is made by default.
+        **values
+            The other columns of the table by name; see `WorkspaceStore.save_prediction`.
+
+        Raises
+        ------
+        NotFoundError
+            The pipeline or the chain does not exist.
+        DuplicateError
+            The id is taken.
+        """
+        row = values | {"pipeline_id": self._tables.require(Pipeline, pipeline_id), "created_at": utc_now()}
+        row["chain_id"] = None if chain_id is None else self._tables.require(Chain, chain_id)
+        if prediction_id is None:
+            row["prediction_id"] = new_id()
+            self._tables.add_new(Prediction, row)
+        else:
+            row["prediction_id"] = prediction_id
+            self._tables.add(Prediction, row)
+        return str(row["prediction_id"])
+
+    def add_arrays(
+        self,
+        prediction_id: str,
+        y_true: Any,
+        y_pred: Any,
+        y_proba: Any = None,
+        sample_indices: Any = None,
+        weights: Any = None,
+    ) -> None:
+        """Set the arrays of a prediction, in the place of those it has.
+
+        Parameters
+        ----------
+        y_true, y_pred : array_like of shape (n_samples,) or (n_samples, n_targets), or None
+        y_proba : array_like of shape (n_samples, n_classes), optional
+        sample_indices : array_like of shape (n_samples,), optional
+        weights : array_like, optional
+            One per sample, or, as nirs4all stores them, one per fold of the prediction's chain.
+
+        Raises
+        ------
+        NotFoundError
+            The prediction does not exist.
+        InvalidInputError
+            The arrays differ in length, or one is not what `arrays.as_array` accepts.
+        """
+        prediction_id = self._tables.require(Prediction, prediction_id)
+        given = {"y_true": y_true, "y_pred": y_pred, "y_proba": y_proba,
+                 "sample_indices": sample_indices, "weights": weights}  # fmt: skip
+        arrays = {name: None if value is None else as_array(value, name) for name, value in given.items()}
+        self._check_lengths(prediction_id, arrays)
+        row = encode_all(arrays) | {"prediction_id": prediction_id}
+        is_new = self._tables.waits(Prediction, prediction_id) or self._tables.waits(PredictionArrays, prediction_id)
+        if not is_new and self._tables.exists(PredictionArrays, prediction_id):
+            self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, [prediction_id])
+        self._tables.add_encoded(PredictionArrays, prediction_id, row)
+
+    def _check_lengths(self, prediction_id: str, arrays: dict[str, Array | None]) -> None:
+        lengths = {name: len(array) for name, array in arrays.items() if array is not None}
+        weights = lengths.pop("weights", None)
+        samples = set(lengths.values())
+        if len(samples) > 1:
+            raise InvalidInputError(f"the arrays of {prediction_id!r} differ in length: {lengths}; make them equal")
+        if weights is not None and samples and weights not in samples and weights != self._folds_of(prediction_id):
+            raise InvalidInputError(
+                f"weights of {prediction_id!r} has {weights} values for {samples.pop()} samples; "
+                "give one per sample, or one per fold of its chain"
+            )
+
+    def _folds_of(self, prediction_id: str) -> int | None:
+        query = select(CHAINS.c.fold_artifacts).join(PREDICTIONS, PREDICTIONS.c.chain_id == CHAINS.c.chain_id)
+        rows = self._tables.rows(query.where(PREDICTIONS.c.prediction_id == prediction_id))
+        return len(rows[0]["fold_artifacts"] or {}) if rows else None
+
+    def get(self, prediction_id: str, load_arrays: bool = False) -> dict[str, Any] | None:
+        """Return a prediction, or None; with `load_arrays` its arrays too, None for one it has not."""
+        row = self._tables.row(Prediction, prediction_id)
+        if row is None or not load_arrays:
+            return row
+        columns = self._tables.arrow_row(PredictionArrays, prediction_id)
+        empty: dict[str, Any] = dict.fromkeys(("y_true", "y_pred", "y_proba", "sample_indices", "weights"))
+        return row | (empty if columns is None else decode_all(columns))
+
+    def query(
+        self,
+        dataset_name: str | None = None,
+        model_class: str | None = None,
+        partition: str | None = None,
+        fold_id: str | None = None,
+        branch_id: int | None = None,
+        pipeline_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> pl.DataFrame:
+        """Return predictions that match every filter, oldest first; see `WorkspaceStore.query_predictions`."""
+        query = self.selection(dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id)
+        return self._tables.frame(query.limit(limit).offset(offset))
+
+    def selection(
+        self,
+        dataset_name: str | None = None,
+        model_class: str | None = None,
+        partition: str | None = None,
+        fold_id: str | None = None,
+        branch_id: int | None = None,
+        pipeline_id: str | None = None,
+        run_id: str | None = None,
+    ) -> Select[Any]:
+        """Return the SELECT behind `query`."""
+        exact = {"dataset_name": dataset_name, "partition": partition, "fold_id": fold_id,
+                 "branch_id": branch_id, "pipeline_id": pipeline_id}  # fmt: skip
+        query = select(PREDICTIONS).order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id)
+        for name, value in exact.items():
+            if value is not None:
+                query = query.where(PREDICTIONS.c[name] == value)
+        if model_class is not None:
+            query = query.where(PREDICTIONS.c.model_class.like(model_class))
+        return query if run_id is None else query.where(_of_run(run_id))
+
+    def top(
+        self,
+        n: int,
+        metric: str = "val_score",
+        ascending: bool | None = None,
+        partition: str | None = "val",
+        dataset_name: str | None = None,
+        group_by: str | None = None,
+        score_metric: str | None = None,
+        task_type: str | None = None,
+        run_id: str | None = None,
+    ) -> pl.DataFrame:
+        """Return the best predictions, best first; see `WorkspaceStore.top_predictions`."""
+        if metric not in SCORES:
+            raise InvalidInputError(f"metric {metric!r} is no score; use one of {', '.join(SCORES)}")
+        if group_by is not None and group_by not in PREDICTIONS.c:
+            raise InvalidInputError(
+                f"group_by {group_by!r} is no column of predictions; use one of {', '.join(PREDICTIONS.c.keys())}"
+            )
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise InvalidInputError(f"n must be a whole number of rows, not {n!r}")
+        score = PREDICTIONS.c[metric]
+        ranked = [score.is_not(None), ~func.isnan(score)]
+        filters = {"partition": partition, "dataset_name": dataset_name, "metric": score_metric, "task_type": task_type}
+        ranked += [PREDICTIONS.c[name] == value for name, value in filters.items() if value is not None]
+        if run_id is not None:
+            ranked.append(_of_run(run_id))
+        if ascending is None:
+            ascending = self._direction(ranked)
+        order = (score.asc() if ascending else score.desc(), PREDICTIONS.c.prediction_id)
+        if group_by is None:
+            return self._tables.frame(select(PREDICTIONS).where(*ranked).order_by(*order).limit(n))
+        place = func.row_number().over(partition_by=PREDICTIONS.c[group_by], order_by=order).label("place")
+        best = select(PREDICTIONS.c.prediction_id, place).where(*ranked).subquery()
+        among = PREDICTIONS.c.prediction_id.in_(select(best.c.prediction_id).where(best.c.place <= n))
+        return self._tables.frame(select(PREDICTIONS).where(among).order_by(*order))
+
+    def _direction(self, ranked: list[Any]) -> bool:
+        """Tell whether a lower score is better for all the metrics among these rows; else raise."""
+        rows = self._tables.rows(select(PREDICTIONS.c.metric).where(*ranked).distinct().order_by(PREDICTIONS.c.metric))
+        metrics = [row["metric"] for row in rows]
+        lower = {_lower_is_better(metric) for metric in metrics}
+        if None in lower:
+            unknown = [metric for metric in metrics if _lower_is_better(metric) is None]
+            raise InvalidInputError(
+                f"whether a lower {' or '.join(map(repr, unknown))} is better is not known; say ascending=True (lower "
+                "is better) or False, or keep the rows of another metric with score_metric="
+            )
+        if len(lower) > 1:
+            raise InvalidInputError(
+                f"the metrics {metrics} rank in opposite directions; keep one with score_metric=, or one kind of "
+                "task with task_type=, or say ascending=True or False"
+            )
+        return lower != {False}
+
+    def delete(self, prediction_id: str) -> bool:
+        """Delete a prediction and its arrays; return whether it was there."""
+        return self.delete_many(PREDICTIONS.c.prediction_id, [prediction_id]) > 0
+
+    def delete_of_pipelines(self, pipeline_ids: Iterable[str]) -> int:
+        """Delete the predictions of pipelines with their arrays; return how many rows there were."""
+        return self.delete_many(PREDICTIONS.c.pipeline_id, [*pipeline_ids])
+
+    def detach(self, chain_ids: Iterable[str]) -> None:
+        """Keep the predictions that other pipelines made with these chains, but let them name none."""
+        ids = [*chain_ids]
+        if ids:
+            self._tables.change(PREDICTIONS.update().where(PREDICTIONS.c.chain_id.in_(ids)).values(chain_id=None))
+
+    def delete_many(self, column: Any, keys: list[str]) -> int:
+        """Delete predictions by the values of a column, with their arrays; return how many rows there were."""
+        ids = select(PREDICTIONS.c.prediction_id).where(column.in_(keys))
+        arrays = self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, ids)
+        return arrays + self._tables.delete(Prediction, column, keys)
+
+
+def _of_run(run_id: str) -> Any:
+    return PREDICTIONS.c.pipeline_id.in_(select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == run_id))
+
+
+def _lower_is_better(metric: str) -> bool | None:
+    name = metric.lower().replace("-", "_").replace(" ", "_")
+    if name.startswith("neg_") or name in HIGHER_IS_BETTER:
+        return False
+    return True if name in LOWER_IS_BETTER else None

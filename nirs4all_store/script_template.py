@@ -1,0 +1,93 @@
+"""The text of an exported `.n4a.py`, to be filled by `bundle.write_script`."""
+
+SCRIPT = '''\
+"""Predict with a chain exported by nirs4all_store.
+
+    python FILE.n4a.py X.csv                            one prediction a line
+    python FILE.n4a.py X.npy --wavelengths nm.csv       for chains that need wavelengths
+
+X has one spectrum a row; a CSV may have one line of names above. It needs numpy, joblib and
+PACKAGES below, best in the versions that the chain was trained with. The fitted objects inside are
+pickles: run this file only if you trust who made it.
+"""
+
+CHAIN = {about!r}
+PACKAGES = {packages!r}
+
+import argparse
+import base64
+import copy
+import hashlib
+import inspect
+import io
+import pickle
+import sys
+from typing import Any
+
+import numpy as np
+
+{inference}
+
+
+SHARED = {shared!r}
+
+FOLDS = {folds!r}
+
+OBJECTS = {{
+{objects}
+}}
+
+
+def load_object(digest):
+    """Return a fitted object, once its bytes are known to be the exported ones."""
+    kind, text = OBJECTS[digest]
+    content = base64.b64decode(text)
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise SystemExit(f"this file is damaged: the SHA-256 of object {{digest}} does not match")
+    if kind == "joblib":
+        import joblib
+
+        return joblib.load(io.BytesIO(content))
+    if kind == "skops":
+        import skops.io
+
+        return skops.io.loads(content, trusted=skops.io.get_untrusted_types(data=content))
+    return pickle.loads(content)
+
+
+def read_matrix(path):
+    """Return the numbers of a NPY or CSV file, with or without one line of column names."""
+    if path.endswith(".npy"):
+        return np.load(path, allow_pickle=False)
+    with open(path, encoding="utf-8-sig") as stream:
+        first = stream.readline()
+    delimiter = max(",;\\t", key=first.count)
+    try:
+        [float(item) for item in first.split(delimiter)]
+        skipped = 0
+    except ValueError:
+        skipped = 1
+    return np.loadtxt(path, delimiter=delimiter, skiprows=skipped, ndmin=2, encoding="utf-8-sig")
+
+
+def main():
+    """Read X, predict, print."""
+    parser = argparse.ArgumentParser(description="Predict with an exported chain.")
+    parser.add_argument("X", help="CSV or NPY file, one spectrum a row")
+    parser.add_argument("--wavelengths", help="CSV or NPY file, one number a column of X")
+    options = parser.parse_args()
+    loaded = {{digest: load_object(digest) for digest in OBJECTS}}
+    shared = [(label, loaded[digest]) for label, digest in SHARED]
+    folds = {{fold: [(label, loaded[digest]) for label, digest in entries] for fold, entries in FOLDS.items()}}
+    wavelengths = np.ravel(read_matrix(options.wavelengths)) if options.wavelengths else None
+    try:
+        y = predict(shared, folds, read_matrix(options.X), wavelengths)
+    except PredictionError as error:
+        raise SystemExit(f"cannot predict: {{error}}")
+    for row in y.tolist():
+        print(",".join(map(str, row)) if isinstance(row, list) else row)
+
+
+if __name__ == "__main__":
+    main()
+'''

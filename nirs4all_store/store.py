@@ -1,0 +1,899 @@
+"""The one door: `WorkspaceStore`. Every method is a short promise; the work is done below."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy.typing as npt
+import polars as pl
+import yaml
+
+from . import codecs, maintenance
+from .blobs import checked_hash, sha256
+from .chain_shape import artifact_ids
+from .database import ENGINE_ERRORS
+from .errors import EngineError, InvalidInputError, NotFoundError, StoreClosedError
+from .files import whole_file, with_suffix_added, write_whole
+from .opening import close_workspace, open_workspace
+from .replay import ChainLoader
+from .unit_of_work import UnitOfWork
+from .values import json_text
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .estimator import ChainClassifier, ChainRegressor
+
+Row = dict[str, Any]
+
+
+class WorkspaceStore:
+    """A workspace: runs, pipelines, chains, predictions, arrays, logs and fitted objects.
+
+    Any number of threads may use one store. A call outside `transaction()` is one transaction:
+    when it returns, the data survives the end of the process.
+
+    Parameters
+    ----------
+    workspace_path : path-like
+        The folder. `store.duckdb` and `artifacts/` are created in it when absent.
+    read_only : bool
+        Change nothing, and share the workspace with other readers.
+    upgrade : bool
+        Bring a workspace of an older version to this one's schema; a copy of the database is made before.
+    timeout : float
+        Seconds to wait for another process or thread that holds the workspace.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        Another process holds it; the message names that process.
+    WorkspaceOutdatedError, WorkspaceTooNewError, WorkspaceCorruptError, WorkspaceNotFoundError
+        It cannot be opened as it is; nothing was changed.
+    ReadOnlyError
+        The folder cannot be written to, and `read_only` is False.
+
+    Examples
+    --------
+    >>> with WorkspaceStore("workspace") as store:  # doctest: +SKIP
+    ...     run_id = store.begin_run("wheat", config={}, datasets=[{"name": "wheat"}])
+    """
+
+    def __init__(
+        self,
+        workspace_path: str | os.PathLike[str],
+        *,
+        read_only: bool = False,
+        upgrade: bool = False,
+        timeout: float = 30.0,
+    ) -> None:
+        self._path = Path(workspace_path).absolute()
+        self._timeout = timeout
+        self._open: Workspace | None = open_workspace(self._path, read_only=read_only, upgrade=upgrade, timeout=timeout)
+        self._loader = ChainLoader(self._open.blobs)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    @property
+    def workspace_path(self) -> Path:
+        """The folder of the workspace, absolute."""
+        return self._path
+
+    def close(self) -> None:
+        """Release the workspace; every later call raises `StoreClosedError`, but closing twice is fine."""
+        if self._open is not None:
+            close_workspace(self._open, self._timeout)
+            self._open = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"WorkspaceStore({str(self._path)!r}{', closed' if self._open is None else ''})"
+
+    @property
+    def _workspace(self) -> Workspace:
+        if self._open is None:
+            raise StoreClosedError(f"the store on {self._path} is closed; open a new WorkspaceStore")
+        return self._open
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all calls in a block one transaction.
+
+        Nested use joins the outer block. An exception that leaves the block undoes everything in it.
+
+        Raises
+        ------
+        TransactionAbortedError
+            At the end of the block: an error of the engine happened in it and was caught there.
+            Nothing of the block is kept.
+        """
+        with self._writing():
+            yield
+
+    def unit_of_work(self) -> UnitOfWork:
+        """Return the unit of work that this class itself uses: four repositories, explicit commit.
+
+        Calls of this store inside its block join it.
+
+        Examples
+        --------
+        >>> with store.unit_of_work() as uow:  # doctest: +SKIP
+        ...     uow.runs.add("wheat")
+        ...     uow.commit()
+        """
+        return UnitOfWork(self._workspace, timeout=self._timeout)
+
+    @contextmanager
+    def _writing(self) -> Iterator[UnitOfWork]:
+        """Give a unit of work to write in: the open one of this thread, or a new one that is committed."""
+        current = self._workspace.current
+        if current is not None:
+            with _joined(current):
+                yield current
+            return
+        with self.unit_of_work() as uow:
+            with _engine_errors():
+                yield uow
+            uow.commit()
+
+    @contextmanager
+    def _reading(self) -> Iterator[UnitOfWork]:
+        """Give a unit of work to read in: the open one of this thread, or a new one."""
+        current = self._workspace.current
+        if current is not None:
+            with _engine_errors():
+                yield current
+            return
+        with UnitOfWork(self._workspace, timeout=self._timeout, write=False) as uow, _engine_errors():
+            yield uow
+
+    # -- runs ---------------------------------------------------------------------------------
+
+    def begin_run(
+        self, name: str, config: Mapping[str, Any] | None = None, datasets: Sequence[Mapping[str, Any]] | None = None
+    ) -> str:
+        """Begin a run, with status `running`.
+
+        Parameters
+        ----------
+        name : str
+        config : dict
+        datasets : list of dict
+            Each with at least `name`.
+
+        Returns
+        -------
+        str
+            The run's id.
+
+        Raises
+        ------
+        InvalidInputError
+            A value cannot be stored; nothing was.
+        """
+        with self._writing() as uow:
+            return uow.runs.add(name, config, datasets)
+
+    def complete_run(self, run_id: str, summary: Mapping[str, Any] | None = None) -> None:
+        """Mark a run completed. An unknown id raises `NotFoundError`."""
+        with self._writing() as uow:
+            uow.runs.complete(run_id, summary)
+
+    def fail_run(self, run_id: str, error: str) -> None:
+        """Mark a run and its running pipelines failed; what they saved stays. An unknown id raises."""
+        with self._writing() as uow:
+            uow.runs.fail(run_id, error)
+
+    def get_run(self, run_id: str) -> Row | None:
+        """Return a run with its JSON decoded, or None."""
+        with self._reading() as uow:
+            return uow.runs.get(run_id)
+
+    def list_runs(
+        self, status: str | None = None, dataset: str | None = None, limit: int | None = 100, offset: int = 0
+    ) -> pl.DataFrame:
+        """Return runs, newest first.
+
+        Parameters
+        ----------
+        status : str, optional
+            `running`, `completed` or `failed`.
+        dataset : str, optional
+            The exact name of one of the run's datasets.
+        limit, offset : int
+            How many rows, after how many.
+        """
+        with self._reading() as uow:
+            return uow.runs.list(status, dataset, limit, offset)
+
+    def delete_run(self, run_id: str, delete_artifacts: bool = True) -> int:
+        """Delete a run and all below it in one transaction.
+
+        Parameters
+        ----------
+        run_id : str
+        delete_artifacts : bool
+            Also delete the artifacts that nothing else uses, rows and files.
+
+        Returns
+        -------
+        int
+            How many rows were deleted, in all tables; 0 for an unknown run.
+        """
+        with self._writing() as uow:
+            return maintenance.delete_run(uow, run_id, delete_artifacts)
+
+    # -- pipelines ----------------------------------------------------------------------------
+
+    def begin_pipeline(
+        self,
+        run_id: str,
+        name: str,
+        expanded_config: Any = None,
+        generator_choices: Any = None,
+        dataset_name: str = "",
+        dataset_hash: str | None = None,
+    ) -> str:
+        """Begin a pipeline in a run, with status `running`.
+
+        Parameters
+        ----------
+        run_id : str
+        name : str
+        expanded_config : dict or list
+            The pipeline's configuration after all choices were made.
+        generator_choices : list
+            The choices.
+        dataset_name, dataset_hash : str
+            What it is trained on.
+
+        Returns
+        -------
+        str
+            The pipeline's id.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        """
+        with self._writing() as uow:
+            return uow.runs.add_pipeline(run_id, name, expanded_config, generator_choices, dataset_name, dataset_hash)
+
+    def complete_pipeline(
+        self,
+        pipeline_id: str,
+        best_val: float | None = None,
+        best_test: float | None = None,
+        metric: str | None = None,
+        duration_ms: int | None = None,
+    ) -> None:
+        """Mark a pipeline completed, with its best scores. An unknown id raises `NotFoundError`."""
+        with self._writing() as uow:
+            uow.runs.complete_pipeline(pipeline_id, best_val, best_test, metric, duration_ms)
+
+    def fail_pipeline(self, pipeline_id: str, error: str) -> None:
+        """Mark a pipeline failed and delete its chains, predictions and arrays; its log stays."""
+        with self._writing() as uow:
+            uow.runs.fail_pipeline(pipeline_id, error)
+            maintenance.delete_results(uow, [pipeline_id])
+
+    def get_pipeline(self, pipeline_id: str) -> Row | None:
+        """Return a pipeline with its JSON decoded, or None."""
+        with self._reading() as uow:
+            return uow.runs.get_pipeline(pipeline_id)
+
+    def list_pipelines(self, run_id: str | None = None, dataset_name: str | None = None) -> pl.DataFrame:
+        """Return pipelines, newest first, of one run or dataset or of all."""
+        with self._reading() as uow:
+            return uow.runs.list_pipelines(run_id, dataset_name)
+
+    def delete_pipeline(self, pipeline_id: str) -> int:
+        """Delete a pipeline and all below it, as `delete_run` does; return how many rows, 0 for an unknown one."""
+        with self._writing() as uow:
+            return maintenance.delete_pipelines(uow, [pipeline_id], True)
+
+    # -- chains -------------------------------------------------------------------------------
+
+    def save_chain(
+        self,
+        pipeline_id: str,
+        steps: Sequence[Mapping[str, Any]],
+        model_step_idx: int,
+        model_class: str,
+        preprocessings: str | None = "",
+        fold_strategy: str | None = "per_fold",
+        fold_artifacts: Mapping[str, Any] | None = None,
+        shared_artifacts: Mapping[str, Any] | None = None,
+        branch_path: Sequence[int] | None = None,
+        source_index: int | None = None,
+    ) -> str:
+        """Save the steps from X to y with references to what each of them fitted.
+
+        Parameters
+        ----------
+        pipeline_id : str
+        steps : list of dict
+            Each with `step_idx, operator_class, params, artifact_id, stateless`.
+        model_step_idx : int
+            The `step_idx` of the model.
+        model_class : str
+        preprocessings : str
+            A short name of what comes before the model.
+        fold_strategy : str
+        fold_artifacts : dict of str to (str or list of str)
+            Fold id to the model's artifact id, or to the ordered list of what was fitted on that
+            fold, the model last. From the first step that is fitted per fold on, everything that
+            transforms X is in the fold's list.
+        shared_artifacts : dict of str to (str or list of str)
+            Step index as text to one artifact id or an ordered list.
+        branch_path : list of int, optional
+        source_index : int, optional
+
+        Returns
+        -------
+        str
+            The chain's id.
+
+        Raises
+        ------
+        NotFoundError
+            The pipeline, or an artifact that the chain names, does not exist.
+        InvalidInputError
+            The chain has not this form, or its replay would apply steps in another order.
+        """
+        with self._writing() as uow:
+            chain_id = uow.chains.add(
+                pipeline_id, steps, model_step_idx, model_class, preprocessings, fold_strategy,
+                fold_artifacts, shared_artifacts, branch_path, source_index,
+            )  # fmt: skip
+            uow.artifacts.claim(uow.chains.artifact_ids(chain_id))
+            return chain_id
+
+    def get_chain(self, chain_id: str) -> Row | None:
+        """Return a chain with its JSON decoded, or None."""
+        with self._reading() as uow:
+            return uow.chains.get(chain_id)
+
+    def get_chains_for_pipeline(self, pipeline_id: str) -> pl.DataFrame:
+        """Return a pipeline's chains, oldest first."""
+        with self._reading() as uow:
+            return uow.chains.list(pipeline_id)
+
+    def replay_chain(self, chain_id: str, X: Any, wavelengths: Any = None) -> npt.NDArray[Any]:
+        """Predict with a stored chain.
+
+        Applies what the folds share once, in step order, then each fold's own objects, and combines
+        the folds: the mean for regression; for classification the class with the highest mean
+        probability, or the majority vote where a model has no `predict_proba`.
+
+        Parameters
+        ----------
+        chain_id : str
+        X : array of shape (n_samples, n_features)
+            It is not modified.
+        wavelengths : array of shape (n_features,), optional
+            For wavelength-aware operators, in the unit they were trained with.
+
+        Returns
+        -------
+        ndarray of shape (n_samples,), or (n_samples, n_targets) for several targets
+
+        Raises
+        ------
+        NotFoundError
+            There is no such chain.
+        ChainReplayError
+            The chain lacks a model or a fitted step; `ChainInputError` where an object refused X.
+        ArtifactLoadError
+            An artifact's file is missing, damaged, or cannot be loaded here.
+        """
+        chain, artifacts = self._chain_and_artifacts(chain_id)
+        y: npt.NDArray[Any] = self._loader.fitted(chain, artifacts, fresh=False).predict(X, wavelengths)
+        return y
+
+    def load_chain(self, chain_id: str) -> ChainRegressor | ChainClassifier:
+        """Return a stored chain as a fitted scikit-learn estimator that no longer needs the workspace.
+
+        Errors are those of `replay_chain`.
+        """
+        from .estimator import as_estimator
+
+        chain, artifacts = self._chain_and_artifacts(chain_id)
+        return as_estimator(self._loader.fitted(chain, artifacts, fresh=True))
+
+    def _chain_and_artifacts(self, chain_id: str) -> tuple[Row, dict[str, Row]]:
+        with self._reading() as uow:
+            chain = uow.chains.get(chain_id)
+            if chain is None:
+                raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
+            return chain, uow.artifacts.get_many(artifact_ids(chain))
+
+    # -- predictions --------------------------------------------------------------------------
+
+    def save_prediction(
+        self,
+        pipeline_id: str,
+        chain_id: str | None,
+        dataset_name: str,
+        model_name: str,
+        model_class: str,
+        fold_id: str,
+        partition: str,
+        val_score: float | None,
+        test_score: float | None,
+        train_score: float | None,
+        metric: str,
+        task_type: str,
+        n_samples: int | None,
+        n_features: int | None,
+        scores: Mapping[str, Any] | None,
+        best_params: Mapping[str, Any] | None,
+        branch_id: int | None,
+        branch_name: str | None,
+        exclusion_count: int | None,
+        exclusion_rate: float | None,
+        preprocessings: str | None = "",
+        prediction_id: str | None = None,
+        refit_context: str | None = None,
+    ) -> str:
+        """Save the scores of one model on one partition of one fold.
+
+        Parameters
+        ----------
+        pipeline_id : str
+        chain_id : str or None
+        dataset_name, model_name, model_class : str
+        fold_id, partition : str
+            Such as `"0"` or `"avg"`, and `"train"`, `"val"` or `"test"`.
+        val_score, test_score, train_score : float or None
+            Values of `metric`.
+        metric, task_type : str
+            Such as `"rmse"` and `"regression"`.
+        n_samples, n_features : int or None
+        scores : dict
+            All scores, by partition and metric.
+        best_params : dict
+        branch_id, branch_name : int, str, or None
+        exclusion_count, exclusion_rate : int, float, or None
+            How many samples were left out, and which share of all.
+        preprocessings : str
+        prediction_id : str, optional
+            An id of the caller's; one is made by default.
+        refit_context : str, optional
+            What kind of final refit made it; None: none did.
+
+        Returns
+        -------
+        str
+            The prediction's id.
+
+        Raises
+        ------
+        NotFoundError
+            The pipeline or the chain does not exist.
+        DuplicateError
+            The id is taken.
+        InvalidInputError
+            A value cannot be stored.
+        """
+        with self._writing() as uow:
+            return uow.predictions.add(
+                pipeline_id, chain_id, prediction_id=prediction_id, dataset_name=dataset_name, model_name=model_name,
+                model_class=model_class, fold_id=fold_id, partition=partition, val_score=val_score,
+                test_score=test_score, train_score=train_score, metric=metric, task_type=task_type,
+                n_samples=n_samples, n_features=n_features, scores=scores, best_params=best_params,
+                preprocessings=preprocessings, branch_id=branch_id, branch_name=branch_name,
+                exclusion_count=exclusion_count, exclusion_rate=exclusion_rate, refit_context=refit_context,
+            )  # fmt: skip
+
+    def save_prediction_arrays(
+        self,
+        prediction_id: str,
+        y_true: Any,
+        y_pred: Any,
+        y_proba: Any = None,
+        sample_indices: Any = None,
+        weights: Any = None,
+    ) -> None:
+        """Save the arrays of a prediction, in the place of those it has.
+
+        What comes back equals what went in: values, shape and dtype.
+
+        Parameters
+        ----------
+        prediction_id : str
+        y_true, y_pred : array of shape (n_samples,) or (n_samples, n_targets), or None
+        y_proba : array of shape (n_samples, n_classes), optional
+        sample_indices : array of shape (n_samples,), optional
+        weights : array, optional
+            One per sample, or one per fold of the prediction's chain.
+
+        Raises
+        ------
+        NotFoundError
+            The prediction does not exist.
+        InvalidInputError
+            The arrays differ in length, are ragged, or hold objects other than numbers, bools and text.
+        """
+        with self._writing() as uow:
+            uow.predictions.add_arrays(prediction_id, y_true, y_pred, y_proba, sample_indices, weights)
+
+    def get_prediction(self, prediction_id: str, load_arrays: bool = False) -> Row | None:
+        """Return a prediction with its JSON decoded, or None.
+
+        With `load_arrays` also `y_true, y_pred, y_proba, sample_indices, weights`, None for one it has not.
+        """
+        with self._reading() as uow:
+            return uow.predictions.get(prediction_id, load_arrays)
+
+    def query_predictions(
+        self,
+        dataset_name: str | None = None,
+        model_class: str | None = None,
+        partition: str | None = None,
+        fold_id: str | None = None,
+        branch_id: int | None = None,
+        pipeline_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> pl.DataFrame:
+        """Return the predictions that match every given filter, oldest first.
+
+        Parameters
+        ----------
+        model_class : str, optional
+            May hold `%` (any text) and `_` (any character), as in SQL's LIKE.
+        dataset_name, partition, fold_id, branch_id, pipeline_id, run_id : optional
+            Match exactly.
+        limit, offset : int
+            How many rows, after how many.
+        """
+        with self._reading() as uow:
+            return uow.predictions.query(
+                dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id, limit, offset
+            )
+
+    def top_predictions(
+        self,
+        n: int,
+        metric: str = "val_score",
+        ascending: bool | None = None,
+        partition: str | None = "val",
+        dataset_name: str | None = None,
+        group_by: str | None = None,
+        *,
+        score_metric: str | None = None,
+        task_type: str | None = None,
+        run_id: str | None = None,
+    ) -> pl.DataFrame:
+        """Return the best predictions, best first; rows without a score are never ranked.
+
+        Parameters
+        ----------
+        n : int
+            How many rows, per group with `group_by`.
+        metric : str
+            The score to rank by: `val_score`, `test_score` or `train_score`.
+        ascending : bool, optional
+            True: lower is better. By default what the rows' own metrics ask for.
+        partition, dataset_name : str, optional
+            Keep these rows.
+        group_by : str, optional
+            A column of the predictions.
+        score_metric : str, optional
+            Keep the rows whose own metric it is, such as `"rmse"`.
+        task_type, run_id : str, optional
+            Keep these rows.
+
+        Raises
+        ------
+        InvalidInputError
+            `metric` is no score, `group_by` no column, or the metrics of the rows disagree about the
+            direction or are unknown while `ascending` is None.
+        """
+        with self._reading() as uow:
+            return uow.predictions.top(
+                n, metric, ascending, partition, dataset_name, group_by, score_metric, task_type, run_id
+            )
+
+    def delete_prediction(self, prediction_id: str) -> bool:
+        """Delete a prediction and its arrays; return whether it was there."""
+        with self._writing() as uow:
+            return uow.predictions.delete(prediction_id)
+
+    # -- artifacts ----------------------------------------------------------------------------
+
+    def save_artifact(self, obj: Any, operator_class: str, artifact_type: str, format: str = "joblib") -> str:
+        """Save a fitted object once, whatever the number of saves of the same bytes.
+
+        Parameters
+        ----------
+        obj : object
+        operator_class : str
+            Such as `"sklearn.cross_decomposition.PLSRegression"`.
+        artifact_type : str
+            Such as `"model"` or `"transformer"`.
+        format : str
+            `joblib`, `pickle`, `cloudpickle` or `skops`.
+
+        Returns
+        -------
+        str
+            The artifact's id; the same for the same bytes.
+
+        Raises
+        ------
+        InvalidInputError
+            The format is unknown or cannot hold the object.
+        """
+        content = codecs.dump(obj, format)
+        content_hash, provenance = sha256(content), codecs.versions_of(obj)
+        with self._writing() as uow:
+            path = uow.blobs.put(content, content_hash, codecs.codec(format).extension)
+            return uow.artifacts.add(
+                path, content_hash, operator_class, artifact_type, format, len(content), provenance
+            )
+
+    def load_artifact(self, artifact_id: str) -> Any:
+        """Return a fitted object, a new one each time, after its SHA-256 was checked.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such artifact.
+        ArtifactLoadError
+            Its file is missing, damaged, or cannot be loaded here.
+        """
+        return self._loader.load(self._artifact(artifact_id))
+
+    def get_artifact_path(self, artifact_id: str) -> Path:
+        """Return the path of an artifact's file; read it, but never write to it. An unknown id raises."""
+        return self._workspace.blobs.path(self._artifact(artifact_id)["artifact_path"])
+
+    def _artifact(self, artifact_id: str) -> Row:
+        with self._reading() as uow:
+            row = uow.artifacts.get(artifact_id)
+        if row is None:
+            raise NotFoundError(f"there is no artifact {artifact_id!r}; ids come from save_artifact()")
+        return row
+
+    def register_existing_artifact(
+        self,
+        artifact_id: str,
+        path: str | os.PathLike[str],
+        content_hash: str,
+        operator_class: str,
+        artifact_type: str,
+        format: str,
+        size_bytes: int | None,
+    ) -> str:
+        """Adopt a file that is already below `artifacts/`, under an id of the caller's.
+
+        Parameters
+        ----------
+        artifact_id : str
+            An id that is known already is left as it is.
+        path : path-like
+            Absolute, or relative to `artifacts/`.
+        content_hash : str
+            The SHA-256 of the file; a leading `sha256:` is accepted.
+        operator_class, artifact_type, format : str
+            As for `save_artifact`.
+        size_bytes : int
+
+        Raises
+        ------
+        InvalidInputError
+            The path is no file below `artifacts/`, or the hash or format is none.
+        """
+        codecs.codec(format)
+        with self._writing() as uow:
+            return uow.artifacts.adopt(
+                artifact_id, uow.blobs.relative(Path(path)), checked_hash(content_hash), operator_class,
+                artifact_type, format, size_bytes,
+            )  # fmt: skip
+
+    def gc_artifacts(self, *, grace: timedelta = timedelta(days=1)) -> int:
+        """Remove artifacts that nothing keeps, never one that a stored chain names.
+
+        Parameters
+        ----------
+        grace : timedelta
+            How long a save may wait for a chain to claim it, and a file for its row.
+
+        Returns
+        -------
+        int
+            How many files were removed.
+        """
+        with self._writing() as uow:
+            return maintenance.collect(uow, grace)
+
+    # -- logs ---------------------------------------------------------------------------------
+
+    def log_step(
+        self,
+        pipeline_id: str,
+        step_idx: int,
+        operator_class: str | None,
+        event: str,
+        duration_ms: int | None = None,
+        message: str | None = None,
+        details: Any = None,
+        level: str = "info",
+    ) -> None:
+        """Log one event of one step of a pipeline.
+
+        Parameters
+        ----------
+        pipeline_id : str
+        step_idx : int
+        operator_class : str or None
+        event : str
+            Such as `"start"`, `"end"`, `"output"`.
+        duration_ms : int, optional
+            Milliseconds.
+        message : str, optional
+        details : JSON value, optional
+        level : str
+            `info`, `warning` or `error`.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such pipeline.
+        """
+        with self._writing() as uow:
+            uow.runs.add_log(pipeline_id, step_idx, operator_class, event, duration_ms, message, details, level)
+
+    def get_pipeline_log(self, pipeline_id: str) -> pl.DataFrame:
+        """Return a pipeline's events, by step and time."""
+        with self._reading() as uow:
+            return uow.runs.pipeline_log(pipeline_id)
+
+    def get_run_log_summary(self, run_id: str) -> pl.DataFrame:
+        """Return one row per pipeline of a run.
+
+        Columns: `pipeline_id, pipeline_name, pipeline_status, log_count, total_duration_ms` (of `end`
+        events, milliseconds)`, warning_count, error_count`.
+        """
+        with self._reading() as uow:
+            return uow.runs.log_summary(run_id)
+
+    # -- export -------------------------------------------------------------------------------
+
+    def export_chain(self, chain_id: str, output_path: str | os.PathLike[str], format: str = "n4a") -> Path:
+        """Write a chain and all it needs to one file.
+
+        Parameters
+        ----------
+        chain_id : str
+        output_path : path-like
+            The extension is appended when missing, parents are created.
+        format : str
+            `n4a`: a ZIP for `load_bundle`. `n4a.py`: a script that predicts from a CSV or NPY.
+
+        Returns
+        -------
+        Path
+            The file, whole and on the disk.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such chain.
+        ArtifactLoadError
+            An artifact's file is missing or damaged.
+        OutputPathError
+            The path cannot be written to.
+        """
+        from .bundle import write_bundle, write_script
+
+        writers = {"n4a": write_bundle, "n4a.py": write_script}
+        if format not in writers:
+            raise InvalidInputError(f"format {format!r} is unknown; use one of {', '.join(writers)}")
+        chain, artifacts = self._chain_and_artifacts(chain_id)
+        missing = [item for item in artifact_ids(chain) if item not in artifacts]
+        if missing:
+            raise NotFoundError(f"chain {chain_id} names artifacts that are not registered: {missing}")
+        contents = {row["content_hash"]: self._workspace.blobs.read(row["artifact_path"], row["content_hash"])
+                    for row in artifacts.values()}  # fmt: skip
+        return writers[format](chain, list(artifacts.values()), contents, Path(output_path))
+
+    def export_pipeline_config(self, pipeline_id: str, output_path: str | os.PathLike[str]) -> Path:
+        """Write a pipeline's expanded configuration as JSON; an unknown id raises `NotFoundError`."""
+        pipeline = self.get_pipeline(pipeline_id)
+        if pipeline is None:
+            raise NotFoundError(f"there is no pipeline {pipeline_id!r}; see list_pipelines()")
+        text = json.dumps(pipeline["expanded_config"], indent=2, ensure_ascii=False)
+        return write_whole(with_suffix_added(output_path, ".json"), text.encode())
+
+    def export_run(self, run_id: str, output_path: str | os.PathLike[str]) -> Path:
+        """Write a run with its pipelines and chains as YAML; an unknown id raises `NotFoundError`."""
+        with self._reading() as uow:
+            run = uow.runs.get(run_id)
+            if run is None:
+                raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
+            ids = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].reverse().to_list()
+            pipelines = [uow.runs.get_pipeline(pipeline_id) for pipeline_id in ids]
+            chains = uow.chains.of_pipelines(ids)
+        # Through JSON: plain text, lists and numbers for every reader of YAML.
+        content = json.loads(json_text({"run": run, "pipelines": pipelines, "chains": chains}, "the run") or "{}")
+        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
+        return write_whole(with_suffix_added(output_path, ".yaml"), text.encode())
+
+    def export_predictions_parquet(self, output_path: str | os.PathLike[str], **filters: Any) -> Path:
+        """Write the rows of `query_predictions(**filters)` as Parquet."""
+        path = with_suffix_added(output_path, ".parquet")
+        frame = self.query_predictions(**filters)
+        with whole_file(path) as temporary:
+            frame.write_parquet(temporary)
+        return path
+
+    # -- upkeep -------------------------------------------------------------------------------
+
+    def vacuum(self) -> None:
+        """Give the space of deleted rows back to the disk; other threads wait meanwhile.
+
+        Raises
+        ------
+        UnitOfWorkError
+            It is called inside `transaction()`.
+        WorkspaceBusyError
+            Others used the workspace for longer than the timeout.
+        """
+        maintenance.vacuum(self._workspace, self._timeout)
+
+    def backup(self, path: str | os.PathLike[str]) -> Path:
+        """Copy the workspace, rows and artifacts as they are at one moment, to a new folder.
+
+        Returns
+        -------
+        Path
+            The folder; it opens as a workspace.
+
+        Raises
+        ------
+        OutputPathError
+            There is something at `path` already, or it cannot be written to.
+        UnitOfWorkError
+            It is called inside `transaction()`.
+        """
+        return maintenance.backup(self._workspace, Path(path).absolute(), self._timeout)
+
+
+@contextmanager
+def _engine_errors() -> Iterator[None]:
+    """Turn what the engine raises into an error of this package."""
+    try:
+        yield
+    except ENGINE_ERRORS as error:
+        raise EngineError(f"the database refused a statement: {error}; nothing of this transaction is kept") from error
+
+
+@contextmanager
+def _joined(uow: UnitOfWork) -> Iterator[None]:
+    """Run a call inside a unit of work that goes on; one that fails halfway dooms it."""
+    before = uow.changes
+    try:
+        with _engine_errors():
+            yield
+    except BaseException as error:
+        if uow.changes != before:
+            uow.doom(error)
+        raise

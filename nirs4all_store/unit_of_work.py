@@ -1,0 +1,151 @@
+"""One session, four repositories, one transaction: kept by `commit`, else gone."""
+
+from __future__ import annotations
+
+import warnings
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy import text
+from sqlalchemy.orm import Session
+
+from .blobs import Blobs
+from .database import ENGINE_ERRORS
+from .errors import CommitFailedError, ReadOnlyError, TransactionAbortedError, UnitOfWorkError
+from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
+from .tables import Tables
+from .workspace import Workspace
+
+
+class UnitOfWork:
+    """A transaction with a repository per aggregate.
+
+    Use it with `with`. Leaving the block without `commit()` rolls back, and so does any exception.
+    Writers take turns: while one is open for writing, another thread's waits.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    timeout : float
+        Seconds to wait for another thread's turn to end.
+    write : bool
+        False for reading only: it waits for nobody.
+
+    Attributes
+    ----------
+    session : sqlalchemy.orm.Session
+    runs, chains, predictions, artifacts
+        The repositories.
+    """
+
+    session: Session
+    runs: RunRepo
+    chains: ChainRepo
+    predictions: PredictionRepo
+    artifacts: ArtifactRepo
+
+    def __init__(self, workspace: Workspace, *, timeout: float, write: bool = True) -> None:
+        self._workspace = workspace
+        self._timeout = timeout
+        self._write = write
+        self._failure: BaseException | None = None
+        self._discarded: set[str] = set()
+
+    def __enter__(self) -> Self:
+        if self._write and self._workspace.read_only:
+            raise ReadOnlyError(
+                f"{self._workspace.path} is open for reading only; open a WorkspaceStore without read_only to write"
+            )
+        self._workspace.enter(self, write=self._write, timeout=self._timeout)
+        self.session = self._workspace.database.session()
+        self._tables = Tables(self.session)
+        self.runs = RunRepo(self._tables)
+        self.chains = ChainRepo(self._tables)
+        self.predictions = PredictionRepo(self._tables)
+        self.artifacts = ArtifactRepo(self._tables)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.rollback()
+            self.session.close()
+        finally:
+            self._workspace.leave(write=self._write)
+
+    @property
+    def blobs(self) -> Blobs:
+        """The artifacts' files."""
+        return self._workspace.blobs
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may write."""
+        return self._write
+
+    @property
+    def changes(self) -> int:
+        """How many rows and statements it was given to write so far."""
+        return self._tables.changes
+
+    def doom(self, error: BaseException) -> None:
+        """Make every later `commit` fail: a change was made in part only."""
+        self._failure = self._failure or error
+
+    def discard_blob(self, relative: str) -> None:
+        """Remove an artifact's file once the commit has made sure that no row names it."""
+        self._discarded.add(relative)
+
+    def commit(self) -> None:
+        """Make everything since the last commit durable, then remove the files that were given up.
+
+        Raises
+        ------
+        UnitOfWorkError
+            It is for reading only.
+        TransactionAbortedError
+            An error came before, maybe one that was caught: everything was rolled back.
+        CommitFailedError
+            The engine failed in the commit itself: whether the data was kept is not known.
+        """
+        if not self._write:
+            raise UnitOfWorkError("a unit of work for reading has nothing to commit; open one for writing")
+        discarded = self._prepare()
+        try:
+            self.session.commit()
+        except ENGINE_ERRORS as error:
+            self.rollback()
+            raise CommitFailedError(
+                f"the commit to {self._workspace.path} failed: {error}; open the workspace again and look by id "
+                "whether the last change is there before repeating it"
+            ) from error
+        self._tables.forget()
+        self._discarded.clear()
+        for relative in discarded:
+            try:
+                self.blobs.remove(relative)
+            except OSError as error:
+                warnings.warn(f"{relative} could not be removed: {error}; gc_artifacts() will try again", stacklevel=2)
+
+    def _prepare(self) -> set[str]:
+        """Insert what waits and prove that the transaction is alive; return the files to remove after it."""
+        try:
+            if self._failure is not None:
+                raise self._failure
+            if not self._tables.flush():
+                # DuckDB reports success for the COMMIT of a transaction that an error has invalidated.
+                self.session.execute(text("SELECT 1"))
+            return self._discarded - self.artifacts.named_among(self._discarded) if self._discarded else set()
+        except BaseException as error:
+            self.rollback()
+            raise TransactionAbortedError(
+                f"nothing of this transaction was kept, because of an earlier error: {error}; repeat it from its start"
+            ) from error
+
+    def rollback(self) -> None:
+        """Undo everything since the last commit."""
+        self._tables.forget()
+        self._discarded.clear()
+        self._failure = None
+        self.session.rollback()

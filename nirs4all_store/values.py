@@ -1,0 +1,196 @@
+"""What may be stored: checks of text, numbers and JSON, and the making of ids and times.
+
+Everything is checked here before the engine sees it, so that a refused value never costs a
+transaction.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime, timedelta
+from enum import Enum
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+import uuid_utils
+
+from .errors import InvalidInputError, InvalidTypeError
+
+MAX_JSON_DEPTH = 200
+
+
+def new_id() -> str:
+    """Return a UUID of version 7 (RFC 9562): ids sort by the time they were made."""
+    return str(uuid_utils.uuid7())
+
+
+def utc_now() -> datetime:
+    """Return the present time in UTC, without a zone, as the database keeps it."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def time_before(span: timedelta) -> datetime:
+    """Return the time that lies `span` before now (UTC), or the earliest there is.
+
+    Raises
+    ------
+    InvalidTypeError, InvalidInputError
+        `span` is no timedelta, or is negative.
+    """
+    if not isinstance(span, timedelta):
+        raise InvalidTypeError(f"grace must be a datetime.timedelta, not {_described(span)}")
+    if span < timedelta(0):
+        raise InvalidInputError(f"grace must not be negative, but is {span}")
+    try:
+        return utc_now() - span
+    except OverflowError:
+        return datetime.min
+
+
+def checked_text(value: object, where: str) -> str:
+    """Return `value` if it is text that every back end can hold.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    where : str
+        The name of the parameter or key path, for the message.
+
+    Raises
+    ------
+    InvalidTypeError
+        `value` is not a `str`.
+    InvalidInputError
+        It holds a NUL character or half of a surrogate pair.
+    """
+    if isinstance(value, Enum) and isinstance(value.value, str):
+        value = value.value
+    if not isinstance(value, str):
+        raise InvalidTypeError(f"{where} must be text, not {_described(value)}; give a str")
+    if "\0" in value:
+        raise InvalidInputError(f"{where} holds a NUL character: {value[:60]!r}; remove it")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInputError(
+            f"{where} is not valid Unicode text: {value[:60]!r} ({error.reason}); replace the lone surrogate"
+        ) from None
+    return str(value)
+
+
+def checked_int(value: object, where: str, bits: int) -> int:
+    """Return `value` as an int of at most `bits` bits; numpy integers and whole floats are accepted."""
+    number = value.item() if isinstance(value, np.generic) else value
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise InvalidTypeError(f"{where} must be a whole number, not {_described(value)}")
+    if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        raise InvalidInputError(f"{where} is {number}, which does not fit into {bits} bits")
+    return number
+
+
+def checked_float(value: object, where: str) -> float:
+    """Return `value` as a float; numpy scalars, ints, NaN and infinities are accepted."""
+    number = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
+    if isinstance(number, bool) or not isinstance(number, int | float):
+        raise InvalidTypeError(f"{where} must be a number, not {_described(value)}")
+    try:
+        return float(number)
+    except OverflowError:
+        raise InvalidInputError(f"{where} is too large for a float: {number}") from None
+
+
+def json_text(value: Any, where: str) -> str | None:
+    """Return `value` as JSON text, or None for None.
+
+    Parameters
+    ----------
+    value : Any
+        None, bool, int, float (NaN and infinities too), str, list, dict; also numpy scalars and
+        arrays (numbers and lists), tuples and sets (lists), paths and datetimes (text) and enums
+        (their value), at any depth down to 200.
+    where : str
+        The name of the parameter, the beginning of the key path in a message.
+
+    Raises
+    ------
+    InvalidTypeError
+        An object of another type is in it; the message names its key path.
+    InvalidInputError
+        It is too deep, holds itself, or two keys become the same text.
+    """
+    if value is None:
+        return None
+    return json.dumps(_plain(value, where, 0), ensure_ascii=False)
+
+
+def _plain(value: Any, where: str, depth: int) -> Any:
+    """Return `value` rebuilt from what the json module writes by itself."""
+    if depth > MAX_JSON_DEPTH:
+        raise InvalidInputError(f"{where[:80]}... is nested deeper than {MAX_JSON_DEPTH} levels, or holds itself")
+    if isinstance(value, Enum):
+        return _plain(value.value, where, depth + 1)
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, str):
+        return checked_text(value, where)
+    if isinstance(value, dict):
+        return _plain_dict(value, where, depth)
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
+    if isinstance(value, set | frozenset):
+        return [_plain(item, f"{where}{{}}", depth + 1) for item in _in_stable_order(value)]
+    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufUO":
+        return _plain(value.tolist(), where, depth + 1)
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, PurePath):
+        return checked_text(os.fspath(value), where)
+    raise InvalidTypeError(
+        f"{where} is {_described(value)}, which JSON cannot hold; convert it to numbers, text, lists or dicts"
+    )
+
+
+def _plain_dict(value: dict[Any, Any], where: str, depth: int) -> dict[str, Any]:
+    plain: dict[str, Any] = {}
+    for key, item in value.items():
+        text = _key_text(key, where)
+        if text in plain:
+            raise InvalidInputError(f"{where} has two keys that are both {text!r} as JSON text; rename one")
+        plain[text] = _plain(item, f"{where}.{text}", depth + 1)
+    return plain
+
+
+def _key_text(key: object, where: str) -> str:
+    """Return an object key as JSON has it: the json module's text for numbers, booleans and None."""
+    if isinstance(key, Enum):
+        key = key.value
+    if isinstance(key, np.generic):
+        key = key.item()
+    if isinstance(key, str):
+        return checked_text(key, f"a key of {where}")
+    if key is None or isinstance(key, bool | int | float):
+        return json.dumps(key)
+    raise InvalidTypeError(f"{where} has a key that is {_described(key)}; JSON keys are text: convert it to str")
+
+
+def _in_stable_order(items: set[Any] | frozenset[Any]) -> list[Any]:
+    """Return the items sorted where they can be: the order of a set changes between processes."""
+    try:
+        return sorted(items)
+    except TypeError:
+        return sorted(items, key=lambda item: (type(item).__name__, repr(item)))
+
+
+def _described(value: object) -> str:
+    kind = type(value)
+    name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+    return "None" if value is None else f"an object of type {name}"

@@ -1,0 +1,156 @@
+"""One open workspace of this process: its database, its files, its lease, and whose turn it is.
+
+All stores on one folder share one of these. Any number of threads read at once, each on its own
+connection; writers take turns; copying or replacing the database file waits until nobody uses it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .blobs import Blobs
+from .database import Database
+from .errors import StoreClosedError, UnitOfWorkError, WorkspaceBusyError
+from .lease import Lease
+
+DATABASE_NAME = "store.duckdb"
+ARTIFACTS_NAME = "artifacts"
+
+
+class Workspace:
+    """An open workspace.
+
+    Parameters
+    ----------
+    path : Path
+        The folder; it has an up-to-date database.
+    lease : Lease
+        The right to open it, given back by `close`.
+    read_only : bool
+    """
+
+    def __init__(self, path: Path, lease: Lease, *, read_only: bool) -> None:
+        self.path = path
+        self.read_only = read_only
+        self.blobs = Blobs(path / ARTIFACTS_NAME)
+        self.database = Database(path / DATABASE_NAME, read_only=read_only)
+        self._lease = lease
+        self._process = os.getpid()
+        self._closed = False
+        self._writing = threading.Lock()
+        self._state = threading.Condition()
+        self._users = 0
+        self._alone = False
+        self._thread = threading.local()
+
+    @property
+    def current(self) -> Any:
+        """The unit of work that is open in this thread, or None."""
+        return getattr(self._thread, "unit", None)
+
+    def enter(self, unit: Any, *, write: bool, timeout: float) -> None:
+        """Let a unit of work begin in this thread, waiting for its turn if it writes.
+
+        Raises
+        ------
+        UnitOfWorkError
+            This thread has one open already.
+        WorkspaceBusyError
+            Another thread held its turn for longer than `timeout` seconds.
+        StoreClosedError
+            The workspace was closed.
+        """
+        if self.current is not None:
+            raise UnitOfWorkError("this thread has a unit of work open already; use it, or leave it first")
+        if write and not self._writing.acquire(timeout=timeout):
+            raise WorkspaceBusyError(
+                f"another thread has been writing to {self.path} for {timeout:g} s; "
+                "end its transaction, or give a longer timeout"
+            )
+        try:
+            with self._state:
+                if not self._state.wait_for(lambda: not self._alone, timeout):
+                    raise WorkspaceBusyError(f"{self.path} is being copied or compacted for {timeout:g} s; try again")
+                self._check_open()
+                self._users += 1
+        except BaseException:
+            if write:
+                self._writing.release()
+            raise
+        self._thread.unit = unit
+
+    def leave(self, *, write: bool) -> None:
+        """Let the unit of work of this thread end."""
+        self._thread.unit = None
+        with self._state:
+            self._users -= 1
+            self._state.notify_all()
+        if write:
+            self._writing.release()
+
+    def _check_open(self) -> None:
+        if self._process != os.getpid():
+            raise StoreClosedError(
+                f"this store on {self.path} belongs to process {self._process}, from which this one was forked; "
+                "open a new WorkspaceStore here"
+            )
+        if self._closed:
+            raise StoreClosedError(f"the store on {self.path} is closed; open a new WorkspaceStore")
+
+    @contextmanager
+    def alone(self, timeout: float) -> Iterator[None]:
+        """Close the database for the length of a block in which nobody else may use it.
+
+        Raises
+        ------
+        UnitOfWorkError
+            This thread has a unit of work open.
+        WorkspaceBusyError
+            Others were using it for longer than `timeout` seconds.
+        """
+        with self._nobody_else(timeout):
+            self.database.close()
+            try:
+                yield
+            finally:
+                self.database.open()
+
+    def close(self, timeout: float) -> None:
+        """Close the database and give the lease back, once nobody uses it; see `alone` for the errors."""
+        with self._nobody_else(timeout):
+            self._closed = True
+            self.database.close()
+            self._lease.release()
+
+    @contextmanager
+    def _nobody_else(self, timeout: float) -> Iterator[None]:
+        if self.current is not None:
+            raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
+        busy = WorkspaceBusyError(f"other threads are still using {self.path} after {timeout:g} s; try again")
+        if not self._writing.acquire(timeout=timeout):
+            raise busy
+        try:
+            with self._state:
+                self._check_open()
+                self._alone = True
+                if not self._state.wait_for(lambda: self._users == 0, timeout):
+                    self._alone = False
+                    self._state.notify_all()
+                    raise busy
+            try:
+                yield
+            finally:
+                with self._state:
+                    self._alone = False
+                    self._state.notify_all()
+        finally:
+            self._writing.release()
+
+    def abandon(self) -> None:
+        """Forget the parent's lease in a forked child, without giving it back for the parent."""
+        self._lease.release()
