@@ -40,8 +40,8 @@ class ChainBuilder:
         wanted = [model for model in self._models if index is None or model.step_index == index]
         if not wanted:
             raise InvalidInputError(
-                f"the trace has no model step{'' if index is None else f' {index}'}; give trace.model_step_index the index "
-                "of a step that was not skipped, or the model's operator_config the key 'model'"
+                f"the trace has no model step{'' if index is None else f' {index}'}; give trace.model_step_index the "
+                "index of a step that was not skipped, or the model's operator_config the key 'model'"
             )
         return self._chain(wanted[-1])
 

@@ -94,6 +94,7 @@ class Database:
         """Close every connection and release the file."""
         self.engine.dispose()
         self._anchor.close()
+        del self.engine, self._anchor
 
 
 def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
@@ -197,17 +198,13 @@ def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
     raise NotImplementedError(f"no column of {kind!r} is known here: add it with the column")
 
 
-def read_arrow(session: Session, query: Select[Any]) -> pa.Table:
-    """Run a SELECT inside the session's transaction and return its rows as an Arrow table."""
+def read_frame(session: Session, query: Select[Any]) -> pl.DataFrame:
+    """Run a SELECT inside the session's transaction and return its rows as a polars frame."""
     compiled = query.compile(session.get_bind(), compile_kwargs={"render_postcompile": True})
     names = getattr(compiled, "positiontup", None) or []
     parameters = [compiled.params[name] for name in names]
-    return raw_connection(session).sql(str(compiled), params=parameters).to_arrow_table()
-
-
-def read_frame(session: Session, query: Select[Any]) -> pl.DataFrame:
-    """Run a SELECT inside the session's transaction and return its rows as a polars frame."""
-    return cast(pl.DataFrame, pl.from_arrow(read_arrow(session, query)))
+    rows = raw_connection(session).sql(str(compiled), params=parameters).to_arrow_table()
+    return cast(pl.DataFrame, pl.from_arrow(rows))
 
 
 def copy_compacted(source: Path, target: Path) -> None:

@@ -83,7 +83,7 @@ def _drop(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:
 
 
 def vacuum(workspace: Workspace, timeout: float) -> None:
-    """Replace the database file by a copy without free space, while nobody uses it.
+    """Replace the database file by a copy without free space, if that is smaller, while nobody uses it.
 
     A crash leaves the old file or the new one under the name.
     """
@@ -97,8 +97,9 @@ def vacuum(workspace: Workspace, timeout: float) -> None:
         compact.unlink(missing_ok=True)
         try:
             copy_compacted(path, compact)
-            fsync_file(compact)
-            compact.replace(path)
+            if compact.stat().st_size < path.stat().st_size:
+                fsync_file(compact)
+                compact.replace(path)
         finally:
             compact.unlink(missing_ok=True)
         fsync_folder(workspace.path)

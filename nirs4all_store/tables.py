@@ -29,7 +29,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from .database import insert_rows, read_arrow, read_frame
+from .database import insert_rows, read_frame
 from .errors import DuplicateError, InvalidTypeError, NotFoundError
 from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
 from .values import checked_float, checked_int, checked_text, json_text
@@ -155,13 +155,10 @@ class Tables:
         found = self.rows(select(table_of(model)).where(key_of(model) == key))
         return found[0] if found else None
 
-    def arrow_row(self, model: Model, key: str) -> dict[str, Any] | None:
+    def row_with_lists(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key with lists as numpy arrays and lists of str, or None."""
-        self.flush()
-        table = read_arrow(self.session, select(table_of(model)).where(key_of(model) == key))
-        if not table.num_rows:
-            return None
-        return {name: _plain(table.column(name)[0]) for name in table.column_names}
+        frame = self.frame(select(table_of(model)).where(key_of(model) == key))
+        return {name: _without_series(frame[name][0]) for name in frame.columns} if frame.height else None
 
     def change(self, statement: Update | Delete) -> None:
         """Run an UPDATE or a DELETE."""
@@ -228,11 +225,8 @@ def checked_value(column: Column[Any], value: Any) -> Any:
     return value
 
 
-def _plain(scalar: Any) -> Any:
-    """Return an Arrow scalar as a Python value: a list of numbers as an array, of text as a list."""
-    if not scalar.is_valid:
-        return None
-    values = getattr(scalar, "values", None)
-    if values is None:
-        return scalar.as_py()
-    return values.to_numpy(zero_copy_only=False) if str(values.type) in ("double", "int64") else values.to_pylist()
+def _without_series(value: Any) -> Any:
+    """Return a list column's value as an array, or as a list where it holds text; anything else as it is."""
+    if not isinstance(value, pl.Series):
+        return value
+    return value.to_list() if value.dtype == pl.String else value.to_numpy(writable=True)

@@ -128,7 +128,7 @@ class PredictionRepo:
         row = self._tables.row(Prediction, prediction_id)
         if row is None or not load_arrays:
             return row
-        columns = self._tables.arrow_row(PredictionArrays, prediction_id)
+        columns = self._tables.row_with_lists(PredictionArrays, prediction_id)
         empty: dict[str, Any] = dict.fromkeys(("y_true", "y_pred", "y_proba", "sample_indices", "weights"))
         return row | (empty if columns is None else decode_all(columns))
 

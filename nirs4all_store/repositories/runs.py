@@ -54,8 +54,8 @@ class RunRepo:
         if dataset is None:
             return self._tables.frame(query.limit(limit).offset(offset))
         frame = self._tables.frame(query)
-        has_it = [any(item.get("name") == dataset for item in json.loads(text or "[]")) for text in frame["datasets"]]
-        return frame.filter(pl.Series(has_it, dtype=pl.Boolean)).slice(offset, limit)
+        names = [[item["name"] for item in json.loads(text or "[]")] for text in frame["datasets"].to_list()]
+        return frame[[position for position, known in enumerate(names) if dataset in known]].slice(offset, limit)
 
     def complete(self, run_id: str, summary: Any = None) -> None:
         """Mark a run completed."""
