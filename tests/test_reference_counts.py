@@ -1,0 +1,177 @@
+"""Whatever the order of saving, sharing, failing, deleting: what a chain names stays; in the end nothing does."""
+
+import os
+from datetime import timedelta
+from itertools import permutations
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from nirs4all_store import NotFoundError, WorkspaceStore
+from nirs4all_store.contract import add_pipeline
+
+NOW = timedelta(0)
+
+
+def save(store: WorkspaceStore, content: Any = "model") -> str:
+    return store.save_artifact(content, "str", "model", "joblib")
+
+
+def chain(store: WorkspaceStore, pipeline_id: str, *ids: str) -> str:
+    step = {"step_idx": 0, "operator_class": "m", "params": {}, "artifact_id": None, "stateless": False}
+    return store.save_chain(pipeline_id, [step], 0, "m", "", "per_fold", dict(zip("0123", ids, strict=False)), {})
+
+
+def counts(store: WorkspaceStore, artifact_id: str) -> tuple[int, int]:
+    with store.unit_of_work() as uow:
+        row = uow.artifacts.get(artifact_id)
+        assert row is not None
+        return row["ref_count"], row["unclaimed"]
+
+
+def files(store: WorkspaceStore) -> list[Path]:
+    return [path for path in (store.workspace_path / "artifacts").rglob("*") if path.is_file()]
+
+
+def artifact_rows(store: WorkspaceStore) -> int:
+    with store.unit_of_work() as uow:
+        return len(uow.artifacts.paths())
+
+
+def test_the_count_is_unclaimed_saves_plus_chains(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    model = save(store)
+    assert counts(store, model) == (1, 1)
+    save(store)
+    assert counts(store, model) == (2, 2)
+    chain(store, pipeline_id, model)
+    assert counts(store, model) == (2, 1)
+    chain(store, pipeline_id, model, model)
+    assert counts(store, model) == (2, 0)
+    chain(store, pipeline_id, model)
+    assert counts(store, model) == (3, 0)
+    store.fail_pipeline(pipeline_id, "broken")
+    assert counts(store, model) == (0, 0)
+
+
+def test_every_order_keeps_what_a_chain_names_and_ends_empty(store: WorkspaceStore) -> None:
+    for order in permutations(["delete a", "delete b", "fail a", "collect", "save"]):
+        play(store, order)
+        store.gc_artifacts(grace=NOW)
+        assert files(store) == [], order
+        assert artifact_rows(store) == 0, order
+
+
+def play(store: WorkspaceStore, order: tuple[str, ...]) -> None:
+    run_a, pipeline_a = add_pipeline(store)
+    run_b, pipeline_b = add_pipeline(store)
+    shared, own = save(store, "shared"), save(store, "own")
+    chain(store, pipeline_a, shared, own)
+    chain_b = chain(store, pipeline_b, save(store, "shared"))
+    for step in order:
+        if step == "delete a":
+            store.delete_run(run_a)
+        elif step == "delete b":
+            store.delete_run(run_b)
+        elif step == "fail a" and store.get_pipeline(pipeline_a):
+            store.fail_pipeline(pipeline_a, "broken")
+        elif step == "collect":
+            store.gc_artifacts(grace=NOW)
+        elif step == "save":
+            save(store, "shared")
+        if store.get_chain(chain_b):
+            assert store.load_artifact(shared) == "shared", order
+
+
+def test_a_shared_artifact_is_not_collected_while_in_use_by_another_run(store: WorkspaceStore) -> None:
+    run_a, pipeline_a = add_pipeline(store)
+    _, pipeline_b = add_pipeline(store)
+    model = save(store)
+    chain(store, pipeline_a, model)
+    chain(store, pipeline_b, model)
+    store.delete_run(run_a)
+    assert store.gc_artifacts(grace=NOW) == 0
+    assert store.load_artifact(model) == "model"
+
+
+def test_a_save_that_waits_for_its_chain_survives_the_deletion_of_the_run_it_shares_with(store: WorkspaceStore) -> None:
+    run_a, pipeline_a = add_pipeline(store)
+    _, pipeline_b = add_pipeline(store)
+    chain(store, pipeline_a, save(store))
+    model = save(store)  # Run b saved, and is about to save its chain.
+    store.delete_run(run_a)
+    assert store.gc_artifacts() == 0
+    chain(store, pipeline_b, model)
+    assert store.load_artifact(model) == "model"
+
+
+def test_a_wrong_count_never_costs_a_live_artifact(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    model = save(store)
+    chain(store, pipeline_id, model)
+    with store.unit_of_work() as uow:
+        uow.artifacts.release([model, model, model])
+        uow.commit()
+    assert counts(store, model) == (0, 0)
+    assert store.gc_artifacts(grace=NOW) == 0
+    assert store.load_artifact(model) == "model"
+
+
+def test_deleting_and_saving_the_same_bytes_in_one_transaction_keeps_the_file(store: WorkspaceStore) -> None:
+    run_id, pipeline_id = add_pipeline(store)
+    chain(store, pipeline_id, save(store))
+    with store.transaction():
+        store.delete_run(run_id)
+        again = save(store)
+    assert store.load_artifact(again) == "model"
+
+
+def test_a_rolled_back_deletion_removes_no_file(store: WorkspaceStore) -> None:
+    run_id, pipeline_id = add_pipeline(store)
+    model = save(store)
+    chain(store, pipeline_id, model)
+    with pytest.raises(ZeroDivisionError), store.transaction():
+        store.delete_run(run_id)
+        raise ZeroDivisionError
+    assert store.load_artifact(model) == "model"
+
+
+def test_a_file_without_a_row_goes_after_the_grace_time_only(store: WorkspaceStore) -> None:
+    with pytest.raises(ZeroDivisionError), store.transaction():
+        save(store)
+        raise ZeroDivisionError
+    (stray,) = files(store)
+    assert store.gc_artifacts() == 0
+    two_days_ago = stray.stat().st_mtime - 2 * 86400
+    os.utime(stray, (two_days_ago, two_days_ago))
+    assert store.gc_artifacts() == 1
+    assert files(store) == []
+
+
+def test_a_file_that_two_rows_name_goes_with_the_last_of_them(store: WorkspaceStore) -> None:
+    run_id, pipeline_id = add_pipeline(store)
+    model = save(store)
+    path = store.get_artifact_path(model)
+    store.register_existing_artifact("adopted", path, path.stem, "str", "model", "joblib", path.stat().st_size)
+    chain(store, pipeline_id, model)
+    store.delete_run(run_id)
+    assert store.load_artifact("adopted") == "model"
+    assert store.gc_artifacts(grace=NOW) == 1
+    with pytest.raises(NotFoundError):
+        store.load_artifact("adopted")
+    assert files(store) == []
+
+
+def test_a_new_save_of_adopted_bytes_joins_the_oldest_row(store: WorkspaceStore) -> None:
+    first = save(store)
+    path = store.get_artifact_path(first)
+    store.register_existing_artifact("adopted", path, path.stem, "str", "model", "joblib", path.stat().st_size)
+    assert save(store) == first
+
+
+def test_a_lost_file_is_healed_by_the_next_save_of_its_bytes(store: WorkspaceStore) -> None:
+    model = save(store)
+    store.get_artifact_path(model).unlink()
+    assert save(store) == model
+    assert store.load_artifact(model) == "model"

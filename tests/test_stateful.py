@@ -1,0 +1,15 @@
+import pytest
+from hypothesis import HealthCheck, settings
+
+from nirs4all_store.testing import StoreMachine
+
+SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+
+
+class TestStore(StoreMachine.TestCase):
+    settings = settings(max_examples=15, stateful_step_count=25, **SETTINGS)
+
+
+@pytest.mark.slow
+class TestStoreAtLength(StoreMachine.TestCase):
+    settings = settings(max_examples=300, stateful_step_count=60, **SETTINGS)
