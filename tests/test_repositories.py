@@ -1,0 +1,114 @@
+"""Properties of the repositories, over any values."""
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sqlalchemy import text
+
+from nirs4all_store import UnitOfWork, WorkspaceStore
+from nirs4all_store.contract import add_pipeline
+
+FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXT,
+    lambda children: st.lists(children, max_size=3) | st.dictionaries(TEXT, children, max_size=3),
+    max_leaves=8,
+)
+NUMBERS = (
+    hnp.floating_dtypes(sizes=(16, 32, 64), endianness="?")
+    | hnp.integer_dtypes(endianness="?")
+    | hnp.unsigned_integer_dtypes(endianness="?")
+    | hnp.boolean_dtypes()
+)
+SHAPES = hnp.array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=4)
+ARRAYS = hnp.arrays(NUMBERS, SHAPES) | hnp.arrays(
+    np.dtype("U5"), SHAPES, elements=st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+)
+
+
+@pytest.fixture
+def uow(tmp_path: Path) -> Iterator[UnitOfWork]:
+    """Give a unit of work with a pipeline in it; nothing of it is ever committed."""
+    with WorkspaceStore(tmp_path) as store, store.unit_of_work() as uow:
+        uow.pipeline_id = add_pipeline(store)[1]  # type: ignore[attr-defined]
+        yield uow
+
+
+def add(uow: UnitOfWork, **values: Any) -> str:
+    row = {
+        "dataset_name": "d", "model_name": "m", "model_class": "m", "fold_id": "0", "partition": "val",
+        "metric": "rmse", "task_type": "regression",
+    } | values  # fmt: skip
+    return uow.predictions.add(uow.pipeline_id, None, **row)  # type: ignore[attr-defined]
+
+
+@FAST
+@given(y=ARRAYS)
+def test_arrays_of_every_dtype_and_shape_come_back_equal(uow: UnitOfWork, y: np.ndarray[Any, Any]) -> None:
+    prediction_id = add(uow)
+    uow.predictions.add_arrays(prediction_id, y, y, y, y, y)
+    found = uow.predictions.get(prediction_id, load_arrays=True)
+    assert found is not None
+    for name in ("y_true", "y_pred", "y_proba", "sample_indices", "weights"):
+        assert found[name].dtype == y.dtype
+        assert found[name].shape == y.shape
+        np.testing.assert_array_equal(found[name], y)
+
+
+@FAST
+@given(config=st.dictionaries(TEXT, JSON, max_size=4), name=TEXT)
+def test_json_and_names_come_back_equal(uow: UnitOfWork, config: dict[str, Any], name: str) -> None:
+    run_id = uow.runs.add(name, config, [{"name": name, "more": config}])
+    run = uow.runs.get(run_id)
+    assert run is not None
+    assert (run["name"], run["config"], run["datasets"]) == (name, config, [{"name": name, "more": config}])
+    assert run_id in uow.runs.list(dataset=name, limit=None)["run_id"].to_list()
+
+
+@FAST
+@given(scores=st.lists(st.none() | st.floats(), max_size=12), ascending=st.booleans(), n=st.integers(0, 6))
+def test_rank_order_equals_a_plain_sort(uow: UnitOfWork, scores: list[float | None], ascending: bool, n: int) -> None:
+    uow.predictions.delete_of_pipelines([uow.pipeline_id])  # type: ignore[attr-defined]
+    rows = [(score, add(uow, val_score=score)) for score in scores]
+    ranked = [(score, key) for score, key in rows if score is not None and not math.isnan(score)]
+    ranked.sort(key=lambda row: (row[0] if ascending else -row[0], row[1]))
+    found = uow.predictions.top(n, ascending=ascending)
+    assert found["prediction_id"].to_list() == [key for _, key in ranked][:n]
+
+
+@FAST
+@given(names=st.lists(TEXT, min_size=1, max_size=5), wanted=TEXT)
+def test_filters_match_exactly(uow: UnitOfWork, names: list[str], wanted: str) -> None:
+    uow.predictions.delete_of_pipelines([uow.pipeline_id])  # type: ignore[attr-defined]
+    ids = [(name, add(uow, dataset_name=name)) for name in [*names, wanted]]
+    found = uow.predictions.query(dataset_name=wanted)["prediction_id"].to_list()
+    assert found == [key for name, key in ids if name == wanted]
+
+
+@FAST
+@given(rows=st.integers(0, 5), arrays=st.booleans(), flush=st.booleans())
+def test_deleting_leaves_nothing_behind(uow: UnitOfWork, rows: int, arrays: bool, flush: bool) -> None:
+    before = counts(uow)
+    ids = [add(uow) for _ in range(rows)]
+    for prediction_id in ids if arrays else []:
+        uow.predictions.add_arrays(prediction_id, [1.0], [1.0])
+    if flush:
+        assert counts(uow) == (before[0] + rows, before[1] + rows * arrays)
+    for prediction_id in ids:
+        assert uow.predictions.delete(prediction_id)
+        assert uow.predictions.get(prediction_id) is None
+    assert counts(uow) == before
+
+
+def counts(uow: UnitOfWork) -> tuple[int, int]:
+    found = (uow.session.execute(text(f"SELECT count(*) FROM {t}")).scalar_one()
+             for t in ("predictions", "prediction_arrays"))  # fmt: skip
+    return tuple(found)  # type: ignore[return-value]

@@ -1,0 +1,37 @@
+"""The wheel carries all it needs and works from any folder, in an environment of its own."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PROGRAM = """
+import pathlib, nirs4all_store
+assert "site-packages" in nirs4all_store.__file__, nirs4all_store.__file__
+with nirs4all_store.WorkspaceStore("workspace") as store:
+    run_id = store.begin_run("from the wheel")
+with nirs4all_store.WorkspaceStore("workspace", read_only=True) as store:
+    assert store.get_run(run_id)["name"] == "from the wheel"
+print(sorted(path.name for path in pathlib.Path("workspace").iterdir()))
+"""
+
+
+def run(*command: str | Path, folder: Path) -> str:
+    done = subprocess.run([str(part) for part in command], cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_fresh_environment_creates_a_workspace_with_the_wheel(tmp_path: Path) -> None:
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT, folder=tmp_path)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = set(zipfile.ZipFile(wheel).namelist())
+    assert {"nirs4all_store/py.typed", "nirs4all_store/migrations/env.py"} <= names
+    assert not {name for name in names if name.startswith(("tests/", "migrations/"))}
+    venv.create(tmp_path / "env", with_pip=True)
+    python = tmp_path / "env" / "bin" / "python"
+    run(python, "-m", "pip", "install", "--quiet", wheel, folder=tmp_path)
+    printed = run(python, "-W", "error", "-c", PROGRAM, folder=tmp_path)
+    assert printed.strip() == "['.store.lock', 'artifacts', 'store.duckdb']"
