@@ -130,7 +130,8 @@ def _columns(table: str) -> list[str]:
 def _count_users() -> None:
     """Set `ref_count` to the chains that name an artifact; one that none names is an unclaimed save."""
     users: dict[str, int] = {}
-    chains = op.get_bind().execute(sa.text("SELECT steps, fold_artifacts, shared_artifacts FROM chains"))
+    columns = "steps::VARCHAR, fold_artifacts::VARCHAR, shared_artifacts::VARCHAR"
+    chains = op.get_bind().execute(sa.text(f"SELECT {columns} FROM chains"))
     for steps, folds, shared in chains.fetchall():
         for artifact_id in _named(json.loads(steps), json.loads(folds or "{}"), json.loads(shared or "{}")):
             users[artifact_id] = users.get(artifact_id, 0) + 1
