@@ -15,7 +15,7 @@ from . import inference
 from .blobs import sha256
 from .codecs import codec
 from .codecs import load as load_object
-from .errors import BundleError, UntrustedArtifactError
+from .errors import BundleError, StoreError, UntrustedArtifactError
 from .estimator import ChainClassifier, ChainRegressor, as_estimator
 from .files import whole_file, with_suffix_added, write_whole
 from .fitted import FittedChain
@@ -112,18 +112,24 @@ def load_bundle(path: str | Path, *, trusted: Literal[True, False] = False) -> C
         with zipfile.ZipFile(path) as archive:
             manifest = json.loads(archive.read("manifest.json"))
             _check_manifest(manifest, path)
-            members = {name: _checked_member(archive, name, digest, path)
-                       for name, digest in manifest["sha256"].items()}  # fmt: skip
-    except (OSError, zipfile.BadZipFile, KeyError, ValueError, TypeError, AttributeError) as error:
-        if isinstance(error, BundleError):
-            raise
-        raise BundleError(f"{path} cannot be read as a bundle: {error}; export it again") from error
+            members = {
+                name: _checked_member(archive, name, digest, path) for name, digest in manifest["sha256"].items()
+            }
+        described = json.loads(members["chain.json"])
+        rows = {row["artifact_id"]: row for row in described["artifacts"]}
+        wanted = plan(described["chain"])
+        saved = {item: (members[rows[item]["member"]], rows[item]["format"]) for item in wanted.ids}
+    except StoreError:
+        raise
+    except Exception as error:  # A damaged ZIP, bad JSON or a missing key: zipfile and json raise what they like.
+        raise BundleError(f"{path} cannot be read as a bundle: {error!r}; export it again") from error
     if trusted is not True:
         raise UntrustedArtifactError(
-            f"{path} holds pickled objects, and unpickling runs whatever code they name: {len(members) - 1} artifacts; "
+            f"{path} holds {len(saved)} pickled objects, and unpickling runs whatever code they name; "
             "pass trusted=True if you know who made the file"
         )
-    return as_estimator(_fitted(json.loads(members["chain.json"]), members, path))
+    loaded = {item: load_object(*saved[item], rows[item].get("provenance")) for item in wanted.ids}
+    return as_estimator(_fitted(f"bundle {path.name}", wanted, loaded))
 
 
 def _check_manifest(manifest: Row, path: Path) -> None:
@@ -145,16 +151,10 @@ def _checked_member(archive: zipfile.ZipFile, name: str, digest: str, path: Path
     return content
 
 
-def _fitted(described: Row, members: dict[str, bytes], path: Path) -> FittedChain:
-    rows = {row["artifact_id"]: row for row in described["artifacts"]}
-    wanted = plan(described["chain"])
-    loaded = {
-        item: load_object(members[rows[item]["member"]], rows[item]["format"], rows[item]["provenance"])
-        for item in wanted.ids
-    }
+def _fitted(name: str, wanted: Plan, loaded: dict[str, Any]) -> FittedChain:
     shared = [(label, loaded[item]) for label, item in wanted.shared]
     folds = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
-    return FittedChain(f"bundle {path.name}", shared, folds)
+    return FittedChain(name, shared, folds)
 
 
 def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], output_path: Path) -> Path:
@@ -162,7 +162,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
 
     Parameters and result are those of `write_bundle`.
     """
-    wanted: Plan = plan(chain)
+    wanted = plan(chain)
     rows = {row["artifact_id"]: row for row in artifacts}
     objects = {
         rows[item]["content_hash"]: (rows[item]["format"], _base64(contents[rows[item]["content_hash"]]))

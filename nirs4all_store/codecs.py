@@ -128,9 +128,10 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None) -> Any:
         ) from error
 
 
-def versions_of(obj: Any) -> dict[str, Any]:
-    """Return the versions of Python and of the packages that an object's classes come from."""
-    names = sorted({"numpy", *_packages(obj, set(), 0)} - sys.stdlib_module_names - {"__main__"})
+def versions_of(obj: Any, format: str) -> dict[str, Any]:
+    """Return the versions of Python, of the packages that an object's classes come from, and of the format's own."""
+    used = {"numpy", format, *_packages(obj, set(), 0)}
+    names = sorted(used - sys.stdlib_module_names - {"__main__"})
     return {"python": platform.python_version(), "packages": {name: _version(name) for name in names}}
 
 

@@ -94,10 +94,11 @@ def write_whole(path: Path, content: bytes) -> Path:
 
 
 def with_suffix_added(path: str | os.PathLike[str], suffix: str) -> Path:
-    """Return `path`, with `suffix` appended unless it already ends so (in any case)."""
+    """Return `path` with as much of `suffix` appended as is missing: `m.n4a` becomes `m.n4a.py`."""
     path = Path(path)
     if path.is_dir():
         raise OutputPathError(f"cannot write {path}: it is a folder; give the name of a file")
-    if path.name.lower().endswith(suffix):
-        return path
-    return path.with_name(path.name + suffix)
+    name = path.name.lower()
+    starts = (i for i in range(len(suffix), -1, -1) if suffix[i:].startswith(".") or i == len(suffix))
+    present = next((i for i in starts if i and name.endswith(suffix[:i])), 0)
+    return path.with_name(path.name + suffix[present:])

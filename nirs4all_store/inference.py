@@ -124,9 +124,9 @@ def _fold_outputs(
     shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any
 ) -> tuple[list[Any], list[Any]]:
     """Return the folds' models, and the probabilities, or else predictions, that they gave."""
-    models = [_safe_to_use(fold[-1][1]) for fold in folds.values()]
+    X = _run("the chain", copy.deepcopy if hasattr(X, "columns") else np.array, X)
+    models = [_safe_to_use(*fold[-1]) for fold in folds.values()]
     method = "predict_proba" if has_proba(models) else "predict"
-    X = copy.deepcopy(X) if hasattr(X, "columns") else np.array(X)
     X = _transform(shared, X, wavelengths)
     outputs = []
     for (name, fold), model in zip(folds.items(), models, strict=True):
@@ -140,7 +140,9 @@ def _fold_outputs(
 
 def _transform(transformers: list[Labelled], X: Any, wavelengths: Any) -> Any:
     for label, fitted in transformers:
-        operator = _safe_to_use(fitted)
+        operator = _safe_to_use(label, fitted)
+        if not hasattr(operator, "transform"):
+            raise PredictionError(f"{label} is a {type(operator).__name__}, which transforms nothing")
         if "wavelengths" not in inspect.signature(operator.transform).parameters:
             X = _run(label, operator.transform, X)
         elif wavelengths is None:
@@ -157,11 +159,22 @@ def _run(label: str, method: Any, X: Any, **options: Any) -> Any:
         raise PredictionError(f"{label} refused X of shape {getattr(X, 'shape', None)}: {error}") from error
 
 
-def _safe_to_use(fitted: Any) -> Any:
-    return fitted if is_pure(fitted) else copy.deepcopy(fitted)
+def _safe_to_use(label: str, fitted: Any) -> Any:
+    if is_pure(fitted):
+        return fitted
+    try:
+        return copy.deepcopy(fitted)
+    except Exception as error:
+        raise PredictionError(f"{label} cannot be copied, which keeps it from being changed: {error}") from error
 
 
 def is_pure(fitted: Any) -> bool:
     """Tell whether an object, and all it was made from, come from packages known to be pure."""
-    parts = [fitted, *fitted.get_params(deep=True).values()] if hasattr(fitted, "get_params") else [fitted]
-    return all(type(part).__module__.split(".")[0] in PURE_PACKAGES for part in parts)
+    if not _is_from_pure_package(fitted):
+        return False
+    parts = fitted.get_params(deep=True).values() if hasattr(fitted, "get_params") else ()
+    return all(_is_from_pure_package(part) for part in parts)
+
+
+def _is_from_pure_package(value: Any) -> bool:
+    return type(value).__module__.split(".")[0] in PURE_PACKAGES

@@ -75,14 +75,13 @@ def open_workspace(path: Path, *, read_only: bool, upgrade: bool, timeout: float
 def close_workspace(workspace: Workspace, timeout: float) -> None:
     """Give back what `open_workspace` returned; the last one to do so closes it."""
     with _registry:
-        key = _identity(workspace.path)
-        known = _opened.get(key)
-        if known is None or known.workspace is not workspace:
-            return
-        if known.stores == 1:
-            workspace.close(timeout)
-            del _opened[key]
-        known.stores -= 1
+        # Not by the folder's identity: the folder may be gone by now.
+        for key, known in list(_opened.items()):
+            if known.workspace is workspace:
+                if known.stores == 1:
+                    workspace.close(timeout)
+                    del _opened[key]
+                known.stores -= 1
 
 
 def _make_workspace_folder(path: Path) -> None:

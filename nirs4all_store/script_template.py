@@ -79,10 +79,10 @@ def main():
     loaded = {{digest: load_object(digest) for digest in OBJECTS}}
     shared = [(label, loaded[digest]) for label, digest in SHARED]
     folds = {{fold: [(label, loaded[digest]) for label, digest in entries] for fold, entries in FOLDS.items()}}
-    wavelengths = np.ravel(read_matrix(options.wavelengths)) if options.wavelengths else None
     try:
+        wavelengths = np.ravel(read_matrix(options.wavelengths)) if options.wavelengths else None
         y = predict(shared, folds, read_matrix(options.X), wavelengths)
-    except PredictionError as error:
+    except (OSError, ValueError) as error:
         raise SystemExit(f"cannot predict: {{error}}")
     for row in y.tolist():
         print(",".join(map(str, row)) if isinstance(row, list) else row)

@@ -279,7 +279,7 @@ class WorkspaceStore:
         best_val: float | None = None,
         best_test: float | None = None,
         metric: str | None = None,
-        duration_ms: int | None = None,
+        duration_ms: float | None = None,
     ) -> None:
         """Mark a pipeline completed, with its best scores. An unknown id raises `NotFoundError`."""
         with self._writing() as uow:
@@ -642,7 +642,7 @@ class WorkspaceStore:
             The format is unknown or cannot hold the object.
         """
         content = codecs.dump(obj, format)
-        content_hash, provenance = sha256(content), codecs.versions_of(obj)
+        content_hash, provenance = sha256(content), codecs.versions_of(obj, format)
         with self._writing() as uow:
             path = uow.blobs.put(content, content_hash, codecs.codec(format).extension)
             return uow.artifacts.add(
@@ -700,13 +700,17 @@ class WorkspaceStore:
         ------
         InvalidInputError
             The path is no file below `artifacts/`, or the hash or format is none.
+        ArtifactCorruptError
+            The file has another SHA-256.
         """
         codecs.codec(format)
+        content_hash = checked_hash(content_hash)
         with self._writing() as uow:
+            relative = uow.blobs.relative(Path(path))
+            uow.blobs.read(relative, content_hash)
             return uow.artifacts.adopt(
-                artifact_id, uow.blobs.relative(Path(path)), checked_hash(content_hash), operator_class,
-                artifact_type, format, size_bytes,
-            )  # fmt: skip
+                artifact_id, relative, content_hash, operator_class, artifact_type, format, size_bytes
+            )
 
     def gc_artifacts(self, *, grace: timedelta = timedelta(days=1)) -> int:
         """Remove artifacts that nothing keeps, never one that a stored chain names.
@@ -732,7 +736,7 @@ class WorkspaceStore:
         step_idx: int,
         operator_class: str | None,
         event: str,
-        duration_ms: int | None = None,
+        duration_ms: float | None = None,
         message: str | None = None,
         details: Any = None,
         level: str = "info",
@@ -746,8 +750,8 @@ class WorkspaceStore:
         operator_class : str or None
         event : str
             Such as `"start"`, `"end"`, `"output"`.
-        duration_ms : int, optional
-            Milliseconds.
+        duration_ms : float, optional
+            Milliseconds; whole ones are kept.
         message : str, optional
         details : JSON value, optional
         level : str

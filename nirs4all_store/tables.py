@@ -89,7 +89,7 @@ class Tables:
     def add_encoded(self, model: Model, key: str, row: dict[str, Any]) -> None:
         """Like `add_new`, for a row that is already as the database keeps it."""
         self._waiting[model][key] = row
-        self._waiting_bytes += ROW_BYTES + sum(getattr(value, "nbytes", 0) for value in row.values())
+        self._waiting_bytes += ROW_BYTES + sum(map(_bytes_of, row.values()))
         self.changes += 1
         if self._waiting_bytes > MAX_WAITING_BYTES:
             self.flush()
@@ -152,6 +152,7 @@ class Tables:
 
     def row(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key, JSON decoded, or None."""
+        key = checked_text(key, key_of(model).name)
         found = self.rows(select(table_of(model)).where(key_of(model) == key))
         return found[0] if found else None
 
@@ -223,6 +224,13 @@ def checked_value(column: Column[Any], value: Any) -> Any:
     if isinstance(kind, Double):
         return checked_float(value, where)
     return value
+
+
+def _bytes_of(value: Any) -> int:
+    """Return roughly what a value takes while it waits."""
+    if isinstance(value, list):
+        return ROW_BYTES * len(value) // 16
+    return len(value) if isinstance(value, str) else int(getattr(value, "nbytes", 0))
 
 
 def _without_series(value: Any) -> Any:

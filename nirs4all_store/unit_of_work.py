@@ -57,7 +57,7 @@ class UnitOfWork:
                 f"{self._workspace.path} is open for reading only; open a WorkspaceStore without read_only to write"
             )
         self._workspace.enter(self, write=self._write, timeout=self._timeout)
-        self.session = self._workspace.database.session()
+        self.session = self._workspace.database.session()  # It connects at its first statement, not here.
         self._tables = Tables(self.session)
         self.runs = RunRepo(self._tables)
         self.chains = ChainRepo(self._tables)

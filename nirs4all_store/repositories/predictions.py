@@ -11,8 +11,8 @@ from sqlalchemy import Select, func, select
 from ..arrays import Array, as_array, decode_all, encode_all
 from ..errors import InvalidInputError
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
-from ..tables import Tables, table_of
-from ..values import new_id, utc_now
+from ..tables import Tables, checked_value, table_of
+from ..values import checked_int, checked_text, new_id, utc_now
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
@@ -60,6 +60,8 @@ class PredictionRepo:
             The id is taken.
         """
         row = values | {"pipeline_id": self._tables.require(Pipeline, pipeline_id), "created_at": utc_now()}
+        if isinstance(row.get("fold_id"), int):  # nirs4all gives some folds as numbers.
+            row["fold_id"] = str(row["fold_id"])
         row["chain_id"] = None if chain_id is None else self._tables.require(Chain, chain_id)
         if prediction_id is None:
             row["prediction_id"] = new_id()
@@ -159,14 +161,13 @@ class PredictionRepo:
         run_id: str | None = None,
     ) -> Select[Any]:
         """Return the SELECT behind `query`."""
+        fold_id = str(fold_id) if isinstance(fold_id, int) else fold_id
         exact = {"dataset_name": dataset_name, "partition": partition, "fold_id": fold_id,
                  "branch_id": branch_id, "pipeline_id": pipeline_id}  # fmt: skip
         query = select(PREDICTIONS).order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id)
-        for name, value in exact.items():
-            if value is not None:
-                query = query.where(PREDICTIONS.c[name] == value)
+        query = query.where(*_matching(exact))
         if model_class is not None:
-            query = query.where(PREDICTIONS.c.model_class.like(model_class))
+            query = query.where(PREDICTIONS.c.model_class.like(checked_text(model_class, "model_class")))
         return query if run_id is None else query.where(_of_run(run_id))
 
     def top(
@@ -188,12 +189,12 @@ class PredictionRepo:
             raise InvalidInputError(
                 f"group_by {group_by!r} is no column of predictions; use one of {', '.join(PREDICTIONS.c.keys())}"
             )
-        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
-            raise InvalidInputError(f"n must be a whole number of rows, not {n!r}")
+        if checked_int(n, "n", 32) < 0:
+            raise InvalidInputError(f"n must not be negative, but is {n}")
         score = PREDICTIONS.c[metric]
         ranked = [score.is_not(None), ~func.isnan(score)]
         filters = {"partition": partition, "dataset_name": dataset_name, "metric": score_metric, "task_type": task_type}
-        ranked += [PREDICTIONS.c[name] == value for name, value in filters.items() if value is not None]
+        ranked += _matching(filters)
         if run_id is not None:
             ranked.append(_of_run(run_id))
         if ascending is None:
@@ -243,6 +244,14 @@ class PredictionRepo:
         ids = select(PREDICTIONS.c.prediction_id).where(column.in_(keys))
         arrays = self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, ids)
         return arrays + self._tables.delete(Prediction, column, keys)
+
+
+def _matching(filters: dict[str, Any]) -> list[Any]:
+    """Return the conditions that columns equal these values; None asks for nothing."""
+    columns = PREDICTIONS.c
+    return [
+        columns[name] == checked_value(columns[name], value) for name, value in filters.items() if value is not None
+    ]
 
 
 def _of_run(run_id: str) -> Any:

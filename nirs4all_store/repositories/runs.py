@@ -12,7 +12,7 @@ from sqlalchemy import func, select, update
 from ..errors import InvalidInputError, InvalidTypeError
 from ..models import Log, Pipeline, Run
 from ..tables import Tables, table_of
-from ..values import checked_text, new_id, utc_now
+from ..values import checked_float, checked_text, new_id, utc_now
 
 RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
 
@@ -50,7 +50,7 @@ class RunRepo:
         """Return runs, newest first; `dataset` matches the name of one of a run's datasets exactly."""
         query = select(RUNS).order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc())
         if status is not None:
-            query = query.where(RUNS.c.status == status)
+            query = query.where(RUNS.c.status == checked_text(status, "status"))
         if dataset is None:
             return self._tables.frame(query.limit(limit).offset(offset))
         frame = self._tables.frame(query)
@@ -101,19 +101,19 @@ class RunRepo:
         """Return pipelines, newest first."""
         query = select(PIPELINES).order_by(PIPELINES.c.created_at.desc(), PIPELINES.c.pipeline_id.desc())
         if run_id is not None:
-            query = query.where(PIPELINES.c.run_id == run_id)
+            query = query.where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
         if dataset_name is not None:
-            query = query.where(PIPELINES.c.dataset_name == dataset_name)
+            query = query.where(PIPELINES.c.dataset_name == checked_text(dataset_name, "dataset_name"))
         return self._tables.frame(query)
 
     def complete_pipeline(
         self, pipeline_id: str, best_val: float | None, best_test: float | None, metric: str | None,
-        duration_ms: int | None,
+        duration_ms: float | None,
     ) -> None:  # fmt: skip
         """Mark a pipeline completed, with its best scores and how long it took (milliseconds)."""
         pipeline_id = self._tables.require(Pipeline, pipeline_id)
         self._tables.update(Pipeline, pipeline_id, status="completed", best_val=best_val, best_test=best_test,
-                            metric=metric, duration_ms=duration_ms, completed_at=utc_now())  # fmt: skip
+                            metric=metric, duration_ms=_rounded(duration_ms), completed_at=utc_now())  # fmt: skip
 
     def fail_pipeline(self, pipeline_id: str, error: str) -> None:
         """Mark a pipeline failed."""
@@ -132,7 +132,7 @@ class RunRepo:
         step_idx: int,
         operator_class: str | None,
         event: str,
-        duration_ms: int | None = None,
+        duration_ms: float | None = None,
         message: str | None = None,
         details: Any = None,
         level: str = "info",
@@ -140,7 +140,8 @@ class RunRepo:
         """Add one event of one step; `duration_ms` in milliseconds."""
         row = {"log_id": new_id(), "pipeline_id": self._tables.require(Pipeline, pipeline_id),
                "step_idx": step_idx, "operator_class": operator_class, "event": event, "message": message,
-               "duration_ms": duration_ms, "details": details, "level": level, "created_at": utc_now()}  # fmt: skip
+               "duration_ms": _rounded(duration_ms), "details": details, "level": level,
+               "created_at": utc_now()}  # fmt: skip
         self._tables.add_new(Log, row)
 
     def pipeline_log(self, pipeline_id: str) -> pl.DataFrame:
@@ -168,6 +169,11 @@ class RunRepo:
             .order_by(PIPELINES.c.created_at, PIPELINES.c.pipeline_id)
         )
         return self._tables.frame(query)
+
+
+def _rounded(duration_ms: float | None) -> int | None:
+    """Return whole milliseconds: clocks give fractions."""
+    return None if duration_ms is None else round(checked_float(duration_ms, "duration_ms"))
 
 
 def _checked_datasets(datasets: Any) -> Any:

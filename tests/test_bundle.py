@@ -1,0 +1,232 @@
+"""Exports: a bundle that loads anywhere, a script that needs nobody, and what is refused."""
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+
+from nirs4all_store import (
+    BundleError,
+    InvalidInputError,
+    NotFoundError,
+    OutputPathError,
+    UntrustedArtifactError,
+    WorkspaceStore,
+    load_bundle,
+)
+from nirs4all_store.blobs import sha256
+from nirs4all_store.contract import add_chain, add_pipeline
+
+rng = np.random.default_rng(0)
+X = rng.normal(size=(12, 5))
+Y = X[:, 0] - X[:, 1]
+WITHOUT_THIS_PACKAGE = (
+    "import runpy, sys; sys.modules['nirs4all_store'] = None; "
+    "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
+)
+
+
+class Canary:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+class Shifted:
+    def transform(self, X: Any, wavelengths: Any) -> Any:
+        return X + wavelengths
+
+
+def chain_of(store: WorkspaceStore, model: Any, shared: Any = None, format: str = "joblib", name: str = "m") -> str:
+    _, pipeline_id = add_pipeline(store)
+    shared_artifacts = {}
+    if shared is not None:
+        shared_artifacts["0"] = store.save_artifact(shared, "s", "transformer", format)
+    steps = [
+        {"step_idx": 0, "operator_class": name, "params": {}, "artifact_id": None, "stateless": shared is None},
+        {"step_idx": 1, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False},
+    ]
+    model_id = store.save_artifact(model, name, "model", format)
+    return store.save_chain(pipeline_id, steps, 1, name, "", "shared", {"all": model_id}, shared_artifacts)
+
+
+def run_script(script: Path, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-I", "-c", WITHOUT_THIS_PACKAGE, script, *arguments]
+    return subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
+
+
+def test_a_bundle_has_a_manifest_with_the_hash_of_every_other_member(store: WorkspaceStore, tmp_path: Path) -> None:
+    chain_id = add_chain(store, add_pipeline(store)[1])
+    path = store.export_chain(chain_id, tmp_path / "new" / "model")
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+        assert set(archive.namelist()) == {"manifest.json", *manifest["sha256"]}
+        for name, digest in manifest["sha256"].items():
+            assert sha256(archive.read(name)) == digest
+    assert manifest["format_version"] == 1
+    assert {"numpy", "sklearn", "joblib"} <= set(manifest["versions"]["packages"])
+    again = store.export_chain(chain_id, tmp_path / "again")
+    with zipfile.ZipFile(again) as archive:
+        assert json.loads(archive.read("manifest.json"))["sha256"] == manifest["sha256"]
+
+
+def test_a_bundle_predicts_without_any_workspace(store: WorkspaceStore, tmp_path: Path) -> None:
+    scaler = StandardScaler().fit(X)
+    chain_id = chain_of(store, LogisticRegression().fit(scaler.transform(X), Y > 0), scaler)
+    path = store.export_chain(chain_id, tmp_path / "m.n4a")
+    expected = store.replay_chain(chain_id, X)
+    store.close()
+    estimator = load_bundle(path, trusted=True)
+    assert estimator.predict(X).tolist() == expected.tolist()
+    assert estimator.classes_.tolist() == [False, True]
+
+
+def test_nothing_of_a_bundle_is_unpickled_unless_it_is_trusted(store: WorkspaceStore, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    path = store.export_chain(chain_of(store, Canary(canary), format="pickle"), tmp_path / "m")
+    with pytest.raises(UntrustedArtifactError, match="trusted=True"):
+        load_bundle(path)
+    assert not canary.exists()
+    load_bundle(path, trusted=True)
+    assert canary.exists()
+
+
+def rewritten(path: Path, **changes: bytes | None) -> Path:
+    """Return a copy of a bundle with members replaced, or left out where the change is None."""
+    target = path.with_name("changed.n4a")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = changes.get(name.split(".")[0].split("/")[0], old.read(name))
+            if content is not None:
+                new.writestr(name, content)
+    return target
+
+
+def test_a_damaged_or_foreign_bundle_is_a_bundle_error(store: WorkspaceStore, tmp_path: Path) -> None:
+    path = store.export_chain(chain_of(store, Ridge().fit(X, Y)), tmp_path / "m")
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    newer = json.dumps(manifest | {"format_version": 2}).encode()
+    other = json.dumps(manifest | {"format": "other"}).encode()
+    cut = tmp_path / "cut.n4a"
+    cut.write_bytes(path.read_bytes()[:200])
+    (tmp_path / "text.n4a").write_text("hello")
+    for bad, message in [
+        (rewritten(path, artifacts=b"x"), "damaged"),
+        (cut, "cannot be read"),
+        (tmp_path / "text.n4a", "cannot be read"),
+        (tmp_path / "missing.n4a", "cannot be read"),
+    ]:
+        with pytest.raises(BundleError, match=message):
+            load_bundle(bad, trusted=True)
+    for changes, message in [
+        ({"chain": b"{}"}, "damaged"),
+        ({"manifest": None}, "cannot be read"),
+        ({"manifest": b"[]"}, "cannot be read"),
+        ({"manifest": newer}, "format version 2"),
+        ({"manifest": other}, "'other'"),
+    ]:
+        with pytest.raises(BundleError, match=message):
+            load_bundle(rewritten(path, **changes), trusted=True)
+
+
+@pytest.mark.parametrize("format", ["joblib", "pickle", "cloudpickle", "skops"])
+def test_a_script_predicts_the_same_where_this_package_is_not_installed(
+    store: WorkspaceStore, tmp_path: Path, format: str
+) -> None:
+    scaler = StandardScaler().fit(X)
+    chain_id = chain_of(store, Ridge().fit(scaler.transform(X), Y), scaler, format)
+    script = store.export_chain(chain_id, tmp_path / "m.n4a", format="n4a.py")
+    assert script.name == "m.n4a.py"
+    assert "'sklearn'" in script.read_text().split("import argparse")[0]
+    np.save(tmp_path / "X.npy", X)
+    np.savetxt(tmp_path / "bare.csv", X, delimiter=",", fmt="%.17g")
+    np.savetxt(tmp_path / "named.csv", X, delimiter=";", fmt="%.17g", header="a;b;c;d;e", comments="")
+    expected = store.replay_chain(chain_id, X).tolist()
+    for data in ("X.npy", "bare.csv", "named.csv"):
+        done = run_script(script, tmp_path / data)
+        assert done.returncode == 0, done.stderr
+        assert [float(line) for line in done.stdout.splitlines()] == expected
+
+
+def test_a_script_prints_text_classes_and_several_targets_one_prediction_a_line(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "X.npy", X)
+    labels = np.where(Y > 0, "high", "low")
+    classes = chain_of(store, LogisticRegression().fit(X, labels))
+    done = run_script(store.export_chain(classes, tmp_path / "c", format="n4a.py"), tmp_path / "X.npy")
+    assert done.stdout.split() == store.replay_chain(classes, X).tolist()
+    targets = chain_of(store, Ridge().fit(X, np.stack([Y, -Y], axis=1)))
+    done = run_script(store.export_chain(targets, tmp_path / "t", format="n4a.py"), tmp_path / "X.npy")
+    printed = [[float(item) for item in line.split(",")] for line in done.stdout.splitlines()]
+    assert printed == store.replay_chain(targets, X).tolist()
+
+
+def test_a_script_takes_wavelengths_and_says_when_it_needs_them(store: WorkspaceStore, tmp_path: Path) -> None:
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])  # The script's process has no such module.
+    shift = np.arange(5.0)
+    chain_id = chain_of(store, Ridge().fit(X + shift, Y), Shifted(), "cloudpickle")
+    script = store.export_chain(chain_id, tmp_path / "w", format="n4a.py")
+    np.save(tmp_path / "X.npy", X)
+    np.savetxt(tmp_path / "nm.csv", shift)
+    done = run_script(script, tmp_path / "X.npy", "--wavelengths", tmp_path / "nm.csv")
+    assert [float(line) for line in done.stdout.split()] == store.replay_chain(chain_id, X, shift).tolist()
+    done = run_script(script, tmp_path / "X.npy")
+    assert done.returncode == 1
+    assert "needs wavelengths" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_script_says_in_one_line_what_it_cannot_read(store: WorkspaceStore, tmp_path: Path) -> None:
+    script = store.export_chain(chain_of(store, Ridge().fit(X, Y)), tmp_path / "m", format="n4a.py")
+    np.save(tmp_path / "narrow.npy", X[:, :2])
+    (tmp_path / "text.csv").write_text("a,b\nc,d\n")
+    for data, message in (
+        ("narrow.npy", "refused X of shape"),
+        ("text.csv", "could not convert"),
+        ("no", "No such file"),
+    ):
+        done = run_script(script, tmp_path / data)
+        assert done.returncode == 1
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_name_cannot_put_code_into_a_script(store: WorkspaceStore, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    name = f"x'''\"\"\"\n\nopen({str(canary)!r}, 'w')\n{{0}}%s\\"
+    chain_id = chain_of(store, Ridge().fit(X, Y), name=name)
+    np.save(tmp_path / "X.npy", X)
+    done = run_script(store.export_chain(chain_id, tmp_path / "m", format="n4a.py"), tmp_path / "X.npy")
+    assert done.returncode == 0, done.stderr
+    assert not canary.exists()
+
+
+def test_an_export_that_is_refused_leaves_nothing(store: WorkspaceStore, tmp_path: Path) -> None:
+    chain_id = chain_of(store, Ridge().fit(X, Y))
+    out = tmp_path / "out"
+    out.mkdir()
+    with pytest.raises(InvalidInputError, match="onnx"):
+        store.export_chain(chain_id, out / "m", format="onnx")
+    with pytest.raises(NotFoundError):
+        store.export_chain("no chain", out / "m")
+    for export in (store.export_chain, store.export_run, store.export_pipeline_config):
+        with pytest.raises((OutputPathError, NotFoundError)):
+            export(chain_id, out)
+    with pytest.raises(OutputPathError, match="it is a folder"):
+        store.export_predictions_parquet(out)
+    assert list(out.iterdir()) == []
