@@ -1,0 +1,263 @@
+"""Opening creates whole workspaces, refuses what is none, and changes nothing that it refuses."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from nirs4all_store import (
+    ReadOnlyError,
+    StoreClosedError,
+    WorkspaceBusyError,
+    WorkspaceCorruptError,
+    WorkspaceNotFoundError,
+    WorkspaceStore,
+    WorkspaceTooNewError,
+)
+
+
+def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Return the content and the time of every file but the lock."""
+    return {
+        path.name: (path.read_bytes() if path.is_file() else b"", path.stat().st_mtime_ns)
+        for path in folder.iterdir()
+        if path.name != ".store.lock"
+    }
+
+
+def test_only_the_database_the_artifacts_and_a_hidden_lock_are_created(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path / "new" / "workspace") as store:
+        assert sorted(path.name for path in store.workspace_path.iterdir()) == [
+            ".store.lock",
+            "artifacts",
+            "store.duckdb",
+        ]
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "b"', "50%", "sp ace", "é", "a;b", "x.duckdb", ":memory:"])
+def test_folders_may_have_any_name(tmp_path: Path, name: str) -> None:
+    with WorkspaceStore(tmp_path / name) as store:
+        run_id = store.begin_run("r")
+        store.vacuum()
+        copy = store.backup(tmp_path / f"{name} copy")
+    with WorkspaceStore(copy) as store:
+        assert store.get_run(run_id) is not None
+
+
+def test_opening_an_up_to_date_workspace_needs_no_alembic(tmp_path: Path) -> None:
+    WorkspaceStore(tmp_path).close()
+    program = (
+        f"import nirs4all_store as n, sys; n.WorkspaceStore({str(tmp_path)!r}).close(); print('alembic' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_a_creation_that_died_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / ".creating-store.duckdb").write_bytes(b"half")
+    (tmp_path / ".creating-store.duckdb.wal").write_bytes(b"half")
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("r")
+    assert not list(tmp_path.glob(".creating*"))
+
+
+def make_text(path: Path) -> None:
+    path.write_text("hello, this is no database\n" * 100)
+
+
+def make_sqlite(path: Path) -> None:
+    import sqlite3
+
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE t(a)")
+    connection.close()
+
+
+def make_empty(path: Path) -> None:
+    path.touch()
+
+
+def make_folder(path: Path) -> None:
+    path.mkdir()
+
+
+def make_truncated(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE t AS SELECT range AS a FROM range(100000)")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def make_other_duckdb(path: Path) -> None:
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("CREATE TABLE t(a INTEGER)")
+
+
+def make_unknown_revision(path: Path) -> None:
+    WorkspaceStore(path.parent).close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = 'abcdef'")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [make_text, make_sqlite, make_empty, make_folder, make_truncated, make_other_duckdb, make_unknown_revision],
+)
+@pytest.mark.parametrize("options", [{}, {"upgrade": True}, {"read_only": True}])
+def test_what_is_no_workspace_is_refused_and_not_touched(
+    tmp_path: Path, make: Callable[[Path], None], options: dict[str, bool]
+) -> None:
+    make(tmp_path / "store.duckdb")
+    before = snapshot(tmp_path)
+    with pytest.raises(WorkspaceCorruptError, match=r"store\.duckdb"):
+        WorkspaceStore(tmp_path, **options)
+    assert snapshot(tmp_path) == before
+
+
+def make_newer(path: Path) -> None:
+    WorkspaceStore(path.parent).close()
+    with duckdb.connect(str(path)) as connection:
+        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+
+
+def make_newer_with_a_log(path: Path) -> None:
+    """Leave the change in a write-ahead log, as a process that was killed does."""
+    WorkspaceStore(path.parent).close()
+    program = (
+        f"import duckdb, os; c = duckdb.connect({str(path)!r}); "
+        "c.execute(\"UPDATE alembic_version SET version_num = '9999'\"); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert path.with_name("store.duckdb.wal").exists()
+
+
+@pytest.mark.parametrize("make", [make_newer, make_newer_with_a_log])
+@pytest.mark.parametrize("options", [{}, {"upgrade": True}, {"read_only": True}])
+def test_a_newer_workspace_is_refused_and_not_touched(
+    tmp_path: Path, make: Callable[[Path], None], options: dict[str, bool]
+) -> None:
+    make(tmp_path / "store.duckdb")
+    before = snapshot(tmp_path)
+    with pytest.raises(WorkspaceTooNewError, match="9999"):
+        WorkspaceStore(tmp_path, **options)
+    assert snapshot(tmp_path) == before
+
+
+def test_reading_only_creates_nothing(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceNotFoundError):
+        WorkspaceStore(tmp_path / "missing", read_only=True)
+    with pytest.raises(WorkspaceNotFoundError):
+        WorkspaceStore(tmp_path, read_only=True)
+    assert [path.name for path in tmp_path.iterdir()] in ([], [".store.lock"])
+
+
+def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(WorkspaceCorruptError, match="not a folder"):
+        WorkspaceStore(tmp_path / "file")
+
+
+def test_a_folder_that_cannot_be_written_to_opens_for_reading_only(tmp_path: Path) -> None:
+    workspace = tmp_path / "workspace"
+    with WorkspaceStore(workspace) as store:
+        store.begin_run("there")
+    program = f"""
+import os, nirs4all_store as n
+if os.geteuid() == 0:
+    os.setgid(65534); os.setuid(65534)
+for path in ({str(workspace)!r}, {str(tmp_path / "new")!r}):
+    try:
+        n.WorkspaceStore(path)
+    except n.ReadOnlyError as error:
+        print("refused", path in str(error))
+with n.WorkspaceStore({str(workspace)!r}, read_only=True) as store:
+    print(store.list_runs()["name"].to_list())
+"""
+    (workspace / ".store.lock").unlink()
+    parents = [tmp_path, *tmp_path.parents]
+    modes = {path: path.stat().st_mode for path in parents if path.stat().st_uid == os.geteuid()}
+    for path in modes:
+        path.chmod(0o555 if path in (tmp_path,) else modes[path] | 0o555)
+    workspace.chmod(0o555)
+    try:
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    finally:
+        workspace.chmod(0o755)
+        for path, mode in modes.items():
+            path.chmod(mode)
+    assert done.stdout.splitlines() == ["refused True", "refused True", "['there']"], done.stderr
+
+
+def test_stores_on_one_folder_share_it_whatever_its_spelling(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "workspace")
+    first = WorkspaceStore(tmp_path / "workspace")
+    with WorkspaceStore(tmp_path / "link") as second, WorkspaceStore(tmp_path / "workspace", read_only=True) as third:
+        run_id = first.begin_run("r")
+        assert second.get_run(run_id) == third.get_run(run_id) == first.get_run(run_id)
+        first.close()
+        second.complete_run(run_id, {})
+        with pytest.raises(StoreClosedError):
+            first.get_run(run_id)
+
+
+def test_writing_is_refused_where_this_process_reads_only(tmp_path: Path) -> None:
+    WorkspaceStore(tmp_path).close()
+    with WorkspaceStore(tmp_path, read_only=True), pytest.raises(WorkspaceBusyError, match="for reading only"):
+        WorkspaceStore(tmp_path)
+    WorkspaceStore(tmp_path).close()
+
+
+def test_a_store_of_a_folder_that_is_gone_can_still_be_closed(tmp_path: Path) -> None:
+    import shutil
+
+    store = WorkspaceStore(tmp_path / "workspace")
+    shutil.rmtree(store.workspace_path)
+    store.close()
+
+
+def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
+    store = WorkspaceStore(tmp_path)
+    store.close()
+    store.close()
+    unknown = "x"
+    row = ["x"] * 7 + [0.1] * 3 + ["rmse", "regression", 1, 1, {}, {}, None, None, 0, 0.0]
+    calls: dict[str, tuple[object, ...]] = {
+        "begin_run": ("r",), "complete_run": (unknown,), "fail_run": (unknown, "e"), "get_run": (unknown,),
+        "list_runs": (), "delete_run": (unknown,), "begin_pipeline": (unknown, "p"), "complete_pipeline": (unknown,),
+        "fail_pipeline": (unknown, "e"), "get_pipeline": (unknown,), "list_pipelines": (),
+        "delete_pipeline": (unknown,),
+        "save_chain": (unknown, [], 0, "m"), "get_chain": (unknown,), "get_chains_for_pipeline": (unknown,),
+        "replay_chain": (unknown, []), "load_chain": (unknown,), "save_prediction": tuple(row),
+        "save_prediction_arrays": (unknown, [], []), "get_prediction": (unknown,), "query_predictions": (),
+        "top_predictions": (1,), "delete_prediction": (unknown,), "save_artifact": ([], "l", "x", "pickle"),
+        "load_artifact": (unknown,), "get_artifact_path": (unknown,), "gc_artifacts": (),
+        "register_existing_artifact": (unknown, "p", "0" * 64, "l", "x", "pickle", 1),
+        "log_step": (unknown, 0, "o", "e"),
+        "get_pipeline_log": (unknown,), "get_run_log_summary": (unknown,), "export_chain": (unknown, tmp_path / "c"),
+        "export_pipeline_config": (unknown, tmp_path / "p"), "export_run": (unknown, tmp_path / "r"),
+        "export_predictions_parquet": (tmp_path / "q",), "vacuum": (), "backup": (tmp_path / "b",), "unit_of_work": (),
+    }  # fmt: skip
+    methods = {name for name in dir(store) if not name.startswith("_")} - {"close", "workspace_path", "transaction"}
+    assert methods == set(calls)
+    for name, arguments in calls.items():
+        with pytest.raises(StoreClosedError):
+            getattr(store, name)(*arguments)
+    with pytest.raises(StoreClosedError), store.transaction():
+        pass
+
+
+def test_a_read_only_store_refuses_every_write(tmp_path: Path) -> None:
+    WorkspaceStore(tmp_path).close()
+    with WorkspaceStore(tmp_path, read_only=True) as store:
+        for write in (
+            lambda: store.begin_run("r"),
+            lambda: store.delete_run("x"),
+            lambda: store.save_artifact([], "l", "x", "pickle"),
+            lambda: store.vacuum(),
+            lambda: store.transaction().__enter__(),
+        ):
+            with pytest.raises(ReadOnlyError, match="read_only"):
+                write()

@@ -1,0 +1,143 @@
+"""A second process is told who is in its way; a process that dies loses nothing that it was promised."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from nirs4all_store import StoreClosedError, WorkspaceBusyError, WorkspaceStore
+
+HOLD = """
+import sys, nirs4all_store as n
+store = n.WorkspaceStore(sys.argv[1], read_only="read" in sys.argv[2:])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+SAVE_FOR_EVER = """
+import sys, nirs4all_store as n
+store = n.WorkspaceStore(sys.argv[1])
+while True:
+    run_id = store.begin_run("r", {"k": 1}, [{"name": "d"}])
+    artifact_id = store.save_artifact({"run": run_id}, "dict", "other", "pickle")
+    print(run_id, artifact_id, flush=True)
+"""
+LEAVE_A_THREAD = """
+import sys, threading, nirs4all_store as n
+store = n.WorkspaceStore(sys.argv[1])
+running = threading.Event()
+def work():
+    while True:
+        store.begin_run("r")
+        running.set()
+threading.Thread(target=work, daemon=True).start()
+running.wait()
+print(store.begin_run("last"))
+"""
+FORK = """
+import os, sys, nirs4all_store as n
+store = n.WorkspaceStore(sys.argv[1])
+store.begin_run("before")
+child = os.fork()
+if child == 0:
+    try:
+        store.begin_run("from the child")
+    except n.StoreClosedError as error:
+        print("refused", "forked" in str(error), flush=True)
+    try:
+        n.WorkspaceStore(sys.argv[1], timeout=0)
+    except n.WorkspaceBusyError as error:
+        print("busy", str(os.getppid()) in str(error), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+store.begin_run("after")
+store.close()
+print(sorted(n.WorkspaceStore(sys.argv[1]).list_runs()["name"].to_list()))
+"""
+
+
+def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
+
+
+def finish(process: "subprocess.Popen[str]") -> None:
+    process.communicate()
+
+
+def test_a_second_process_is_told_which_process_is_in_its_way(tmp_path: Path) -> None:
+    holder = start(HOLD, tmp_path)
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "ready\n"
+    for options in ({}, {"read_only": True}):
+        with pytest.raises(WorkspaceBusyError, match=rf"process {holder.pid} on {os.uname().nodename}.*`-c "):
+            WorkspaceStore(tmp_path, timeout=0.1, **options)
+    finish(holder)
+    WorkspaceStore(tmp_path, timeout=0).close()
+
+
+def test_several_processes_read_at_once_and_keep_a_writer_out(tmp_path: Path) -> None:
+    WorkspaceStore(tmp_path).close()
+    holder = start(HOLD, tmp_path, "read")
+    assert holder.stdout is not None
+    assert holder.stdout.readline() == "ready\n"
+    with WorkspaceStore(tmp_path, read_only=True, timeout=0) as store:
+        assert store.list_runs().is_empty()
+    with pytest.raises(WorkspaceBusyError, match=f"process {holder.pid}"):
+        WorkspaceStore(tmp_path, timeout=0.1)
+    finish(holder)
+
+
+@pytest.mark.parametrize("acknowledged", [1, 7, 20])
+def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, acknowledged: int) -> None:
+    process = start(SAVE_FOR_EVER, tmp_path)
+    assert process.stdout is not None
+    lines = [process.stdout.readline().split() for _ in range(acknowledged)]
+    os.kill(process.pid, signal.SIGKILL)
+    rest, _ = process.communicate()
+    lines += [line.split() for line in rest.splitlines() if len(line.split()) == 2]
+    with WorkspaceStore(tmp_path, timeout=5) as store:
+        for run_id, artifact_id in lines:
+            assert store.get_run(run_id) is not None
+            assert store.load_artifact(artifact_id) == {"run": run_id}
+
+
+def test_a_program_that_ends_with_a_thread_at_work_ends_well(tmp_path: Path) -> None:
+    process = start(LEAVE_A_THREAD, tmp_path)
+    printed, _ = process.communicate()
+    assert process.returncode == 0
+    with WorkspaceStore(tmp_path) as store:
+        assert store.get_run(printed.strip()) is not None
+
+
+def test_a_forked_child_cannot_harm_its_parents_data(tmp_path: Path) -> None:
+    process = start(FORK, tmp_path)
+    printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert printed.splitlines() == ["refused True", "busy True", "['after', 'before']"]
+
+
+def test_a_program_that_only_uses_the_store_prints_nothing(tmp_path: Path) -> None:
+    program = """
+import sys, nirs4all_store as n
+with n.WorkspaceStore(sys.argv[1]) as store:
+    with store.transaction():
+        for i in range(3):
+            store.begin_run(str(i), {}, [{"name": "d"}])
+    store.list_runs(dataset="d")
+"""
+    process = start(program, tmp_path)
+    assert process.communicate() == ("", "")
+
+
+def test_closing_in_one_store_leaves_the_process_its_lease_while_another_is_open(tmp_path: Path) -> None:
+    first, second = WorkspaceStore(tmp_path), WorkspaceStore(tmp_path)
+    first.close()
+    blocked = start("import sys, nirs4all_store as n; n.WorkspaceStore(sys.argv[1], timeout=0)", tmp_path)
+    assert "WorkspaceBusyError" in blocked.communicate()[1]
+    second.close()
+    with pytest.raises(StoreClosedError):
+        second.list_runs()
