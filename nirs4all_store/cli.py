@@ -36,10 +36,11 @@ def demo(
     try:
         from .demo import Demo
     except ModuleNotFoundError as error:
-        console.print(f"[red]The demo needs {error.name}: pip install 'nirs4all-store[demo]'[/]")
+        problem = f"the demo needs {error.name}: pip install 'nirs4all-store[demo]'"
+        Console(stderr=True).print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error
     try:
         Demo(folder, console).run()
     except StoreError as error:
-        console.print(str(error), style="red", markup=False, highlight=False)
+        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
         raise typer.Exit(1) from error

@@ -32,7 +32,8 @@ def test_an_error_of_the_store_is_one_line_and_exit_code_1(tmp_path: Path) -> No
     (tmp_path / "file").write_text("not a folder")
     result = CliRunner().invoke(app, ["demo", str(tmp_path / "file")])
     assert result.exit_code == 1
-    assert "is a file, not a folder" in result.output.replace("\n", " ")
+    assert result.stderr.count("\n") == 1
+    assert "is a file, not a folder" in result.stderr
     assert "Traceback" not in result.output
 
 
