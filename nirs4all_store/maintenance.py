@@ -15,18 +15,21 @@ from .files import fsync_file, fsync_folder, make_folder, temporary_beside
 from .repositories import ArtifactRepo
 from .tables import Tables
 from .unit_of_work import UnitOfWork
-from .values import time_before
+from .values import checked_text, time_before
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 
 def delete_run(uow: UnitOfWork, run_id: str, delete_artifacts: bool) -> int:
     """Delete a run and all below it; return how many rows that were, 0 for an unknown run."""
+    # A None would ask for the pipelines of every run.
+    run_id = checked_text(run_id, "run_id")
     pipelines = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].to_list()
     return delete_pipelines(uow, pipelines, delete_artifacts) + uow.runs.delete(run_id)
 
 
 def delete_pipelines(uow: UnitOfWork, pipeline_ids: list[str], delete_artifacts: bool) -> int:
     """Delete pipelines and all below them; return how many rows that were."""
+    pipeline_ids = [checked_text(pipeline_id, "pipeline_id") for pipeline_id in pipeline_ids]
     deleted, released = delete_results(uow, pipeline_ids)
     deleted += uow.runs.delete_pipelines(pipeline_ids)
     if delete_artifacts:

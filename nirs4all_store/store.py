@@ -24,7 +24,7 @@ from .files import whole_file, with_suffix_added, write_whole
 from .opening import close_workspace, open_workspace
 from .replay import ChainLoader
 from .unit_of_work import UnitOfWork
-from .values import json_text
+from .values import checked_text, json_text
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -641,6 +641,8 @@ class WorkspaceStore:
         InvalidInputError
             The format is unknown or cannot hold the object.
         """
+        for name, value in {"operator_class": operator_class, "artifact_type": artifact_type}.items():
+            checked_text(value, name)  # Before the file is made: a refused call leaves none behind.
         content = codecs.dump(obj, format)
         content_hash, provenance = sha256(content), codecs.versions_of(obj, format)
         with self._writing() as uow:

@@ -93,6 +93,16 @@ def checked_int(value: object, where: str, bits: int) -> int:
     return number
 
 
+def checked_page(limit: object, offset: object) -> tuple[int | None, int]:
+    """Return a limit (None: no limit) and an offset of a listing, both whole and not negative."""
+    checked = [None if value is None else checked_int(value, name, 64) for value, name in
+               ((limit, "limit"), (offset, "offset"))]  # fmt: skip
+    for value, name in zip(checked, ("limit", "offset"), strict=True):
+        if value is not None and value < 0:
+            raise InvalidInputError(f"{name} must not be negative, but is {value}")
+    return checked[0], checked[1] or 0
+
+
 def checked_float(value: object, where: str) -> float:
     """Return `value` as a float; numpy scalars, ints, NaN and infinities are accepted."""
     number = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value

@@ -97,6 +97,10 @@ CASES: dict[str, Case] = {
     # ids
     "duplicate id": (lambda w: w.prediction(prediction_id=w.prediction_id), DuplicateError, "already has"),
     "an id that is no text": (lambda w: w.store.complete_run(7, {}), TypeError, "run_id must be text"),  # type: ignore[arg-type]
+    "the run None": (lambda w: w.store.delete_run(None), TypeError, "run_id must be text"),  # type: ignore[arg-type]
+    "the pipeline None": (lambda w: w.store.delete_pipeline(None), TypeError, "must be text"),  # type: ignore[arg-type]
+    "the prediction None": (lambda w: w.store.delete_prediction(None), TypeError, "must be text"),  # type: ignore[arg-type]
+    "the log of None": (lambda w: w.store.get_pipeline_log(None), TypeError, "must be text"),  # type: ignore[arg-type]
     # chains
     "artifact that is not there": (lambda w: w.chain(fold_artifacts={"0": "gone"}), NotFoundError, "'gone'"),
     "shared one that is not there": (lambda w: w.chain(shared_artifacts={"0": ["gone"]}), NotFoundError, "'gone'"),
@@ -143,12 +147,21 @@ CASES: dict[str, Case] = {
         lambda w: w.store.top_predictions(5, metric="val_score; drop table runs"), ValueError, "no score"),
     "group that is no column": (
         lambda w: w.store.top_predictions(5, group_by="val_score; drop table runs"), ValueError, "no column"),
+    "negative limit": (lambda w: w.store.list_runs(limit=-1), ValueError, "limit must not be negative"),
+    "limit that is text": (lambda w: w.store.query_predictions(limit="x"), TypeError, "limit"),  # type: ignore[arg-type]
+    "direction that is text": (
+        lambda w: w.store.top_predictions(1, ascending="no"), TypeError, "ascending"),  # type: ignore[arg-type]
+    "endless duration": (
+        lambda w: w.store.log_step(w.pipeline_id, 0, "o", "e", float("inf")), ValueError, "duration_ms is inf"),
     "negative n": (lambda w: w.store.top_predictions(-1), ValueError, "negative"),
     "unknown filter": (lambda w: w.store.export_predictions_parquet(w.folder / "p", colour="red"), TypeError, "colour"),
     # artifacts and files
     "unknown format": (lambda w: w.store.save_artifact([], "l", "x", "onnx"), ValueError, "'onnx' is unknown"),
     "what cannot be pickled": (
         lambda w: w.store.save_artifact(lambda: 0, "l", "x", "pickle"), ValueError, "cloudpickle"),
+    "artifact of a class with NUL": (lambda w: w.store.save_artifact([7], "a\0", "x", "pickle"), ValueError, "NUL"),
+    "artifact of no type": (
+        lambda w: w.store.save_artifact([7], "a", None, "pickle"), TypeError, "artifact_type"),  # type: ignore[arg-type]
     "adopting from elsewhere": (lambda w: w.adopt("/etc/passwd", "0" * 64), ValueError, "no file below"),
     "adopting by dots": (lambda w: w.adopt("../store.duckdb", "0" * 64), ValueError, "no file below"),
     "adopting without a hash": (lambda w: w.adopt("x", "sha256:zz"), ValueError, "no SHA-256"),
@@ -211,6 +224,12 @@ def test_getters_of_unknown_ids_return_none_and_listings_nothing(store: Workspac
     assert store.delete_run("x") == 0
     assert store.delete_pipeline("x") == 0
     assert store.delete_prediction("x") is False
+
+
+def test_deleting_the_run_none_once_deleted_the_pipelines_of_every_run(world: World) -> None:
+    with pytest.raises(InvalidTypeError, match="run_id must be text, not None"):
+        world.store.delete_run(None)  # type: ignore[arg-type]
+    assert world.store.get_pipeline(world.pipeline_id) is not None
 
 
 def test_what_nirs4all_passes_is_taken(store: WorkspaceStore) -> None:

@@ -12,7 +12,7 @@ from ..chain_shape import artifact_ids, check_order, checked_artifacts, checked_
 from ..errors import NotFoundError
 from ..models import Artifact, Chain, Pipeline
 from ..tables import Tables, table_of
-from ..values import checked_int, new_id, utc_now
+from ..values import checked_int, checked_text, new_id, utc_now
 
 CHAINS = table_of(Chain)
 
@@ -65,7 +65,7 @@ class ChainRepo:
 
     def list(self, pipeline_id: str) -> pl.DataFrame:
         """Return a pipeline's chains, oldest first."""
-        query = select(CHAINS).where(CHAINS.c.pipeline_id == pipeline_id)
+        query = select(CHAINS).where(CHAINS.c.pipeline_id == checked_text(pipeline_id, "pipeline_id"))
         return self._tables.frame(query.order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
 
     def of_pipelines(self, pipeline_ids: Iterable[str]) -> Any:

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import polars as pl
 from sqlalchemy import Select, func, select
 
 from ..arrays import Array, as_array, decode_all, encode_all
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, InvalidTypeError
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..tables import Tables, checked_value, table_of
-from ..values import checked_int, checked_text, new_id, utc_now
+from ..values import checked_int, checked_page, checked_text, new_id, utc_now
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
@@ -148,6 +149,7 @@ class PredictionRepo:
     ) -> pl.DataFrame:
         """Return predictions that match every filter, oldest first; see `WorkspaceStore.query_predictions`."""
         query = self.selection(dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id)
+        limit, offset = checked_page(limit, offset)
         return self._tables.frame(query.limit(limit).offset(offset))
 
     def selection(
@@ -189,6 +191,8 @@ class PredictionRepo:
             raise InvalidInputError(
                 f"group_by {group_by!r} is no column of predictions; use one of {', '.join(PREDICTIONS.c.keys())}"
             )
+        if not isinstance(ascending, bool | np.bool_ | None):
+            raise InvalidTypeError(f"ascending must be True, False or None, not {ascending!r}")
         if checked_int(n, "n", 32) < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
         score = PREDICTIONS.c[metric]
@@ -227,7 +231,7 @@ class PredictionRepo:
 
     def delete(self, prediction_id: str) -> bool:
         """Delete a prediction and its arrays; return whether it was there."""
-        return self.delete_many(PREDICTIONS.c.prediction_id, [prediction_id]) > 0
+        return self.delete_many(PREDICTIONS.c.prediction_id, [checked_text(prediction_id, "prediction_id")]) > 0
 
     def delete_of_pipelines(self, pipeline_ids: Iterable[str]) -> int:
         """Delete the predictions of pipelines with their arrays; return how many rows there were."""
@@ -255,6 +259,7 @@ def _matching(filters: dict[str, Any]) -> list[Any]:
 
 
 def _of_run(run_id: str) -> Any:
+    run_id = checked_text(run_id, "run_id")
     return PREDICTIONS.c.pipeline_id.in_(select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == run_id))
 
 

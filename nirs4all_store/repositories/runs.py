@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from sqlalchemy import func, select, update
 from ..errors import InvalidInputError, InvalidTypeError
 from ..models import Log, Pipeline, Run
 from ..tables import Tables, table_of
-from ..values import checked_float, checked_text, new_id, utc_now
+from ..values import checked_float, checked_page, checked_text, new_id, utc_now
 
 RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
 
@@ -48,6 +49,7 @@ class RunRepo:
         self, status: str | None = None, dataset: str | None = None, limit: int | None = 100, offset: int = 0
     ) -> pl.DataFrame:
         """Return runs, newest first; `dataset` matches the name of one of a run's datasets exactly."""
+        limit, offset = checked_page(limit, offset)
         query = select(RUNS).order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc())
         if status is not None:
             query = query.where(RUNS.c.status == checked_text(status, "status"))
@@ -146,11 +148,13 @@ class RunRepo:
 
     def pipeline_log(self, pipeline_id: str) -> pl.DataFrame:
         """Return a pipeline's events, by step and time."""
+        pipeline_id = checked_text(pipeline_id, "pipeline_id")
         order = (LOGS.c.step_idx, LOGS.c.created_at, LOGS.c.log_id)
         return self._tables.frame(select(LOGS).where(LOGS.c.pipeline_id == pipeline_id).order_by(*order))
 
     def log_summary(self, run_id: str) -> pl.DataFrame:
         """Return one row per pipeline of a run, in the order they began."""
+        run_id = checked_text(run_id, "run_id")
         ended = func.sum(LOGS.c.duration_ms).filter(LOGS.c.event == "end")
         count = func.count
         query = (
@@ -173,7 +177,11 @@ class RunRepo:
 
 def _rounded(duration_ms: float | None) -> int | None:
     """Return whole milliseconds: clocks give fractions."""
-    return None if duration_ms is None else round(checked_float(duration_ms, "duration_ms"))
+    if duration_ms is None:
+        return None
+    if not math.isfinite(checked_float(duration_ms, "duration_ms")):
+        raise InvalidInputError(f"duration_ms is {duration_ms}; give milliseconds, or None")
+    return round(duration_ms)
 
 
 def _checked_datasets(datasets: Any) -> Any:
