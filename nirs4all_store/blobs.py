@@ -44,12 +44,21 @@ class Blobs:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def put(self, content: bytes, content_hash: str, extension: str) -> str:
-        """Make the bytes durable under their hash; return the path relative to `artifacts/`.
+    def put(self, content: bytes, content_hash: str, extension: str, known: str | None = None) -> str:
+        """Make the bytes durable; return their path relative to `artifacts/`.
 
         A file of that name and size is taken for what it says; one of another size is replaced.
+
+        Parameters
+        ----------
+        content : bytes
+        content_hash : str
+            Their SHA-256, which names the file.
+        extension : str
+        known : str, optional
+            The name that the file of these bytes has already.
         """
-        relative = f"{content_hash[:2]}/{checked_hash(content_hash)}{extension}"
+        relative = known or f"{content_hash[:2]}/{checked_hash(content_hash)}{extension}"
         path = self.path(relative)
         if not path.is_file() or path.stat().st_size != len(content):
             write_whole(path, content)

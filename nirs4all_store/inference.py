@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-# Objects whose transform and predict leave X and themselves as they were. Everything else gets a
-# private copy of both, so that one prediction can never change the next.
+# Objects of these packages do not change themselves when they transform or predict. Everything else
+# is copied before it is used, so that one prediction can never change the next.
 PURE_PACKAGES = ("sklearn", "numpy", "scipy", "builtins")
 
 Labelled = tuple[str, Any]
@@ -131,8 +131,8 @@ def _fold_outputs(
     outputs = []
     for (name, fold), model in zip(folds.items(), models, strict=True):
         labelled = [(f"{label} of fold {name}", fitted) for label, fitted in fold]
-        keeps_X = all(is_pure(fitted) for _, fitted in labelled) and len(labelled) == 1
-        own_X = X if keeps_X or len(folds) == 1 else copy.deepcopy(X)
+        # Each fold owns its X: even scikit-learn's operators work in place where they are told to.
+        own_X = X if len(folds) == 1 else copy.deepcopy(X)
         own_X = _transform(labelled[:-1], own_X, wavelengths)
         outputs.append(_run(labelled[-1][0], getattr(model, method), own_X))
     return models, outputs
@@ -177,4 +177,5 @@ def is_pure(fitted: Any) -> bool:
 
 
 def _is_from_pure_package(value: Any) -> bool:
-    return type(value).__module__.split(".")[0] in PURE_PACKAGES
+    module = value.__module__ if inspect.isroutine(value) else type(value).__module__
+    return str(module or "builtins").split(".")[0] in PURE_PACKAGES

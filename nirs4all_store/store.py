@@ -646,7 +646,8 @@ class WorkspaceStore:
         content = codecs.dump(obj, format)
         content_hash, provenance = sha256(content), codecs.versions_of(obj, format)
         with self._writing() as uow:
-            path = uow.blobs.put(content, content_hash, codecs.codec(format).extension)
+            known = uow.artifacts.get_by_hash(content_hash) or {}
+            path = uow.blobs.put(content, content_hash, codecs.codec(format).extension, known.get("artifact_path"))
             return uow.artifacts.add(
                 path, content_hash, operator_class, artifact_type, format, len(content), provenance
             )

@@ -1,6 +1,8 @@
 """Whatever the order of saving, sharing, failing, deleting: what a chain names stays; in the end nothing does."""
 
+import hashlib
 import os
+import pickle
 from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
@@ -168,6 +170,15 @@ def test_a_new_save_of_adopted_bytes_joins_the_oldest_row(store: WorkspaceStore)
     path = store.get_artifact_path(first)
     store.register_existing_artifact("adopted", path, path.stem, "str", "model", "joblib", path.stat().st_size)
     assert save(store) == first
+
+
+def test_a_save_of_adopted_bytes_makes_no_second_file(store: WorkspaceStore) -> None:
+    foreign = store.workspace_path / "artifacts" / "model_foreign.pkl"
+    foreign.write_bytes(pickle.dumps("model"))
+    digest = hashlib.sha256(foreign.read_bytes()).hexdigest()
+    store.register_existing_artifact("adopted", foreign, digest, "str", "model", "pickle", 10)
+    assert store.save_artifact("model", "str", "model", "pickle") == "adopted"
+    assert files(store) == [foreign]
 
 
 def test_a_lost_file_is_healed_by_the_next_save_of_its_bytes(store: WorkspaceStore) -> None:

@@ -185,6 +185,17 @@ def test_X_survives_a_scaler_without_copy(store: WorkspaceStore) -> None:
     np.testing.assert_array_equal(given, X)
 
 
+def test_a_model_that_scales_in_place_does_not_change_what_the_next_fold_sees(store: WorkspaceStore) -> None:
+    from sklearn.pipeline import make_pipeline
+
+    folds = {
+        str(fold): make_pipeline(StandardScaler(copy=False), Ridge()).fit(X[fold::2].copy(), Y[fold::2])
+        for fold in range(2)
+    }
+    expected = np.mean([model.predict(X.copy()) for model in folds.values()], axis=0)
+    np.testing.assert_allclose(store.replay_chain(save_chain(store, {}, folds), X), expected)
+
+
 def test_a_step_without_its_fitted_object_is_never_skipped(store: WorkspaceStore) -> None:
     chain_id = save_chain(store, {}, halves(Ridge(), X, Y), step(4, "StandardScaler"))
     with pytest.raises(ChainReplayError, match=r"step 4 \(StandardScaler\) is not stateless"):
