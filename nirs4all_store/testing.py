@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
+from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from sqlalchemy import text
 
 from .contract import StoreContract
@@ -68,6 +68,11 @@ class StoreMachine(RuleBasedStateMachine):
         """Close and remove the workspace."""
         self.store.close()
         shutil.rmtree(self.folder)
+
+    @initialize(target=pipelines)
+    def begin_first_pipeline(self) -> Any:
+        """Begin with a pipeline, so that there is something to add to."""
+        return self.begin_pipeline(self.begin_run("first"))
 
     @rule(target=runs, name=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")))
     def begin_run(self, name: str) -> str:

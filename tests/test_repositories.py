@@ -29,8 +29,11 @@ NUMBERS = (
     | hnp.boolean_dtypes()
 )
 SHAPES = hnp.array_shapes(min_dims=1, max_dims=2, min_side=0, max_side=4)
-ARRAYS = hnp.arrays(NUMBERS, SHAPES) | hnp.arrays(
-    np.dtype("U5"), SHAPES, elements=st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
+LARGE = hnp.arrays(np.int64, SHAPES, elements=st.integers(2**53 + 1, 2**63 - 1))
+ARRAYS = (
+    LARGE
+    | hnp.arrays(NUMBERS, SHAPES)
+    | hnp.arrays(np.dtype("U5"), SHAPES, elements=st.text(st.characters(exclude_categories=["Cs"]), max_size=5))
 )
 
 
