@@ -31,7 +31,7 @@ def delete_pipelines(uow: UnitOfWork, pipeline_ids: list[str], delete_artifacts:
     """Delete pipelines and all below them; return how many rows that were."""
     pipeline_ids = [checked_text(pipeline_id, "pipeline_id") for pipeline_id in pipeline_ids]
     deleted, released = delete_results(uow, pipeline_ids)
-    deleted += uow.runs.delete_pipelines(pipeline_ids)
+    deleted += uow.runs.delete_pipeline(*pipeline_ids)
     if delete_artifacts:
         deleted += _drop(uow, uow.artifacts.collectable(None, among=released))[0]
     return deleted
@@ -52,7 +52,7 @@ def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[s
     named = [item for chain in chains for item in artifact_ids(chain)]
     deleted = uow.predictions.delete_of_pipelines(pipeline_ids)
     uow.predictions.detach(chain_ids)
-    deleted += uow.chains.delete(chain_ids)
+    deleted += uow.chains.delete(*chain_ids)
     uow.artifacts.release(named)
     return deleted, set(named)
 

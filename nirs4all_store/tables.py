@@ -30,7 +30,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import ORMExecuteState, Session
 
 from .database import insert_rows, read_frame
-from .errors import DuplicateError, InvalidTypeError, NotFoundError
+from .errors import DuplicateError, InvalidInputError, InvalidTypeError, NotFoundError
 from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
 from .values import checked_float, checked_int, checked_text, json_text
 
@@ -83,6 +83,9 @@ class Tables:
     def add_new(self, model: Model, row: Mapping[str, Any]) -> None:
         """Like `add`, for a row whose key was just made here and so cannot be taken."""
         table = table_of(model)
+        unknown = row.keys() - table.columns.keys()
+        if unknown:
+            raise InvalidInputError(f"{table.name} has no column {sorted(unknown)}; it has {table.columns.keys()}")
         checked = {column.name: checked_value(column, row.get(column.name)) for column in table.columns}
         self.add_encoded(model, checked[key_of(model).name], checked)
 

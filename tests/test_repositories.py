@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sqlalchemy import text
 
-from nirs4all_store import UnitOfWork, WorkspaceStore
+from nirs4all_store import InvalidInputError, UnitOfWork, WorkspaceStore
 from nirs4all_store.contract import add_pipeline
 
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -115,3 +116,24 @@ def counts(uow: UnitOfWork) -> tuple[int, int]:
     found = (uow.session.execute(text(f"SELECT count(*) FROM {t}")).scalar_one()
              for t in ("predictions", "prediction_arrays"))  # fmt: skip
     return tuple(found)  # type: ignore[return-value]
+
+
+def test_a_column_that_is_not_there_is_never_passed_over(uow: UnitOfWork) -> None:
+    with pytest.raises(InvalidInputError, match="val_scroe"):
+        add(uow, val_scroe=0.1)
+
+
+def test_one_id_is_taken_where_several_are(uow: UnitOfWork) -> None:
+    artifact_id = uow.artifacts.add("ab/x.pkl", "a" * 64)
+    chain_id = uow.chains.add(uow.pipeline_id, [], 0, "m", fold_artifacts={"0": artifact_id})  # type: ignore[attr-defined]
+    uow.artifacts.claim(artifact_id)
+    assert uow.chains.users_of(artifact_id) == {artifact_id: [chain_id]}
+    assert uow.chains.artifact_ids(chain_id) == [artifact_id]
+    assert uow.chains.delete(chain_id) == 1
+    uow.artifacts.release(artifact_id)
+    row = uow.artifacts.get(artifact_id)
+    assert row is not None
+    assert row["ref_count"] == 0
+    assert [found["artifact_id"] for found in uow.artifacts.collectable(timedelta(0))] == [artifact_id]
+    assert uow.artifacts.delete(artifact_id) == 1
+    assert uow.runs.delete_pipeline(uow.pipeline_id) == 1  # type: ignore[attr-defined]

@@ -1,4 +1,8 @@
 import json
+import math
+import os
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -6,9 +10,31 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from nirs4all_store import InvalidInputError, InvalidTypeError
-from nirs4all_store.values import MAX_JSON_DEPTH, checked_float, checked_int, json_text, new_id, time_before
+from nirs4all_store.values import (
+    MAX_JSON_DEPTH,
+    checked_float,
+    checked_int,
+    checked_text,
+    json_text,
+    new_id,
+    time_before,
+)
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=4),
+    max_leaves=20,
+)
+PRINT_SETS = """
+from nirs4all_store.values import json_text
+print(json_text({frozenset("a"), frozenset("b"), frozenset("c")}, "x"))
+print(json_text({("a", 1), ("b", "x"), ("b", 2)}, "x"), json_text({"a", "b", 1, None}, "x"))
+"""
 
 
 class Colour(Enum):
@@ -87,3 +113,137 @@ def test_ids_sort_by_the_time_they_were_made() -> None:
 def test_a_grace_time_of_any_length_is_taken() -> None:
     assert time_before(timedelta.max) == datetime.min
     assert time_before(timedelta(0)) > time_before(timedelta(days=1))
+
+
+def same(first: Any, second: Any) -> bool:
+    """Tell whether two JSON values are equal in type and value; NaN equals NaN here, and 0.0 is not -0.0."""
+    if type(first) is not type(second):
+        return False
+    if isinstance(first, float):
+        return (math.isnan(first) and math.isnan(second)) or (first, str(first)) == (second, str(second))
+    if isinstance(first, list):
+        return len(first) == len(second) and all(map(same, first, second))
+    if isinstance(first, dict):
+        return list(first) == list(second) and all(same(first[key], second[key]) for key in first)
+    return bool(first == second)
+
+
+@settings(max_examples=100, deadline=None)
+@given(value=JSON.filter(lambda value: value is not None))
+def test_every_json_value_comes_back_as_it_was(value: Any) -> None:
+    assert same(json.loads(json_text(value, "x") or ""), value)
+
+
+def test_none_is_no_json_text_but_stays_none_inside() -> None:
+    assert json_text(None, "x") is None
+    assert json_text([None], "x") == "[null]"
+
+
+@settings(max_examples=50, deadline=None)
+@given(value=TEXT)
+def test_text_is_returned_as_it_is(value: str) -> None:
+    assert checked_text(value, "name") == value
+    assert type(checked_text(np.str_(value), "name")) is str
+
+
+def test_an_enum_of_text_is_its_text() -> None:
+    assert checked_text(Colour.RED, "name") == "red"
+
+
+@pytest.mark.parametrize("value", [None, 1, b"x", Level.HIGH, Path("x"), ["x"]])
+def test_what_is_no_text_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="^name must be text"):
+        checked_text(value, "name")
+
+
+@pytest.mark.parametrize("bad", ["a\0b", "\ud800", "x\udfff", "\ud83d\ude00"])
+def test_text_that_no_back_end_can_hold_is_refused_wherever_it_stands(bad: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"^name (holds a NUL|is not valid Unicode)"):
+        checked_text(bad, "name")
+    for value, where in (({"a": [bad]}, r"config\.a\[0\]"), ({bad: 1}, "a key of config"), (Path(bad), "config")):
+        with pytest.raises(InvalidInputError, match=rf"^{where} (holds a NUL|is not valid Unicode)"):
+            json_text(value, "config")
+
+
+@pytest.mark.parametrize("value", [np.arange(3), np.array(["a", "é"]), np.array([[True], [False]]), np.zeros((0, 2))])
+def test_an_array_becomes_the_lists_of_its_values(value: Any) -> None:
+    assert json.loads(json_text({"a": value}, "x") or "") == {"a": value.tolist()}
+
+
+def test_an_array_of_variable_length_text_becomes_a_list() -> None:
+    assert json_text(np.array(["a", "bc"], dtype=np.dtypes.StringDType()), "x") == '["a", "bc"]'
+
+
+@pytest.mark.parametrize("value", [np.longdouble(1), np.array([1], dtype=np.longdouble), np.array([1j])])
+def test_a_number_that_json_cannot_hold_is_named_by_its_type(value: Any) -> None:
+    with pytest.raises(InvalidTypeError, match=r"config\.a"):
+        json_text({"a": value}, "config")
+
+
+def test_an_object_in_an_array_is_found() -> None:
+    with pytest.raises(InvalidTypeError, match=r"config\[1\] is an object of type object"):
+        json_text(np.array([1, object()], dtype=object), "config")
+
+
+@pytest.mark.parametrize("keys", [(0, "0"), (None, "null"), (True, "true"), (1.5, "1.5"), (Colour.RED, "red")])
+def test_two_keys_that_become_one_text_are_refused_with_their_path(keys: tuple[Any, Any]) -> None:
+    with pytest.raises(InvalidInputError, match=r"config\.a has two keys"):
+        json_text({"a": dict.fromkeys(keys, 1)}, "config")
+
+
+@pytest.mark.parametrize("value", [{"a": {"b": {1j}}}, {"a": {"b": ({1, object()},)}}])
+def test_what_is_refused_in_a_set_is_named_by_its_path(value: Any) -> None:
+    with pytest.raises(InvalidTypeError, match=r"^config\.a\.b(\[0\])?\{\}"):
+        json_text(value, "config")
+
+
+def test_a_dict_that_holds_itself_is_refused() -> None:
+    value: dict[str, Any] = {}
+    value["me"] = [value]
+    with pytest.raises(InvalidInputError, match="holds itself"):
+        json_text(value, "config")
+
+
+def test_a_set_is_written_in_the_same_order_by_every_process() -> None:
+    def printed(seed: int) -> str:
+        command = [sys.executable, "-c", PRINT_SETS]
+        environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+
+    assert len({printed(seed) for seed in range(1, 6)}) == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(number=st.integers(), bits=st.sampled_from([32, 64]))
+def test_an_int_is_returned_exactly_or_refused(number: int, bits: int) -> None:
+    if -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
+        assert checked_int(number, "n", bits) == number
+    else:
+        with pytest.raises(InvalidInputError, match=f"^n is {number}"):
+            checked_int(number, "n", bits)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, np.float64("nan"), np.bool_(True), 1j, b"1", np.array([1])])
+def test_what_is_no_whole_number_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="^n must be a whole number"):
+        checked_int(value, "n", 64)
+
+
+@settings(max_examples=100, deadline=None)
+@given(number=st.floats())
+def test_every_float_is_taken_as_it_is(number: float) -> None:
+    assert same(checked_float(number, "x"), number)
+    assert same(checked_float(np.float64(number), "x"), number)
+
+
+@pytest.mark.parametrize("value", [np.bool_(True), 1j, b"1", np.longdouble(1), np.array([1.0]), np.str_("1")])
+def test_what_is_no_number_is_refused_by_name(value: Any) -> None:
+    with pytest.raises(InvalidTypeError, match="^x must be a number"):
+        checked_float(value, "x")
+
+
+def test_a_number_too_long_to_print_is_refused_like_any_other_too_large() -> None:
+    huge = 10**5000
+    for check in (lambda: checked_int(huge, "n", 64), lambda: checked_float(huge, "n"), lambda: json_text([huge], "n")):
+        with pytest.raises(InvalidInputError, match="^n"):
+            check()

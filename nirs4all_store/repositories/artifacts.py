@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import case, func, select, update
 
-from ..chain_shape import artifact_ids
+from ..chain_shape import artifact_ids, as_ids
 from ..models import Artifact, Chain
 from ..tables import Tables, table_of
 from ..values import new_id, time_before, utc_now
@@ -97,14 +97,14 @@ class ArtifactRepo:
         new_users = case((ARTIFACTS.c.unclaimed > 0, 0), else_=1)
         values = {"ref_count": ARTIFACTS.c.ref_count + new_users,
                   "unclaimed": func.greatest(ARTIFACTS.c.unclaimed - 1, 0)}  # fmt: skip
-        wanted = set(ids)
+        wanted = set(as_ids(ids))
         if wanted:
             self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(wanted)).values(values))
 
     def release(self, ids: Iterable[str]) -> None:
         """Count one chain less for each time that an artifact is named; never below the unclaimed saves."""
         by_count: dict[int, list[str]] = {}
-        for artifact_id, count in Counter(ids).items():
+        for artifact_id, count in Counter(as_ids(ids)).items():
             by_count.setdefault(count, []).append(artifact_id)
         for count, group in by_count.items():
             lower = func.greatest(ARTIFACTS.c.ref_count - count, ARTIFACTS.c.unclaimed)
@@ -141,7 +141,7 @@ class ArtifactRepo:
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete rows; return how many there were. Their files go when the unit of work has committed."""
-        return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, [*ids])
+        return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, as_ids(ids))
 
     def paths(self) -> set[str]:
         """Return the path of every file that a row names."""

@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import select
 
-from ..chain_shape import artifact_ids, check_order, checked_artifacts, checked_steps
+from ..chain_shape import artifact_ids, as_ids, check_order, checked_artifacts, checked_steps
 from ..errors import NotFoundError
 from ..models import Artifact, Chain, Pipeline
 from ..tables import Tables, table_of
@@ -72,9 +72,9 @@ class ChainRepo:
         """Return the chains of these pipelines as a list of dicts."""
         return self._tables.rows(select(CHAINS).where(CHAINS.c.pipeline_id.in_([*pipeline_ids])))
 
-    def delete(self, chain_ids: Iterable[str]) -> int:
+    def delete(self, *chain_ids: str) -> int:
         """Delete chains' own rows; return how many there were."""
-        return self._tables.delete(Chain, CHAINS.c.chain_id, [*chain_ids])
+        return self._tables.delete(Chain, CHAINS.c.chain_id, chain_ids)
 
     def artifact_ids(self, chain_id: str) -> Any:
         """Return the ids of the artifacts that a chain names, each once; an unknown chain names none."""
@@ -83,7 +83,7 @@ class ChainRepo:
 
     def users_of(self, ids: Iterable[str] | None = None) -> dict[str, Any]:
         """Return, for each of these artifacts (None: all) that a chain names, the ids of those chains."""
-        wanted = None if ids is None else set(ids)
+        wanted = None if ids is None else set(as_ids(ids))
         users: dict[str, Any] = {}
         columns = (CHAINS.c.chain_id, CHAINS.c.steps, CHAINS.c.fold_artifacts, CHAINS.c.shared_artifacts)
         for chain in self._tables.rows(select(*columns)):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -123,7 +122,7 @@ class RunRepo:
         error = checked_text(error, "error")
         self._tables.update(Pipeline, pipeline_id, status="failed", error=error, completed_at=utc_now())
 
-    def delete_pipelines(self, pipeline_ids: Sequence[str]) -> int:
+    def delete_pipeline(self, *pipeline_ids: str) -> int:
         """Delete pipelines' own rows and their logs; return how many rows there were."""
         logs = self._tables.delete(Log, LOGS.c.pipeline_id, pipeline_ids)
         return logs + self._tables.delete(Pipeline, PIPELINES.c.pipeline_id, pipeline_ids)
