@@ -275,7 +275,9 @@ class Demo:
         with self._timed("{name}: {pipelines} pipelines x 5 folds, {rows} predictions stored") as said:
             run_id = store.begin_run(f"{data.name} sweep", {"folds": 5}, [{"name": data.name, "task": data.task}])
             trainer = Trainer(store, run_id, data)
-            with Progress(*columns, console=self._console, transient=True) as progress:
+            with Progress(
+                *columns, console=self._console, transient=True, disable=not self._console.is_terminal
+            ) as progress:
                 for candidate in progress.track(tried, description=data.name):
                     trainer.train(candidate)
             store.complete_run(run_id, {"total_pipelines": len(tried)})

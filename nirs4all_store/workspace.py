@@ -50,7 +50,12 @@ class Workspace:
 
     @property
     def current(self) -> Any:
-        """The unit of work that is open in this thread, or None."""
+        """The unit of work that is open in this thread, or None; a forked child may not ask."""
+        if self._process != os.getpid():
+            raise StoreClosedError(
+                f"this store on {self.path} belongs to process {self._process}, from which this one was forked; "
+                "open a new WorkspaceStore here"
+            )
         return getattr(self._thread, "unit", None)
 
     def enter(self, unit: Any, *, write: bool, timeout: float) -> None:
@@ -94,11 +99,6 @@ class Workspace:
             self._writing.release()
 
     def _check_open(self) -> None:
-        if self._process != os.getpid():
-            raise StoreClosedError(
-                f"this store on {self.path} belongs to process {self._process}, from which this one was forked; "
-                "open a new WorkspaceStore here"
-            )
         if self._closed:
             raise StoreClosedError(f"the store on {self.path} is closed; open a new WorkspaceStore")
 

@@ -52,6 +52,16 @@ if child == 0:
         print("busy", str(os.getppid()) in str(error), flush=True)
     os._exit(0)
 os.waitpid(child, 0)
+with store.transaction():
+    store.begin_run("in a transaction")
+    child = os.fork()
+    if child == 0:
+        try:
+            store.begin_run("from the child, in its parent's transaction")
+        except n.StoreClosedError as error:
+            print("refused", "forked" in str(error), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
 store.begin_run("after")
 store.close()
 print(sorted(n.WorkspaceStore(sys.argv[1]).list_runs()["name"].to_list()))
@@ -117,7 +127,9 @@ def test_a_forked_child_cannot_harm_its_parents_data(tmp_path: Path) -> None:
     process = start(FORK, tmp_path)
     printed, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert printed.splitlines() == ["refused True", "busy True", "['after', 'before']"]
+    assert printed.splitlines() == [
+        "refused True", "busy True", "refused True", "['after', 'before', 'in a transaction']",
+    ]  # fmt: skip
 
 
 def test_a_program_that_only_uses_the_store_prints_nothing(tmp_path: Path) -> None:
