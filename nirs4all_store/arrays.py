@@ -26,7 +26,9 @@ NATIVE_DTYPES: dict[str, np.dtype[Any]] = {
     "weights": np.dtype(np.float64),
 }
 ARRAY_NAMES = tuple(NATIVE_DTYPES)
-LARGEST_EXACT_INT = 2**53
+STRICT_TEXT = "T, coerce=False"
+EXACT_IN_FLOAT = (-(2**53), 2**53)
+INT64 = (-(2**63), 2**63 - 1)
 
 
 @dataclass(frozen=True)
@@ -92,18 +94,24 @@ def encode(array: Array, name: str) -> Columns:
     shape = list(array.shape)
     kind = array.dtype.kind
     if kind in "OUT":
-        dtype = array.dtype.str if kind != "T" else "T"
-        return Columns(None, [str(item) for item in flat.tolist()], dtype, shape)
+        return Columns(None, [str(item) for item in flat.tolist()], _text_dtype(array.dtype), shape)
     native_dtype = NATIVE_DTYPES[name]
-    if native_dtype.kind == "i" and (kind == "f" or _exceeds(flat, 2**63 - 1)):
+    if native_dtype.kind == "i" and (kind == "f" or _exceeds(flat, *INT64)):
         return Columns(None, [repr(item) for item in flat.tolist()], array.dtype.str, shape)
-    rounded = native_dtype.kind == "f" and kind in "iu" and _exceeds(flat, LARGEST_EXACT_INT)
+    rounded = native_dtype.kind == "f" and kind in "iu" and _exceeds(flat, *EXACT_IN_FLOAT)
     text = [repr(item) for item in flat.tolist()] if rounded else None
     return Columns(np.ascontiguousarray(flat, dtype=native_dtype), text, array.dtype.str, shape)
 
 
-def _exceeds(flat: Array, bound: int) -> bool:
-    return flat.size > 0 and (int(flat.max()) > bound or int(flat.min()) < -bound - 1)
+def _text_dtype(dtype: np.dtype[Any]) -> str:
+    """Return the name of a dtype of text; a StringDType has none of its own that numpy reads back."""
+    if isinstance(dtype, np.dtypes.StringDType):
+        return "T" if dtype.coerce else STRICT_TEXT
+    return dtype.str
+
+
+def _exceeds(flat: Array, lowest: int, highest: int) -> bool:
+    return flat.size > 0 and (int(flat.max()) > highest or int(flat.min()) < lowest)
 
 
 def decode(native: Array | None, text: list[str] | None, layout: dict[str, Any] | None) -> Array | None:
@@ -122,8 +130,8 @@ def decode(native: Array | None, text: list[str] | None, layout: dict[str, Any] 
     dtype, shape = layout["dtype"], layout["shape"]
     if text is None:
         return None if native is None else native.astype(dtype).reshape(shape)
-    if dtype == "T":
-        return np.array(text, dtype=np.dtypes.StringDType()).reshape(shape)
+    if dtype in ("T", STRICT_TEXT):
+        return np.array(text, dtype=np.dtypes.StringDType(coerce=dtype == "T")).reshape(shape)
     kind = np.dtype(dtype).kind
     if kind in "OU":
         return np.array(text, dtype=dtype).reshape(shape)

@@ -19,6 +19,8 @@ import uuid_utils
 from .errors import InvalidInputError, InvalidTypeError
 
 MAX_JSON_DEPTH = 200
+# Python itself refuses to turn much longer ones into text.
+MAX_INT_BITS = 10_000
 
 
 def new_id() -> str:
@@ -89,7 +91,8 @@ def checked_int(value: object, where: str, bits: int) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise InvalidTypeError(f"{where} must be a whole number, not {_described(value)}")
     if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
-        raise InvalidInputError(f"{where} is {number}, which does not fit into {bits} bits")
+        shown = number if number.bit_length() < MAX_INT_BITS else f"an integer of {number.bit_length()} bits"
+        raise InvalidInputError(f"{where} is {shown}, which does not fit into {bits} bits")
     return number
 
 
@@ -111,7 +114,7 @@ def checked_float(value: object, where: str) -> float:
     try:
         return float(number)
     except OverflowError:
-        raise InvalidInputError(f"{where} is too large for a float: {number}") from None
+        raise InvalidInputError(f"{where} is too large for a float of 64 bits") from None
 
 
 def json_text(value: Any, where: str) -> str | None:
@@ -147,6 +150,8 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int):
+        if value.bit_length() > MAX_INT_BITS:
+            raise InvalidInputError(f"{where} is an integer of {value.bit_length()} bits, too long for JSON; give text")
         return int(value)
     if isinstance(value, float):
         return float(value)
@@ -157,8 +162,8 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
     if isinstance(value, set | frozenset):
-        return [_plain(item, f"{where}{{}}", depth + 1) for item in _in_stable_order(value)]
-    if isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufUO":
+        return _in_stable_order([_plain(item, f"{where}{{}}", depth + 1) for item in value])
+    if isinstance(value, np.ndarray | np.generic) and (value.dtype.kind in "biuUTO" or value.dtype.char in "efd"):
         return _plain(value.tolist(), where, depth + 1)
     if isinstance(value, datetime):
         return value.isoformat()
@@ -192,12 +197,10 @@ def _key_text(key: object, where: str) -> str:
     raise InvalidTypeError(f"{where} has a key that is {_described(key)}; JSON keys are text: convert it to str")
 
 
-def _in_stable_order(items: set[Any] | frozenset[Any]) -> list[Any]:
-    """Return the items sorted where they can be: the order of a set changes between processes."""
-    try:
-        return sorted(items)
-    except TypeError:
-        return sorted(items, key=lambda item: (type(item).__name__, repr(item)))
+def _in_stable_order(items: list[Any]) -> list[Any]:
+    """Return what was in a set, sorted: its own order changes between processes."""
+    alike = all(isinstance(item, str) for item in items) or all(isinstance(item, int | float) for item in items)
+    return sorted(items) if alike else sorted(items, key=json.dumps)
 
 
 def _described(value: object) -> str:

@@ -152,7 +152,7 @@ def test_an_enum_of_text_is_its_text() -> None:
 
 @pytest.mark.parametrize("value", [None, 1, b"x", Level.HIGH, Path("x"), ["x"]])
 def test_what_is_no_text_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(InvalidTypeError, match="^name must be text"):
+    with pytest.raises(InvalidTypeError, match=r"^name must be text"):
         checked_text(value, "name")
 
 
@@ -225,7 +225,7 @@ def test_an_int_is_returned_exactly_or_refused(number: int, bits: int) -> None:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, np.float64("nan"), np.bool_(True), 1j, b"1", np.array([1])])
 def test_what_is_no_whole_number_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(InvalidTypeError, match="^n must be a whole number"):
+    with pytest.raises(InvalidTypeError, match=r"^n must be a whole number"):
         checked_int(value, "n", 64)
 
 
@@ -238,12 +238,12 @@ def test_every_float_is_taken_as_it_is(number: float) -> None:
 
 @pytest.mark.parametrize("value", [np.bool_(True), 1j, b"1", np.longdouble(1), np.array([1.0]), np.str_("1")])
 def test_what_is_no_number_is_refused_by_name(value: Any) -> None:
-    with pytest.raises(InvalidTypeError, match="^x must be a number"):
+    with pytest.raises(InvalidTypeError, match=r"^x must be a number"):
         checked_float(value, "x")
 
 
 def test_a_number_too_long_to_print_is_refused_like_any_other_too_large() -> None:
     huge = 10**5000
     for check in (lambda: checked_int(huge, "n", 64), lambda: checked_float(huge, "n"), lambda: json_text([huge], "n")):
-        with pytest.raises(InvalidInputError, match="^n"):
+        with pytest.raises(InvalidInputError, match=r"^n"):
             check()
