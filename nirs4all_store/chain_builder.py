@@ -81,8 +81,7 @@ class ChainBuilder:
     def _leads_to(step: Any, model: Any) -> bool:
         """Tell whether a step came before a model, on the model's own branch or before any."""
         path, models_path = list(step.branch_path or []), list(model.branch_path or [])
-        on_its_way = not models_path or path == models_path[: len(path)]
-        return bool(step.step_index < model.step_index and on_its_way)
+        return bool(step.step_index < model.step_index and path == models_path[: len(path)])
 
     @staticmethod
     def _check_same_folds(step: Any, folds: dict[str, list[str]]) -> None:
@@ -118,7 +117,13 @@ def _fold_name(fold: Any) -> str:
 
 def _folds(model: Any) -> dict[str, list[str]]:
     """Return the artifacts of a model by fold; one model for all data is the only fold, `fold_all`."""
-    by_fold = {_fold_name(fold): _as_list(entry) for fold, entry in model.artifacts.fold_artifact_ids.items()}
+    given = model.artifacts.fold_artifact_ids
+    by_fold = {_fold_name(fold): _as_list(entry) for fold, entry in given.items()}
+    if len(by_fold) < len(given):
+        raise InvalidInputError(
+            f"the model of step {model.step_index} ({model.operator_class}) has one fold under two names: "
+            f"{list(given)}; keep one"
+        )
     if by_fold:
         return by_fold
     only = model.artifacts.primary_artifact_id or (model.artifacts.artifact_ids or [None])[0]

@@ -114,12 +114,12 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None) -> Any:
     """
     try:
         return codec(format).load(content)
-    except ModuleNotFoundError as error:
-        package = (error.name or "").split(".")[0]
-        raise ArtifactLoadError(
-            f"its object needs the package {package!r}, which is not installed; install it and try again"
-        ) from error
     except Exception as error:  # An unpickled class may raise anything.
+        package = (getattr(error, "name", None) or "").split(".")[0]
+        if isinstance(error, ModuleNotFoundError) and package not in sys.modules:
+            raise ArtifactLoadError(
+                f"its object needs the package {package!r}, which is not installed; install it and try again"
+            ) from error
         then = (made_with or {}).get("packages", {})
         now = {name: _version(name) for name in then}
         raise ArtifactLoadError(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -68,8 +69,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     OutputPathError
         `path` is a folder, or its folder cannot be written to.
     """
-    if path.is_dir():
-        raise OutputPathError(f"cannot write {path}: it is a folder; give the name of a file")
+    refuse_folder(path)
     try:
         make_folder(path.parent)
         temporary = temporary_beside(path)
@@ -86,6 +86,18 @@ def whole_file(path: Path) -> Iterator[Path]:
     fsync_folder(path.parent)
 
 
+def refuse_folder(path: Path) -> None:
+    """Raise `OutputPathError` if a path is a folder, or can be no file's."""
+    try:
+        is_folder = stat.S_ISDIR(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except (OSError, ValueError) as error:  # A name that is too long, or holds a NUL.
+        raise OutputPathError(f"cannot write {str(path)[:200]!r}: {error}; give another name") from error
+    if is_folder:
+        raise OutputPathError(f"cannot write {path}: it is a folder; give the name of a file")
+
+
 def write_whole(path: Path, content: bytes) -> Path:
     """Write `content` to `path`, whole and durable or not at all; see `whole_file`."""
     with whole_file(path) as temporary:
@@ -96,8 +108,7 @@ def write_whole(path: Path, content: bytes) -> Path:
 def with_suffix_added(path: str | os.PathLike[str], suffix: str) -> Path:
     """Return `path` with as much of `suffix` appended as is missing: `m.n4a` becomes `m.n4a.py`."""
     path = Path(path)
-    if path.is_dir():
-        raise OutputPathError(f"cannot write {path}: it is a folder; give the name of a file")
+    refuse_folder(path)
     name = path.name.lower()
     starts = (i for i in range(len(suffix), -1, -1) if suffix[i:].startswith(".") or i == len(suffix))
     present = next((i for i in starts if i and name.endswith(suffix[:i])), 0)

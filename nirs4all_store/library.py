@@ -84,8 +84,8 @@ class PipelineLibrary:
             "name": name,
             "category": checked_text(category, "category"),
             "description": checked_text(description, "description"),
-            "tags": [checked_text(tag, "tags") for tag in tags or []],
-            "metrics": metrics or {},
+            "tags": _checked_tags(tags),
+            "metrics": _checked_metrics(metrics),
             "notes": checked_text(notes, "notes"),
             "created_at": there["created_at"] if there else now,
             "updated_at": now,
@@ -126,7 +126,8 @@ class PipelineLibrary:
         if category is not None:
             found = [template for template in found if template["category"] == category]
         if tags is not None:
-            found = [template for template in found if set(tags) & set(template["tags"])]
+            wanted = set(_checked_tags(tags))
+            found = [template for template in found if wanted & set(template["tags"])]
         return sorted(found, key=lambda template: str(template["name"]))
 
     def delete_template(self, name: str, category: str | None = None) -> None:
@@ -200,6 +201,18 @@ class PipelineLibrary:
     def _write(path: Path, template: Template) -> Path:
         text = json.dumps(json.loads(json_text(template, "template") or ""), indent=2, ensure_ascii=False)
         return write_whole(path, text.encode())
+
+
+def _checked_tags(tags: Any) -> list[str]:
+    if isinstance(tags, str):
+        raise InvalidTypeError(f"tags must be a list of texts, not the text {tags!r}; give [{tags!r}]")
+    return [checked_text(tag, "tags") for tag in tags or []]
+
+
+def _checked_metrics(metrics: Any) -> dict[str, Any]:
+    if metrics is not None and not isinstance(metrics, dict):
+        raise InvalidTypeError(f"metrics must be a dict of scores, not {type(metrics).__name__}")
+    return metrics or {}
 
 
 def _checked_config(config: Any) -> Any:

@@ -2,9 +2,19 @@ from enum import Enum
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
-from nirs4all_store import ChainBuilder, ExecutionStep, ExecutionTrace, InvalidInputError, StepArtifacts
+from nirs4all_store import (
+    ChainBuilder,
+    ExecutionStep,
+    ExecutionTrace,
+    InvalidInputError,
+    StepArtifacts,
+    WorkspaceStore,
+)
 
 
 def step(idx: int, name: str, ids: list[str] | None = None, **more: Any) -> ExecutionStep:
@@ -125,3 +135,162 @@ def test_traces_of_nirs4all_are_read_by_attribute() -> None:
 def test_a_trace_that_makes_no_chain_is_refused(steps: list[ExecutionStep], main: int | None, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         ChainBuilder(ExecutionTrace(steps, main)).build()
+
+
+def per_fold(idx: int, folds: dict[Any, Any], **more: Any) -> ExecutionStep:
+    return ExecutionStep(idx, f"Scaler{idx}", artifacts=StepArtifacts(fold_artifact_ids=folds), **more)
+
+
+def indices(chain: dict[str, Any]) -> list[int]:
+    return [item["step_idx"] for item in chain["steps"]]
+
+
+@pytest.mark.parametrize(
+    ("path", "taken"),
+    [([], True), ([0], True), ([0, 2], True), ([0, 2, 1], False), ([1], False), ([0, 1], False), ([2], False)],
+)
+def test_a_step_belongs_to_a_model_when_its_branch_path_is_empty_or_a_prefix(path: list[int], taken: bool) -> None:
+    steps = [step(0, "SNV", ["a"], branch_path=path), model(1, {0: "m"}, branch_path=[0, 2])]
+    chain = ChainBuilder(ExecutionTrace(steps, 1)).build()
+    assert chain["shared_artifacts"] == ({"0": "a"} if taken else {})
+    assert indices(chain) == ([0, 1] if taken else [1])
+    assert chain["branch_path"] == [0, 2]
+
+
+def test_a_model_outside_of_branches_takes_nothing_of_a_branch() -> None:
+    steps = [step(0, "SNV", ["all"]), step(1, "A", ["a"], branch_path=[0]), step(1, "B", ["b"], branch_path=[1])]
+    chain = ChainBuilder(ExecutionTrace([*steps, model(2, {0: "m"})], 2)).build()
+    assert chain["shared_artifacts"] == {"0": "all"}
+    assert indices(chain) == [0, 2]
+
+
+def test_a_skipped_model_makes_no_chain_and_a_predicting_step_is_kept() -> None:
+    steps = [
+        step(0, "SNV", ["a"], execution_mode="predict"),
+        model(1, {0: "m1"}, execution_mode="skip"),
+        model(2, {0: "m2"}),
+    ]
+    assert [chain["model_step_idx"] for chain in ChainBuilder(ExecutionTrace(steps)).build_all()] == [2]
+    assert ChainBuilder(ExecutionTrace(steps, 2)).build()["shared_artifacts"] == {"0": "a"}
+    with pytest.raises(InvalidInputError, match="no model step 1"):
+        ChainBuilder(ExecutionTrace(steps, 1)).build()
+
+
+def test_a_skipped_step_leaves_neither_step_nor_artifact_nor_source() -> None:
+    artifacts = StepArtifacts(["a", "b"], by_source={0: ["a"], 1: ["b"]})
+    steps = [ExecutionStep(0, "SNV", execution_mode="skip", artifacts=artifacts), model(1, {0: "m"})]
+    chain = ChainBuilder(ExecutionTrace(steps, 1)).build()
+    assert (indices(chain), chain["shared_artifacts"]) == ([1], {})
+
+
+def test_build_all_gives_a_chain_a_model_and_no_model_is_a_step_of_another() -> None:
+    steps = [
+        step(0, "SNV", ["snv"]),
+        model(1, {0: "m1"}),
+        step(2, "Derivative", ["d"]),
+        model(3, {0: "m3"}),
+        model(4, {"all": "m4"}),
+    ]
+    chains = ChainBuilder(ExecutionTrace(steps, 3)).build_all()
+    assert [indices(chain) for chain in chains] == [[0, 1], [0, 2, 3], [0, 2, 4]]
+    assert [chain["fold_artifacts"] for chain in chains] == [{"fold_0": "m1"}, {"fold_0": "m3"}, {"fold_all": "m4"}]
+    assert ChainBuilder(ExecutionTrace(steps, 3)).build() == chains[1]
+
+
+def test_without_a_word_about_models_those_with_folds_are_the_models() -> None:
+    steps = [step(0, "SNV", ["a"]), per_fold(1, {0: "m0", 1: "m1"}), per_fold(2, {0: "n0"})]
+    chains = ChainBuilder(ExecutionTrace(steps)).build_all()
+    assert [chain["model_step_idx"] for chain in chains] == [1, 2]
+    assert [chain["shared_artifacts"] for chain in chains] == [{"0": "a"}, {"0": "a"}]
+
+
+def test_what_is_fitted_per_fold_comes_before_the_model_in_step_order() -> None:
+    steps = [
+        per_fold(0, {0: "a0", 1: "a1"}),
+        step(1, "Shared", ["s", "t"]),
+        per_fold(2, {"fold_1": ["c1", "d1"], "fold_0": "c0"}),
+        step(3, "Splitter"),
+        model(4, {0: "m0", "1": ["n1", "m1"]}),
+    ]
+    chain = ChainBuilder(ExecutionTrace(steps, 4)).build()
+    assert chain["shared_artifacts"] == {}
+    assert chain["fold_artifacts"] == {
+        "fold_0": ["a0", "s", "t", "c0", "m0"],
+        "fold_1": ["a1", "s", "t", "c1", "d1", "n1", "m1"],
+    }
+    assert [item["artifact_id"] for item in chain["steps"]] == [None] * 5
+    assert [item["stateless"] for item in chain["steps"]] == [False, False, False, True, False]
+
+
+def test_steps_of_one_index_keep_their_order_and_their_own_line() -> None:
+    steps = [step(0, "A", ["a"]), step(0, "B", ["b1", "b2"]), step(0, "C", ["c"]), model(1, {0: "m"})]
+    chain = ChainBuilder(ExecutionTrace(steps, 1)).build()
+    assert chain["shared_artifacts"] == {"0": ["a", "b1", "b2", "c"]}
+    assert [(item["operator_class"], item["artifact_id"]) for item in chain["steps"]] == [
+        ("A", "a"), ("B", None), ("C", "c"), ("PLS", None)
+    ]  # fmt: skip
+
+
+def test_only_several_sources_make_a_source_map() -> None:
+    one = ExecutionStep(0, "A", artifacts=StepArtifacts(["a"], by_source={0: ["a"]}))
+    two = ExecutionStep(2, "B", artifacts=StepArtifacts(["b", "c", "d"], by_source={0: ["b"], 1: ["c", "d"]}))
+    chain = ChainBuilder(ExecutionTrace([one, model(3, {0: "m"})], 3)).build()
+    assert chain["shared_artifacts"] == {"0": "a"}
+    chain = ChainBuilder(ExecutionTrace([one, two, model(3, {0: "m"})], 3)).build()
+    assert chain["shared_artifacts"] == {
+        "0": "a", "2": ["b", "c", "d"], "_source_map": {"2": {"0": ["b"], "1": ["c", "d"]}}
+    }  # fmt: skip
+
+
+def test_building_changes_nothing_of_the_trace_and_gives_the_same_again() -> None:
+    steps = [per_fold(0, {0: ["a", "b"]}), step(1, "S", ["s"], branch_path=[0]), model(2, {0: ["m"]}, branch_path=[0])]
+    builder = ChainBuilder(ExecutionTrace(steps, 2))
+    first = builder.build()
+    for value in (first["fold_artifacts"]["fold_0"], first["branch_path"], first["steps"]):
+        value.clear()
+    again = builder.build()
+    assert again["fold_artifacts"] == {"fold_0": ["a", "b", "s", "m"]}
+    assert (again["branch_path"], indices(again)) == ([0], [0, 1, 2])
+
+
+@pytest.mark.parametrize("folds", [{0: "s0"}, {0: "s0", 1: "s1", 2: "s2"}, {"all": "s"}])
+def test_a_step_fitted_on_other_folds_than_its_model_is_refused(folds: dict[Any, str]) -> None:
+    steps = [per_fold(3, folds), model(4, {0: "a", 1: "b"})]
+    with pytest.raises(InvalidInputError, match=r"step 3 \(Scaler3\) was fitted on folds"):
+        ChainBuilder(ExecutionTrace(steps, 4)).build_all()
+
+
+def test_two_names_of_one_fold_are_refused_and_not_dropped() -> None:
+    with pytest.raises(InvalidInputError, match="fold_0"):
+        ChainBuilder(ExecutionTrace([model(0, {0: "a", "fold_0": "b"})], 0)).build()
+
+
+def test_an_empty_trace_has_no_model() -> None:
+    for call in (ChainBuilder(ExecutionTrace()).build, ChainBuilder(ExecutionTrace()).build_all):
+        with pytest.raises(InvalidInputError, match="no model step"):
+            call()
+
+
+def test_what_is_built_is_taken_by_save_chain_and_predicts(store: WorkspaceStore) -> None:
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    y = X[:, 0] + 2 * X[:, 1]
+    parts = np.array_split(np.arange(30), 2)
+    first = StandardScaler().fit(X)
+    Z = first.transform(X)
+    scalers = [StandardScaler().fit(Z[part]) for part in parts]
+    models = [Ridge().fit(scaler.transform(Z[part]), y[part]) for scaler, part in zip(scalers, parts, strict=True)]
+
+    def saved(fitted: Any, kind: str) -> str:
+        return store.save_artifact(fitted, type(fitted).__name__, kind, "joblib")
+
+    steps = [
+        step(0, "StandardScaler", [saved(first, "transformer")]),
+        step(1, "KFold"),
+        per_fold(2, {fold: saved(scaler, "transformer") for fold, scaler in enumerate(scalers)}),
+        model(3, {fold: saved(fitted, "model") for fold, fitted in enumerate(models)}),
+    ]
+    run_id = store.begin_run("r", {}, [{"name": "d"}])
+    pipeline_id = store.begin_pipeline(run_id, "p", {}, [], "d", "")
+    chain_id = store.save_chain(pipeline_id, **ChainBuilder(ExecutionTrace(steps, 3)).build())
+    expected = [fitted.predict(scaler.transform(Z)) for scaler, fitted in zip(scalers, models, strict=True)]
+    np.testing.assert_allclose(store.replay_chain(chain_id, X), np.mean(expected, axis=0))

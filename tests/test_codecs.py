@@ -1,13 +1,19 @@
+import platform
 import sys
+import warnings
+from typing import Any
 
 import numpy as np
 import pytest
+import sklearn
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import ArtifactLoadError, InvalidInputError
-from nirs4all_store.codecs import CODECS, dump, load, versions_of
+from nirs4all_store.codecs import CODECS, codec, dump, load, versions_of
 
 X = np.random.default_rng(0).normal(size=(20, 4))
 MODEL = make_pipeline(StandardScaler(), Ridge()).fit(X, X[:, 0])
@@ -58,3 +64,113 @@ def test_versions_name_the_packages_inside_and_the_formats_own() -> None:
     packages = versions_of(make_pipeline(StandardNormalVariate(), Ridge()), "joblib")["packages"]
     assert {"chemotools", "joblib", "numpy", "sklearn"} <= set(packages)
     assert "pickle" not in versions_of(MODEL, "pickle")["packages"]
+
+
+@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        StandardScaler().fit(X),
+        PLSRegression(2).fit(X, X[:, :2]),
+        RandomForestClassifier(3, random_state=0).fit(X, np.where(X[:, 0] > 0, "high", "low")),
+    ],
+    ids=lambda fitted: type(fitted).__name__,
+)
+def test_every_format_gives_back_the_class_and_what_it_computes(format: str, fitted: Any) -> None:
+    loaded = load(dump(fitted, format), format, versions_of(fitted, format))
+    assert type(loaded) is type(fitted)
+    compute = "predict" if hasattr(fitted, "predict") else "transform"
+    np.testing.assert_array_equal(getattr(loaded, compute)(X), getattr(fitted, compute)(X))
+
+
+def test_each_format_has_an_extension_of_its_own() -> None:
+    assert list(CODECS) == ["joblib", "pickle", "cloudpickle", "skops"]
+    extensions = {codec(format).extension for format in CODECS}
+    assert len(extensions) == 4
+    assert all(extension.startswith(".") for extension in extensions)
+
+
+@pytest.mark.parametrize("format", ["onnx", "", "JOBLIB", None])
+def test_an_unknown_format_is_refused_and_the_known_ones_are_listed(format: Any) -> None:
+    for call in (codec, lambda format: dump(1, format)):
+        with pytest.raises(InvalidInputError, match="use one of joblib, pickle, cloudpickle, skops"):
+            call(format)
+
+
+@pytest.mark.parametrize("format", CODECS)
+def test_an_object_that_cannot_be_saved_is_refused_with_its_type(format: str) -> None:
+    with pytest.raises(InvalidInputError, match=rf"type generator cannot be saved as {format}"):
+        dump((i for i in range(3)), format)
+
+
+class Refuses:
+    def __reduce__(self) -> str:
+        raise ZeroDivisionError("no way")
+
+
+@pytest.mark.parametrize("format", CODECS)
+def test_an_error_of_the_objects_own_hook_is_told(format: str) -> None:
+    with pytest.raises(InvalidInputError, match="type Refuses cannot be saved"):
+        dump(Refuses(), format)
+
+
+@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("content", [b"", b"\x80", b"no fitted object", b"PK\x03\x04"])
+def test_bytes_that_are_no_object_are_an_error_that_names_the_format(format: str, content: bytes) -> None:
+    with pytest.raises(ArtifactLoadError, match=rf"(?s)its {format} bytes cannot be read back.*unknown versions"):
+        load(content, format, None)
+
+
+@pytest.mark.parametrize("format", ["pickle", "cloudpickle"])
+def test_bytes_cut_anywhere_are_an_error(format: str) -> None:
+    content = dump(StandardScaler().fit(X), format)
+    for length in range(0, len(content), 7):
+        with pytest.raises(ArtifactLoadError):
+            load(content[:length], format, None)
+
+
+@pytest.mark.parametrize("format", CODECS)
+def test_cut_bytes_are_told_with_the_versions_that_are_here(format: str) -> None:
+    content = dump(MODEL, format)
+    with pytest.raises(ArtifactLoadError) as caught:
+        load(content[:-20], format, versions_of(MODEL, format))
+    assert f"'sklearn': '{sklearn.__version__}'" in str(caught.value)
+    assert f"'numpy': '{np.__version__}'" in str(caught.value)
+
+
+@pytest.mark.parametrize("module", [b"no_such_package", b"no_such_package.inner.module"])
+def test_a_package_that_is_not_installed_is_named_without_its_modules(module: bytes) -> None:
+    with pytest.raises(ArtifactLoadError, match="needs the package 'no_such_package', which is not installed"):
+        load(b"c" + module + b"\nThing\n.", "pickle", None)
+
+
+@pytest.mark.parametrize("name", [b"no_such_module\nThing", b"linear_model\nNoSuchClass"])
+def test_what_another_version_of_an_installed_package_lacks_is_told_with_the_versions(name: bytes) -> None:
+    with pytest.raises(ArtifactLoadError, match=r"'sklearn': '0\.1'.*here are.*install the versions of then") as caught:
+        load(b"csklearn." + name + b"\n.", "pickle", {"packages": {"sklearn": "0.1"}})
+    assert "not installed" not in str(caught.value)
+
+
+@pytest.mark.parametrize("format", CODECS)
+def test_versions_name_python_scikit_learn_and_the_format(format: str) -> None:
+    dump(MODEL, format)
+    versions = versions_of(MODEL, format)
+    assert versions["python"] == platform.python_version()
+    assert versions["packages"]["sklearn"] == sklearn.__version__
+    assert versions["packages"]["numpy"] == np.__version__
+    assert format == "pickle" or versions["packages"][format]
+
+
+def test_versions_are_found_in_lists_dicts_and_objects_that_hold_each_other() -> None:
+    first: dict[str, Any] = {"models": [(Ridge(),)]}
+    first["me"] = first
+    assert "sklearn" in versions_of(first, "pickle")["packages"]
+    assert set(versions_of({"a": 1}, "pickle")["packages"]) == {"numpy"}
+    assert "sklearn" in versions_of(Ridge, "pickle")["packages"]
+
+
+@pytest.mark.parametrize("format", CODECS)
+def test_saving_and_loading_warn_of_nothing(format: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load(dump(MODEL, format), format, None)

@@ -1,10 +1,19 @@
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from nirs4all_store import InvalidInputError, InvalidTypeError, NotFoundError, PipelineLibrary, TemplateExistsError
+from nirs4all_store import (
+    InvalidInputError,
+    InvalidTypeError,
+    NotFoundError,
+    OutputPathError,
+    PipelineLibrary,
+    TemplateExistsError,
+)
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=400).filter(
     str.strip
@@ -129,3 +138,150 @@ def test_names_that_differ_only_a_little_are_different_templates(library: Pipeli
     for name in names:
         library.save_template([name], name)
     assert [library.load_template(name) for name in names] == [[name] for name in names]
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=NAMES, category=NAMES)
+def test_any_name_and_category_is_exported_and_imported_again(
+    library: PipelineLibrary, tmp_path: Path, name: str, category: str
+) -> None:
+    library.save_template({"name": name}, name, category, name, [name], {name: 1}, name)
+    path = library.export_template(name, tmp_path / "out" / "exported.json", category)
+    other = PipelineLibrary(tmp_path / "other")
+    imported = other.import_template(path)
+    assert other.load_template(name, category) == {"name": name}
+    kept = ("name", "category", "description", "tags", "metrics", "notes")
+    there, here = other.get_template_metadata(name), library.get_template_metadata(name)
+    assert {key: there[key] for key in kept} == {key: here[key] for key in kept}
+    assert imported.parent == tmp_path / "other" / "library" / "templates"
+    library.delete_template(name, category)
+    other.delete_template(name)
+    assert files(tmp_path) == {"out/exported.json"}
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(names=st.lists(NAMES, min_size=2, max_size=5, unique=True))
+def test_different_names_are_different_templates_in_one_folder(
+    library: PipelineLibrary, tmp_path: Path, names: list[str]
+) -> None:
+    for name in names:
+        library.save_template([name], name)
+    assert [item["name"] for item in library.list_templates()] == sorted(names)
+    assert [library.load_template(name) for name in names] == [[name] for name in names]
+    folder = tmp_path / "workspace" / "library" / "templates"
+    assert all((folder / name).parent == folder for name in files(folder))
+    assert len(files(folder)) == len(files(tmp_path)) == len(names)
+    for name in names:
+        library.delete_template(name)
+    assert files(tmp_path) == set()
+
+
+@pytest.mark.parametrize("config", [{}, [], {"a": [1, None, True, "é", 1.5, {"b": []}]}, [{"model": "PLS"}]])
+def test_a_configuration_comes_back_as_it_was(library: PipelineLibrary, config: Any) -> None:
+    library.save_template(config, "t")
+    assert library.load_template("t") == config
+
+
+def test_a_template_is_there_for_another_library_of_the_same_workspace(
+    library: PipelineLibrary, tmp_path: Path
+) -> None:
+    library.save_template([1], "t")
+    assert PipelineLibrary(str(tmp_path / "workspace")).load_template("t") == [1]
+
+
+def test_a_template_without_the_rest_has_their_defaults(library: PipelineLibrary) -> None:
+    library.save_template([], "t")
+    metadata = library.get_template_metadata("t")
+    defaults = {"category": "general", "description": "", "tags": [], "metrics": {}, "notes": ""}
+    assert {key: metadata[key] for key in defaults} == defaults
+    assert library.list_templates() == [metadata]
+
+
+def test_every_method_finds_a_template_only_in_its_category(library: PipelineLibrary, tmp_path: Path) -> None:
+    library.save_template([1], "t", "regression")
+    library.export_template("t", tmp_path / "mine.json", "regression")
+    with pytest.raises(NotFoundError):
+        library.export_template("t", tmp_path / "other.json", "classification")
+    assert not (tmp_path / "other.json").exists()
+    assert library.load_template("t", category="regression") == [1]
+    assert library.get_template_metadata("t", category="regression")["category"] == "regression"
+
+
+def test_every_method_says_that_an_unknown_name_is_not_found(library: PipelineLibrary, tmp_path: Path) -> None:
+    for call in (
+        library.load_template,
+        library.get_template_metadata,
+        library.delete_template,
+        lambda name: library.export_template(name, tmp_path / "out" / "mine.json"),
+    ):
+        with pytest.raises(NotFoundError, match=r"no template '\.\./unknown'"):
+            call("../unknown")
+    assert files(tmp_path) == set()
+
+
+def test_a_refused_template_leaves_the_one_that_is_there(library: PipelineLibrary, tmp_path: Path) -> None:
+    path = library.save_template([1], "t")
+    before = path.read_bytes()
+    for bad in (
+        {"pipeline_config": [object()]},
+        {"category": 1},
+        {"tags": [1]},
+        {"notes": "\0"},
+        {"description": None},
+    ):
+        arguments: dict[str, Any] = {"pipeline_config": [2], "name": "t", "overwrite": True, **bad}
+        with pytest.raises(InvalidInputError):
+            library.save_template(**arguments)
+    assert path.read_bytes() == before
+    assert len(files(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("metrics", [[0.1], "rmse", 0.1, ("rmse", 0.1)])
+def test_metrics_that_are_no_dict_are_refused_and_harm_no_other_template(
+    library: PipelineLibrary, metrics: Any
+) -> None:
+    library.save_template([], "good")
+    with pytest.raises(InvalidTypeError, match="metrics"):
+        library.save_template([], "bad", metrics=metrics)
+    assert [item["name"] for item in library.list_templates()] == ["good"]
+
+
+def test_one_text_is_no_list_of_tags(library: PipelineLibrary) -> None:
+    with pytest.raises(InvalidTypeError, match="tags"):
+        library.save_template([], "t", tags="nirs")
+    with pytest.raises(InvalidTypeError, match="tags"):
+        library.list_templates(tags="nirs")
+
+
+def test_an_export_is_whole_or_not_at_all(library: PipelineLibrary, tmp_path: Path) -> None:
+    library.save_template([1], "t")
+    path = library.export_template("t", tmp_path / "a" / "b" / "t.json")
+    exported = json.loads(path.read_text(encoding="utf-8"))
+    assert (exported["name"], exported["pipeline_config"]) == ("t", [1])
+    with pytest.raises(OutputPathError):
+        library.export_template("t", tmp_path / "a")
+    assert files(tmp_path / "a") == {"b/t.json"}
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"\xff", b'{"name": "x", "pipeline_config": []}'])
+def test_a_file_that_is_no_template_is_refused_by_name_and_changes_nothing(
+    library: PipelineLibrary, tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "bad.json").write_bytes(content)
+    with pytest.raises(InvalidInputError, match=r"bad\.json"):
+        library.import_template(tmp_path / "bad.json")
+    assert files(tmp_path) == {"bad.json"}
+
+
+def test_an_imported_name_is_data_as_well(library: PipelineLibrary, tmp_path: Path) -> None:
+    library.save_template([], "t")
+    path = library.export_template("t", tmp_path / "t.json")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "name": "../../../escaped"}))
+    imported = library.import_template(path)
+    assert imported.parent == tmp_path / "workspace" / "library" / "templates"
+    assert library.load_template("../../../escaped") == []
+    assert all(name == "t.json" or name.startswith("workspace/library/templates/") for name in files(tmp_path))

@@ -1,0 +1,191 @@
+"""The files of fitted objects: kept once, checked on every read, never outside their folder."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from nirs4all_store import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError
+from nirs4all_store.blobs import Blobs, checked_hash, sha256
+
+NOW = datetime.now(UTC).replace(tzinfo=None)
+
+
+@pytest.fixture
+def blobs(tmp_path: Path) -> Blobs:
+    root = tmp_path / "workspace" / "artifacts"
+    root.mkdir(parents=True)
+    return Blobs(root)
+
+
+@pytest.fixture
+def secret(tmp_path: Path) -> Path:
+    path = tmp_path / "outside" / "secret"
+    path.parent.mkdir()
+    path.write_bytes(b"secret")
+    return path
+
+
+def put(blobs: Blobs, content: bytes) -> str:
+    return blobs.put(content, sha256(content), ".joblib")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents=st.lists(st.binary(max_size=200), min_size=1, max_size=4))
+def test_what_is_put_is_read_and_kept_once(blobs: Blobs, contents: list[bytes]) -> None:
+    relatives = [put(blobs, content) for content in contents * 2]
+    for relative, content in zip(relatives, contents * 2, strict=True):
+        assert blobs.read(relative, sha256(content)) == content
+        assert blobs.read(relative, f"sha256:{sha256(content)}") == content
+    assert set(relatives) <= set(files(blobs.root))
+    assert len(set(relatives)) == len(set(contents))
+
+
+def test_a_file_is_named_by_its_hash_in_a_shard_of_the_first_two_digits(blobs: Blobs) -> None:
+    digits = sha256(b"content")
+    assert put(blobs, b"content") == f"{digits[:2]}/{digits}.joblib"
+    assert files(blobs.root) == [f"{digits[:2]}/{digits}.joblib"]
+
+
+def test_the_same_bytes_again_leave_the_file_alone(blobs: Blobs) -> None:
+    path = blobs.path(put(blobs, b"content"))
+    inode = path.stat().st_ino
+    put(blobs, b"content")
+    assert path.stat().st_ino == inode
+
+
+@pytest.mark.parametrize("wrong", [b"", b"conten", b"content and more"])
+def test_a_file_of_the_wrong_size_is_replaced(blobs: Blobs, wrong: bytes) -> None:
+    relative = put(blobs, b"content")
+    blobs.path(relative).write_bytes(wrong)
+    assert put(blobs, b"content") == relative
+    assert blobs.read(relative, sha256(b"content")) == b"content"
+    assert files(blobs.root) == [relative]
+
+
+def test_bytes_that_have_a_name_already_keep_it(blobs: Blobs) -> None:
+    relative = blobs.put(b"content", sha256(b"content"), ".joblib", known="models/old.joblib")
+    assert relative == "models/old.joblib"
+    assert files(blobs.root) == ["models/old.joblib"]
+
+
+@pytest.mark.parametrize("damage", [b"", b"conten", b"contenT", b"content\0"])
+def test_a_damaged_file_is_an_error_and_its_bytes_are_not_returned(blobs: Blobs, damage: bytes) -> None:
+    relative = put(blobs, b"content")
+    blobs.path(relative).write_bytes(damage)
+    with pytest.raises(ArtifactCorruptError, match="is damaged"):
+        blobs.read(relative, sha256(b"content"))
+
+
+def test_a_missing_file_or_shard_is_an_error_that_names_the_file(blobs: Blobs) -> None:
+    relative, other = put(blobs, b"content"), put(blobs, b"other")
+    blobs.path(relative).unlink()
+    blobs.remove(other)
+    for gone in (relative, other):
+        with pytest.raises(ArtifactMissingError, match=Path(gone).name):
+            blobs.read(gone, sha256(b"content"))
+    assert issubclass(ArtifactMissingError, FileNotFoundError)
+    assert issubclass(ArtifactMissingError, ArtifactLoadError)
+
+
+@pytest.mark.parametrize("relative", ["..", "../x", "a/../../x", "a/..", "/", "/etc/passwd", "./../x"])
+def test_a_path_with_dots_or_from_the_root_is_not_followed(blobs: Blobs, relative: str) -> None:
+    for call in (blobs.path, blobs.remove, lambda path: blobs.read(path, sha256(b""))):
+        with pytest.raises(ArtifactCorruptError, match="leads out of"):
+            call(relative)
+    with pytest.raises(ArtifactCorruptError, match="leads out of"):
+        blobs.put(b"x", sha256(b"x"), ".bin", known=relative)
+
+
+def test_an_absolute_path_of_a_file_inside_is_not_followed_either(blobs: Blobs) -> None:
+    inside = blobs.path(put(blobs, b"content"))
+    with pytest.raises(ArtifactCorruptError, match="leads out of"):
+        blobs.read(str(inside), sha256(b"content"))
+
+
+def test_a_file_that_is_a_link_to_the_outside_is_not_followed(blobs: Blobs, secret: Path) -> None:
+    relative = put(blobs, b"secret")
+    blobs.path(relative).unlink()
+    (blobs.root / relative).symlink_to(secret)
+    for call in (lambda: blobs.read(relative, sha256(b"secret")), lambda: put(blobs, b"secret")):
+        with pytest.raises(ArtifactCorruptError, match="leads out of"):
+            call()
+    with pytest.raises(ArtifactCorruptError, match="leads out of"):
+        blobs.remove(relative)
+    assert secret.read_bytes() == b"secret"
+
+
+def test_a_shard_that_is_a_link_to_the_outside_is_not_followed(blobs: Blobs, secret: Path) -> None:
+    (blobs.root / sha256(b"content")[:2]).symlink_to(secret.parent)
+    with pytest.raises(ArtifactCorruptError, match="leads out of"):
+        put(blobs, b"content")
+    with pytest.raises(ArtifactCorruptError, match="leads out of"):
+        blobs.read(f"{sha256(b'content')[:2]}/secret", sha256(b"secret"))
+    assert files(secret.parent) == ["secret"]
+
+
+def test_the_folder_itself_may_be_reached_through_a_link(blobs: Blobs, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(blobs.root.parent)
+    through = Blobs(tmp_path / "link" / "artifacts")
+    relative = put(through, b"content")
+    assert blobs.read(relative, sha256(b"content")) == b"content"
+    assert through.relative(blobs.path(relative)) == relative
+
+
+def test_only_a_file_inside_has_a_relative_path(blobs: Blobs, secret: Path) -> None:
+    relative = put(blobs, b"content")
+    assert blobs.relative(Path(relative)) == relative
+    assert blobs.relative(blobs.root / relative) == relative
+    for elsewhere in (secret, blobs.root, blobs.root / "missing", Path("../../outside/secret")):
+        with pytest.raises(InvalidInputError, match="is no file below"):
+            blobs.relative(elsewhere)
+
+
+@pytest.mark.parametrize("bad", ["", "abc", "g" * 64, "a" * 63, "a" * 65, "md5:" + "a" * 64, "a" * 64 + "\n"])
+def test_what_is_no_sha256_is_refused(bad: str) -> None:
+    with pytest.raises(InvalidInputError, match="is no SHA-256"):
+        checked_hash(bad)
+    assert checked_hash("sha256:" + "AB" * 32) == "ab" * 32
+
+
+def test_removing_tells_how_many_files_went_and_takes_an_empty_shard_along(blobs: Blobs) -> None:
+    relative = put(blobs, b"content")
+    neighbour = blobs.path(relative).with_name("neighbour")
+    neighbour.write_bytes(b"x")
+    assert blobs.remove(relative) == 1
+    assert blobs.remove(relative) == 0
+    assert files(blobs.root) == [f"{relative[:2]}/neighbour"]
+    assert blobs.remove(f"{relative[:2]}/neighbour") == 1
+    assert list(blobs.root.iterdir()) == []
+    (blobs.root / "top").write_bytes(b"x")
+    assert blobs.remove("top") == 1
+    assert blobs.root.is_dir()
+
+
+def test_strays_are_the_old_files_that_no_row_names(blobs: Blobs, secret: Path) -> None:
+    kept, stray, young = put(blobs, b"kept"), put(blobs, b"stray"), put(blobs, b"young")
+    leftover = blobs.root / stray[:2] / ".writing-0123"
+    leftover.write_bytes(b"half")
+    (blobs.root / "link").symlink_to(secret)
+    (blobs.root / "linked").symlink_to(secret.parent)
+    old = (datetime.now(UTC) - timedelta(days=2)).timestamp()
+    for path in (blobs.path(kept), blobs.path(stray), leftover):
+        os.utime(path, (old, old))
+    assert blobs.strays([kept], NOW - timedelta(days=1)) == sorted([stray, f"{stray[:2]}/.writing-0123"])
+    assert young in blobs.strays([kept], NOW + timedelta(days=1))
+    assert blobs.strays([kept], NOW - timedelta(days=3)) == []
+
+
+def test_a_copy_has_every_file_and_tells_which_were_missing(blobs: Blobs, tmp_path: Path) -> None:
+    first, second = put(blobs, b"first"), put(blobs, b"second")
+    missing = f"00/{'0' * 64}.joblib"
+    assert blobs.copy_to(tmp_path / "copy", [second, first, missing, first]) == [missing]
+    assert files(tmp_path / "copy") == sorted([first, second])
+    assert Blobs(tmp_path / "copy").read(first, sha256(b"first")) == b"first"

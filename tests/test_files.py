@@ -1,0 +1,150 @@
+"""A file appears whole or not at all, and a path that cannot be written to is an `OutputPathError`."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from nirs4all_store import OutputPathError
+from nirs4all_store.files import TEMPORARY_PREFIX, make_folder, temporary_beside, whole_file, write_whole
+
+
+@contextmanager
+def umask(mask: int) -> Iterator[None]:
+    before = os.umask(mask)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_has_its_name_only_when_the_block_has_ended(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole_file(path) as temporary:
+        temporary.write_bytes(b"new")
+        assert not path.exists()
+        assert temporary.parent == path.parent
+        assert names(tmp_path) == [temporary.name]
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["file"]
+
+
+def test_the_old_file_is_whole_until_the_new_one_is(tmp_path: Path) -> None:
+    path = write_whole(tmp_path / "file", b"old")
+    with whole_file(path) as temporary:
+        temporary.write_bytes(b"ne")
+        assert path.read_bytes() == b"old"
+        temporary.write_bytes(b"new")
+    assert path.read_bytes() == b"new"
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
+def test_an_exception_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, error: type[BaseException]) -> None:
+    path = write_whole(tmp_path / "file", b"old")
+    with pytest.raises(error), whole_file(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise error
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["file"]
+
+
+def test_an_exception_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "file") as temporary:
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
+    assert names(tmp_path) == []
+
+
+def test_a_block_that_writes_nothing_makes_an_empty_file(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "file"):
+        pass
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_missing_parents_are_created(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "b" / "c" / "file"
+    assert write_whole(path, b"x") == path
+    assert path.read_bytes() == b"x"
+    make_folder(tmp_path / "a" / "d" / "e")
+    make_folder(tmp_path / "a" / "d" / "e")
+    assert names(tmp_path / "a") == ["b", "d"]
+
+
+def test_a_relative_path_is_taken_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_whole(Path("file"), b"x")
+    write_whole(Path("a/b"), b"y")
+    assert names(tmp_path) == ["a", "file"]
+    assert (tmp_path / "a" / "b").read_bytes() == b"y"
+
+
+def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    with whole_file(path) as first:
+        first.write_bytes(b"first")
+        with whole_file(path) as second:
+            second.write_bytes(b"second")
+        assert path.read_bytes() == b"second"
+    assert path.read_bytes() == b"first"
+    assert names(tmp_path) == ["file"]
+
+
+def test_a_folder_as_a_path_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    write_whole(tmp_path / "folder" / "inside", b"x")
+    with pytest.raises(OutputPathError, match="it is a folder"):
+        write_whole(tmp_path / "folder", b"y")
+    with pytest.raises(OutputPathError, match="it is a folder"), whole_file(tmp_path):
+        pass
+    assert names(tmp_path) == ["folder"]
+    assert names(tmp_path / "folder") == ["inside"]
+
+
+def test_a_file_among_the_parents_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
+    file = write_whole(tmp_path / "file", b"x")
+    for path in (file / "below", file / "far" / "below"):
+        with pytest.raises(OutputPathError, match="cannot write"):
+            write_whole(path, b"y")
+    assert file.read_bytes() == b"x"
+    assert names(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300 + "/b", "a\0b"], ids=["long", "long parent", "NUL"])
+def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputPathError, match="cannot write"):
+        write_whole(tmp_path / name, b"x")
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_an_output_path_error_is_an_os_error(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="folder"):
+        write_whole(tmp_path, b"x")
+
+
+@pytest.mark.parametrize(("mask", "rights"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_the_rights_of_a_file_and_of_a_new_folder_follow_the_umask(tmp_path: Path, mask: int, rights: int) -> None:
+    with umask(mask):
+        path = write_whole(tmp_path / "folder" / "file", b"x")
+    assert path.stat().st_mode & 0o777 == rights
+    assert path.parent.stat().st_mode & 0o777 == 0o777 & ~mask
+
+
+def test_a_link_is_replaced_and_what_it_led_to_stays(tmp_path: Path) -> None:
+    target = write_whole(tmp_path / "target", b"old")
+    (tmp_path / "link").symlink_to(target)
+    write_whole(tmp_path / "link", b"new")
+    assert target.read_bytes() == b"old"
+    assert not (tmp_path / "link").is_symlink()
+    assert (tmp_path / "link").read_bytes() == b"new"
+
+
+def test_a_temporary_name_is_hidden_beside_the_file_and_new_each_time(tmp_path: Path) -> None:
+    made = {temporary_beside(tmp_path / "file") for _ in range(100)}
+    assert len(made) == 100
+    assert {path.parent for path in made} == {tmp_path}
+    assert all(path.name.startswith(TEMPORARY_PREFIX) and TEMPORARY_PREFIX.startswith(".") for path in made)
