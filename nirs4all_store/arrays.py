@@ -84,8 +84,18 @@ def _check_elements(value: Any, array: Array, name: str) -> None:
             "".join(items).encode()
         except UnicodeEncodeError:
             raise InvalidInputError(f"{name} holds text with a lone surrogate, which is not Unicode") from None
+    elif kind == "f" and not isinstance(value, np.ndarray) and any(map(_is_rounded, _items(value))):
+        raise InvalidInputError(f"{name} mixes floats with integers that a float rounds; give one array of integers")
     elif kind not in "biuf" or (kind == "f" and array.dtype.itemsize > 8):
         raise InvalidTypeError(f"{name} has dtype {array.dtype}; give floats of up to 64 bits, ints, bools or text")
+
+
+def _items(value: Any) -> list[Any]:
+    return list(np.asarray(value, dtype=object).ravel().tolist())
+
+
+def _is_rounded(item: Any) -> bool:
+    return isinstance(item, int) and int(float(item)) != item
 
 
 def encode(array: Array, name: str) -> Columns:

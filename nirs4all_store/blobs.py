@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 
 from .errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError
 from .files import make_folder, write_whole
+from .values import checked_text
 
 HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -26,7 +27,7 @@ def sha256(content: bytes) -> str:
 
 def checked_hash(content_hash: str) -> str:
     """Return a hash without the `sha256:` that nirs4all puts before it, if it is one."""
-    digits = content_hash.removeprefix("sha256:").lower()
+    digits = checked_text(content_hash, "content_hash").removeprefix("sha256:").lower()
     if not HASH.fullmatch(digits):
         raise InvalidInputError(f"content_hash {content_hash!r} is no SHA-256; give its 64 hexadecimal digits")
     return digits
@@ -47,7 +48,7 @@ class Blobs:
     def put(self, content: bytes, content_hash: str, extension: str, known: str | None = None) -> str:
         """Make the bytes durable; return their path relative to `artifacts/`.
 
-        A file of that name and size is taken for what it says; one of another size is replaced.
+        A file of that name that holds other bytes is damaged, and replaced.
 
         Parameters
         ----------
@@ -60,7 +61,7 @@ class Blobs:
         """
         relative = known or f"{content_hash[:2]}/{checked_hash(content_hash)}{extension}"
         path = self.path(relative)
-        if not path.is_file() or path.stat().st_size != len(content):
+        if not path.is_file() or path.read_bytes() != content:
             write_whole(path, content)
         return relative
 
@@ -120,9 +121,13 @@ class Blobs:
         InvalidInputError
             `path` is no file below `artifacts/`.
         """
-        resolved = (path if path.is_absolute() else self.root / path).resolve()
-        if not resolved.is_file() or not resolved.is_relative_to(self.root.resolve()):
-            raise InvalidInputError(f"{path} is no file below {self.root}; move it there first")
+        try:
+            resolved = (path if path.is_absolute() else self.root / path).resolve()
+            is_inside = resolved.is_file() and resolved.is_relative_to(self.root.resolve())
+        except (OSError, ValueError):  # A name that is too long, or holds a NUL.
+            is_inside = False
+        if not is_inside:
+            raise InvalidInputError(f"{str(path)[:200]!r} is no file below {self.root}; move it there first")
         return resolved.relative_to(self.root.resolve()).as_posix()
 
     def strays(self, named: Iterable[str], before: datetime) -> list[str]:

@@ -98,17 +98,27 @@ def check_order(steps: list[dict[str, Any]], model_step_idx: int, shared: dict[s
     for key in shared:
         if key not in known and key not in (SOURCE_MAP, str(model_step_idx)):
             raise InvalidInputError(f"shared_artifacts[{key!r}] belongs to no step; steps are {sorted(known)}")
-    per_fold = [
-        int(step["step_idx"])
-        for step in steps
-        if int(step["step_idx"]) < model_step_idx and is_fitted_per_fold(step, shared)
-    ]
-    for key in shared:
-        if per_fold and key != SOURCE_MAP and min(per_fold) < int(key) < model_step_idx:
+    for idx, name in _given(steps, shared):
+        if idx > model_step_idx:
             raise InvalidInputError(
-                f"shared_artifacts[{key!r}] comes after step {min(per_fold)}, which is fitted per fold; "
+                f"{name} comes after the model, which is step {model_step_idx}; replay would never apply it"
+            )
+    before_model = [step for step in steps if step["step_idx"] < model_step_idx]
+    per_fold = [step["step_idx"] for step in before_model if is_fitted_per_fold(step, shared)]
+    for idx, name in _given(before_model, shared):
+        if per_fold and min(per_fold) < idx < model_step_idx:
+            raise InvalidInputError(
+                f"{name} comes after step {min(per_fold)}, which is fitted per fold; "
                 "put it into each fold's list of fold_artifacts, in its place"
             )
+
+
+def _given(steps: list[dict[str, Any]], shared: dict[str, Any]) -> list[tuple[int, str]]:
+    """Return the step index and the name of each entry that gives a step its artifacts for all folds."""
+    found = [(int(key), f"shared_artifacts[{key!r}]") for key in shared if key != SOURCE_MAP and as_ids(shared[key])]
+    return found + [
+        (step["step_idx"], f"the artifact_id of step {step['step_idx']}") for step in steps if step.get("artifact_id")
+    ]
 
 
 def is_fitted_per_fold(step: dict[str, Any], shared: dict[str, Any]) -> bool:

@@ -84,7 +84,22 @@ class Database:
             The file is damaged or no DuckDB database.
         """
         self._anchor = connect(self.path, read_only=self.read_only)
+        self._file = _identity(self.path)
         self.engine = _engine(self._anchor)
+
+    def check_file(self) -> None:
+        """Make sure that what is written here goes to the file that has the name.
+
+        Raises
+        ------
+        WorkspaceCorruptError
+            The file was removed or replaced while it was open; what is written now would be lost.
+        """
+        if _identity(self.path) != self._file:
+            raise WorkspaceCorruptError(
+                f"{self.path} was removed or replaced while it was open; nothing was written: close the store, "
+                "restore the file, and open it again"
+            )
 
     def session(self) -> Session:
         """Return a new session on a connection of its own; it begins at its first statement."""
@@ -107,6 +122,14 @@ def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection
         raise _corrupt(path, error) from error
     except duckdb.Error as error:
         raise _corrupt(path, error) from error
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _corrupt(path: Path, error: Exception) -> WorkspaceCorruptError:

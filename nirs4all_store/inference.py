@@ -48,11 +48,14 @@ def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wa
         An object refused its input or needs wavelengths; the message names the object and the fold.
     """
     models, outputs = _fold_outputs(shared, folds, X, wavelengths)
-    if all(is_classifier(model) for model in models):
+    if all(is_classifier(model, output) for model, output in zip(models, outputs, strict=True)):
         shares = _class_shares(models, outputs)
         columns = [classes[np.argmax(share, axis=1)] for classes, share in shares]
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
-    mean = np.mean([_as_columns(y) for y in outputs], axis=0)
+    columns = [_as_columns(y) for y in outputs]
+    if len({y.shape for y in columns}) > 1 or any(y.dtype.kind not in "biuf" for y in columns):
+        raise PredictionError(f"the folds' models do not fit together: they give {[y.shape for y in columns]}")
+    mean = np.mean(columns, axis=0)
     return mean[:, 0] if mean.shape[1] == 1 else mean
 
 
@@ -67,19 +70,27 @@ def predict_proba(shared: list[Labelled], folds: dict[str, list[Labelled]], X: A
     return shares[0] if len(shares) == 1 else shares
 
 
-def is_classifier(model: Any) -> bool:
-    """Tell whether a fitted model predicts classes: only those have `classes_`."""
-    return getattr(model, "classes_", None) is not None
+def is_classifier(model: Any, output: Any = None) -> bool:
+    """Tell whether a fitted model predicts classes: it has them, says so, or gives text."""
+    if getattr(model, "classes_", None) is not None:
+        return True
+    says_so = getattr(model, "_estimator_type", None)
+    if says_so is None and hasattr(model, "__sklearn_tags__"):
+        says_so = model.__sklearn_tags__().estimator_type
+    return says_so == "classifier" or np.asarray(output).dtype.kind in "US"
 
 
 def has_proba(models: list[Any]) -> bool:
     """Tell whether every model gives class probabilities."""
-    return all(is_classifier(model) and hasattr(model, "predict_proba") for model in models)
+    return all(getattr(m, "classes_", None) is not None and hasattr(m, "predict_proba") for m in models)
 
 
 def all_classes(models: list[Any]) -> list[Any]:
     """Return, for each target, the sorted classes that any of the models has seen."""
-    seen = [_target_classes(model) for model in models]
+    return _union([_target_classes(model) for model in models])
+
+
+def _union(seen: list[list[Any]]) -> list[Any]:
     return [np.unique(np.concatenate(target)) for target in zip(*seen, strict=True)]
 
 
@@ -90,12 +101,14 @@ def _class_shares(models: list[Any], outputs: list[Any]) -> list[tuple[Any, Any]
     has not seen a class gives it nothing.
     """
     voting = not has_proba(models)
+    seen = [_target_classes(model, output) for model, output in zip(models, outputs, strict=True)]
+    if len({len(own) for own in seen}) > 1:
+        raise PredictionError(f"the folds' models predict different numbers of targets: {[len(own) for own in seen]}")
     result = []
-    for target, classes in enumerate(all_classes(models)):
+    for target, classes in enumerate(_union(seen)):
         shares = np.zeros((len(outputs), len(_of_target(outputs[0], target, voting)), len(classes)))
-        for share, model, output in zip(shares, models, outputs, strict=True):
-            own = _of_target(output, target, voting)
-            own_classes = _target_classes(model)[target]
+        for share, own_targets, output in zip(shares, seen, outputs, strict=True):
+            own, own_classes = _of_target(output, target, voting), own_targets[target]
             if voting:
                 own = own[:, None] == own_classes[None, :]
             share[:, np.searchsorted(classes, own_classes)] = own
@@ -110,9 +123,18 @@ def _of_target(output: Any, target: int, voting: bool) -> Any:
     return np.asarray(output[target] if isinstance(output, list) else output)
 
 
-def _target_classes(model: Any) -> list[Any]:
-    classes = model.classes_
+def _target_classes(model: Any, labels: Any = None) -> list[Any]:
+    """Return a model's classes for each target; those it gave, where it does not tell what it has seen."""
+    classes = getattr(model, "classes_", None)
+    if classes is None:
+        return [np.unique(column) for column in _as_columns(labels).T]
     return [np.asarray(c) for c in classes] if isinstance(classes, list) else [np.asarray(classes)]
+
+
+def _is_multilabel(model: Any) -> bool:
+    """Tell whether a classifier says yes or no to each of its classes, as scikit-learn's do."""
+    binarizer = getattr(model, "label_binarizer_", None) or getattr(model, "_label_binarizer", None)
+    return str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
 
 
 def _as_columns(y: Any) -> Any:
@@ -126,6 +148,9 @@ def _fold_outputs(
     """Return the folds' models, and the probabilities, or else predictions, that they gave."""
     X = _run("the chain", copy.deepcopy if hasattr(X, "columns") else np.array, X)
     models = [_safe_to_use(*fold[-1]) for fold in folds.values()]
+    if any(_is_multilabel(model) for model in models):
+        raise PredictionError("its models give several labels to one sample, which cannot be combined; wrap the model "
+                              "in sklearn.multioutput.MultiOutputClassifier")  # fmt: skip
     method = "predict_proba" if has_proba(models) else "predict"
     X = _transform(shared, X, wavelengths)
     outputs = []

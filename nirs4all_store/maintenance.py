@@ -10,7 +10,7 @@ from typing import Any
 
 from .chain_shape import artifact_ids
 from .database import Database, copy_compacted
-from .errors import OutputPathError, ReadOnlyError, StoreError
+from .errors import OutputPathError, StoreError
 from .files import fsync_file, fsync_folder, make_folder, temporary_beside
 from .repositories import ArtifactRepo
 from .tables import Tables
@@ -90,8 +90,6 @@ def vacuum(workspace: Workspace, timeout: float) -> None:
 
     A crash leaves the old file or the new one under the name.
     """
-    if workspace.read_only:
-        raise ReadOnlyError(f"{workspace.path} is open for reading only; open it without read_only to compact it")
     path = workspace.path / DATABASE_NAME
     compact = path.with_name(f".compacting-{DATABASE_NAME}")
     with workspace.alone(timeout):

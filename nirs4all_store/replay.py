@@ -66,11 +66,18 @@ def _shared_entries(before_model: list[Row], shared_artifacts: Row) -> list[tupl
     done: set[str] = set()
     for step in before_model:
         idx = str(step["step_idx"])
-        if idx in shared_artifacts:  # Several steps may share an index: what is under it is applied once.
-            ids = [] if idx in done else as_ids(shared_artifacts[idx])
+        shared = as_ids(shared_artifacts.get(idx))
+        # nirs4all 0.7 lists under a step's `artifact_ids` what belongs to other models of the pipeline.
+        own = as_ids(step.get("artifact_id"))
+        if shared and not set(own) <= set(shared):
+            raise ChainReplayError(
+                f"{_label(step)} names the artifact {own}, shared_artifacts[{idx!r}] only {shared}; save it again"
+            )
+        if shared:  # Several steps may share an index: what is under it is applied once.
+            ids = [] if idx in done else shared
             done.add(idx)
-        else:  # nirs4all 0.7 lists here, under `artifact_ids`, what belongs to other models of the pipeline.
-            ids = as_ids(step.get("artifact_id"))
+        else:
+            ids = own
         entries += [(_label(step), artifact_id) for artifact_id in ids]
     return entries
 
@@ -80,7 +87,7 @@ def _fold_entries(chain: Row, before_model: list[Row], shared_artifacts: Row) ->
     folds = {fold: as_ids(entry) for fold, entry in (chain["fold_artifacts"] or {}).items()}
     if not folds:  # One model without folds.
         models = [step for step in chain["steps"] if step["step_idx"] == model_idx]
-        own = [step["artifact_id"] for step in models if step.get("artifact_id")]
+        own = [item for step in models for item in as_ids(step.get("artifact_id"))]
         folds = {"all": as_ids(shared_artifacts.get(str(model_idx))) or own}
     per_fold = [step for step in before_model if is_fitted_per_fold(step, shared_artifacts)]
     for fold, ids in folds.items():

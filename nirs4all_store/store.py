@@ -75,6 +75,7 @@ class WorkspaceStore:
     ) -> None:
         self._path = Path(workspace_path).absolute()
         self._timeout = timeout
+        self._read_only = read_only
         self._open: Workspace | None = open_workspace(self._path, read_only=read_only, upgrade=upgrade, timeout=timeout)
         self._loader = ChainLoader(self._open.blobs)
 
@@ -134,11 +135,12 @@ class WorkspaceStore:
         ...     uow.runs.add("wheat")
         ...     uow.commit()
         """
-        return UnitOfWork(self._workspace, timeout=self._timeout)
+        return UnitOfWork(self._workspace, timeout=self._timeout, read_only=self._read_only)
 
     @contextmanager
     def _writing(self) -> Iterator[UnitOfWork]:
         """Give a unit of work to write in: the open one of this thread, or a new one that is committed."""
+        self._workspace.check_writable(read_only=self._read_only)
         current = self._workspace.current
         if current is not None:
             with _joined(current):
@@ -864,6 +866,7 @@ class WorkspaceStore:
         WorkspaceBusyError
             Others used the workspace for longer than the timeout.
         """
+        self._workspace.check_writable(read_only=self._read_only)
         maintenance.vacuum(self._workspace, self._timeout)
 
     def backup(self, path: str | os.PathLike[str]) -> Path:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from .blobs import Blobs
 from .database import ENGINE_ERRORS
-from .errors import CommitFailedError, ReadOnlyError, TransactionAbortedError, UnitOfWorkError
+from .errors import CommitFailedError, TransactionAbortedError, UnitOfWorkError
 from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
 from .tables import Tables
 from .workspace import Workspace
@@ -30,6 +30,8 @@ class UnitOfWork:
         Seconds to wait for another thread's turn to end.
     write : bool
         False for reading only: it waits for nobody.
+    read_only : bool
+        Refuse to write, whatever the workspace allows: the store that asks is a reader's.
 
     Attributes
     ----------
@@ -44,7 +46,9 @@ class UnitOfWork:
     predictions: PredictionRepo
     artifacts: ArtifactRepo
 
-    def __init__(self, workspace: Workspace, *, timeout: float, write: bool = True) -> None:
+    def __init__(self, workspace: Workspace, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
+        if write:
+            workspace.check_writable(read_only=read_only)
         self._workspace = workspace
         self._timeout = timeout
         self._write = write
@@ -52,10 +56,6 @@ class UnitOfWork:
         self._discarded: set[str] = set()
 
     def __enter__(self) -> Self:
-        if self._write and self._workspace.read_only:
-            raise ReadOnlyError(
-                f"{self._workspace.path} is open for reading only; open a WorkspaceStore without read_only to write"
-            )
         self._workspace.enter(self, write=self._write, timeout=self._timeout)
         self.session = self._workspace.database.session()  # It connects at its first statement, not here.
         self._tables = Tables(self.session)

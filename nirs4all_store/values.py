@@ -199,7 +199,8 @@ def _key_text(key: object, where: str) -> str:
 
 def _in_stable_order(items: list[Any]) -> list[Any]:
     """Return what was in a set, sorted: its own order changes between processes."""
-    alike = all(isinstance(item, str) for item in items) or all(isinstance(item, int | float) for item in items)
+    texts = all(isinstance(item, str) for item in items)
+    alike = texts or all(isinstance(item, int | float) and item == item for item in items)  # NaN sorts nowhere
     return sorted(items) if alike else sorted(items, key=json.dumps)
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from .blobs import Blobs
 from .database import Database
-from .errors import StoreClosedError, UnitOfWorkError, WorkspaceBusyError
+from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError, WorkspaceBusyError
 from .lease import Lease
 
 DATABASE_NAME = "store.duckdb"
@@ -58,6 +58,18 @@ class Workspace:
             )
         return getattr(self._thread, "unit", None)
 
+    def check_writable(self, *, read_only: bool) -> None:
+        """Refuse to write through a store that was opened for reading, or in a workspace that was.
+
+        Raises
+        ------
+        ReadOnlyError
+        """
+        if read_only or self.read_only:
+            raise ReadOnlyError(
+                f"{self.path} is open for reading only; open a WorkspaceStore without read_only to write"
+            )
+
     def enter(self, unit: Any, *, write: bool, timeout: float) -> None:
         """Let a unit of work begin in this thread, waiting for its turn if it writes.
 
@@ -82,6 +94,8 @@ class Workspace:
                 if not self._state.wait_for(lambda: not self._alone, timeout):
                     raise WorkspaceBusyError(f"{self.path} is being copied or compacted for {timeout:g} s; try again")
                 self._check_open()
+                if write:
+                    self.database.check_file()
                 self._users += 1
         except BaseException:
             if write:

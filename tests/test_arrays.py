@@ -129,7 +129,8 @@ def test_all_five_arrays_of_a_row_come_back_together() -> None:
 
 
 def test_what_a_list_holds_is_what_numpy_makes_of_it() -> None:
-    for value in ([1, 2], [1.5, 2], [True], ["a", "bc"], [[1, 2], [3, 4]], ("a",), [], [[]]):
+    values: list[Any] = [[1, 2], [1.5, 2], [True], ["a", "bc"], [[1, 2], [3, 4]], ("a",), [], [[]]]
+    for value in values:
         assert_same(as_array(value, "y_true"), np.asarray(value))
 
 

@@ -126,6 +126,7 @@ CASES: dict[str, Case] = {
     "text and numbers": (lambda w: w.arrays(["a", 1], ["a", "b"]), TypeError, "y_true holds objects"),
     "three dimensions": (lambda w: w.arrays(np.ones((1, 1, 1)), [1.0]), InvalidInputError, "3 dimensions"),
     "complex": (lambda w: w.arrays([1j], [1.0]), TypeError, "complex"),
+    "integers that a float rounds": (lambda w: w.arrays([2**63 + 1, -1], [1.0, 2.0]), ValueError, "rounds"),
     "masked": (lambda w: w.arrays(np.ma.masked_equal([1, 2], 1), [1, 2]), InvalidInputError, "masked"),
     # values
     "None for text": (lambda w: w.store.begin_run(None), TypeError, "runs.name must not be None"),  # type: ignore[arg-type]
@@ -147,6 +148,7 @@ CASES: dict[str, Case] = {
         lambda w: w.store.top_predictions(5, metric="val_score; drop table runs"), ValueError, "no score"),
     "group that is no column": (
         lambda w: w.store.top_predictions(5, group_by="val_score; drop table runs"), ValueError, "no column"),
+    "group that is a list": (lambda w: w.store.top_predictions(5, group_by=["a"]), TypeError, "group_by"),  # type: ignore[arg-type]
     "negative limit": (lambda w: w.store.list_runs(limit=-1), ValueError, "limit must not be negative"),
     "limit that is text": (lambda w: w.store.query_predictions(limit="x"), TypeError, "limit"),  # type: ignore[arg-type]
     "direction that is text": (
@@ -163,6 +165,8 @@ CASES: dict[str, Case] = {
     "artifact of no type": (
         lambda w: w.store.save_artifact([7], "a", None, "pickle"), TypeError, "artifact_type"),  # type: ignore[arg-type]
     "adopting from elsewhere": (lambda w: w.adopt("/etc/passwd", "0" * 64), ValueError, "no file below"),
+    "adopting a NUL": (lambda w: w.adopt("a\0b", "0" * 64), ValueError, "no file below"),
+    "adopting no hash": (lambda w: w.adopt("x", None), TypeError, "content_hash must be text"),  # type: ignore[arg-type]
     "adopting by dots": (lambda w: w.adopt("../store.duckdb", "0" * 64), ValueError, "no file below"),
     "adopting without a hash": (lambda w: w.adopt("x", "sha256:zz"), ValueError, "no SHA-256"),
     "adopting with another hash": (

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from nirs4all_store import OutputPathError
-from nirs4all_store.files import TEMPORARY_PREFIX, make_folder, temporary_beside, whole_file, write_whole
+from nirs4all_store.files import (
+    TEMPORARY_PREFIX,
+    make_folder,
+    temporary_beside,
+    whole_file,
+    with_suffix_added,
+    write_whole,
+)
 
 
 @contextmanager
@@ -148,3 +155,17 @@ def test_a_temporary_name_is_hidden_beside_the_file_and_new_each_time(tmp_path: 
     assert len(made) == 100
     assert {path.parent for path in made} == {tmp_path}
     assert all(path.name.startswith(TEMPORARY_PREFIX) and TEMPORARY_PREFIX.startswith(".") for path in made)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("m", "m.n4a.py"),
+        ("m.n4a", "m.n4a.py"),
+        ("m.n4a.py", "m.n4a.py"),
+        ("M.N4A.PY", "M.N4A.PY"),
+        ("m.py", "m.py.n4a.py"),
+    ],
+)
+def test_only_the_missing_part_of_an_extension_is_appended(name: str, expected: str) -> None:
+    assert with_suffix_added(name, ".n4a.py").name == expected

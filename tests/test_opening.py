@@ -261,3 +261,32 @@ def test_a_read_only_store_refuses_every_write(tmp_path: Path) -> None:
         ):
             with pytest.raises(ReadOnlyError, match="read_only"):
                 write()
+
+
+def test_a_read_only_store_beside_a_writable_one_once_wrote(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path) as writer, WorkspaceStore(tmp_path, read_only=True) as reader:
+        run_id = writer.begin_run("r")
+        with writer.transaction():
+            for write in (lambda: reader.begin_run("no"), lambda: reader.unit_of_work(), reader.vacuum):
+                with pytest.raises(ReadOnlyError):
+                    write()
+        assert reader.list_runs()["run_id"].to_list() == [run_id]
+
+
+def test_writing_to_a_database_that_was_removed_or_replaced_is_refused_not_lost(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("kept")
+        store.vacuum()
+        store.begin_run("kept too")
+        database = tmp_path / "store.duckdb"
+        database.rename(tmp_path / "moved")
+        with pytest.raises(WorkspaceCorruptError, match="removed or replaced"):
+            store.begin_run("lost")
+        database.write_bytes(b"another file")
+        with pytest.raises(WorkspaceCorruptError, match="removed or replaced"):
+            store.begin_run("lost")
+        database.unlink()
+        (tmp_path / "moved").rename(database)
+        store.begin_run("kept as well")
+    with WorkspaceStore(tmp_path) as store:
+        assert sorted(store.list_runs()["name"].to_list()) == ["kept", "kept as well", "kept too"]

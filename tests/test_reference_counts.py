@@ -186,3 +186,10 @@ def test_a_lost_file_is_healed_by_the_next_save_of_its_bytes(store: WorkspaceSto
     store.get_artifact_path(model).unlink()
     assert save(store) == model
     assert store.load_artifact(model) == "model"
+
+
+def test_a_damaged_file_is_healed_by_the_next_save_of_its_bytes(store: WorkspaceStore) -> None:
+    path = store.get_artifact_path(save(store))
+    content = path.read_bytes()
+    path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    assert store.load_artifact(save(store)) == "model"

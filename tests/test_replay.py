@@ -323,3 +323,76 @@ def test_real_spectra_replay_as_a_scikit_learn_pipeline_does(store: WorkspaceSto
     *fitted, model = [item for _, item in pipeline.steps]
     chain_id = save_chain(store, {str(i): item for i, item in enumerate(fitted)}, {"0": model})
     np.testing.assert_allclose(store.replay_chain(chain_id, Xs), pipeline.predict(Xs).ravel(), rtol=1e-12)
+
+
+def chain_of_steps(store: WorkspaceStore, steps: list[dict[str, Any]], shared: dict[str, Any]) -> str:
+    """Save a chain with the model as step 5, whose `steps` and `shared` name a fitted scaler by True."""
+    _, pipeline_id = add_pipeline(store)
+    scaler_id = store.save_artifact(StandardScaler().fit(X), "S", "transformer", "joblib")
+    other_id = store.save_artifact(MinMaxScaler().fit(X), "M", "transformer", "joblib")
+    model_id = store.save_artifact(Ridge().fit(StandardScaler().fit_transform(X), Y), "R", "model", "joblib")
+    ids = {True: scaler_id, "other": other_id, None: None}
+    named = [item | {"artifact_id": ids[item["artifact_id"]]} for item in steps]
+    shared = {idx: ids[value] if not isinstance(value, list) else value for idx, value in shared.items()}
+    return store.save_chain(pipeline_id, [*named, step(5, "R")], 5, "R", "", "per_fold", {"0": model_id}, shared)
+
+
+@pytest.mark.parametrize("shared", [{}, {"0": []}, {"0": None}, {"0": True}])
+def test_an_empty_entry_of_shared_once_hid_the_artifact_of_its_step(
+    store: WorkspaceStore, shared: dict[str, Any]
+) -> None:
+    chain_id = chain_of_steps(store, [step(0, "S", artifact_id=True)], shared)
+    Z = StandardScaler().fit_transform(X)
+    np.testing.assert_allclose(store.replay_chain(chain_id, X), Ridge().fit(Z, Y).predict(Z))
+
+
+def test_two_steps_of_one_index_once_lost_the_artifact_that_shared_does_not_name(store: WorkspaceStore) -> None:
+    steps = [step(0, "S", artifact_id=True), step(0, "M", artifact_id="other")]
+    with pytest.raises(ChainReplayError, match=r"step 0 \(M\) names the artifact"):
+        store.replay_chain(chain_of_steps(store, steps, {"0": True}), X)
+
+
+def test_an_artifact_of_a_step_after_one_fitted_per_fold_once_came_too_early(store: WorkspaceStore) -> None:
+    with pytest.raises(InvalidInputError, match="the artifact_id of step 2 comes after step 1"):
+        chain_of_steps(store, [step(1, "own"), step(2, "S", artifact_id=True)], {})
+
+
+def test_a_step_after_the_model_once_was_passed_over(store: WorkspaceStore) -> None:
+    with pytest.raises(InvalidInputError, match="comes after the model, which is step 5"):
+        chain_of_steps(store, [step(6, "S", artifact_id=True)], {})
+
+
+def test_several_labels_for_one_sample_once_became_one(store: WorkspaceStore) -> None:
+    from sklearn.multiclass import OneVsRestClassifier
+
+    X2, y2 = make_multilabel_classification(40, 8, n_classes=3, random_state=0)
+    chain_id = save_chain(store, {}, {"0": OneVsRestClassifier(LogisticRegression()).fit(X2, y2)})
+    with pytest.raises(ChainInputError, match="several labels"):
+        store.replay_chain(chain_id, X2)
+
+
+class Guess:
+    """A classifier that does not tell its classes."""
+
+    _estimator_type = "classifier"
+
+    def __init__(self, label: Any) -> None:
+        self.label = label
+
+    def predict(self, X: Any) -> Any:
+        return np.full(len(X), self.label)
+
+
+@pytest.mark.parametrize("labels", [(1, 3, 3), ("a", "c", "c")])
+def test_labels_of_a_classifier_that_has_no_classes_once_were_averaged(store: WorkspaceStore, labels: Any) -> None:
+    chain_id = save_chain(store, {}, {str(i): Guess(label) for i, label in enumerate(labels)})
+    assert store.replay_chain(chain_id, X[:2]).tolist() == [labels[1]] * 2
+
+
+def test_folds_that_do_not_fit_together_are_refused(store: WorkspaceStore) -> None:
+    mixed = {"0": Ridge().fit(X, Y), "1": Ridge().fit(X, np.stack([Y, Y], axis=1))}
+    with pytest.raises(ChainInputError, match="do not fit together"):
+        store.replay_chain(save_chain(store, {}, mixed), X)
+    mixed = {"0": Ridge().fit(X, Y), "1": LogisticRegression().fit(X, LABELS)}
+    with pytest.raises(ChainInputError, match="do not fit together"):
+        store.replay_chain(save_chain(store, {}, mixed), X)

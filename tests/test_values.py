@@ -213,6 +213,11 @@ def test_a_set_is_written_in_the_same_order_by_every_process() -> None:
     assert len({printed(seed) for seed in range(1, 6)}) == 1
 
 
+def test_nan_in_a_set_has_one_place_wherever_its_hash_puts_it() -> None:
+    several = [float("nan") for _ in range(200)]
+    assert len({json_text({nan, 3.0, 1.0, 2.0}, "x") for nan in several}) == 1
+
+
 @settings(max_examples=100, deadline=None)
 @given(number=st.integers(), bits=st.sampled_from([32, 64]))
 def test_an_int_is_returned_exactly_or_refused(number: int, bits: int) -> None:

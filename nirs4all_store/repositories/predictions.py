@@ -187,7 +187,7 @@ class PredictionRepo:
         """Return the best predictions, best first; see `WorkspaceStore.top_predictions`."""
         if metric not in SCORES:
             raise InvalidInputError(f"metric {metric!r} is no score; use one of {', '.join(SCORES)}")
-        if group_by is not None and group_by not in PREDICTIONS.c:
+        if group_by is not None and checked_text(group_by, "group_by") not in PREDICTIONS.c:
             raise InvalidInputError(
                 f"group_by {group_by!r} is no column of predictions; use one of {', '.join(PREDICTIONS.c.keys())}"
             )
