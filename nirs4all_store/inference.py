@@ -87,6 +87,8 @@ def has_proba(models: list[Any]) -> bool:
 
 def all_classes(models: list[Any]) -> list[Any]:
     """Return, for each target, the sorted classes that any of the models has seen."""
+    if any(getattr(model, "classes_", None) is None for model in models):
+        raise AttributeError("a model of this chain does not tell its classes; use predict")
     return _union([_target_classes(model) for model in models])
 
 

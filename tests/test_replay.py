@@ -387,6 +387,8 @@ class Guess:
 def test_labels_of_a_classifier_that_has_no_classes_once_were_averaged(store: WorkspaceStore, labels: Any) -> None:
     chain_id = save_chain(store, {}, {str(i): Guess(label) for i, label in enumerate(labels)})
     assert store.replay_chain(chain_id, X[:2]).tolist() == [labels[1]] * 2
+    if isinstance(labels[0], int):  # It says that it is a classifier; text tells only once it predicts.
+        assert not hasattr(store.load_chain(chain_id), "classes_")
 
 
 def test_folds_that_do_not_fit_together_are_refused(store: WorkspaceStore) -> None:
