@@ -23,6 +23,7 @@ JSON = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(TEXT, children, max_size=3),
     max_leaves=8,
 )
+CHARACTERS = st.characters(exclude_categories=["Cs"])
 NUMBERS = (
     hnp.floating_dtypes(sizes=(16, 32, 64), endianness="?")
     | hnp.integer_dtypes(endianness="?")
@@ -34,7 +35,7 @@ LARGE = hnp.arrays(np.int64, SHAPES, elements=st.integers(2**53 + 1, 2**63 - 1))
 ARRAYS = (
     LARGE
     | hnp.arrays(NUMBERS, SHAPES)
-    | hnp.arrays(np.dtype("U5"), SHAPES, elements=st.text(st.characters(exclude_categories=["Cs"]), max_size=5))
+    | hnp.arrays(np.dtype("U5"), SHAPES, elements=hnp.from_dtype(np.dtype("U5"), alphabet=CHARACTERS))
 )
 
 
