@@ -32,6 +32,7 @@ from .errors import (
     TransactionAbortedError,
     UnitOfWorkError,
     UntrustedArtifactError,
+    UpgradeFailedError,
     WorkspaceBusyError,
     WorkspaceCorruptError,
     WorkspaceError,
@@ -40,11 +41,13 @@ from .errors import (
     WorkspaceTooNewError,
 )
 from .library import PipelineLibrary
+from .opening import WorkspaceInfo, inspect_workspace, upgrade_workspace
 from .replay import replay_chain
 from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
 from .store import WorkspaceStore
 from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
 from .unit_of_work import UnitOfWork
+from .upgrade import UpgradePlan, UpgradeReport
 from .version import __version__
 
 if TYPE_CHECKING:
@@ -85,16 +88,22 @@ __all__ = [
     "UnitOfWork",
     "UnitOfWorkError",
     "UntrustedArtifactError",
+    "UpgradeFailedError",
+    "UpgradePlan",
+    "UpgradeReport",
     "WorkspaceBusyError",
     "WorkspaceCorruptError",
     "WorkspaceError",
+    "WorkspaceInfo",
     "WorkspaceNotFoundError",
     "WorkspaceOutdatedError",
     "WorkspaceStore",
     "WorkspaceTooNewError",
     "__version__",
+    "inspect_workspace",
     "load_bundle",
     "replay_chain",
+    "upgrade_workspace",
 ]
 
 # These need scikit-learn, which takes longer to import than everything else here.

@@ -138,6 +138,11 @@ class Blobs:
         found = [path.relative_to(self.root).as_posix() for path in files if path.stat().st_mtime <= cutoff]
         return sorted(set(found) - known)
 
+    def usage(self) -> tuple[int, int]:
+        """Return how many files there are, and how many bytes they take."""
+        sizes = [path.stat().st_size for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
+        return len(sizes), sum(sizes)
+
     def copy_to(self, target: Path, paths: Iterable[str]) -> list[str]:
         """Copy files to another `artifacts/` folder; return those that are missing here."""
         missing = []

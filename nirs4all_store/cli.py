@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
+from . import migrate
 from .errors import StoreError
+from .migrate import Migrations, run_migrations
+from .opening import inspect_workspace, upgrade_workspace
+from .upgrade import UpgradePlan, UpgradeReport
 from .version import __version__
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help="A workspace store for spectra people.")
@@ -27,20 +35,122 @@ def main(
     """Keep runs, models, predictions and fitted objects in one workspace."""
 
 
+WORKSPACE = typer.Argument(help="The workspace.", envvar="NIRS4ALL_WORKSPACE")
+Workspace = Annotated[Path, WORKSPACE]
+DEFAULT_WORKSPACE = Path("workspace")
+
+
+@contextmanager
+def _errors_in_red() -> Iterator[None]:
+    """Print an error of this package as one line on stderr and end with exit code 1."""
+    try:
+        yield
+    except StoreError as error:
+        _complain(str(error))
+        raise typer.Exit(1) from error
+
+
+def _complain(problem: str) -> None:
+    Console(stderr=True).print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+
+
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(help="The workspace to create or add to.")] = Path("nirs4all-demo"),
 ) -> None:
     """Train on real spectra, rank, replay, export, delete and collect, telling what each step did."""
-    console = Console()
     try:
         from .demo import Demo
     except ModuleNotFoundError as error:
-        problem = f"the demo needs {error.name}: pip install 'nirs4all-store[demo]'"
-        Console(stderr=True).print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        _complain(f"the demo needs {error.name}: pip install 'nirs4all-store[demo]'")
         raise typer.Exit(1) from error
-    try:
-        Demo(folder, console).run()
-    except StoreError as error:
-        Console(stderr=True).print(str(error), style="red", markup=False, highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+    with _errors_in_red():
+        Demo(folder, Console()).run()
+
+
+@app.command()
+def upgrade(
+    folder: Workspace = DEFAULT_WORKSPACE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
+) -> None:
+    """Bring a workspace of an older version, or of nirs4all 0.7, to this version; a copy is kept."""
+    with _errors_in_red():
+        show_upgrade(folder, dry_run=dry_run)
+
+
+def show_upgrade(
+    folder: str | os.PathLike[str], *, dry_run: bool = False, migrations: Migrations = run_migrations
+) -> None:
+    """Upgrade a workspace, telling what was found and what was done; see `upgrade_workspace`."""
+    console = Console(soft_wrap=True, highlight=False)
+    _print_plan(console, upgrade_workspace(folder, dry_run=True).plan)
+    if dry_run:
+        console.print("Nothing was changed (dry run).")
+        return
+    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
+                  console=console, transient=True, disable=not console.is_terminal) as bar:  # fmt: skip
+        task = bar.add_task("", total=None)
+        report = upgrade_workspace(
+            folder,
+            migrations=migrations,
+            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+        )
+    if report.copy is None:
+        console.print("There was nothing to do.")
+        return
+    _print_report(console, report)
+
+
+def _print_plan(console: Console, plan: UpgradePlan) -> None:
+    author = " (written by nirs4all)" if "alembic_version" not in plan.rows else ""
+    console.print(f"{plan.database} stands at revision {plan.found}{author}, {_size(plan.size)}")
+    console.print(_rows(plan.rows))
+    for revision, title in plan.steps:
+        console.print(f"to do: revision {revision}, {title[0].lower()}{title[1:]}", markup=False)
+    if plan.steps:
+        console.print(f"it takes up to {_size(plan.needed)} of disk on its way; {_size(plan.free)} are free")
+
+
+def _print_report(console: Console, report: UpgradeReport) -> None:
+    plan = report.plan
+    console.print(f"Upgraded to revision {plan.target} in {report.seconds:.1f} s: every row and value was compared.")
+    console.print(f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.")
+    console.print(f"The old one, byte for byte: {report.copy}", markup=False)
+    console.print(f"To go back: {report.way_back}", markup=False)
+
+
+@app.command()
+def info(folder: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Tell what is in a workspace, also in one of an older or newer version, and change nothing."""
+    with _errors_in_red():
+        found = inspect_workspace(folder)
+    console = Console(soft_wrap=True, highlight=False)
+    same = found.revision == found.newest
+    advice = "" if same else f"; this version works on {found.newest}"
+    if found.revision < found.newest:
+        advice += f": nirs4all-store upgrade '{found.path}'"
+    console.print(f"{found.path}", markup=False)
+    console.print(f"revision   {found.revision}{advice}", markup=False)
+    console.print(f"rows       {_rows(found.rows)}", markup=False)
+    console.print(f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}")
+    console.print(f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}")
+    for copy in found.copies:
+        console.print(f"kept copy  {copy.name}, {_size(copy.stat().st_size)}", markup=False)
+
+
+@app.command("alembic-ini")
+def alembic_ini() -> None:
+    """Print the path of the configuration for Alembic: alembic -c "$(nirs4all-store alembic-ini)" ..."""
+    typer.echo(str(migrate.alembic_ini()))
+
+
+def _rows(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {table}" for table, count in rows.items() if table != "alembic_version")
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import duckdb
 import numpy as np
@@ -19,6 +19,7 @@ from sqlalchemy import (
     ARRAY,
     JSON,
     BigInteger,
+    Connection,
     DateTime,
     Double,
     Engine,
@@ -66,11 +67,15 @@ class Database:
         The database file. It is created when absent, unless `read_only`.
     read_only : bool
         Refuse writes, and share the file with other readers.
+    memory_limit : int, optional
+        How many bytes the engine may take before it puts what it works on to the disk; most of the
+        machine's memory by default.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> None:
         self.path = path
         self.read_only = read_only
+        self._memory_limit = memory_limit
         self.open()
 
     def open(self) -> None:
@@ -83,7 +88,7 @@ class Database:
         WorkspaceCorruptError
             The file is damaged or no DuckDB database.
         """
-        self._anchor = connect(self.path, read_only=self.read_only)
+        self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         self._file = _identity(self.path)
         self.engine = _engine(self._anchor)
 
@@ -112,10 +117,11 @@ class Database:
         del self.engine, self._anchor
 
 
-def connect(path: Path, *, read_only: bool = False) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file, safely configured; see `Database.open` for the errors."""
+def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
+    config = SAFE_CONFIG | ({} if memory_limit is None else {"memory_limit": f"{memory_limit}B"})
     try:
-        return duckdb.connect(str(path), read_only=read_only, config=SAFE_CONFIG)
+        return duckdb.connect(str(path), read_only=read_only, config=config)
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
@@ -254,15 +260,112 @@ def checkpoint(session: Session) -> None:
         connection.connection.driver_connection.execute("CHECKPOINT")  # type: ignore[union-attr]
 
 
+def wal_of(path: Path) -> Path:
+    """Return where DuckDB keeps the write-ahead log of a database; it is there while it holds something."""
+    return path.with_name(f"{path.name}.wal")
+
+
+def temporary_of(path: Path) -> Path:
+    """Return the folder where DuckDB puts what it has no memory for, while it works on a database."""
+    return path.with_name(f"{path.name}.tmp")
+
+
 def schema_revision(session: Session) -> str | None:
     """Return the revision that the database stands at; None where it has no table of revisions."""
-    known = text("SELECT count(*) FROM duckdb_tables() WHERE table_name = 'alembic_version'")
-    if not session.execute(known).scalar_one():
+    if "alembic_version" not in table_names(session):
         return None
-    return str(session.execute(text("SELECT version_num FROM alembic_version")).scalar_one())
+    return ", ".join(session.execute(text("SELECT version_num FROM alembic_version ORDER BY ALL")).scalars())
 
 
-def table_names(session: Session) -> set[str]:
-    """Return the names of the tables in the database."""
-    names = session.execute(text("SELECT table_name FROM duckdb_tables() WHERE NOT internal"))
-    return set(names.scalars())
+def table_names(session: Session) -> list[str]:
+    """Return the names of the tables in the database, whatever its schema."""
+    names = text("SELECT table_name FROM duckdb_tables() WHERE NOT internal ORDER BY ALL")
+    return list(session.execute(names).scalars())
+
+
+def stamp(connection: Connection, revision: str) -> None:
+    """Let a database that has no table of revisions stand at one."""
+    connection.execute(text("CREATE TABLE alembic_version(version_num VARCHAR(32) PRIMARY KEY)"))
+    connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
+
+
+def row_counts(session: Session) -> dict[str, int]:
+    """Return how many rows each table of the database has, whatever its schema."""
+    names = table_names(session)
+    return {name: session.execute(text(f'SELECT count(*) FROM "{name}"')).scalar_one() for name in names}  # noqa: S608  # quoted
+
+
+class Comparison:
+    """Two database files that nobody has open, side by side.
+
+    Parameters
+    ----------
+    before, after : Path
+    memory_limit : int
+        In bytes; see `Database`.
+    """
+
+    def __init__(self, before: Path, after: Path, memory_limit: int) -> None:
+        self._connection = duckdb.connect(
+            config={"memory_limit": f"{memory_limit}B", "temp_directory": str(temporary_of(after))}
+        )
+        for name, path in (("before", before), ("after", after)):
+            self._connection.execute(f"ATTACH '{_quoted(path)}' AS {name} (READ_ONLY)")
+
+    def close(self) -> None:
+        """Release both files."""
+        self._connection.close()
+
+    def tables(self) -> dict[str, int]:
+        """Return the tables of the first database that have a key of one column, and how many rows each has."""
+        names = self._all(
+            "SELECT table_name FROM duckdb_constraints() WHERE database_name = 'before' "
+            "AND constraint_type = 'PRIMARY KEY' AND len(constraint_column_names) = 1 ORDER BY ALL"
+        )
+        return {name: self._all(f'SELECT count(*) FROM before."{name}"')[0][0] for (name,) in names}  # noqa: S608  # quoted
+
+    def columns(self, database: Literal["before", "after"], table: str) -> dict[str, str]:
+        """Return the type of each column of a table; nothing where there is no such table."""
+        query = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = ? AND table_name = ?"
+        return dict(self._all(f"{query} ORDER BY column_index", [database, table]))
+
+    def lost(self, table: str, columns: Sequence[str]) -> list[str]:
+        """Say what of a table is not in the second database as it was.
+
+        Parameters
+        ----------
+        table : str
+            The name that it has in both; its first column is its key.
+        columns : sequence of str
+            Those whose values must be the same, if they were not NULL, the key among them.
+
+        Returns
+        -------
+        list of str
+            One sentence for each kind of loss; empty if there is none.
+        """
+        types = self.columns("after", table)
+        key = next(iter(self.columns("before", table)))
+        hashes = ", ".join(
+            f'CASE WHEN "{name}" IS NOT NULL THEN hash(CAST("{name}" AS {types[name]})) END AS "{name}"'
+            for name in columns
+        )
+        changed = ", ".join(f'count(*) FILTER (b."{name}" IS DISTINCT FROM a."{name}" AND b."{name}" IS NOT NULL)'
+                            for name in columns)  # fmt: skip
+        side = 'SELECT "{key}" AS key, {hashes} FROM {database}."{table}"'
+        before, after = (
+            side.format(key=key, hashes=hashes, database=name, table=table) for name in ("before", "after")
+        )
+        counts = self._all(
+            f'SELECT (SELECT count(*) FROM before."{table}"), (SELECT count(*) FROM after."{table}"), count(*), '  # noqa: S608  # quoted
+            f"{changed} FROM ({before}) b JOIN ({after}) a USING (key)"
+        )[0]
+        rows, rows_after, matched = counts[:3]
+        found = [] if rows == rows_after == matched else [
+            f"{table} had {rows} rows and has {rows_after}, of which {matched} are the same"
+        ]  # fmt: skip
+        differing = zip(columns, counts[3:], strict=True)
+        return found + [f"{table}.{name} differs in {count} rows" for name, count in differing if count]
+
+    def _all(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        return self._connection.execute(query, parameters).fetchall()

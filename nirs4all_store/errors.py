@@ -79,6 +79,10 @@ class WorkspaceCorruptError(WorkspaceError):
     """The database file is damaged or is no workspace; it was not changed."""
 
 
+class UpgradeFailedError(WorkspaceError):
+    """An upgrade that did not come to its end; the workspace is as it was."""
+
+
 class ArtifactLoadError(StoreError, RuntimeError):
     """A stored artifact that cannot be turned back into an object."""
 

@@ -11,8 +11,11 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import BinaryIO
 
 from .errors import ReadOnlyError, WorkspaceBusyError
 from .values import utc_now
@@ -84,6 +87,40 @@ class Lease:
             self._descriptor = None
 
 
+@contextmanager
+def held_alone(path: Path) -> Iterator[BinaryIO]:
+    """Keep every program that knows nothing of leases from a database file that nobody has open.
+
+    Yields
+    ------
+    BinaryIO
+        The file, open for reading. It must be read through this stream: the lock, the same that
+        DuckDB takes, goes as soon as any other descriptor of the file is closed in this process.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        A program has it open.
+    ReadOnlyError
+        It cannot be written to.
+    """
+    try:
+        stream = path.open("r+b")
+    except PermissionError as error:
+        raise ReadOnlyError(f"cannot write to {path}: {error}; ask for the right to write") from error
+    with stream:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holders = _lock_holders(os.fstat(stream.fileno()).st_ino, "POSIX")
+                raise WorkspaceBusyError(
+                    f"{path} is in use by process {', '.join(map(str, holders)) or 'unknown'}; "
+                    "close it there and try again"
+                ) from None
+        yield stream
+
+
 def _say_who(descriptor: int) -> None:
     who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
            "since": utc_now().isoformat(timespec="seconds")}  # fmt: skip
@@ -93,7 +130,7 @@ def _say_who(descriptor: int) -> None:
 
 def _holder(descriptor: int) -> str:
     """Describe who holds the lock: the last to write its name, unless the kernel knows of others only."""
-    holders = _lock_holders(os.fstat(descriptor).st_ino)
+    holders = _lock_holders(os.fstat(descriptor).st_ino, "FLOCK")
     try:
         who = json.loads(os.pread(descriptor, 4096, 0))
         held = (utc_now() - datetime.fromisoformat(who["since"])).total_seconds()
@@ -104,9 +141,9 @@ def _holder(descriptor: int) -> str:
     return f"process {who['pid']} on {who['host']} (`{who['command']}`, for {held:.0f} s)"
 
 
-def _lock_holders(inode: int) -> list[int]:
-    """Return the processes that hold a flock on a file, as Linux lists them; nothing on other systems."""
+def _lock_holders(inode: int, kind: str) -> list[int]:
+    """Return the processes that hold a lock on a file, as Linux lists them; nothing on other systems."""
     table = Path("/proc/locks")
     lines = [line.split() for line in table.read_text().splitlines()] if table.exists() else []
     # A line that waits has an arrow in its second column: number, type, mode, kind, process, device:inode, range.
-    return [int(line[4]) for line in lines if line[1] == "FLOCK" and line[5].endswith(f":{inode}")]
+    return [int(line[4]) for line in lines if line[1] == kind and line[5].endswith(f":{inode}")]

@@ -1,17 +1,24 @@
-"""Which revision a workspace has, and the way up. The only module that imports Alembic."""
+"""Which revision a database stands at, and the migrations themselves. The only module that imports Alembic."""
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from .database import Database, checkpoint, schema_revision, table_names
+from sqlalchemy import Connection, event
+
+from .database import Database, checkpoint, schema_revision, stamp, table_names, wal_of
 from .errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
-from .files import fsync_file, fsync_folder
+from .files import fsync_folder
+from .points import Point, reached
 
 HEAD = "0002"
 UNSTAMPED = "0001"
 NIRS4ALL_TABLES = {"runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs"}
+
+Migrations = Callable[[Connection], None]
+"""Runs the missing migrations on a connection, inside its transaction."""
 
 
 def revision_of(database: Database) -> str:
@@ -24,7 +31,7 @@ def revision_of(database: Database) -> str:
     """
     with database.session() as session:
         revision = schema_revision(session)
-        if revision is None and table_names(session) >= NIRS4ALL_TABLES:
+        if revision is None and {*table_names(session)} >= NIRS4ALL_TABLES:
             revision = UNSTAMPED
     if revision is None:
         raise WorkspaceCorruptError(
@@ -34,8 +41,20 @@ def revision_of(database: Database) -> str:
     return revision
 
 
-def check_revision(revision: str, path: Path) -> None:
-    """Refuse a database that this version cannot work on as it is.
+def revision_at(path: Path) -> str:
+    """Return the revision of a database that this process has not open, without changing a byte.
+
+    Opening it for writing would fold its log into the file. Errors are those of `revision_of` and `Database.open`.
+    """
+    database = Database(path, read_only=True)
+    try:
+        return revision_of(database)
+    finally:
+        database.close()
+
+
+def check_revision(revision: str, path: Path, *, upgrade: bool) -> None:
+    """Refuse a database that this version cannot work on: as it is, or with `upgrade` after an upgrade.
 
     Raises
     ------
@@ -44,69 +63,96 @@ def check_revision(revision: str, path: Path) -> None:
     """
     if revision == HEAD:
         return
-    if not (revision.isdigit() and len(revision) == len(HEAD)):
-        raise WorkspaceCorruptError(f"{path} stands at the unknown revision {revision!r}; nothing was changed")
+    if not (revision.isdecimal() and len(revision) == len(HEAD) and revision >= UNSTAMPED):
+        raise WorkspaceCorruptError(
+            f"{path} stands at the unknown revision {revision!r}; nothing was changed: "
+            "open it with the program that wrote it, or restore it from a backup"
+        )
     if revision > HEAD:
         raise WorkspaceTooNewError(
             f"{path} stands at revision {revision}, this version knows up to {HEAD}; nothing was changed: "
             "install a newer nirs4all-store"
         )
-    raise WorkspaceOutdatedError(
-        f"{path} stands at revision {revision}, this version needs {HEAD}; nothing was changed: "
-        f"open it once with WorkspaceStore({str(path.parent)!r}, upgrade=True)"
-    )
+    if not upgrade:
+        raise WorkspaceOutdatedError(
+            f"{path} stands at revision {revision}, this version needs {HEAD}; nothing was changed: "
+            f"run `nirs4all-store upgrade '{path.parent}'`, or open it once with upgrade=True"
+        )
 
 
 def create(path: Path) -> None:
     """Make a new workspace's database appear, whole or not at all; the caller holds the lease."""
     unfinished = path.with_name(f".creating-{path.name}")
-    for left_over in (unfinished, _wal(unfinished)):
+    for left_over in (unfinished, wal_of(unfinished)):
         left_over.unlink(missing_ok=True)
-    _upgrade(unfinished)
+    run(unfinished, run_migrations)
     unfinished.replace(path)
     fsync_folder(path.parent)
 
 
-def upgrade(path: Path, revision: str) -> Path:
-    """Bring an older database to the newest revision; the caller holds the lease and nobody has it open.
-
-    Returns
-    -------
-    Path
-        The copy of the file as it was, made before anything changed.
-    """
-    copy = path.with_name(f"{path.name}.before-{revision}")
-    for source, target in ((_wal(path), _wal(copy)), (path, copy)):
-        if source.exists():
-            shutil.copyfile(source, target)
-            fsync_file(target)
-    fsync_folder(path.parent)
-    _upgrade(path, adopt=revision == UNSTAMPED)
-    return copy
-
-
-def _upgrade(path: Path, *, adopt: bool = False) -> None:
+def run(
+    path: Path,
+    migrations: Migrations,
+    *,
+    is_stamped: bool = True,
+    memory_limit: int | None = None,
+    on_statement: Callable[[str], None] = lambda statement: None,
+) -> None:
     """Run the missing migrations in one transaction, then fold them into the file.
 
-    `adopt` says that the file carries no revision because nirs4all wrote it.
+    Parameters
+    ----------
+    path : Path
+        The database, which nobody else uses.
+    migrations : callable
+        `run_migrations`, or what Alembic's own command line prepared.
+    is_stamped : bool
+        False: the file carries no revision because nirs4all wrote it.
+    memory_limit : int, optional
+        See `Database`.
+    on_statement : callable, optional
+        Called with each SQL statement before it runs.
     """
+    database = Database(path, memory_limit=memory_limit)
+    try:
+        with database.engine.begin() as connection:
+            event.listen(connection, "before_cursor_execute", lambda _c, _r, statement, *_: on_statement(statement))
+            if not is_stamped:
+                stamp(connection, UNSTAMPED)
+            migrations(connection)
+        reached(Point.MIGRATIONS_ARE_COMMITTED)
+        with database.session() as session:
+            checkpoint(session)
+        reached(Point.MIGRATIONS_ARE_FOLDED)
+    finally:
+        database.close()
+
+
+def run_migrations(connection: Connection) -> None:
+    """Run the missing migrations."""
     from alembic import command
+
+    config = alembic_config()
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def missing(found: str) -> list[Any]:
+    """Return the scripts of the revisions that come after one, in their order."""
+    from alembic.script import ScriptDirectory
+
+    revisions = ScriptDirectory.from_config(alembic_config()).iterate_revisions("head", found)
+    return list(revisions)[::-1]
+
+
+def alembic_config() -> Any:
+    """Return what Alembic needs to find the migrations."""
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(script_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    database = Database(path)
-    try:
-        with database.engine.begin() as connection:
-            config.attributes["connection"] = connection
-            if adopt:
-                command.stamp(config, UNSTAMPED)
-            command.upgrade(config, "head")
-        with database.session() as session:
-            checkpoint(session)
-    finally:
-        database.close()
+    return config
 
 
 def script_folder() -> Path:
@@ -116,5 +162,6 @@ def script_folder() -> Path:
     return installed if installed.is_dir() else package.parent / "migrations"
 
 
-def _wal(path: Path) -> Path:
-    return path.with_name(f"{path.name}.wal")
+def alembic_ini() -> Path:
+    """Return the configuration file for Alembic's own command line."""
+    return script_folder().with_name("alembic.ini")

@@ -5,11 +5,15 @@ from __future__ import annotations
 import atexit
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from . import migrate
-from .database import Database
+from . import upgrade as upgrading
+from .blobs import Blobs
+from .database import wal_of
 from .errors import (
     ReadOnlyError,
     StoreError,
@@ -62,7 +66,7 @@ def open_workspace(path: Path, *, read_only: bool, upgrade: bool, timeout: float
         if not read_only:
             _make_workspace_folder(path)
         elif not path.is_dir():
-            raise WorkspaceNotFoundError(f"there is no workspace at {path}; open it without read_only to create one")
+            raise _not_found(path)
         known = _opened.get(_identity(path))
         if known is None:
             known = _opened[_identity(path)] = _Opened(_open(path, read_only, upgrade, timeout), 0)
@@ -111,32 +115,145 @@ def _open(path: Path, read_only: bool, upgrade: bool, timeout: float) -> Workspa
 def _make_ready(path: Path, read_only: bool, upgrade: bool) -> None:
     """Leave an up-to-date database in the folder, or raise."""
     database = path / DATABASE_NAME
-    if database.exists():
-        _check_is_duckdb(database)
-        revision = _look(database)
-        if upgrade and not read_only and revision < migrate.HEAD:
-            migrate.upgrade(database, revision)
-        else:
-            migrate.check_revision(revision, database)
-    elif read_only:
-        raise WorkspaceNotFoundError(f"there is no workspace at {path}; open it without read_only to create one")
-    else:
+    if not database.exists() and not read_only:
         migrate.create(database)
+    else:
+        _check_is_duckdb(database)
+        revision = migrate.revision_at(database)
+        migrate.check_revision(revision, database, upgrade=upgrade and not read_only)
+        if revision != migrate.HEAD:
+            upgrading.upgrade(upgrading.plan_upgrade(database))
     if not read_only:
         make_folder(path / ARTIFACTS_NAME)
 
 
-def _look(path: Path) -> str:
-    """Return the revision without changing a byte: opening for writing would fold a log into the file."""
-    database = Database(path, read_only=True)
-    try:
-        return migrate.revision_of(database)
-    finally:
-        database.close()
+def upgrade_workspace(
+    path: str | os.PathLike[str],
+    *,
+    dry_run: bool = False,
+    timeout: float = 30.0,
+    progress: upgrading.Progress = lambda *_: None,
+    migrations: migrate.Migrations = migrate.run_migrations,
+) -> upgrading.UpgradeReport:
+    """Bring a workspace of an older version to this one's schema, whole or not at all.
+
+    A copy of the database is kept beside it, byte for byte, as `store.duckdb.before-<revision>`.
+
+    Parameters
+    ----------
+    path : path-like
+        The workspace.
+    dry_run : bool
+        Only say what would be done.
+    timeout : float
+        Seconds to wait for another process that holds the workspace.
+    progress : callable, optional
+        Called with what is being done, and how much of how much.
+    migrations : callable, optional
+        Runs the migrations on a connection; Alembic's command line gives its own.
+
+    Returns
+    -------
+    UpgradeReport
+        `copy` is None if there was nothing to do, or nothing was done.
+
+    Raises
+    ------
+    UpgradeFailedError
+        It could not be upgraded and is as it was.
+    WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError, WorkspaceTooNewError, ReadOnlyError
+        It cannot be upgraded; nothing was changed.
+    """
+    path = Path(path).absolute()
+    database = path / DATABASE_NAME
+    with _looking_at(path, shared=dry_run, timeout=timeout):
+        plan = upgrading.plan_upgrade(database)
+        if dry_run or not plan.steps:
+            return upgrading.UpgradeReport(plan, None, database.stat().st_size, 0.0)
+        return upgrading.upgrade(plan, migrations, progress)
+
+
+@dataclass(frozen=True)
+class WorkspaceInfo:
+    """What is in a workspace, of whatever version.
+
+    Attributes
+    ----------
+    path : Path
+    revision : str
+        Which its database stands at.
+    newest : str
+        The one that this version of the package writes.
+    rows : dict of str to int
+        Rows per table.
+    database_bytes, log_bytes, artifact_bytes : int
+    artifact_files : int
+    copies : list of Path
+        What upgrades have kept of the database as it was.
+    """
+
+    path: Path
+    revision: str
+    newest: str
+    rows: dict[str, int]
+    database_bytes: int
+    log_bytes: int
+    artifact_bytes: int
+    artifact_files: int
+    copies: list[Path]
+
+
+def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) -> WorkspaceInfo:
+    """Look into a workspace, also one of an older or newer version, without changing a byte.
+
+    Parameters
+    ----------
+    path : path-like
+    timeout : float
+        Seconds to wait for another process that writes to it.
+
+    Raises
+    ------
+    WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError
+        It cannot be looked into.
+    """
+    path = Path(path).absolute()
+    database = path / DATABASE_NAME
+    with _looking_at(path, shared=True, timeout=timeout):
+        files, size = Blobs(path / ARTIFACTS_NAME).usage()
+        log = wal_of(database)
+        return WorkspaceInfo(
+            path, migrate.revision_at(database), migrate.HEAD, upgrading.rows_of(database), database.stat().st_size,
+            log.stat().st_size if log.exists() else 0, size, files, upgrading.copies_of(database),
+        )  # fmt: skip
+
+
+@contextmanager
+def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
+    """Hold the lease of a workspace that this process has not open, for the length of a block."""
+    with _registry:
+        if not path.is_dir():
+            raise _not_found(path)
+        if _identity(path) in _opened:
+            raise WorkspaceBusyError(f"this process has {path} open; close its stores first")
+        lease = Lease(path, shared=shared, timeout=timeout)
+        try:
+            _check_is_duckdb(path / DATABASE_NAME)
+            yield
+        finally:
+            lease.release()
+
+
+def _not_found(path: Path) -> WorkspaceNotFoundError:
+    return WorkspaceNotFoundError(
+        f"there is no workspace at {path}; give another folder, or create one with WorkspaceStore({str(path)!r})"
+    )
 
 
 def _check_is_duckdb(path: Path) -> None:
     """Tell files of other programs from damaged ones; nobody has the file open while we read it."""
+    if not path.exists():
+        raise _not_found(path.parent)
     if not path.is_file():
         raise WorkspaceCorruptError(f"{path} is not a file; move it away or give another folder")
     with path.open("rb") as stream:

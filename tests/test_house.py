@@ -16,7 +16,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 # What stands on a lower floor may be imported by what stands above it; neighbours leave each other alone.
 FLOORS = (
-    ("errors", "inference", "script_template", "version"),
+    ("errors", "inference", "points", "script_template", "version"),
     ("arrays", "chain_builder", "files", "values"),
     ("blobs", "chain_shape", "codecs", "lease", "library", "models", "trace"),
     ("database", "fitted"),
@@ -24,7 +24,8 @@ FLOORS = (
     ("repositories/artifacts", "repositories/chains", "repositories/predictions", "repositories/runs"),
     ("repositories/__init__",),
     ("migrate", "replay", "unit_of_work"),
-    ("bundle", "maintenance", "opening"),
+    ("bundle", "maintenance", "upgrade"),
+    ("opening",),
     ("store",),
     ("contract", "demo"),
     ("cli", "testing"),

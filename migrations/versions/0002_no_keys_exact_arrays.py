@@ -92,6 +92,8 @@ TABLES: dict[str, tuple[str, dict[str, str]]] = {
     ),
 }
 CACHE_KEYS = ("chain_path_hash", "input_data_hash", "dataset_hash")
+# What an upgrade must not find unchanged: everything else is compared with the copy of the old file.
+rewrites = {"artifacts": {"content_hash", "ref_count", *CACHE_KEYS}}
 
 
 def upgrade() -> None:
@@ -132,18 +134,20 @@ def _count_users() -> None:
     users: dict[str, int] = {}
     columns = "steps::VARCHAR, fold_artifacts::VARCHAR, shared_artifacts::VARCHAR"
     chains = op.get_bind().execute(sa.text(f"SELECT {columns} FROM chains"))
-    for steps, folds, shared in chains.fetchall():
-        for artifact_id in _named(json.loads(steps), json.loads(folds or "{}"), json.loads(shared or "{}")):
+    for texts in chains.fetchall():
+        for artifact_id in _named(*(json.loads(text or "null") for text in texts)):
             users[artifact_id] = users.get(artifact_id, 0) + 1
-    count = sa.text("UPDATE artifacts SET ref_count = :users WHERE artifact_id = :artifact_id")
-    for artifact_id, number in users.items():
-        op.get_bind().execute(count, {"users": number, "artifact_id": artifact_id})
+    counted = "SELECT unnest(CAST(:ids AS VARCHAR[])) AS artifact_id, unnest(CAST(:counts AS INTEGER[])) AS users"
+    count = sa.text(
+        f"UPDATE artifacts SET ref_count = users FROM ({counted}) c WHERE artifacts.artifact_id = c.artifact_id"
+    )
+    op.get_bind().execute(count, {"ids": [*users], "counts": [*users.values()]})
     op.execute("UPDATE artifacts SET ref_count = 1, unclaimed = 1 WHERE ref_count = 0")
 
 
-def _named(steps: list[dict[str, Any]], folds: dict[str, Any], shared: dict[str, Any]) -> set[str]:
-    entries = [step.get("artifact_ids") or step.get("artifact_id") for step in steps]
-    entries += [*folds.values(), *(value for key, value in shared.items() if key != "_source_map")]
+def _named(steps: list[dict[str, Any]] | None, folds: dict[str, Any] | None, shared: dict[str, Any] | None) -> set[str]:
+    entries = [step.get("artifact_ids") or step.get("artifact_id") for step in steps or []]
+    entries += [*(folds or {}).values(), *(value for key, value in (shared or {}).items() if key != "_source_map")]
     named: set[str] = set()
     for entry in entries:
         named.update([entry] if isinstance(entry, str) else entry or [])

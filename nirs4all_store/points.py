@@ -1,0 +1,30 @@
+"""Named moments at which a test may let the process die.
+
+They cost a comparison each: nothing is done in them unless a test sets `on_reached`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+
+
+class Point(StrEnum):
+    """The moments."""
+
+    UPGRADE_BEGINS = "an upgrade begins"
+    COPY_IS_WHOLE = "the copy of the old database is whole"
+    LOG_IS_FOLDED = "the old database's log is folded in"
+    MIGRATIONS_ARE_COMMITTED = "the migrations are committed"
+    MIGRATIONS_ARE_FOLDED = "the migrations are folded in"
+    UPGRADE_IS_COMPARED = "the new database was compared with the old one"
+    UPGRADE_HAS_THE_NAME = "the new database has the name"
+
+
+on_reached: Callable[[Point], None] | None = None
+
+
+def reached(point: Point) -> None:
+    """Tell a test, if one asked, that this moment has come."""
+    if on_reached is not None:
+        on_reached(point)

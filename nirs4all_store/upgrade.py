@@ -1,0 +1,308 @@
+"""An older database becomes an up-to-date one, whole or not at all.
+
+A byte-for-byte copy is kept. The migrations run on a second copy, under another name; only when it
+was compared with the first does it take the database's name, in one rename. So whatever happens on
+the way, the name is the old database's or the new one's.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import re
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from shlex import quote
+from typing import BinaryIO
+
+from . import migrate
+from .database import Comparison, Database, checkpoint, row_counts, temporary_of, wal_of
+from .errors import StoreError, UpgradeFailedError, WorkspaceBusyError
+from .files import fsync_file, fsync_folder
+from .lease import held_alone
+from .points import Point, reached
+
+DISK_FACTOR = 4
+"""Measured: the kept copy is one size of the database, its rewriting takes up to three."""
+MEMORY = 150 * 2**20
+MEMORY_PER_ROW = 200
+"""Measured: the keys of new tables are built in memory, everything else moves to the disk."""
+CHUNK = 2**20
+
+Progress = Callable[[str, int, int], None]
+"""Called with what is being done, and how much of how much: bytes while copying, else rows."""
+
+
+@dataclass(frozen=True)
+class UpgradePlan:
+    """What an upgrade would do.
+
+    Attributes
+    ----------
+    database : Path
+        The file.
+    found, target : str
+        The revisions it stands at and would stand at.
+    steps : list of tuple of str
+        Revision and title of what would run, in order; empty for an up-to-date database.
+    rows : dict of str to int
+        Rows per table.
+    size, needed, free : int
+        Bytes: of the file and its log; that the upgrade takes on its way; that the disk has.
+    """
+
+    database: Path
+    found: str
+    target: str
+    steps: list[tuple[str, str]]
+    rows: dict[str, int]
+    size: int
+    needed: int
+    free: int
+
+
+@dataclass(frozen=True)
+class UpgradeReport:
+    """What an upgrade did.
+
+    Attributes
+    ----------
+    plan : UpgradePlan
+        What it found.
+    copy : Path or None
+        The old database, byte for byte, its log beside it if there was one; None: nothing was done.
+    size : int
+        Bytes of the database now.
+    seconds : float
+        How long it took.
+    """
+
+    plan: UpgradePlan
+    copy: Path | None
+    size: int
+    seconds: float
+
+    @property
+    def way_back(self) -> str:
+        """The shell command that puts the old database in the place of the new one."""
+        if self.copy is None:
+            return ""
+        pairs = ((self.copy, self.plan.database), (wal_of(self.copy), wal_of(self.plan.database)))
+        copies = [f"cp {quote(str(kept))} {quote(str(name))}" for kept, name in pairs if kept.exists()]
+        return " && ".join([f"rm -f {quote(str(wal_of(self.plan.database)))}", *copies])
+
+
+def plan_upgrade(database: Path) -> UpgradePlan:
+    """Look at a database, without changing a byte, and say what an upgrade would do.
+
+    Raises
+    ------
+    WorkspaceCorruptError, WorkspaceTooNewError
+        It cannot be upgraded.
+    WorkspaceBusyError
+        A program is writing to it.
+    """
+    found = migrate.revision_at(database)
+    migrate.check_revision(found, database, upgrade=True)
+    rows = rows_of(database)
+    size = sum(path.stat().st_size for path in (database, wal_of(database)) if path.exists())
+    steps = [(script.revision, script.doc.rstrip(".")) for script in migrate.missing(found)]
+    needed = DISK_FACTOR * size if steps else 0
+    free = shutil.disk_usage(database.parent).free
+    return UpgradePlan(database, found, migrate.HEAD, steps, rows, size, needed, free)
+
+
+def rows_of(database: Path) -> dict[str, int]:
+    """Return how many rows each table of a database has that nobody has open, without changing a byte."""
+    opened = Database(database, read_only=True)
+    try:
+        with opened.session() as session:
+            return row_counts(session)
+    finally:
+        opened.close()
+
+
+def upgrade(
+    plan: UpgradePlan, migrations: migrate.Migrations = migrate.run_migrations, progress: Progress = lambda *_: None
+) -> UpgradeReport:
+    """Do what a plan says; the caller holds the lease and nobody has the database open.
+
+    Parameters
+    ----------
+    plan : UpgradePlan
+    migrations : callable
+        Runs them on a connection.
+    progress : callable
+
+    Raises
+    ------
+    UpgradeFailedError
+        Something went wrong, or the result is not the same data; the database is as it was.
+    WorkspaceBusyError, ReadOnlyError
+        A program has it open, or it cannot be written to; nothing was changed.
+    """
+    began = time.monotonic()
+    database = plan.database
+    unfinished = database.with_name(f".upgrading-{database.name}")
+    try:
+        _remove(unfinished)
+        reached(Point.UPGRADE_BEGINS)
+        if plan.needed > plan.free:
+            raise UpgradeFailedError(f"the upgrade takes up to {plan.needed:,} bytes on the disk of {database}, which "
+                                     f"has {plan.free:,} free; nothing was changed: make room")  # fmt: skip
+        with held_alone(database) as stream:
+            kept = _keep(stream, plan, unfinished, progress)
+        reached(Point.COPY_IS_WHOLE)
+        _fold_log(database)
+        reached(Point.LOG_IS_FOLDED)
+        with held_alone(database) as stream:
+            _remove(unfinished)
+            _copy(stream, unfinished)
+            _migrate(unfinished, plan, migrations, progress)
+            _compare(kept, unfinished, plan, progress)
+            reached(Point.UPGRADE_IS_COMPARED)
+            shutil.copymode(database, unfinished)
+            fsync_file(unfinished)
+            unfinished.replace(database)
+        fsync_folder(database.parent)
+        reached(Point.UPGRADE_HAS_THE_NAME)
+    except StoreError:
+        raise
+    except Exception as error:  # A full disk, a migration that meets what it does not expect: anything may come.
+        raise UpgradeFailedError(
+            f"{database} could not be upgraded from revision {plan.found}: {error}; it is as it was"
+        ) from error
+    finally:
+        _remove(unfinished)
+    return UpgradeReport(plan, kept, database.stat().st_size, time.monotonic() - began)
+
+
+def _remove(unfinished: Path) -> None:
+    """Remove what an upgrade that was killed has left behind."""
+    for path in (unfinished, wal_of(unfinished)):
+        path.unlink(missing_ok=True)
+    if temporary_of(unfinished).exists():
+        shutil.rmtree(temporary_of(unfinished))
+
+
+def _keep(stream: BinaryIO, plan: UpgradePlan, unfinished: Path, progress: Progress) -> Path:
+    """Copy the database and its log, byte for byte, to names of their own; return the database's."""
+    log = wal_of(plan.database)
+    _copy(stream, unfinished, lambda done: progress("copying", done, plan.size))
+    if log.exists():
+        with log.open("rb") as log_stream:
+            _copy(log_stream, wal_of(unfinished))
+    for number in range(1, 10_000):
+        kept = plan.database.with_name(f"{plan.database.name}.before-{plan.found}{f'-{number}' if number > 1 else ''}")
+        if not kept.exists():
+            break
+        if _same(kept, unfinished) and _same(wal_of(kept), wal_of(unfinished)):
+            return kept
+    # A log without its database is of an upgrade that was killed here.
+    wal_of(kept).unlink(missing_ok=True)
+    if log.exists():
+        wal_of(unfinished).replace(wal_of(kept))
+    unfinished.replace(kept)
+    fsync_folder(kept.parent)
+    return kept
+
+
+def copies_of(database: Path) -> list[Path]:
+    """Return the copies that upgrades of a database have kept, oldest revision first."""
+    return sorted(path for path in database.parent.glob(f"{database.name}.before-*") if path.suffix != ".wal")
+
+
+def _same(one: Path, other: Path) -> bool:
+    if not (one.exists() and other.exists()):
+        return one.exists() == other.exists()
+    return filecmp.cmp(one, other, shallow=False)
+
+
+def _copy(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda done: None) -> None:
+    """Copy a file's bytes to the disk."""
+    with target.open("wb") as stream:
+        while chunk := source.read(CHUNK):
+            stream.write(chunk)
+            copied(stream.tell())
+    fsync_file(target)
+
+
+def _fold_log(database: Path) -> None:
+    """Let DuckDB put what stands in the log into the file, so that one rename can replace both."""
+    if not wal_of(database).exists():
+        return
+    opened = Database(database)
+    try:
+        with opened.session() as session:
+            checkpoint(session)
+    finally:
+        opened.close()
+    if wal_of(database).exists():
+        raise WorkspaceBusyError(f"the log of {database} could not be folded in; close what uses it and try again")
+
+
+def _memory_limit(plan: UpgradePlan) -> int:
+    return MEMORY + MEMORY_PER_ROW * sum(plan.rows.values())
+
+
+def _migrate(unfinished: Path, plan: UpgradePlan, migrations: migrate.Migrations, progress: Progress) -> None:
+    total, written = sum(plan.rows.values()), 0
+
+    def before_statement(statement: str) -> None:
+        nonlocal written
+        filled = re.match(r'INSERT INTO "?(\w+?)(?:_new)?"?\W', statement)
+        table = filled.group(1) if filled else ""
+        if table in plan.rows:
+            progress(f"rewriting {table}", written, total)
+            written += plan.rows[table]
+
+    migrate.run(
+        unfinished,
+        migrations,
+        is_stamped="alembic_version" in plan.rows,
+        memory_limit=_memory_limit(plan),
+        on_statement=before_statement,
+    )
+    if migrate.revision_at(unfinished) != plan.target:
+        raise UpgradeFailedError(f"the migrations of {plan.database} did not lead to {plan.target}; it is as it was")
+
+
+def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress) -> None:
+    """Make sure that every row and every value that no revision says to rewrite is there as it was.
+
+    Raises
+    ------
+    UpgradeFailedError
+        Something is not, or the revision is not the one that was wanted.
+    """
+    rewritten: dict[str, set[str]] = {}
+    for script in migrate.missing(plan.found):
+        for table, columns in script.module.rewrites.items():
+            rewritten.setdefault(table, set()).update(columns)
+    compared, problems = 0, []
+    comparison = Comparison(kept, unfinished, _memory_limit(plan))
+    try:
+        tables = comparison.tables()
+        total = sum(tables.values())
+        for table, rows in tables.items():
+            progress(f"comparing {table}", compared, total)
+            compared += rows
+            if table != "alembic_version":
+                problems += _lost(comparison, table, rewritten.get(table, set()))
+        progress("comparing", total, total)
+    finally:
+        comparison.close()
+    if problems:
+        raise UpgradeFailedError(
+            f"the upgraded {plan.database} would not have the same data: {'; '.join(problems)}. It is as it was; "
+            f"please report this, with what `nirs4all-store info '{plan.database.parent}'` prints"
+        )
+
+
+def _lost(comparison: Comparison, table: str, rewritten: set[str]) -> list[str]:
+    before, after = comparison.columns("before", table), comparison.columns("after", table)
+    wanted = [name for name in before if name not in rewritten]
+    gone = [f"{table}.{name} is not there any more" for name in wanted if name not in after]
+    return gone or comparison.lost(table, wanted)

@@ -1,0 +1,99 @@
+"""Make the golden workspace of a revision: once, when the revision lands; what it made is never made again.
+
+    python -m pip install --target duckdb14 duckdb==1.4.4
+    PYTHONPATH=duckdb14 python tests/golden/make.py 0001    (as nirs4all 0.7.1 wrote it, with its duckdb)
+    python tests/golden/make.py 0002                        (with the package as it was at 0002)
+
+Each `<revision>.zip` holds the workspace and `expected.json`: rows per table, the ids of the best three,
+what each chain must predict from `X_new`, and the arrays of some predictions.
+"""
+
+import json
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.preprocessing import StandardScaler
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from legacy import FOLDS, LABELS, X_NEW, X, Y, make_legacy
+
+TABLES = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
+
+
+def make_0001(folder: Path) -> dict[str, Any]:
+    """Write a workspace as nirs4all 0.7.1 did."""
+    import duckdb
+
+    assert duckdb.__version__.startswith("1.4."), duckdb.__version__
+    expected = make_legacy(folder, "0.7.1")
+    return {
+        "best": expected["best"],
+        "replay": {chain: y for chain, y in expected.items() if chain.startswith("chain-")},
+        "y_pred": {"fedcba9876543210": [1.0, 2.0, 3.5]},
+        "runs": ["run-1", "run-2"],
+    }
+
+
+def make_0002(folder: Path) -> dict[str, Any]:
+    """Write a workspace with the package at revision 0002."""
+    from nirs4all_store import WorkspaceStore
+    from nirs4all_store.migrate import HEAD
+
+    assert HEAD == "0002", "check out the package as it was at 0002"
+    expected: dict[str, Any] = {"replay": {}, "y_pred": {}}
+    with WorkspaceStore(folder) as store:
+        run_id = store.begin_run("golden é", {"seed": 1}, [{"name": "wheat"}])
+        expected["runs"] = [run_id]
+        pipeline_id = store.begin_pipeline(run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash")
+        scaler = StandardScaler().fit(X)
+        scaler_id = store.save_artifact(scaler, "StandardScaler", "transformer", "joblib")
+        Z = scaler.transform(X)
+        models = [Ridge().fit(Z[fold], Y[fold]) for fold in FOLDS]
+        folds = {str(i): store.save_artifact(model, "Ridge", "model", "joblib") for i, model in enumerate(models)}
+        steps = [{"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
+                 for i, name in enumerate(["StandardScaler", "Ridge"])]  # fmt: skip
+        ridge = store.save_chain(pipeline_id, steps, 1, "Ridge", "SS", "per_fold", folds, {"0": scaler_id})
+        expected["replay"][ridge] = store.replay_chain(ridge, X_NEW).tolist()
+        model_id = store.save_artifact(LogisticRegression().fit(X, LABELS), "LogisticRegression", "model", "pickle")
+        logistic = store.save_chain(pipeline_id, steps[:1], 0, "L", "", "shared", {"final": model_id}, {})
+        expected["replay"][logistic] = store.replay_chain(logistic, X_NEW).tolist()
+        arrays = {0.3: np.array([1, 2, 3]), 0.1: np.array(["a", "é", ""]), 0.2: np.array([[1.5, np.nan], [0.0, -1.0]])}
+        ids = {}
+        for score, y in arrays.items():
+            ids[score] = store.save_prediction(
+                pipeline_id, ridge, "wheat", "m", "Ridge", "0", "val", score, None, None, "rmse", "regression",
+                len(y), 12, {"val": {"rmse": score}}, {"alpha": 1.0}, None, None, 0, 0.0,
+            )  # fmt: skip
+            store.save_prediction_arrays(ids[score], y, y)
+            expected["y_pred"][ids[score]] = y.tolist()
+        expected["best"] = [ids[score] for score in sorted(ids)]
+        store.log_step(pipeline_id, 0, "Ridge", "end", 3, "done", {"n": 1})
+        store.complete_run(run_id, {"best": 0.1})
+    return expected
+
+
+def main(revision: str) -> None:
+    """Write `<revision>.zip` beside this file."""
+    import duckdb
+
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Path(folder) / "workspace"
+        expected = {"0001": make_0001, "0002": make_0002}[revision](workspace)
+        with duckdb.connect(str(workspace / "store.duckdb"), read_only=True) as connection:
+            counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in TABLES}
+        expected |= {"rows": counts, "X_new": X_NEW.tolist()}
+        (workspace / "expected.json").write_text(json.dumps(expected, indent=1))
+        with zipfile.ZipFile(Path(__file__).with_name(f"{revision}.zip"), "w", zipfile.ZIP_DEFLATED) as archive:
+            for path in sorted(workspace.rglob("*")):
+                if path.is_file() and path.name != ".store.lock":
+                    archive.write(path, path.relative_to(workspace))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
