@@ -40,8 +40,8 @@ from .errors import (
     WorkspaceOutdatedError,
     WorkspaceTooNewError,
 )
+from .inspection import WorkspaceInfo, inspect_workspace, upgrade_workspace
 from .library import PipelineLibrary
-from .opening import WorkspaceInfo, inspect_workspace, upgrade_workspace
 from .replay import replay_chain
 from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
 from .store import WorkspaceStore

@@ -14,8 +14,8 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from . import migrate
 from .errors import StoreError
+from .inspection import inspect_workspace, upgrade_workspace
 from .migrate import Migrations, run_migrations
-from .opening import inspect_workspace, upgrade_workspace
 from .upgrade import UpgradePlan, UpgradeReport
 from .version import __version__
 

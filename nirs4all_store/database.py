@@ -5,6 +5,7 @@ This is the only file that knows one database from another.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -48,8 +49,10 @@ SAFE_CONFIG: dict[str, str | bool | int | float | list[str]] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "enable_external_access": "false",
-    "lock_configuration": "true",
 }
+# At its end DuckDB folds the log in and removes it by name, also when the name belongs to another
+# file by then: `close` does it instead, after a look.
+AFTER_CONNECTING = "PRAGMA disable_checkpoint_on_shutdown; SET lock_configuration = true"
 POOLED_CONNECTIONS = 16
 
 _arrow_names = itertools.count()
@@ -64,30 +67,36 @@ class Database:
     Parameters
     ----------
     path : Path
-        The database file. It is created when absent, unless `read_only`.
+        The database file.
     read_only : bool
         Refuse writes, and share the file with other readers.
     memory_limit : int, optional
         How many bytes the engine may take before it puts what it works on to the disk; most of the
         machine's memory by default.
+    create : bool
+        Create the file.
     """
 
-    def __init__(self, path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> None:
+    def __init__(
+        self, path: Path, *, read_only: bool = False, memory_limit: int | None = None, create: bool = False
+    ) -> None:
         self.path = path
         self.read_only = read_only
         self._memory_limit = memory_limit
-        self.open()
+        self.open(create=create)
 
-    def open(self) -> None:
-        """Connect.
+    def open(self, *, create: bool = False) -> None:
+        """Connect; see the class for the parameter.
 
         Raises
         ------
         WorkspaceBusyError
             Another program has the file open.
         WorkspaceCorruptError
-            The file is damaged or no DuckDB database.
+            The file is not there, is damaged, or is no DuckDB database.
         """
+        if not create and not self.path.exists():
+            raise WorkspaceCorruptError(f"{self.path} is not there any more; restore it from a backup")
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         self._file = _identity(self.path)
         self.engine = _engine(self._anchor)
@@ -100,19 +109,28 @@ class Database:
         WorkspaceCorruptError
             The file was removed or replaced while it was open; what is written now would be lost.
         """
-        if _identity(self.path) != self._file:
+        if not self.is_in_place:
             raise WorkspaceCorruptError(
                 f"{self.path} was removed or replaced while it was open; nothing was written: close the store, "
                 "restore the file, and open it again"
             )
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the file that is open is the one that has the name."""
+        return _identity(self.path) == self._file
 
     def session(self) -> Session:
         """Return a new session on a connection of its own; it begins at its first statement."""
         return Session(self.engine)
 
     def close(self) -> None:
-        """Close every connection and release the file."""
+        """Fold the log in, close every connection and release the file."""
         self.engine.dispose()
+        if not self.read_only and self.is_in_place and wal_of(self.path).exists():
+            # Without room for it the log stays as it is: nothing is lost, and the next opening tries again.
+            with contextlib.suppress(duckdb.Error):
+                self._anchor.execute("CHECKPOINT")
         self._anchor.close()
         del self.engine, self._anchor
 
@@ -121,7 +139,9 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
     """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
     config = SAFE_CONFIG | ({} if memory_limit is None else {"memory_limit": f"{memory_limit}B"})
     try:
-        return duckdb.connect(str(path), read_only=read_only, config=config)
+        connection = duckdb.connect(str(path), read_only=read_only, config=config)
+        connection.execute(AFTER_CONNECTING)
+        return connection
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error

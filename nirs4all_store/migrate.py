@@ -103,7 +103,7 @@ def run(
     Parameters
     ----------
     path : Path
-        The database, which nobody else uses.
+        The database, which nobody else uses; it is created when absent.
     migrations : callable
         `run_migrations`, or what Alembic's own command line prepared.
     is_stamped : bool
@@ -113,7 +113,7 @@ def run(
     on_statement : callable, optional
         Called with each SQL statement before it runs.
     """
-    database = Database(path, memory_limit=memory_limit)
+    database = Database(path, memory_limit=memory_limit, create=True)
     try:
         with database.engine.begin() as connection:
             event.listen(connection, "before_cursor_execute", lambda _c, _r, statement, *_: on_statement(statement))

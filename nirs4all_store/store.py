@@ -76,7 +76,10 @@ class WorkspaceStore:
         self._path = Path(workspace_path).absolute()
         self._timeout = timeout
         self._read_only = read_only
-        self._open: Workspace | None = open_workspace(self._path, read_only=read_only, upgrade=upgrade, timeout=timeout)
+        self._ticket = object()
+        self._open: Workspace | None = open_workspace(
+            self._path, self._ticket, read_only=read_only, upgrade=upgrade, timeout=timeout
+        )
         self._loader = ChainLoader(self._open.blobs)
 
     # -- life ---------------------------------------------------------------------------------
@@ -88,8 +91,9 @@ class WorkspaceStore:
 
     def close(self) -> None:
         """Release the workspace; every later call raises `StoreClosedError`, but closing twice is fine."""
-        if self._open is not None:
-            close_workspace(self._open, self._timeout)
+        workspace = self._open
+        if workspace is not None:
+            close_workspace(workspace, self._ticket, self._timeout)
             self._open = None
 
     def __enter__(self) -> Self:
@@ -113,7 +117,8 @@ class WorkspaceStore:
     def transaction(self) -> Iterator[None]:
         """Make all calls in a block one transaction.
 
-        Nested use joins the outer block. An exception that leaves the block undoes everything in it.
+        Nested use joins the outer block, and so do the calls of other stores on the same folder in the same
+        thread and asyncio task. An exception that leaves the block undoes everything in it.
 
         Raises
         ------

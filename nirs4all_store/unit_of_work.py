@@ -56,7 +56,7 @@ class UnitOfWork:
         self._discarded: set[str] = set()
 
     def __enter__(self) -> Self:
-        self._workspace.enter(self, write=self._write, timeout=self._timeout)
+        self._turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
         self.session = self._workspace.database.session()  # It connects at its first statement, not here.
         self._tables = Tables(self.session)
         self.runs = RunRepo(self._tables)
@@ -72,7 +72,7 @@ class UnitOfWork:
             self.rollback()
             self.session.close()
         finally:
-            self._workspace.leave(write=self._write)
+            self._workspace.leave(self._turn, write=self._write)
 
     @property
     def blobs(self) -> Blobs:
@@ -111,6 +111,8 @@ class UnitOfWork:
         """
         if not self._write:
             raise UnitOfWorkError("a unit of work for reading has nothing to commit; open one for writing")
+        if not self._turn.is_open:
+            raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
         try:
             self.session.commit()

@@ -10,6 +10,8 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,20 @@ from .lease import Lease
 
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
+
+
+@dataclass
+class Turn:
+    """A unit of work, and the workspace and thread that it is open in."""
+
+    unit: Any
+    where: tuple[Workspace, int]
+    is_open: bool = True
+
+
+# What is open in this context. Tasks of one thread have a context each, so that none writes in
+# another's transaction.
+_turns: ContextVar[tuple[Turn, ...]] = ContextVar("turns", default=())
 
 
 class Workspace:
@@ -46,17 +62,23 @@ class Workspace:
         self._state = threading.Condition()
         self._users = 0
         self._alone = False
-        self._thread = threading.local()
+        self._writer: int | None = None
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is open and its database is still the one that has the name."""
+        return not self._closed and self.database.is_in_place
 
     @property
     def current(self) -> Any:
-        """The unit of work that is open in this thread, or None; a forked child may not ask."""
+        """The unit of work that is open here, in this thread and task, or None; a forked child may not ask."""
         if self._process != os.getpid():
             raise StoreClosedError(
                 f"this store on {self.path} belongs to process {self._process}, from which this one was forked; "
                 "open a new WorkspaceStore here"
             )
-        return getattr(self._thread, "unit", None)
+        here = (self, threading.get_ident())
+        return next((turn.unit for turn in _turns.get() if turn.where == here and turn.is_open), None)
 
     def check_writable(self, *, read_only: bool) -> None:
         """Refuse to write through a store that was opened for reading, or in a workspace that was.
@@ -70,13 +92,13 @@ class Workspace:
                 f"{self.path} is open for reading only; open a WorkspaceStore without read_only to write"
             )
 
-    def enter(self, unit: Any, *, write: bool, timeout: float) -> None:
-        """Let a unit of work begin in this thread, waiting for its turn if it writes.
+    def enter(self, unit: Any, *, write: bool, timeout: float) -> Turn:
+        """Let a unit of work begin here, waiting for its turn if it writes; end it with `leave`.
 
         Raises
         ------
         UnitOfWorkError
-            This thread has one open already.
+            One is open here already, or another task of this thread is writing.
         WorkspaceBusyError
             Another thread held its turn for longer than `timeout` seconds.
         StoreClosedError
@@ -84,11 +106,8 @@ class Workspace:
         """
         if self.current is not None:
             raise UnitOfWorkError("this thread has a unit of work open already; use it, or leave it first")
-        if write and not self._writing.acquire(timeout=timeout):
-            raise WorkspaceBusyError(
-                f"another thread has been writing to {self.path} for {timeout:g} s; "
-                "end its transaction, or give a longer timeout"
-            )
+        if write:
+            self._take_turn(timeout)
         try:
             with self._state:
                 if not self._state.wait_for(lambda: not self._alone, timeout):
@@ -99,18 +118,37 @@ class Workspace:
                 self._users += 1
         except BaseException:
             if write:
-                self._writing.release()
+                self._end_turn()
             raise
-        self._thread.unit = unit
+        turn = Turn(unit, (self, threading.get_ident()))
+        _turns.set((*(other for other in _turns.get() if other.is_open), turn))
+        return turn
 
-    def leave(self, *, write: bool) -> None:
-        """Let the unit of work of this thread end."""
-        self._thread.unit = None
+    def leave(self, turn: Turn, *, write: bool) -> None:
+        """Let a unit of work end."""
+        turn.is_open = False
         with self._state:
             self._users -= 1
             self._state.notify_all()
         if write:
-            self._writing.release()
+            self._end_turn()
+
+    def _take_turn(self, timeout: float) -> None:
+        if self._writer == threading.get_ident():
+            raise UnitOfWorkError(
+                f"another task of this thread is in the middle of writing to {self.path}; "
+                "await its end before this one writes, or let this one run in a thread of its own"
+            )
+        if not self._writing.acquire(timeout=timeout):
+            raise WorkspaceBusyError(
+                f"another thread has been writing to {self.path} for {timeout:g} s; "
+                "end its transaction, or give a longer timeout"
+            )
+        self._writer = threading.get_ident()
+
+    def _end_turn(self) -> None:
+        self._writer = None
+        self._writing.release()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -128,14 +166,25 @@ class Workspace:
             Others were using it for longer than `timeout` seconds.
         """
         with self._nobody_else(timeout):
+            self.database.check_file()
             self.database.close()
             try:
                 yield
             finally:
-                self.database.open()
+                self._reopen()
+
+    def _reopen(self) -> None:
+        try:
+            self.database.open()
+        except BaseException:
+            self._closed = True
+            self._lease.release()
+            raise
 
     def close(self, timeout: float) -> None:
         """Close the database and give the lease back, once nobody uses it; see `alone` for the errors."""
+        if self._closed:
+            return
         with self._nobody_else(timeout):
             self._closed = True
             self.database.close()
@@ -145,9 +194,7 @@ class Workspace:
     def _nobody_else(self, timeout: float) -> Iterator[None]:
         if self.current is not None:
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
-        busy = WorkspaceBusyError(f"other threads are still using {self.path} after {timeout:g} s; try again")
-        if not self._writing.acquire(timeout=timeout):
-            raise busy
+        self._take_turn(timeout)
         try:
             with self._state:
                 self._check_open()
@@ -155,7 +202,7 @@ class Workspace:
                 if not self._state.wait_for(lambda: self._users == 0, timeout):
                     self._alone = False
                     self._state.notify_all()
-                    raise busy
+                    raise WorkspaceBusyError(f"others are still using {self.path} after {timeout:g} s; try again")
             try:
                 yield
             finally:
@@ -163,7 +210,7 @@ class Workspace:
                     self._alone = False
                     self._state.notify_all()
         finally:
-            self._writing.release()
+            self._end_turn()
 
     def abandon(self) -> None:
         """Forget the parent's lease in a forked child, without giving it back for the parent."""

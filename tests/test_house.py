@@ -26,7 +26,7 @@ FLOORS = (
     ("migrate", "replay", "unit_of_work"),
     ("bundle", "maintenance", "upgrade"),
     ("opening",),
-    ("store",),
+    ("inspection", "store"),
     ("contract", "demo"),
     ("cli", "testing"),
     ("__init__",),

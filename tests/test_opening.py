@@ -1,8 +1,10 @@
 """Opening creates whole workspaces, refuses what is none, and changes nothing that it refuses."""
 
 import os
+import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -211,8 +213,6 @@ def test_writing_is_refused_where_this_process_reads_only(tmp_path: Path) -> Non
 
 
 def test_a_store_of_a_folder_that_is_gone_can_still_be_closed(tmp_path: Path) -> None:
-    import shutil
-
     store = WorkspaceStore(tmp_path / "workspace")
     shutil.rmtree(store.workspace_path)
     store.close()
@@ -290,3 +290,141 @@ def test_writing_to_a_database_that_was_removed_or_replaced_is_refused_not_lost(
         store.begin_run("kept as well")
     with WorkspaceStore(tmp_path) as store:
         assert sorted(store.list_runs()["name"].to_list()) == ["kept", "kept as well", "kept too"]
+
+
+def names_in_another_process(folder: Path) -> str:
+    program = f"import nirs4all_store as n; print(sorted(n.WorkspaceStore({str(folder)!r}).list_runs()['name']))"
+    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_a_workspace_made_anew_was_joined_to_the_one_that_was_removed(tmp_path: Path) -> None:
+    dropped = WorkspaceStore(tmp_path / "w")
+    dropped.begin_run("old")
+    shutil.rmtree(tmp_path / "w")
+    with WorkspaceStore(tmp_path / "w") as store:
+        store.begin_run("new")
+        assert store.list_runs()["name"].to_list() == ["new"]
+        with pytest.raises(StoreClosedError):
+            dropped.begin_run("lost")
+    assert names_in_another_process(tmp_path / "w") == "['new']"
+
+
+def test_a_workspace_made_anew_wrote_into_the_one_that_was_moved_away(tmp_path: Path) -> None:
+    dropped = WorkspaceStore(tmp_path / "w")
+    dropped.begin_run("old")
+    (tmp_path / "w").rename(tmp_path / "moved")
+    with WorkspaceStore(tmp_path / "w") as store:
+        store.begin_run("new")
+    dropped.close()
+    assert names_in_another_process(tmp_path / "w") == "['new']"
+    assert names_in_another_process(tmp_path / "moved") == "['old']"
+
+
+def test_a_database_removed_alone_is_made_anew(tmp_path: Path) -> None:
+    WorkspaceStore(tmp_path / "w").begin_run("old")
+    (tmp_path / "w" / "store.duckdb").unlink()
+    (tmp_path / "w" / "store.duckdb.wal").unlink()
+    with WorkspaceStore(tmp_path / "w") as store:
+        store.begin_run("new")
+    assert names_in_another_process(tmp_path / "w") == "['new']"
+
+
+def test_closing_a_moved_database_removed_the_log_of_the_one_that_has_its_name_now(tmp_path: Path) -> None:
+    moved = WorkspaceStore(tmp_path / "w")
+    moved.begin_run("old")
+    (tmp_path / "w").rename(tmp_path / "moved")
+    program = f"import nirs4all_store as n, os; n.WorkspaceStore({str(tmp_path / 'w')!r}).begin_run('new'); os._exit(0)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert (tmp_path / "w" / "store.duckdb.wal").exists()
+    moved.close()
+    assert names_in_another_process(tmp_path / "w") == "['new']"
+    assert names_in_another_process(tmp_path / "moved") == "['old']"
+
+
+def test_a_log_without_its_database_is_not_taken_into_a_new_one(tmp_path: Path) -> None:
+    program = f"import nirs4all_store as n, os; n.WorkspaceStore({str(tmp_path)!r}).begin_run('r'); os._exit(0)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    (tmp_path / "store.duckdb").rename(tmp_path / "kept")
+    before = snapshot(tmp_path)
+    with pytest.raises(WorkspaceCorruptError, match=r"store\.duckdb\.wal is there without store\.duckdb"):
+        WorkspaceStore(tmp_path)
+    assert snapshot(tmp_path) == before
+    (tmp_path / "kept").rename(tmp_path / "store.duckdb")
+    assert names_in_another_process(tmp_path) == "['r']"
+
+
+@pytest.mark.parametrize("replaced_by", [None, b"garbage"])
+@pytest.mark.parametrize("method", ["vacuum", "backup"])
+def test_copying_a_database_that_is_gone_once_gave_up_the_last_copy(
+    tmp_path: Path, method: str, replaced_by: bytes | None
+) -> None:
+    with WorkspaceStore(tmp_path / "w") as store:
+        store.begin_run("kept")
+        (tmp_path / "w" / "store.duckdb").rename(tmp_path / "aside")
+        if replaced_by is not None:
+            (tmp_path / "w" / "store.duckdb").write_bytes(replaced_by)
+        arguments = [tmp_path / "b"] if method == "backup" else []
+        with pytest.raises(WorkspaceCorruptError, match="removed or replaced"):
+            getattr(store, method)(*arguments)
+        assert not (tmp_path / "b").exists()
+        assert (tmp_path / "w" / "store.duckdb").exists() == (replaced_by is not None)
+        assert store.list_runs()["name"].to_list() == ["kept"]
+        (tmp_path / "aside").replace(tmp_path / "w" / "store.duckdb")
+        assert getattr(store, method)(*arguments) in (None, tmp_path / "b")
+        assert store.list_runs()["name"].to_list() == ["kept"]
+
+
+def test_a_database_that_cannot_be_opened_again_closes_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from nirs4all_store import maintenance
+
+    def copy_and_spoil(source: Path, target: Path) -> None:
+        target.write_bytes(b"short")  # The compacted file is smaller, takes the name, and is no database.
+
+    store = WorkspaceStore(tmp_path)
+    monkeypatch.setattr(maintenance, "copy_compacted", copy_and_spoil)
+    with pytest.raises(WorkspaceCorruptError):
+        store.vacuum()
+    with pytest.raises(StoreClosedError):
+        store.begin_run("r")
+    store.close()
+
+
+def test_closing_one_store_from_several_threads_closes_no_other(tmp_path: Path) -> None:
+    other = WorkspaceStore(tmp_path)
+    for _ in range(20):
+        store = WorkspaceStore(tmp_path)
+        barrier = threading.Barrier(4)
+
+        def close(store: WorkspaceStore = store, barrier: threading.Barrier = barrier) -> None:
+            barrier.wait()
+            store.close()
+
+        threads = [threading.Thread(target=close) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert other.list_runs().height == 0
+    other.close()
+
+
+def test_waiting_for_one_workspace_keeps_nobody_from_another(tmp_path: Path) -> None:
+    program = (
+        f"import nirs4all_store as n, sys; s = n.WorkspaceStore({str(tmp_path / 'a')!r}); "
+        "print('open', flush=True); sys.stdin.readline()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        other.stdout.readline()
+        waiting = threading.Thread(target=lambda: WorkspaceStore(tmp_path / "a", timeout=60).close())
+        waiting.start()
+        # Opens while the thread waits: only the end of this block lets it go on.
+        with WorkspaceStore(tmp_path / "b") as store:
+            store.begin_run("r")
+            assert waiting.is_alive()
+        other.communicate("\n")
+    waiting.join()

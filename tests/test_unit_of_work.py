@@ -1,5 +1,6 @@
 """The unit of work commits, rolls back by default and on errors, and never reports a success that kept nothing."""
 
+import asyncio
 import threading
 from pathlib import Path
 
@@ -214,3 +215,62 @@ def test_waiting_rows_are_inserted_before_they_take_too_much_memory(
             assert uow._tables._waiting_bytes <= 10_000
         uow.commit()
     assert store.list_runs().height == 50
+
+
+def test_a_unit_of_work_that_was_left_cannot_commit(store: WorkspaceStore) -> None:
+    with store.unit_of_work() as uow:
+        pass
+    uow.runs.add("ghost")
+    with pytest.raises(UnitOfWorkError, match="was left"):
+        uow.commit()
+    assert store.list_runs().height == 0
+
+
+def test_a_task_once_wrote_into_the_transaction_of_another_task(store: WorkspaceStore) -> None:
+    async def both() -> None:
+        begun, tried = asyncio.Event(), asyncio.Event()
+
+        async def one() -> None:
+            with store.transaction():
+                store.begin_run("undone")
+                begun.set()
+                await tried.wait()
+                raise LookupError
+
+        async def two() -> None:
+            await begun.wait()
+            assert store.list_runs().height == 0
+            with pytest.raises(UnitOfWorkError, match="another task"):
+                store.begin_run("refused")
+            with pytest.raises(UnitOfWorkError, match="another task"):
+                store.vacuum()
+            tried.set()
+
+        results = await asyncio.gather(one(), two(), return_exceptions=True)
+        assert [type(result) for result in results] == [LookupError, type(None)]
+
+    asyncio.run(both())
+    assert store.begin_run("kept") in store.list_runs()["run_id"].to_list()
+
+
+def test_tasks_begun_inside_a_transaction_are_part_of_it(store: WorkspaceStore) -> None:
+    async def save() -> None:
+        async def one(name: str) -> None:
+            store.begin_run(name)
+
+        with store.transaction():
+            await asyncio.gather(one("a"), one("b"))
+
+    asyncio.run(save())
+    assert sorted(store.list_runs()["name"].to_list()) == ["a", "b"]
+
+
+def test_a_thread_begun_inside_a_transaction_is_no_part_of_it(store: WorkspaceStore) -> None:
+    async def read() -> int:
+        with store.transaction():
+            store.begin_run("not yet")
+            frame = await asyncio.to_thread(store.list_runs)
+            return frame.height
+
+    assert asyncio.run(read()) == 0
+    assert store.list_runs().height == 1
