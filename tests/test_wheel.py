@@ -6,6 +6,8 @@ import venv
 import zipfile
 from pathlib import Path
 
+from legacy import make_legacy
+
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import pathlib, nirs4all_store
@@ -28,10 +30,26 @@ def test_a_fresh_environment_creates_a_workspace_with_the_wheel(tmp_path: Path) 
     run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT, folder=tmp_path)
     (wheel,) = tmp_path.glob("*.whl")
     names = set(zipfile.ZipFile(wheel).namelist())
-    assert {"nirs4all_store/py.typed", "nirs4all_store/migrations/env.py"} <= names
+    assert {"nirs4all_store/py.typed", "nirs4all_store/migrations/env.py", "nirs4all_store/alembic.ini"} <= names
     assert not {name for name in names if name.startswith(("tests/", "migrations/"))}
     venv.create(tmp_path / "env", with_pip=True)
     python = tmp_path / "env" / "bin" / "python"
     run(python, "-m", "pip", "install", "--quiet", wheel, folder=tmp_path)
     printed = run(python, "-W", "error", "-c", PROGRAM, folder=tmp_path)
     assert printed.strip() == "['.store.lock', 'artifacts', 'store.duckdb']"
+    upgrade_with_it(tmp_path)
+
+
+def upgrade_with_it(folder: Path) -> None:
+    """Upgrade old workspaces with nothing but the wheel installed, from a folder of the user's own."""
+    for name in ("by-command", "by-alembic"):
+        make_legacy(folder / name, "0.7.1")
+    programs = folder / "env" / "bin"
+    printed = run(programs / "nirs4all-store", "upgrade", "by-command", folder=folder)
+    assert "Upgraded to revision 0002" in printed
+    ini = run(programs / "nirs4all-store", "alembic-ini", folder=folder).strip()
+    assert "site-packages" in ini
+    printed = run(programs / "alembic", "-c", ini, "-x", "workspace=by-alembic", "upgrade", "head", folder=folder)
+    assert "Upgraded to revision 0002" in printed
+    for name in ("by-command", "by-alembic"):
+        assert "revision   0002\n" in run(programs / "nirs4all-store", "info", name, folder=folder)
