@@ -137,9 +137,8 @@ class Database:
 
 def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
-    config = SAFE_CONFIG | ({} if memory_limit is None else {"memory_limit": f"{memory_limit}B"})
     try:
-        connection = duckdb.connect(str(path), read_only=read_only, config=config)
+        connection = duckdb.connect(str(path), read_only=read_only, config=SAFE_CONFIG | _memory(memory_limit))
         connection.execute(AFTER_CONNECTING)
         return connection
     except duckdb.IOException as error:
@@ -148,6 +147,10 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
         raise _corrupt(path, error) from error
     except duckdb.Error as error:
         raise _corrupt(path, error) from error
+
+
+def _memory(limit: int | None) -> dict[str, str | bool | int | float | list[str]]:
+    return {} if limit is None else {"memory_limit": f"{limit}B"}
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -280,6 +283,11 @@ def checkpoint(session: Session) -> None:
         connection.connection.driver_connection.execute("CHECKPOINT")  # type: ignore[union-attr]
 
 
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether the engine gave up because of its memory limit."""
+    return isinstance(getattr(error, "orig", error), duckdb.OutOfMemoryException)
+
+
 def wal_of(path: Path) -> Path:
     """Return where DuckDB keeps the write-ahead log of a database; it is there while it holds something."""
     return path.with_name(f"{path.name}.wal")
@@ -315,20 +323,27 @@ def row_counts(session: Session) -> dict[str, int]:
     return {name: session.execute(text(f'SELECT count(*) FROM "{name}"')).scalar_one() for name in names}  # noqa: S608  # quoted
 
 
+_COMPARE = """
+    SELECT (SELECT count(*) FROM before."{table}"), (SELECT count(*) FROM after."{table}"), count(*),
+           count(*) FILTER (b.has_value AND b.hash IS DISTINCT FROM a.hash)
+    FROM (SELECT "{key}" AS key, "{column}" IS NOT NULL AS has_value, hash(CAST("{column}" AS {type})) AS hash
+          FROM before."{table}") b
+    JOIN (SELECT "{key}" AS key, hash("{column}") AS hash FROM after."{table}") a USING (key)
+"""
+
+
 class Comparison:
     """Two database files that nobody has open, side by side.
 
     Parameters
     ----------
     before, after : Path
-    memory_limit : int
+    memory_limit : int or None
         In bytes; see `Database`.
     """
 
-    def __init__(self, before: Path, after: Path, memory_limit: int) -> None:
-        self._connection = duckdb.connect(
-            config={"memory_limit": f"{memory_limit}B", "temp_directory": str(temporary_of(after))}
-        )
+    def __init__(self, before: Path, after: Path, memory_limit: int | None) -> None:
+        self._connection = duckdb.connect(config=_memory(memory_limit) | {"temp_directory": str(temporary_of(after))})
         for name, path in (("before", before), ("after", after)):
             self._connection.execute(f"ATTACH '{_quoted(path)}' AS {name} (READ_ONLY)")
 
@@ -357,7 +372,7 @@ class Comparison:
         table : str
             The name that it has in both; its first column is its key.
         columns : sequence of str
-            Those whose values must be the same, if they were not NULL, the key among them.
+            Those whose values must be the same, if they were not NULL.
 
         Returns
         -------
@@ -366,26 +381,17 @@ class Comparison:
         """
         types = self.columns("after", table)
         key = next(iter(self.columns("before", table)))
-        hashes = ", ".join(
-            f'CASE WHEN "{name}" IS NOT NULL THEN hash(CAST("{name}" AS {types[name]})) END AS "{name}"'
-            for name in columns
-        )
-        changed = ", ".join(f'count(*) FILTER (b."{name}" IS DISTINCT FROM a."{name}" AND b."{name}" IS NOT NULL)'
-                            for name in columns)  # fmt: skip
-        side = 'SELECT "{key}" AS key, {hashes} FROM {database}."{table}"'
-        before, after = (
-            side.format(key=key, hashes=hashes, database=name, table=table) for name in ("before", "after")
-        )
-        counts = self._all(
-            f'SELECT (SELECT count(*) FROM before."{table}"), (SELECT count(*) FROM after."{table}"), count(*), '  # noqa: S608  # quoted
-            f"{changed} FROM ({before}) b JOIN ({after}) a USING (key)"
-        )[0]
-        rows, rows_after, matched = counts[:3]
-        found = [] if rows == rows_after == matched else [
-            f"{table} had {rows} rows and has {rows_after}, of which {matched} are the same"
-        ]  # fmt: skip
-        differing = zip(columns, counts[3:], strict=True)
-        return found + [f"{table}.{name} differs in {count} rows" for name, count in differing if count]
+        found = []
+        # One column at a time: all of them at once take many times the memory.
+        for name in columns:
+            rows, rows_after, matched, different = self._all(
+                _COMPARE.format(table=table, key=key, column=name, type=types[name])
+            )[0]
+            if not rows == rows_after == matched:
+                return [f"{table} had {rows} rows and has {rows_after}, of which {matched} are the same"]
+            if different:
+                found.append(f"{table}.{name} differs in {different} rows")
+        return found
 
     def _all(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._connection.execute(query, parameters).fetchall()

@@ -18,7 +18,7 @@ from shlex import quote
 from typing import BinaryIO
 
 from . import migrate
-from .database import Comparison, Database, checkpoint, row_counts, temporary_of, wal_of
+from .database import Comparison, Database, checkpoint, is_out_of_memory, row_counts, temporary_of, wal_of
 from .errors import StoreError, UpgradeFailedError, WorkspaceBusyError
 from .files import fsync_file, fsync_folder
 from .lease import held_alone
@@ -28,7 +28,7 @@ DISK_FACTOR = 4
 """Measured: the kept copy is one size of the database, its rewriting takes up to three."""
 MEMORY = 150 * 2**20
 MEMORY_PER_ROW = 200
-"""Measured: the keys of new tables are built in memory, everything else moves to the disk."""
+"""Measured: the keys of new tables are built in memory, most else moves to the disk."""
 CHUNK = 2**20
 
 Progress = Callable[[str, int, int], None]
@@ -158,10 +158,7 @@ def upgrade(
         _fold_log(database)
         reached(Point.LOG_IS_FOLDED)
         with held_alone(database) as stream:
-            _remove(unfinished)
-            _copy(stream, unfinished)
-            _migrate(unfinished, plan, migrations, progress)
-            _compare(kept, unfinished, plan, progress)
+            _build(stream, unfinished, kept, plan, migrations, progress)
             reached(Point.UPGRADE_IS_COMPARED)
             shutil.copymode(database, unfinished)
             fsync_file(unfinished)
@@ -243,11 +240,30 @@ def _fold_log(database: Path) -> None:
         raise WorkspaceBusyError(f"the log of {database} could not be folded in; close what uses it and try again")
 
 
-def _memory_limit(plan: UpgradePlan) -> int:
-    return MEMORY + MEMORY_PER_ROW * sum(plan.rows.values())
+def _build(
+    stream: BinaryIO, unfinished: Path, kept: Path, plan: UpgradePlan, migrations: migrate.Migrations,
+    progress: Progress,
+) -> None:  # fmt: skip
+    """Make the new database under its other name: in little memory, or where that is too little in as much as it takes.
+
+    How much the engine needs depends on how long the longest arrays are, which nobody knows beforehand.
+    """
+    for memory in (MEMORY + MEMORY_PER_ROW * sum(plan.rows.values()), None):
+        _remove(unfinished)
+        stream.seek(0)
+        _copy(stream, unfinished)
+        try:
+            _migrate(unfinished, plan, migrations, progress, memory)
+            _compare(kept, unfinished, plan, progress, memory)
+            return
+        except Exception as error:  # Whatever it is, it goes up, unless it can be helped.
+            if memory is None or not is_out_of_memory(error):
+                raise
 
 
-def _migrate(unfinished: Path, plan: UpgradePlan, migrations: migrate.Migrations, progress: Progress) -> None:
+def _migrate(
+    unfinished: Path, plan: UpgradePlan, migrations: migrate.Migrations, progress: Progress, memory: int | None
+) -> None:
     total, written = sum(plan.rows.values()), 0
 
     def before_statement(statement: str) -> None:
@@ -262,14 +278,14 @@ def _migrate(unfinished: Path, plan: UpgradePlan, migrations: migrate.Migrations
         unfinished,
         migrations,
         is_stamped="alembic_version" in plan.rows,
-        memory_limit=_memory_limit(plan),
+        memory_limit=memory,
         on_statement=before_statement,
     )
     if migrate.revision_at(unfinished) != plan.target:
         raise UpgradeFailedError(f"the migrations of {plan.database} did not lead to {plan.target}; it is as it was")
 
 
-def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress) -> None:
+def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress, memory: int | None) -> None:
     """Make sure that every row and every value that no revision says to rewrite is there as it was.
 
     Raises
@@ -282,7 +298,7 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
         for table, columns in script.module.rewrites.items():
             rewritten.setdefault(table, set()).update(columns)
     compared, problems = 0, []
-    comparison = Comparison(kept, unfinished, _memory_limit(plan))
+    comparison = Comparison(kept, unfinished, memory)
     try:
         tables = comparison.tables()
         total = sum(tables.values())

@@ -522,6 +522,26 @@ os._exit(0)
     assert done.stdout.strip() == "[(3,)]"
 
 
+def test_arrays_too_long_for_little_memory_are_upgraded_in_more(old: Path) -> None:
+    with duckdb.connect(str(old / "store.duckdb")) as connection:
+        connection.execute(
+            "INSERT INTO predictions(prediction_id, pipeline_id, dataset_name, model_name, model_class, fold_id, "
+            "partition, metric, task_type) SELECT 'long' || i, 'pipeline-Ridge', 'd', 'm', 'm', '0', 'val', 'rmse', "
+            "'regression' FROM range(500) t(i)"
+        )
+        connection.execute(
+            "INSERT INTO prediction_arrays(prediction_id, y_pred) "
+            "SELECT 'long' || i, list_resize([i], 50000, i) FROM range(500) t(i)"
+        )
+    stages: list[str] = []
+    upgrade_workspace(old, progress=lambda what, done, total: stages.append(what))
+    assert stages.count("rewriting runs") == 2, "the memory was not too little: nothing was tried here"
+    with WorkspaceStore(old) as store:
+        prediction = store.get_prediction("long7", load_arrays=True)
+        assert prediction is not None
+        np.testing.assert_array_equal(prediction["y_pred"], np.full(50000, 7.0))
+
+
 MANY = 200_000
 MEGABYTES = 500
 
