@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from . import inference
 from .blobs import sha256
+from .chain_plan import Plan, plan
 from .codecs import codec
 from .codecs import load as load_object
 from .errors import BundleError, StoreError, UntrustedArtifactError
 from .estimator import ChainClassifier, ChainRegressor, as_estimator
 from .files import whole_file, with_suffix_added, write_whole
 from .fitted import FittedChain
-from .replay import Plan, plan
 from .script_template import SCRIPT
 from .values import json_text, utc_now
 from .version import __version__

@@ -59,6 +59,7 @@ class ChainBuilder:
 
     def _chain(self, model: Any) -> dict[str, Any]:
         before = [step for step in self._steps if step not in self._models and self._leads_to(step, model)]
+        self._check_index_of_its_own(model)
         fitted = [step for step in before if _ids(step)]
         first_per_fold = next((i for i, step in enumerate(fitted) if step.artifacts.fold_artifact_ids), len(fitted))
         folds = _folds(model)
@@ -80,8 +81,16 @@ class ChainBuilder:
     @staticmethod
     def _leads_to(step: Any, model: Any) -> bool:
         """Tell whether a step came before a model, on the model's own branch or before any."""
-        path, models_path = list(step.branch_path or []), list(model.branch_path or [])
-        return bool(step.step_index < model.step_index and path == models_path[: len(path)])
+        return bool(step.step_index < model.step_index and _is_on_way(step, model))
+
+    def _check_index_of_its_own(self, model: Any) -> None:
+        others = [step for step in self._steps if step not in self._models and step.step_index == model.step_index]
+        for step in others:
+            if _ids(step) and _is_on_way(step, model):
+                raise InvalidInputError(
+                    f"step {step.step_index} ({step.operator_class}) has the index of its model, "
+                    f"{model.operator_class}; give the model one of its own, after everything that transforms X"
+                )
 
     @staticmethod
     def _check_same_folds(step: Any, folds: dict[str, list[str]]) -> None:
@@ -93,16 +102,23 @@ class ChainBuilder:
             )
 
 
+def _is_on_way(step: Any, model: Any) -> bool:
+    path, models_path = list(step.branch_path or []), list(model.branch_path or [])
+    return path == models_path[: len(path)]
+
+
 def _mode(step: Any) -> str:
     """Return a step's mode; nirs4all's is an Enum."""
     return str(getattr(step.execution_mode, "value", step.execution_mode))
 
 
 def _ids(step: Any) -> list[str]:
+    """Return all artifacts of a step: a trace may name them in any of four ways."""
     artifacts = step.artifacts
-    return list(artifacts.artifact_ids) or [item for item in [artifacts.primary_artifact_id] if item] or [
-        item for entry in artifacts.fold_artifact_ids.values() for item in _as_list(entry)
-    ]  # fmt: skip
+    primary = [item for item in [artifacts.primary_artifact_id] if item]
+    of_sources = [item for entry in (artifacts.by_source or {}).values() for item in _as_list(entry)]
+    of_folds = [item for entry in artifacts.fold_artifact_ids.values() for item in _as_list(entry)]
+    return list(artifacts.artifact_ids) or primary or of_sources or of_folds
 
 
 def _as_list(entry: Any) -> list[str]:
@@ -119,6 +135,12 @@ def _folds(model: Any) -> dict[str, list[str]]:
     """Return the artifacts of a model by fold; one model for all data is the only fold, `fold_all`."""
     given = model.artifacts.fold_artifact_ids
     by_fold = {_fold_name(fold): _as_list(entry) for fold, entry in given.items()}
+    empty = [fold for fold, ids in by_fold.items() if not ids]
+    if empty:
+        raise InvalidInputError(
+            f"the model of step {model.step_index} ({model.operator_class}) has no artifact for {empty}; "
+            "leave the fold out, or name its model"
+        )
     if len(by_fold) < len(given):
         raise InvalidInputError(
             f"the model of step {model.step_index} ({model.operator_class}) has one fold under two names: "
@@ -150,7 +172,7 @@ def _described(step: Any, in_folds: bool) -> dict[str, Any]:
         "step_idx": step.step_index,
         "operator_class": step.operator_class,
         "params": step.operator_config or {},
-        "artifact_id": (step.artifacts.primary_artifact_id or ids[0]) if len(ids) == 1 else None,
+        "artifact_id": ids[0] if len(ids) == 1 else None,
         "stateless": not _ids(step),
     }
 

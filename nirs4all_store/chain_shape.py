@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
+
 from .errors import InvalidInputError, InvalidTypeError
 from .values import checked_int, checked_text
 
@@ -47,7 +49,10 @@ def checked_steps(steps: Any) -> list[dict[str, Any]]:
         if not isinstance(step, dict) or "step_idx" not in step:
             raise InvalidTypeError(f"{where} must be a dict with at least 'step_idx'")
         step = {**step, "step_idx": checked_int(step["step_idx"], f"{where}['step_idx']", 32)}
-        _check_ids(step_artifacts(step), f"{where}['artifact_id']")
+        for key in ("artifact_id", "artifact_ids"):
+            _checked_entry(step.get(key), f"{where}['{key}']")
+        if not isinstance(step.get("stateless"), bool | np.bool_ | None):
+            raise InvalidTypeError(f"{where}['stateless'] is {step['stateless']!r}; give True or False")
         checked.append(step)
     return checked
 
@@ -71,21 +76,33 @@ def checked_artifacts(value: Any, name: str) -> dict[str, Any]:
         text = str(key)
         if text in checked:
             raise InvalidInputError(f"{name} has the key {text!r} twice, as a number and as text; keep one")
-        if text != SOURCE_MAP:
-            if not isinstance(entry, str | list | tuple | None):
-                raise InvalidTypeError(f"{name}[{text!r}] must be an artifact id or a list of them")
-            _check_ids(as_ids(entry), f"{name}[{text!r}]")
-            if name == "fold_artifacts" and not as_ids(entry):
-                raise InvalidInputError(
-                    f"fold_artifacts[{text!r}] names no artifact: a fold needs its model; leave the fold out or name it"
-                )
-        checked[text] = list(entry) if isinstance(entry, tuple) else entry
+        is_source_map = name == "shared_artifacts" and text == SOURCE_MAP
+        checked[text] = entry if is_source_map else _checked_entry(entry, f"{name}[{text!r}]")
+    if name == "fold_artifacts":
+        _check_folds(checked)
     return checked
 
 
-def _check_ids(ids: list[Any], where: str) -> None:
-    for item in ids:
+def _checked_entry(entry: Any, where: str) -> Any:
+    if not isinstance(entry, str | list | tuple | None):
+        raise InvalidTypeError(f"{where} must be an artifact id or a list of them, not {type(entry).__name__}")
+    for item in as_ids(entry):
         checked_text(item, where)
+    return list(entry) if isinstance(entry, tuple) else entry
+
+
+def _check_folds(folds: dict[str, Any]) -> None:
+    for fold, entry in folds.items():
+        if not as_ids(entry):
+            raise InvalidInputError(
+                f"fold_artifacts[{fold!r}] names no artifact: a fold needs its model; leave the fold out or name it"
+            )
+    lengths = {fold: len(as_ids(entry)) for fold, entry in folds.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidInputError(
+            f"the folds of fold_artifacts name different numbers of artifacts, {lengths}: "
+            "each needs all that was fitted on it, in the same order"
+        )
 
 
 def check_order(steps: list[dict[str, Any]], model_step_idx: int, shared: dict[str, Any]) -> None:

@@ -147,7 +147,7 @@ def _packages(value: Any, seen: set[int], depth: int) -> set[str]:
     else:
         children = list(getattr(value, "__dict__", {}).values()) if not isinstance(value, type) else []
     kind = value if isinstance(value, type) or (callable(value) and hasattr(value, "__name__")) else type(value)
-    found = {str(kind.__module__ or "builtins").split(".")[0]}
+    found = {str(getattr(kind, "__module__", None) or "builtins").split(".")[0]}
     return found.union(*(_packages(child, seen, depth + 1) for child in children))
 
 

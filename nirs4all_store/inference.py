@@ -47,16 +47,22 @@ def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wa
     PredictionError
         An object refused its input or needs wavelengths; the message names the object and the fold.
     """
-    models, outputs = _fold_outputs(shared, folds, X, wavelengths)
-    if all(is_classifier(model, output) for model, output in zip(models, outputs, strict=True)):
-        shares = _class_shares(models, outputs)
+    folds_models, outputs = _fold_outputs(shared, folds, X, wavelengths)
+    kinds = {_kind(model, output) for model, output in zip(folds_models, outputs, strict=True)}
+    if len(kinds) > 1:
+        raise PredictionError(f"the folds' models are of different kinds: {sorted(kinds)}")
+    if kinds == {"labels"}:
+        shares = _class_shares(folds_models, outputs)
         columns = [classes[np.argmax(share, axis=1)] for classes, share in shares]
         return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+    if kinds == {"clusters"} and len(folds) > 1:
+        raise PredictionError("the folds' models number their clusters each in its own way; save a chain for each fold")
     columns = [_as_columns(y) for y in outputs]
     if len({y.shape for y in columns}) > 1 or any(y.dtype.kind not in "biuf" for y in columns):
-        raise PredictionError(f"the folds' models do not fit together: they give {[y.shape for y in columns]}")
-    mean = np.mean(columns, axis=0)
-    return mean[:, 0] if mean.shape[1] == 1 else mean
+        found = [f"{y.dtype} of shape {y.shape}" for y in columns]
+        raise PredictionError(f"the folds' models do not fit together: they give {found}")
+    y = columns[0] if len(columns) == 1 else np.mean(columns, axis=0)
+    return y[:, 0] if y.shape[1] == 1 else y
 
 
 def predict_proba(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any = None) -> Any:
@@ -70,14 +76,32 @@ def predict_proba(shared: list[Labelled], folds: dict[str, list[Labelled]], X: A
     return shares[0] if len(shares) == 1 else shares
 
 
-def is_classifier(model: Any, output: Any = None) -> bool:
-    """Tell whether a fitted model predicts classes: it has them, says so, or gives text."""
-    if getattr(model, "classes_", None) is not None:
-        return True
-    says_so = getattr(model, "_estimator_type", None)
-    if says_so is None and hasattr(model, "__sklearn_tags__"):
-        says_so = model.__sklearn_tags__().estimator_type
-    return says_so == "classifier" or np.asarray(output).dtype.kind in "US"
+def is_classifier(model: Any) -> bool:
+    """Tell whether a fitted model predicts classes: it has them, or says so."""
+    return getattr(model, "classes_", None) is not None or _estimator_type(model) == "classifier"
+
+
+def _estimator_type(model: Any) -> str | None:
+    """Return what a model says that it is; None where it says nothing."""
+    said: str | None = getattr(model, "_estimator_type", None)
+    if said is None and hasattr(model, "__sklearn_tags__"):
+        try:
+            said = model.__sklearn_tags__().estimator_type
+        except AttributeError:  # A mixin of scikit-learn's without its BaseEstimator.
+            return None
+    return said
+
+
+def _kind(model: Any, output: Any) -> str:
+    """Return what a model predicts: labels, which are voted on, the numbers of clusters, or numbers."""
+    said = _estimator_type(model)
+    if is_classifier(model) or said == "outlier_detector":
+        return "labels"
+    if said == "clusterer":
+        return "clusters"
+    # Text is never a number; a model that does not say what it is and gives whole numbers gives labels.
+    kind = np.asarray(output).dtype.kind
+    return "labels" if kind in "USb" or (said is None and kind in "iu") else "numbers"
 
 
 def has_proba(models: list[Any]) -> bool:
@@ -93,7 +117,10 @@ def all_classes(models: list[Any]) -> list[Any]:
 
 
 def _union(seen: list[list[Any]]) -> list[Any]:
-    return [np.unique(np.concatenate(target)) for target in zip(*seen, strict=True)]
+    targets = list(zip(*seen, strict=True))
+    if any(len({own.dtype.kind in "OUST" for own in target}) > 1 for target in targets):
+        raise PredictionError("the folds' models do not fit together: classes are text in one fold, numbers in another")
+    return [np.unique(np.concatenate(target)) for target in targets]
 
 
 def _class_shares(models: list[Any], outputs: list[Any]) -> list[tuple[Any, Any]]:
@@ -102,41 +129,64 @@ def _class_shares(models: list[Any], outputs: list[Any]) -> list[tuple[Any, Any]
     A share is a probability, or where a model gives labels the fraction of the votes. A model that
     has not seen a class gives it nothing.
     """
-    voting = not has_proba(models)
-    seen = [_target_classes(model, output) for model, output in zip(models, outputs, strict=True)]
-    if len({len(own) for own in seen}) > 1:
-        raise PredictionError(f"the folds' models predict different numbers of targets: {[len(own) for own in seen]}")
-    result = []
-    for target, classes in enumerate(_union(seen)):
-        shares = np.zeros((len(outputs), len(_of_target(outputs[0], target, voting)), len(classes)))
-        for share, own_targets, output in zip(shares, seen, outputs, strict=True):
-            own, own_classes = _of_target(output, target, voting), own_targets[target]
-            if voting:
-                own = own[:, None] == own_classes[None, :]
-            share[:, np.searchsorted(classes, own_classes)] = own
-        result.append((classes, shares.mean(axis=0)))
-    return result
+    voting = not all(isinstance(output, list) for output in outputs)
+    try:
+        seen = [_classes_of(model, output) for model, output in zip(models, outputs, strict=True)]
+        if len({len(own) for own in seen}) > 1:
+            raise PredictionError(f"the folds' models predict different numbers of targets: {[len(o) for o in seen]}")
+        return [
+            _shares_of_target(target, classes, seen, outputs, voting) for target, classes in enumerate(_union(seen))
+        ]
+    except TypeError as error:  # Classes of several types, which have no order.
+        raise PredictionError(f"the folds' models do not fit together: {error}") from error
 
 
-def _of_target(output: Any, target: int, voting: bool) -> Any:
-    """Return the labels, or the probabilities, that one model gave for one of its targets."""
-    if voting:
-        return _as_columns(output)[:, target]
-    return np.asarray(output[target] if isinstance(output, list) else output)
+def _shares_of_target(
+    target: int, classes: Any, seen: list[list[Any]], outputs: list[Any], voting: bool
+) -> tuple[Any, Any]:
+    own = [_as_columns(output)[:, target] if voting else output[target] for output in outputs]
+    shares = np.zeros((len(own), len(own[0]), len(classes)))
+    for share, values, own_targets in zip(shares, own, seen, strict=True):
+        own_classes = own_targets[target]
+        share[:, np.searchsorted(classes, own_classes)] = values[:, None] == own_classes[None, :] if voting else values
+    return classes, shares.mean(axis=0)
 
 
-def _target_classes(model: Any, labels: Any = None) -> list[Any]:
-    """Return a model's classes for each target; those it gave, where it does not tell what it has seen."""
-    classes = getattr(model, "classes_", None)
-    if classes is None:
-        return [np.unique(column) for column in _as_columns(labels).T]
-    return [np.asarray(c) for c in classes] if isinstance(classes, list) else [np.asarray(classes)]
+def _predict(label: str, model: Any, X: Any) -> Any:
+    if not hasattr(model, "predict"):
+        raise PredictionError(f"{label} is a {type(model).__name__}, which predicts nothing")
+    return np.asarray(_run(label, model.predict, X))
 
 
-def _is_multilabel(model: Any) -> bool:
-    """Tell whether a classifier says yes or no to each of its classes, as scikit-learn's do."""
-    binarizer = getattr(model, "label_binarizer_", None) or getattr(model, "_label_binarizer", None)
-    return str(getattr(binarizer, "y_type_", "")).startswith("multilabel")
+def _probabilities(label: str, model: Any, X: Any) -> list[Any] | None:
+    """Return a model's class probabilities; None if they are no choice among the classes of each target.
+
+    A model that says yes or no to each class of a sample, or has them for several targets in one array, gives
+    numbers that look alike; how many columns it predicts tells.
+    """
+    found = _run(label, model.predict_proba, X)
+    targets = [np.asarray(proba) for proba in found] if isinstance(found, list) else [np.asarray(found)]
+    classes = _target_classes(model)
+    columns = _as_columns(_predict(label, model, X[:1])).shape[1]
+    fits = len(targets) == len(classes) == columns and all(
+        proba.ndim == 2 and proba.shape[1] == len(own) for proba, own in zip(targets, classes, strict=True)
+    )
+    return targets if fits else None
+
+
+def _classes_of(model: Any, output: Any) -> list[Any]:
+    """Return the classes of each target that a model chose among, or where that cannot be known, those it gave."""
+    if isinstance(output, list):
+        return _target_classes(model)
+    columns = _as_columns(output)
+    classes = _target_classes(model) if getattr(model, "classes_", None) is not None else []
+    return classes if len(classes) == columns.shape[1] else [np.unique(column) for column in columns.T]
+
+
+def _target_classes(model: Any) -> list[Any]:
+    """Return a model's classes for each target."""
+    classes = model.classes_
+    return [np.asarray(own) for own in classes] if isinstance(classes, list) else [np.asarray(classes)]
 
 
 def _as_columns(y: Any) -> Any:
@@ -147,22 +197,25 @@ def _as_columns(y: Any) -> Any:
 def _fold_outputs(
     shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any
 ) -> tuple[list[Any], list[Any]]:
-    """Return the folds' models, and the probabilities, or else predictions, that they gave."""
-    X = _run("the chain", copy.deepcopy if hasattr(X, "columns") else np.array, X)
+    """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
+    X = _run("the chain", copy.deepcopy if hasattr(X, "columns") or hasattr(X, "tocsr") else np.array, X)
     models = [_safe_to_use(*fold[-1]) for fold in folds.values()]
-    if any(_is_multilabel(model) for model in models):
-        raise PredictionError("its models give several labels to one sample, which cannot be combined; wrap the model "
-                              "in sklearn.multioutput.MultiOutputClassifier")  # fmt: skip
-    method = "predict_proba" if has_proba(models) else "predict"
     X = _transform(shared, X, wavelengths)
-    outputs = []
-    for (name, fold), model in zip(folds.items(), models, strict=True):
-        labelled = [(f"{label} of fold {name}", fitted) for label, fitted in fold]
-        # Each fold owns its X: even scikit-learn's operators work in place where they are told to.
-        own_X = X if len(folds) == 1 else copy.deepcopy(X)
-        own_X = _transform(labelled[:-1], own_X, wavelengths)
-        outputs.append(_run(labelled[-1][0], getattr(model, method), own_X))
-    return models, outputs
+
+    def each(method: Any) -> list[Any]:
+        outputs = []
+        for (name, fold), model in zip(folds.items(), models, strict=True):
+            labelled = [(f"{label} of fold {name}", fitted) for label, fitted in fold]
+            # Each fold owns its X: even scikit-learn's operators work in place where they are told to.
+            own_X = X if len(folds) == 1 else copy.deepcopy(X)
+            outputs.append(method(labelled[-1][0], model, _transform(labelled[:-1], own_X, wavelengths)))
+        return outputs
+
+    if has_proba(models):
+        probabilities = each(_probabilities)
+        if all(found is not None for found in probabilities):
+            return models, probabilities
+    return models, each(_predict)
 
 
 def _transform(transformers: list[Labelled], X: Any, wavelengths: Any) -> Any:
@@ -170,13 +223,17 @@ def _transform(transformers: list[Labelled], X: Any, wavelengths: Any) -> Any:
         operator = _safe_to_use(label, fitted)
         if not hasattr(operator, "transform"):
             raise PredictionError(f"{label} is a {type(operator).__name__}, which transforms nothing")
-        if "wavelengths" not in inspect.signature(operator.transform).parameters:
+        if not _takes_wavelengths(operator):
             X = _run(label, operator.transform, X)
         elif wavelengths is None:
             raise PredictionError(f"{label} needs wavelengths; give wavelengths=, one per column of X")
         else:
-            X = _run(label, operator.transform, X, wavelengths=wavelengths)
+            X = _run(label, operator.transform, X, wavelengths=np.array(wavelengths))
     return X
+
+
+def _takes_wavelengths(operator: Any) -> bool:
+    return "wavelengths" in inspect.signature(operator.transform).parameters
 
 
 def _run(label: str, method: Any, X: Any, **options: Any) -> Any:
@@ -187,7 +244,12 @@ def _run(label: str, method: Any, X: Any, **options: Any) -> Any:
 
 
 def _safe_to_use(label: str, fitted: Any) -> Any:
-    if is_pure(fitted):
+    parts = _parts(fitted)
+    inside = [type(part).__name__ for part in parts if hasattr(part, "transform") and _takes_wavelengths(part)]
+    if inside:
+        raise PredictionError(f"{label} has {inside[0]} inside, which would get no wavelengths there; "
+                              "save it as a step of its own")  # fmt: skip
+    if all(_is_from_pure_package(part) for part in (fitted, *parts)):
         return fitted
     try:
         return copy.deepcopy(fitted)
@@ -195,14 +257,11 @@ def _safe_to_use(label: str, fitted: Any) -> Any:
         raise PredictionError(f"{label} cannot be copied, which keeps it from being changed: {error}") from error
 
 
-def is_pure(fitted: Any) -> bool:
-    """Tell whether an object, and all it was made from, come from packages known to be pure."""
-    if not _is_from_pure_package(fitted):
-        return False
-    parts = fitted.get_params(deep=True).values() if hasattr(fitted, "get_params") else ()
-    return all(_is_from_pure_package(part) for part in parts)
+def _parts(fitted: Any) -> list[Any]:
+    """Return what an object was made from, at any depth: the steps of a pipeline, a search's estimator."""
+    return [*fitted.get_params(deep=True).values()] if hasattr(fitted, "get_params") else []
 
 
 def _is_from_pure_package(value: Any) -> bool:
-    module = value.__module__ if inspect.isroutine(value) else type(value).__module__
+    module = getattr(value, "__module__", None) if inspect.isroutine(value) else type(value).__module__
     return str(module or "builtins").split(".")[0] in PURE_PACKAGES

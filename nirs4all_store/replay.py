@@ -4,106 +4,17 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass
 from typing import Any
 
 from . import codecs
 from .blobs import Blobs
-from .chain_shape import as_ids, is_fitted_per_fold
+from .chain_plan import plan
 from .errors import ArtifactLoadError, ChainReplayError
 from .fitted import FittedChain
 
 CACHE_BYTES = 256 * 2**20
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which artifacts a chain applies, in which order.
-
-    Attributes
-    ----------
-    shared : list of (str, str)
-        A label for messages, and an artifact id.
-    folds : dict of str to list of (str, str)
-        The same for each fold, the model last.
-    """
-
-    shared: list[tuple[str, str]]
-    folds: dict[str, list[tuple[str, str]]]
-
-    @property
-    def ids(self) -> list[str]:
-        """Every artifact that is applied, each once."""
-        entries = [*self.shared, *(entry for fold in self.folds.values() for entry in fold)]
-        return list(dict.fromkeys(artifact_id for _, artifact_id in entries))
-
-
-def plan(chain: Row) -> Plan:
-    """Say what replaying a chain applies.
-
-    Parameters
-    ----------
-    chain : dict
-        As `ChainRepo.get` gives it.
-
-    Raises
-    ------
-    ChainReplayError
-        It has no model, or a step that transforms X has nothing to do it with.
-    """
-    shared_artifacts = chain["shared_artifacts"] or {}
-    before_model = sorted(
-        (step for step in chain["steps"] if step["step_idx"] < chain["model_step_idx"]),
-        key=lambda step: int(step["step_idx"]),
-    )
-    return Plan(_shared_entries(before_model, shared_artifacts), _fold_entries(chain, before_model, shared_artifacts))
-
-
-def _shared_entries(before_model: list[Row], shared_artifacts: Row) -> list[tuple[str, str]]:
-    entries: list[tuple[str, str]] = []
-    done: set[str] = set()
-    for step in before_model:
-        idx = str(step["step_idx"])
-        shared = as_ids(shared_artifacts.get(idx))
-        # nirs4all 0.7 lists under a step's `artifact_ids` what belongs to other models of the pipeline.
-        own = as_ids(step.get("artifact_id"))
-        if shared and not set(own) <= set(shared):
-            raise ChainReplayError(
-                f"{_label(step)} names the artifact {own}, shared_artifacts[{idx!r}] only {shared}; save it again"
-            )
-        if shared:  # Several steps may share an index: what is under it is applied once.
-            ids = [] if idx in done else shared
-            done.add(idx)
-        else:
-            ids = own
-        entries += [(_label(step), artifact_id) for artifact_id in ids]
-    return entries
-
-
-def _fold_entries(chain: Row, before_model: list[Row], shared_artifacts: Row) -> dict[str, list[tuple[str, str]]]:
-    name, model_idx = f"chain {chain['chain_id']}", chain["model_step_idx"]
-    folds = {fold: as_ids(entry) for fold, entry in (chain["fold_artifacts"] or {}).items()}
-    if not folds:  # One model without folds.
-        models = [step for step in chain["steps"] if step["step_idx"] == model_idx]
-        own = [item for step in models for item in as_ids(step.get("artifact_id"))]
-        folds = {"all": as_ids(shared_artifacts.get(str(model_idx))) or own}
-    per_fold = [step for step in before_model if is_fitted_per_fold(step, shared_artifacts)]
-    for fold, ids in folds.items():
-        if not ids:
-            raise ChainReplayError(f"{name} has no model for fold {fold}; train and save it again")
-        if len(ids) <= len(per_fold):
-            raise ChainReplayError(
-                f"{name}: {_label(per_fold[len(ids) - 1])} is not stateless, but none of its fitted objects is stored "
-                f"for fold {fold}; train and save the chain again"
-            )
-    model = f"model {chain['model_class']}"
-    return {fold: [*((f"artifact {item}", item) for item in ids[:-1]), (model, ids[-1])] for fold, ids in folds.items()}
-
-
-def _label(step: Row) -> str:
-    return f"step {step['step_idx']} ({step.get('operator_class')})"
 
 
 class ChainLoader:
@@ -160,8 +71,11 @@ class ChainLoader:
 
     def load(self, row: Row) -> Any:
         """Return an artifact's object, loaded anew from bytes whose SHA-256 was checked."""
+        return self._load(row)[0]
+
+    def _load(self, row: Row) -> tuple[Any, int]:
         content = self._blobs.read(row["artifact_path"], row["content_hash"])
-        return codecs.load(content, row["format"], row["provenance"])
+        return codecs.load(content, row["format"], row["provenance"]), len(content)
 
     def _keep(self, row: Row) -> Any:
         """Return an artifact's object from the kept ones, or load and keep it."""
@@ -170,7 +84,7 @@ class ChainLoader:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key][0]
-        loaded, size = self.load(row), self._blobs.path(row["artifact_path"]).stat().st_size
+        loaded, size = self._load(row)
         with self._lock:
             if key not in self._kept and size <= self._max_bytes:
                 self._kept[key] = loaded, size

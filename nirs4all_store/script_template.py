@@ -6,7 +6,7 @@ SCRIPT = '''\
     python FILE.n4a.py X.csv                            one prediction a line
     python FILE.n4a.py X.npy --wavelengths nm.csv       for chains that need wavelengths
 
-X has one spectrum a row; a CSV may have one line of names above. It needs numpy, joblib and
+X has one spectrum a row; a CSV may have one line of names above (--header, --no-header). It needs numpy, joblib and
 PACKAGES below, best in the versions that the chain was trained with. The fitted objects inside are
 pickles: run this file only if you trust who made it.
 """
@@ -55,19 +55,31 @@ def load_object(digest):
     return pickle.loads(content)
 
 
-def read_matrix(path):
+def read_matrix(path, header=None, may_rise=False):
     """Return the numbers of a NPY or CSV file, with or without one line of column names."""
     if path.endswith(".npy"):
         return np.load(path, allow_pickle=False)
     with open(path, encoding="utf-8-sig") as stream:
-        first = stream.readline()
-    delimiter = max(",;\\t", key=first.count)
+        first = stream.readline().rstrip("\\r\\n")
+    delimiter = max(",;\t", key=first.count)
+    if header is None:
+        header = has_names(first.split(delimiter), path, may_rise)
+    return np.loadtxt(path, delimiter=delimiter, skiprows=int(header), ndmin=2, encoding="utf-8-sig")
+
+
+def has_names(cells, path, may_rise):
+    """Tell whether the first line of a file names its columns: a cell of it is neither a number nor missing."""
     try:
-        [float(item) for item in first.split(delimiter)]
-        skipped = 0
+        numbers = [float(cell) for cell in cells if cell.strip().lower() not in ("", "na", "n/a", "null")]
     except ValueError:
-        skipped = 1
-    return np.loadtxt(path, delimiter=delimiter, skiprows=skipped, ndmin=2, encoding="utf-8-sig")
+        return True
+    steps = np.diff(numbers)
+    if not may_rise and len(numbers) >= 5 and (np.all(steps > 0) or np.all(steps < 0)):
+        raise ValueError(
+            f"the first line of {{path}} may be a sample or, as its numbers only rise or fall, the wavelengths; "
+            "say --no-header or --header"
+        )
+    return False
 
 
 def main():
@@ -75,13 +87,14 @@ def main():
     parser = argparse.ArgumentParser(description="Predict with an exported chain.")
     parser.add_argument("X", help="CSV or NPY file, one spectrum a row")
     parser.add_argument("--wavelengths", help="CSV or NPY file, one number a column of X")
+    parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="whether X has a line of names above")
     options = parser.parse_args()
     loaded = {{digest: load_object(digest) for digest in OBJECTS}}
     shared = [(label, loaded[digest]) for label, digest in SHARED]
     folds = {{fold: [(label, loaded[digest]) for label, digest in entries] for fold, entries in FOLDS.items()}}
     try:
-        wavelengths = np.ravel(read_matrix(options.wavelengths)) if options.wavelengths else None
-        y = predict(shared, folds, read_matrix(options.X), wavelengths)
+        wavelengths = np.ravel(read_matrix(options.wavelengths, may_rise=True)) if options.wavelengths else None
+        y = predict(shared, folds, read_matrix(options.X, options.header), wavelengths)
     except (OSError, ValueError) as error:
         raise SystemExit(f"cannot predict: {{error}}")
     for row in y.tolist():

@@ -15,7 +15,7 @@ class StepArtifacts:
     artifact_ids : list of str
         Every artifact of the step.
     primary_artifact_id : str or None
-        The one that replays the step, where there is one for all folds.
+        The step's only artifact, in a trace that names it here and not under `artifact_ids`.
     fold_artifact_ids : dict
         Fold to the artifact that was fitted on it, for a step that is fitted per fold.
     by_source : dict

@@ -230,3 +230,35 @@ def test_an_export_that_is_refused_leaves_nothing(store: WorkspaceStore, tmp_pat
     with pytest.raises(OutputPathError, match="it is a folder"):
         store.export_predictions_parquet(out)
     assert list(out.iterdir()) == []
+
+
+CSV = {
+    "names": ("a,b,c,d,e,f\n{rows}", [], None),
+    "a name among wavelengths": ("id,1100,1102,1104,1106,1108\n{rows}", [], None),
+    "wavelengths": ("1100,1102,1104,1106,1108,1110\n{rows}", [], "say --no-header or --header"),
+    "falling wavenumbers, said to be names": ("9000,8998,8996,8994,8992,8990\n{rows}", ["--header"], None),
+    "a sample that rises, said to be one": ("{rows}", ["--no-header"], None),
+    "an empty cell in the first sample": (",2,1,4,3,6\n{rows}", [], "could not convert"),
+    "NA in the first sample": ("NA,2,1,4,3,6\n{rows}", [], "could not convert"),
+}
+
+
+@pytest.mark.parametrize("case", CSV)
+def test_a_first_line_of_numbers_once_was_taken_for_a_sample_and_a_sample_for_names(
+    store: WorkspaceStore, tmp_path: Path, case: str
+) -> None:
+    rows = np.random.default_rng(3).normal(size=(3, 6))
+    rows[0].sort()
+    if not CSV[case][1]:
+        rows[0] = rows[0][::-1].copy()[[1, 0, 2, 3, 4, 5]]
+    model = Ridge().fit(rows, [1.0, 2.0, 3.0])
+    script = store.export_chain(chain_of(store, model), tmp_path / "m", format="n4a.py")
+    text, options, error = CSV[case]
+    lines = "\n".join(",".join(map(repr, row)) for row in rows.tolist())
+    (tmp_path / "X.csv").write_text(text.format(rows=lines))
+    done = run_script(script, tmp_path / "X.csv", *options)
+    if error:
+        assert done.returncode == 1
+        assert error in done.stderr
+    else:
+        np.testing.assert_allclose([float(line) for line in done.stdout.split()], model.predict(rows))

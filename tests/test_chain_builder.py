@@ -294,3 +294,27 @@ def test_what_is_built_is_taken_by_save_chain_and_predicts(store: WorkspaceStore
     chain_id = store.save_chain(pipeline_id, **ChainBuilder(ExecutionTrace(steps, 3)).build())
     expected = [fitted.predict(scaler.transform(Z)) for scaler, fitted in zip(scalers, models, strict=True)]
     np.testing.assert_allclose(store.replay_chain(chain_id, X), np.mean(expected, axis=0))
+
+
+def test_a_step_that_names_its_artifact_by_source_only_once_was_taken_for_stateless() -> None:
+    scaler = ExecutionStep(0, "Scaler", artifacts=StepArtifacts(by_source={0: ["s"]}))
+    chain = ChainBuilder(ExecutionTrace([scaler, model(1, {0: "m"})], 1)).build()
+    assert chain["shared_artifacts"] == {"0": "s"}
+    assert chain["steps"][0]["stateless"] is False
+
+
+def test_a_primary_artifact_that_is_not_among_the_others_once_made_a_chain_that_could_not_replay() -> None:
+    scaler = ExecutionStep(0, "Scaler", artifacts=StepArtifacts(["s"], primary_artifact_id="other"))
+    chain = ChainBuilder(ExecutionTrace([scaler, model(1, {0: "m"})], 1)).build()
+    assert (chain["shared_artifacts"], chain["steps"][0]["artifact_id"]) == ({"0": "s"}, "s")
+
+
+def test_a_step_with_the_index_of_its_model_once_was_dropped() -> None:
+    with pytest.raises(InvalidInputError, match=r"step 1 \(Scaler\) has the index of its model"):
+        ChainBuilder(ExecutionTrace([step(1, "Scaler", ["s"]), model(1, {0: "m"})], None)).build()
+    ChainBuilder(ExecutionTrace([step(1, "Scaler", ["s"], branch_path=[1]), model(1, {0: "m"})], None)).build()
+
+
+def test_a_fold_without_a_model_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"no artifact for \['fold_0'\]"):
+        ChainBuilder(ExecutionTrace([model(1, {0: [], 1: "m"})], 1)).build()

@@ -19,7 +19,7 @@ FLOORS = (
     ("errors", "inference", "points", "script_template", "version"),
     ("arrays", "chain_builder", "files", "values"),
     ("blobs", "chain_shape", "codecs", "lease", "library", "models", "trace"),
-    ("database", "fitted"),
+    ("chain_plan", "database", "fitted"),
     ("estimator", "tables", "workspace"),
     ("repositories/artifacts", "repositories/chains", "repositories/predictions", "repositories/runs"),
     ("repositories/__init__",),

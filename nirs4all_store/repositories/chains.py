@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import select
 
+from ..chain_plan import check_nothing_is_left_out
 from ..chain_shape import artifact_ids, as_ids, check_order, checked_artifacts, checked_steps
 from ..errors import NotFoundError
 from ..models import Artifact, Chain, Pipeline
@@ -56,6 +57,7 @@ class ChainRepo:
         missing = [item for item in artifact_ids(row) if not self._tables.exists(Artifact, item)]
         if missing:
             raise NotFoundError(f"the chain names artifacts that do not exist: {missing}; save_artifact() them first")
+        check_nothing_is_left_out(row)
         self._tables.add(Chain, row)
         return str(row["chain_id"])
 
