@@ -232,6 +232,13 @@ def test_a_copy_that_is_there_is_never_written_over(old: Path) -> None:
     assert upgrade_workspace(old).copy == report.copy
 
 
+def test_the_log_of_a_copy_that_was_never_finished_is_not_given_to_the_next_copy(old: Path) -> None:
+    (old / "store.duckdb.before-0001.wal").write_bytes(b"of an upgrade that was killed")
+    report = upgrade_workspace(old)
+    assert report.copy == old / "store.duckdb.before-0001"
+    assert not (old / "store.duckdb.before-0001.wal").exists()
+
+
 def test_two_processes_upgrade_at_once_and_one_does_it(old: Path) -> None:
     program = (
         f"import nirs4all_store, sys; sys.stdin.readline(); print(nirs4all_store.upgrade_workspace({str(old)!r}).copy)"
