@@ -636,7 +636,7 @@ class WorkspaceStore:
         Returns
         -------
         str
-            The artifact's id; the same for the same bytes.
+            The artifact's id; the same for the same bytes in the same format.
 
         Raises
         ------
@@ -648,7 +648,7 @@ class WorkspaceStore:
         content = codecs.dump(obj, format)
         content_hash, provenance = sha256(content), codecs.versions_of(obj, format)
         with self._writing() as uow:
-            known = uow.artifacts.get_by_hash(content_hash) or {}
+            known = uow.artifacts.get_by_hash(content_hash, format) or {}
             path = uow.blobs.put(content, content_hash, codecs.codec(format).extension, known.get("artifact_path"))
             return uow.artifacts.add(
                 path, content_hash, operator_class, artifact_type, format, len(content), provenance

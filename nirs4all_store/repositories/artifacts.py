@@ -12,7 +12,7 @@ from sqlalchemy import case, func, select, update
 from ..chain_shape import artifact_ids, as_ids
 from ..models import Artifact, Chain
 from ..tables import Tables, table_of
-from ..values import new_id, time_before, utc_now
+from ..values import checked_text, new_id, time_before, utc_now
 
 ARTIFACTS, CHAINS = table_of(Artifact), table_of(Chain)
 
@@ -37,8 +37,8 @@ class ArtifactRepo:
         size_bytes: int | None = None,
         provenance: Any = None,
     ) -> str:
-        """Register one save of a content; return its id, the oldest one if the content is known."""
-        known = self.get_by_hash(content_hash)
+        """Register one save of a content; return its id, the oldest one if it is known in this format."""
+        known = self.get_by_hash(content_hash, format)
         if known is None:
             return self._insert(new_id(), artifact_path, content_hash, operator_class, artifact_type, format,
                                 size_bytes, provenance)  # fmt: skip
@@ -86,9 +86,11 @@ class ArtifactRepo:
         query = select(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_([*ids]))
         return {row["artifact_id"]: row for row in self._tables.rows(query)}
 
-    def get_by_hash(self, content_hash: str) -> dict[str, Any] | None:
-        """Return the oldest row of a content, or None."""
-        query = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == content_hash)
+    def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
+        """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way."""
+        query = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == checked_text(content_hash, "content_hash"))
+        if format is not None:
+            query = query.where(ARTIFACTS.c.format == checked_text(format, "format"))
         rows = self._tables.rows(query.order_by(ARTIFACTS.c.created_at, ARTIFACTS.c.artifact_id).limit(1))
         return rows[0] if rows else None
 
