@@ -35,7 +35,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
-from .errors import WorkspaceBusyError, WorkspaceCorruptError
+from .errors import OutputPathError, WorkspaceBusyError, WorkspaceCorruptError
 from .values import json_text
 
 if TYPE_CHECKING:
@@ -237,15 +237,30 @@ def read_frame(session: Session, query: Select[Any]) -> pl.DataFrame:
 
 
 def copy_compacted(source: Path, target: Path) -> None:
-    """Write the rows of a database that nobody has open to a new file, without its free space."""
+    """Write the rows of a database that nobody has open to a new file, without its free space.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        `source` is damaged.
+    OutputPathError
+        `target` cannot be written.
+    """
+    steps = (
+        (source, f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)"),
+        (target, f"ATTACH '{_quoted(target)}' AS target"),
+        (source, "COPY FROM DATABASE source TO target"),
+        (target, "DETACH target"),
+    )
     connection = duckdb.connect(":memory:")
     try:
-        connection.execute(f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)")
-        connection.execute(f"ATTACH '{_quoted(target)}' AS target")
-        connection.execute("COPY FROM DATABASE source TO target")
-        connection.execute("DETACH target")
-    except duckdb.Error as error:
-        raise _corrupt(source, error) from error
+        for about, statement in steps:
+            try:
+                connection.execute(statement)
+            except duckdb.Error as error:
+                if about == target or str(target) in str(error):
+                    raise OutputPathError(f"cannot write {target}: {error}; make room there and try again") from error
+                raise _corrupt(source, error) from error
     finally:
         connection.close()
 

@@ -165,7 +165,7 @@ CASES: dict[str, Case] = {
     "artifact of no type": (
         lambda w: w.store.save_artifact([7], "a", None, "pickle"), TypeError, "artifact_type"),  # type: ignore[arg-type]
     "adopting from elsewhere": (lambda w: w.adopt("/etc/passwd", "0" * 64), ValueError, "no file below"),
-    "adopting a NUL": (lambda w: w.adopt("a\0b", "0" * 64), ValueError, "no file below"),
+    "adopting a NUL": (lambda w: w.adopt("a\0b", "0" * 64), ValueError, "cannot be a path"),
     "adopting no hash": (lambda w: w.adopt("x", None), TypeError, "content_hash must be text"),  # type: ignore[arg-type]
     "adopting by dots": (lambda w: w.adopt("../store.duckdb", "0" * 64), ValueError, "no file below"),
     "adopting without a hash": (lambda w: w.adopt("x", "sha256:zz"), ValueError, "no SHA-256"),
