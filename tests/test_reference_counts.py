@@ -153,6 +153,16 @@ def test_a_file_without_a_row_goes_after_the_grace_time_only(store: WorkspaceSto
     assert files(store) == []
 
 
+def test_files_that_are_gone_or_replaced_by_a_folder_were_counted_as_removed(store: WorkspaceStore) -> None:
+    gone, folder, there = (store.get_artifact_path(save(store, content)) for content in "abc")
+    gone.unlink()
+    folder.unlink()
+    folder.mkdir()
+    assert store.gc_artifacts(grace=NOW) == 1
+    assert not there.exists()
+    assert artifact_rows(store) == 0
+
+
 def test_a_file_that_two_rows_name_goes_with_the_last_of_them(store: WorkspaceStore) -> None:
     run_id, pipeline_id = add_pipeline(store)
     model = save(store)

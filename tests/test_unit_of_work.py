@@ -107,6 +107,15 @@ def test_what_the_engine_refuses_is_an_error_of_ours(store: WorkspaceStore) -> N
         uow.session.execute(text("SELECT nonsense"))
 
 
+def test_after_an_error_of_the_engine_in_a_read_everything_was_kept_against_its_word(store: WorkspaceStore) -> None:
+    with pytest.raises(TransactionAbortedError), store.transaction():
+        store.begin_run("lost")
+        # The engine refuses this value before it runs anything, and would commit what came before.
+        with pytest.raises(EngineError, match="nothing of this transaction is kept"), store._reading() as uow:
+            uow.session.execute(text("SELECT :value"), {"value": object()})
+    assert run_names(store) == set()
+
+
 def test_nested_transactions_join_the_outer_one(store: WorkspaceStore) -> None:
     with store.transaction():
         store.begin_run("outer")
