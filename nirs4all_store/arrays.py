@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from .errors import InvalidInputError, InvalidTypeError
 
@@ -84,14 +85,29 @@ def _check_elements(value: Any, array: Array, name: str) -> None:
             "".join(items).encode()
         except UnicodeEncodeError:
             raise InvalidInputError(f"{name} holds text with a lone surrogate, which is not Unicode") from None
-    elif kind == "f" and not isinstance(value, np.ndarray) and any(map(_is_rounded, _items(value))):
-        raise InvalidInputError(f"{name} mixes floats with integers that a float rounds; give one array of integers")
-    elif kind not in "biuf" or (kind == "f" and array.dtype.itemsize > 8):
+    elif kind == "f" and not isinstance(value, np.ndarray):
+        _check_integers(_items(value), name)
+    if kind not in "biufOUT" or (kind == "f" and array.dtype.itemsize > 8):
         raise InvalidTypeError(f"{name} has dtype {array.dtype}; give floats of up to 64 bits, ints, bools or text")
 
 
 def _items(value: Any) -> list[Any]:
+    """Return the elements as they were given, before numpy made floats of them."""
+    if isinstance(value, pl.Series):
+        value = value.to_list()
+    elif isinstance(value, pl.DataFrame):
+        value = value.rows()
+    elif hasattr(value, "to_pylist"):  # pyarrow's
+        value = value.to_pylist()
     return list(np.asarray(value, dtype=object).ravel().tolist())
+
+
+def _check_integers(items: list[Any], name: str) -> None:
+    """Refuse integers that became floats because of a null, or because of floats that they cannot be among."""
+    if any(item is None for item in items) and any(isinstance(item, int) for item in items):
+        raise InvalidInputError(f"{name} holds integers and nulls, which no array of integers can; fill the nulls")
+    if any(map(_is_rounded, items)):
+        raise InvalidInputError(f"{name} mixes floats with integers that a float rounds; give one array of integers")
 
 
 def _is_rounded(item: Any) -> bool:
@@ -104,7 +120,7 @@ def encode(array: Array, name: str) -> Columns:
     shape = list(array.shape)
     kind = array.dtype.kind
     if kind in "OUT":
-        return Columns(None, [str(item) for item in flat.tolist()], _text_dtype(array.dtype), shape)
+        return Columns(None, [str.__str__(item) for item in flat.tolist()], _text_dtype(array.dtype), shape)
     native_dtype = NATIVE_DTYPES[name]
     if native_dtype.kind == "i" and (kind == "f" or _exceeds(flat, *INT64)):
         return Columns(None, [repr(item) for item in flat.tolist()], array.dtype.str, shape)

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from .errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError
-from .files import make_folder, write_whole
+from .files import make_folder, refuse_below, write_whole
 from .values import checked_text
 
 HASH = re.compile(r"[0-9a-f]{64}")
@@ -44,6 +44,11 @@ class Blobs:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def refuse_inside(self, path: Path) -> Path:
+        """Return an output path that is not below `artifacts/`; for one that is, raise `OutputPathError`."""
+        refuse_below(path, self.root)
+        return path
 
     def put(self, content: bytes, content_hash: str, extension: str, known: str | None = None) -> str:
         """Make the bytes durable; return their path relative to `artifacts/`.
@@ -112,6 +117,10 @@ class Blobs:
         if path.parent != self.root and not any(path.parent.iterdir()):
             path.parent.rmdir()
         return 1
+
+    def present(self, paths: Iterable[str]) -> set[str]:
+        """Return those of these paths at which there is a file."""
+        return {relative for relative in paths if (self.root / relative).is_file()}
 
     def relative(self, path: Path) -> str:
         """Return a file's path relative to `artifacts/`; one that is elsewhere raises.

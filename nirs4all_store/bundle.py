@@ -8,6 +8,7 @@ import json
 import platform
 import textwrap
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,10 +19,10 @@ from .codecs import codec
 from .codecs import load as load_object
 from .errors import BundleError, StoreError, UntrustedArtifactError
 from .estimator import ChainClassifier, ChainRegressor, as_estimator
-from .files import whole_file, with_suffix_added, write_whole
+from .files import checked_path, whole_file, with_suffix_added, write_whole
 from .fitted import FittedChain
 from .script_template import SCRIPT
-from .values import json_text, utc_now
+from .values import utc_now
 from .version import __version__
 
 FORMAT = "nirs4all_store.n4a"
@@ -75,7 +76,8 @@ def _member(row: Row) -> str:
 
 
 def _json(value: Any) -> bytes:
-    return (json_text(value, "the bundle") or "null").encode()
+    # What it holds was checked when it was saved, on its own: here it lies deeper.
+    return json.dumps(value, ensure_ascii=False, default=datetime.isoformat).encode()
 
 
 def _packages(artifacts: list[Row]) -> dict[str, str | None]:
@@ -107,7 +109,7 @@ def load_bundle(path: str | Path, *, trusted: Literal[True, False] = False) -> C
     BundleError
         The file is no bundle, is damaged, or has a newer format.
     """
-    path = Path(path)
+    path = checked_path(path, "path")
     try:
         with zipfile.ZipFile(path) as archive:
             manifest = json.loads(archive.read("manifest.json"))

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from .errors import ArtifactLoadError, InvalidInputError
+from .errors import ArtifactLoadError, InvalidInputError, InvalidTypeError
 
 
 class Codec(NamedTuple):
@@ -69,6 +69,8 @@ def codec(name: str) -> Codec:
     InvalidInputError
         There is no such format.
     """
+    if not isinstance(name, str):
+        raise InvalidTypeError(f"format must be text, not {name!r:.60}; use one of {', '.join(CODECS)}")
     if name not in CODECS:
         raise InvalidInputError(f"format {name!r} is unknown; use one of {', '.join(CODECS)}")
     return CODECS[name]

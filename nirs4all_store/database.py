@@ -36,7 +36,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
-from .errors import WorkspaceBusyError, WorkspaceCorruptError
+from .errors import OutputPathError, WorkspaceBusyError, WorkspaceCorruptError
 from .values import json_text
 
 if TYPE_CHECKING:
@@ -260,15 +260,30 @@ def read_frame(session: Session, query: Select[Any]) -> pl.DataFrame:
 
 
 def copy_compacted(source: Path, target: Path) -> None:
-    """Write the rows of a database that nobody has open to a new file, without its free space."""
+    """Write the rows of a database that nobody has open to a new file, without its free space.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        `source` is damaged.
+    OutputPathError
+        `target` cannot be written.
+    """
+    steps = (
+        (source, f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)"),
+        (target, f"ATTACH '{_quoted(target)}' AS target"),
+        (source, "COPY FROM DATABASE source TO target"),
+        (target, "DETACH target"),
+    )
     connection = duckdb.connect(":memory:")
     try:
-        connection.execute(f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)")
-        connection.execute(f"ATTACH '{_quoted(target)}' AS target")
-        connection.execute("COPY FROM DATABASE source TO target")
-        connection.execute("DETACH target")
-    except duckdb.Error as error:
-        raise _corrupt(source, error) from error
+        for about, statement in steps:
+            try:
+                connection.execute(statement)
+            except duckdb.Error as error:
+                if about == target or str(target) in str(error):
+                    raise OutputPathError(f"cannot write {target}: {error}; make room there and try again") from error
+                raise _corrupt(source, error) from error
     finally:
         connection.close()
 
@@ -306,8 +321,8 @@ def schema_revision(session: Session) -> str | None:
 
 
 def table_names(session: Session) -> list[str]:
-    """Return the names of the tables in the database, whatever its schema."""
-    names = text("SELECT table_name FROM duckdb_tables() WHERE NOT internal ORDER BY ALL")
+    """Return the names of the tables in the database's main schema."""
+    names = text("SELECT table_name FROM duckdb_tables() WHERE NOT internal AND schema_name = 'main' ORDER BY ALL")
     return list(session.execute(names).scalars())
 
 
@@ -318,29 +333,27 @@ def stamp(connection: Connection, revision: str) -> None:
 
 
 def row_counts(session: Session) -> dict[str, int]:
-    """Return how many rows each table of the database has, whatever its schema."""
+    """Return how many rows each of these tables has."""
     names = table_names(session)
-    return {name: session.execute(text(f'SELECT count(*) FROM "{name}"')).scalar_one() for name in names}  # noqa: S608  # quoted
+    connection = raw_connection(session)
+    return {name: connection.execute(f"SELECT count(*) FROM {_named(name)}").fetchone()[0] for name in names}  # noqa: S608
+
+
+def _named(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 _COMPARE = """
-    SELECT (SELECT count(*) FROM before."{table}"), (SELECT count(*) FROM after."{table}"), count(*),
+    SELECT (SELECT count(*) FROM before.main.{table}), (SELECT count(*) FROM after.main.{table}), count(*),
            count(*) FILTER (b.has_value AND b.hash IS DISTINCT FROM a.hash)
-    FROM (SELECT "{key}" AS key, "{column}" IS NOT NULL AS has_value, hash(CAST("{column}" AS {type})) AS hash
-          FROM before."{table}") b
-    JOIN (SELECT "{key}" AS key, hash("{column}") AS hash FROM after."{table}") a USING (key)
+    FROM (SELECT {key} AS key, {column} IS NOT NULL AS has_value, hash(CAST({column} AS {type})) AS hash
+          FROM before.main.{table}) b
+    JOIN (SELECT {key} AS key, hash({column}) AS hash FROM after.main.{table}) a USING (key)
 """
 
 
 class Comparison:
-    """Two database files that nobody has open, side by side.
-
-    Parameters
-    ----------
-    before, after : Path
-    memory_limit : int or None
-        In bytes; see `Database`.
-    """
+    """Two database files that nobody has open, side by side; `memory_limit` is that of `Database`."""
 
     def __init__(self, before: Path, after: Path, memory_limit: int | None) -> None:
         self._connection = duckdb.connect(config=_memory(memory_limit) | {"temp_directory": str(temporary_of(after))})
@@ -351,42 +364,30 @@ class Comparison:
         """Release both files."""
         self._connection.close()
 
-    def tables(self) -> dict[str, int]:
-        """Return the tables of the first database that have a key of one column, and how many rows each has."""
-        names = self._all(
-            "SELECT table_name FROM duckdb_constraints() WHERE database_name = 'before' "
-            "AND constraint_type = 'PRIMARY KEY' AND len(constraint_column_names) = 1 ORDER BY ALL"
+    def tables(self) -> dict[str, str]:
+        """Return the tables of the first database that have a key of one column, and that column."""
+        keys = self._all(
+            "SELECT table_name, constraint_column_names[1] FROM duckdb_constraints() WHERE database_name = 'before' "
+            "AND schema_name = 'main' AND constraint_type = 'PRIMARY KEY' AND len(constraint_column_names) = 1 "
+            "ORDER BY ALL"
         )
-        return {name: self._all(f'SELECT count(*) FROM before."{name}"')[0][0] for (name,) in names}  # noqa: S608  # quoted
+        return dict(keys)
 
     def columns(self, database: Literal["before", "after"], table: str) -> dict[str, str]:
         """Return the type of each column of a table; nothing where there is no such table."""
         query = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = ? AND table_name = ?"
-        return dict(self._all(f"{query} ORDER BY column_index", [database, table]))
+        return dict(self._all(f"{query} AND schema_name = 'main' ORDER BY column_index", [database, table]))
 
-    def lost(self, table: str, columns: Sequence[str]) -> list[str]:
-        """Say what of a table is not in the second database as it was.
+    def lost(self, table: str, key: str, columns: Sequence[str]) -> list[str]:
+        """Say, a sentence each, what of a table is not in the second database as it was.
 
-        Parameters
-        ----------
-        table : str
-            The name that it has in both; its first column is its key.
-        columns : sequence of str
-            Those whose values must be the same, if they were not NULL.
-
-        Returns
-        -------
-        list of str
-            One sentence for each kind of loss; empty if there is none.
+        Rows are matched by their key; of `columns`, a value that was NULL may be another now.
         """
-        types = self.columns("after", table)
-        key = next(iter(self.columns("before", table)))
-        found = []
+        types, found = self.columns("after", table), []
         # One column at a time: all of them at once take many times the memory.
         for name in columns:
-            rows, rows_after, matched, different = self._all(
-                _COMPARE.format(table=table, key=key, column=name, type=types[name])
-            )[0]
+            query = _COMPARE.format(table=_named(table), key=_named(key), column=_named(name), type=types[name])
+            rows, rows_after, matched, different = self._all(query)[0]
             if not rows == rows_after == matched:
                 return [f"{table} had {rows} rows and has {rows_after}, of which {matched} are the same"]
             if different:

@@ -6,6 +6,7 @@ order that the rename(2) and fsync(2) manual pages ask for.
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import stat
@@ -13,9 +14,69 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import OutputPathError
+from .errors import InvalidInputError, InvalidTypeError, OutputPathError, StoreError
 
 TEMPORARY_PREFIX = ".writing-"
+# In bytes: what a file system allows for one name.
+LONGEST_NAME = 255
+
+
+def checked_path(value: object, where: str, error: type[StoreError] = InvalidInputError) -> Path:
+    """Return `value` as a path that a file or folder could have, whether there is one or not.
+
+    Parameters
+    ----------
+    value : object
+        What was given.
+    where : str
+        The name of the parameter, for the message.
+    error : type
+        What to raise if nothing could have this path.
+
+    Raises
+    ------
+    InvalidTypeError
+        `value` is neither a `str` nor path-like.
+    StoreError
+        It holds a NUL character, or a name that is too long.
+    """
+    text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
+    if not isinstance(text, str):
+        raise InvalidTypeError(f"{where} must be a path, not {value!r:.60}; give a str or a pathlib.Path")
+    path = Path(text)
+    shown = text if len(text) < 200 else f"{text[:200]}..."
+    try:
+        path.stat()
+        too_long = False
+    except ValueError as problem:  # A NUL, or text that no file system can encode.
+        raise error(f"{where} {shown!r} cannot be a path: {problem}; give another") from None
+    except OSError as problem:
+        too_long = problem.errno == errno.ENAMETOOLONG
+    if too_long or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+        raise error(f"{where} {shown!r} cannot be a path: a name in it is too long; give a shorter one")
+    return path
+
+
+def refuse_below(path: Path, folder: Path) -> None:
+    """Raise `OutputPathError` if a path leads into a folder whose files are looked after, directly or by links."""
+    if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
+        raise OutputPathError(
+            f"cannot write {path}: it is below {folder}, where gc_artifacts() removes what is no artifact; "
+            "give a path elsewhere"
+        )
+
+
+@contextmanager
+def output_errors(path: Path) -> Iterator[None]:
+    """Turn what the system raises while a block writes `path` into `OutputPathError`."""
+    try:
+        yield
+    except StoreError:  # Some of them are OSErrors too.
+        raise
+    except OSError as error:
+        raise OutputPathError(
+            f"cannot write {path}: {error}; give a path that you may write to, on a disk that has room"
+        ) from error
 
 
 def fsync_folder(folder: Path) -> None:
@@ -67,23 +128,21 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises
     ------
     OutputPathError
-        `path` is a folder, or its folder cannot be written to.
+        `path` is a folder, its folder cannot be written to, or its disk is full.
     """
     refuse_folder(path)
-    try:
+    with output_errors(path):
         make_folder(path.parent)
         temporary = temporary_beside(path)
         temporary.touch(exist_ok=False)
-    except OSError as error:
-        raise OutputPathError(f"cannot write {path}: {error}; give a path in a folder that you may write to") from error
-    try:
-        yield temporary
-        fsync_file(temporary)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_folder(path.parent)
+        try:
+            yield temporary
+            fsync_file(temporary)
+            temporary.replace(path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        fsync_folder(path.parent)
 
 
 def refuse_folder(path: Path) -> None:
@@ -105,9 +164,24 @@ def write_whole(path: Path, content: bytes) -> Path:
     return path
 
 
+def write_new(path: Path, content: bytes) -> bool:
+    """Write a file whole under a name that nobody has; of several who do so at once, one is told True."""
+    written = write_whole(temporary_beside(path), content)
+    try:
+        os.link(written, path)
+    except FileExistsError:
+        return False
+    except OSError:  # A file system without links: who looked whether the name is free must do.
+        written.replace(path)
+    finally:
+        written.unlink(missing_ok=True)
+    fsync_folder(path.parent)
+    return True
+
+
 def with_suffix_added(path: str | os.PathLike[str], suffix: str) -> Path:
     """Return `path` with as much of `suffix` appended as is missing: `m.n4a` becomes `m.n4a.py`."""
-    path = Path(path)
+    path = checked_path(path, "the output path", OutputPathError)
     refuse_folder(path)
     name = path.name.lower()
     starts = (i for i in range(len(suffix), -1, -1) if suffix[i:].startswith(".") or i == len(suffix))

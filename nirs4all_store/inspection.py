@@ -12,9 +12,11 @@ from . import migrate
 from .blobs import Blobs
 from .database import wal_of
 from .errors import WorkspaceBusyError
+from .files import checked_path
 from .lease import Lease
 from .opening import check_is_duckdb, not_found, place_of
 from .upgrade import Progress, UpgradeReport, copies_of, plan_upgrade, rows_of, upgrade
+from .values import checked_timeout
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME
 
 
@@ -55,9 +57,9 @@ def upgrade_workspace(
     WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError, WorkspaceTooNewError, ReadOnlyError
         It cannot be upgraded; nothing was changed.
     """
-    path = Path(path).absolute()
+    path = checked_path(path, "path").absolute()
     database = path / DATABASE_NAME
-    with _looking_at(path, shared=dry_run, timeout=timeout):
+    with _looking_at(path, shared=dry_run, timeout=checked_timeout(timeout)):
         plan = plan_upgrade(database)
         if dry_run or not plan.steps:
             return UpgradeReport(plan, None, database.stat().st_size, 0.0)
@@ -108,9 +110,9 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
     WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError
         It cannot be looked into.
     """
-    path = Path(path).absolute()
+    path = checked_path(path, "path").absolute()
     database = path / DATABASE_NAME
-    with _looking_at(path, shared=True, timeout=timeout):
+    with _looking_at(path, shared=True, timeout=checked_timeout(timeout)):
         files, size = Blobs(path / ARTIFACTS_NAME).usage()
         log = wal_of(database)
         return WorkspaceInfo(
@@ -127,7 +129,7 @@ def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
     with place_of(path) as place:
         if place.workspace is not None:
             raise WorkspaceBusyError(f"this process has {path} open; close its stores first")
-        lease = Lease(path, shared=shared, timeout=timeout)
+        lease = Lease(path, shared=shared, timeout=checked_timeout(timeout))
         try:
             check_is_duckdb(path / DATABASE_NAME)
             yield

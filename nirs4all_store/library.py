@@ -7,13 +7,14 @@ import hashlib
 import json
 import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError
-from .files import with_suffix_added, write_whole
-from .values import checked_text, json_text, utc_now
+from .files import checked_path, refuse_below, with_suffix_added, write_new, write_whole
+from .values import checked_text, checked_texts, json_text, utc_now
 
 Template = dict[str, Any]
 
@@ -35,7 +36,8 @@ class PipelineLibrary:
     """
 
     def __init__(self, workspace_path: str | os.PathLike[str]) -> None:
-        self._folder = Path(workspace_path) / "library" / "templates"
+        self._workspace = checked_path(workspace_path, "workspace_path")
+        self._folder = self._workspace / "library" / "templates"
 
     def save_template(
         self,
@@ -58,7 +60,7 @@ class PipelineLibrary:
         metrics : dict, optional
             Scores that it is known to reach.
         overwrite : bool
-            Replace a template of that name; the time it was made stays.
+            Replace a template of that name, also a damaged one; the time it was made stays.
 
         Returns
         -------
@@ -72,12 +74,13 @@ class PipelineLibrary:
         InvalidInputError
             A value cannot be stored.
         """
+        name = checked_text(name, "name")
         path = self._path(name)
-        there = _read(path) if path.exists() else None
+        there = _readable(path)
         if there is not None and there["name"] != name:  # The file system ignores case.
             raise TemplateExistsError(f"the template {there['name']!r} has the same file here; choose another name")
-        if there is not None and not overwrite:
-            raise TemplateExistsError(f"the library has a template {name!r} already; pass overwrite=True to replace it")
+        if not overwrite and path.exists():
+            raise _exists(name)
         now = utc_now().isoformat()
         template = {
             "format_version": FORMAT_VERSION,
@@ -91,7 +94,11 @@ class PipelineLibrary:
             "updated_at": now,
             "pipeline_config": _checked_config(pipeline_config),
         }
-        return self._write(path, template)
+        if overwrite:
+            return write_whole(path, _content(template))
+        if not write_new(path, _content(template)):  # Another writer was faster.
+            raise _exists(name)
+        return path
 
     def load_template(self, name: str, category: str | None = None) -> dict[str, Any] | list[Any]:
         """Return a template's configuration.
@@ -109,21 +116,22 @@ class PipelineLibrary:
         return _metadata(self._find(name, category))
 
     def list_templates(self, category: str | None = None, tags: Sequence[str] | None = None) -> list[Template]:
-        """Return the metadata of templates, by name.
+        """Return the metadata of templates, by name; a file that is none is left out with a warning that names it.
 
         Parameters
         ----------
         category : str, optional
         tags : list of str, optional
             Templates with any of them.
-
-        Raises
-        ------
-        InvalidInputError
-            A file in the folder is no template; the message names it.
         """
-        found = [_metadata(_read(path)) for path in self._folder.glob("*.json")]
+        found = []
+        for path in self._folder.glob("*.json"):
+            try:
+                found.append(_metadata(_read(path)))
+            except InvalidInputError as error:
+                warnings.warn(str(error), stacklevel=2)
         if category is not None:
+            category = checked_text(category, "category")
             found = [template for template in found if template["category"] == category]
         if tags is not None:
             wanted = set(_checked_tags(tags))
@@ -131,13 +139,17 @@ class PipelineLibrary:
         return sorted(found, key=lambda template: str(template["name"]))
 
     def delete_template(self, name: str, category: str | None = None) -> None:
-        """Delete a template; errors as for `load_template`."""
-        self._find(name, category)
-        self._path(name).unlink()
+        """Delete a template, also a damaged one if no category is asked for; errors as for `load_template`."""
+        path = self._path(name)
+        if category is not None or not path.is_file() or _readable(path) is not None:
+            self._find(name, category)
+        path.unlink()
 
     def export_template(self, name: str, export_path: str | os.PathLike[str], category: str | None = None) -> Path:
         """Write a template to a file of its own; `.json` is appended when missing, parents are created."""
-        return self._write(with_suffix_added(export_path, ".json"), self._find(name, category))
+        path = with_suffix_added(export_path, ".json")
+        refuse_below(path, self._workspace / "artifacts")
+        return write_whole(path, _content(self._find(name, category)))
 
     def import_template(
         self, import_path: str | os.PathLike[str], category: str = "general", overwrite: bool = False
@@ -166,7 +178,7 @@ class PipelineLibrary:
         NotFoundError
             There is no such file.
         """
-        source = Path(import_path)
+        source = checked_path(import_path, "import_path")
         if not source.is_file():
             raise NotFoundError(f"there is no file {source}; give the path of an exported template")
         template = _read(source)
@@ -177,7 +189,8 @@ class PipelineLibrary:
 
     def _path(self, name: str) -> Path:
         """Return a name's file: the name itself where that is plain, else its readable part and a hash."""
-        if not checked_text(name, "name").strip():
+        name = checked_text(name, "name")
+        if not name.strip():
             raise InvalidInputError("a template needs a name; give one that is not blank")
         if PLAIN_NAME.fullmatch(name) and not DEVICES.fullmatch(name):
             return self._folder / f"{name}.json"
@@ -185,10 +198,12 @@ class PipelineLibrary:
         return self._folder / f"{readable}~{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
 
     def _find(self, name: str, category: str | None) -> Template:
-        path = self._path(name)
+        name, path = checked_text(name, "name"), self._path(name)
+        category = None if category is None else checked_text(category, "category")
         template = _read(path) if path.is_file() else None
         if template is None or template["name"] != name:
-            near = difflib.get_close_matches(name, [template["name"] for template in self.list_templates()])
+            others = [there["name"] for there in map(_readable, self._folder.glob("*.json")) if there is not None]
+            near = difflib.get_close_matches(name, others)
             raise NotFoundError(
                 f"the library has no template {name!r}; "
                 + (f"the nearest are {near}" if near else "see list_templates() for those it has")
@@ -197,16 +212,11 @@ class PipelineLibrary:
             raise NotFoundError(f"the template {name!r} is of category {template['category']!r}, not {category!r}")
         return template
 
-    @staticmethod
-    def _write(path: Path, template: Template) -> Path:
-        text = json.dumps(json.loads(json_text(template, "template") or ""), indent=2, ensure_ascii=False)
-        return write_whole(path, text.encode())
-
 
 def _checked_tags(tags: Any) -> list[str]:
     if isinstance(tags, str):
         raise InvalidTypeError(f"tags must be a list of texts, not the text {tags!r}; give [{tags!r}]")
-    return [checked_text(tag, "tags") for tag in tags or []]
+    return checked_texts(tags, "tags")
 
 
 def _checked_metrics(metrics: Any) -> dict[str, Any]:
@@ -219,6 +229,22 @@ def _checked_config(config: Any) -> Any:
     if not isinstance(config, dict | list):
         raise InvalidTypeError(f"pipeline_config must be a dict or a list, not {type(config).__name__}")
     return config
+
+
+def _content(template: Template) -> bytes:
+    return json.dumps(json.loads(json_text(template, "template") or ""), indent=2, ensure_ascii=False).encode()
+
+
+def _exists(name: str) -> TemplateExistsError:
+    return TemplateExistsError(f"the library has a template {name!r} already; pass overwrite=True to replace it")
+
+
+def _readable(path: Path) -> Template | None:
+    """Return the template in a file; None where there is no file or it is damaged."""
+    try:
+        return _read(path)
+    except InvalidInputError:
+        return None
 
 
 def _read(path: Path) -> Template:

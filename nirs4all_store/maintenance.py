@@ -11,7 +11,7 @@ from typing import Any
 from .chain_shape import artifact_ids
 from .database import Database, copy_compacted, wal_of
 from .errors import OutputPathError, StoreError
-from .files import fsync_file, fsync_folder, make_folder, temporary_beside
+from .files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
 from .repositories import ArtifactRepo
 from .tables import Tables
 from .unit_of_work import UnitOfWork
@@ -58,7 +58,7 @@ def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[s
 
 
 def collect(uow: UnitOfWork, grace: timedelta) -> int:
-    """Remove artifacts that nothing keeps, and files that no row names; return how many files go.
+    """Remove artifacts that nothing keeps, and files that no row names; return how many files there are to go.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
     strays = uow.blobs.strays(uow.artifacts.paths(), old)
     for path in strays:
         uow.discard_blob(path)
-    return len(set(strays) | files)
+    return len(uow.blobs.present({*strays, *files}))
 
 
 def _drop(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:
@@ -112,24 +112,23 @@ def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
     Raises
     ------
     OutputPathError
-        `target` is there already and not an empty folder, or cannot be written.
+        `target` is there already and not an empty folder, is below `artifacts/`, or cannot be written.
     """
+    workspace.blobs.refuse_inside(target)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise OutputPathError(f"cannot back up to {target}: it is not empty; give a new folder")
-    try:
+    with output_errors(target):
         make_folder(target.parent)
         unfinished = temporary_beside(target)
         unfinished.mkdir()
-    except OSError as error:
-        raise OutputPathError(f"cannot back up to {target}: {error}; give a folder you may write to") from error
-    try:
-        with workspace.alone(timeout):
-            missing = _copy_into(workspace, unfinished)
-        unfinished.replace(target)
-    except BaseException:
-        shutil.rmtree(unfinished)
-        raise
-    fsync_folder(target.parent)
+        try:
+            with workspace.alone(timeout):
+                missing = _copy_into(workspace, unfinished)
+            unfinished.replace(target)
+        except BaseException:
+            shutil.rmtree(unfinished)
+            raise
+        fsync_folder(target.parent)
     if missing:
         warnings.warn(f"the backup {target} lacks artifact files that are missing here: {missing}", stacklevel=3)
     return target

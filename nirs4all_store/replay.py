@@ -31,7 +31,7 @@ class ChainLoader:
         self._blobs = blobs
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._kept: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
         self._lock = threading.Lock()
 
     def fitted(self, chain: Row, artifacts: dict[str, Row], *, fresh: bool) -> FittedChain:
@@ -79,7 +79,7 @@ class ChainLoader:
 
     def _keep(self, row: Row) -> Any:
         """Return an artifact's object from the kept ones, or load and keep it."""
-        key = row["content_hash"]
+        key = row["content_hash"], row["format"]  # One content loads differently in another format.
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)

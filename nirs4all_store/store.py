@@ -7,24 +7,31 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from inspect import signature
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy.typing as npt
 import polars as pl
-import yaml
 
 from . import codecs, maintenance
 from .blobs import checked_hash, sha256
 from .chain_shape import artifact_ids
 from .database import ENGINE_ERRORS
-from .errors import EngineError, InvalidInputError, NotFoundError, StoreClosedError
-from .files import whole_file, with_suffix_added, write_whole
+from .errors import (
+    EngineError,
+    InvalidInputError,
+    InvalidTypeError,
+    NotFoundError,
+    OutputPathError,
+    StoreClosedError,
+)
+from .files import checked_path, whole_file, with_suffix_added, write_whole
 from .opening import close_workspace, open_workspace
 from .replay import ChainLoader
 from .unit_of_work import UnitOfWork
-from .values import checked_text, json_text
+from .values import checked_text, checked_timeout, yaml_text
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -48,7 +55,7 @@ class WorkspaceStore:
     upgrade : bool
         Bring a workspace of an older version to this one's schema; a copy of the database is made before.
     timeout : float
-        Seconds to wait for another process or thread that holds the workspace.
+        Seconds to wait for another process or thread that holds the workspace; infinity: for ever.
 
     Raises
     ------
@@ -58,6 +65,8 @@ class WorkspaceStore:
         It cannot be opened as it is; nothing was changed.
     ReadOnlyError
         The folder cannot be written to, and `read_only` is False.
+    InvalidInputError
+        Nothing could have this path, or the timeout is no number of seconds.
 
     Examples
     --------
@@ -73,12 +82,12 @@ class WorkspaceStore:
         upgrade: bool = False,
         timeout: float = 30.0,
     ) -> None:
-        self._path = Path(workspace_path).absolute()
-        self._timeout = timeout
+        self._path = checked_path(workspace_path, "workspace_path").absolute()
+        self._timeout = checked_timeout(timeout)
         self._read_only = read_only
         self._ticket = object()
         self._open: Workspace | None = open_workspace(
-            self._path, self._ticket, read_only=read_only, upgrade=upgrade, timeout=timeout
+            self._path, self._ticket, read_only=read_only, upgrade=upgrade, timeout=self._timeout
         )
         self._loader = ChainLoader(self._open.blobs)
 
@@ -152,7 +161,7 @@ class WorkspaceStore:
                 yield current
             return
         with self.unit_of_work() as uow:
-            with _engine_errors():
+            with _engine_errors(uow):
                 yield uow
             uow.commit()
 
@@ -161,10 +170,10 @@ class WorkspaceStore:
         """Give a unit of work to read in: the open one of this thread, or a new one."""
         current = self._workspace.current
         if current is not None:
-            with _engine_errors():
+            with _engine_errors(current):
                 yield current
             return
-        with UnitOfWork(self._workspace, timeout=self._timeout, write=False) as uow, _engine_errors():
+        with UnitOfWork(self._workspace, timeout=self._timeout, write=False) as uow, _engine_errors(uow):
             yield uow
 
     # -- runs ---------------------------------------------------------------------------------
@@ -641,7 +650,7 @@ class WorkspaceStore:
         Returns
         -------
         str
-            The artifact's id; the same for the same bytes.
+            The artifact's id; the same for the same bytes in the same format.
 
         Raises
         ------
@@ -653,7 +662,7 @@ class WorkspaceStore:
         content = codecs.dump(obj, format)
         content_hash, provenance = sha256(content), codecs.versions_of(obj, format)
         with self._writing() as uow:
-            known = uow.artifacts.get_by_hash(content_hash) or {}
+            known = uow.artifacts.get_by_hash(content_hash, format) or {}
             path = uow.blobs.put(content, content_hash, codecs.codec(format).extension, known.get("artifact_path"))
             return uow.artifacts.add(
                 path, content_hash, operator_class, artifact_type, format, len(content), provenance
@@ -714,9 +723,11 @@ class WorkspaceStore:
             The file has another SHA-256.
         """
         codecs.codec(format)
-        content_hash = checked_hash(content_hash)
+        content_hash, path = checked_hash(content_hash), checked_path(path, "path")
         with self._writing() as uow:
-            relative = uow.blobs.relative(Path(path))
+            if uow.artifacts.get(artifact_id) is not None:  # Its file may have moved since.
+                return artifact_id
+            relative = uow.blobs.relative(path)
             uow.blobs.read(relative, content_hash)
             return uow.artifacts.adopt(
                 artifact_id, relative, content_hash, operator_class, artifact_type, format, size_bytes
@@ -819,26 +830,30 @@ class WorkspaceStore:
         from .bundle import write_bundle, write_script
 
         writers = {"n4a": write_bundle, "n4a.py": write_script}
+        format = checked_text(format, "format")
         if format not in writers:
             raise InvalidInputError(f"format {format!r} is unknown; use one of {', '.join(writers)}")
+        path = self._output(output_path, f".{format}")
         chain, artifacts = self._chain_and_artifacts(chain_id)
         missing = [item for item in artifact_ids(chain) if item not in artifacts]
         if missing:
             raise NotFoundError(f"chain {chain_id} names artifacts that are not registered: {missing}")
         contents = {row["content_hash"]: self._workspace.blobs.read(row["artifact_path"], row["content_hash"])
                     for row in artifacts.values()}  # fmt: skip
-        return writers[format](chain, list(artifacts.values()), contents, Path(output_path))
+        return writers[format](chain, list(artifacts.values()), contents, path)
 
     def export_pipeline_config(self, pipeline_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a pipeline's expanded configuration as JSON; an unknown id raises `NotFoundError`."""
+        path = self._output(output_path, ".json")
         pipeline = self.get_pipeline(pipeline_id)
         if pipeline is None:
             raise NotFoundError(f"there is no pipeline {pipeline_id!r}; see list_pipelines()")
         text = json.dumps(pipeline["expanded_config"], indent=2, ensure_ascii=False)
-        return write_whole(with_suffix_added(output_path, ".json"), text.encode())
+        return write_whole(path, text.encode())
 
     def export_run(self, run_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a run with its pipelines and chains as YAML; an unknown id raises `NotFoundError`."""
+        path = self._output(output_path, ".yaml")
         with self._reading() as uow:
             run = uow.runs.get(run_id)
             if run is None:
@@ -846,18 +861,26 @@ class WorkspaceStore:
             ids = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].reverse().to_list()
             pipelines = [uow.runs.get_pipeline(pipeline_id) for pipeline_id in ids]
             chains = uow.chains.of_pipelines(ids)
-        # Through JSON: plain text, lists and numbers for every reader of YAML.
-        content = json.loads(json_text({"run": run, "pipelines": pipelines, "chains": chains}, "the run") or "{}")
-        text = yaml.safe_dump(content, sort_keys=False, allow_unicode=True)
-        return write_whole(with_suffix_added(output_path, ".yaml"), text.encode())
+        return write_whole(path, yaml_text({"run": run, "pipelines": pipelines, "chains": chains}).encode())
 
     def export_predictions_parquet(self, output_path: str | os.PathLike[str], **filters: Any) -> Path:
-        """Write the rows of `query_predictions(**filters)` as Parquet."""
-        path = with_suffix_added(output_path, ".parquet")
+        """Write the rows of `query_predictions(**filters)` as Parquet; another filter raises `InvalidTypeError`."""
+        path = self._output(output_path, ".parquet")
+        known = [name for name in signature(WorkspaceStore.query_predictions).parameters if name != "self"]
+        unknown = [name for name in filters if name not in known]
+        if unknown:
+            raise InvalidTypeError(f"there is no filter {', '.join(unknown)}; use some of {', '.join(known)}")
         frame = self.query_predictions(**filters)
         with whole_file(path) as temporary:
-            frame.write_parquet(temporary)
+            try:
+                frame.write_parquet(temporary)
+            except pl.exceptions.PolarsError as error:  # What it makes of a full disk.
+                raise OSError(str(error)) from error
         return path
+
+    def _output(self, path: str | os.PathLike[str], suffix: str) -> Path:
+        """Return where to write: with its extension, and not below `artifacts/`."""
+        return self._workspace.blobs.refuse_inside(with_suffix_added(path, suffix))
 
     # -- upkeep -------------------------------------------------------------------------------
 
@@ -885,19 +908,24 @@ class WorkspaceStore:
         Raises
         ------
         OutputPathError
-            There is something at `path` already, or it cannot be written to.
+            There is something at `path` already, it is below `artifacts/`, or it cannot be written to.
         UnitOfWorkError
             It is called inside `transaction()`.
         """
-        return maintenance.backup(self._workspace, Path(path).absolute(), self._timeout)
+        target = checked_path(path, "path", OutputPathError).absolute()
+        return maintenance.backup(self._workspace, target, self._timeout)
 
 
 @contextmanager
-def _engine_errors() -> Iterator[None]:
-    """Turn what the engine raises into an error of this package."""
+def _engine_errors(uow: UnitOfWork) -> Iterator[None]:
+    """Turn what the engine raises into an error of this package, and let the transaction end with it.
+
+    The engine itself ends it after most errors, reads included, but not after all of them.
+    """
     try:
         yield
     except ENGINE_ERRORS as error:
+        uow.doom(error)
         raise EngineError(f"the database refused a statement: {error}; nothing of this transaction is kept") from error
 
 
@@ -906,7 +934,7 @@ def _joined(uow: UnitOfWork) -> Iterator[None]:
     """Run a call inside a unit of work that goes on; one that fails halfway dooms it."""
     before = uow.changes
     try:
-        with _engine_errors():
+        with _engine_errors(uow):
             yield
     except BaseException as error:
         if uow.changes != before:

@@ -8,7 +8,7 @@ and inserts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import polars as pl
@@ -32,7 +32,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from .database import insert_rows, read_frame
 from .errors import DuplicateError, InvalidInputError, InvalidTypeError, NotFoundError
 from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
-from .values import checked_float, checked_int, checked_text, json_text
+from .values import checked_float, checked_int, checked_text, checked_texts, json_text
 
 Model = type[Base]
 
@@ -184,9 +184,10 @@ class Tables:
                 values[name] = checked
         self.change(table.update().where(key_of(model) == key).values(values))
 
-    def delete(self, model: Model, column: Column[Any], keys: Sequence[str] | Select[Any]) -> int:
+    def delete(self, model: Model, column: Column[Any], keys: Iterable[str] | Select[Any]) -> int:
         """Delete the rows whose `column` is one of `keys`; return how many there were."""
         table = table_of(model)
+        keys = keys if isinstance(keys, Select) else checked_texts(keys, column.name)
         count = self.session.execute(select(func.count()).select_from(table).where(column.in_(keys))).scalar_one()
         if count:
             self.change(table.delete().where(column.in_(keys)))

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from .blobs import Blobs
 from .database import ENGINE_ERRORS
-from .errors import CommitFailedError, TransactionAbortedError, UnitOfWorkError
+from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
 from .tables import Tables
 from .workspace import Workspace
@@ -127,7 +127,7 @@ class UnitOfWork:
         for relative in discarded:
             try:
                 self.blobs.remove(relative)
-            except OSError as error:
+            except (OSError, StoreError) as error:  # The commit has happened: nothing may look as if it had not.
                 warnings.warn(f"{relative} could not be removed: {error}; gc_artifacts() will try again", stacklevel=2)
 
     def _prepare(self) -> set[str]:

@@ -300,13 +300,13 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
     compared, problems = 0, []
     comparison = Comparison(kept, unfinished, memory)
     try:
-        tables = comparison.tables()
-        total = sum(tables.values())
-        for table, rows in tables.items():
+        keys = comparison.tables()
+        total = sum(plan.rows[table] for table in keys)
+        for table, key in keys.items():
             progress(f"comparing {table}", compared, total)
-            compared += rows
+            compared += plan.rows[table]
             if table != "alembic_version":
-                problems += _lost(comparison, table, rewritten.get(table, set()))
+                problems += _lost(comparison, table, key, rewritten.get(table, set()))
         progress("comparing", total, total)
     finally:
         comparison.close()
@@ -317,8 +317,8 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
         )
 
 
-def _lost(comparison: Comparison, table: str, rewritten: set[str]) -> list[str]:
+def _lost(comparison: Comparison, table: str, key: str, rewritten: set[str]) -> list[str]:
     before, after = comparison.columns("before", table), comparison.columns("after", table)
     wanted = [name for name in before if name not in rewritten]
     gone = [f"{table}.{name} is not there any more" for name in wanted if name not in after]
-    return gone or comparison.lost(table, wanted)
+    return gone or comparison.lost(table, key, wanted)

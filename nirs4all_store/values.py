@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import threading
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import PurePath
@@ -15,12 +18,15 @@ from typing import Any
 
 import numpy as np
 import uuid_utils
+import yaml
 
 from .errors import InvalidInputError, InvalidTypeError
 
 MAX_JSON_DEPTH = 200
 # Python itself refuses to turn much longer ones into text.
 MAX_INT_BITS = 10_000
+# PyYAML writes YAML 1.1: what is a number in 1.2 only, and line ends that it would fold into a space.
+AMBIGUOUS_IN_YAML = re.compile(r"^[-+]?(\d+|\d*\.\d+|\d+\.)([eE][-+]?\d+)?$|^0o[0-7]+$|[\x85\u2028\u2029\ufeff]")
 
 
 def new_id() -> str:
@@ -80,7 +86,15 @@ def checked_text(value: object, where: str) -> str:
         raise InvalidInputError(
             f"{where} is not valid Unicode text: {value[:60]!r} ({error.reason}); replace the lone surrogate"
         ) from None
-    return str(value)
+    return str.__str__(value)  # A subclass may say anything in its own.
+
+
+def checked_texts(values: Any, where: str) -> list[str]:
+    """Return one text, several of them, or None (none at all) as a list; see `checked_text`."""
+    values = [] if values is None else [values] if isinstance(values, str) else values
+    if not isinstance(values, Iterable):
+        raise InvalidTypeError(f"{where} must be a list of texts, not {_described(values)}")
+    return [checked_text(value, where) for value in values]
 
 
 def checked_int(value: object, where: str, bits: int) -> int:
@@ -117,6 +131,14 @@ def checked_float(value: object, where: str) -> float:
         raise InvalidInputError(f"{where} is too large for a float of 64 bits") from None
 
 
+def checked_timeout(value: object) -> float:
+    """Return how many seconds to wait, none below 0; infinity becomes the longest that a thread can wait."""
+    seconds = checked_float(value, "timeout")
+    if not seconds >= 0:  # NaN is not, either.
+        raise InvalidInputError(f"timeout is {seconds}; give seconds, 0 or more")
+    return min(seconds, threading.TIMEOUT_MAX)
+
+
 def json_text(value: Any, where: str) -> str | None:
     """Return `value` as JSON text, or None for None.
 
@@ -139,6 +161,24 @@ def json_text(value: Any, where: str) -> str | None:
     if value is None:
         return None
     return json.dumps(_plain(value, where, 0), ensure_ascii=False)
+
+
+def yaml_text(value: Any) -> str:
+    """Return what the database gave, plain JSON values and times, as YAML that every reader reads alike."""
+    plain = json.loads(json.dumps(value, default=datetime.isoformat))  # JSON's types, and no anchors.
+    return yaml.dump(plain, Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
+
+
+class _YamlDumper(yaml.SafeDumper):
+    """Quotes the texts that some reader of YAML would take for something else."""
+
+
+def _yaml_of_text(dumper: _YamlDumper, value: str) -> Any:
+    style = '"' if AMBIGUOUS_IN_YAML.search(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_YamlDumper.add_representer(str, _yaml_of_text)
 
 
 def _plain(value: Any, where: str, depth: int) -> Any:

@@ -1,8 +1,11 @@
 """Prediction arrays come back as they went in: values, dtype and shape, bit for bit."""
 
+from enum import Enum
 from typing import Any
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -185,3 +188,37 @@ def test_elements_that_cannot_come_back_are_a_type_error(name: str, value: Any) 
 def test_arrays_of_a_shape_or_text_that_cannot_be_kept_are_refused(name: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=f"^{name} .*{message}"):
         as_array(value, name)
+
+
+def test_an_array_of_enums_once_came_back_as_the_names_of_their_members() -> None:
+    class Kind(str, Enum):  # noqa: UP042  # str() of a StrEnum is its value
+        A = "arab"
+
+    class Liar(str):
+        def __str__(self) -> str:
+            return "lie"
+
+    found = through(np.array([Kind.A, Liar("truth")], dtype=object), "y_true")
+    assert [type(item) for item in found] == [str, str]
+    assert found.tolist() == ["arab", "truth"]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        pl.Series([2**53 + 1, None]),
+        pl.DataFrame({"a": [2**53 + 1, None]}),
+        pa.array([2**53 + 1, None]),
+        pl.DataFrame({"a": [2**53 + 1], "b": [0.5]}),
+    ],
+    ids=["series", "frame", "arrow", "beside floats"],
+)
+def test_integers_beside_a_null_or_floats_were_rounded(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match="y_true holds integers and nulls|y_true mixes floats"):  # noqa: RUF043
+        as_array(value, "y_true")
+
+
+def test_a_series_without_nulls_and_one_of_floats_are_taken() -> None:
+    assert_same(as_array(pl.Series([2**53 + 1]), "y_true"), np.array([2**53 + 1]))
+    assert_same(as_array(pl.Series([1.5, None]), "y_true"), np.array([1.5, np.nan]))
+    assert_same(as_array(pl.DataFrame({"a": [1], "b": [0.5]}), "y_true"), np.array([[1, 0.5]]))

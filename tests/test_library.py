@@ -1,4 +1,6 @@
 import json
+import threading
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -92,11 +94,65 @@ def test_an_exported_template_can_be_imported_elsewhere(library: PipelineLibrary
         other.import_template(tmp_path / "bad.json")
 
 
-def test_a_damaged_template_is_named_and_never_passed_over(library: PipelineLibrary) -> None:
+def test_a_damaged_template_is_named_in_a_warning_and_once_hid_all_the_others(library: PipelineLibrary) -> None:
     path = library.save_template([], "t")
+    library.save_template([], "good")
     path.write_text("{")
+    with pytest.warns(UserWarning, match=r"t\.json cannot be read"):
+        assert [item["name"] for item in library.list_templates()] == ["good"]
     with pytest.raises(InvalidInputError, match=r"t\.json cannot be read"):
-        library.list_templates()
+        library.load_template("t")
+    with pytest.raises(NotFoundError, match="nearest are"):
+        library.load_template("goood")
+
+
+def test_a_damaged_template_could_neither_be_replaced_nor_deleted(library: PipelineLibrary) -> None:
+    path = library.save_template([1], "t")
+    path.write_text("{")
+    with pytest.raises(TemplateExistsError, match="overwrite=True"):
+        library.save_template([2], "t")
+    assert path.read_text() == "{"
+    library.save_template([2], "t", overwrite=True)
+    assert library.load_template("t") == [2]
+    path.write_text("{")
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        library.delete_template("t", "general")  # Which category it has is not known.
+    library.delete_template("t")
+    assert library.list_templates() == []
+
+
+def test_a_name_from_an_enum_was_saved_as_the_enums_own_and_not_found_again(library: PipelineLibrary) -> None:
+    class Kind(str, Enum):  # noqa: UP042  # str() of a StrEnum is its value
+        BASE = "base"
+
+    path = library.save_template([1], Kind.BASE, category=Kind.BASE)
+    assert path.name == "base.json"
+    assert library.load_template("base") == library.load_template(Kind.BASE, Kind.BASE) == [1]
+    assert library.get_template_metadata("base")["name"] == "base"
+    library.delete_template(Kind.BASE, "base")
+    assert library.list_templates() == []
+
+
+def test_several_writers_of_one_new_name_once_all_succeeded(library: PipelineLibrary) -> None:
+    together = threading.Barrier(8)
+    outcomes: list[int | None] = []
+
+    def save(i: int) -> None:
+        together.wait()
+        try:
+            library.save_template([i], "t")
+            outcomes.append(i)
+        except TemplateExistsError:
+            outcomes.append(None)
+
+    threads = [threading.Thread(target=save, args=(i,)) for i in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    winners = [i for i in outcomes if i is not None]
+    assert len(outcomes) == 8
+    assert [library.load_template("t")] == [[i] for i in winners]
 
 
 def test_what_is_no_template_is_refused(library: PipelineLibrary) -> None:
@@ -255,6 +311,32 @@ def test_one_text_is_no_list_of_tags(library: PipelineLibrary) -> None:
         library.save_template([], "t", tags="nirs")
     with pytest.raises(InvalidTypeError, match="tags"):
         library.list_templates(tags="nirs")
+
+
+def test_a_number_for_tags_or_a_category_is_refused_and_found_nothing_before(library: PipelineLibrary) -> None:
+    library.save_template([], "t")
+    with pytest.raises(InvalidTypeError, match="tags must be a list of texts"):
+        library.save_template([], "u", tags=5)  # type: ignore[arg-type]
+    for call in (library.list_templates, lambda category: library.load_template("t", category)):
+        with pytest.raises(InvalidTypeError, match="category must be text"):
+            call(5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("path", [None, 5, b"x", "a\0b", "n" * 300], ids=["None", "5", "bytes", "NUL", "long"])
+def test_what_is_no_path_is_refused_with_an_error_of_ours(library: PipelineLibrary, path: Any) -> None:
+    library.save_template([], "t")
+    with pytest.raises(InvalidInputError, match="be a path"):
+        library.import_template(path)
+    with pytest.raises(InvalidInputError, match="be a path"):
+        PipelineLibrary(path)
+    with pytest.raises((InvalidTypeError, OutputPathError), match="be a path"):
+        library.export_template("t", path)
+
+
+def test_a_template_exported_among_the_artifacts_would_be_collected(library: PipelineLibrary, tmp_path: Path) -> None:
+    library.save_template([], "t")
+    with pytest.raises(OutputPathError, match=r"below .*artifacts"):
+        library.export_template("t", tmp_path / "workspace" / "artifacts" / "t.json")
 
 
 def test_an_export_is_whole_or_not_at_all(library: PipelineLibrary, tmp_path: Path) -> None:

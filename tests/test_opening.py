@@ -7,11 +7,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from nirs4all_store import (
+    InvalidInputError,
     ReadOnlyError,
     StoreClosedError,
     WorkspaceBusyError,
@@ -428,3 +430,25 @@ def test_waiting_for_one_workspace_keeps_nobody_from_another(tmp_path: Path) -> 
             assert waiting.is_alive()
         other.communicate("\n")
     waiting.join()
+
+
+@pytest.mark.parametrize("options", [{}, {"read_only": True}])
+@pytest.mark.parametrize("path", [None, 5, b"x", "a\0b", "n" * 300, "missing/" + "n" * 300, "d/" * 3000],
+                         ids=["None", "5", "bytes", "NUL", "long", "long below", "deep"])  # fmt: skip
+def test_what_is_no_path_of_a_workspace_once_gave_raw_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any, options: Any
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InvalidInputError, match=r"workspace_path .*be a path"):
+        WorkspaceStore(path, **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_that_waits_for_ever_could_neither_be_used_nor_closed(tmp_path: Path) -> None:
+    for bad in (-1, None, "3", float("nan")):
+        with pytest.raises(InvalidInputError, match="timeout"):
+            WorkspaceStore(tmp_path, timeout=bad)  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+    with WorkspaceStore(tmp_path, timeout=float("inf")) as store:
+        store.begin_run("r")
+        store.vacuum()

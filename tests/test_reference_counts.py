@@ -8,10 +8,12 @@ from itertools import permutations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from nirs4all_store import NotFoundError, WorkspaceStore
+from nirs4all_store import ArtifactLoadError, NotFoundError, WorkspaceStore, codecs
 from nirs4all_store.contract import add_pipeline
+from nirs4all_store.replay import ChainLoader
 
 NOW = timedelta(0)
 
@@ -151,6 +153,16 @@ def test_a_file_without_a_row_goes_after_the_grace_time_only(store: WorkspaceSto
     assert files(store) == []
 
 
+def test_files_that_are_gone_or_replaced_by_a_folder_were_counted_as_removed(store: WorkspaceStore) -> None:
+    gone, folder, there = (store.get_artifact_path(save(store, content)) for content in "abc")
+    gone.unlink()
+    folder.unlink()
+    folder.mkdir()
+    assert store.gc_artifacts(grace=NOW) == 1
+    assert not there.exists()
+    assert artifact_rows(store) == 0
+
+
 def test_a_file_that_two_rows_name_goes_with_the_last_of_them(store: WorkspaceStore) -> None:
     run_id, pipeline_id = add_pipeline(store)
     model = save(store)
@@ -179,6 +191,24 @@ def test_a_save_of_adopted_bytes_makes_no_second_file(store: WorkspaceStore) -> 
     store.register_existing_artifact("adopted", foreign, digest, "str", "model", "pickle", 10)
     assert store.save_artifact("model", "str", "model", "pickle") == "adopted"
     assert files(store) == [foreign]
+
+
+def test_a_file_adopted_under_a_wrong_format_once_made_later_saves_unloadable(store: WorkspaceStore) -> None:
+    model = np.arange(3)  # joblib does not write an array as a plain pickle.
+    content = codecs.dump(model, "joblib")
+    (store.workspace_path / "artifacts" / "my.bin").write_bytes(content)
+    digest = hashlib.sha256(content).hexdigest()
+    store.register_existing_artifact("wrong", "my.bin", digest, "array", "model", "pickle", len(content))
+    saved = store.save_artifact(model, "array", "model", "joblib")
+    np.testing.assert_array_equal(store.load_artifact(saved), model)
+    with store.unit_of_work() as uow:
+        rows = uow.artifacts.get_many(["wrong", saved])
+        assert (uow.artifacts.get_by_hash(digest) or {})["artifact_id"] == "wrong"
+        assert (uow.artifacts.get_by_hash(digest, "joblib") or {})["artifact_id"] == saved
+    loader = ChainLoader(store._workspace.blobs)
+    np.testing.assert_array_equal(loader._keep(rows[saved]), model)
+    with pytest.raises(ArtifactLoadError):
+        loader._keep(rows["wrong"])
 
 
 def test_a_lost_file_is_healed_by_the_next_save_of_its_bytes(store: WorkspaceStore) -> None:

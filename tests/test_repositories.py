@@ -1,7 +1,7 @@
 """Properties of the repositories, over any values."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sqlalchemy import text
 
-from nirs4all_store import InvalidInputError, UnitOfWork, WorkspaceStore
+from nirs4all_store import InvalidInputError, InvalidTypeError, UnitOfWork, WorkspaceStore
 from nirs4all_store.contract import add_pipeline
 
+NOW = timedelta(0)
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 JSON = st.recursive(
@@ -138,3 +139,18 @@ def test_one_id_is_taken_where_several_are(uow: UnitOfWork) -> None:
     assert [found["artifact_id"] for found in uow.artifacts.collectable(timedelta(0))] == [artifact_id]
     assert uow.artifacts.delete(artifact_id) == 1
     assert uow.runs.delete_pipeline(uow.pipeline_id) == 1  # type: ignore[attr-defined]
+
+
+def test_ids_that_are_no_text_once_gave_errors_of_the_engine_and_ended_the_transaction(uow: UnitOfWork) -> None:
+    calls: list[Callable[[Any], object]] = [
+        uow.runs.delete, uow.runs.delete_pipeline, uow.chains.delete, uow.chains.of_pipelines, uow.chains.users_of,
+        uow.artifacts.claim, uow.artifacts.release, uow.artifacts.delete, uow.artifacts.get_many,
+        uow.artifacts.get_by_hash, uow.artifacts.named_among, uow.predictions.detach,
+        uow.predictions.delete_of_pipelines, lambda ids: uow.artifacts.collectable(NOW, among=ids),
+        lambda value: uow.artifacts.adopt(value, "p", "h", None, None, "joblib", None),
+    ]  # fmt: skip
+    for call in calls:
+        for bad in (5, [5], [["a"]]):
+            with pytest.raises(InvalidTypeError, match="must be"):
+                call(bad)
+    assert uow.runs.get("x") is None

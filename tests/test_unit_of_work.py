@@ -108,6 +108,15 @@ def test_what_the_engine_refuses_is_an_error_of_ours(store: WorkspaceStore) -> N
         uow.session.execute(text("SELECT nonsense"))
 
 
+def test_after_an_error_of_the_engine_in_a_read_everything_was_kept_against_its_word(store: WorkspaceStore) -> None:
+    with pytest.raises(TransactionAbortedError), store.transaction():
+        store.begin_run("lost")
+        # The engine refuses this value before it runs anything, and would commit what came before.
+        with pytest.raises(EngineError, match="nothing of this transaction is kept"), store._reading() as uow:
+            uow.session.execute(text("SELECT :value"), {"value": object()})
+    assert run_names(store) == set()
+
+
 def test_nested_transactions_join_the_outer_one(store: WorkspaceStore) -> None:
     with store.transaction():
         store.begin_run("outer")
@@ -274,3 +283,19 @@ def test_a_thread_begun_inside_a_transaction_is_no_part_of_it(store: WorkspaceSt
 
     assert asyncio.run(read()) == 0
     assert store.list_runs().height == 1
+
+
+def test_a_file_outside_of_artifacts_is_left_alone_and_the_commit_stands(store: WorkspaceStore, tmp_path: Path) -> None:
+    outside = tmp_path / "precious"
+    outside.write_text("kept")
+    with store.unit_of_work() as uow:
+        artifact_id = uow.artifacts.add("../../precious", "a" * 64)
+        uow.artifacts.release([artifact_id])
+        uow.commit()
+        assert uow.artifacts.delete([artifact_id]) == 1
+        uow.discard_blob("../../precious")
+        with pytest.warns(UserWarning, match="could not be removed"):
+            uow.commit()
+    assert outside.read_text() == "kept"
+    with store.unit_of_work() as uow:
+        assert uow.artifacts.get(artifact_id) is None

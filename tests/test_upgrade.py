@@ -333,9 +333,20 @@ def test_columns_that_no_revision_knows_are_not_dropped_silently(old: Path) -> N
 
 def test_tables_of_the_users_own_stay(old: Path) -> None:
     with duckdb.connect(str(old / "store.duckdb")) as connection:
-        connection.execute("CREATE TABLE mine(a INTEGER PRIMARY KEY); INSERT INTO mine VALUES (1), (2)")
+        connection.execute(
+            """
+            CREATE TABLE "my ""own"":x%"(text VARCHAR, "a ""b" INTEGER PRIMARY KEY);
+            INSERT INTO "my ""own"":x%" VALUES ('one', 1), ('two', 2);
+            CREATE SCHEMA lab; CREATE TABLE lab.runs(run_id VARCHAR PRIMARY KEY); INSERT INTO lab.runs VALUES ('mine');
+            CREATE VIEW best AS SELECT max(val_score) AS score FROM predictions
+            """
+        )
     upgrade_workspace(old)
-    assert inspect_workspace(old).rows["mine"] == 2
+    assert inspect_workspace(old).rows['my "own":x%'] == 2
+    with duckdb.connect(str(old / "store.duckdb"), read_only=True) as connection:
+        assert connection.execute("SELECT * FROM lab.runs").fetchall() == [("mine",)]
+        assert connection.execute('SELECT text FROM "my ""own"":x%" ORDER BY 1').fetchall() == [("one",), ("two",)]
+        assert connection.execute("SELECT score FROM best").fetchall() != [(None,)]
 
 
 def test_too_little_room_is_found_before_anything_changes(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:

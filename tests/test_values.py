@@ -3,6 +3,7 @@ import math
 import os
 import subprocess
 import sys
+import threading
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -19,6 +20,8 @@ from nirs4all_store.values import (
     checked_float,
     checked_int,
     checked_text,
+    checked_texts,
+    checked_timeout,
     json_text,
     new_id,
     time_before,
@@ -252,3 +255,35 @@ def test_a_number_too_long_to_print_is_refused_like_any_other_too_large() -> Non
     for check in (lambda: checked_int(huge, "n", 64), lambda: checked_float(huge, "n"), lambda: json_text([huge], "n")):
         with pytest.raises(InvalidInputError, match=r"^n"):
             check()
+
+
+@pytest.mark.parametrize("value", [-5, -1, None, "3", math.nan, -math.inf, True, [1]])
+def test_a_timeout_that_is_none_once_failed_in_the_first_call_that_waited(value: Any) -> None:
+    with pytest.raises(InvalidInputError, match="timeout"):
+        checked_timeout(value)
+
+
+@pytest.mark.parametrize("value", [0, 0.5, np.float64(3), 1e12, math.inf])
+def test_a_long_timeout_is_one_that_a_thread_can_wait(value: float) -> None:
+    seconds = checked_timeout(value)
+    assert seconds == min(value, threading.TIMEOUT_MAX)
+    assert threading.Lock().acquire(timeout=seconds)
+
+
+def test_a_text_that_lies_about_itself_once_lost_what_it_says() -> None:
+    class Liar(str):
+        def __str__(self) -> str:
+            return "lie"
+
+    kept = checked_text(Liar("truth"), "x")
+    assert type(kept) is str
+    assert kept == "truth"
+
+
+def test_texts_are_one_several_or_none() -> None:
+    assert checked_texts(None, "x") == []
+    assert checked_texts("ab", "x") == ["ab"]
+    assert checked_texts(iter(["a", "b"]), "x") == ["a", "b"]
+    for bad in (5, [5], [["a"]], b"a"):
+        with pytest.raises(InvalidTypeError, match="x must be"):
+            checked_texts(bad, "x")

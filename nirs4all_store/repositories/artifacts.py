@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import case, func, select, update
 
-from ..chain_shape import artifact_ids, as_ids
+from ..chain_shape import artifact_ids
 from ..models import Artifact, Chain
 from ..tables import Tables, table_of
-from ..values import new_id, time_before, utc_now
+from ..values import checked_text, checked_texts, new_id, time_before, utc_now
 
 ARTIFACTS, CHAINS = table_of(Artifact), table_of(Chain)
 
@@ -37,8 +37,8 @@ class ArtifactRepo:
         size_bytes: int | None = None,
         provenance: Any = None,
     ) -> str:
-        """Register one save of a content; return its id, the oldest one if the content is known."""
-        known = self.get_by_hash(content_hash)
+        """Register one save of a content; return its id, the oldest one if it is known in this format."""
+        known = self.get_by_hash(content_hash, format)
         if known is None:
             return self._insert(new_id(), artifact_path, content_hash, operator_class, artifact_type, format,
                                 size_bytes, provenance)  # fmt: skip
@@ -59,6 +59,7 @@ class ArtifactRepo:
         size_bytes: int | None,
     ) -> str:
         """Register a file that is already there under an id of the caller's; a known id is left as it is."""
+        artifact_id = checked_text(artifact_id, "artifact_id")
         if self._tables.exists(Artifact, artifact_id):
             return artifact_id
         return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
@@ -83,12 +84,14 @@ class ArtifactRepo:
 
     def get_many(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return the rows of those of these artifacts that exist, by id."""
-        query = select(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_([*ids]))
+        query = select(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(checked_texts(ids, "artifact ids")))
         return {row["artifact_id"]: row for row in self._tables.rows(query)}
 
-    def get_by_hash(self, content_hash: str) -> dict[str, Any] | None:
-        """Return the oldest row of a content, or None."""
-        query = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == content_hash)
+    def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
+        """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way."""
+        query = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == checked_text(content_hash, "content_hash"))
+        if format is not None:
+            query = query.where(ARTIFACTS.c.format == checked_text(format, "format"))
         rows = self._tables.rows(query.order_by(ARTIFACTS.c.created_at, ARTIFACTS.c.artifact_id).limit(1))
         return rows[0] if rows else None
 
@@ -97,14 +100,14 @@ class ArtifactRepo:
         new_users = case((ARTIFACTS.c.unclaimed > 0, 0), else_=1)
         values = {"ref_count": ARTIFACTS.c.ref_count + new_users,
                   "unclaimed": func.greatest(ARTIFACTS.c.unclaimed - 1, 0)}  # fmt: skip
-        wanted = set(as_ids(ids))
+        wanted = set(checked_texts(ids, "artifact ids"))
         if wanted:
             self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(wanted)).values(values))
 
     def release(self, ids: Iterable[str]) -> None:
         """Count one chain less for each time that an artifact is named; never below the unclaimed saves."""
         by_count: dict[int, list[str]] = {}
-        for artifact_id, count in Counter(as_ids(ids)).items():
+        for artifact_id, count in Counter(checked_texts(ids, "artifact ids")).items():
             by_count.setdefault(count, []).append(artifact_id)
         for count, group in by_count.items():
             lower = func.greatest(ARTIFACTS.c.ref_count - count, ARTIFACTS.c.unclaimed)
@@ -130,7 +133,7 @@ class ArtifactRepo:
             loose |= ARTIFACTS.c.saved_at <= time_before(grace)
         query = select(ARTIFACTS).where(loose).order_by(ARTIFACTS.c.artifact_id)
         if among is not None:
-            query = query.where(ARTIFACTS.c.artifact_id.in_([*among]))
+            query = query.where(ARTIFACTS.c.artifact_id.in_(checked_texts(among, "among")))
         rows = self._tables.rows(query)
         if not rows:
             return []
@@ -141,7 +144,7 @@ class ArtifactRepo:
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete rows; return how many there were. Their files go when the unit of work has committed."""
-        return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, as_ids(ids))
+        return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, ids)
 
     def paths(self) -> set[str]:
         """Return the path of every file that a row names."""
@@ -149,5 +152,5 @@ class ArtifactRepo:
 
     def named_among(self, paths: Iterable[str]) -> set[str]:
         """Return those of these paths that a row names."""
-        query = select(ARTIFACTS.c.artifact_path).where(ARTIFACTS.c.artifact_path.in_([*paths]))
+        query = select(ARTIFACTS.c.artifact_path).where(ARTIFACTS.c.artifact_path.in_(checked_texts(paths, "paths")))
         return {row["artifact_path"] for row in self._tables.rows(query)}

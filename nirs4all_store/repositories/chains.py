@@ -9,11 +9,11 @@ import polars as pl
 from sqlalchemy import select
 
 from ..chain_plan import check_nothing_is_left_out
-from ..chain_shape import artifact_ids, as_ids, check_order, checked_artifacts, checked_steps
+from ..chain_shape import artifact_ids, check_order, checked_artifacts, checked_steps
 from ..errors import NotFoundError
 from ..models import Artifact, Chain, Pipeline
 from ..tables import Tables, table_of
-from ..values import checked_int, checked_text, new_id, utc_now
+from ..values import checked_int, checked_text, checked_texts, new_id, utc_now
 
 CHAINS = table_of(Chain)
 
@@ -72,7 +72,8 @@ class ChainRepo:
 
     def of_pipelines(self, pipeline_ids: Iterable[str]) -> Any:
         """Return the chains of these pipelines as a list of dicts."""
-        return self._tables.rows(select(CHAINS).where(CHAINS.c.pipeline_id.in_([*pipeline_ids])))
+        ids = checked_texts(pipeline_ids, "pipeline ids")
+        return self._tables.rows(select(CHAINS).where(CHAINS.c.pipeline_id.in_(ids)))
 
     def delete(self, *chain_ids: str) -> int:
         """Delete chains' own rows; return how many there were."""
@@ -85,7 +86,7 @@ class ChainRepo:
 
     def users_of(self, ids: Iterable[str] | None = None) -> dict[str, Any]:
         """Return, for each of these artifacts (None: all) that a chain names, the ids of those chains."""
-        wanted = None if ids is None else set(as_ids(ids))
+        wanted = None if ids is None else set(checked_texts(ids, "artifact ids"))
         users: dict[str, Any] = {}
         columns = (CHAINS.c.chain_id, CHAINS.c.steps, CHAINS.c.fold_artifacts, CHAINS.c.shared_artifacts)
         for chain in self._tables.rows(select(*columns)):

@@ -13,7 +13,7 @@ from ..arrays import Array, as_array, decode_all, encode_all
 from ..errors import InvalidInputError, InvalidTypeError
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..tables import Tables, checked_value, table_of
-from ..values import checked_int, checked_page, checked_text, new_id, utc_now
+from ..values import checked_int, checked_page, checked_text, checked_texts, new_id, utc_now
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
@@ -193,7 +193,8 @@ class PredictionRepo:
             )
         if not isinstance(ascending, bool | np.bool_ | None):
             raise InvalidTypeError(f"ascending must be True, False or None, not {ascending!r}")
-        if checked_int(n, "n", 32) < 0:
+        n = checked_int(n, "n", 32)
+        if n < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
         score = PREDICTIONS.c[metric]
         ranked = [score.is_not(None), ~func.isnan(score)]
@@ -235,11 +236,11 @@ class PredictionRepo:
 
     def delete_of_pipelines(self, pipeline_ids: Iterable[str]) -> int:
         """Delete the predictions of pipelines with their arrays; return how many rows there were."""
-        return self.delete_many(PREDICTIONS.c.pipeline_id, [*pipeline_ids])
+        return self.delete_many(PREDICTIONS.c.pipeline_id, checked_texts(pipeline_ids, "pipeline ids"))
 
     def detach(self, chain_ids: Iterable[str]) -> None:
         """Keep the predictions that other pipelines made with these chains, but let them name none."""
-        ids = [*chain_ids]
+        ids = checked_texts(chain_ids, "chain ids")
         if ids:
             self._tables.change(PREDICTIONS.update().where(PREDICTIONS.c.chain_id.in_(ids)).values(chain_id=None))
 

@@ -54,6 +54,7 @@ class RunRepo:
             query = query.where(RUNS.c.status == checked_text(status, "status"))
         if dataset is None:
             return self._tables.frame(query.limit(limit).offset(offset))
+        dataset = checked_text(dataset, "dataset")
         frame = self._tables.frame(query)
         names = [[item["name"] for item in json.loads(text or "[]")] for text in frame["datasets"].to_list()]
         return frame[[position for position, known in enumerate(names) if dataset in known]].slice(offset, limit)
@@ -178,9 +179,10 @@ def _rounded(duration_ms: float | None) -> int | None:
     """Return whole milliseconds: clocks give fractions."""
     if duration_ms is None:
         return None
-    if not math.isfinite(checked_float(duration_ms, "duration_ms")):
+    milliseconds = checked_float(duration_ms, "duration_ms")
+    if not math.isfinite(milliseconds):
         raise InvalidInputError(f"duration_ms is {duration_ms}; give milliseconds, or None")
-    return round(duration_ms)
+    return round(milliseconds)
 
 
 def _checked_datasets(datasets: Any) -> Any:

@@ -1,0 +1,169 @@
+"""What leaves the workspace is read back as it was, or an error says why it cannot leave."""
+
+import resource
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from nirs4all_store import OutputPathError, WorkspaceCorruptError, WorkspaceStore, load_bundle
+from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.database import copy_compacted
+from nirs4all_store.values import MAX_JSON_DEPTH
+
+# What one version of YAML or the other, or PyYAML itself, takes for something else than this text.
+TRICKY = [
+    "1e5", "-1.5E+3", "0o7", ".5", "1.", "+1", "012", "1_000", "0x1F", "12:30", "2020-01-01", "yes", "null", "~",
+    ".inf", "a\x85b", "a\u2028b", "a\u2029b", "\ufeffx", " lead", "trail ", "a: b", "# c", "- d", "\n\n", "\t",
+    "é\U0001f600", "",
+]  # fmt: skip
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Let every write beyond `size` bytes of a file fail, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def exports_to(store: WorkspaceStore, path: Any) -> list[Callable[[], Path]]:
+    """Return every way to write something of a new run to a path."""
+    run_id, pipeline_id = add_pipeline(store)
+    chain_id = add_chain(store, pipeline_id)
+    return [
+        lambda: store.backup(path),
+        lambda: store.export_chain(chain_id, path),
+        lambda: store.export_chain(chain_id, path, "n4a.py"),
+        lambda: store.export_run(run_id, path),
+        lambda: store.export_pipeline_config(pipeline_id, path),
+        lambda: store.export_predictions_parquet(path),
+    ]
+
+
+def nested(depth: int) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for _ in range(depth):
+        config = {"a": config}
+    return config
+
+
+def test_a_run_lost_its_unusual_line_ends_in_yaml(store: WorkspaceStore, tmp_path: Path) -> None:
+    config = {"list": TRICKY, **{text: i for i, text in enumerate(TRICKY)}, "numbers": [1e20, 1e-300, 5e-324, 2**70]}
+    run_id = store.begin_run("a\x85b", config, [{"name": "d"}])
+    text = store.export_run(run_id, tmp_path / "run").read_text(encoding="utf-8")
+    assert yaml.safe_load(text)["run"]["name"] == "a\x85b"
+    assert yaml.safe_load(text)["run"]["config"] == config
+    assert "é" in text
+
+
+def test_a_text_like_1e5_was_written_bare_and_is_a_number_for_readers_of_yaml_1_2(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    run_id = store.begin_run("1e5", {"0o7": "1.5e3"})
+    text = store.export_run(run_id, tmp_path / "run").read_text()
+    assert 'name: "1e5"' in text
+    assert '"0o7": "1.5e3"' in text
+
+
+def test_what_is_as_deep_as_may_be_saved_can_be_exported(store: WorkspaceStore, tmp_path: Path) -> None:
+    deep = nested(MAX_JSON_DEPTH)
+    run_id = store.begin_run("deep", deep)
+    pipeline_id = store.begin_pipeline(run_id, "deep", deep)
+    model = store.save_artifact([1], "list", "model", "pickle")
+    step = {"step_idx": 0, "operator_class": "m", "params": nested(MAX_JSON_DEPTH - 3)}
+    chain_id = store.save_chain(pipeline_id, [step], 0, "m", fold_artifacts={"0": model})
+    run = yaml.safe_load(store.export_run(run_id, tmp_path / "run").read_text())
+    assert run["run"]["config"] == run["pipelines"][0]["expanded_config"] == deep
+    assert store.export_chain(chain_id, tmp_path / "chain").is_file()
+    assert store.export_pipeline_config(pipeline_id, tmp_path / "config").is_file()
+
+
+def test_a_backup_or_an_export_among_the_artifacts_was_collected(store: WorkspaceStore, tmp_path: Path) -> None:
+    chain_id = add_chain(store, add_pipeline(store)[1])
+    artifacts = store.workspace_path / "artifacts"
+    (tmp_path / "link").symlink_to(artifacts)
+    for folder in (artifacts, tmp_path / "link", tmp_path / "link" / "below", artifacts / ".." / "artifacts"):
+        for export in exports_to(store, folder / "x"):
+            with pytest.raises(OutputPathError, match="give a path elsewhere"):
+                export()
+    with pytest.raises(OutputPathError, match="give a path elsewhere"):
+        store.backup(artifacts)
+    assert {Path(name).suffix for name in files(artifacts)} == {".joblib"}
+    store.backup(store.workspace_path / "backup")
+    store.gc_artifacts(grace=timedelta(0))
+    with WorkspaceStore(store.workspace_path / "backup") as copy:
+        np.testing.assert_array_equal(copy.replay_chain(chain_id, X), store.replay_chain(chain_id, X))
+
+
+def test_a_full_disk_once_gave_raw_errors_and_leaves_nothing_half_written(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    noise = np.random.default_rng(0).random(50_000)
+    _, pipeline_id = add_pipeline(store)
+    model = store.save_artifact(noise, "array", "model", "joblib")
+    step = {"step_idx": 0, "operator_class": "m"}
+    chain_id = store.save_chain(pipeline_id, [step], 0, "m", fold_artifacts={"0": model})
+    noisy = store.begin_run("".join(map(str, noise)))
+    with store.transaction():
+        for _ in range(500):
+            add_prediction(store, pipeline_id)
+    calls: dict[str, Callable[[], object]] = {
+        "artifact": lambda: store.save_artifact(noise[1:], "array", "model", "joblib"),
+        "n4a": lambda: store.export_chain(chain_id, tmp_path / "out" / "chain"),
+        "script": lambda: store.export_chain(chain_id, tmp_path / "out" / "chain", "n4a.py"),
+        "yaml": lambda: store.export_run(noisy, tmp_path / "out" / "run"),
+        "parquet": lambda: store.export_predictions_parquet(tmp_path / "out" / "rows"),
+    }
+    before = files(tmp_path)
+    with files_of_at_most(10_000):
+        for call in calls.values():
+            with pytest.raises(OutputPathError, match=r"cannot write .* on a disk that has room"):
+                call()
+    assert files(tmp_path) == before
+    for call in calls.values():
+        call()
+
+
+def test_a_backup_to_a_full_disk_once_said_that_the_workspace_is_damaged(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path / "workspace") as store:
+        store.begin_run("".join(map(str, np.random.default_rng(0).random(100_000))))
+    with WorkspaceStore(tmp_path / "workspace") as store:  # Its log is folded in: only the copy is written.
+        with files_of_at_most(300_000), pytest.raises(OutputPathError, match=r"cannot write .*store\.duckdb"):
+            store.backup(tmp_path / "copy")
+        assert [path.name for path in tmp_path.iterdir()] == ["workspace"]
+        store.backup(tmp_path / "copy")
+
+
+def test_copying_a_database_tells_its_source_from_its_target(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("r")
+    with pytest.raises(OutputPathError, match="no folder"):
+        copy_compacted(tmp_path / "store.duckdb", tmp_path / "no folder" / "copy")
+    (tmp_path / "damaged").write_bytes(b"x" * 5000)
+    with pytest.raises(WorkspaceCorruptError, match="damaged"):
+        copy_compacted(tmp_path / "damaged", tmp_path / "copy")
+
+
+@pytest.mark.parametrize(
+    "path", [None, 5, b"x", "a\0b", "n" * 300, "d/" * 3000], ids=["None", "5", "bytes", "NUL", "long", "deep"]
+)
+def test_an_output_path_that_is_none_once_gave_raw_errors(store: WorkspaceStore, path: Any) -> None:
+    error: type[Exception] = OutputPathError if isinstance(path, str) else TypeError
+    for export in exports_to(store, path):
+        with pytest.raises(error, match="be a path"):
+            export()
+    with pytest.raises(ValueError, match="be a path"):
+        load_bundle(path)
