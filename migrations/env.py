@@ -43,16 +43,23 @@ class RebuildTable(MigrateOperation):
 def rebuild_table(operations: Any, operation: RebuildTable) -> None:
     """See `RebuildTable`."""
     table, new = operation.table, f"{operation.table}_new"
-    operations.execute(f"CREATE TABLE {new} ({operation.columns})")
-    names = text("SELECT column_name FROM duckdb_columns() WHERE table_name = :table ORDER BY column_index")
     connection = operations.get_bind()
+    # As the driver has it: a colon in a value is no parameter.
+    connection.exec_driver_sql(f"CREATE TABLE {new} ({operation.columns})")
+    names = text(
+        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = :table "
+        "ORDER BY column_index"
+    )
     old_names, new_names = (connection.execute(names, {"table": name}).scalars().all() for name in (table, new))
+    unknown = operation.values.keys() - set(new_names)
+    if unknown:
+        raise CommandError(f"{table} would have no column {sorted(unknown)}; it has {list(new_names)}")
     filled = [name for name in new_names if name in operation.values or name in old_names]
     into = ", ".join(f'"{name}"' for name in filled)
     values = ", ".join(operation.values.get(name, f'"{name}"') for name in filled)
-    operations.execute(f"INSERT INTO {new} ({into}) SELECT {values} FROM {table}")
-    operations.execute(f"DROP TABLE {table}")
-    operations.execute(f"ALTER TABLE {new} RENAME TO {table}")
+    connection.exec_driver_sql(f"INSERT INTO {new} ({into}) SELECT {values} FROM {table}")
+    connection.exec_driver_sql(f"DROP TABLE {table}")
+    connection.exec_driver_sql(f"ALTER TABLE {new} RENAME TO {table}")
 
 
 def run_migrations(connection: Connection) -> None:

@@ -27,16 +27,23 @@ def step_artifacts(step: dict[str, Any]) -> list[str]:
 
 
 def artifact_ids(chain: dict[str, Any]) -> list[str]:
-    """Return every artifact id that a chain names, each once, in the order of first use."""
-    ids: list[str] = []
-    for key, value in (chain["shared_artifacts"] or {}).items():
-        if key != SOURCE_MAP:
-            ids += as_ids(value)
-    for value in (chain["fold_artifacts"] or {}).values():
-        ids += as_ids(value)
-    for step in chain["steps"] or []:
-        ids += step_artifacts(step)
-    return list(dict.fromkeys(ids))
+    """Return every artifact id that a chain names, each once, in the order of first use.
+
+    A chain that nirs4all wrote may nest them in ways that a replay refuses: they are in use all the same.
+    """
+    shared = chain["shared_artifacts"]
+    if isinstance(shared, dict):
+        shared = {key: value for key, value in shared.items() if key != SOURCE_MAP}
+    steps = chain["steps"] if isinstance(chain["steps"], list) else []
+    own = [[step.get("artifact_id"), step.get("artifact_ids")] for step in steps if isinstance(step, dict)]
+    return list(dict.fromkeys(_texts([shared, chain["fold_artifacts"], own])))
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [text for item in items for text in _texts(item)]
 
 
 def checked_steps(steps: Any) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 from typing import Annotated
 
 import typer
@@ -13,9 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from . import migrate
+from .duckdb_files import logs_of
 from .errors import StoreError
 from .inspection import inspect_workspace, upgrade_workspace
-from .migrate import Migrations, run_migrations
+from .migrate import UNSTAMPED, Migrations, run_migrations
 from .upgrade import UpgradePlan, UpgradeReport
 from .version import __version__
 
@@ -72,26 +74,32 @@ def demo(
 def upgrade(
     folder: Workspace = DEFAULT_WORKSPACE,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for another process that uses it.")] = 600,
 ) -> None:
     """Bring a workspace of an older version, or of nirs4all 0.7, to this version; a copy is kept."""
     with _errors_in_red():
-        show_upgrade(folder, dry_run=dry_run)
+        show_upgrade(folder, dry_run=dry_run, timeout=timeout)
 
 
 def show_upgrade(
-    folder: str | os.PathLike[str], *, dry_run: bool = False, migrations: Migrations = run_migrations
+    folder: str | os.PathLike[str],
+    *,
+    dry_run: bool = False,
+    timeout: float = 600,
+    migrations: Migrations = run_migrations,
 ) -> None:
     """Upgrade a workspace, telling what was found and what was done; see `upgrade_workspace`."""
-    console = Console(soft_wrap=True, highlight=False)
-    _print_plan(console, upgrade_workspace(folder, dry_run=True).plan)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    _print_plan(console, upgrade_workspace(folder, dry_run=True, timeout=timeout).plan)
     if dry_run:
         console.print("Nothing was changed (dry run).")
         return
-    with Progress(TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(),
-                  console=console, transient=True, disable=not console.is_terminal) as bar:  # fmt: skip
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("", total=None)
         report = upgrade_workspace(
             folder,
+            timeout=timeout,
             migrations=migrations,
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
@@ -115,7 +123,8 @@ def _print_report(console: Console, report: UpgradeReport) -> None:
     plan = report.plan
     console.print(f"Upgraded to revision {plan.target} in {report.seconds:.1f} s: every row and value was compared.")
     console.print(f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.")
-    console.print(f"The old one, byte for byte: {report.copy}", markup=False)
+    logs = "".join(f" and {log}" for log in logs_of(report.copy)) if report.copy else ""
+    console.print(f"The old one, byte for byte: {report.copy}{logs}")
     console.print(f"To go back: {report.way_back}", markup=False)
 
 
@@ -124,11 +133,11 @@ def info(folder: Workspace = DEFAULT_WORKSPACE) -> None:
     """Tell what is in a workspace, also in one of an older or newer version, and change nothing."""
     with _errors_in_red():
         found = inspect_workspace(folder)
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     same = found.revision == found.newest
     advice = "" if same else f"; this version works on {found.newest}"
-    if found.revision < found.newest:
-        advice += f": nirs4all-store upgrade '{found.path}'"
+    if UNSTAMPED <= found.revision < found.newest:
+        advice += f": nirs4all-store upgrade {quote(str(found.path))}"
     console.print(f"{found.path}", markup=False)
     console.print(f"revision   {found.revision}{advice}", markup=False)
     console.print(f"rows       {_rows(found.rows)}", markup=False)

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import duckdb
 import numpy as np
@@ -36,7 +37,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import QueuePool
 
-from .errors import OutputPathError, WorkspaceBusyError, WorkspaceCorruptError
+from .duckdb_files import NO_EXTENSIONS, Config, corrupt, logs_of, memory_config, quoted_name
+from .errors import WorkspaceBusyError, WorkspaceCorruptError
+from .lease import held_alone
 from .values import json_text
 
 if TYPE_CHECKING:
@@ -45,11 +48,7 @@ if TYPE_CHECKING:
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
 
 # Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
-SAFE_CONFIG: dict[str, str | bool | int | float | list[str]] = {
-    "autoinstall_known_extensions": "false",
-    "autoload_known_extensions": "false",
-    "enable_external_access": "false",
-}
+SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
 # At its end DuckDB folds the log in and removes it by name, also when the name belongs to another
 # file by then: `close` does it instead, after a look.
 AFTER_CONNECTING = "PRAGMA disable_checkpoint_on_shutdown; SET lock_configuration = true"
@@ -127,30 +126,45 @@ class Database:
     def close(self) -> None:
         """Fold the log in, close every connection and release the file."""
         self.engine.dispose()
-        if not self.read_only and self.is_in_place and wal_of(self.path).exists():
-            # Without room for it the log stays as it is: nothing is lost, and the next opening tries again.
-            with contextlib.suppress(duckdb.Error):
-                self._anchor.execute("CHECKPOINT")
+        folded = self._fold()
         self._anchor.close()
         del self.engine, self._anchor
+        if folded:
+            _remove_folded(self.path, folded)
+
+    def _fold(self) -> dict[Path, os.stat_result]:
+        """Put what stands in the logs into the file; return what is left of them, which holds nothing any more."""
+        if self.read_only or not self.is_in_place or not logs_of(self.path):
+            return {}
+        try:
+            self._anchor.execute("CHECKPOINT")
+        except duckdb.Error:  # Without room for it the log stays: nothing is lost, the next opening tries again.
+            return {}
+        return {log: log.stat() for log in logs_of(self.path)}
+
+
+def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
+    """Remove logs that DuckDB leaves behind, such as one whose only commit a kill has torn."""
+    with contextlib.suppress(WorkspaceBusyError), held_alone(path):
+        for log, status in folded.items():
+            if log.exists() and (log.stat().st_mtime_ns, log.stat().st_size) == (status.st_mtime_ns, status.st_size):
+                log.unlink()
 
 
 def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
     try:
-        connection = duckdb.connect(str(path), read_only=read_only, config=SAFE_CONFIG | _memory(memory_limit))
+        connection = duckdb.connect(str(path), read_only=read_only, config=SAFE_CONFIG | memory_config(memory_limit))
         connection.execute(AFTER_CONNECTING)
         return connection
     except duckdb.IOException as error:
         if "lock" in str(error).lower():
             raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
-        raise _corrupt(path, error) from error
+        raise corrupt(path, error) from error
+    except duckdb.ConnectionException as error:
+        raise WorkspaceBusyError(f"this process has {path} open through duckdb itself: {error}; close it") from error
     except duckdb.Error as error:
-        raise _corrupt(path, error) from error
-
-
-def _memory(limit: int | None) -> dict[str, str | bool | int | float | list[str]]:
-    return {} if limit is None else {"memory_limit": f"{limit}B"}
+        raise corrupt(path, error) from error
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -159,12 +173,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
     except OSError:
         return None
     return status.st_dev, status.st_ino
-
-
-def _corrupt(path: Path, error: Exception) -> WorkspaceCorruptError:
-    return WorkspaceCorruptError(
-        f"{path} cannot be opened as a DuckDB database: {error}; nothing was changed: restore it from a backup"
-    )
 
 
 class CachingDialect(Dialect):
@@ -259,65 +267,18 @@ def read_frame(session: Session, query: Select[Any]) -> pl.DataFrame:
     return cast(pl.DataFrame, pl.from_arrow(rows))
 
 
-def copy_compacted(source: Path, target: Path) -> None:
-    """Write the rows of a database that nobody has open to a new file, without its free space.
-
-    Raises
-    ------
-    WorkspaceCorruptError
-        `source` is damaged.
-    OutputPathError
-        `target` cannot be written.
-    """
-    steps = (
-        (source, f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)"),
-        (target, f"ATTACH '{_quoted(target)}' AS target"),
-        (source, "COPY FROM DATABASE source TO target"),
-        (target, "DETACH target"),
-    )
-    connection = duckdb.connect(":memory:")
-    try:
-        for about, statement in steps:
-            try:
-                connection.execute(statement)
-            except duckdb.Error as error:
-                if about == target or str(target) in str(error):
-                    raise OutputPathError(f"cannot write {target}: {error}; make room there and try again") from error
-                raise _corrupt(source, error) from error
-    finally:
-        connection.close()
-
-
-def _quoted(path: Path) -> str:
-    return str(path).replace("'", "''")
-
-
 def checkpoint(session: Session) -> None:
     """Fold the write-ahead log into the file; the session must have no open transaction."""
     with session.get_bind().connect() as connection:  # type: ignore[union-attr]  # an Engine here
         connection.connection.driver_connection.execute("CHECKPOINT")  # type: ignore[union-attr]
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether the engine gave up because of its memory limit."""
-    return isinstance(getattr(error, "orig", error), duckdb.OutOfMemoryException)
-
-
-def wal_of(path: Path) -> Path:
-    """Return where DuckDB keeps the write-ahead log of a database; it is there while it holds something."""
-    return path.with_name(f"{path.name}.wal")
-
-
-def temporary_of(path: Path) -> Path:
-    """Return the folder where DuckDB puts what it has no memory for, while it works on a database."""
-    return path.with_name(f"{path.name}.tmp")
-
-
 def schema_revision(session: Session) -> str | None:
     """Return the revision that the database stands at; None where it has no table of revisions."""
     if "alembic_version" not in table_names(session):
         return None
-    return ", ".join(session.execute(text("SELECT version_num FROM alembic_version ORDER BY ALL")).scalars())
+    versions = session.execute(text("SELECT version_num FROM alembic_version ORDER BY ALL")).scalars()
+    return ", ".join(map(str, versions))
 
 
 def table_names(session: Session) -> list[str]:
@@ -336,63 +297,4 @@ def row_counts(session: Session) -> dict[str, int]:
     """Return how many rows each of these tables has."""
     names = table_names(session)
     connection = raw_connection(session)
-    return {name: connection.execute(f"SELECT count(*) FROM {_named(name)}").fetchone()[0] for name in names}  # noqa: S608
-
-
-def _named(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-_COMPARE = """
-    SELECT (SELECT count(*) FROM before.main.{table}), (SELECT count(*) FROM after.main.{table}), count(*),
-           count(*) FILTER (b.has_value AND b.hash IS DISTINCT FROM a.hash)
-    FROM (SELECT {key} AS key, {column} IS NOT NULL AS has_value, hash(CAST({column} AS {type})) AS hash
-          FROM before.main.{table}) b
-    JOIN (SELECT {key} AS key, hash({column}) AS hash FROM after.main.{table}) a USING (key)
-"""
-
-
-class Comparison:
-    """Two database files that nobody has open, side by side; `memory_limit` is that of `Database`."""
-
-    def __init__(self, before: Path, after: Path, memory_limit: int | None) -> None:
-        self._connection = duckdb.connect(config=_memory(memory_limit) | {"temp_directory": str(temporary_of(after))})
-        for name, path in (("before", before), ("after", after)):
-            self._connection.execute(f"ATTACH '{_quoted(path)}' AS {name} (READ_ONLY)")
-
-    def close(self) -> None:
-        """Release both files."""
-        self._connection.close()
-
-    def tables(self) -> dict[str, str]:
-        """Return the tables of the first database that have a key of one column, and that column."""
-        keys = self._all(
-            "SELECT table_name, constraint_column_names[1] FROM duckdb_constraints() WHERE database_name = 'before' "
-            "AND schema_name = 'main' AND constraint_type = 'PRIMARY KEY' AND len(constraint_column_names) = 1 "
-            "ORDER BY ALL"
-        )
-        return dict(keys)
-
-    def columns(self, database: Literal["before", "after"], table: str) -> dict[str, str]:
-        """Return the type of each column of a table; nothing where there is no such table."""
-        query = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = ? AND table_name = ?"
-        return dict(self._all(f"{query} AND schema_name = 'main' ORDER BY column_index", [database, table]))
-
-    def lost(self, table: str, key: str, columns: Sequence[str]) -> list[str]:
-        """Say, a sentence each, what of a table is not in the second database as it was.
-
-        Rows are matched by their key; of `columns`, a value that was NULL may be another now.
-        """
-        types, found = self.columns("after", table), []
-        # One column at a time: all of them at once take many times the memory.
-        for name in columns:
-            query = _COMPARE.format(table=_named(table), key=_named(key), column=_named(name), type=types[name])
-            rows, rows_after, matched, different = self._all(query)[0]
-            if not rows == rows_after == matched:
-                return [f"{table} had {rows} rows and has {rows_after}, of which {matched} are the same"]
-            if different:
-                found.append(f"{table}.{name} differs in {different} rows")
-        return found
-
-    def _all(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
-        return self._connection.execute(query, parameters).fetchall()
+    return {name: connection.execute(f"SELECT count(*) FROM {quoted_name(name)}").fetchone()[0] for name in names}  # noqa: S608

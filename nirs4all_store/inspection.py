@@ -10,12 +10,13 @@ from pathlib import Path
 
 from . import migrate
 from .blobs import Blobs
-from .database import wal_of
+from .copies import copies_of
+from .duckdb_files import logs_of
 from .errors import WorkspaceBusyError
 from .files import checked_path
 from .lease import Lease
 from .opening import check_is_duckdb, not_found, place_of
-from .upgrade import Progress, UpgradeReport, copies_of, plan_upgrade, rows_of, upgrade
+from .upgrade import Progress, UpgradeReport, plan_upgrade, rows_of, upgrade
 from .values import checked_timeout
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME
 
@@ -24,7 +25,7 @@ def upgrade_workspace(
     path: str | os.PathLike[str],
     *,
     dry_run: bool = False,
-    timeout: float = 30.0,
+    timeout: float = 600.0,
     progress: Progress = lambda *_: None,
     migrations: migrate.Migrations = migrate.run_migrations,
 ) -> UpgradeReport:
@@ -114,17 +115,16 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
     database = path / DATABASE_NAME
     with _looking_at(path, shared=True, timeout=checked_timeout(timeout)):
         files, size = Blobs(path / ARTIFACTS_NAME).usage()
-        log = wal_of(database)
         return WorkspaceInfo(
             path, migrate.revision_at(database), migrate.HEAD, rows_of(database), database.stat().st_size,
-            log.stat().st_size if log.exists() else 0, size, files, copies_of(database),
+            sum(log.stat().st_size for log in logs_of(database)), size, files, copies_of(database),
         )  # fmt: skip
 
 
 @contextmanager
 def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
     """Hold the lease of a workspace that this process has not open, for the length of a block."""
-    if not path.is_dir():
+    if not (path / DATABASE_NAME).exists():
         raise not_found(path)
     with place_of(path) as place:
         if place.workspace is not None:

@@ -87,6 +87,20 @@ class Lease:
             self._descriptor = None
 
 
+def refuse_if_open_here(path: Path) -> None:
+    """Refuse to touch a database that this process has open through duckdb itself.
+
+    Its lock would vanish with the first descriptor of the file that is closed here, and others could write to it.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        It has.
+    """
+    if os.getpid() in _lock_holders(path.stat().st_ino, "POSIX"):
+        raise WorkspaceBusyError(f"this process has {path} open through duckdb itself; close that connection first")
+
+
 @contextmanager
 def held_alone(path: Path) -> Iterator[BinaryIO]:
     """Keep every program that knows nothing of leases from a database file that nobody has open.
@@ -104,6 +118,7 @@ def held_alone(path: Path) -> Iterator[BinaryIO]:
     ReadOnlyError
         It cannot be written to.
     """
+    refuse_if_open_here(path)
     try:
         stream = path.open("r+b")
     except PermissionError as error:

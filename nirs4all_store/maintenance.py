@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from .chain_shape import artifact_ids
-from .database import Database, copy_compacted, wal_of
+from .database import Database
+from .duckdb_files import copy_compacted, logs_of
 from .errors import OutputPathError, StoreError
 from .files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
 from .repositories import ArtifactRepo
@@ -93,7 +94,7 @@ def vacuum(workspace: Workspace, timeout: float) -> None:
     path = workspace.path / DATABASE_NAME
     compact = path.with_name(f".compacting-{DATABASE_NAME}")
     with workspace.alone(timeout):
-        if wal_of(path).exists():
+        if logs_of(path):
             raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
         compact.unlink(missing_ok=True)
         try:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from sqlalchemy import Connection, event
 
-from .database import Database, checkpoint, schema_revision, stamp, table_names, wal_of
+from .copies import remove
+from .database import ENGINE_ERRORS, Database, checkpoint, schema_revision, stamp, table_names
 from .errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
 from .files import fsync_folder
 from .points import Point, reached
 
 HEAD = "0002"
 UNSTAMPED = "0001"
-NIRS4ALL_TABLES = {"runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs"}
+KEYS = {
+    "runs": "run_id", "pipelines": "pipeline_id", "chains": "chain_id", "artifacts": "artifact_id",
+    "predictions": "prediction_id", "prediction_arrays": "prediction_id", "logs": "log_id",
+}  # fmt: skip
+"""The seven tables, and the key that each has had from the first revision on."""
 
 Migrations = Callable[[Connection], None]
 """Runs the missing migrations on a connection, inside its transaction."""
@@ -29,11 +35,13 @@ def revision_of(database: Database) -> str:
     WorkspaceCorruptError
         It is no workspace's database.
     """
-    with database.session() as session:
-        revision = schema_revision(session)
-        if revision is None and {*table_names(session)} >= NIRS4ALL_TABLES:
-            revision = UNSTAMPED
-    if revision is None:
+    try:
+        with database.session() as session:
+            is_workspace = {*table_names(session)} >= KEYS.keys()
+            revision = schema_revision(session) or ("" if "alembic_version" in table_names(session) else UNSTAMPED)
+    except ENGINE_ERRORS as error:
+        raise WorkspaceCorruptError(f"the revision of {database.path} cannot be read: {error}") from error
+    if not is_workspace:
         raise WorkspaceCorruptError(
             f"{database.path} is a DuckDB database, but no workspace: it lacks the seven tables; "
             "nothing was changed: give another folder"
@@ -63,7 +71,7 @@ def check_revision(revision: str, path: Path, *, upgrade: bool) -> None:
     """
     if revision == HEAD:
         return
-    if not (revision.isdecimal() and len(revision) == len(HEAD) and revision >= UNSTAMPED):
+    if not (revision.isascii() and revision.isdecimal() and len(revision) == len(HEAD) and revision >= UNSTAMPED):
         raise WorkspaceCorruptError(
             f"{path} stands at the unknown revision {revision!r}; nothing was changed: "
             "open it with the program that wrote it, or restore it from a backup"
@@ -76,15 +84,14 @@ def check_revision(revision: str, path: Path, *, upgrade: bool) -> None:
     if not upgrade:
         raise WorkspaceOutdatedError(
             f"{path} stands at revision {revision}, this version needs {HEAD}; nothing was changed: "
-            f"run `nirs4all-store upgrade '{path.parent}'`, or open it once with upgrade=True"
+            f"run `nirs4all-store upgrade {quote(str(path.parent))}`, or open it once with upgrade=True"
         )
 
 
 def create(path: Path) -> None:
     """Make a new workspace's database appear, whole or not at all; the caller holds the lease."""
     unfinished = path.with_name(f".creating-{path.name}")
-    for left_over in (unfinished, wal_of(unfinished)):
-        left_over.unlink(missing_ok=True)
+    remove(unfinished)
     run(unfinished, run_migrations)
     unfinished.replace(path)
     fsync_folder(path.parent)

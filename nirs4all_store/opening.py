@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import migrate
 from . import upgrade as upgrading
-from .database import wal_of
+from .duckdb_files import logs_of
 from .errors import (
     ReadOnlyError,
     StoreError,
@@ -21,7 +21,7 @@ from .errors import (
     WorkspaceNotFoundError,
 )
 from .files import make_folder
-from .lease import Lease
+from .lease import Lease, refuse_if_open_here
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
@@ -142,10 +142,10 @@ def _open(path: Path, read_only: bool, upgrade: bool, timeout: float) -> Workspa
 def _make_ready(path: Path, read_only: bool, upgrade: bool) -> None:
     """Leave an up-to-date database in the folder, or raise."""
     database = path / DATABASE_NAME
-    if not database.exists() and not read_only:
-        if wal_of(database).exists():
+    if not os.path.lexists(database) and not read_only:
+        for log in logs_of(database):
             raise WorkspaceCorruptError(
-                f"{wal_of(database)} is there without {database.name}, which it belongs to; nothing was changed: "
+                f"{log} is there without {database.name}, which it belongs to; nothing was changed: "
                 "put the database back, or move the log away to start anew"
             )
         migrate.create(database)
@@ -168,12 +168,20 @@ def not_found(path: Path) -> WorkspaceNotFoundError:
 
 def check_is_duckdb(path: Path) -> None:
     """Tell files of other programs from damaged ones; nobody has the file open while we read it."""
+    if path.is_symlink():
+        raise WorkspaceCorruptError(
+            f"{path} is a link, beside which DuckDB would look for no log; nothing was changed: link the whole folder"
+        )
     if not path.exists():
         raise not_found(path.parent)
     if not path.is_file():
         raise WorkspaceCorruptError(f"{path} is not a file; move it away or give another folder")
-    with path.open("rb") as stream:
-        head = stream.read(MAGIC_OFFSET + len(MAGIC))
+    refuse_if_open_here(path)
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(MAGIC_OFFSET + len(MAGIC))
+    except OSError as error:
+        raise ReadOnlyError(f"{path} cannot be read: {error}; ask for the right to read it") from error
     if not head:
         raise WorkspaceCorruptError(f"{path} is empty: it was never a workspace's database; move it away to start anew")
     if head[MAGIC_OFFSET:] != MAGIC:

@@ -7,7 +7,6 @@ the way, the name is the old database's or the new one's.
 
 from __future__ import annotations
 
-import filecmp
 import re
 import shutil
 import time
@@ -18,7 +17,9 @@ from shlex import quote
 from typing import BinaryIO
 
 from . import migrate
-from .database import Comparison, Database, checkpoint, is_out_of_memory, row_counts, temporary_of, wal_of
+from .copies import copy, keep, remove, size_of
+from .database import Database, row_counts
+from .duckdb_files import Comparison, is_out_of_memory, log_names, logs_of
 from .errors import StoreError, UpgradeFailedError, WorkspaceBusyError
 from .files import fsync_file, fsync_folder
 from .lease import held_alone
@@ -29,7 +30,6 @@ DISK_FACTOR = 4
 MEMORY = 150 * 2**20
 MEMORY_PER_ROW = 200
 """Measured: the keys of new tables are built in memory, most else moves to the disk."""
-CHUNK = 2**20
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how much of how much: bytes while copying, else rows."""
@@ -89,9 +89,10 @@ class UpgradeReport:
         """The shell command that puts the old database in the place of the new one."""
         if self.copy is None:
             return ""
-        pairs = ((self.copy, self.plan.database), (wal_of(self.copy), wal_of(self.plan.database)))
+        names = [self.plan.database, *log_names(self.plan.database)]
+        pairs = zip([self.copy, *log_names(self.copy)], names, strict=True)
         copies = [f"cp {quote(str(kept))} {quote(str(name))}" for kept, name in pairs if kept.exists()]
-        return " && ".join([f"rm -f {quote(str(wal_of(self.plan.database)))}", *copies])
+        return " && ".join([f"rm -f {' '.join(quote(str(name)) for name in names[1:])}", *copies])
 
 
 def plan_upgrade(database: Path) -> UpgradePlan:
@@ -107,8 +108,8 @@ def plan_upgrade(database: Path) -> UpgradePlan:
     found = migrate.revision_at(database)
     migrate.check_revision(found, database, upgrade=True)
     rows = rows_of(database)
-    size = sum(path.stat().st_size for path in (database, wal_of(database)) if path.exists())
     steps = [(script.revision, script.doc.rstrip(".")) for script in migrate.missing(found)]
+    size = size_of(database)
     needed = DISK_FACTOR * size if steps else 0
     free = shutil.disk_usage(database.parent).free
     return UpgradePlan(database, found, migrate.HEAD, steps, rows, size, needed, free)
@@ -147,23 +148,22 @@ def upgrade(
     database = plan.database
     unfinished = database.with_name(f".upgrading-{database.name}")
     try:
-        _remove(unfinished)
+        remove(unfinished)
         reached(Point.UPGRADE_BEGINS)
         if plan.needed > plan.free:
             raise UpgradeFailedError(f"the upgrade takes up to {plan.needed:,} bytes on the disk of {database}, which "
                                      f"has {plan.free:,} free; nothing was changed: make room")  # fmt: skip
         with held_alone(database) as stream:
-            kept = _keep(stream, plan, unfinished, progress)
+            kept = keep(stream, database, plan.found, unfinished, lambda done: progress("copying", done, plan.size))
         reached(Point.COPY_IS_WHOLE)
         _fold_log(database)
         reached(Point.LOG_IS_FOLDED)
         with held_alone(database) as stream:
+            _check_logs_are_folded(database)
             _build(stream, unfinished, kept, plan, migrations, progress)
             reached(Point.UPGRADE_IS_COMPARED)
-            shutil.copymode(database, unfinished)
             fsync_file(unfinished)
             unfinished.replace(database)
-        fsync_folder(database.parent)
         reached(Point.UPGRADE_HAS_THE_NAME)
     except StoreError:
         raise
@@ -172,72 +172,26 @@ def upgrade(
             f"{database} could not be upgraded from revision {plan.found}: {error}; it is as it was"
         ) from error
     finally:
-        _remove(unfinished)
+        remove(unfinished)
+    try:
+        fsync_folder(database.parent)
+    except OSError as error:
+        raise UpgradeFailedError(f"{database} is upgraded, but the disk did not take its name: {error}") from error
     return UpgradeReport(plan, kept, database.stat().st_size, time.monotonic() - began)
 
 
-def _remove(unfinished: Path) -> None:
-    """Remove what an upgrade that was killed has left behind."""
-    for path in (unfinished, wal_of(unfinished)):
-        path.unlink(missing_ok=True)
-    if temporary_of(unfinished).exists():
-        shutil.rmtree(temporary_of(unfinished))
-
-
-def _keep(stream: BinaryIO, plan: UpgradePlan, unfinished: Path, progress: Progress) -> Path:
-    """Copy the database and its log, byte for byte, to names of their own; return the database's."""
-    log = wal_of(plan.database)
-    _copy(stream, unfinished, lambda done: progress("copying", done, plan.size))
-    if log.exists():
-        with log.open("rb") as log_stream:
-            _copy(log_stream, wal_of(unfinished))
-    for number in range(1, 10_000):
-        kept = plan.database.with_name(f"{plan.database.name}.before-{plan.found}{f'-{number}' if number > 1 else ''}")
-        if not kept.exists():
-            break
-        if _same(kept, unfinished) and _same(wal_of(kept), wal_of(unfinished)):
-            return kept
-    # A log without its database is of an upgrade that was killed here.
-    wal_of(kept).unlink(missing_ok=True)
-    if log.exists():
-        wal_of(unfinished).replace(wal_of(kept))
-    unfinished.replace(kept)
-    fsync_folder(kept.parent)
-    return kept
-
-
-def copies_of(database: Path) -> list[Path]:
-    """Return the copies that upgrades of a database have kept, oldest revision first."""
-    return sorted(path for path in database.parent.glob(f"{database.name}.before-*") if path.suffix != ".wal")
-
-
-def _same(one: Path, other: Path) -> bool:
-    if not (one.exists() and other.exists()):
-        return one.exists() == other.exists()
-    return filecmp.cmp(one, other, shallow=False)
-
-
-def _copy(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda done: None) -> None:
-    """Copy a file's bytes to the disk."""
-    with target.open("wb") as stream:
-        while chunk := source.read(CHUNK):
-            stream.write(chunk)
-            copied(stream.tell())
-    fsync_file(target)
-
-
 def _fold_log(database: Path) -> None:
-    """Let DuckDB put what stands in the log into the file, so that one rename can replace both."""
-    if not wal_of(database).exists():
-        return
-    opened = Database(database)
-    try:
-        with opened.session() as session:
-            checkpoint(session)
-    finally:
-        opened.close()
-    if wal_of(database).exists():
-        raise WorkspaceBusyError(f"the log of {database} could not be folded in; close what uses it and try again")
+    """Let DuckDB put what stands in the logs into the file, so that one rename can replace all of them."""
+    if logs_of(database):
+        Database(database).close()
+
+
+def _check_logs_are_folded(database: Path) -> None:
+    if logs_of(database):
+        raise WorkspaceBusyError(
+            f"the log of {database} is not folded in, for another program has written to it, or the disk is full; "
+            "close what uses it, make room, and try again"
+        )
 
 
 def _build(
@@ -249,9 +203,9 @@ def _build(
     How much the engine needs depends on how long the longest arrays are, which nobody knows beforehand.
     """
     for memory in (MEMORY + MEMORY_PER_ROW * sum(plan.rows.values()), None):
-        _remove(unfinished)
+        remove(unfinished)
         stream.seek(0)
-        _copy(stream, unfinished)
+        copy(stream, unfinished)
         try:
             _migrate(unfinished, plan, migrations, progress, memory)
             _compare(kept, unfinished, plan, progress, memory)
@@ -295,12 +249,16 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
     """
     rewritten: dict[str, set[str]] = {}
     for script in migrate.missing(plan.found):
-        for table, columns in script.module.rewrites.items():
+        for table, columns in getattr(script.module, "rewrites", {}).items():
             rewritten.setdefault(table, set()).update(columns)
-    compared, problems = 0, []
+    counts: dict[str, int | None] = {**rows_of(unfinished), "alembic_version": plan.rows.get("alembic_version")}
+    problems = [f"{table} had {rows} rows and has {counts.get(table)}" for table, rows in plan.rows.items()
+                if counts.get(table) != rows]  # fmt: skip
+    compared = 0
     comparison = Comparison(kept, unfinished, memory)
     try:
-        keys = comparison.tables()
+        # Even a table that somebody has built anew without its key.
+        keys = migrate.KEYS | comparison.tables()
         total = sum(plan.rows[table] for table in keys)
         for table, key in keys.items():
             progress(f"comparing {table}", compared, total)
@@ -312,8 +270,9 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
         comparison.close()
     if problems:
         raise UpgradeFailedError(
-            f"the upgraded {plan.database} would not have the same data: {'; '.join(problems)}. It is as it was; "
-            f"please report this, with what `nirs4all-store info '{plan.database.parent}'` prints"
+            f"the upgraded {plan.database} would not have the same data: {'; '.join(problems)}. It is as it was: "
+            "close every program that may write to it and try again; if that does not help, please report this "
+            f"with what `nirs4all-store info {quote(str(plan.database.parent))}` prints"
         )
 
 

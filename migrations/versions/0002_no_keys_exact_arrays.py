@@ -112,10 +112,11 @@ def upgrade() -> None:
 def _fill(table: str) -> None:
     old, new = _columns(table), _columns(f"{table}_new")
     sources = dict(TABLES[table][1])
-    if table == "artifacts" and set(CACHE_KEYS) <= set(old):
-        pairs = ", ".join(f"'{key}', {key}" for key in CACHE_KEYS)
+    cached = [key for key in CACHE_KEYS if key in old]
+    if table == "artifacts" and cached:
+        pairs = ", ".join(f"'{key}', {key}" for key in cached)
         sources["provenance"] = (
-            f"CASE WHEN coalesce({', '.join(CACHE_KEYS)}) IS NOT NULL "
+            f"CASE WHEN coalesce({', '.join(cached)}) IS NOT NULL "
             f"THEN json_object('nirs4all_cache', json_object({pairs})) END"
         )
     filled = [column for column in new if column in sources or column in old]
@@ -125,17 +126,24 @@ def _fill(table: str) -> None:
 
 
 def _columns(table: str) -> list[str]:
-    query = sa.text("SELECT column_name FROM duckdb_columns() WHERE table_name = :table ORDER BY column_index")
+    query = sa.text(
+        "SELECT column_name FROM duckdb_columns() WHERE schema_name = 'main' AND table_name = :table "
+        "ORDER BY column_index"
+    )
     return list(op.get_bind().execute(query, {"table": table}).scalars())
 
 
 def _count_users() -> None:
     """Set `ref_count` to the chains that name an artifact; one that none names is an unclaimed save."""
+    known = set(op.get_bind().execute(sa.text("SELECT artifact_id FROM artifacts")).scalars())
     users: dict[str, int] = {}
     columns = "steps::VARCHAR, fold_artifacts::VARCHAR, shared_artifacts::VARCHAR"
     chains = op.get_bind().execute(sa.text(f"SELECT {columns} FROM chains"))
     for texts in chains.fetchall():
-        for artifact_id in _named(*(json.loads(text or "null") for text in texts)):
+        steps, folds, shared = (json.loads(text or "null") for text in texts)
+        if isinstance(steps, list):
+            steps = [[step.get("artifact_ids"), step.get("artifact_id")] for step in steps if isinstance(step, dict)]
+        for artifact_id in _texts([steps, folds, shared]) & known:
             users[artifact_id] = users.get(artifact_id, 0) + 1
     counted = "SELECT unnest(CAST(:ids AS VARCHAR[])) AS artifact_id, unnest(CAST(:counts AS INTEGER[])) AS users"
     count = sa.text(
@@ -145,10 +153,10 @@ def _count_users() -> None:
     op.execute("UPDATE artifacts SET ref_count = 1, unclaimed = 1 WHERE ref_count = 0")
 
 
-def _named(steps: list[dict[str, Any]] | None, folds: dict[str, Any] | None, shared: dict[str, Any] | None) -> set[str]:
-    entries = [step.get("artifact_ids") or step.get("artifact_id") for step in steps or []]
-    entries += [*(folds or {}).values(), *(value for key, value in (shared or {}).items() if key != "_source_map")]
-    named: set[str] = set()
-    for entry in entries:
-        named.update([entry] if isinstance(entry, str) else entry or [])
-    return named
+def _texts(value: Any) -> set[str]:
+    """Return every text in a JSON value, at any depth; a chain may be of a shape that nobody knows."""
+    if isinstance(value, str):
+        return {value}
+    if isinstance(value, dict):
+        value = list(value.values())
+    return set().union(*map(_texts, value)) if isinstance(value, list) else set()

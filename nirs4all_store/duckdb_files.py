@@ -1,0 +1,151 @@
+"""What DuckDB has on the disk: a database, its logs, another database to compare it with.
+
+Beside `database.py` this is the only file that knows DuckDB.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+
+from .errors import OutputPathError, WorkspaceCorruptError
+
+Config = dict[str, str | bool | int | float | list[str]]
+
+# Nothing is fetched or loaded because a file asks for it.
+NO_EXTENSIONS: Config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+LOG_ENDINGS = (".wal", ".wal.checkpoint", ".wal.recovery")
+
+
+def logs_of(path: Path) -> list[Path]:
+    """Return the write-ahead logs that lie beside a database: what was committed and is not in it yet.
+
+    DuckDB 2.0 writes to a second one while it folds the first one in.
+    """
+    return [log for log in log_names(path) if log.exists()]
+
+
+def log_names(path: Path) -> list[Path]:
+    """Return the names that the logs of a database have when they are there."""
+    return [path.with_name(f"{path.name}{ending}") for ending in LOG_ENDINGS]
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell whether the engine gave up because of its memory limit."""
+    return isinstance(getattr(error, "orig", error), duckdb.OutOfMemoryException)
+
+
+def temporary_of(path: Path) -> Path:
+    """Return the folder where DuckDB puts what it has no memory for, while it works on a database."""
+    return path.with_name(f"{path.name}.tmp")
+
+
+def memory_config(limit: int | None) -> Config:
+    """Return the setting of a memory limit, in bytes; None: the engine's own."""
+    return {} if limit is None else {"memory_limit": f"{limit}B"}
+
+
+def corrupt(path: Path, error: Exception) -> WorkspaceCorruptError:
+    """Return the error of a file that DuckDB cannot read."""
+    return WorkspaceCorruptError(
+        f"{path} cannot be opened as a DuckDB database: {error}; nothing was changed: restore it from a backup"
+    )
+
+
+def copy_compacted(source: Path, target: Path) -> None:
+    """Write the rows of a database that nobody has open to a new file, without its free space.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        `source` is damaged.
+    OutputPathError
+        `target` cannot be written.
+    """
+    steps = (
+        (source, f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)"),
+        (target, f"ATTACH '{_quoted(target)}' AS target"),
+        (source, "COPY FROM DATABASE source TO target"),
+        (target, "DETACH target"),
+    )
+    connection = duckdb.connect(config=NO_EXTENSIONS)
+    try:
+        for about, statement in steps:
+            try:
+                connection.execute(statement)
+            except duckdb.Error as error:
+                if about == target or str(target) in str(error):
+                    raise OutputPathError(f"cannot write {target}: {error}; make room there and try again") from error
+                raise corrupt(source, error) from error
+    finally:
+        connection.close()
+
+
+def _quoted(path: Path) -> str:
+    return str(path).replace("'", "''")
+
+
+def quoted_name(name: str) -> str:
+    """Return the name of a table or column as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+_COMPARE = """
+    SELECT (SELECT count(*) FROM before.main.{table}), (SELECT count(*) FROM after.main.{table}), count(*),
+           count(*) FILTER (b.has_value AND b.hash IS DISTINCT FROM a.hash)
+    FROM (SELECT {key} AS key, {column} IS NOT NULL AS has_value, hash(CAST({column} AS {type})) AS hash
+          FROM before.main.{table}) b
+    JOIN (SELECT {key} AS key, hash({column}) AS hash FROM after.main.{table}) a USING (key)
+"""
+
+
+class Comparison:
+    """Two database files that nobody has open, side by side; `memory_limit` is that of `Database`."""
+
+    def __init__(self, before: Path, after: Path, memory_limit: int | None) -> None:
+        config = NO_EXTENSIONS | memory_config(memory_limit) | {"temp_directory": str(temporary_of(after))}
+        self._connection = duckdb.connect(config=config)
+        for name, path in (("before", before), ("after", after)):
+            self._connection.execute(f"ATTACH '{_quoted(path)}' AS {name} (READ_ONLY)")
+
+    def close(self) -> None:
+        """Release both files."""
+        self._connection.close()
+
+    def tables(self) -> dict[str, str]:
+        """Return the tables of the first database that have a key of one column, and that column."""
+        keys = self._all(
+            "SELECT table_name, constraint_column_names[1] FROM duckdb_constraints() WHERE database_name = 'before' "
+            "AND schema_name = 'main' AND constraint_type = 'PRIMARY KEY' AND len(constraint_column_names) = 1 "
+            "ORDER BY ALL"
+        )
+        return dict(keys)
+
+    def columns(self, database: Literal["before", "after"], table: str) -> dict[str, str]:
+        """Return the type of each column of a table; nothing where there is no such table."""
+        query = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = ? AND table_name = ?"
+        return dict(self._all(f"{query} AND schema_name = 'main' ORDER BY column_index", [database, table]))
+
+    def lost(self, table: str, key: str, columns: Sequence[str]) -> list[str]:
+        """Say, a sentence each, what of a table is not in the second database as it was.
+
+        Rows are matched by their key; of `columns`, a value that was NULL may be another now.
+        """
+        types, found = self.columns("after", table), []
+        # One column at a time: all of them at once take many times the memory.
+        for name in columns:
+            query = _COMPARE.format(
+                table=quoted_name(table), key=quoted_name(key), column=quoted_name(name), type=types[name]
+            )
+            rows, rows_after, matched, different = self._all(query)[0]
+            if not rows == rows_after == matched:
+                return [f"{table} had {rows} rows and has {rows_after}, of which {matched} are the same"]
+            if different:
+                found.append(f"{table}.{name} differs in {different} rows")
+        return found
+
+    def _all(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
+        return self._connection.execute(query, parameters).fetchall()
