@@ -3,6 +3,8 @@
 import hashlib
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -156,3 +158,22 @@ def make_legacy(folder: Path, version: str = "0.7.0") -> dict[str, Any]:
             connection.execute("UPDATE predictions SET refit_context = 'standalone' WHERE prediction_id LIKE 'f%'")
             connection.execute("UPDATE artifacts SET chain_path_hash = 'cache' WHERE artifact_id = 'cfg$log:0'")
     return expected
+
+
+def leave_a_log(workspace: Path) -> None:
+    """Add a run in a transaction that stands in the log only, as a process that was killed leaves it."""
+    program = (
+        f"import duckdb, os; c = duckdb.connect({str(workspace / 'store.duckdb')!r}); "
+        "c.execute(\"INSERT INTO runs(run_id, name) VALUES ('in-the-log', 'r')\"); os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert (workspace / "store.duckdb.wal").exists()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return every file below a folder but the lock."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file() and path.name != ".store.lock"
+    }

@@ -13,7 +13,7 @@ import yaml
 
 from nirs4all_store import OutputPathError, WorkspaceCorruptError, WorkspaceStore, load_bundle
 from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
-from nirs4all_store.database import copy_compacted
+from nirs4all_store.duckdb_files import copy_compacted
 from nirs4all_store.values import MAX_JSON_DEPTH
 
 # What one version of YAML or the other, or PyYAML itself, takes for something else than this text.

@@ -1,0 +1,218 @@
+"""Three doors lead to one upgrade; what cannot be upgraded is refused, looked into, and not touched."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import duckdb
+import pytest
+from legacy import contents, leave_a_log
+
+from nirs4all_store import (
+    WorkspaceBusyError,
+    WorkspaceCorruptError,
+    WorkspaceNotFoundError,
+    WorkspaceOutdatedError,
+    WorkspaceStore,
+    WorkspaceTooNewError,
+    inspect_workspace,
+    migrate,
+    upgrade_workspace,
+)
+
+TESTS = Path(__file__).parent
+
+
+def test_the_three_doors_lead_to_the_same(old: Path, tmp_path: Path) -> None:
+    folders = {door: tmp_path / door for door in ("python", "command", "alembic", "alembic-ini", "environment")}
+    for folder in folders.values():
+        shutil.copytree(old, folder)
+    program = "import nirs4all_store, sys; nirs4all_store.WorkspaceStore(sys.argv[1], upgrade=True).close()"
+    bin_folder = Path(sys.executable).parent
+    ini = subprocess.run([bin_folder / "nirs4all-store", "alembic-ini"], capture_output=True, text=True, check=True)
+    run = {
+        "python": [sys.executable, "-c", program, folders["python"]],
+        "command": [bin_folder / "nirs4all-store", "upgrade", folders["command"]],
+        "alembic": [bin_folder / "alembic", "-x", f"workspace={folders['alembic']}", "upgrade", "head"],
+        "alembic-ini": [bin_folder / "alembic", "-c", ini.stdout.strip(), "-x", f"workspace={folders['alembic-ini']}",
+                        "upgrade", "head"],
+        "environment": [bin_folder / "alembic", "upgrade", "head"],
+    }  # fmt: skip
+    found = []
+    for door, command in run.items():
+        place = tmp_path if door == "alembic-ini" else TESTS.parent
+        environment = os.environ | ({"NIRS4ALL_WORKSPACE": str(folders[door])} if door == "environment" else {})
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+        if door != "python":
+            assert "Upgraded to revision 0002" in done.stdout
+            assert str(folders[door] / "store.duckdb.before-0001") in done.stdout
+        assert (folders[door] / "store.duckdb.before-0001").read_bytes() == (old / "store.duckdb").read_bytes()
+        with duckdb.connect(str(folders[door] / "store.duckdb"), read_only=True) as connection:
+            tables = [*migrate.KEYS, "alembic_version"]
+            found.append([repr(connection.execute(f"SELECT * FROM {t} ORDER BY ALL").fetchall()) for t in tables])
+    assert found == found[:1] * len(run)
+
+
+@pytest.mark.parametrize(
+    "command", [["downgrade", "base"], ["upgrade", "0001"], ["upgrade", "head", "--sql"], ["stamp", "head"], ["check"]]
+)
+def test_alembic_does_nothing_to_a_workspace_but_the_way_up(old: Path, command: list[str]) -> None:
+    before = contents(old)
+    alembic = Path(sys.executable).with_name("alembic")
+    done = subprocess.run([alembic, "-x", f"workspace={old}", *command], cwd=TESTS.parent, capture_output=True,
+                          text=True, check=False)  # fmt: skip
+    assert done.returncode != 0
+    assert "`upgrade head` is the way up" in done.stdout + done.stderr
+    assert contents(old) == before
+
+
+def test_alembic_current_tells_the_revision_of_a_workspace_that_carries_none(old: Path) -> None:
+    alembic = Path(sys.executable).with_name("alembic")
+    done = subprocess.run([alembic, "-x", f"workspace={old}", "current"], cwd=TESTS.parent, capture_output=True,
+                          text=True, check=True)  # fmt: skip
+    assert done.stdout.strip() == "0001"
+
+
+def test_a_second_upgrade_does_nothing(old: Path) -> None:
+    first = upgrade_workspace(old)
+    after = contents(old)
+    second = upgrade_workspace(old)
+    assert first.copy == old / "store.duckdb.before-0001"
+    assert second.copy is None
+    assert second.plan.steps == []
+    assert contents(old) == after
+
+
+def test_a_dry_run_changes_nothing_and_tells_what_would_be_done(old: Path) -> None:
+    leave_a_log(old)
+    before = contents(old)
+    report = upgrade_workspace(old, dry_run=True)
+    assert contents(old) == before
+    assert report.copy is None
+    assert (report.plan.found, report.plan.target, [step for step, _ in report.plan.steps]) == (
+        "0001",
+        "0002",
+        ["0002"],
+    )
+    assert report.plan.rows["runs"] == 3
+    assert report.plan.size == sum((old / name).stat().st_size for name in ("store.duckdb", "store.duckdb.wal"))
+
+
+def test_a_workspace_that_this_process_has_open_is_not_upgraded(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path), pytest.raises(WorkspaceBusyError, match="this process"):
+        upgrade_workspace(tmp_path)
+
+
+@pytest.mark.parametrize("revision", ["0001", "0002", None])
+def test_a_stranger_with_a_revision_of_ours_is_no_workspace(tmp_path: Path, revision: str | None) -> None:
+    with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
+        connection.execute("CREATE TABLE sales(a INTEGER); CREATE TABLE alembic_version(version_num VARCHAR)")
+        connection.execute("INSERT INTO alembic_version VALUES (?)", [revision])
+    before = contents(tmp_path)
+    for use in (upgrade_workspace, inspect_workspace, WorkspaceStore):
+        with pytest.raises(WorkspaceCorruptError, match="lacks the seven tables"):
+            use(tmp_path)
+    assert contents(tmp_path) == before
+    assert not (tmp_path / "artifacts").exists()
+
+
+@pytest.mark.parametrize("columns", ["version_num INTEGER", "other VARCHAR"])
+def test_a_table_of_revisions_of_another_shape_is_a_clear_error(old: Path, columns: str) -> None:
+    with duckdb.connect(str(old / "store.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE alembic_version({columns}); INSERT INTO alembic_version VALUES ('7')")
+    before = contents(old)
+    for use in (upgrade_workspace, WorkspaceStore):
+        with pytest.raises(WorkspaceCorruptError, match="revision"):
+            use(old)
+    assert contents(old) == before
+
+
+def test_a_database_that_this_process_has_open_through_duckdb_keeps_its_lock(old: Path) -> None:
+    with duckdb.connect(str(old / "store.duckdb")) as connection:
+        for use in (upgrade_workspace, inspect_workspace, WorkspaceStore):
+            with pytest.raises(WorkspaceBusyError, match="through duckdb itself"):
+                use(old)
+        connection.execute("INSERT INTO runs(run_id, name) VALUES ('mine', 'r')")
+        rival = f"import duckdb; duckdb.connect({str(old / 'store.duckdb')!r})"
+        done = subprocess.run([sys.executable, "-c", rival], capture_output=True, text=True, check=False)
+        assert "Could not set lock" in done.stderr
+    assert upgrade_workspace(old).plan.rows["runs"] == 3
+
+
+def test_names_that_look_like_markup_are_printed_as_they_are(old: Path) -> None:
+    (old.parent / "x[").mkdir()
+    workspace = old.rename(old.parent / "x[" / "c] [red]")
+    with duckdb.connect(str(workspace / "store.duckdb")) as connection:
+        connection.execute('CREATE TABLE "[/x]"(a INTEGER)')
+    command = Path(sys.executable).with_name("nirs4all-store")
+    for arguments in (["info"], ["upgrade", "--dry-run"], ["upgrade"]):
+        done = subprocess.run([command, *arguments, workspace], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert str(workspace) in done.stdout
+    assert shlex.quote(str(workspace / "store.duckdb.before-0001")) in done.stdout
+
+
+def stand_at(revision: str) -> Callable[[Path], None]:
+    def make(workspace: Path) -> None:
+        WorkspaceStore(workspace).close()
+        with duckdb.connect(str(workspace / "store.duckdb")) as connection:
+            connection.execute("DELETE FROM alembic_version")
+            if revision:
+                connection.execute(f"INSERT INTO alembic_version VALUES ('{revision}')")
+
+    return make
+
+
+def remove_database(workspace: Path) -> None:
+    workspace.mkdir()
+
+
+REFUSED = {
+    "newer": (stand_at("9999"), WorkspaceTooNewError, "install a newer nirs4all-store"),
+    "unknown": (stand_at("abcdef"), WorkspaceCorruptError, "unknown revision 'abcdef'"),
+    "of before the first": (stand_at("0000"), WorkspaceCorruptError, "unknown revision '0000'"),
+    "none": (stand_at(""), WorkspaceCorruptError, "unknown revision ''"),
+    "no database": (remove_database, WorkspaceNotFoundError, "there is no workspace"),
+    "no folder": (lambda workspace: None, WorkspaceNotFoundError, "there is no workspace"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_cannot_be_upgraded_is_refused_and_not_touched(tmp_path: Path, case: str) -> None:
+    make, error, message = REFUSED[case]
+    make(tmp_path / "w")
+    before = contents(tmp_path)
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "w").glob("store*")}
+    with pytest.raises(error, match=message):
+        upgrade_workspace(tmp_path / "w")
+    assert contents(tmp_path) == before
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert (tmp_path / "w").exists() == (case != "no folder")
+
+
+def test_an_outdated_workspace_names_the_command_that_upgrades_it(old: Path) -> None:
+    with pytest.raises(WorkspaceOutdatedError, match=rf"nirs4all-store upgrade {old}`"):
+        WorkspaceStore(old)
+    with pytest.raises(WorkspaceOutdatedError, match="upgrade"):
+        WorkspaceStore(old, read_only=True, upgrade=True)
+
+
+def test_info_tells_of_old_new_and_too_new_workspaces_alike(old: Path, tmp_path: Path) -> None:
+    info = inspect_workspace(old)
+    assert (info.revision, info.newest, info.rows["predictions"]) == ("0001", "0002", 6)
+    assert info.artifact_files == 5
+    assert info.artifact_bytes == sum(len(content) for content in contents(old / "artifacts").values())
+    upgrade_workspace(old)
+    assert inspect_workspace(old).copies == [old / "store.duckdb.before-0001"]
+    stand_at("9999")(tmp_path / "newer")
+    assert inspect_workspace(tmp_path / "newer").revision == "9999"
+    command = Path(sys.executable).with_name("nirs4all-store")
+    for folder, advice in ((old, "revision   0002\n"), (tmp_path / "newer", "this version works on 0002")):
+        done = subprocess.run([command, "info", folder], capture_output=True, text=True, check=True)
+        assert advice in done.stdout
+    assert "6 predictions" in subprocess.run([command, "info", old], capture_output=True, text=True, check=True).stdout
