@@ -21,7 +21,7 @@ import duckdb
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from nirs4all_store import WorkspaceStore, database, migrate, points, upgrade_workspace
+from nirs4all_store import WorkspaceStore, duckdb_files, migrate, points, upgrade_workspace
 
 FILE_OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "shutil.rmtree"}
 KILLED = 9
@@ -65,7 +65,7 @@ def die_at(step: int, folder: Path) -> None:
     points.on_reached = lambda point: count()
     os.fsync = counted(os.fsync)
     duckdb.connect = counted(duckdb.connect)
-    database.Comparison._all = counted(database.Comparison._all)  # type: ignore[method-assign]
+    duckdb_files.Comparison._all = counted(duckdb_files.Comparison._all)
 
 
 def remember(base: Path) -> None:
