@@ -1,0 +1,70 @@
+"""The cases that read predictions."""
+
+from __future__ import annotations
+
+from . import bare
+from .cases import Case, Side
+from .world import World, Worlds, rows_of
+
+READ = 100_000
+RANKED = "val_score IS NOT NULL AND NOT isnan(val_score) AND partition = 'val'"
+TOP = f"SELECT * FROM predictions WHERE {RANKED} ORDER BY val_score, prediction_id LIMIT 5"
+TOP_BY_MODEL = f"""
+    SELECT * FROM predictions WHERE prediction_id IN (
+        SELECT prediction_id FROM (
+            SELECT prediction_id, row_number() OVER (PARTITION BY model_name ORDER BY val_score, prediction_id) AS place
+            FROM predictions WHERE {RANKED}
+        ) WHERE place <= 5
+    ) ORDER BY val_score, prediction_id
+"""
+OLDEST_FIRST = "SELECT * FROM predictions ORDER BY created_at, prediction_id"
+
+
+def top(worlds: Worlds) -> Case:
+    """Rank all."""
+    return _ranking("4a", "top_predictions(5)", worlds.large, TOP, None, 5)
+
+
+def top_by_model(worlds: Worlds) -> Case:
+    """Rank within each model."""
+    return _ranking("4b", 'top_predictions(5, group_by="model_name")', worlds.large, TOP_BY_MODEL, "model_name", 50)
+
+
+def _ranking(number: str, work: str, world: World, query: str, group_by: str | None, rows: int) -> Case:
+    return Case(number, f"{work} over {world.predictions:,}",
+                Side(lambda: rows_of(world.store.top_predictions(5, group_by=group_by), rows)),
+                Side(lambda: rows_of(bare.frame(world.bare, query, []), rows)), 1.3, rounds=9, calls=3)  # fmt: skip
+
+
+def query(worlds: Worlds) -> Case:
+    """Read many rows."""
+    world, count = worlds.large, min(worlds.many, READ)
+    limited = f"SELECT * FROM predictions WHERE dataset_name = ? ORDER BY created_at, prediction_id LIMIT {count}"
+    return Case("5", f"query_predictions of {count:,} to polars",
+                Side(lambda: rows_of(world.store.query_predictions(dataset_name="wheat", limit=count), count)),
+                Side(lambda: rows_of(bare.frame(world.bare, limited, ["wheat"]), count)), 1.3)  # fmt: skip
+
+
+def one(worlds: Worlds) -> Case:
+    """Read one prediction with its arrays."""
+    world = worlds.large
+
+    def store() -> None:
+        found = world.store.get_prediction("p777", load_arrays=True)
+        assert found is not None and len(found["y_true"]) == 200
+
+    return Case("6", f"get_prediction(load_arrays=True) among {world.predictions:,}", Side(store),
+                Side(lambda: bare.get_prediction(world, "p777")), 1.5, rounds=9, calls=20)  # fmt: skip
+
+
+def export(worlds: Worlds) -> Case:
+    """Write all predictions to Parquet."""
+    world = worlds.large
+    store, plain = world.folder / "store.parquet", world.folder / "bare.parquet"
+    rows = {side: world.count(side, "predictions") for side in ("store", "bare")}
+    return Case("13", f"export_predictions_parquet of {world.predictions:,}",
+                Side(lambda: world.store.export_predictions_parquet(store),
+                     check=lambda: bare.check_parquet(store, rows["store"])),
+                Side(lambda: bare.export(world, OLDEST_FIRST, plain),
+                     check=lambda: bare.check_parquet(plain, rows["bare"])),
+                2, rounds=3)  # fmt: skip

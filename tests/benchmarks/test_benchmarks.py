@@ -1,0 +1,73 @@
+"""The benchmark works: each case does what it says, on both sides. With -m slow: the table through pytest-benchmark."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .cases import Side, measure, table
+from .suite import CASES
+from .world import Worlds
+
+FEW = 2_000
+MANY = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    worlds = Worlds(tmp_path_factory.mktemp("few"), FEW)
+    yield worlds
+    worlds.close()
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
+    worlds = Worlds(tmp_path_factory.mktemp("many"), MANY)
+    yield worlds
+    worlds.close()
+
+
+@pytest.mark.parametrize("number", CASES)
+def test_both_sides_of_a_case_do_its_work(few: Worlds, number: str) -> None:
+    result = measure(replace(CASES[number](few), rounds=1))
+    assert result.number == number
+    assert result.store_ms > 0
+    assert len(list(table([result]))) == 3
+
+
+def test_a_side_that_leaves_work_out_is_found(few: Worlds) -> None:
+    case = CASES["2"](few)
+    with pytest.raises(AssertionError):
+        measure(replace(case, store=replace(case.store, work=lambda: None)))
+
+
+def test_the_program_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tests.benchmarks", "--rows", "11a", "--json", str(tmp_path / "b.json")]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
+    assert "| 11a | import nirs4all_store" in done.stdout
+    written = json.loads((tmp_path / "b.json").read_text())
+    assert written["rows"][0]["number"] == "11a"
+    assert "cores" in written["machine"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side", ["store", "bare"])
+@pytest.mark.parametrize("number", CASES)
+def test_benchmark(benchmark: Any, many: Worlds, number: str, side: str) -> None:
+    case = CASES[number](many)
+    chosen: Side | None = getattr(case, side)
+    if chosen is None:
+        return
+    benchmark.group = f"{case.number} {case.work}"
+
+    def work() -> None:
+        for _ in range(case.calls):
+            chosen.work()
+
+    benchmark.pedantic(work, setup=chosen.prepare, teardown=chosen.check, rounds=case.rounds, warmup_rounds=1)
