@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-# Objects of these packages do not change themselves when they transform or predict. Everything else
-# is copied before it is used, so that one prediction can never change the next.
+# Objects of these packages do not change themselves when they transform or predict, and write to no
+# array that says it is not theirs. Everything else is copied before it is used, and gets X as a copy.
 PURE_PACKAGES = ("sklearn", "numpy", "scipy", "builtins")
 
 Labelled = tuple[str, Any]
@@ -18,6 +18,35 @@ Labelled = tuple[str, Any]
 
 class PredictionError(ValueError):
     """A fitted object refused its input, or lacks something that it needs."""
+
+
+class _Operator:
+    """A fitted object that changes neither itself nor the X that others work on, too."""
+
+    def __init__(self, label: str, fitted: Any) -> None:
+        self.label = label
+        parts = _parts(fitted)
+        inside = [type(part).__name__ for part in parts if hasattr(part, "transform") and _takes_wavelengths(part)]
+        if inside:
+            raise PredictionError(f"{label} has {inside[0]} inside, which would get no wavelengths there; "
+                                  "save it as a step of its own")  # fmt: skip
+        self._is_pure = all(_is_from_pure_package(part) for part in (fitted, *parts))
+        try:
+            self.fitted = fitted if self._is_pure else copy.deepcopy(fitted)
+        except Exception as error:
+            raise PredictionError(f"{label} cannot be copied, which keeps it from being changed: {error}") from error
+
+    def apply(self, name: str, X: Any, **options: Any) -> Any:
+        """Call a method with X, or with a copy of it where it writes to what it gets."""
+        method = getattr(self.fitted, name)
+        if self._is_pure and isinstance(X, np.ndarray):
+            view = X.view()
+            view.flags.writeable = False
+            try:
+                return method(view, **options)
+            except Exception:  # noqa: S110  # Even scikit-learn's operators work in place where they are told to.
+                pass
+        return _run(self.label, method, _run(self.label, copy.deepcopy, X), **options)
 
 
 def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any = None) -> Any:
@@ -62,7 +91,8 @@ def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wa
         found = [f"{y.dtype} of shape {y.shape}" for y in columns]
         raise PredictionError(f"the folds' models do not fit together: they give {found}")
     y = columns[0] if len(columns) == 1 else np.mean(columns, axis=0)
-    return y[:, 0] if y.shape[1] == 1 else y
+    y = y[:, 0] if y.shape[1] == 1 else y
+    return y if y.flags.writeable else y.copy()  # What a model hands through is X, which is the caller's.
 
 
 def predict_proba(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any = None) -> Any:
@@ -152,22 +182,22 @@ def _shares_of_target(
     return classes, shares.mean(axis=0)
 
 
-def _predict(label: str, model: Any, X: Any) -> Any:
-    if not hasattr(model, "predict"):
-        raise PredictionError(f"{label} is a {type(model).__name__}, which predicts nothing")
-    return np.asarray(_run(label, model.predict, X))
+def _predict(model: _Operator, X: Any) -> Any:
+    if not hasattr(model.fitted, "predict"):
+        raise PredictionError(f"{model.label} is a {type(model.fitted).__name__}, which predicts nothing")
+    return np.asarray(model.apply("predict", X))
 
 
-def _probabilities(label: str, model: Any, X: Any) -> list[Any] | None:
+def _probabilities(model: _Operator, X: Any) -> list[Any] | None:
     """Return a model's class probabilities; None if they are no choice among the classes of each target.
 
     A model that says yes or no to each class of a sample, or has them for several targets in one array, gives
     numbers that look alike; how many columns it predicts tells.
     """
-    found = _run(label, model.predict_proba, X)
+    found = model.apply("predict_proba", X)
     targets = [np.asarray(proba) for proba in found] if isinstance(found, list) else [np.asarray(found)]
-    classes = _target_classes(model)
-    columns = _as_columns(_predict(label, model, X[:1])).shape[1]
+    classes = _target_classes(model.fitted)
+    columns = _as_columns(_predict(model, X[:1])).shape[1]
     fits = len(targets) == len(classes) == columns and all(
         proba.ndim == 2 and proba.shape[1] == len(own) for proba, own in zip(targets, classes, strict=True)
     )
@@ -198,18 +228,16 @@ def _fold_outputs(
     shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any
 ) -> tuple[list[Any], list[Any]]:
     """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
-    X = _run("the chain", copy.deepcopy if hasattr(X, "columns") or hasattr(X, "tocsr") else np.array, X)
-    models = [_safe_to_use(*fold[-1]) for fold in folds.values()]
-    X = _transform(shared, X, wavelengths)
+    is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
+    X = _run("the chain", np.asarray, X) if is_array else X
+    X = _transform([_Operator(*entry) for entry in shared], X, wavelengths)
+    operators = [
+        [_Operator(f"{label} of fold {name}", fitted) for label, fitted in fold] for name, fold in folds.items()
+    ]
+    models = [fold[-1].fitted for fold in operators]
 
     def each(method: Any) -> list[Any]:
-        outputs = []
-        for (name, fold), model in zip(folds.items(), models, strict=True):
-            labelled = [(f"{label} of fold {name}", fitted) for label, fitted in fold]
-            # Each fold owns its X: even scikit-learn's operators work in place where they are told to.
-            own_X = X if len(folds) == 1 else copy.deepcopy(X)
-            outputs.append(method(labelled[-1][0], model, _transform(labelled[:-1], own_X, wavelengths)))
-        return outputs
+        return [method(model, _transform(transformers, X, wavelengths)) for *transformers, model in operators]
 
     if has_proba(models):
         probabilities = each(_probabilities)
@@ -218,17 +246,16 @@ def _fold_outputs(
     return models, each(_predict)
 
 
-def _transform(transformers: list[Labelled], X: Any, wavelengths: Any) -> Any:
-    for label, fitted in transformers:
-        operator = _safe_to_use(label, fitted)
-        if not hasattr(operator, "transform"):
-            raise PredictionError(f"{label} is a {type(operator).__name__}, which transforms nothing")
-        if not _takes_wavelengths(operator):
-            X = _run(label, operator.transform, X)
+def _transform(transformers: list[_Operator], X: Any, wavelengths: Any) -> Any:
+    for operator in transformers:
+        if not hasattr(operator.fitted, "transform"):
+            raise PredictionError(f"{operator.label} is a {type(operator.fitted).__name__}, which transforms nothing")
+        if not _takes_wavelengths(operator.fitted):
+            X = operator.apply("transform", X)
         elif wavelengths is None:
-            raise PredictionError(f"{label} needs wavelengths; give wavelengths=, one per column of X")
+            raise PredictionError(f"{operator.label} needs wavelengths; give wavelengths=, one per column of X")
         else:
-            X = _run(label, operator.transform, X, wavelengths=np.array(wavelengths))
+            X = operator.apply("transform", X, wavelengths=np.array(wavelengths))
     return X
 
 
@@ -241,20 +268,6 @@ def _run(label: str, method: Any, X: Any, **options: Any) -> Any:
         return method(X, **options)
     except Exception as error:
         raise PredictionError(f"{label} refused X of shape {getattr(X, 'shape', None)}: {error}") from error
-
-
-def _safe_to_use(label: str, fitted: Any) -> Any:
-    parts = _parts(fitted)
-    inside = [type(part).__name__ for part in parts if hasattr(part, "transform") and _takes_wavelengths(part)]
-    if inside:
-        raise PredictionError(f"{label} has {inside[0]} inside, which would get no wavelengths there; "
-                              "save it as a step of its own")  # fmt: skip
-    if all(_is_from_pure_package(part) for part in (fitted, *parts)):
-        return fitted
-    try:
-        return copy.deepcopy(fitted)
-    except Exception as error:
-        raise PredictionError(f"{label} cannot be copied, which keeps it from being changed: {error}") from error
 
 
 def _parts(fitted: Any) -> list[Any]:

@@ -181,3 +181,35 @@ class Outlier(OutlierMixin, BaseEstimator):  # type: ignore[misc]
 
 def test_one_outlier_detector_gives_what_it_gives() -> None:
     np.testing.assert_array_equal(predict(Outlier()), Outlier().predict(X))
+
+
+class Forces(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """An operator that works in place whatever the array says."""
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        return self
+
+    def transform(self, X: Any) -> Any:
+        X.setflags(write=True)
+        X *= 2
+        return X
+
+
+@pytest.mark.parametrize("operator", [Forces(), make_pipeline(Forces()).fit(X.copy())], ids=["bare", "in a pipeline"])
+def test_X_and_the_next_fold_are_safe_from_an_operator_that_writes_by_force(operator: Any) -> None:
+    given = X.copy()
+    folds = {str(fold): [("double", operator), ("model", OnlyMixin())] for fold in range(3)}
+    np.testing.assert_array_equal(inference.predict([("double", operator)], folds, given), 4 * X[:, 0])
+    np.testing.assert_array_equal(given, X)
+
+
+def test_what_a_model_hands_through_is_not_the_callers_X() -> None:
+    given = X.copy()
+    predict(OnlyMixin(), X=given)[:] = 0
+    identity = FunctionTransformer().fit(X)
+    identity.predict = identity.transform
+    predict(identity, X=given)[:] = 0
+    np.testing.assert_array_equal(given, X)
