@@ -9,50 +9,50 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .chain_builder import ChainBuilder
-from .errors import (
-    ArtifactCorruptError,
-    ArtifactLoadError,
-    ArtifactMissingError,
-    BundleError,
-    ChainInputError,
-    ChainReplayError,
-    CommitFailedError,
-    DuplicateError,
-    EngineError,
-    FrozenChainError,
-    InvalidInputError,
-    InvalidTypeError,
-    NotFoundError,
-    OutputPathError,
-    ReadOnlyError,
-    StoreClosedError,
-    StoreError,
-    TemplateExistsError,
-    TransactionAbortedError,
-    UnitOfWorkError,
-    UntrustedArtifactError,
-    UpgradeFailedError,
-    WorkspaceBusyError,
-    WorkspaceCorruptError,
-    WorkspaceError,
-    WorkspaceNotFoundError,
-    WorkspaceOutdatedError,
-    WorkspaceTooNewError,
-)
-from .inspection import WorkspaceInfo, inspect_workspace, upgrade_workspace
-from .library import PipelineLibrary
-from .replay import replay_chain
-from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
-from .store import WorkspaceStore
-from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
-from .unit_of_work import UnitOfWork
-from .upgrade import UpgradePlan, UpgradeReport
 from .version import __version__
 
 if TYPE_CHECKING:
     from .bundle import load_bundle
+    from .chain_builder import ChainBuilder
+    from .errors import (
+        ArtifactCorruptError,
+        ArtifactLoadError,
+        ArtifactMissingError,
+        BundleError,
+        ChainInputError,
+        ChainReplayError,
+        CommitFailedError,
+        DuplicateError,
+        EngineError,
+        FrozenChainError,
+        InvalidInputError,
+        InvalidTypeError,
+        NotFoundError,
+        OutputPathError,
+        ReadOnlyError,
+        StoreClosedError,
+        StoreError,
+        TemplateExistsError,
+        TransactionAbortedError,
+        UnitOfWorkError,
+        UntrustedArtifactError,
+        UpgradeFailedError,
+        WorkspaceBusyError,
+        WorkspaceCorruptError,
+        WorkspaceError,
+        WorkspaceNotFoundError,
+        WorkspaceOutdatedError,
+        WorkspaceTooNewError,
+    )
     from .estimator import ChainClassifier, ChainRegressor
+    from .inspection import WorkspaceInfo, inspect_workspace, upgrade_workspace
+    from .library import PipelineLibrary
+    from .replay import replay_chain
+    from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
+    from .store import WorkspaceStore
+    from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
+    from .unit_of_work import UnitOfWork
+    from .upgrade import UpgradePlan, UpgradeReport
 
 __all__ = [
     "ArtifactCorruptError",
@@ -106,11 +106,66 @@ __all__ = [
     "upgrade_workspace",
 ]
 
-# These need scikit-learn, which takes longer to import than everything else here.
-_LOADED_WHEN_USED = {"ChainClassifier": ".estimator", "ChainRegressor": ".estimator", "load_bundle": ".bundle"}
+# Each name is loaded when it is first used: what reads no workspace need not wait for the database and the ORM.
+_MODULES = {
+    "ArtifactCorruptError": "errors",
+    "ArtifactLoadError": "errors",
+    "ArtifactMissingError": "errors",
+    "ArtifactRepo": "repositories",
+    "BundleError": "errors",
+    "ChainBuilder": "chain_builder",
+    "ChainClassifier": "estimator",
+    "ChainInputError": "errors",
+    "ChainRegressor": "estimator",
+    "ChainReplayError": "errors",
+    "ChainRepo": "repositories",
+    "CommitFailedError": "errors",
+    "DuplicateError": "errors",
+    "EngineError": "errors",
+    "ExecutionStep": "trace",
+    "ExecutionTrace": "trace",
+    "FrozenChainError": "errors",
+    "InvalidInputError": "errors",
+    "InvalidTypeError": "errors",
+    "NotFoundError": "errors",
+    "OutputPathError": "errors",
+    "PipelineLibrary": "library",
+    "PredictionRepo": "repositories",
+    "ReadOnlyError": "errors",
+    "RunRepo": "repositories",
+    "StepArtifacts": "trace",
+    "StoreClosedError": "errors",
+    "StoreError": "errors",
+    "TemplateExistsError": "errors",
+    "TransactionAbortedError": "errors",
+    "UnitOfWork": "unit_of_work",
+    "UnitOfWorkError": "errors",
+    "UntrustedArtifactError": "errors",
+    "UpgradeFailedError": "errors",
+    "UpgradePlan": "upgrade",
+    "UpgradeReport": "upgrade",
+    "WorkspaceBusyError": "errors",
+    "WorkspaceCorruptError": "errors",
+    "WorkspaceError": "errors",
+    "WorkspaceInfo": "inspection",
+    "WorkspaceNotFoundError": "errors",
+    "WorkspaceOutdatedError": "errors",
+    "WorkspaceStore": "store",
+    "WorkspaceTooNewError": "errors",
+    "inspect_workspace": "inspection",
+    "load_bundle": "bundle",
+    "replay_chain": "replay",
+    "upgrade_workspace": "inspection",
+}
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LOADED_WHEN_USED:
-        return getattr(importlib.import_module(_LOADED_WHEN_USED[name], __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,7 @@ class Columns:
     native: Array | None
     text: list[str] | None
     dtype: str
-    shape: list[int]
+    shape: tuple[int, ...]
 
 
 def as_array(value: Any, name: str) -> Array:
@@ -117,16 +118,17 @@ def _is_rounded(item: Any) -> bool:
 def encode(array: Array, name: str) -> Columns:
     """Return how the database keeps `array`, which `as_array` has accepted."""
     flat = array.ravel()
-    shape = list(array.shape)
+    shape = array.shape
     kind = array.dtype.kind
     if kind in "OUT":
         return Columns(None, [str.__str__(item) for item in flat.tolist()], _text_dtype(array.dtype), shape)
     native_dtype = NATIVE_DTYPES[name]
-    if native_dtype.kind == "i" and (kind == "f" or _exceeds(flat, *INT64)):
+    if native_dtype.kind == "i" and (kind == "f" or (kind == "u" and _exceeds(flat, *INT64))):
         return Columns(None, [repr(item) for item in flat.tolist()], array.dtype.str, shape)
     rounded = native_dtype.kind == "f" and kind in "iu" and _exceeds(flat, *EXACT_IN_FLOAT)
     text = [repr(item) for item in flat.tolist()] if rounded else None
-    return Columns(np.ascontiguousarray(flat, dtype=native_dtype), text, array.dtype.str, shape)
+    # A copy: the caller may fill the array anew while the row waits.
+    return Columns(np.array(flat, dtype=native_dtype), text, array.dtype.str, shape)
 
 
 def _text_dtype(dtype: np.dtype[Any]) -> str:
@@ -168,15 +170,20 @@ def decode(native: Array | None, text: list[str] | None, layout: dict[str, Any] 
 def encode_all(arrays: dict[str, Array | None]) -> dict[str, Any]:
     """Return the columns of one row of `prediction_arrays` for arrays by name (None: absent)."""
     row: dict[str, Any] = {}
-    layout: dict[str, Any] = {}
+    layout = []
     for name, array in arrays.items():
         row[name] = row[f"{name}_text"] = None
         if array is not None:
             columns = encode(array, name)
             row[name], row[f"{name}_text"] = columns.native, columns.text
-            layout[name] = {"dtype": columns.dtype, "shape": columns.shape}
-    row["layout"] = json.dumps(layout)
+            layout.append((name, columns.dtype, columns.shape))
+    row["layout"] = _layout_text(tuple(layout))
     return row
+
+
+@lru_cache
+def _layout_text(layout: tuple[tuple[str, str, tuple[int, ...]], ...]) -> str:
+    return json.dumps({name: {"dtype": dtype, "shape": shape} for name, dtype, shape in layout})
 
 
 def decode_all(row: dict[str, Any]) -> dict[str, Array | None]:

@@ -6,6 +6,7 @@ as soon as any descriptor of the database file is closed in the process that hol
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
@@ -97,8 +98,18 @@ def refuse_if_open_here(path: Path) -> None:
     WorkspaceBusyError
         It has.
     """
-    if os.getpid() in _lock_holders(path.stat().st_ino, "POSIX"):
+    if _is_open_here(path.stat()):
         raise WorkspaceBusyError(f"this process has {path} open through duckdb itself; close that connection first")
+
+
+def _is_open_here(file: os.stat_result) -> bool:
+    """Tell whether a descriptor of this process is of a file; False on systems that do not say."""
+    descriptors = Path("/proc/self/fd")
+    for descriptor in descriptors.iterdir() if descriptors.exists() else []:
+        with contextlib.suppress(OSError):  # The one that lists them is closed by now.
+            if os.path.samestat(descriptor.stat(), file):
+                return True
+    return False
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from .copies import remove
-from .database import ENGINE_ERRORS, Database, checkpoint, schema_revision, stamp, table_names
+from .database import ENGINE_ERRORS, Database, checkpoint, schema_revision, stamp, stamped_revision, table_names
 from .errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
 from .files import fsync_folder
 from .points import Point, reached
@@ -36,6 +36,10 @@ def revision_of(database: Database) -> str:
         It is no workspace's database.
     """
     try:
+        with database.session() as session:
+            revision = stamped_revision(session, KEYS)
+        if revision is not None:
+            return revision
         with database.session() as session:
             is_workspace = {*table_names(session)} >= KEYS.keys()
             revision = schema_revision(session) or ("" if "alembic_version" in table_names(session) else UNSTAMPED)

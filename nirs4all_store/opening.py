@@ -6,12 +6,13 @@ import atexit
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import migrate
 from . import upgrade as upgrading
+from .database import Database
 from .duckdb_files import logs_of
 from .errors import (
     ReadOnlyError,
@@ -130,33 +131,42 @@ def _make_workspace_folder(path: Path) -> None:
 
 
 def _open(path: Path, read_only: bool, upgrade: bool, timeout: float) -> Workspace:
-    lease = Lease(path, shared=read_only, timeout=timeout)
-    try:
-        _make_ready(path, read_only, upgrade)
-        return Workspace(path, lease, read_only=read_only)
-    except BaseException:
-        lease.release()
-        raise
+    with ExitStack() as undo:
+        lease = Lease(path, shared=read_only, timeout=timeout)
+        undo.callback(lease.release)
+        database = _open_database(path / DATABASE_NAME, read_only, upgrade)
+        undo.callback(database.close)
+        if not read_only:
+            make_folder(path / ARTIFACTS_NAME)
+        undo.pop_all()
+        return Workspace(path, lease, database)
 
 
-def _make_ready(path: Path, read_only: bool, upgrade: bool) -> None:
-    """Leave an up-to-date database in the folder, or raise."""
-    database = path / DATABASE_NAME
-    if not os.path.lexists(database) and not read_only:
-        for log in logs_of(database):
+def _open_database(path: Path, read_only: bool, upgrade: bool) -> Database:
+    """Return a workspace's database, open and up to date, or raise."""
+    if os.path.lexists(path) or read_only:
+        check_is_duckdb(path)
+    else:
+        for log in logs_of(path):
             raise WorkspaceCorruptError(
-                f"{log} is there without {database.name}, which it belongs to; nothing was changed: "
+                f"{log} is there without {path.name}, which it belongs to; nothing was changed: "
                 "put the database back, or move the log away to start anew"
             )
-        migrate.create(database)
-    else:
-        check_is_duckdb(database)
-        revision = migrate.revision_at(database)
-        migrate.check_revision(revision, database, upgrade=upgrade and not read_only)
-        if revision != migrate.HEAD:
-            upgrading.upgrade(upgrading.plan_upgrade(database))
-    if not read_only:
-        make_folder(path / ARTIFACTS_NAME)
+        migrate.create(path)
+    # Opening it for writing folds its log in, which must not happen to a database of another version.
+    opened = Database(path, read_only=read_only or bool(logs_of(path)))
+    try:
+        revision = migrate.revision_of(opened)
+        migrate.check_revision(revision, path, upgrade=upgrade and not read_only)
+        if revision == migrate.HEAD and opened.read_only == read_only:
+            return opened
+    except BaseException:
+        opened.close()
+        raise
+    opened.close()
+    if revision != migrate.HEAD:
+        upgrading.upgrade(upgrading.plan_upgrade(path))
+    return Database(path, read_only=read_only)
 
 
 def not_found(path: Path) -> WorkspaceNotFoundError:

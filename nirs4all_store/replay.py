@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Iterable
 from typing import Any
 
 from . import codecs
@@ -13,6 +14,7 @@ from .errors import ArtifactLoadError, ChainReplayError
 from .fitted import FittedChain
 
 CACHE_BYTES = 256 * 2**20
+MAX_CHAINS = 1_000
 
 Row = dict[str, Any]
 
@@ -32,7 +34,37 @@ class ChainLoader:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._kept: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
+        self._chains: dict[str, tuple[FittedChain, int, list[tuple[str, str]]]] = {}
         self._lock = threading.Lock()
+
+    def kept(self, chain_id: str, epoch: int | None) -> FittedChain | None:
+        """Return a chain that was kept under the same `epoch`, if all its objects are still kept."""
+        with self._lock:
+            chain, kept_epoch, keys = self._chains.get(chain_id, (None, None, []))
+            if epoch is None or kept_epoch != epoch:
+                return None
+            for key in keys:
+                self._kept.move_to_end(key)
+            return chain
+
+    def keep(self, chain: FittedChain, chain_id: str, epoch: int | None, rows: Iterable[Row]) -> None:
+        """Keep a chain made of kept objects.
+
+        Parameters
+        ----------
+        chain : FittedChain
+        chain_id : str
+        epoch : int or None
+            What `Workspace.epoch` was before the chain was read; None: do not keep it.
+        rows : iterable of dict
+            Its artifacts' rows.
+        """
+        keys = [_key(row) for row in rows]
+        with self._lock:
+            if epoch is not None and all(key in self._kept for key in keys):
+                if len(self._chains) >= MAX_CHAINS:
+                    self._chains.clear()
+                self._chains[chain_id] = chain, epoch, keys
 
     def fitted(self, chain: Row, artifacts: dict[str, Row], *, fresh: bool) -> FittedChain:
         """Load what a chain applies.
@@ -79,7 +111,7 @@ class ChainLoader:
 
     def _keep(self, row: Row) -> Any:
         """Return an artifact's object from the kept ones, or load and keep it."""
-        key = row["content_hash"], row["format"]  # One content loads differently in another format.
+        key = _key(row)
         with self._lock:
             if key in self._kept:
                 self._kept.move_to_end(key)
@@ -92,7 +124,12 @@ class ChainLoader:
             while self._bytes > self._max_bytes:
                 _, (_, dropped) = self._kept.popitem(last=False)
                 self._bytes -= dropped
+                self._chains.clear()
         return loaded
+
+
+def _key(row: Row) -> tuple[str, str]:
+    return row["content_hash"], row["format"]  # One content loads differently in another format.
 
 
 def replay_chain(store: Any, chain_id: str, X: Any, wavelengths: Any = None) -> Any:

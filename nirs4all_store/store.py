@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from inspect import signature
@@ -31,7 +31,7 @@ from .files import checked_path, whole_file, with_suffix_added, write_whole
 from .opening import close_workspace, open_workspace
 from .replay import ChainLoader
 from .unit_of_work import UnitOfWork
-from .values import checked_text, checked_timeout, yaml_text
+from .values import checked_text, checked_timeout
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -151,30 +151,17 @@ class WorkspaceStore:
         """
         return UnitOfWork(self._workspace, timeout=self._timeout, read_only=self._read_only)
 
-    @contextmanager
-    def _writing(self) -> Iterator[UnitOfWork]:
+    def _writing(self) -> _Call:
         """Give a unit of work to write in: the open one of this thread, or a new one that is committed."""
         self._workspace.check_writable(read_only=self._read_only)
         current = self._workspace.current
-        if current is not None:
-            with _joined(current):
-                yield current
-            return
-        with self.unit_of_work() as uow:
-            with _engine_errors(uow):
-                yield uow
-            uow.commit()
+        return _Call(current or self.unit_of_work(), is_joined=current is not None)
 
-    @contextmanager
-    def _reading(self) -> Iterator[UnitOfWork]:
+    def _reading(self) -> _Call:
         """Give a unit of work to read in: the open one of this thread, or a new one."""
         current = self._workspace.current
-        if current is not None:
-            with _engine_errors(current):
-                yield current
-            return
-        with UnitOfWork(self._workspace, timeout=self._timeout, write=False) as uow, _engine_errors(uow):
-            yield uow
+        new = current or UnitOfWork(self._workspace, timeout=self._timeout, write=False)
+        return _Call(new, is_joined=current is not None)
 
     # -- runs ---------------------------------------------------------------------------------
 
@@ -417,8 +404,13 @@ class WorkspaceStore:
         ArtifactLoadError
             An artifact's file is missing, damaged, or cannot be loaded here.
         """
-        chain, artifacts = self._chain_and_artifacts(chain_id)
-        y: npt.NDArray[Any] = self._loader.fitted(chain, artifacts, fresh=False).predict(X, wavelengths)
+        epoch = self._workspace.epoch
+        fitted = self._loader.kept(checked_text(chain_id, "chain_id"), epoch)
+        if fitted is None:
+            chain, artifacts = self._chain_and_artifacts(chain_id)
+            fitted = self._loader.fitted(chain, artifacts, fresh=False)
+            self._loader.keep(fitted, chain_id, epoch, artifacts.values())
+        y: npt.NDArray[Any] = fitted.predict(X, wavelengths)
         return y
 
     def load_chain(self, chain_id: str) -> ChainRegressor | ChainClassifier:
@@ -548,6 +540,29 @@ class WorkspaceStore:
         with self._writing() as uow:
             uow.predictions.add_arrays(prediction_id, y_true, y_pred, y_proba, sample_indices, weights)
 
+    def save_predictions(self, pipeline_id: str, records: Iterable[Mapping[str, Any]] | pl.DataFrame) -> list[str]:
+        """Save many predictions of one pipeline with their arrays, all of them or none.
+
+        Parameters
+        ----------
+        pipeline_id : str
+        records : iterable of dict, or polars.DataFrame
+            Each with the parameters of `save_prediction` and `save_prediction_arrays` by name; what is left out is
+            None. In a frame, arrays are columns of lists, and `scores` and `best_params` JSON text or structs.
+
+        Returns
+        -------
+        list of str
+            The predictions' ids, in order.
+
+        Raises
+        ------
+        NotFoundError, DuplicateError, InvalidInputError
+            As the two methods do for one; the message begins with the number of the record, from 0.
+        """
+        with self._writing() as uow:
+            return uow.predictions.add_many(pipeline_id, records)
+
     def get_prediction(self, prediction_id: str, load_arrays: bool = False) -> Row | None:
         """Return a prediction with its JSON decoded, or None.
 
@@ -662,8 +677,8 @@ class WorkspaceStore:
         content = codecs.dump(obj, format)
         content_hash, provenance = sha256(content), codecs.versions_of(obj, format)
         with self._writing() as uow:
-            known = uow.artifacts.get_by_hash(content_hash, format) or {}
-            path = uow.blobs.put(content, content_hash, codecs.codec(format).extension, known.get("artifact_path"))
+            known = uow.artifacts.path_of(content_hash, format)
+            path = uow.blobs.put(content, content_hash, codecs.codec(format).extension, known)
             return uow.artifacts.add(
                 path, content_hash, operator_class, artifact_type, format, len(content), provenance
             )
@@ -853,6 +868,8 @@ class WorkspaceStore:
 
     def export_run(self, run_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a run with its pipelines and chains as YAML; an unknown id raises `NotFoundError`."""
+        from .yaml_text import yaml_text
+
         path = self._output(output_path, ".yaml")
         with self._reading() as uow:
             run = uow.runs.get(run_id)
@@ -870,12 +887,8 @@ class WorkspaceStore:
         unknown = [name for name in filters if name not in known]
         if unknown:
             raise InvalidTypeError(f"there is no filter {', '.join(unknown)}; use some of {', '.join(known)}")
-        frame = self.query_predictions(**filters)
-        with whole_file(path) as temporary:
-            try:
-                frame.write_parquet(temporary)
-            except pl.exceptions.PolarsError as error:  # What it makes of a full disk.
-                raise OSError(str(error)) from error
+        with self._reading() as uow, whole_file(path) as temporary:
+            uow.predictions.write_parquet(temporary, **filters)
         return path
 
     def _output(self, path: str | os.PathLike[str], suffix: str) -> Path:
@@ -916,27 +929,42 @@ class WorkspaceStore:
         return maintenance.backup(self._workspace, target, self._timeout)
 
 
-@contextmanager
-def _engine_errors(uow: UnitOfWork) -> Iterator[None]:
-    """Turn what the engine raises into an error of this package, and let the transaction end with it.
+class _Call:
+    """One call's share of a unit of work: all of a new one, or a part of one that goes on.
 
-    The engine itself ends it after most errors, reads included, but not after all of them.
+    What the engine raises becomes an error of this package and ends the transaction: the engine itself ends it after
+    most errors, reads included, but not after all of them. A call that fails halfway dooms the one it has joined.
     """
-    try:
-        yield
-    except ENGINE_ERRORS as error:
-        uow.doom(error)
-        raise EngineError(f"the database refused a statement: {error}; nothing of this transaction is kept") from error
 
+    def __init__(self, uow: UnitOfWork, *, is_joined: bool) -> None:
+        self._uow = uow
+        self._is_joined = is_joined
 
-@contextmanager
-def _joined(uow: UnitOfWork) -> Iterator[None]:
-    """Run a call inside a unit of work that goes on; one that fails halfway dooms it."""
-    before = uow.changes
-    try:
-        with _engine_errors(uow):
-            yield
-    except BaseException as error:
-        if uow.changes != before:
-            uow.doom(error)
-        raise
+    def __enter__(self) -> UnitOfWork:
+        if not self._is_joined:
+            self._uow.__enter__()
+        self._before = self._uow.changes
+        return self._uow
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._is_joined:
+            self._doom_if_halfway(error)
+        else:
+            self._end(kind, error, trace)
+        if isinstance(error, ENGINE_ERRORS):
+            raise EngineError(
+                f"the database refused a statement: {error}; nothing of this transaction is kept"
+            ) from error
+
+    def _doom_if_halfway(self, error: BaseException | None) -> None:
+        if error is not None and (isinstance(error, ENGINE_ERRORS) or self._uow.changes != self._before):
+            self._uow.doom(error)
+
+    def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        try:
+            if error is None and self._uow.writes:
+                self._uow.commit()
+        finally:
+            self._uow.__exit__(kind, error, trace)

@@ -8,9 +8,12 @@ and inserts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache
+from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import polars as pl
 from sqlalchemy import (
     JSON,
@@ -29,8 +32,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import ORMExecuteState, Session
 
-from .database import insert_rows, read_frame
+from .columns import frame_by_key, has_key, insert_rows, read_frame, rows_by_key, write_parquet
 from .errors import DuplicateError, InvalidInputError, InvalidTypeError, NotFoundError
+from .known import MAX_FACTS, Fact, Known
 from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
 from .values import checked_float, checked_int, checked_text, checked_texts, json_text
 
@@ -49,14 +53,19 @@ class Tables:
     ----------
     session : Session
         Its transaction is the one that everything here happens in.
+    known : Known, optional
+        What is sure about the rows as they were before; nothing by default.
     """
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, known: Known | None = None) -> None:
         self.session = session
         self.changes = 0
         self._waiting: dict[Model, dict[str, dict[str, Any]]] = {model: {} for model in PARENTS_FIRST}
         self._waiting_bytes = 0
-        self._known: set[tuple[Model, str]] = set()
+        self._before = known
+        self._known: dict[Fact, Any] = {}
+        self._may_lack_rows = False
+        self._knows_nothing = False
         event.listen(session, "do_orm_execute", self._before_statement)
 
     def add(self, model: Model, row: Mapping[str, Any]) -> None:
@@ -82,31 +91,60 @@ class Tables:
 
     def add_new(self, model: Model, row: Mapping[str, Any]) -> None:
         """Like `add`, for a row whose key was just made here and so cannot be taken."""
-        table = table_of(model)
-        unknown = row.keys() - table.columns.keys()
-        if unknown:
-            raise InvalidInputError(f"{table.name} has no column {sorted(unknown)}; it has {table.columns.keys()}")
-        checked = {column.name: checked_value(column, row.get(column.name)) for column in table.columns}
+        checks = _checks(model)
+        if not row.keys() <= checks.keys():
+            unknown = sorted(row.keys() - checks.keys())
+            raise InvalidInputError(f"{table_of(model).name} has no column {unknown}; it has {list(checks)}")
+        checked: dict[str, Any] = dict.fromkeys(checks)
+        for name, value in row.items():
+            checked[name] = checks[name](value)
+        for name in _required(model):
+            if checked[name] is None:
+                checks[name](None)
         self.add_encoded(model, checked[key_of(model).name], checked)
 
     def add_encoded(self, model: Model, key: str, row: dict[str, Any]) -> None:
         """Like `add_new`, for a row that is already as the database keeps it."""
         self._waiting[model][key] = row
-        self._waiting_bytes += ROW_BYTES + sum(map(_bytes_of, row.values()))
+        self._waiting_bytes += _bytes_of(row)
         self.changes += 1
         if self._waiting_bytes > MAX_WAITING_BYTES:
             self.flush()
 
     def exists(self, model: Model, key: str) -> bool:
         """Tell whether a row is there, without inserting what waits."""
-        if key in self._waiting[model] or (model, key) in self._known:
+        if key in self._waiting[model]:
             return True
-        column = key_of(model)
-        query = select(column).where(column == key)
-        found = bool(self.session.execute(query, execution_options={"without_flush": True}).all())
-        if found:
-            self._known.add((model, key))
-        return found
+        known: bool | None = self.recall((model.__tablename__, key))
+        if known is None:
+            known = has_key(self.session, table_of(model), key)
+            self.learn((model.__tablename__, key), known)
+        return known
+
+    def learn(self, fact: Fact, value: Any) -> None:
+        """Take something for sure, so that nobody need ask the database again; False: there is nothing."""
+        if self._knows_nothing:
+            return
+        if len(self._known) >= MAX_FACTS:
+            self._distrust()
+        self._known[fact] = value
+
+    def recall(self, fact: Fact) -> Any:
+        """Return what is known for sure; None if it is not known."""
+        known = self._known.get(fact)
+        if known is None and self._before is not None and not self._may_lack_rows:
+            known = self._before.get(fact)
+        return known
+
+    def _distrust(self) -> None:
+        """Take nothing for sure that was known so far: rows may have been deleted."""
+        self._may_lack_rows = True
+        self._known.clear()
+
+    def know_nothing(self) -> None:
+        """Ask the database each time from now on: somebody else may use the session."""
+        self._knows_nothing = True
+        self._distrust()
 
     def require(self, model: Model, key: Any) -> str:
         """Return `key` if a row has it.
@@ -132,42 +170,64 @@ class Tables:
         for model, rows in self._waiting.items():
             if rows:
                 insert_rows(self.session, table_of(model), list(rows.values()))
-                self._known.update((model, key) for key in rows)
+                for key in rows:
+                    self.learn((model.__tablename__, key), True)
                 rows.clear()
         self._waiting_bytes = 0
         return waited
 
+    def committed(self) -> None:
+        """Keep what is known for the units of work to come: the transaction was committed."""
+        if self._before is not None:
+            if self._may_lack_rows:
+                self._before.forget()
+            self._before.learn(self._known)
+        self.forget()
+
     def forget(self) -> None:
-        """Drop what waits and what is known: the transaction was rolled back or committed."""
+        """Drop what waits and what is known: the transaction has ended."""
         for rows in self._waiting.values():
             rows.clear()
         self._waiting_bytes = 0
         self._known.clear()
+        self._may_lack_rows = self._knows_nothing
 
     def frame(self, query: Select[Any]) -> pl.DataFrame:
         """Return the rows of a query as a frame that has its columns and types even without rows."""
         self.flush()
         return read_frame(self.session, query)
 
-    def rows(self, query: Select[Any]) -> list[dict[str, Any]]:
-        """Return the rows of a query as dicts, JSON decoded."""
-        return [dict(row) for row in self.session.execute(query).mappings()]
+    def write_parquet(
+        self, query: Select[Any], by: Column[Any], path: Path, limit: int | None = None, offset: int = 0
+    ) -> None:
+        """Write the rows of a query to a file; see `columns.write_parquet`."""
+        self.flush()
+        write_parquet(self.session, query, by, path, limit, offset)
+
+    def rows(self, query: Select[Any], **values: Any) -> list[dict[str, Any]]:
+        """Return the rows of a query as dicts, JSON decoded; `values` are of its bound parameters."""
+        return [dict(row) for row in self.session.execute(query, values).mappings()]
 
     def row(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key, JSON decoded, or None."""
-        key = checked_text(key, key_of(model).name)
-        found = self.rows(select(table_of(model)).where(key_of(model) == key))
+        found = self.rows_of(model, [key])
         return found[0] if found else None
+
+    def rows_of(self, model: Model, keys: Iterable[str]) -> list[dict[str, Any]]:
+        """Return those of the rows with these keys that exist, JSON decoded, in any order."""
+        self.flush()
+        return rows_by_key(self.session, table_of(model), checked_texts(keys, key_of(model).name))
 
     def row_with_lists(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key with lists as numpy arrays and lists of str, or None."""
-        frame = self.frame(select(table_of(model)).where(key_of(model) == key))
+        self.flush()
+        frame = frame_by_key(self.session, table_of(model), key)
         return {name: _without_series(frame[name][0]) for name in frame.columns} if frame.height else None
 
-    def change(self, statement: Update | Delete) -> None:
-        """Run an UPDATE or a DELETE."""
+    def change(self, statement: Update | Delete, **values: Any) -> None:
+        """Run an UPDATE or a DELETE; `values` are of its bound parameters."""
         self.changes += 1
-        self.session.execute(statement, execution_options={"synchronize_session": False})
+        self.session.execute(statement, values, execution_options={"synchronize_session": False})
 
     def update(self, model: Model, key: str, **values: Any) -> None:
         """Set columns of one row.
@@ -191,12 +251,11 @@ class Tables:
         count = self.session.execute(select(func.count()).select_from(table).where(column.in_(keys))).scalar_one()
         if count:
             self.change(table.delete().where(column.in_(keys)))
-            self._known.clear()
+            self._distrust()
         return int(count)
 
     def _before_statement(self, state: ORMExecuteState) -> None:
-        if not state.execution_options.get("without_flush"):
-            self.flush()
+        self.flush()
 
 
 def table_of(model: Model) -> Table:
@@ -204,6 +263,7 @@ def table_of(model: Model) -> Table:
     return cast(Table, model.__table__)  # No class here maps a join.
 
 
+@cache
 def key_of(model: Model) -> Column[Any]:
     """Return the primary key column of a mapped class; each has one."""
     return table_of(model).primary_key.columns[0]
@@ -211,30 +271,55 @@ def key_of(model: Model) -> Column[Any]:
 
 def checked_value(column: Column[Any], value: Any) -> Any:
     """Return a value as its column keeps it; a value that does not fit raises, naming the column."""
+    return _check_of(column)(value)
+
+
+@cache
+def _checks(model: Model) -> dict[str, Callable[[Any], Any]]:
+    return {column.name: _check_of(column) for column in table_of(model).columns}
+
+
+@cache
+def _required(model: Model) -> list[str]:
+    return [column.name for column in table_of(model).columns if not column.nullable]
+
+
+@cache
+def _check_of(column: Column[Any]) -> Callable[[Any], Any]:
     where = f"{column.table.name}.{column.name}"
-    if value is None:
-        if column.nullable:
-            return None
-        raise InvalidTypeError(f"{where} must not be None; give a value")
-    kind = column.type
-    if isinstance(kind, String):
-        return checked_text(value, where)
-    if isinstance(kind, JSON):
-        return json_text(value, where)
-    if isinstance(kind, BigInteger):
-        return checked_int(value, where, 64)
-    if isinstance(kind, Integer):
-        return checked_int(value, where, 32)
-    if isinstance(kind, Double):
-        return checked_float(value, where)
-    return value
+    checked = next((found for kind, found in CHECKS if isinstance(column.type, kind)), lambda value, where: value)
+
+    def check(value: Any) -> Any:
+        if value is not None:
+            return checked(value, where)
+        if not column.nullable:
+            raise InvalidTypeError(f"{where} must not be None; give a value")
+        return None
+
+    return check
 
 
-def _bytes_of(value: Any) -> int:
-    """Return roughly what a value takes while it waits."""
-    if isinstance(value, list):
-        return ROW_BYTES * len(value) // 16
-    return len(value) if isinstance(value, str) else int(getattr(value, "nbytes", 0))
+CHECKS: tuple[tuple[type, Callable[[Any, str], Any]], ...] = (
+    (String, checked_text),
+    (JSON, json_text),
+    (BigInteger, lambda value, where: checked_int(value, where, 64)),
+    (Integer, lambda value, where: checked_int(value, where, 32)),
+    (Double, checked_float),
+)
+
+
+def _bytes_of(row: Mapping[str, Any]) -> int:
+    """Return roughly what a row takes while it waits."""
+    size = ROW_BYTES
+    for value in row.values():
+        kind = type(value)
+        if kind is str:
+            size += len(value)
+        elif kind is np.ndarray:
+            size += value.nbytes
+        elif kind is list:
+            size += ROW_BYTES * len(value) // 16
+    return size
 
 
 def _without_series(value: Any) -> Any:

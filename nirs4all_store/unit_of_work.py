@@ -6,11 +6,10 @@ import warnings
 from types import TracebackType
 from typing import Self
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from .blobs import Blobs
-from .database import ENGINE_ERRORS
+from .database import ENGINE_ERRORS, check_transaction
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
 from .tables import Tables
@@ -40,7 +39,6 @@ class UnitOfWork:
         The repositories.
     """
 
-    session: Session
     runs: RunRepo
     chains: ChainRepo
     predictions: PredictionRepo
@@ -54,11 +52,12 @@ class UnitOfWork:
         self._write = write
         self._failure: BaseException | None = None
         self._discarded: set[str] = set()
+        self._is_handed_out = False
 
     def __enter__(self) -> Self:
         self._turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
-        self.session = self._workspace.database.session()  # It connects at its first statement, not here.
-        self._tables = Tables(self.session)
+        self._session = self._workspace.database.session()  # It connects at its first statement, not here.
+        self._tables = Tables(self._session, self._workspace.known if self._write else None)
         self.runs = RunRepo(self._tables)
         self.chains = ChainRepo(self._tables)
         self.predictions = PredictionRepo(self._tables)
@@ -70,9 +69,18 @@ class UnitOfWork:
     ) -> None:
         try:
             self.rollback()
-            self.session.close()
+            self._session.close()
         finally:
+            if self._is_handed_out:
+                self._workspace.known.forget()
             self._workspace.leave(self._turn, write=self._write)
+
+    @property
+    def session(self) -> Session:
+        """The session; once it was asked for, nothing is taken for sure of the rows, which it may change."""
+        self._is_handed_out = True
+        self._tables.know_nothing()
+        return self._session
 
     @property
     def blobs(self) -> Blobs:
@@ -115,14 +123,15 @@ class UnitOfWork:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
         try:
-            self.session.commit()
+            self._session.commit()
         except ENGINE_ERRORS as error:
             self.rollback()
+            self._workspace.known.forget()
             raise CommitFailedError(
                 f"the commit to {self._workspace.path} failed: {error}; open the workspace again and look by id "
                 "whether the last change is there before repeating it"
             ) from error
-        self._tables.forget()
+        self._tables.committed()
         self._discarded.clear()
         for relative in discarded:
             try:
@@ -136,8 +145,7 @@ class UnitOfWork:
             if self._failure is not None:
                 raise self._failure
             if not self._tables.flush():
-                # DuckDB reports success for the COMMIT of a transaction that an error has invalidated.
-                self.session.execute(text("SELECT 1"))
+                check_transaction(self._session)
             return self._discarded - self.artifacts.named_among(self._discarded) if self._discarded else set()
         except BaseException as error:
             self.rollback()
@@ -150,4 +158,4 @@ class UnitOfWork:
         self._tables.forget()
         self._discarded.clear()
         self._failure = None
-        self.session.rollback()
+        self._session.rollback()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -18,15 +17,15 @@ from typing import Any
 
 import numpy as np
 import uuid_utils
-import yaml
 
 from .errors import InvalidInputError, InvalidTypeError
 
 MAX_JSON_DEPTH = 200
 # Python itself refuses to turn much longer ones into text.
 MAX_INT_BITS = 10_000
-# PyYAML writes YAML 1.1: what is a number in 1.2 only, and line ends that it would fold into a space.
-AMBIGUOUS_IN_YAML = re.compile(r"^[-+]?(\d+|\d*\.\d+|\d+\.)([eE][-+]?\d+)?$|^0o[0-7]+$|[\x85\u2028\u2029\ufeff]")
+
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def new_id() -> str:
@@ -74,6 +73,8 @@ def checked_text(value: object, where: str) -> str:
     InvalidInputError
         It holds a NUL character or half of a surrogate pair.
     """
+    if type(value) is str and value.isascii() and "\0" not in value:
+        return value  # Nearly every text: the rest is for the others.
     if isinstance(value, Enum) and isinstance(value.value, str):
         value = value.value
     if not isinstance(value, str):
@@ -160,35 +161,19 @@ def json_text(value: Any, where: str) -> str | None:
     """
     if value is None:
         return None
-    return json.dumps(_plain(value, where, 0), ensure_ascii=False)
-
-
-def yaml_text(value: Any) -> str:
-    """Return what the database gave, plain JSON values and times, as YAML that every reader reads alike."""
-    plain = json.loads(json.dumps(value, default=datetime.isoformat))  # JSON's types, and no anchors.
-    return yaml.dump(plain, Dumper=_YamlDumper, sort_keys=False, allow_unicode=True)
-
-
-class _YamlDumper(yaml.SafeDumper):
-    """Quotes the texts that some reader of YAML would take for something else."""
-
-
-def _yaml_of_text(dumper: _YamlDumper, value: str) -> Any:
-    style = '"' if AMBIGUOUS_IN_YAML.search(value) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
-
-
-_YamlDumper.add_representer(str, _yaml_of_text)
+    return _encode(_plain(value, where, 0))
 
 
 def _plain(value: Any, where: str, depth: int) -> Any:
     """Return `value` rebuilt from what the json module writes by itself."""
+    if value is None or type(value) in (float, bool):
+        return value
     if depth > MAX_JSON_DEPTH:
         raise InvalidInputError(f"{where[:80]}... is nested deeper than {MAX_JSON_DEPTH} levels, or holds itself")
+    if type(value) is str:
+        return checked_text(value, where)
     if isinstance(value, Enum):
         return _plain(value.value, where, depth + 1)
-    if value is None or isinstance(value, bool):
-        return value
     if isinstance(value, int):
         if value.bit_length() > MAX_INT_BITS:
             raise InvalidInputError(f"{where} is an integer of {value.bit_length()} bits, too long for JSON; give text")
@@ -226,6 +211,8 @@ def _plain_dict(value: dict[Any, Any], where: str, depth: int) -> dict[str, Any]
 
 def _key_text(key: object, where: str) -> str:
     """Return an object key as JSON has it: the json module's text for numbers, booleans and None."""
+    if type(key) is str and key.isascii() and "\0" not in key:
+        return key
     if isinstance(key, Enum):
         key = key.value
     if isinstance(key, np.generic):

@@ -18,6 +18,7 @@ from typing import Any
 from .blobs import Blobs
 from .database import Database
 from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError, WorkspaceBusyError
+from .known import Known
 from .lease import Lease
 
 DATABASE_NAME = "store.duckdb"
@@ -44,17 +45,19 @@ class Workspace:
     Parameters
     ----------
     path : Path
-        The folder; it has an up-to-date database.
+        The folder.
     lease : Lease
         The right to open it, given back by `close`.
-    read_only : bool
+    database : Database
+        Its database, up to date; closed by `close`.
     """
 
-    def __init__(self, path: Path, lease: Lease, *, read_only: bool) -> None:
+    def __init__(self, path: Path, lease: Lease, database: Database) -> None:
         self.path = path
-        self.read_only = read_only
+        self.read_only = database.read_only
         self.blobs = Blobs(path / ARTIFACTS_NAME)
-        self.database = Database(path / DATABASE_NAME, read_only=read_only)
+        self.database = database
+        self.known = Known()
         self._lease = lease
         self._process = os.getpid()
         self._closed = False
@@ -79,6 +82,16 @@ class Workspace:
             )
         here = (self, threading.get_ident())
         return next((turn.unit for turn in _turns.get() if turn.where == here and turn.is_open), None)
+
+    @property
+    def epoch(self) -> int | None:
+        """A number that is another one once committed rows may be gone.
+
+        None for a thread in a unit of work: what it sees may never be committed.
+        """
+        is_inside = self.current is not None
+        self._check_open()
+        return None if is_inside else self.known.epoch
 
     def check_writable(self, *, read_only: bool) -> None:
         """Refuse to write through a store that was opened for reading, or in a workspace that was.

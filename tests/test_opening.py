@@ -169,7 +169,9 @@ def test_a_folder_that_cannot_be_written_to_opens_for_reading_only(tmp_path: Pat
     with WorkspaceStore(workspace) as store:
         store.begin_run("there")
     program = f"""
-import os, nirs4all_store as n
+import os, tempfile, nirs4all_store as n
+with tempfile.TemporaryDirectory() as own, n.WorkspaceStore(own) as store:
+    store.list_runs()  # What loads modules when it is used must do so before the right to read them is given up.
 if os.geteuid() == 0:
     os.setgid(65534); os.setuid(65534)
 for path in ({str(workspace)!r}, {str(tmp_path / "new")!r}):
@@ -233,7 +235,8 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "delete_pipeline": (unknown,),
         "save_chain": (unknown, [], 0, "m"), "get_chain": (unknown,), "get_chains_for_pipeline": (unknown,),
         "replay_chain": (unknown, []), "load_chain": (unknown,), "save_prediction": tuple(row),
-        "save_prediction_arrays": (unknown, [], []), "get_prediction": (unknown,), "query_predictions": (),
+        "save_predictions": (unknown, []), "save_prediction_arrays": (unknown, [], []),
+        "get_prediction": (unknown,), "query_predictions": (),
         "top_predictions": (1,), "delete_prediction": (unknown,), "save_artifact": ([], "l", "x", "pickle"),
         "load_artifact": (unknown,), "get_artifact_path": (unknown,), "gc_artifacts": (),
         "register_existing_artifact": (unknown, "p", "0" * 64, "l", "x", "pickle", 1),

@@ -7,14 +7,23 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import case, func, select, update
+from sqlalchemy import bindparam, case, func, select, update
 
 from ..chain_shape import artifact_ids
+from ..known import Fact
 from ..models import Artifact, Chain
 from ..tables import Tables, table_of
 from ..values import checked_text, checked_texts, new_id, time_before, utc_now
 
 ARTIFACTS, CHAINS = table_of(Artifact), table_of(Chain)
+
+# Made once: putting a statement together takes as long as running it.
+OF_CONTENT = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == bindparam("wanted"))
+SAVED_AGAIN = (
+    update(ARTIFACTS)
+    .where(ARTIFACTS.c.artifact_id == bindparam("wanted"))
+    .values(ref_count=ARTIFACTS.c.ref_count + 1, unclaimed=ARTIFACTS.c.unclaimed + 1, saved_at=bindparam("now"))
+)
 
 
 class ArtifactRepo:
@@ -38,15 +47,27 @@ class ArtifactRepo:
         provenance: Any = None,
     ) -> str:
         """Register one save of a content; return its id, the oldest one if it is known in this format."""
-        known = self.get_by_hash(content_hash, format)
+        known = self._known(content_hash, format)
+        if known:
+            self._tables.change(SAVED_AGAIN, wanted=known["artifact_id"], now=utc_now())
+            return str(known["artifact_id"])
+        return self._insert(new_id(), artifact_path, content_hash, operator_class, artifact_type, format,
+                            size_bytes, provenance)  # fmt: skip
+
+    def path_of(self, content_hash: str, format: str) -> str | None:
+        """Return the path at which a content is registered in a format, or None."""
+        known = self._known(content_hash, format)
+        return known["artifact_path"] if known else None
+
+    def _known(self, content_hash: str, format: str) -> dict[str, Any] | None:
+        """Return what never changes of the oldest row of a content in a format: its id and its path."""
+        fact = _content(content_hash, format)
+        known = self._tables.recall(fact)
         if known is None:
-            return self._insert(new_id(), artifact_path, content_hash, operator_class, artifact_type, format,
-                                size_bytes, provenance)  # fmt: skip
-        values = {"ref_count": ARTIFACTS.c.ref_count + 1, "unclaimed": ARTIFACTS.c.unclaimed + 1,
-                  "saved_at": utc_now()}  # fmt: skip
-        artifact_id = str(known["artifact_id"])
-        self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id == artifact_id).values(values))
-        return artifact_id
+            row = self.get_by_hash(content_hash, format)
+            known = row is not None and {name: row[name] for name in ("artifact_id", "artifact_path")}
+            self._tables.learn(fact, known)
+        return known or None
 
     def adopt(
         self,
@@ -62,6 +83,7 @@ class ArtifactRepo:
         artifact_id = checked_text(artifact_id, "artifact_id")
         if self._tables.exists(Artifact, artifact_id):
             return artifact_id
+        self._known(content_hash, format)  # An older row of the content stays the one that saves count for.
         return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
                             size_bytes, None)  # fmt: skip
 
@@ -69,13 +91,17 @@ class ArtifactRepo:
         self, artifact_id: str, artifact_path: str, content_hash: str, operator_class: str | None,
         artifact_type: str | None, format: str, size_bytes: int | None, provenance: Any,
     ) -> str:  # fmt: skip
+        """Add a row whose id is not taken."""
         now = utc_now()
-        self._tables.add(Artifact, {
+        self._tables.add_new(Artifact, {
             "artifact_id": artifact_id, "artifact_path": artifact_path, "content_hash": content_hash,
             "operator_class": operator_class, "artifact_type": artifact_type, "format": format,
             "size_bytes": size_bytes, "ref_count": 1, "unclaimed": 1, "saved_at": now,
             "provenance": provenance, "created_at": now,
         })  # fmt: skip
+        if not self._tables.recall(_content(content_hash, format)):
+            new = {"artifact_id": artifact_id, "artifact_path": artifact_path}
+            self._tables.learn(_content(content_hash, format), new)
         return artifact_id
 
     def get(self, artifact_id: str) -> dict[str, Any] | None:
@@ -84,16 +110,15 @@ class ArtifactRepo:
 
     def get_many(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return the rows of those of these artifacts that exist, by id."""
-        query = select(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(checked_texts(ids, "artifact ids")))
-        return {row["artifact_id"]: row for row in self._tables.rows(query)}
+        return {row["artifact_id"]: row for row in self._tables.rows_of(Artifact, ids)}
 
     def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
         """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way."""
-        query = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == checked_text(content_hash, "content_hash"))
+        rows = self._tables.rows(OF_CONTENT, wanted=checked_text(content_hash, "content_hash"))
         if format is not None:
-            query = query.where(ARTIFACTS.c.format == checked_text(format, "format"))
-        rows = self._tables.rows(query.order_by(ARTIFACTS.c.created_at, ARTIFACTS.c.artifact_id).limit(1))
-        return rows[0] if rows else None
+            format = checked_text(format, "format")
+            rows = [row for row in rows if row["format"] == format]
+        return min(rows, key=lambda row: (row["created_at"], row["artifact_id"]), default=None)
 
     def claim(self, ids: Iterable[str]) -> None:
         """Count one more chain for each artifact, in the place of one unclaimed save where there is one."""
@@ -154,3 +179,7 @@ class ArtifactRepo:
         """Return those of these paths that a row names."""
         query = select(ARTIFACTS.c.artifact_path).where(ARTIFACTS.c.artifact_path.in_(checked_texts(paths, "paths")))
         return {row["artifact_path"] for row in self._tables.rows(query)}
+
+
+def _content(content_hash: str, format: str) -> Fact:
+    return f"artifacts of {checked_text(format, 'format')}", checked_text(content_hash, "content_hash")

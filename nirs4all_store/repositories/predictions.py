@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from sqlalchemy import Select, func, select
 
-from ..arrays import Array, as_array, decode_all, encode_all
-from ..errors import InvalidInputError, InvalidTypeError
+from ..arrays import ARRAY_NAMES, Array, as_array, decode_all, encode_all
+from ..errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
+from ..records import as_records
 from ..tables import Tables, checked_value, table_of
 from ..values import checked_int, checked_page, checked_text, checked_texts, new_id, utc_now
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
 
+RECORD_NAMES = {*PREDICTIONS.columns.keys(), *ARRAY_NAMES} - {"pipeline_id", "created_at"}
 SCORES = ("val_score", "test_score", "train_score")
 LOWER_IS_BETTER = frozenset(
     {
@@ -67,10 +70,44 @@ class PredictionRepo:
         if prediction_id is None:
             row["prediction_id"] = new_id()
             self._tables.add_new(Prediction, row)
+            self._tables.learn((ARRAYS.name, row["prediction_id"]), False)
         else:
             row["prediction_id"] = prediction_id
             self._tables.add(Prediction, row)
         return str(row["prediction_id"])
+
+    def add_many(self, pipeline_id: str, records: Any) -> list[str]:
+        """Add predictions with their arrays; return their ids, in order.
+
+        Parameters
+        ----------
+        pipeline_id : str
+        records : iterable of dicts, or polars.DataFrame
+            See `WorkspaceStore.save_predictions`.
+
+        Raises
+        ------
+        StoreError
+            As `add` and `add_arrays` do; the message begins with the number of the record, from 0.
+        """
+        pipeline_id = self._tables.require(Pipeline, pipeline_id)
+        return [self._add_record(pipeline_id, number, record) for number, record in enumerate(as_records(records))]
+
+    def _add_record(self, pipeline_id: str, number: int, record: Mapping[str, Any]) -> str:
+        if not isinstance(record, Mapping) or not record.keys() <= RECORD_NAMES:
+            unknown = sorted(map(str, record.keys() - RECORD_NAMES)) if isinstance(record, Mapping) else record
+            raise InvalidInputError(
+                f"record {number} has {unknown!r:.200}, which is none of {sorted(RECORD_NAMES)}; leave it out"
+            )
+        values = {name: value for name, value in record.items() if name not in ARRAY_NAMES}
+        arrays = {name: record.get(name) for name in ARRAY_NAMES}
+        try:
+            prediction_id = self.add(pipeline_id, **({"chain_id": None, "preprocessings": ""} | values))
+            if any(array is not None for array in arrays.values()):
+                self.add_arrays(prediction_id, **arrays)
+        except (InvalidInputError, NotFoundError) as error:
+            raise type(error)(f"record {number}: {error}") from error
+        return prediction_id
 
     def add_arrays(
         self,
@@ -104,8 +141,8 @@ class PredictionRepo:
         arrays = {name: None if value is None else as_array(value, name) for name, value in given.items()}
         self._check_lengths(prediction_id, arrays)
         row = encode_all(arrays) | {"prediction_id": prediction_id}
-        is_new = self._tables.waits(Prediction, prediction_id) or self._tables.waits(PredictionArrays, prediction_id)
-        if not is_new and self._tables.exists(PredictionArrays, prediction_id):
+        is_waiting = self._tables.waits(PredictionArrays, prediction_id)
+        if not is_waiting and self._tables.exists(PredictionArrays, prediction_id):
             self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, [prediction_id])
         self._tables.add_encoded(PredictionArrays, prediction_id, row)
 
@@ -148,11 +185,16 @@ class PredictionRepo:
         offset: int = 0,
     ) -> pl.DataFrame:
         """Return predictions that match every filter, oldest first; see `WorkspaceStore.query_predictions`."""
-        query = self.selection(dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id)
+        query = self._selection(dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id)
         limit, offset = checked_page(limit, offset)
         return self._tables.frame(query.limit(limit).offset(offset))
 
-    def selection(
+    def write_parquet(self, path: Path, limit: int | None = None, offset: int = 0, **filters: Any) -> None:
+        """Write what `query` returns for the same filters to a Parquet file, a part at a time."""
+        limit, offset = checked_page(limit, offset)
+        self._tables.write_parquet(self._selection(**filters), PREDICTIONS.c.created_at, path, limit, offset)
+
+    def _selection(
         self,
         dataset_name: str | None = None,
         model_class: str | None = None,
@@ -214,8 +256,12 @@ class PredictionRepo:
 
     def _direction(self, ranked: list[Any]) -> bool:
         """Tell whether a lower score is better for all the metrics among these rows; else raise."""
-        rows = self._tables.rows(select(PREDICTIONS.c.metric).where(*ranked).distinct().order_by(PREDICTIONS.c.metric))
-        metrics = [row["metric"] for row in rows]
+        first, last = func.min(PREDICTIONS.c.metric).label("first"), func.max(PREDICTIONS.c.metric).label("last")
+        ends = self._tables.rows(select(first, last).where(*ranked))[0]
+        metrics = sorted({*ends.values()} - {None})
+        if len(metrics) > 1:  # Listing all takes longer, and is rarely called for.
+            rows = self._tables.rows(select(PREDICTIONS.c.metric).where(*ranked).distinct())
+            metrics = sorted(row["metric"] for row in rows)
         lower = {_lower_is_better(metric) for metric in metrics}
         if None in lower:
             unknown = [metric for metric in metrics if _lower_is_better(metric) is None]

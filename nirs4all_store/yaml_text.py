@@ -1,0 +1,31 @@
+"""Plain values as YAML that every reader reads alike."""
+
+from __future__ import annotations
+
+import json
+import re
+from datetime import datetime
+from typing import Any
+
+import yaml
+
+# PyYAML writes YAML 1.1: what is a number in 1.2 only, and line ends that it would fold into a space.
+AMBIGUOUS = re.compile(r"^[-+]?(\d+|\d*\.\d+|\d+\.)([eE][-+]?\d+)?$|^0o[0-7]+$|[\x85\u2028\u2029\ufeff]")
+
+
+def yaml_text(value: Any) -> str:
+    """Return what the database gave, plain JSON values and times, as YAML."""
+    plain = json.loads(json.dumps(value, default=datetime.isoformat))  # JSON's types, and no anchors.
+    return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes the texts that some reader of YAML would take for something else."""
+
+
+def _as_yaml(dumper: _Dumper, value: str) -> Any:
+    style = '"' if AMBIGUOUS.search(value) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _as_yaml)
