@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -19,14 +19,15 @@ from sqlalchemy import (
     Column,
     ColumnElement,
     DateTime,
+    Dialect,
     Double,
     Integer,
     Select,
     String,
     Table,
+    Update,
     func,
     literal_column,
-    or_,
     select,
 )
 from sqlalchemy.orm import Session
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 ROWS_AT_ONCE = 100_000
 
-_arrow_names = itertools.count()
+Values = Mapping[str, Any] | None
 
 
 def insert_rows(session: Session, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -61,15 +62,10 @@ def insert_rows(session: Session, table: Table, rows: Sequence[Mapping[str, Any]
         return
     import pyarrow as pa  # Not at the top: who saves row by row never needs it.
 
-    # A registered name that is also a table's would silently read the table instead.
-    name = f"arrow_rows_{next(_arrow_names)}"
     arrays = [_arrow_column(column.type, [row[column.name] for row in rows]) for column in table.columns]
     arrow = pa.Table.from_arrays(arrays, names=table.columns.keys())
-    connection.register(name, arrow)
-    try:
-        connection.execute(f"INSERT INTO {table.name} ({columns}) SELECT {columns} FROM {name}")  # noqa: S608  # ours
-    finally:
-        connection.unregister(name)
+    # It goes in by position. To register it and insert by name would keep it until the transaction ends.
+    connection.from_arrow(arrow.select(connection.table(table.name).columns)).insert_into(table.name)
 
 
 def _arrow_column(kind: TypeEngine[Any], values: list[Any]) -> pa.Array:
@@ -102,9 +98,28 @@ def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
     raise NotImplementedError(f"no column of {kind!r} is known here: add it with the column")
 
 
-def read_frame(session: Session, query: Select[Any]) -> pl.DataFrame:
-    """Run a SELECT inside the session's transaction and return its rows as a polars frame."""
-    return _frame(session, *_compiled(session, query))
+def read_frame(session: Session, query: Select[Any], values: Values = None) -> pl.DataFrame:
+    """Run a SELECT inside the session's transaction and return its rows as a polars frame.
+
+    Parameters
+    ----------
+    session : Session
+    query : Select
+    values : mapping, optional
+        The values of its bound parameters, for a statement that is made once and run with other values.
+    """
+    return _frame(session, *_text(session, query, values))
+
+
+def read_rows(session: Session, query: Select[Any], values: Values = None) -> list[dict[str, Any]]:
+    """Like `read_frame`, but return the rows as dicts, JSON decoded."""
+    found = raw_connection(session).execute(*_text(session, query, values)).fetchall()
+    return _decoded(found, query.selected_columns)
+
+
+def run(session: Session, statement: Update, values: Mapping[str, Any]) -> None:
+    """Run a statement that is made once, with the values of its bound parameters, inside the session's transaction."""
+    raw_connection(session).execute(*_text(session, statement, values))
 
 
 def write_parquet(
@@ -120,6 +135,7 @@ def write_parquet(
     query : Select
         Ordered by the column `by` first, ascending.
     by : Column
+        Without NULL.
     path : Path
         Replaced.
     limit, offset : int
@@ -132,7 +148,7 @@ def write_parquet(
     with contextlib.ExitStack() as stack:
         writer = None
         for part in _ranges(session, query, by, count):
-            reader = _relation(session, *_compiled(session, part)).to_arrow_reader(ROWS_AT_ONCE)
+            reader = _relation(session, *_text(session, part)).to_arrow_reader(ROWS_AT_ONCE)
             if writer is None:
                 writer = stack.enter_context(ParquetWriter(path, reader.schema, compression="zstd"))
             for batch in reader:
@@ -154,14 +170,23 @@ def _ranges(session: Session, query: Select[Any], by: Column[Any], count: int) -
     # Where exactly it is cut makes no difference to the rows.
     edges = sorted({*session.execute(select(func.approx_quantile(values, shares))).scalar_one()})
     middle = [query.where(by > low, by <= high) for low, high in itertools.pairwise(edges)]
-    return [query.where(by <= edges[0]), *middle, query.where(or_(by > edges[-1], by.is_(None)))]
+    return [query.where(by <= edges[0]), *middle, query.where(by > edges[-1])]
 
 
-def _compiled(session: Session, query: Select[Any]) -> tuple[str, list[Any]]:
-    """Return the text of a SELECT, and its parameters."""
-    compiled = query.compile(session.get_bind(), compile_kwargs={"render_postcompile": True})
-    names = getattr(compiled, "positiontup", None) or []
-    return str(compiled), [compiled.params[name] for name in names]
+def _text(session: Session, statement: Select[Any] | Update, values: Values = None) -> tuple[str, list[Any]]:
+    """Return the text of a statement, and its parameters."""
+    dialect = session.get_bind().dialect
+    if values is None:
+        compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    else:
+        compiled = _compiled_once(statement, dialect)
+    parameters = compiled.construct_params(values)
+    return str(compiled), [parameters[name] for name in compiled.positiontup or []]
+
+
+@lru_cache
+def _compiled_once(statement: Select[Any] | Update, dialect: Dialect) -> Any:
+    return statement.compile(dialect=dialect)
 
 
 def has_key(session: Session, table: Table, key: str) -> bool:
@@ -179,8 +204,13 @@ def rows_by_key(session: Session, table: Table, keys: Sequence[str]) -> list[dic
     if not keys:
         return []
     found = raw_connection(session).execute(_select_by_key(table, len(keys)), keys).fetchall()
-    rows = [dict(zip(table.columns.keys(), row, strict=True)) for row in found]
-    for name in (column.name for column in table.columns if isinstance(column.type, JSON)):
+    return _decoded(found, table.columns)
+
+
+def _decoded(found: Iterable[tuple[Any, ...]], columns: Any) -> list[dict[str, Any]]:
+    """Return rows as dicts by the names of their columns, JSON decoded."""
+    rows = [dict(zip(columns.keys(), row, strict=True)) for row in found]
+    for name in (name for name, column in columns.items() if isinstance(column.type, JSON)):
         for row in rows:
             row[name] = None if row[name] is None else json.loads(row[name])
     return rows

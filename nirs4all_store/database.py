@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ from sqlalchemy import (
     Connection,
     Engine,
     create_engine,
+    event,
     text,
 )
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import QueuePool
 
 from .duckdb_files import NO_EXTENSIONS, Config, corrupt, logs_of, memory_config, quoted_name
@@ -38,6 +39,10 @@ SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
 # file by then: `close` does it instead, after a look.
 AFTER_CONNECTING = "PRAGMA disable_checkpoint_on_shutdown; SET lock_configuration = true"
 POOLED_CONNECTIONS = 16
+# What a transaction has inserted stays in memory until its end, unless there is a limit.
+WORKING_MEMORY = 400 * 2**20
+# Below the limit, DuckDB never lets go of the keys that were inserted since it opened the file: 80 bytes each.
+MAX_NEW_KEYS = 1_000_000
 
 
 class Database:
@@ -57,6 +62,11 @@ class Database:
         machine's memory by default.
     create : bool
         Create the file.
+
+    Attributes
+    ----------
+    new_keys : int
+        How many rows were inserted since it was opened, as told by who inserts them.
     """
 
     def __init__(
@@ -79,9 +89,15 @@ class Database:
         """
         if not create and not self.path.exists():
             raise WorkspaceCorruptError(f"{self.path} is not there any more; restore it from a backup")
+        self.new_keys = 0
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         self._file = _identity(self.path)
         self.engine = _engine(self._anchor)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it should be closed and opened again before more is written, to stay within its memory limit."""
+        return self._memory_limit is not None and self.new_keys > MAX_NEW_KEYS
 
     def check_file(self) -> None:
         """Make sure that what is written here goes to the file that has the name.
@@ -104,7 +120,7 @@ class Database:
 
     def session(self) -> Session:
         """Return a new session on a connection of its own; it begins at its first statement."""
-        return Session(self.engine)
+        return _Session(self.engine)
 
     def close(self) -> None:
         """Fold the log in, close every connection and release the file."""
@@ -170,6 +186,21 @@ def _engine(anchor: duckdb.DuckDBPyConnection) -> Engine:
         max_overflow=-1,
         json_serializer=lambda value: json_text(value, "a JSON value"),
     )
+
+
+class _Session(Session):
+    """A session that lets somebody act before each statement; see `before_statements`."""
+
+
+def before_statements(session: Session, action: Callable[[], object]) -> None:
+    """Let something be done before each statement of a session of `Database.session`."""
+    session.info[before_statements] = action
+
+
+@event.listens_for(_Session, "do_orm_execute")
+def _act(state: ORMExecuteState) -> None:
+    # Listening to each session by itself takes longer than many a statement.
+    state.session.info.get(before_statements, int)()
 
 
 def raw_connection(session: Session) -> Any:

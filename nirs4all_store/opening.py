@@ -12,7 +12,7 @@ from pathlib import Path
 
 from . import migrate
 from . import upgrade as upgrading
-from .database import Database
+from .database import WORKING_MEMORY, Database
 from .duckdb_files import logs_of
 from .errors import (
     ReadOnlyError,
@@ -154,7 +154,8 @@ def _open_database(path: Path, read_only: bool, upgrade: bool) -> Database:
             )
         migrate.create(path)
     # Opening it for writing folds its log in, which must not happen to a database of another version.
-    opened = Database(path, read_only=read_only or bool(logs_of(path)))
+    memory = None if read_only else WORKING_MEMORY
+    opened = Database(path, read_only=read_only or bool(logs_of(path)), memory_limit=memory)
     try:
         revision = migrate.revision_of(opened)
         migrate.check_revision(revision, path, upgrade=upgrade and not read_only)
@@ -166,7 +167,7 @@ def _open_database(path: Path, read_only: bool, upgrade: bool) -> Database:
     opened.close()
     if revision != migrate.HEAD:
         upgrading.upgrade(upgrading.plan_upgrade(path))
-    return Database(path, read_only=read_only)
+    return Database(path, read_only=read_only, memory_limit=memory)
 
 
 def not_found(path: Path) -> WorkspaceNotFoundError:

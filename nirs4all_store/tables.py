@@ -26,13 +26,13 @@ from sqlalchemy import (
     String,
     Table,
     Update,
-    event,
     func,
     select,
 )
-from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.orm import Session
 
-from .columns import frame_by_key, has_key, insert_rows, read_frame, rows_by_key, write_parquet
+from .columns import Values, frame_by_key, has_key, insert_rows, read_frame, read_rows, rows_by_key, run, write_parquet
+from .database import before_statements, check_transaction
 from .errors import DuplicateError, InvalidInputError, InvalidTypeError, NotFoundError
 from .known import MAX_FACTS, Fact, Known
 from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
@@ -60,13 +60,15 @@ class Tables:
     def __init__(self, session: Session, known: Known | None = None) -> None:
         self.session = session
         self.changes = 0
+        self.inserted = 0
         self._waiting: dict[Model, dict[str, dict[str, Any]]] = {model: {} for model in PARENTS_FIRST}
         self._waiting_bytes = 0
         self._before = known
         self._known: dict[Fact, Any] = {}
         self._may_lack_rows = False
         self._knows_nothing = False
-        event.listen(session, "do_orm_execute", self._before_statement)
+        self._is_alive = False  # The last statement was a write that succeeded.
+        before_statements(session, self.flush)
 
     def add(self, model: Model, row: Mapping[str, Any]) -> None:
         """Check a row and let it wait for the next insert.
@@ -117,6 +119,7 @@ class Tables:
             return True
         known: bool | None = self.recall((model.__tablename__, key))
         if known is None:
+            self._is_alive = False
             known = has_key(self.session, table_of(model), key)
             self.learn((model.__tablename__, key), known)
         return known
@@ -144,6 +147,7 @@ class Tables:
     def know_nothing(self) -> None:
         """Ask the database each time from now on: somebody else may use the session."""
         self._knows_nothing = True
+        self._is_alive = False
         self._distrust()
 
     def require(self, model: Model, key: Any) -> str:
@@ -167,14 +171,25 @@ class Tables:
     def flush(self) -> bool:
         """Insert every waiting row, parents first; tell whether there was one."""
         waited = self._waiting_bytes > 0
+        self._is_alive = False
         for model, rows in self._waiting.items():
             if rows:
                 insert_rows(self.session, table_of(model), list(rows.values()))
+                self.inserted += len(rows)
                 for key in rows:
                     self.learn((model.__tablename__, key), True)
                 rows.clear()
         self._waiting_bytes = 0
         return waited
+
+    def settle(self) -> None:
+        """Insert what waits, and make sure that the transaction is alive.
+
+        An error that somebody caught may have invalidated it, and DuckDB reports success for the COMMIT of such a one.
+        """
+        is_alive = self._is_alive
+        if not self.flush() and not is_alive:
+            check_transaction(self.session)
 
     def committed(self) -> None:
         """Keep what is known for the units of work to come: the transaction was committed."""
@@ -192,10 +207,10 @@ class Tables:
         self._known.clear()
         self._may_lack_rows = self._knows_nothing
 
-    def frame(self, query: Select[Any]) -> pl.DataFrame:
-        """Return the rows of a query as a frame that has its columns and types even without rows."""
+    def frame(self, query: Select[Any], values: Values = None) -> pl.DataFrame:
+        """Return the rows of a query as a frame; see `columns.read_frame`."""
         self.flush()
-        return read_frame(self.session, query)
+        return read_frame(self.session, query, values)
 
     def write_parquet(
         self, query: Select[Any], by: Column[Any], path: Path, limit: int | None = None, offset: int = 0
@@ -204,9 +219,10 @@ class Tables:
         self.flush()
         write_parquet(self.session, query, by, path, limit, offset)
 
-    def rows(self, query: Select[Any], **values: Any) -> list[dict[str, Any]]:
-        """Return the rows of a query as dicts, JSON decoded; `values` are of its bound parameters."""
-        return [dict(row) for row in self.session.execute(query, values).mappings()]
+    def rows(self, query: Select[Any], values: Values = None) -> list[dict[str, Any]]:
+        """Return the rows of a query as dicts, JSON decoded; see `columns.read_frame`."""
+        self.flush()
+        return read_rows(self.session, query, values)
 
     def row(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key, JSON decoded, or None."""
@@ -224,10 +240,18 @@ class Tables:
         frame = frame_by_key(self.session, table_of(model), key)
         return {name: _without_series(frame[name][0]) for name in frame.columns} if frame.height else None
 
-    def change(self, statement: Update | Delete, **values: Any) -> None:
-        """Run an UPDATE or a DELETE; `values` are of its bound parameters."""
+    def change(self, statement: Update | Delete) -> None:
+        """Run an UPDATE or a DELETE."""
         self.changes += 1
-        self.session.execute(statement, values, execution_options={"synchronize_session": False})
+        self.session.execute(statement, execution_options={"synchronize_session": False})
+        self._is_alive = not self._knows_nothing
+
+    def change_with(self, statement: Update, values: Mapping[str, Any]) -> None:
+        """Run an UPDATE that is made once, with the values of its bound parameters."""
+        self.flush()
+        self.changes += 1
+        run(self.session, statement, values)
+        self._is_alive = not self._knows_nothing
 
     def update(self, model: Model, key: str, **values: Any) -> None:
         """Set columns of one row.
@@ -253,9 +277,6 @@ class Tables:
             self.change(table.delete().where(column.in_(keys)))
             self._distrust()
         return int(count)
-
-    def _before_statement(self, state: ORMExecuteState) -> None:
-        self.flush()
 
 
 def table_of(model: Model) -> Table:

@@ -9,7 +9,7 @@ from typing import Self
 from sqlalchemy.orm import Session
 
 from .blobs import Blobs
-from .database import ENGINE_ERRORS, check_transaction
+from .database import ENGINE_ERRORS
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
 from .tables import Tables
@@ -71,6 +71,7 @@ class UnitOfWork:
             self.rollback()
             self._session.close()
         finally:
+            self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:
                 self._workspace.known.forget()
             self._workspace.leave(self._turn, write=self._write)
@@ -144,8 +145,7 @@ class UnitOfWork:
         try:
             if self._failure is not None:
                 raise self._failure
-            if not self._tables.flush():
-                check_transaction(self._session)
+            self._tables.settle()
             return self._discarded - self.artifacts.named_among(self._discarded) if self._discarded else set()
         except BaseException as error:
             self.rollback()

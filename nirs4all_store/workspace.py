@@ -128,6 +128,9 @@ class Workspace:
                 self._check_open()
                 if write:
                     self.database.check_file()
+                    if self.database.is_full and self._users == 0:
+                        self.database.close()
+                        self._reopen()
                 self._users += 1
         except BaseException:
             if write:

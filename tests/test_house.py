@@ -24,6 +24,7 @@ FLOORS = (
     ("chain_plan", "database", "fitted"),
     ("columns",),
     ("copies", "estimator", "tables", "workspace"),
+    ("repositories/ranking",),
     ("repositories/artifacts", "repositories/chains", "repositories/predictions", "repositories/runs"),
     ("repositories/__init__",),
     ("migrate", "replay", "unit_of_work"),

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, case, func, select, update
 
 from ..chain_shape import artifact_ids
-from ..known import Fact
+from ..known import MAX_FACTS, Fact
 from ..models import Artifact, Chain
 from ..tables import Tables, table_of
 from ..values import checked_text, checked_texts, new_id, time_before, utc_now
@@ -18,6 +18,13 @@ from ..values import checked_text, checked_texts, new_id, time_before, utc_now
 ARTIFACTS, CHAINS = table_of(Artifact), table_of(Chain)
 
 # Made once: putting a statement together takes as long as running it.
+MAX_CONTENTS = MAX_FACTS // 2
+ALL_CONTENTS = ("artifacts", "all contents")
+FEW_CONTENTS = (
+    select(ARTIFACTS.c.artifact_id, ARTIFACTS.c.artifact_path, ARTIFACTS.c.content_hash, ARTIFACTS.c.format)
+    .order_by(ARTIFACTS.c.created_at.desc(), ARTIFACTS.c.artifact_id.desc())
+    .limit(MAX_CONTENTS + 1)
+)
 OF_CONTENT = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == bindparam("wanted"))
 SAVED_AGAIN = (
     update(ARTIFACTS)
@@ -49,7 +56,7 @@ class ArtifactRepo:
         """Register one save of a content; return its id, the oldest one if it is known in this format."""
         known = self._known(content_hash, format)
         if known:
-            self._tables.change(SAVED_AGAIN, wanted=known["artifact_id"], now=utc_now())
+            self._tables.change_with(SAVED_AGAIN, {"wanted": known["artifact_id"], "now": utc_now()})
             return str(known["artifact_id"])
         return self._insert(new_id(), artifact_path, content_hash, operator_class, artifact_type, format,
                             size_bytes, provenance)  # fmt: skip
@@ -63,11 +70,21 @@ class ArtifactRepo:
         """Return what never changes of the oldest row of a content in a format: its id and its path."""
         fact = _content(content_hash, format)
         known = self._tables.recall(fact)
-        if known is None:
+        if known is None and not self._all_are_known():
             row = self.get_by_hash(content_hash, format)
             known = row is not None and {name: row[name] for name in ("artifact_id", "artifact_path")}
             self._tables.learn(fact, known)
-        return known or None
+        return known or self._tables.recall(fact) or None
+
+    def _all_are_known(self) -> bool:
+        """Tell whether every content is known, so that one that is not known is new; learn them if they are few."""
+        if self._tables.recall(ALL_CONTENTS) is None:
+            rows = self._tables.rows(FEW_CONTENTS, {})
+            self._tables.learn(ALL_CONTENTS, len(rows) <= MAX_CONTENTS)
+            if len(rows) <= MAX_CONTENTS:
+                for row in rows:  # The oldest last: it is the one that saves count for.
+                    self._tables.learn(_content(row.pop("content_hash"), row.pop("format")), row)
+        return bool(self._tables.recall(ALL_CONTENTS))
 
     def adopt(
         self,
@@ -114,7 +131,7 @@ class ArtifactRepo:
 
     def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
         """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way."""
-        rows = self._tables.rows(OF_CONTENT, wanted=checked_text(content_hash, "content_hash"))
+        rows = self._tables.rows(OF_CONTENT, {"wanted": checked_text(content_hash, "content_hash")})
         if format is not None:
             format = checked_text(format, "format")
             rows = [row for row in rows if row["format"] == format]

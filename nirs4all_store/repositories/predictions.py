@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sqlalchemy import Select, func, select
+from sqlalchemy import Select, select
 
 from ..arrays import ARRAY_NAMES, Array, as_array, decode_all, encode_all
 from ..errors import InvalidInputError, InvalidTypeError, NotFoundError
@@ -16,26 +16,12 @@ from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..records import as_records
 from ..tables import Tables, checked_value, table_of
 from ..values import checked_int, checked_page, checked_text, checked_texts, new_id, utc_now
+from . import ranking
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
 
 RECORD_NAMES = {*PREDICTIONS.columns.keys(), *ARRAY_NAMES} - {"pipeline_id", "created_at"}
-SCORES = ("val_score", "test_score", "train_score")
-LOWER_IS_BETTER = frozenset(
-    {
-        "rmse", "rmsec", "rmsecv", "rmsep", "mse", "mae", "mape", "medae", "max_error", "sep", "sec", "secv",
-        "nrmse", "rmsle", "msle", "log_loss", "logloss", "brier", "hinge", "error_rate",
-    }
-)  # fmt: skip
-HIGHER_IS_BETTER = frozenset(
-    {
-        "r2", "rpd", "rpiq", "q2", "explained_variance", "accuracy", "balanced_accuracy", "precision",
-        "recall", "f1", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro",
-        "precision_weighted", "recall_weighted", "roc_auc", "auc", "average_precision", "mcc",
-        "matthews_corrcoef", "kappa", "cohen_kappa", "specificity", "sensitivity", "jaccard",
-    }
-)  # fmt: skip
 
 
 class PredictionRepo:
@@ -227,8 +213,8 @@ class PredictionRepo:
         run_id: str | None = None,
     ) -> pl.DataFrame:
         """Return the best predictions, best first; see `WorkspaceStore.top_predictions`."""
-        if metric not in SCORES:
-            raise InvalidInputError(f"metric {metric!r} is no score; use one of {', '.join(SCORES)}")
+        if metric not in ranking.SCORES:
+            raise InvalidInputError(f"metric {metric!r} is no score; use one of {', '.join(ranking.SCORES)}")
         if group_by is not None and checked_text(group_by, "group_by") not in PREDICTIONS.c:
             raise InvalidInputError(
                 f"group_by {group_by!r} is no column of predictions; use one of {', '.join(PREDICTIONS.c.keys())}"
@@ -238,43 +224,21 @@ class PredictionRepo:
         n = checked_int(n, "n", 32)
         if n < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
-        score = PREDICTIONS.c[metric]
-        ranked = [score.is_not(None), ~func.isnan(score)]
-        filters = {"partition": partition, "dataset_name": dataset_name, "metric": score_metric, "task_type": task_type}
-        ranked += _matching(filters)
-        if run_id is not None:
-            ranked.append(_of_run(run_id))
+        given = {"partition": partition, "dataset_name": dataset_name, "metric": score_metric,
+                 "task_type": task_type, "run_id": run_id}  # fmt: skip
+        values = {name: checked_text(value, name) for name, value in given.items() if value is not None}
+        ranked = ranking.Ranked(metric, tuple(values))
         if ascending is None:
-            ascending = self._direction(ranked)
-        order = (score.asc() if ascending else score.desc(), PREDICTIONS.c.prediction_id)
-        if group_by is None:
-            return self._tables.frame(select(PREDICTIONS).where(*ranked).order_by(*order).limit(n))
-        place = func.row_number().over(partition_by=PREDICTIONS.c[group_by], order_by=order).label("place")
-        best = select(PREDICTIONS.c.prediction_id, place).where(*ranked).subquery()
-        among = PREDICTIONS.c.prediction_id.in_(select(best.c.prediction_id).where(best.c.place <= n))
-        return self._tables.frame(select(PREDICTIONS).where(among).order_by(*order))
+            ascending = self._direction(ranked, values)
+        return self._tables.frame(ranking.best(ranked, bool(ascending), group_by), values | {"n": n})
 
-    def _direction(self, ranked: list[Any]) -> bool:
+    def _direction(self, ranked: ranking.Ranked, values: dict[str, Any]) -> bool:
         """Tell whether a lower score is better for all the metrics among these rows; else raise."""
-        first, last = func.min(PREDICTIONS.c.metric).label("first"), func.max(PREDICTIONS.c.metric).label("last")
-        ends = self._tables.rows(select(first, last).where(*ranked))[0]
-        metrics = sorted({*ends.values()} - {None})
-        if len(metrics) > 1:  # Listing all takes longer, and is rarely called for.
-            rows = self._tables.rows(select(PREDICTIONS.c.metric).where(*ranked).distinct())
-            metrics = sorted(row["metric"] for row in rows)
-        lower = {_lower_is_better(metric) for metric in metrics}
-        if None in lower:
-            unknown = [metric for metric in metrics if _lower_is_better(metric) is None]
-            raise InvalidInputError(
-                f"whether a lower {' or '.join(map(repr, unknown))} is better is not known; say ascending=True (lower "
-                "is better) or False, or keep the rows of another metric with score_metric="
-            )
-        if len(lower) > 1:
-            raise InvalidInputError(
-                f"the metrics {metrics} rank in opposite directions; keep one with score_metric=, or one kind of "
-                "task with task_type=, or say ascending=True or False"
-            )
-        return lower != {False}
+        ends = self._tables.frame(ranking.first_and_last_metric(ranked), values).row(0)
+        if len({*ends}) == 1:
+            return ranking.direction([ends[0]] if ends[0] is not None else [])
+        # Listing them all takes longer, and is rarely called for.
+        return ranking.direction(sorted(self._tables.frame(ranking.all_metrics(ranked), values)["metric"].to_list()))
 
     def delete(self, prediction_id: str) -> bool:
         """Delete a prediction and its arrays; return whether it was there."""
@@ -308,10 +272,3 @@ def _matching(filters: dict[str, Any]) -> list[Any]:
 def _of_run(run_id: str) -> Any:
     run_id = checked_text(run_id, "run_id")
     return PREDICTIONS.c.pipeline_id.in_(select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == run_id))
-
-
-def _lower_is_better(metric: str) -> bool | None:
-    name = metric.lower().replace("-", "_").replace(" ", "_")
-    if name.startswith("neg_") or name in HIGHER_IS_BETTER:
-        return False
-    return True if name in LOWER_IS_BETTER else None

@@ -1,0 +1,77 @@
+"""Parquet is written range by range, and holds what a query returns, in its order."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from sqlalchemy import text
+
+from nirs4all_store import WorkspaceStore, columns
+from nirs4all_store.contract import add_pipeline, add_prediction
+
+
+@pytest.fixture
+def filled(store: WorkspaceStore) -> WorkspaceStore:
+    _, pipeline_id = add_pipeline(store)
+    with store.transaction():
+        for number in range(100):
+            add_prediction(store, pipeline_id, prediction_id=f"p{number * 7 % 100:03}", val_score=number / 10)
+    return store
+
+
+@pytest.mark.parametrize("at_once", [1, 7, 99, 100, 101])
+@pytest.mark.parametrize(
+    "filters", [{}, {"limit": 13}, {"offset": 95}, {"limit": 30, "offset": 33}, {"limit": 0}, {"offset": 500},
+                {"limit": 500, "offset": 1}, {"fold_id": "0", "limit": 50}, {"fold_id": "no"}]
+)  # fmt: skip
+def test_the_rows_are_those_of_the_query(
+    filled: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, filters: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(columns, "ROWS_AT_ONCE", at_once)
+    path = filled.export_predictions_parquet(tmp_path / "rows", **filters)
+    expected = filled.query_predictions(**filters)
+    assert pl.read_parquet(path).equals(expected)
+    assert pl.read_parquet(path).schema == expected.schema
+
+
+def test_many_rows_of_one_time_are_written_too(
+    filled: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with filled.unit_of_work() as uow:
+        same = "CASE WHEN prediction_id < 'p050' THEN TIMESTAMP '2020-01-01' ELSE created_at END"
+        uow.session.execute(text(f"UPDATE predictions SET created_at = {same}"))
+        uow.commit()
+    monkeypatch.setattr(columns, "ROWS_AT_ONCE", 9)
+    path = filled.export_predictions_parquet(tmp_path / "rows")
+    assert pl.read_parquet(path).equals(filled.query_predictions())
+
+
+PEAK = 'int(re.search(r"VmHWM:\\s*([0-9]+) kB", open("/proc/self/status").read())[1]) // 1024'
+
+
+@pytest.mark.slow
+def test_a_million_predictions_with_arrays_in_one_transaction_take_less_than_a_gigabyte(tmp_path: Path) -> None:
+    program = f"""
+import re, sys
+import numpy as np
+from nirs4all_store import WorkspaceStore
+from nirs4all_store.contract import add_pipeline, add_prediction
+y, indices = np.random.default_rng(0).normal(size=200), np.arange(200)
+with WorkspaceStore({str(tmp_path)!r}) as store:
+    _, pipeline_id = add_pipeline(store)
+    with store.transaction():
+        for _ in range(1_000_000):
+            store.save_prediction_arrays(add_prediction(store, pipeline_id), y, y, None, indices)
+    saved = {PEAK}
+    store.export_predictions_parquet({str(tmp_path / "rows")!r})
+    print(saved, {PEAK})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    saved, exported = map(int, re.findall(r"\d+", done.stdout))
+    assert saved < 1000
+    assert exported < 1000
+    assert pl.scan_parquet(tmp_path / "rows.parquet").select(pl.len()).collect().item() == 1_000_000
