@@ -249,6 +249,21 @@ class StoreContract:
             assert found[name].dtype == expected.dtype
         assert found["y_proba"] is None
 
+    def test_many_predictions_are_saved_together_or_not_at_all(self, store: WorkspaceStore) -> None:
+        _, pipeline_id = add_pipeline(store)
+        row = {"dataset_name": "wheat", "model_name": "PLS", "model_class": "PLSRegression", "partition": "val",
+               "metric": "rmse", "task_type": "regression", "scores": {"val": {"rmse": 0.5}}}  # fmt: skip
+        records = [row | {"fold_id": str(fold), "y_true": Y[fold:], "y_pred": Y[fold:]} for fold in range(3)]
+        ids = store.save_predictions(pipeline_id, records)
+        for fold, prediction_id in enumerate(ids):
+            found = store.get_prediction(prediction_id, load_arrays=True)
+            assert found is not None
+            assert (found["fold_id"], found["scores"]) == (str(fold), row["scores"])
+            np.testing.assert_array_equal(found["y_pred"], Y[fold:])
+        with pytest.raises(StoreError):
+            store.save_predictions(pipeline_id, [*records, row | {"fold_id": "3", "chain_id": "unknown"}])
+        assert store.query_predictions().height == 3
+
     def test_ranking_follows_the_metric_and_skips_rows_without_score(self, store: WorkspaceStore) -> None:
         _, pipeline_id = add_pipeline(store)
         scores = [0.3, None, 0.1, float("nan"), 0.2]

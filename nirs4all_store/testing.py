@@ -147,6 +147,21 @@ class StoreMachine(RuleBasedStateMachine):
         self.prediction_arrays[prediction_id] = (pipeline, y)
         return prediction_id
 
+    @rule(
+        target=predictions, chain=chains, ys=st.lists(st.none() | st.lists(st.floats(width=64), max_size=4), max_size=3)
+    )
+    def save_predictions(self, chain: str, ys: list[list[float] | None]) -> Any:
+        """Save several predictions together."""
+        if chain not in self.chain_pipelines:
+            return multiple()
+        pipeline = self.chain_pipelines[chain][0]
+        row = {"chain_id": chain, "dataset_name": "d", "model_name": "m", "model_class": "m", "fold_id": "0",
+               "partition": "val", "val_score": 0.5, "metric": "rmse", "task_type": "regression"}  # fmt: skip
+        arrays = [y if y is None else np.array(y, dtype=float) for y in ys]
+        ids = self.store.save_predictions(pipeline, [row | {"y_true": y, "y_pred": y} for y in arrays])
+        self.prediction_arrays.update(zip(ids, ((pipeline, y) for y in ys), strict=True))
+        return multiple(*ids)
+
     @rule(prediction=consumes(predictions))
     def delete_prediction(self, prediction: str) -> None:
         """Delete a prediction; False when it was gone already."""
