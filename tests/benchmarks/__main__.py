@@ -1,4 +1,4 @@
-"""Print the table: `python -m tests.benchmarks [--rows 1 2] [--predictions 1000000] [--json FILE]`."""
+"""Print the table: `python -m tests.benchmarks [--rows 1 2] [--predictions 1000000] [--curve] [--json FILE]`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import os
 import platform
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
 
 from .cases import Result, measure, table
-from .suite import CASES
-from .world import Worlds
+from .suite import CASES, CURVE, SIZES
+from .world import OneSize, Worlds
 
 MANY = 1_000_000
 
@@ -24,21 +25,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--rows", nargs="+", choices=CASES, default=list(CASES), help="which rows; all by default")
     parser.add_argument("--predictions", type=int, default=MANY, help="how many the large workspaces have")
+    parser.add_argument("--curve", action="store_true", help=f"rows {', '.join(CURVE)} at {SIZES} predictions instead")
     parser.add_argument("--json", type=Path, help="also write the medians to this file")
     given = parser.parse_args()
-    results: list[Result] = []
+    if given.curve:
+        found = {size: run(OneSize, size, CURVE) for size in SIZES}
+    else:
+        found = {given.predictions: run(Worlds, given.predictions, given.rows)}
+    say("", machine(), to=sys.stdout)
+    for size, results in found.items():
+        say("", f"{size:,} predictions", "", *table(results), to=sys.stdout)
+    if given.json:
+        rows = [{"predictions": size} | result.as_dict() for size, results in found.items() for result in results]
+        given.json.write_text(json.dumps({"machine": machine(), "rows": rows}, indent=2))
+
+
+def run(kind: type[Worlds], predictions: int, rows: Sequence[str]) -> list[Result]:
+    """Measure rows of the table."""
+    results = []
     with tempfile.TemporaryDirectory() as folder:
-        worlds = Worlds(Path(folder), given.predictions)
+        worlds = kind(Path(folder), predictions)
         try:
-            for number in given.rows:
+            for number in rows:
                 results.append(measure(CASES[number](worlds)))
                 say(f"{number}: {results[-1].store_ms:,.2f} ms, ratio {results[-1].ratio or 0:.2f}")
         finally:
             worlds.close()
-    say("", machine(), "", *table(results), to=sys.stdout)
-    if given.json:
-        content = {"machine": machine(), "predictions": given.predictions, "rows": [r.as_dict() for r in results]}
-        given.json.write_text(json.dumps(content, indent=2))
+    return results
 
 
 def machine() -> str:

@@ -28,3 +28,7 @@ CASES: dict[str, Callable[[Worlds], Case]] = {
     "13": reading.export,
     "14": whole.creating,
 }
+
+CURVE = ("1", "2", "4a", "4b", "10b")
+"""The rows whose cost may grow with the number of predictions."""
+SIZES = (10_000, 100_000, 1_000_000, 3_000_000)

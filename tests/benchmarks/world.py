@@ -186,14 +186,28 @@ class Worlds:
 
     @cached_property
     def large(self) -> World:
-        """A workspace of many predictions."""
+        """A workspace of many predictions, for reading."""
         return World(self.folder / "large", self.many)
+
+    @cached_property
+    def growing(self) -> World:
+        """A workspace of many predictions, for writing: what was just written is read at another speed."""
+        return World(self.folder / "growing", self.many)
 
     def close(self) -> None:
         """Close all."""
-        for name in ("small", "large"):
-            if name in vars(self):
-                getattr(self, name).close()
+        for world in vars(self).values():
+            if isinstance(world, World):
+                world.close()
+
+
+class OneSize(Worlds):
+    """The same, for a curve: also what is written is written among many."""
+
+    @property
+    def small(self) -> World:  # type: ignore[override]  # a view of another one
+        """A workspace of many predictions."""
+        return self.growing
 
 
 def rows_of(frame: Any, count: int) -> None:

@@ -36,7 +36,7 @@ def in_a_transaction(worlds: Worlds) -> Case:
 
 def among_many(worlds: Worlds) -> Case:
     """Save many where there are very many."""
-    small, large = worlds.small, worlds.large
+    small, large = worlds.small, worlds.growing
     return Case("3", f"row 2 among {large.predictions:,} predictions; bare: row 2's store",
                 adding(large, "store", BATCH, lambda: large.save_batch(BATCH)),
                 adding(small, "store", BATCH, lambda: small.save_batch(BATCH)), 1.2, per_call=BATCH)  # fmt: skip
