@@ -143,14 +143,18 @@ def write_parquet(
     """
     from pyarrow.parquet import ParquetWriter
 
+    # Text that repeats is written once; looking for repeats among keys and numbers takes longer than all the rest.
+    repeated = [column.name for column in query.selected_columns if _repeats(column)]
     count = session.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
     left = count - min(offset, count) if limit is None else limit
     with contextlib.ExitStack() as stack:
         writer = None
         for part in _ranges(session, query, by, count):
-            reader = _relation(session, *_text(session, part)).to_arrow_reader(ROWS_AT_ONCE)
+            reader = _relation(session, *_text(session, part)).to_arrow_reader(2 * ROWS_AT_ONCE)
             if writer is None:
-                writer = stack.enter_context(ParquetWriter(path, reader.schema, compression="zstd"))
+                writer = stack.enter_context(
+                    ParquetWriter(path, reader.schema, compression="zstd", use_dictionary=repeated)
+                )
             for batch in reader:
                 wanted = batch.slice(min(offset, len(batch)), left)
                 offset -= min(offset, len(batch))
@@ -158,6 +162,10 @@ def write_parquet(
                 writer.write_batch(wanted)
             if left == 0:
                 return
+
+
+def _repeats(column: ColumnElement[Any]) -> bool:
+    return isinstance(column.type, String | JSON) and not column.primary_key
 
 
 def _ranges(session: Session, query: Select[Any], by: Column[Any], count: int) -> list[Select[Any]]:

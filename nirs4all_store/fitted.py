@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from . import inference
@@ -34,16 +35,20 @@ class FittedChain:
 
     def predict(self, X: Any, wavelengths: Any = None) -> Any:
         """Predict; see `inference.predict`. What an object refuses raises `ChainInputError`."""
-        return self._run(inference.predict, X, wavelengths)
+        return self._run("predict", X, wavelengths)
 
     def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
-        """Return class probabilities; see `inference.predict_proba`."""
-        return self._run(inference.predict_proba, X, wavelengths)
+        """Return class probabilities; see `inference.Operators`."""
+        return self._run("predict_proba", X, wavelengths)
 
-    def _run(self, method: Any, X: Any, wavelengths: Any) -> Any:
+    def _run(self, method: str, X: Any, wavelengths: Any) -> Any:
         try:
-            return method(self.shared, self.folds, X, wavelengths)
+            return getattr(self._operators, method)(X, wavelengths)
         except inference.PredictionError as error:
             raise ChainInputError(
                 f"{self.name}: {error}; give X with the columns that the chain was trained on"
             ) from error
+
+    @cached_property
+    def _operators(self) -> inference.Operators:
+        return inference.Operators(self.shared, self.folds)

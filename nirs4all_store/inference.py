@@ -30,11 +30,21 @@ class _Operator:
         if inside:
             raise PredictionError(f"{label} has {inside[0]} inside, which would get no wavelengths there; "
                                   "save it as a step of its own")  # fmt: skip
+        self.fitted = fitted
         self._is_pure = all(_is_from_pure_package(part) for part in (fitted, *parts))
+
+    def ready(self) -> _Operator:
+        """Return what may be used once: this one, or a copy that nobody sees change."""
+        if self._is_pure:
+            return self
+        twin = copy.copy(self)
         try:
-            self.fitted = fitted if self._is_pure else copy.deepcopy(fitted)
+            twin.fitted = copy.deepcopy(self.fitted)
         except Exception as error:
-            raise PredictionError(f"{label} cannot be copied, which keeps it from being changed: {error}") from error
+            raise PredictionError(
+                f"{self.label} cannot be copied, which keeps it from being changed: {error}"
+            ) from error
+        return twin
 
     def apply(self, name: str, X: Any, **options: Any) -> Any:
         """Call a method with X, or with a copy of it where it writes to what it gets."""
@@ -47,6 +57,78 @@ class _Operator:
             except Exception:  # noqa: S110  # Even scikit-learn's operators work in place where they are told to.
                 pass
         return _run(self.label, method, _run(self.label, copy.deepcopy, X), **options)
+
+
+class Operators:
+    """The fitted objects of a chain, looked at once and ready to predict any number of times.
+
+    Parameters
+    ----------
+    shared : list of (str, object)
+        Fitted transformers that all folds have in common, in order.
+    folds : dict of str to list of (str, object)
+        For each fold its own fitted transformers, in order, the model last.
+
+    Raises
+    ------
+    PredictionError
+        An object has something inside that would not work there.
+    """
+
+    def __init__(self, shared: list[Labelled], folds: dict[str, list[Labelled]]) -> None:
+        self._shared = [_Operator(*entry) for entry in shared]
+        self._folds = [
+            [_Operator(f"{label} of fold {name}", fitted) for label, fitted in fold] for name, fold in folds.items()
+        ]
+
+    def predict(self, X: Any, wavelengths: Any = None) -> Any:
+        """Predict; see `predict` of this module."""
+        folds_models, outputs = self._outputs(X, wavelengths)
+        kinds = {_kind(model, output) for model, output in zip(folds_models, outputs, strict=True)}
+        if len(kinds) > 1:
+            raise PredictionError(f"the folds' models are of different kinds: {sorted(kinds)}")
+        if kinds == {"labels"}:
+            shares = _class_shares(folds_models, outputs)
+            columns = [classes[np.argmax(share, axis=1)] for classes, share in shares]
+            return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+        if kinds == {"clusters"} and len(outputs) > 1:
+            raise PredictionError(
+                "the folds' models number their clusters each in its own way; save a chain for each fold"
+            )
+        columns = [_as_columns(y) for y in outputs]
+        if len({y.shape for y in columns}) > 1 or any(y.dtype.kind not in "biuf" for y in columns):
+            found = [f"{y.dtype} of shape {y.shape}" for y in columns]
+            raise PredictionError(f"the folds' models do not fit together: they give {found}")
+        y = columns[0] if len(columns) == 1 else np.mean(columns, axis=0)
+        y = y[:, 0] if y.shape[1] == 1 else y
+        return y if y.flags.writeable else y.copy()  # What a model hands through is X, which is the caller's.
+
+    def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
+        """Return the folds' mean class probabilities; parameters and errors as for `predict` of this module.
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or a list of such for several targets
+        """
+        shares = [share for _, share in _class_shares(*self._outputs(X, wavelengths))]
+        return shares[0] if len(shares) == 1 else shares
+
+    def _outputs(self, X: Any, wavelengths: Any) -> tuple[list[Any], list[Any]]:
+        """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
+        is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
+        X = _run("the chain", np.asarray, X) if is_array else X
+        X = _transform([operator.ready() for operator in self._shared], X, wavelengths)
+        operators = [[operator.ready() for operator in fold] for fold in self._folds]
+        models = [fold[-1].fitted for fold in operators]
+
+        def each(method: Any) -> list[Any]:
+            return [method(model, _transform(transformers, X, wavelengths)) for *transformers, model in operators]
+
+        if has_proba(models):
+            probabilities = each(_probabilities)
+            if all(found is not None for found in probabilities):
+                return models, probabilities
+        return models, each(_predict)
 
 
 def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any = None) -> Any:
@@ -76,34 +158,7 @@ def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wa
     PredictionError
         An object refused its input or needs wavelengths; the message names the object and the fold.
     """
-    folds_models, outputs = _fold_outputs(shared, folds, X, wavelengths)
-    kinds = {_kind(model, output) for model, output in zip(folds_models, outputs, strict=True)}
-    if len(kinds) > 1:
-        raise PredictionError(f"the folds' models are of different kinds: {sorted(kinds)}")
-    if kinds == {"labels"}:
-        shares = _class_shares(folds_models, outputs)
-        columns = [classes[np.argmax(share, axis=1)] for classes, share in shares]
-        return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
-    if kinds == {"clusters"} and len(folds) > 1:
-        raise PredictionError("the folds' models number their clusters each in its own way; save a chain for each fold")
-    columns = [_as_columns(y) for y in outputs]
-    if len({y.shape for y in columns}) > 1 or any(y.dtype.kind not in "biuf" for y in columns):
-        found = [f"{y.dtype} of shape {y.shape}" for y in columns]
-        raise PredictionError(f"the folds' models do not fit together: they give {found}")
-    y = columns[0] if len(columns) == 1 else np.mean(columns, axis=0)
-    y = y[:, 0] if y.shape[1] == 1 else y
-    return y if y.flags.writeable else y.copy()  # What a model hands through is X, which is the caller's.
-
-
-def predict_proba(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any = None) -> Any:
-    """Return the folds' mean class probabilities; parameters and errors as for `predict`.
-
-    Returns
-    -------
-    ndarray of shape (n_samples, n_classes), or a list of such for several targets
-    """
-    shares = [share for _, share in _class_shares(*_fold_outputs(shared, folds, X, wavelengths))]
-    return shares[0] if len(shares) == 1 else shares
+    return Operators(shared, folds).predict(X, wavelengths)
 
 
 def is_classifier(model: Any) -> bool:
@@ -222,28 +277,6 @@ def _target_classes(model: Any) -> list[Any]:
 def _as_columns(y: Any) -> Any:
     y = np.asarray(y)
     return y.reshape(-1, 1) if y.ndim == 1 else y
-
-
-def _fold_outputs(
-    shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any
-) -> tuple[list[Any], list[Any]]:
-    """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
-    is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
-    X = _run("the chain", np.asarray, X) if is_array else X
-    X = _transform([_Operator(*entry) for entry in shared], X, wavelengths)
-    operators = [
-        [_Operator(f"{label} of fold {name}", fitted) for label, fitted in fold] for name, fold in folds.items()
-    ]
-    models = [fold[-1].fitted for fold in operators]
-
-    def each(method: Any) -> list[Any]:
-        return [method(model, _transform(transformers, X, wavelengths)) for *transformers, model in operators]
-
-    if has_proba(models):
-        probabilities = each(_probabilities)
-        if all(found is not None for found in probabilities):
-            return models, probabilities
-    return models, each(_predict)
 
 
 def _transform(transformers: list[_Operator], X: Any, wavelengths: Any) -> Any:

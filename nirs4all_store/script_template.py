@@ -11,6 +11,8 @@ PACKAGES below, best in the versions that the chain was trained with. The fitted
 pickles: run this file only if you trust who made it.
 """
 
+from __future__ import annotations
+
 CHAIN = {about!r}
 PACKAGES = {packages!r}
 

@@ -27,7 +27,7 @@ def cold_replay(worlds: Worlds) -> Case:
     world = worlds.small
     return Case("8", "cold replay_chain in a new store",
                 Side(lambda: world.store.replay_chain(world.chain_id, X), prepare=world.reopen),
-                Side(lambda: bare.load_and_replay(world, X)), 1.3, rounds=15)  # fmt: skip
+                Side(lambda: bare.load_and_replay(world, X), prepare=world.reopen), 1.3, rounds=15)  # fmt: skip
 
 
 def new_artifact(worlds: Worlds) -> Case:
