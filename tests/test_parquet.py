@@ -50,6 +50,19 @@ def test_many_rows_of_one_time_are_written_too(
     assert pl.read_parquet(path).equals(filled.query_predictions())
 
 
+@pytest.mark.parametrize(("limit", "offset"), [(0, 0), (1, 0), (7, 3), (50, 45), (49, 51), (100, 0), (5, 98), (9, 100)])
+def test_a_page_of_a_query_is_a_slice_of_it(filled: WorkspaceStore, limit: int, offset: int) -> None:
+    with filled.unit_of_work() as uow:
+        uow.session.execute(
+            text("UPDATE predictions SET created_at = date_trunc('day', created_at) WHERE prediction_id > 'p040'")
+        )
+        uow.commit()
+    whole = filled.query_predictions(dataset_name="wheat")
+    assert whole.height == 100
+    page = filled.query_predictions(dataset_name="wheat", limit=limit, offset=offset)
+    assert page.equals(whole.slice(offset, limit))
+
+
 PEAK = 'int(re.search(r"VmHWM:\\s*([0-9]+) kB", open("/proc/self/status").read())[1]) // 1024'
 
 

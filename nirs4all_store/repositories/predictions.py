@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 
 from ..arrays import ARRAY_NAMES, Array, as_array, decode_all, encode_all
 from ..errors import InvalidInputError, InvalidTypeError, NotFoundError
@@ -21,6 +21,7 @@ from . import ranking
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
 
+MAX_ROWS = 2**63 - 1
 RECORD_NAMES = {*PREDICTIONS.columns.keys(), *ARRAY_NAMES} - {"pipeline_id", "created_at"}
 
 
@@ -173,6 +174,8 @@ class PredictionRepo:
         """Return predictions that match every filter, oldest first; see `WorkspaceStore.query_predictions`."""
         query = self._selection(dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id)
         limit, offset = checked_page(limit, offset)
+        if limit is not None:
+            query = query.where(PREDICTIONS.c.created_at <= _time_of(query, min(limit + offset, MAX_ROWS)))
         return self._tables.frame(query.limit(limit).offset(offset))
 
     def write_parquet(self, path: Path, limit: int | None = None, offset: int = 0, **filters: Any) -> None:
@@ -267,6 +270,13 @@ def _matching(filters: dict[str, Any]) -> list[Any]:
     return [
         columns[name] == checked_value(columns[name], value) for name, value in filters.items() if value is not None
     ]
+
+
+def _time_of(query: Select[Any], place: int) -> Any:
+    """Return the time of the row at a place, oldest first: sorting times takes a fraction of sorting whole rows."""
+    times = query.with_only_columns(PREDICTIONS.c.created_at).order_by(None).order_by(PREDICTIONS.c.created_at)
+    first = times.limit(place).subquery()
+    return select(func.max(first.c.created_at)).scalar_subquery()
 
 
 def _of_run(run_id: str) -> Any:
