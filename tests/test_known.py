@@ -162,6 +162,7 @@ def test_saves_count_for_the_oldest_row_of_a_content(
     assert store.save_artifact([1], "list", "other") == saved
     store.close()
     with WorkspaceStore(store.workspace_path) as reopened:
+        reopened.register_existing_artifact("adopted too", path, path.stem, "list", "other", "joblib", 1)
         assert reopened.save_artifact([1], "list", "other") == saved
         other = reopened.save_artifact([2], "list", "other")
         assert reopened.save_artifact([2], "list", "other") == other
@@ -250,13 +251,18 @@ def test_an_error_that_was_caught_after_a_change_aborts_the_transaction(store: W
         assert (uow.artifacts.get(artifact_id) or {})["unclaimed"] == 1
 
 
-def test_an_error_of_a_session_that_was_handed_out_aborts_the_transaction(store: WorkspaceStore) -> None:
+@pytest.mark.parametrize("asked_for", ["before the change", "after it"])
+def test_an_error_of_a_session_that_was_handed_out_aborts_the_transaction(
+    store: WorkspaceStore, asked_for: str
+) -> None:
     artifact_id = store.save_artifact([1], "list", "other")
     with pytest.raises(TransactionAbortedError), store.unit_of_work() as uow:
-        session = uow.session
+        if asked_for == "before the change":
+            assert uow.session is not None
         uow.artifacts.claim([artifact_id])
+        connection = uow.session.connection()
         with pytest.raises(Exception, match="no"):
-            session.connection().exec_driver_sql("SELECT error('no')")
+            connection.exec_driver_sql("SELECT error('no')")
         uow.commit()
 
 
