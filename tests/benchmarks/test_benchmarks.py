@@ -3,14 +3,15 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .cases import Side, measure, table
+from .cases import Case, Side, measure, table
 from .suite import CASES
 from .world import Worlds
 
@@ -30,6 +31,12 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
     worlds = Worlds(tmp_path_factory.mktemp("many"), MANY)
     yield worlds
     worlds.close()
+
+
+@pytest.fixture(scope="module")
+def case_of(many: Worlds) -> Callable[[str], Case]:
+    # Both sides of a case share it: some make a world of their own.
+    return cache(lambda number: CASES[number](many))
 
 
 @pytest.mark.parametrize("number", CASES)
@@ -59,15 +66,18 @@ def test_the_program_prints_a_table_and_writes_json(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("side", ["store", "bare"])
 @pytest.mark.parametrize("number", CASES)
-def test_benchmark(benchmark: Any, many: Worlds, number: str, side: str) -> None:
-    case = CASES[number](many)
+def test_benchmark(benchmark: Any, case_of: Callable[[str], Case], number: str, side: str) -> None:
+    case = case_of(number)
     chosen: Side | None = getattr(case, side)
     if chosen is None:
         return
     benchmark.group = f"{case.number} {case.work}"
 
+    def prepare() -> None:  # What a setup returns would be the arguments of the work.
+        chosen.prepare()
+
     def work() -> None:
         for _ in range(case.calls):
             chosen.work()
 
-    benchmark.pedantic(work, setup=chosen.prepare, teardown=chosen.check, rounds=case.rounds, warmup_rounds=1)
+    benchmark.pedantic(work, setup=prepare, teardown=chosen.check, rounds=case.rounds, warmup_rounds=1)
