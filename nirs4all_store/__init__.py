@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .bundle import load_bundle
+    from .bundle import BundledObject, BundleInfo, inspect_bundle, load_bundle
     from .chain_builder import ChainBuilder
     from .errors import (
         ArtifactCorruptError,
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         WorkspaceTooNewError,
     )
     from .estimator import ChainClassifier, ChainRegressor
+    from .importing import ImportedBundle
     from .inspection import WorkspaceInfo, inspect_workspace, upgrade_workspace
     from .library import PipelineLibrary
     from .replay import replay_chain
@@ -60,6 +61,8 @@ __all__ = [
     "ArtifactMissingError",
     "ArtifactRepo",
     "BundleError",
+    "BundleInfo",
+    "BundledObject",
     "ChainBuilder",
     "ChainClassifier",
     "ChainInputError",
@@ -72,6 +75,7 @@ __all__ = [
     "ExecutionStep",
     "ExecutionTrace",
     "FrozenChainError",
+    "ImportedBundle",
     "InvalidInputError",
     "InvalidTypeError",
     "NotFoundError",
@@ -100,6 +104,7 @@ __all__ = [
     "WorkspaceStore",
     "WorkspaceTooNewError",
     "__version__",
+    "inspect_bundle",
     "inspect_workspace",
     "load_bundle",
     "replay_chain",
@@ -113,6 +118,8 @@ _MODULES = {
     "ArtifactMissingError": "errors",
     "ArtifactRepo": "repositories",
     "BundleError": "errors",
+    "BundleInfo": "bundle",
+    "BundledObject": "bundle",
     "ChainBuilder": "chain_builder",
     "ChainClassifier": "estimator",
     "ChainInputError": "errors",
@@ -125,6 +132,7 @@ _MODULES = {
     "ExecutionStep": "trace",
     "ExecutionTrace": "trace",
     "FrozenChainError": "errors",
+    "ImportedBundle": "importing",
     "InvalidInputError": "errors",
     "InvalidTypeError": "errors",
     "NotFoundError": "errors",
@@ -152,6 +160,7 @@ _MODULES = {
     "WorkspaceOutdatedError": "errors",
     "WorkspaceStore": "store",
     "WorkspaceTooNewError": "errors",
+    "inspect_bundle": "bundle",
     "inspect_workspace": "inspection",
     "load_bundle": "bundle",
     "replay_chain": "replay",

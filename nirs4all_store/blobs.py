@@ -50,6 +50,10 @@ class Blobs:
         refuse_below(path, self.root)
         return path
 
+    def path_for(self, content_hash: str, extension: str) -> str:
+        """Return the path, relative to `artifacts/`, that a new file of these bytes has."""
+        return f"{content_hash[:2]}/{checked_hash(content_hash)}{extension}"
+
     def put(self, content: bytes, content_hash: str, extension: str, known: str | None = None) -> str:
         """Make the bytes durable; return their path relative to `artifacts/`.
 
@@ -64,7 +68,7 @@ class Blobs:
         known : str, optional
             The name that the file of these bytes has already.
         """
-        relative = known or f"{content_hash[:2]}/{checked_hash(content_hash)}{extension}"
+        relative = known or self.path_for(content_hash, extension)
         path = self.path(relative)
         if not path.is_file() or path.read_bytes() != content:
             write_whole(path, content)

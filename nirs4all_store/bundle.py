@@ -8,16 +8,28 @@ import json
 import platform
 import textwrap
 import zipfile
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from . import inference
 from .blobs import sha256
-from .chain_plan import Plan, plan
-from .codecs import codec
+from .bundle_reader import (
+    CHAIN,
+    FORMAT,
+    FORMAT_VERSION,
+    MANIFEST,
+    PIPELINE_KEYS,
+    PREDICTION_KEYS,
+    Bundle,
+    content_sha256,
+    read_bundle,
+)
+from .chain_plan import plan
+from .codecs import Trust, checked_trust, codec
 from .codecs import load as load_object
-from .errors import BundleError, StoreError, UntrustedArtifactError
+from .errors import UntrustedArtifactError
 from .estimator import ChainClassifier, ChainRegressor, as_estimator
 from .files import checked_path, whole_file, with_suffix_added, write_whole
 from .fitted import FittedChain
@@ -25,15 +37,14 @@ from .script_template import SCRIPT
 from .values import utc_now
 from .version import __version__
 
-FORMAT = "nirs4all_store.n4a"
-FORMAT_VERSION = 1
+FORMATS = ("n4a", "n4a.py")
 EXPORTED_ARTIFACT_KEYS = ("artifact_id", "content_hash", "operator_class", "artifact_type", "format", "size_bytes",
                           "provenance")  # fmt: skip
 
 Row = dict[str, Any]
 
 
-def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], output_path: Path) -> Path:
+def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], results: Row, output_path: Path) -> Path:
     """Write a `.n4a`.
 
     Parameters
@@ -44,6 +55,8 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         The rows of every artifact that the chain names.
     contents : dict of str to bytes
         Their checked bytes, by content hash.
+    results : dict
+        The `pipeline` that the chain comes from, and the scores of its `predictions`.
     output_path : Path
 
     Returns
@@ -52,7 +65,10 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         The file, whole and on the disk.
     """
     described = [{key: row[key] for key in EXPORTED_ARTIFACT_KEYS} | {"member": _member(row)} for row in artifacts]
-    members = {"chain.json": _json({"chain": chain, "artifacts": described})}
+    pipeline = {key: results["pipeline"][key] for key in PIPELINE_KEYS}
+    predictions = [{key: row[key] for key in PREDICTION_KEYS} for row in results["predictions"]]
+    described_chain = {"chain": chain, "artifacts": described, "pipeline": pipeline, "predictions": predictions}
+    members = {CHAIN: _json(described_chain)}
     members |= {_member(row): contents[row["content_hash"]] for row in artifacts}
     manifest = {
         "format": FORMAT,
@@ -62,11 +78,12 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         "model_class": chain["model_class"],
         "versions": {"nirs4all_store": __version__,
                      "python": platform.python_version(), "packages": _packages(artifacts)},
+        "content_sha256": content_sha256(chain, {row["artifact_id"]: row for row in artifacts}, pipeline, predictions),
         "sha256": {name: sha256(content) for name, content in members.items()},
     }  # fmt: skip
     output_path = with_suffix_added(output_path, ".n4a")
     with whole_file(output_path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in {"manifest.json": _json(manifest), **members}.items():
+        for name, content in {MANIFEST: _json(manifest), **members}.items():
             archive.writestr(name, content)
     return output_path
 
@@ -88,14 +105,15 @@ def _packages(artifacts: list[Row]) -> dict[str, str | None]:
     return dict(sorted(found.items()))
 
 
-def load_bundle(path: str | Path, *, trusted: Literal[True, False] = False) -> ChainRegressor | ChainClassifier:
+def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | ChainClassifier:
     """Read a `.n4a` as a fitted scikit-learn estimator, without any workspace.
 
     Parameters
     ----------
     path : path-like
-    trusted : bool
-        Loading runs code that the file names. Say True if you know who made the file.
+    trusted : bool or list of types
+        Unpickling runs code that the file names. True: you know who made the file. A list of types, or of their
+        full names: it may import these, and nothing else. skops' own types need no trust.
 
     Returns
     -------
@@ -105,67 +123,125 @@ def load_bundle(path: str | Path, *, trusted: Literal[True, False] = False) -> C
     Raises
     ------
     UntrustedArtifactError
-        `trusted` is False; nothing of the file was unpickled.
+        An object would import more than is trusted; nothing of it was unpickled. `inspect_bundle` lists it all.
     BundleError
         The file is no bundle, is damaged, or has a newer format.
     """
-    path = checked_path(path, "path")
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = json.loads(archive.read("manifest.json"))
-            _check_manifest(manifest, path)
-            members = {
-                name: _checked_member(archive, name, digest, path) for name, digest in manifest["sha256"].items()
-            }
-        described = json.loads(members["chain.json"])
-        rows = {row["artifact_id"]: row for row in described["artifacts"]}
-        wanted = plan(described["chain"])
-        saved = {item: (members[rows[item]["member"]], rows[item]["format"]) for item in wanted.ids}
-    except StoreError:
-        raise
-    except Exception as error:  # A damaged ZIP, bad JSON or a missing key: zipfile and json raise what they like.
-        raise BundleError(f"{path} cannot be read as a bundle: {error!r}; export it again") from error
-    if trusted is not True:
-        raise UntrustedArtifactError(
-            f"{path} holds {len(saved)} pickled objects, and unpickling runs whatever code they name; "
-            "pass trusted=True if you know who made the file"
-        )
-    loaded = {item: load_object(*saved[item], rows[item].get("provenance")) for item in wanted.ids}
-    return as_estimator(_fitted(f"bundle {path.name}", wanted, loaded))
-
-
-def _check_manifest(manifest: Row, path: Path) -> None:
-    if manifest["format"] != FORMAT or not isinstance(manifest["format_version"], int):
-        raise BundleError(f"{path} is no bundle of this package: its format is {manifest['format']!r}")
-    if manifest["format_version"] > FORMAT_VERSION:
-        raise BundleError(
-            f"{path} has format version {manifest['format_version']}, this package reads up to {FORMAT_VERSION}; "
-            "install a newer nirs4all-store"
-        )
-    if "chain.json" not in manifest["sha256"]:
-        raise BundleError(f"{path} has no chain.json in its manifest; export it again")
-
-
-def _checked_member(archive: zipfile.ZipFile, name: str, digest: str, path: Path) -> bytes:
-    content = archive.read(name)
-    if sha256(content) != digest:
-        raise BundleError(f"{path} is damaged: the SHA-256 of {name} is not the manifest's; export it again")
-    return content
-
-
-def _fitted(name: str, wanted: Plan, loaded: dict[str, Any]) -> FittedChain:
+    trust = checked_trust(trusted)
+    bundle = read_bundle(checked_path(path, "path"))
+    name = f"bundle {bundle.path.name}"
+    wanted = plan(bundle.chain)
+    loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
     shared = [(label, loaded[item]) for label, item in wanted.shared]
     folds = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
-    return FittedChain(name, shared, folds)
+    return as_estimator(FittedChain(name, shared, folds))
+
+
+def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:
+    row = bundle.artifacts[artifact_id]
+    try:
+        return load_object(bundle.contents[row["content_hash"]], row["format"], row["provenance"], trust)
+    except UntrustedArtifactError as error:
+        raise UntrustedArtifactError(f"{name}, {row['member']}: {error}; inspect_bundle() lists it all") from error
+
+
+@dataclass(frozen=True)
+class BundledObject:
+    """One fitted object in a bundle.
+
+    Attributes
+    ----------
+    member : str
+        Its name in the ZIP.
+    content_hash : str
+        The SHA-256 of its bytes.
+    size_bytes : int
+    format, operator_class : str
+        As the bundle says.
+    imports : list of str or None
+        The full names of the classes and functions that loading it would import; for skops, those that skops does
+        not trust by itself. None: they cannot be told without running it.
+    problem : str or None
+        Why they cannot.
+    """
+
+    member: str
+    content_hash: str
+    size_bytes: int
+    format: str
+    operator_class: str | None
+    imports: list[str] | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
+class BundleInfo:
+    """What `inspect_bundle` found.
+
+    Attributes
+    ----------
+    path : Path
+    chain : dict
+        Its steps and which artifacts they use.
+    versions : dict
+        What it was made with, as it says.
+    content_sha256 : str
+        The same wherever and whenever the chain was exported.
+    has_hashes : bool
+        Whether the file itself says what its bytes must be; nirs4all's own bundles do not.
+    objects : list of BundledObject
+    """
+
+    path: Path
+    chain: Row
+    versions: Row
+    content_sha256: str
+    has_hashes: bool
+    objects: list[BundledObject]
+
+
+def inspect_bundle(path: str | Path) -> BundleInfo:
+    """Tell what is in a `.n4a`, and what loading it would import, without executing anything of it.
+
+    Raises
+    ------
+    BundleError
+        The file is no bundle, is damaged, or has a newer format.
+    """
+    bundle = read_bundle(checked_path(path, "path"))
+    objects = [_described(row, bundle.contents[row["content_hash"]]) for row in bundle.artifacts.values()]
+    versions = bundle.manifest.get("versions") or {}
+    return BundleInfo(bundle.path, bundle.chain, versions, bundle.content_sha256, bundle.has_hashes, objects)
+
+
+def _described(row: Row, content: bytes) -> BundledObject:
+    imports, problem = None, None
+    try:
+        imports = codec(row["format"]).names(content)
+    except Exception as error:  # skops raises what it likes, too.
+        problem = str(error)
+    return BundledObject(row["member"], row["content_hash"], len(content), row["format"], row.get("operator_class"),
+                         imports, problem)  # fmt: skip
 
 
 def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], output_path: Path) -> Path:
     """Write a `.n4a.py`: one Python file that predicts where this package is not installed.
 
     Parameters and result are those of `write_bundle`.
+
+    Raises
+    ------
+    UntrustedArtifactError
+        It would unpickle what was imported and is not trusted.
     """
     wanted = plan(chain)
     rows = {row["artifact_id"]: row for row in artifacts}
+    untrusted = [row["artifact_id"] for row in artifacts if row["trust"] not in (None, True)]
+    if untrusted:
+        raise UntrustedArtifactError(
+            f"chain {chain['chain_id']} was imported, and a script would unpickle {untrusted} unasked; "
+            "call trust_chain(chain_id, True) first, if you know who made it"
+        )
     objects = {
         rows[item]["content_hash"]: (rows[item]["format"], _base64(contents[rows[item]["content_hash"]]))
         for item in wanted.ids

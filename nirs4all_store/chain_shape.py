@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -37,6 +37,25 @@ def artifact_ids(chain: dict[str, Any]) -> list[str]:
     steps = chain["steps"] if isinstance(chain["steps"], list) else []
     own = [[step.get("artifact_id"), step.get("artifact_ids")] for step in steps if isinstance(step, dict)]
     return list(dict.fromkeys(_texts([shared, chain["fold_artifacts"], own])))
+
+
+def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """Return a chain in which each artifact that it names is named by another id."""
+    renamed = [step | {key: _renamed(step[key], ids) for key in ("artifact_id", "artifact_ids") if key in step}
+               for step in chain["steps"]]  # fmt: skip
+    shared = {key: value if key == SOURCE_MAP else _renamed(value, ids)
+              for key, value in (chain["shared_artifacts"] or {}).items()}  # fmt: skip
+    return chain | {
+        "steps": renamed, "shared_artifacts": shared, "fold_artifacts": _renamed(chain["fold_artifacts"] or {}, ids),
+    }  # fmt: skip
+
+
+def _renamed(value: Any, ids: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return ids[value]
+    if isinstance(value, dict):
+        return {key: _renamed(item, ids) for key, item in value.items()}
+    return [_renamed(item, ids) for item in value] if isinstance(value, list) else value
 
 
 def _texts(value: Any) -> list[str]:

@@ -1,7 +1,7 @@
 """Fitted objects to bytes and back: joblib, pickle, cloudpickle and skops.
 
 Except for skops, loading runs code that the bytes name. Callers load only bytes whose SHA-256 they
-have checked, and that this workspace wrote itself or the user declared trusted.
+have checked, and say how far their maker is trusted: this is the gate.
 """
 
 from __future__ import annotations
@@ -11,18 +11,24 @@ import io
 import pickle
 import platform
 import sys
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any, Literal, NamedTuple
 
-from .errors import ArtifactLoadError, InvalidInputError, InvalidTypeError
+from .errors import ArtifactLoadError, InvalidInputError, InvalidTypeError, UntrustedArtifactError
+from .pickles import load_with, names_in
+
+Trust = Literal[True] | list[str] | None
+"""None: this workspace saved it. Otherwise it was imported, and a user said this: True, or what it may import."""
 
 
 class Codec(NamedTuple):
-    """How one format writes and reads."""
+    """How one format writes and reads: what is trusted, what may import some names only, and which names it has."""
 
     extension: str
     dump: Callable[[Any], bytes]
     load: Callable[[bytes], Any]
+    load_with: Callable[[bytes, list[str]], Any]
+    names: Callable[[bytes], list[str]]
 
 
 def _dump_joblib(obj: Any) -> bytes:
@@ -49,16 +55,30 @@ def _dump_skops(obj: Any) -> bytes:
 
 
 def _load_skops(content: bytes) -> Any:
-    skops = importlib.import_module("skops.io")
-    return skops.loads(content, trusted=skops.get_untrusted_types(data=content))
+    return _load_skops_with(content, _skops_names(content))
+
+
+def _load_skops_with(content: bytes, allowed: list[str]) -> Any:
+    others = [name for name in _skops_names(content) if name not in allowed]
+    if others:
+        raise UntrustedArtifactError(
+            f"it is made of {', '.join(others)}, which skops does not trust by itself; "
+            "trust them by name, or say trusted=True if you know who made it"
+        )
+    return importlib.import_module("skops.io").loads(content, trusted=allowed)
+
+
+def _skops_names(content: bytes) -> list[str]:
+    return list(importlib.import_module("skops.io").get_untrusted_types(data=content))
 
 
 CODECS = {
-    "joblib": Codec(".joblib", _dump_joblib, _load_joblib),
-    "pickle": Codec(".pkl", pickle.dumps, pickle.loads),
-    "cloudpickle": Codec(".cloudpickle", _dump_cloudpickle, pickle.loads),
-    "skops": Codec(".skops", _dump_skops, _load_skops),
+    "joblib": Codec(".joblib", _dump_joblib, _load_joblib, load_with, names_in),
+    "pickle": Codec(".pkl", pickle.dumps, pickle.loads, load_with, names_in),
+    "cloudpickle": Codec(".cloudpickle", _dump_cloudpickle, pickle.loads, load_with, names_in),
+    "skops": Codec(".skops", _dump_skops, _load_skops, _load_skops_with, _skops_names),
 }
+SKOPS = "skops"
 
 
 def codec(name: str) -> Codec:
@@ -99,7 +119,32 @@ def dump(obj: Any, format: str) -> bytes:
         ) from error
 
 
-def load(content: bytes, format: str, made_with: dict[str, Any] | None) -> Any:
+def checked_trust(trusted: Any) -> Literal[True] | list[str]:
+    """Return what a user said about an imported object: True, or the full names of what it may import.
+
+    Raises
+    ------
+    InvalidTypeError
+        It is neither a bool nor a list of types and names.
+    """
+    if isinstance(trusted, bool):
+        return True if trusted else []
+    if isinstance(trusted, str) or not isinstance(trusted, Iterable):
+        raise InvalidTypeError(f"trusted must be True, False, or a list of types, not {trusted!r:.60}")
+    return sorted({_name_of(item) for item in trusted})
+
+
+def _name_of(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    if not hasattr(item, "__qualname__"):
+        raise InvalidTypeError(
+            f"trusted holds {item!r:.60}; give types, or their full names as inspect_bundle has them"
+        )
+    return f"{item.__module__}.{item.__qualname__}"
+
+
+def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: Trust = None) -> Any:
     """Return the object that `dump` was given.
 
     Parameters
@@ -108,14 +153,27 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None) -> Any:
     format : str
     made_with : dict or None
         What `versions_of` said when it was saved, for the message.
+    trust : True, list of str or None
+        None and True: load it whatever it imports. Otherwise the full names that it may import.
 
     Raises
     ------
+    UntrustedArtifactError
+        It would import more than it may; nothing of it was loaded.
     ArtifactLoadError
         The bytes cannot be read back here; the message has the versions then and now.
     """
+    if trust == [] and format != SKOPS:  # skops trusts some types by itself.
+        raise UntrustedArtifactError(
+            "it came from elsewhere, and unpickling it runs whatever code it names; once you know who made it, say "
+            "trusted=True or trusted=[types], for a stored chain with trust_chain(chain_id, trusted)"
+        )
     try:
-        return codec(format).load(content)
+        return (
+            codec(format).load(content) if trust is None or trust is True else codec(format).load_with(content, trust)
+        )
+    except UntrustedArtifactError:
+        raise
     except Exception as error:  # An unpickled class may raise anything.
         package = (getattr(error, "name", None) or "").split(".")[0]
         if isinstance(error, ModuleNotFoundError) and package not in sys.modules:

@@ -154,7 +154,9 @@ class Artifact(Base):
     """A fitted object in a file of its own.
 
     `ref_count` is the saves that no chain has claimed yet (`unclaimed`) plus the chains that use
-    it; `saved_at` is the last save; `provenance` is what is known of how it was made.
+    it; `saved_at` is the last save; `provenance` is what is known of how it was made. `trust` is NULL
+    for what this workspace saved itself; for what was imported, what a user has said of it: true, or the
+    list of the types that it may be made of.
     """
 
     __tablename__ = "artifacts"
@@ -171,6 +173,7 @@ class Artifact(Base):
     saved_at: Mapped[datetime]
     provenance: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]
+    trust: Mapped[bool | list[Any] | None] = mapped_column(Json)
 
 
 class Log(Base):

@@ -10,13 +10,14 @@ from typing import Any
 from . import codecs
 from .blobs import Blobs
 from .chain_plan import plan
-from .errors import ArtifactLoadError, ChainReplayError
+from .errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
 from .fitted import FittedChain
 
 CACHE_BYTES = 256 * 2**20
 MAX_CHAINS = 1_000
 
 Row = dict[str, Any]
+Key = tuple[str, str, str]
 
 
 class ChainLoader:
@@ -33,8 +34,8 @@ class ChainLoader:
         self._blobs = blobs
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._kept: OrderedDict[tuple[str, str], tuple[Any, int]] = OrderedDict()
-        self._chains: dict[str, tuple[FittedChain, int, list[tuple[str, str]]]] = {}
+        self._kept: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
+        self._chains: dict[str, tuple[FittedChain, int, list[Key]]] = {}
         self._lock = threading.Lock()
 
     def kept(self, chain_id: str, epoch: int | None) -> FittedChain | None:
@@ -83,22 +84,30 @@ class ChainLoader:
             It cannot replay as it is stored.
         ArtifactLoadError
             An artifact's file is missing, damaged, or cannot be turned into an object here.
+        UntrustedArtifactError
+            It was imported, and nobody said yet that it may be loaded.
         """
         name = f"chain {chain['chain_id']}"
         wanted = plan(chain)
+        failed: dict[str | None, StoreError] = {}
 
-        def load(label: str, artifact_id: str, of_fold: str = "") -> tuple[str, Any]:
-            row = artifacts.get(artifact_id)
-            if row is None:
-                raise ChainReplayError(f"{name}, {label}{of_fold}: artifact {artifact_id!r} is not registered")
+        def load(label: str, artifact_id: str, fold: str | None = None) -> tuple[str, Any]:
+            where = f"{name}, {label}{'' if fold is None else f' of fold {fold}'}"
             try:
+                row = artifacts.get(artifact_id)
+                if row is None:
+                    raise ChainReplayError(f"{where}: artifact {artifact_id!r} is not registered")
                 return label, self.load(row) if fresh else self._keep(row)
-            except ArtifactLoadError as error:
-                raise type(error)(f"{name}, {label}{of_fold}, artifact {artifact_id}: {error}") from error
+            except ChainReplayError as error:
+                failed.setdefault(fold, error)
+            except (ArtifactLoadError, UntrustedArtifactError) as error:
+                failed.setdefault(fold, type(error)(f"{where}, artifact {artifact_id}: {error}"))
+            return label, None
 
         shared = [load(*entry) for entry in wanted.shared]
-        folds = {fold: [load(label, item, f" of fold {fold}") for label, item in entries]
-                 for fold, entries in wanted.folds.items()}  # fmt: skip
+        folds = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
+        if failed:
+            raise _with_what_still_works(failed, [*folds])
         return FittedChain(name, shared, folds)
 
     def load(self, row: Row) -> Any:
@@ -107,7 +116,7 @@ class ChainLoader:
 
     def _load(self, row: Row) -> tuple[Any, int]:
         content = self._blobs.read(row["artifact_path"], row["content_hash"])
-        return codecs.load(content, row["format"], row["provenance"]), len(content)
+        return codecs.load(content, row["format"], row["provenance"], row["trust"]), len(content)
 
     def _keep(self, row: Row) -> Any:
         """Return an artifact's object from the kept ones, or load and keep it."""
@@ -128,8 +137,16 @@ class ChainLoader:
         return loaded
 
 
-def _key(row: Row) -> tuple[str, str]:
-    return row["content_hash"], row["format"]  # One content loads differently in another format.
+def _key(row: Row) -> Key:
+    # One content loads differently in another format, and maybe not at all when less is trusted.
+    return row["content_hash"], row["format"], str(row["trust"])
+
+
+def _with_what_still_works(failed: dict[str | None, StoreError], folds: list[str]) -> StoreError:
+    """Return one error: what failed for which fold, and which folds would predict all the same."""
+    working = [] if None in failed else [fold for fold in folds if fold not in failed]
+    rest = f"these folds would still predict: {', '.join(working)}" if working else "no fold predicts without that"
+    return type(next(iter(failed.values())))(f"{'; '.join(map(str, failed.values()))}; {rest}")
 
 
 def replay_chain(store: Any, chain_id: str, X: Any, wavelengths: Any = None) -> Any:

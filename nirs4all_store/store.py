@@ -36,6 +36,7 @@ from .workspace import Workspace
 
 if TYPE_CHECKING:
     from .estimator import ChainClassifier, ChainRegressor
+    from .importing import ImportedBundle
 
 Row = dict[str, Any]
 
@@ -840,15 +841,16 @@ class WorkspaceStore:
             There is no such chain.
         ArtifactLoadError
             An artifact's file is missing or damaged.
+        UntrustedArtifactError
+            A script was asked for of a chain that was imported and is not trusted: it would unpickle it.
         OutputPathError
             The path cannot be written to.
         """
-        from .bundle import write_bundle, write_script
+        from .bundle import FORMATS, write_bundle, write_script
 
-        writers = {"n4a": write_bundle, "n4a.py": write_script}
         format = checked_text(format, "format")
-        if format not in writers:
-            raise InvalidInputError(f"format {format!r} is unknown; use one of {', '.join(writers)}")
+        if format not in FORMATS:
+            raise InvalidInputError(f"format {format!r} is unknown; use one of {', '.join(FORMATS)}")
         path = self._output(output_path, f".{format}")
         chain, artifacts = self._chain_and_artifacts(chain_id)
         missing = [item for item in artifact_ids(chain) if item not in artifacts]
@@ -856,7 +858,70 @@ class WorkspaceStore:
             raise NotFoundError(f"chain {chain_id} names artifacts that are not registered: {missing}")
         contents = {row["content_hash"]: self._workspace.blobs.read(row["artifact_path"], row["content_hash"])
                     for row in artifacts.values()}  # fmt: skip
-        return writers[format](chain, list(artifacts.values()), contents, path)
+        if format == "n4a.py":
+            return write_script(chain, list(artifacts.values()), contents, path)
+        with self._reading() as uow:
+            results = {
+                "pipeline": uow.runs.get_pipeline(chain["pipeline_id"]),
+                "predictions": uow.predictions.of_chain(chain_id),
+            }
+        return write_bundle(chain, list(artifacts.values()), contents, results, path)
+
+    def import_bundle(self, path: str | os.PathLike[str], trusted: Any = False) -> ImportedBundle:
+        """Bring a `.n4a` into the workspace as a run of its own, with its pipeline, chain, scores and objects.
+
+        It ranks, replays and exports like any other. Importing it again adds nothing.
+
+        Parameters
+        ----------
+        path : path-like
+            Of this package, or of nirs4all's own 0.7 store.
+        trusted : bool or list of types
+            Unpickling runs code that the file names. True: you know who made the file. A list of types, or of their
+            full names: its objects may import these, and nothing else. False: they are kept, and not loaded until
+            `trust_chain` says more; skops' own types need no trust.
+
+        Returns
+        -------
+        ImportedBundle
+            The ids, whether anything was added, and whether the file had hashes.
+
+        Raises
+        ------
+        BundleError
+            It is no bundle, is damaged, has a newer format, or has anything in it that a bundle has not.
+            Nothing was imported.
+        """
+        from .bundle_reader import read_bundle
+        from .importing import import_bundle
+
+        self._workspace.check_writable(read_only=self._read_only)
+        trust = codecs.checked_trust(trusted)
+        bundle = read_bundle(checked_path(path, "path"))
+        with self._writing() as uow:
+            return import_bundle(uow, bundle, trust)
+
+    def trust_chain(self, chain_id: str, trusted: Any) -> None:
+        """Say what the imported objects of a chain may import when they are loaded.
+
+        Parameters
+        ----------
+        chain_id : str
+        trusted : bool or list of types
+            As for `import_bundle`. It replaces what was said before, also for other chains that share the objects.
+            What this workspace saved itself is not affected.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such chain.
+        """
+        trust = codecs.checked_trust(trusted)
+        with self._writing() as uow:
+            if uow.chains.get(chain_id) is None:
+                raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
+            uow.artifacts.trust(uow.chains.artifact_ids(chain_id), trust)
+        self._workspace.known.forget()
 
     def export_pipeline_config(self, pipeline_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a pipeline's expanded configuration as JSON; an unknown id raises `NotFoundError`."""

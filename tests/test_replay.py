@@ -268,7 +268,7 @@ def test_loaded_objects_are_kept_within_the_bound(store: WorkspaceStore) -> None
     for row in [*rows, rows[-1]]:
         loader._keep(row)
         assert loader._bytes <= 2 * size
-    assert list(loader._kept) == [(rows[i]["content_hash"], "joblib") for i in (3, 4)]
+    assert list(loader._kept) == [(rows[i]["content_hash"], "joblib", "None") for i in (3, 4)]
     assert ChainLoader(store._workspace.blobs, max_bytes=0)._keep(rows[0]) is not None
 
 

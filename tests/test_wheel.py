@@ -46,10 +46,10 @@ def upgrade_with_it(folder: Path) -> None:
         make_legacy(folder / name, "0.7.1")
     programs = folder / "env" / "bin"
     printed = run(programs / "nirs4all-store", "upgrade", "by-command", folder=folder)
-    assert "Upgraded to revision 0002" in printed
+    assert "Upgraded to revision 0003" in printed
     ini = run(programs / "nirs4all-store", "alembic-ini", folder=folder).strip()
     assert "site-packages" in ini
     printed = run(programs / "alembic", "-c", ini, "-x", "workspace=by-alembic", "upgrade", "head", folder=folder)
-    assert "Upgraded to revision 0002" in printed
+    assert "Upgraded to revision 0003" in printed
     for name in ("by-command", "by-alembic"):
-        assert "revision   0002\n" in run(programs / "nirs4all-store", "info", name, folder=folder)
+        assert "revision   0003\n" in run(programs / "nirs4all-store", "info", name, folder=folder)

@@ -7,9 +7,10 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, select, update
+from sqlalchemy import bindparam, case, func, null, select, update
 
 from ..chain_shape import artifact_ids
+from ..codecs import Trust
 from ..known import MAX_FACTS, Fact
 from ..models import Artifact, Chain
 from ..tables import Tables, table_of
@@ -26,11 +27,12 @@ FEW_CONTENTS = (
     .limit(MAX_CONTENTS + 1)
 )
 OF_CONTENT = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == bindparam("wanted"))
-SAVED_AGAIN = (
+IMPORTED_AGAIN = (
     update(ARTIFACTS)
     .where(ARTIFACTS.c.artifact_id == bindparam("wanted"))
     .values(ref_count=ARTIFACTS.c.ref_count + 1, unclaimed=ARTIFACTS.c.unclaimed + 1, saved_at=bindparam("now"))
 )
+SAVED_AGAIN = IMPORTED_AGAIN.values(trust=null())  # What this workspace makes itself needs nobody's word.
 
 
 class ArtifactRepo:
@@ -52,14 +54,26 @@ class ArtifactRepo:
         format: str = "joblib",
         size_bytes: int | None = None,
         provenance: Any = None,
+        trust: Trust = None,
     ) -> str:
-        """Register one save of a content; return its id, the oldest one if it is known in this format."""
+        """Register one save of a content; return its id, the oldest one if it is known in this format.
+
+        `trust` is None for what was made here; for what was imported it says what may be loaded of it, if it is new.
+        """
         known = self._known(content_hash, format)
         if known:
-            self._tables.change_with(SAVED_AGAIN, {"wanted": known["artifact_id"], "now": utc_now()})
+            again = SAVED_AGAIN if trust is None else IMPORTED_AGAIN
+            self._tables.change_with(again, {"wanted": known["artifact_id"], "now": utc_now()})
             return str(known["artifact_id"])
         return self._insert(new_id(), artifact_path, content_hash, operator_class, artifact_type, format,
-                            size_bytes, provenance)  # fmt: skip
+                            size_bytes, provenance, trust)  # fmt: skip
+
+    def trust(self, ids: Iterable[str], trust: Trust) -> None:
+        """Write down what a user said about imported artifacts; those that were made here stay as they are."""
+        wanted = set(checked_texts(ids, "artifact ids"))
+        if wanted:
+            imported = ARTIFACTS.c.artifact_id.in_(wanted) & ARTIFACTS.c.trust.is_not(None)
+            self._tables.change(update(ARTIFACTS).where(imported).values(trust=trust))
 
     def path_of(self, content_hash: str, format: str) -> str | None:
         """Return the path at which a content is registered in a format, or None."""
@@ -102,11 +116,11 @@ class ArtifactRepo:
             return artifact_id
         self._known(content_hash, format)  # An older row of the content stays the one that saves count for.
         return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
-                            size_bytes, None)  # fmt: skip
+                            size_bytes, None, None)  # fmt: skip
 
     def _insert(
         self, artifact_id: str, artifact_path: str, content_hash: str, operator_class: str | None,
-        artifact_type: str | None, format: str, size_bytes: int | None, provenance: Any,
+        artifact_type: str | None, format: str, size_bytes: int | None, provenance: Any, trust: Trust,
     ) -> str:  # fmt: skip
         """Add a row whose id is not taken."""
         now = utc_now()
@@ -114,7 +128,7 @@ class ArtifactRepo:
             "artifact_id": artifact_id, "artifact_path": artifact_path, "content_hash": content_hash,
             "operator_class": operator_class, "artifact_type": artifact_type, "format": format,
             "size_bytes": size_bytes, "ref_count": 1, "unclaimed": 1, "saved_at": now,
-            "provenance": provenance, "created_at": now,
+            "provenance": provenance, "created_at": now, "trust": trust,
         })  # fmt: skip
         if not self._tables.recall(_content(content_hash, format)):
             new = {"artifact_id": artifact_id, "artifact_path": artifact_path}

@@ -159,6 +159,11 @@ class PredictionRepo:
         empty: dict[str, Any] = dict.fromkeys(("y_true", "y_pred", "y_proba", "sample_indices", "weights"))
         return row | (empty if columns is None else decode_all(columns))
 
+    def of_chain(self, chain_id: str) -> list[dict[str, Any]]:
+        """Return the predictions that name a chain, oldest first."""
+        query = select(PREDICTIONS).where(PREDICTIONS.c.chain_id == checked_text(chain_id, "chain_id"))
+        return self._tables.rows(query.order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id))
+
     def query(
         self,
         dataset_name: str | None = None,

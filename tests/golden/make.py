@@ -2,7 +2,7 @@
 
     python -m pip install --target duckdb14 duckdb==1.4.4
     PYTHONPATH=duckdb14 python tests/golden/make.py 0001    (as nirs4all 0.7.1 wrote it, with its duckdb)
-    python tests/golden/make.py 0002                        (with the package as it was at 0002)
+    python tests/golden/make.py 0002                        (with the package as it was at 0002; 0003 likewise)
 
 Each `<revision>.zip` holds the workspace and `expected.json`: rows per table, the ids of the best three,
 what each chain must predict from `X_new`, and the arrays of some predictions.
@@ -78,13 +78,44 @@ def make_0002(folder: Path) -> dict[str, Any]:
     return expected
 
 
+def make_0003(folder: Path) -> dict[str, Any]:
+    """Write a workspace with the package at revision 0003: an imported chain, trusted by the names of its types."""
+    from nirs4all_store import WorkspaceStore
+    from nirs4all_store.migrate import HEAD
+
+    assert HEAD == "0003", "check out the package as it was at 0003"
+    expected: dict[str, Any] = {"replay": {}, "y_pred": {}}
+    steps = [{"step_idx": 0, "operator_class": "Ridge", "params": {}, "artifact_id": None, "stateless": False}]
+    bundle = folder.parent / "ridge.n4a"
+    with WorkspaceStore(folder.parent / "origin") as origin:
+        run_id = origin.begin_run("origin", {}, [{"name": "wheat"}])
+        pipeline_id = origin.begin_pipeline(run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash")
+        model_id = origin.save_artifact(Ridge().fit(X, Y), "Ridge", "model", "joblib")
+        chain_id = origin.save_chain(pipeline_id, steps, 0, "Ridge", "", "per_fold", {"0": model_id}, {})
+        for score in (0.1, 0.2, 0.3):
+            origin.save_prediction(
+                pipeline_id, chain_id, "wheat", "m", "Ridge", "0", "val", score, None, None, "rmse", "regression",
+                3, 12, {"val": {"rmse": score}}, {"alpha": 1.0}, None, None, 0, 0.0,
+            )  # fmt: skip
+        origin.export_chain(chain_id, bundle)
+    with WorkspaceStore(folder) as store:
+        imported = store.import_bundle(bundle, trusted=[Ridge])
+        expected["runs"] = [imported.run_id]
+        expected["replay"][imported.chain_id] = store.replay_chain(imported.chain_id, X_NEW).tolist()
+        expected["best"] = store.top_predictions(3)["prediction_id"].to_list()
+        store.save_prediction_arrays(expected["best"][0], np.array([1, 2, 3]), np.array([1.0, 2.0, 3.5]))
+        expected["y_pred"][expected["best"][0]] = [1.0, 2.0, 3.5]
+        store.log_step(imported.pipeline_id, 0, "Ridge", "end", 3, "done", {"n": 1})
+    return expected
+
+
 def main(revision: str) -> None:
     """Write `<revision>.zip` beside this file."""
     import duckdb
 
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
-        expected = {"0001": make_0001, "0002": make_0002}[revision](workspace)
+        expected = {"0001": make_0001, "0002": make_0002, "0003": make_0003}[revision](workspace)
         with duckdb.connect(str(workspace / "store.duckdb"), read_only=True) as connection:
             counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in TABLES}
         expected |= {"rows": counts, "X_new": X_NEW.tolist()}

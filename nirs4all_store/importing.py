@@ -1,0 +1,121 @@
+"""A bundle becomes a run of its own in a workspace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .bundle_reader import PREDICTION_KEYS, Bundle
+from .chain_shape import with_ids
+from .codecs import Trust, codec
+from .errors import BundleError, InvalidInputError
+from .unit_of_work import UnitOfWork
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ImportedBundle:
+    """What an import did.
+
+    Attributes
+    ----------
+    path : Path
+    run_id, pipeline_id, chain_id : str
+    is_new : bool
+        False: the workspace had it already, and nothing was added.
+    has_hashes : bool
+        Whether the file itself said what its bytes must be. False for what nirs4all's own store wrote: damage on
+        its way would not have been seen.
+    content_sha256 : str
+        The same wherever and whenever the chain was exported.
+    """
+
+    path: Path
+    run_id: str
+    pipeline_id: str
+    chain_id: str
+    is_new: bool
+    has_hashes: bool
+    content_sha256: str
+
+
+def import_bundle(uow: UnitOfWork, bundle: Bundle, trust: Trust) -> ImportedBundle:
+    """Add a bundle as a run with one pipeline and one chain, unless it is there; see `WorkspaceStore.import_bundle`.
+
+    Raises
+    ------
+    BundleError
+        It holds what cannot be stored.
+    """
+    content = bundle.content_sha256
+    run_id = f"bundle-{content[:32]}"
+    pipelines = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].to_list()
+    chains = uow.chains.of_pipelines(pipelines)
+    try:
+        if not chains:
+            pipeline_id, chain_id = _add(uow, bundle, run_id, trust)
+        else:
+            pipeline_id, chain_id = chains[0]["pipeline_id"], chains[0]["chain_id"]
+            if trust != []:  # To say less than before takes trust_chain.
+                uow.artifacts.trust(uow.chains.artifact_ids(chain_id), trust)
+    except InvalidInputError as error:
+        raise BundleError(f"{bundle.path} holds what cannot be stored: {error}; nothing was imported") from error
+    return ImportedBundle(bundle.path, run_id, pipeline_id, chain_id, not chains, bundle.has_hashes, content)
+
+
+def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[str, str]:
+    told = bundle.pipeline
+    dataset = str(told.get("dataset_name") or "")
+    if uow.runs.get(run_id) is None:
+        origin = {"file": bundle.path.name, "content_sha256": bundle.content_sha256, "has_hashes": bundle.has_hashes,
+                  "versions": bundle.manifest.get("versions")}  # fmt: skip
+        uow.runs.add(
+            str(told.get("name") or bundle.path.stem), {"imported": origin}, [{"name": dataset}], run_id=run_id
+        )
+    pipeline_id = uow.runs.add_pipeline(
+        run_id, told.get("name") or bundle.path.stem, told.get("expanded_config"), told.get("generator_choices"),
+        dataset, told.get("dataset_hash"),
+    )  # fmt: skip
+    ids = {key: _add_artifact(uow, row, bundle.contents[row["content_hash"]], trust)
+           for key, row in bundle.artifacts.items()}  # fmt: skip
+    chain = with_ids({key: value for key, value in bundle.chain.items() if key != "chain_id"}, ids)
+    chain_id = uow.chains.add(pipeline_id, **chain)
+    named = uow.chains.artifact_ids(chain_id)
+    if {*named} != {*ids.values()}:
+        raise InvalidInputError("it has artifacts that its chain does not name")
+    uow.artifacts.claim(named)
+    if trust != []:
+        uow.artifacts.trust(named, trust)
+    uow.predictions.add_many(pipeline_id, [_record(row, chain_id) for row in bundle.predictions])
+    uow.runs.complete_pipeline(
+        pipeline_id, told.get("best_val"), told.get("best_test"), told.get("metric"), told.get("duration_ms")
+    )
+    uow.runs.complete(run_id, None)
+    _write_files(uow, bundle)
+    return pipeline_id, chain_id
+
+
+def _add_artifact(uow: UnitOfWork, row: Row, content: bytes, trust: Trust) -> str:
+    return uow.artifacts.add(
+        _path(uow, row), row["content_hash"], row.get("operator_class"), row.get("artifact_type"), row["format"],
+        len(content), row["provenance"], trust,
+    )  # fmt: skip
+
+
+def _record(row: Row, chain_id: str) -> Row:
+    return dict.fromkeys(PREDICTION_KEYS) | row | {"chain_id": chain_id}
+
+
+def _path(uow: UnitOfWork, row: Row) -> str:
+    known = uow.artifacts.path_of(row["content_hash"], row["format"])
+    return known or uow.blobs.path_for(row["content_hash"], codec(row["format"]).extension)
+
+
+def _write_files(uow: UnitOfWork, bundle: Bundle) -> None:
+    """Make the objects durable: after every row was accepted, and before any is committed."""
+    for row in bundle.artifacts.values():
+        content = bundle.contents[row["content_hash"]]
+        known = uow.artifacts.path_of(row["content_hash"], row["format"])
+        uow.blobs.put(content, row["content_hash"], codec(row["format"]).extension, known)

@@ -1,0 +1,484 @@
+"""Bundles from elsewhere: what is refused, what is imported, and what may be loaded of it."""
+
+import contextlib
+import io
+import json
+import pickle
+import stat
+import struct
+import zipfile
+from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from nirs4all_store import (
+    BundleError,
+    ReadOnlyError,
+    TransactionAbortedError,
+    UntrustedArtifactError,
+    WorkspaceStore,
+    bundle_reader,
+    inspect_bundle,
+    load_bundle,
+)
+from nirs4all_store.blobs import sha256
+from nirs4all_store.pickles import HARMLESS, UnlistableError, load_with, names_in
+from nirs4all_store.testing import TABLES
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(30, 5)), RNG.normal(size=30)
+LABELS = np.array(list("abc") * 10, dtype=object)
+RIDGE = "sklearn.linear_model._ridge.Ridge"
+SCALER = "sklearn.preprocessing._data.StandardScaler"
+
+
+class Canary:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def chain_in(store: WorkspaceStore, models: list[Any], scaler: Any = None, format: str = "joblib") -> str:
+    """Save a pipeline with one chain, and two predictions of it."""
+    run_id = store.begin_run("wheat", {}, [{"name": "wheat"}])
+    pipeline_id = store.begin_pipeline(run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash")
+    names = ["Scaler", "Model"] if scaler is not None else ["Model"]
+    steps = [{"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
+             for i, name in enumerate(names)]  # fmt: skip
+    shared = {} if scaler is None else {"0": store.save_artifact(scaler, "Scaler", "transformer", format)}
+    folds = {str(i): store.save_artifact(model, "Model", "model", format) for i, model in enumerate(models)}
+    chain_id = store.save_chain(pipeline_id, steps, len(steps) - 1, "Model", "SS", "per_fold", folds, shared)
+    for score in (0.5, float("nan")):
+        store.save_prediction(
+            pipeline_id, chain_id, "wheat", "m", "Model", "0", "val", score, None, None, "rmse", "regression",
+            30, 5, {"val": {"rmse": score}}, {"alpha": 1.0}, None, None, 0, 0.0,
+        )  # fmt: skip
+    store.complete_pipeline(pipeline_id, 0.5, None, "rmse", 12)
+    return chain_id
+
+
+def counts(store: WorkspaceStore) -> dict[str, int]:
+    """Return how many rows each table has."""
+    with store.unit_of_work() as uow:
+        return {table: uow.session.connection().exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
+                for table in TABLES}  # fmt: skip
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    """A bundle of a scaler and two Ridge models."""
+    scaler = StandardScaler().fit(X)
+    Z = scaler.transform(X)
+    with WorkspaceStore(tmp_path / "origin") as origin:
+        chain_id = chain_in(origin, [Ridge(1).fit(Z, Y), Ridge(2).fit(Z, Y)], scaler)
+        np.save(tmp_path / "expected.npy", origin.replay_chain(chain_id, X))
+        return origin.export_chain(chain_id, tmp_path / "ridge")
+
+
+def remade(path: Path, change: Callable[[dict[str, bytes]], None], *, fix: bool = True) -> Path:
+    """Write a bundle anew with changed members; with `fix` the manifest has their hashes."""
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    if fix:
+        manifest = json.loads(members["manifest.json"])
+        manifest.pop("content_sha256", None)
+        manifest["sha256"] = {name: sha256(content) for name, content in members.items() if name != "manifest.json"}
+        members["manifest.json"] = json.dumps(manifest).encode()
+    target = path.with_name("remade.n4a")
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return target
+
+
+def replace_member(members: dict[str, bytes], name: str, content: bytes) -> None:
+    """Give a member another content."""
+    members[name] = content
+
+
+def with_chain(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    """Write a bundle anew with another `chain.json`."""
+
+    def changed(members: dict[str, bytes]) -> None:
+        told = json.loads(members["chain.json"])
+        change(told)
+        members["chain.json"] = json.dumps(told).encode()
+
+    return remade(path, changed)
+
+
+def test_an_imported_chain_ranks_replays_and_exports_like_any_other(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        done = store.import_bundle(bundle, trusted=True)
+        assert (done.is_new, done.has_hashes) == (True, True)
+        np.testing.assert_array_equal(store.replay_chain(done.chain_id, X), np.load(tmp_path / "expected.npy"))
+        assert store.top_predictions(1)["chain_id"].to_list() == [done.chain_id]
+        assert store.query_predictions(run_id=done.run_id).height == 2
+        run = store.get_run(done.run_id)
+        assert run is not None and (run["status"], run["name"]) == ("completed", "ridge")
+        pipeline = store.get_pipeline(done.pipeline_id)
+        assert pipeline is not None and (pipeline["best_val"], pipeline["duration_ms"]) == (0.5, 12)
+        again = store.export_chain(done.chain_id, tmp_path / "again")
+        script = store.export_chain(done.chain_id, tmp_path / "script", format="n4a.py")
+        assert script.exists()
+        assert store.delete_run(done.run_id) > 0
+        assert set(counts(store).values()) == {0}
+        assert not [path for path in (tmp_path / "here" / "artifacts").rglob("*") if path.is_file()]
+    first, second = inspect_bundle(bundle), inspect_bundle(again)
+    assert first.content_sha256 == second.content_sha256 == done.content_sha256
+    assert {item.content_hash for item in first.objects} == {item.content_hash for item in second.objects}
+
+
+def test_importing_twice_adds_nothing(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        first = store.import_bundle(bundle)
+        before = counts(store)
+        second = store.import_bundle(bundle)
+        assert counts(store) == before
+        assert (second.is_new, second.chain_id) == (False, first.chain_id)
+        again = store.export_chain(first.chain_id, tmp_path / "again")
+        assert store.import_bundle(again).is_new is False
+
+
+def test_a_pipeline_that_was_deleted_from_an_imported_run_is_imported_again(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        first = store.import_bundle(bundle)
+        store.delete_pipeline(first.pipeline_id)
+        second = store.import_bundle(bundle, trusted=True)
+        assert (second.is_new, second.run_id) == (True, first.run_id)
+        np.testing.assert_array_equal(store.replay_chain(second.chain_id, X), np.load(tmp_path / "expected.npy"))
+
+
+def test_an_imported_chain_is_not_loaded_until_somebody_trusts_it(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        chain_id = store.import_bundle(bundle).chain_id
+        with store.unit_of_work() as uow:
+            artifact_id = uow.chains.artifact_ids(chain_id)[0]
+        for use in (
+            lambda: store.replay_chain(chain_id, X),
+            lambda: store.load_chain(chain_id),
+            lambda: store.load_artifact(artifact_id),
+            lambda: store.export_chain(chain_id, tmp_path / "script", format="n4a.py"),
+        ):
+            with pytest.raises(UntrustedArtifactError, match="trust_chain"):
+                use()
+        store.trust_chain(chain_id, [Ridge])
+        with pytest.raises(UntrustedArtifactError, match=f"would import {SCALER}"):
+            store.replay_chain(chain_id, X)
+        store.trust_chain(chain_id, [Ridge, SCALER])
+        np.testing.assert_array_equal(store.replay_chain(chain_id, X), np.load(tmp_path / "expected.npy"))
+        with pytest.raises(UntrustedArtifactError, match="script"):
+            store.export_chain(chain_id, tmp_path / "script", format="n4a.py")
+        store.trust_chain(chain_id, False)
+        with pytest.raises(UntrustedArtifactError):
+            store.replay_chain(chain_id, X)
+        store.import_bundle(bundle, trusted=True)
+        store.close()
+    with WorkspaceStore(tmp_path / "here") as store:
+        np.testing.assert_array_equal(store.replay_chain(chain_id, X), np.load(tmp_path / "expected.npy"))
+
+
+def test_trust_does_not_touch_what_the_workspace_saved_itself(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        chain_id = chain_in(store, [Ridge().fit(X, Y)])
+        expected = store.replay_chain(chain_id, X)
+        imported = store.import_bundle(store.export_chain(chain_id, tmp_path / "own")).chain_id
+        store.trust_chain(imported, False)
+        np.testing.assert_array_equal(store.replay_chain(chain_id, X), expected)
+        np.testing.assert_array_equal(store.replay_chain(imported, X), expected)
+
+
+def test_what_was_imported_and_then_saved_here_is_the_workspaces_own(tmp_path: Path) -> None:
+    model = Ridge().fit(X, Y)
+    with WorkspaceStore(tmp_path / "origin") as origin:
+        bundle = origin.export_chain(chain_in(origin, [model]), tmp_path / "m")
+    with WorkspaceStore(tmp_path / "here") as store:
+        chain_id = store.import_bundle(bundle).chain_id
+        store.save_artifact(model, "Model", "model", "joblib")
+        assert store.replay_chain(chain_id, X).shape == (30,)
+
+
+@pytest.mark.parametrize("format", ["joblib", "pickle", "cloudpickle"])
+def test_nothing_of_a_canary_is_ever_unpickled(tmp_path: Path, format: str) -> None:
+    canary = tmp_path / "canary"
+    with WorkspaceStore(tmp_path / "origin") as origin:
+        bundle = origin.export_chain(chain_in(origin, [Canary(canary)], Canary(canary), format), tmp_path / "m")
+    assert not canary.exists()
+    found = inspect_bundle(bundle)
+    assert all("pathlib.Path.touch" in (item.imports or []) for item in found.objects)
+    with WorkspaceStore(tmp_path / "here") as store:
+        for trusted in (False, [], [Ridge], ["pathlib.PosixPath"]):
+            chain_id = store.import_bundle(bundle, trusted).chain_id
+            with pytest.raises(UntrustedArtifactError):
+                store.replay_chain(chain_id, X)
+            with pytest.raises(UntrustedArtifactError):
+                load_bundle(bundle, trusted=trusted)
+        store.gc_artifacts(grace=timedelta(0))
+    assert not canary.exists()
+
+
+def test_skops_own_types_need_no_trust(tmp_path: Path) -> None:
+    scaler = StandardScaler().fit(X)
+    with WorkspaceStore(tmp_path / "origin") as origin:
+        chain_id = chain_in(origin, [Ridge().fit(scaler.transform(X), Y)], scaler, "skops")
+        expected = origin.replay_chain(chain_id, X)
+        bundle = origin.export_chain(chain_id, tmp_path / "m")
+    with WorkspaceStore(tmp_path / "here") as store:
+        imported = store.import_bundle(bundle).chain_id
+        np.testing.assert_array_equal(store.replay_chain(imported, X), expected)
+    np.testing.assert_array_equal(load_bundle(bundle).predict(X), expected)
+    assert [item.imports for item in inspect_bundle(bundle).objects] == [[], []]
+
+
+@pytest.mark.parametrize(
+    "fitted",
+    [
+        StandardScaler().fit(X),
+        Ridge().fit(X, Y),
+        make_pipeline(StandardScaler(), Ridge()).fit(X, Y),
+        RandomForestClassifier(3, random_state=0).fit(X, LABELS),
+        {"fortran": np.asfortranarray(X), "objects": np.array([{1}, "x"], dtype=object), "bytes": bytearray(b"x" * 9)},
+    ],
+)
+def test_what_may_import_all_it_needs_loads_as_it_would_otherwise(fitted: Any) -> None:
+    stream = io.BytesIO()
+    joblib.dump(fitted, stream)
+    for content in (stream.getvalue(), *(pickle.dumps(fitted, protocol) for protocol in (2, 3, 4, 5))):
+        names = [name for name in names_in(content) if name not in HARMLESS]
+        loaded = load_with(content, names)
+        assert repr(loaded) == repr(fitted)
+        if hasattr(fitted, "predict"):
+            np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
+        for left_out in names:
+            with pytest.raises(UntrustedArtifactError, match=left_out):
+                load_with(content, [name for name in names if name != left_out])
+
+
+def test_what_cannot_be_listed_is_said_to_be_so(tmp_path: Path) -> None:
+    compressed = io.BytesIO()
+    joblib.dump(Ridge().fit(X, Y), compressed, compress=3)
+    whole = pickle.dumps(Ridge().fit(X, Y))
+    for content, why in [
+        (compressed.getvalue(), "compressed"),
+        (whole[:-20], "damaged"),
+        (b"\x80\x05" + pickle.EXT1 + b"\x01.", "number"),
+        (b"\x80\x05Pxyz\n.", "outside itself"),
+        (b"\x80\x05" + pickle.BYTEARRAY8 + struct.pack("<Q", 2**62), "damaged"),
+    ]:
+        with pytest.raises(UnlistableError, match=why):
+            names_in(content)
+        with pytest.raises(UntrustedArtifactError, match="cannot be told"):
+            load_with(content, [RIDGE])
+
+
+def raw_bundle(path: Path, infos: list[tuple[zipfile.ZipInfo, bytes]]) -> Path:
+    """Add members to a copy of a bundle that only a hostile program would write."""
+    target = path.with_name("hostile.n4a")
+    target.write_bytes(path.read_bytes())
+    with zipfile.ZipFile(target, "a") as archive, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("warnings.warn", lambda *args, **options: None)  # zipfile warns of a duplicate.
+        for info, content in infos:
+            archive.writestr(info, content)
+    return target
+
+
+def link(name: str) -> zipfile.ZipInfo:
+    """Describe a symbolic link."""
+    info = zipfile.ZipInfo(name)
+    info.external_attr = (stat.S_IFLNK | 0o777) << 16
+    return info
+
+
+def test_members_that_a_bundle_has_not_are_refused(tmp_path: Path, bundle: Path) -> None:
+    names = ["../evil", "/etc/evil", "C:\\evil", "C:evil", "artifacts/../../evil", "artifacts/a/b", "artifacts/.hidden",
+             "artifacts\\evil", "MANIFEST.JSON", "chain.json", "extra.txt", "artifacts/", "artifacts/évil",
+             "artifacts/" + "x" * 300, "artifacts/stray.joblib"]  # fmt: skip
+    hostile = [(zipfile.ZipInfo(name), b"x") for name in names] + [(link("artifacts/link.joblib"), b"/etc/passwd")]
+    with WorkspaceStore(tmp_path / "here") as store:
+        for member in hostile:
+            with pytest.raises(BundleError):
+                store.import_bundle(raw_bundle(bundle, [member]), trusted=True)
+        assert set(counts(store).values()) == {0}
+        assert [*(tmp_path / "here" / "artifacts").iterdir()] == []
+
+
+def test_an_encrypted_member_and_a_lying_size_are_refused(tmp_path: Path, bundle: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    central = content.rindex(b"PK\x01\x02")
+    for at, value in ((central + 8, b"\x01\x00"), (central + 24, struct.pack("<L", 5)), (central + 10, b"\x0e\x00")):
+        changed = content.copy()
+        changed[at : at + len(value)] = value
+        (tmp_path / "changed.n4a").write_bytes(changed)
+        with pytest.raises(BundleError):
+            inspect_bundle(tmp_path / "changed.n4a")
+
+
+def test_a_bomb_is_refused_while_it_is_read(tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    big = raw_bundle(bundle, [(zipfile.ZipInfo("artifacts/bomb.joblib"), b"")])
+    with zipfile.ZipFile(big, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("artifacts/bomb2.joblib", bytes(70 * 2**20))
+    with pytest.raises(BundleError, match="expands"):
+        inspect_bundle(big)
+    monkeypatch.setattr(bundle_reader, "MAX_MEMBERS", 3)
+    with pytest.raises(BundleError, match="members"):
+        inspect_bundle(bundle)
+
+
+def test_json_that_is_not_plain_is_refused(tmp_path: Path, bundle: Path) -> None:
+    for text in (b"[" * 100_000, b'{"a":' * 100_000, b'{"chain": 1, "chain": 2}', b"\xff\xfe", b"[]", b"{}",
+                 b'{"chain": {}, "artifacts": [], "x": ' + b"9" * 5000 + b"}"):  # fmt: skip
+        for name, fix in (("chain.json", True), ("manifest.json", False)):
+            with pytest.raises(BundleError):
+                inspect_bundle(remade(bundle, partial(replace_member, name=name, content=text), fix=fix))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda told: told["artifacts"][0].update(content_hash="0" * 64),
+        lambda told: told["artifacts"][0].update(member="manifest.json"),
+        lambda told: told["artifacts"][0].update(member="/etc/passwd"),
+        lambda told: told["artifacts"][0].update(format="yaml"),
+        lambda told: told["artifacts"][0].update(provenance=[1]),
+        lambda told: told["artifacts"][0].update(operator_class={"a": 1}),
+        lambda told: told["artifacts"].append(told["artifacts"][0]),
+        lambda told: told["artifacts"].pop(),
+        lambda told: told["chain"].update(fold_artifacts={"0": "other"}),
+        lambda told: told["chain"].update(steps="no"),
+        lambda told: told["chain"].update(steps=[{}]),
+        lambda told: told["chain"].update(model_step_idx="x"),
+        lambda told: told["chain"].update(model_class=None),
+        lambda told: told["chain"].update(model_class="a\0b"),
+        lambda told: told["chain"].update(branch_path={"a": 1}, source_index="x"),
+        lambda told: told["pipeline"].update(name=7),
+        lambda told: told["pipeline"].update(pipeline_id="mine"),
+        lambda told: told["pipeline"].update(dataset_hash=[1]),
+        lambda told: told.update(pipeline=[1]),
+        lambda told: told.update(predictions={"a": 1}),
+        lambda told: told["predictions"][0].update(prediction_id="mine"),
+        lambda told: told["predictions"][0].update(val_score="high"),
+        lambda told: told["predictions"][0].pop("metric"),
+        lambda told: told["predictions"].append(3),
+    ],
+)
+def test_a_bundle_that_does_not_fit_is_refused_and_nothing_of_it_is_kept(
+    tmp_path: Path, bundle: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    changed = with_chain(bundle, change)
+    with WorkspaceStore(tmp_path / "here") as store:
+        with pytest.raises(BundleError):
+            store.import_bundle(changed, trusted=True)
+        assert set(counts(store).values()) == {0}
+        assert [*(tmp_path / "here" / "artifacts").iterdir()] == []
+        with contextlib.suppress(TransactionAbortedError), store.transaction(), pytest.raises(BundleError):
+            store.import_bundle(changed, trusted=True)
+        assert set(counts(store).values()) == {0}
+
+
+def test_a_bundle_never_says_itself_that_it_is_trusted(tmp_path: Path, bundle: Path) -> None:
+    def claim(told: dict[str, Any]) -> None:
+        for row in told["artifacts"]:
+            row |= {"trust": True, "provenance": {"trust": True, "trusted": True}}
+
+    with WorkspaceStore(tmp_path / "here") as store:
+        chain_id = store.import_bundle(with_chain(bundle, claim)).chain_id
+        with pytest.raises(UntrustedArtifactError):
+            store.replay_chain(chain_id, X)
+
+
+def test_a_reader_imports_nothing(tmp_path: Path, bundle: Path) -> None:
+    WorkspaceStore(tmp_path / "here").close()
+    with WorkspaceStore(tmp_path / "here", read_only=True) as store, pytest.raises(ReadOnlyError):
+        store.import_bundle(bundle)
+
+
+def old_bundle(path: Path, folds: dict[str, Any], scaler: Any, **manifest: Any) -> Path:
+    """Write what nirs4all 0.7's `export_chain` writes."""
+    models = {fold: pickle.dumps(model) for fold, model in folds.items()}
+    shared = pickle.dumps(scaler)
+    steps = [
+        {"step_idx": 1, "operator_class": "StandardScaler", "params": {}, "artifact_ids": ["c$s:all"],
+         "stateless": False},
+        {"step_idx": 2, "operator_class": "KFold", "params": {}, "artifact_ids": [], "stateless": True},
+        {"step_idx": 3, "operator_class": "PLSRegression", "params": {}, "artifact_ids": ["c$other:0"],
+         "stateless": False},
+        {"step_idx": 4, "operator_class": "Ridge", "params": {}, "artifact_ids": [f"c$m:{fold}" for fold in folds],
+         "stateless": False},
+    ]  # fmt: skip
+    told = {"steps": steps, "model_step_idx": 4, "fold_artifacts": {fold: f"c$m:{fold}" for fold in folds},
+            "shared_artifacts": {"1": ["c$s:all"]}}  # fmt: skip
+    about = {"chain_id": "old", "model_class": "Ridge", "model_step_index": 4, "preprocessings": "SS",
+             "fold_strategy": "per_fold", "has_refit": False, "exported_at": "2026-01-01T00:00:00"}  # fmt: skip
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("manifest.json", json.dumps(about | manifest))
+        archive.writestr("chain.json", json.dumps(told))
+        archive.writestr(f"artifacts/transformer_StandardScaler_{sha256(shared)[:12]}.pkl", shared)
+        for content in models.values():
+            archive.writestr(f"artifacts/model_Ridge_{sha256(content)[:12]}.pkl", content)
+    return path
+
+
+def test_a_bundle_of_nirs4alls_own_store_is_read_and_said_to_have_no_hashes(tmp_path: Path) -> None:
+    scaler = StandardScaler().fit(X)
+    models = {f"fold_{i}": Ridge(alpha=i).fit(scaler.transform(X), Y) for i in range(1, 4)}
+    path = old_bundle(tmp_path / "old.n4a", models, scaler)
+    expected = np.mean([model.predict(scaler.transform(X)) for model in models.values()], axis=0)
+    assert inspect_bundle(path).has_hashes is False
+    np.testing.assert_allclose(load_bundle(path, trusted=True).predict(X), expected, rtol=1e-12)
+    with WorkspaceStore(tmp_path / "here") as store:
+        done = store.import_bundle(path, trusted=[Ridge, StandardScaler])
+        assert (done.has_hashes, done.is_new) == (False, True)
+        np.testing.assert_allclose(store.replay_chain(done.chain_id, X), expected, rtol=1e-12)
+        assert store.import_bundle(path).is_new is False
+
+
+def test_an_old_bundle_that_does_not_tell_which_file_is_whose_is_refused(tmp_path: Path) -> None:
+    scaler = StandardScaler().fit(X)
+    model = Ridge().fit(X, Y)
+    twice = {"fold_0": model, "fold_1": Ridge(2).fit(X, Y)}
+    path = old_bundle(tmp_path / "old.n4a", twice, scaler)
+
+    def drop(members: dict[str, bytes]) -> None:
+        del members[next(name for name in members if "Ridge" in name)]
+
+    with pytest.raises(BundleError, match="does not tell"):
+        inspect_bundle(remade(path, drop, fix=False))
+
+    def flip(members: dict[str, bytes]) -> None:
+        name = next(name for name in members if "Ridge" in name)
+        members[name] = members[name][:-1] + b"x"
+
+    with pytest.raises(BundleError, match="damaged"):
+        inspect_bundle(remade(path, flip, fix=False))
+
+
+def test_a_damaged_fold_says_which_and_what_the_others_would_do(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        chain_id = chain_in(store, [Ridge(i).fit(X, Y) for i in (1, 2, 3)])
+        other = chain_in(store, [Ridge(9).fit(X, Y)])
+        chain = store.get_chain(chain_id)
+        assert chain is not None
+        store.get_artifact_path(chain["fold_artifacts"]["1"]).write_bytes(b"x")
+        for use in (lambda: store.replay_chain(chain_id, X), lambda: store.load_chain(chain_id)):
+            with pytest.raises(Exception, match=r"of fold 1, .*damaged.*these folds would still predict: 0, 2"):
+                use()
+        store.get_artifact_path(chain["fold_artifacts"]["0"]).unlink()
+        store.get_artifact_path(chain["fold_artifacts"]["2"]).unlink()
+        with pytest.raises(Exception, match=r"of fold 0, .*of fold 2, .*no fold predicts"):
+            store.load_chain(chain_id)
+        assert store.replay_chain(other, X).shape == (30,)
