@@ -122,6 +122,10 @@ class Database:
         """Return a new session on a connection of its own; it begins at its first statement."""
         return _Session(self.engine)
 
+    def cursor(self) -> duckdb.DuckDBPyConnection:
+        """Return a new connection of its own, outside every session."""
+        return self._anchor.cursor()
+
     def close(self) -> None:
         """Fold the log in, close every connection and release the file."""
         self.engine.dispose()

@@ -55,6 +55,14 @@ class EngineError(StoreError, RuntimeError):
     """The database engine refused a statement."""
 
 
+class QueryError(StoreError, ValueError):
+    """A query of the user's own that is not one SELECT, failed, or gives too many rows."""
+
+
+class QueryTimeoutError(QueryError, TimeoutError):
+    """A query of the user's own that took longer than it was given."""
+
+
 class WorkspaceError(StoreError, RuntimeError):
     """A workspace that cannot be opened as it is."""
 

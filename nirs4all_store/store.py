@@ -961,6 +961,41 @@ class WorkspaceStore:
         """Return where to write: with its extension, and not below `artifacts/`."""
         return self._workspace.blobs.refuse_inside(with_suffix_added(path, suffix))
 
+    # -- questions ----------------------------------------------------------------------------
+
+    def sql(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None = None,
+        *,
+        max_rows: int = 1_000_000,
+        timeout: float = 60.0,
+    ) -> pl.DataFrame:
+        """Ask a question of your own about what is committed: one SELECT over the seven tables, which only reads.
+
+        Parameters
+        ----------
+        query : str
+            One SELECT, as DuckDB has it. What `transaction()` has not committed yet is not in it.
+        params : list or dict, optional
+            The values of `?`, or of `$name`.
+        max_rows : int
+            More rows than that are an error.
+        timeout : float
+            Seconds after which it is stopped; infinity: never.
+
+        Raises
+        ------
+        QueryError
+            It is not one SELECT, would do anything but read tables, cannot be answered, or has too many rows.
+        QueryTimeoutError
+            It took longer than `timeout`.
+        """
+        from .questions import ask
+
+        with self._reading():
+            return ask(self._workspace.database, query, params, max_rows, timeout)
+
     # -- upkeep -------------------------------------------------------------------------------
 
     def vacuum(self) -> None:

@@ -22,7 +22,7 @@ FLOORS = (
     ("arrays", "chain_builder", "files", "pickles", "values"),
     ("blobs", "chain_shape", "duckdb_files", "codecs", "lease", "library", "models", "records", "trace"),
     ("chain_plan", "database", "fitted", "old_bundle"),
-    ("bundle_reader", "columns"),
+    ("bundle_reader", "columns", "questions"),
     ("copies", "estimator", "tables", "workspace"),
     ("repositories/ranking",),
     ("repositories/artifacts", "repositories/chains", "repositories/predictions", "repositories/runs"),
@@ -37,7 +37,7 @@ FLOORS = (
 )
 
 
-KNOW_DUCKDB = ("columns", "database", "dialect", "duckdb_files")
+KNOW_DUCKDB = ("columns", "database", "dialect", "duckdb_files", "questions")
 
 
 def floor(module: str) -> int:
