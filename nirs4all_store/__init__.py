@@ -14,6 +14,7 @@ from .version import __version__
 if TYPE_CHECKING:
     from .bundle import BundledObject, BundleInfo, inspect_bundle, load_bundle
     from .chain_builder import ChainBuilder
+    from .checking import CheckReport, Finding, RepairReport
     from .errors import (
         ArtifactCorruptError,
         ArtifactLoadError,
@@ -71,11 +72,13 @@ __all__ = [
     "ChainRegressor",
     "ChainReplayError",
     "ChainRepo",
+    "CheckReport",
     "CommitFailedError",
     "DuplicateError",
     "EngineError",
     "ExecutionStep",
     "ExecutionTrace",
+    "Finding",
     "FrozenChainError",
     "ImportedBundle",
     "InvalidInputError",
@@ -87,6 +90,7 @@ __all__ = [
     "QueryError",
     "QueryTimeoutError",
     "ReadOnlyError",
+    "RepairReport",
     "RunRepo",
     "StepArtifacts",
     "StoreClosedError",
@@ -130,11 +134,13 @@ _MODULES = {
     "ChainRegressor": "estimator",
     "ChainReplayError": "errors",
     "ChainRepo": "repositories",
+    "CheckReport": "checking",
     "CommitFailedError": "errors",
     "DuplicateError": "errors",
     "EngineError": "errors",
     "ExecutionStep": "trace",
     "ExecutionTrace": "trace",
+    "Finding": "checking",
     "FrozenChainError": "errors",
     "ImportedBundle": "importing",
     "InvalidInputError": "errors",
@@ -146,6 +152,7 @@ _MODULES = {
     "QueryError": "errors",
     "QueryTimeoutError": "errors",
     "ReadOnlyError": "errors",
+    "RepairReport": "checking",
     "RunRepo": "repositories",
     "StepArtifacts": "trace",
     "StoreClosedError": "errors",

@@ -7,6 +7,7 @@ touches the files below `artifacts/`.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 from collections.abc import Iterable
@@ -14,9 +15,10 @@ from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 from .errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError
-from .files import make_folder, refuse_below, write_whole
+from .files import fsync_folder, make_folder, refuse_below, write_whole
 from .values import checked_text
 
+QUARANTINE = ".quarantine"
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -112,6 +114,24 @@ class Blobs:
             )
         return content
 
+    def size(self, relative: str) -> int:
+        """Return how many bytes a file has; one that is not there raises `ArtifactMissingError`."""
+        path = self.path(relative)
+        if not path.is_file():
+            raise ArtifactMissingError(f"{path} is not there")
+        return path.stat().st_size
+
+    def quarantine(self, relative: str) -> None:
+        """Move a file to `.quarantine`, where nothing looks for it and nothing removes it."""
+        path = self.path(relative)
+        target = self.root / QUARANTINE / relative
+        while os.path.lexists(target):  # What is there already is kept.
+            target = target.with_name(f"{target.name}.again")
+        make_folder(target.parent)
+        path.rename(target)
+        for folder in (target.parent, path.parent):
+            fsync_folder(folder)
+
     def remove(self, relative: str) -> int:
         """Remove a file, and its shard when that is empty; return how many files that were, 0 or 1."""
         path = self.path(relative)
@@ -147,14 +167,19 @@ class Blobs:
         """Return the files that no row names and that were last written before a time (UTC)."""
         known = set(named)
         cutoff = before.replace(tzinfo=UTC).timestamp()
-        files = [path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
-        found = [path.relative_to(self.root).as_posix() for path in files if path.stat().st_mtime <= cutoff]
+        found = [path.relative_to(self.root).as_posix() for path in self._files() if path.stat().st_mtime <= cutoff]
         return sorted(set(found) - known)
 
     def usage(self) -> tuple[int, int]:
         """Return how many files there are, and how many bytes they take."""
-        sizes = [path.stat().st_size for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
+        sizes = [path.stat().st_size for path in self._files()]
         return len(sizes), sum(sizes)
+
+    def _files(self) -> list[Path]:
+        """Return the files that are there, without those in quarantine."""
+        quarantine = self.root / QUARANTINE
+        found = [path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
+        return [path for path in found if not path.is_relative_to(quarantine)]
 
     def copy_to(self, target: Path, paths: Iterable[str]) -> list[str]:
         """Copy files to another `artifacts/` folder; return those that are missing here."""

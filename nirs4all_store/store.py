@@ -26,6 +26,7 @@ from .errors import (
     NotFoundError,
     OutputPathError,
     StoreClosedError,
+    UnitOfWorkError,
 )
 from .files import checked_path, whole_file, with_suffix_added, write_whole
 from .opening import close_workspace, open_workspace
@@ -35,6 +36,7 @@ from .values import checked_text, checked_timeout
 from .workspace import Workspace
 
 if TYPE_CHECKING:
+    from .checking import CheckReport, RepairReport
     from .estimator import ChainClassifier, ChainRegressor
     from .importing import ImportedBundle
 
@@ -997,6 +999,54 @@ class WorkspaceStore:
             return ask(self._workspace.database, query, params, max_rows, timeout)
 
     # -- upkeep -------------------------------------------------------------------------------
+
+    def check(self, deep: bool = False) -> CheckReport:
+        """Compare every row with every row, rows with files and files with rows, and change nothing.
+
+        It goes on after a fault, and names each one with what `repair` would do about it.
+
+        Parameters
+        ----------
+        deep : bool
+            Also read every value, and compute the SHA-256 of every artifact.
+
+        Returns
+        -------
+        CheckReport
+            Sound if it has no findings. A file that no row names is one after a day.
+        """
+        from . import checking
+
+        write = not (self._read_only or self._workspace.read_only)
+        if self._workspace.current is not None:
+            raise UnitOfWorkError("check() cannot be called inside a unit of work or transaction(); leave it first")
+        with UnitOfWork(self._workspace, timeout=self._timeout, write=write) as uow:
+            return checking.check(uow, deep=deep)
+
+    def repair(self, dry_run: bool = True, *, deep: bool = False) -> RepairReport:
+        """Do what `check` says can be done; no bytes of an artifact are deleted.
+
+        Rows whose parents are gone are removed, predictions that name a chain which is gone name none, reference
+        counts are counted anew; files that no row names, and damaged ones, are moved to `artifacts/.quarantine`.
+
+        Parameters
+        ----------
+        dry_run : bool
+            Only tell what would be done.
+        deep : bool
+            As for `check`.
+
+        Returns
+        -------
+        RepairReport
+            What was done, and what nothing can be done about here.
+        """
+        from . import checking
+
+        if self._workspace.current is not None:
+            raise UnitOfWorkError("repair() cannot be called inside a unit of work or transaction(); leave it first")
+        with self.unit_of_work() as uow:
+            return checking.repair(uow, checking.check(uow, deep=deep), dry_run=dry_run)
 
     def vacuum(self) -> None:
         """Give the space of deleted rows back to the disk; other threads wait meanwhile.

@@ -8,7 +8,7 @@ and inserts nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -239,6 +239,12 @@ class Tables:
         self.flush()
         frame = frame_by_key(self.session, table_of(model), key)
         return {name: _without_series(frame[name][0]) for name in frame.columns} if frame.height else None
+
+    def rows_with_lists(self, query: Select[Any]) -> Iterator[dict[str, Any]]:
+        """Yield the rows of a query as dicts, with JSON as text, and lists as numpy arrays and lists of str."""
+        frame = self.frame(query)
+        for position in range(frame.height):
+            yield {name: _without_series(frame[name][position]) for name in frame.columns}
 
     def change(self, statement: Update | Delete) -> None:
         """Run an UPDATE or a DELETE."""

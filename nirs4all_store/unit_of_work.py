@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from .blobs import Blobs
 from .database import ENGINE_ERRORS
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
-from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
+from .repositories import ArtifactRepo, ChainRepo, Integrity, PredictionRepo, RunRepo
 from .tables import Tables
 from .workspace import Workspace
 
@@ -37,12 +37,15 @@ class UnitOfWork:
     session : sqlalchemy.orm.Session
     runs, chains, predictions, artifacts
         The repositories.
+    integrity : Integrity
+        What must be true of all their rows together.
     """
 
     runs: RunRepo
     chains: ChainRepo
     predictions: PredictionRepo
     artifacts: ArtifactRepo
+    integrity: Integrity
 
     def __init__(self, workspace: Workspace, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
         if write:
@@ -62,6 +65,7 @@ class UnitOfWork:
         self.chains = ChainRepo(self._tables)
         self.predictions = PredictionRepo(self._tables)
         self.artifacts = ArtifactRepo(self._tables)
+        self.integrity = Integrity(self._tables)
         return self
 
     def __exit__(

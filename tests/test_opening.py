@@ -244,6 +244,8 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "get_pipeline_log": (unknown,), "get_run_log_summary": (unknown,), "export_chain": (unknown, tmp_path / "c"),
         "export_pipeline_config": (unknown, tmp_path / "p"), "export_run": (unknown, tmp_path / "r"),
         "export_predictions_parquet": (tmp_path / "q",), "vacuum": (), "backup": (tmp_path / "b",), "unit_of_work": (),
+        "import_bundle": (tmp_path / "m",), "trust_chain": (unknown, True), "sql": ("SELECT 1",), "check": (),
+        "repair": (),
     }  # fmt: skip
     methods = {name for name in dir(store) if not name.startswith("_")} - {"close", "workspace_path", "transaction"}
     assert methods == set(calls)

@@ -1,11 +1,12 @@
-"""The four aggregates, each behind a plain class with named methods.
+"""The four aggregates, each behind a plain class with named methods, and what must be true of them together.
 
 They take and give plain values, live inside one unit of work, and none commits.
 """
 
 from .artifacts import ArtifactRepo
 from .chains import ChainRepo
+from .integrity import Integrity
 from .predictions import PredictionRepo
 from .runs import RunRepo
 
-__all__ = ["ArtifactRepo", "ChainRepo", "PredictionRepo", "RunRepo"]
+__all__ = ["ArtifactRepo", "ChainRepo", "Integrity", "PredictionRepo", "RunRepo"]

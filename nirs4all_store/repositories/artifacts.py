@@ -198,6 +198,14 @@ class ArtifactRepo:
             used.update(artifact_ids(chain))
         return [row for row in rows if row["artifact_id"] not in used]
 
+    def all(self) -> list[dict[str, Any]]:
+        """Return the rows of all artifacts."""
+        return self._tables.rows(select(ARTIFACTS).order_by(ARTIFACTS.c.artifact_id))
+
+    def set_count(self, artifact_id: str, ref_count: int, unclaimed: int) -> None:
+        """Write down how often an artifact is used, and how many of its saves no chain has claimed."""
+        self._tables.update(Artifact, artifact_id, ref_count=ref_count, unclaimed=unclaimed)
+
     def delete(self, ids: Iterable[str]) -> int:
         """Delete rows; return how many there were. Their files go when the unit of work has committed."""
         return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, ids)

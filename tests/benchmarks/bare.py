@@ -130,7 +130,7 @@ def save_artifact(world: World, fitted: Any, *, is_there: bool) -> None:
     temporary.replace(folder / digest)
     _fsync(folder)
     world.bare.execute(
-        "INSERT INTO artifacts VALUES (?, ?, ?, 'o', 'm', 'joblib', ?, 1, 1, ?, ?, ?)",
+        "INSERT INTO artifacts VALUES (?, ?, ?, 'o', 'm', 'joblib', ?, 1, 1, ?, ?, ?, NULL)",
         [str(uuid_utils.uuid7()), f"{digest[:2]}/{digest}", digest, len(content), now(), '{"python": "3"}', now()],
     )
 

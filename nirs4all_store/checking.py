@@ -1,0 +1,222 @@
+"""Is everything as it must be, and what can be done about what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from .chain_shape import artifact_ids
+from .database import ENGINE_ERRORS
+from .errors import ArtifactCorruptError, ArtifactMissingError
+from .unit_of_work import UnitOfWork
+from .values import time_before
+
+GRACE = timedelta(days=1)
+RESTORE = "restore it from a backup, or train again"
+
+Row = dict[str, Any]
+Part = Callable[[UnitOfWork], Iterable["Finding"]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it must be.
+
+    Attributes
+    ----------
+    code : str
+        Its kind: `orphan`, `chain-gone`, `artifact-gone`, `wrong-count`, `bad-path`, `missing-file`, `damaged-file`,
+        `unlisted-file`, `unreadable-value`, `unreadable`.
+    subject : str
+        The table and id, or the path below `artifacts/`.
+    message : str
+    repair : str or None
+        What `repair` would do; None: nothing, the message says what you can.
+    """
+
+    code: str
+    subject: str
+    message: str
+    repair: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` found.
+
+    Attributes
+    ----------
+    deep : bool
+        Whether every value was read and every file's SHA-256 computed.
+    findings : list of Finding
+    rows : dict of str to int
+        How many rows were looked at, by table.
+    files : int
+        How many artifacts' files.
+    """
+
+    deep: bool
+    findings: list[Finding]
+    rows: dict[str, int]
+    files: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """What `repair` did, or would do.
+
+    Attributes
+    ----------
+    dry_run : bool
+        True: nothing was changed.
+    repaired : list of Finding
+    left : list of Finding
+        What it can do nothing about.
+    """
+
+    dry_run: bool
+    repaired: list[Finding]
+    left: list[Finding]
+
+
+def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
+    """Look at every row and file, and change nothing; see `WorkspaceStore.check`."""
+    findings: list[Finding] = []
+    rows: dict[str, int] = {}
+    parts: list[Part] = [_links, _chains, _counts, partial(_files, deep=deep), *([_values] if deep else [])]
+    try:
+        rows = uow.integrity.counts()
+    except ENGINE_ERRORS as error:
+        findings.append(_unreadable(error))
+        uow.rollback()
+    for part in parts:
+        try:
+            findings += part(uow)
+        except ENGINE_ERRORS as error:  # What the other parts look at may be readable.
+            findings.append(_unreadable(error))
+            uow.rollback()
+    return CheckReport(deep, findings, rows, rows.get("artifacts", 0))
+
+
+def _unreadable(error: Exception) -> Finding:
+    return Finding("unreadable", "store.duckdb", f"it cannot be read in part: {error}; restore it from a backup")
+
+
+def _links(uow: UnitOfWork) -> Iterator[Finding]:
+    for table, key in uow.integrity.orphans():
+        yield Finding("orphan", f"{table} {key}", "what it belongs to is gone", "remove the row")
+    for key in uow.integrity.without_chain():
+        yield Finding("chain-gone", f"predictions {key}", "it names a chain that is gone", "let it name none")
+
+
+def _chains(uow: UnitOfWork) -> Iterator[Finding]:
+    users = uow.chains.users_of()
+    known = uow.artifacts.get_many(users)
+    for artifact_id, chains in users.items():
+        if artifact_id not in known:
+            for chain_id in chains:
+                yield Finding("artifact-gone", f"chains {chain_id}",
+                              f"it names artifact {artifact_id}, which has no row; {RESTORE}")  # fmt: skip
+
+
+def _counts(uow: UnitOfWork) -> Iterator[Finding]:
+    for row, ref_count, unclaimed in _miscounted(uow):
+        yield Finding(
+            "wrong-count", f"artifacts {row['artifact_id']}",
+            f"its ref_count is {row['ref_count']} with {row['unclaimed']} unclaimed saves, and should be {ref_count} "
+            f"with {unclaimed}", "count anew",
+        )  # fmt: skip
+
+
+def _miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
+    """Yield the artifacts whose counts are wrong, with the right ones: of chains that are to stay."""
+    gone = {key for table, key in uow.integrity.orphans() if table == "chains"}
+    users = uow.chains.users_of()
+    for row in uow.artifacts.all():
+        unclaimed = max(row["unclaimed"], 0)
+        ref_count = unclaimed + sum(chain not in gone for chain in users.get(row["artifact_id"], []))
+        if (row["ref_count"], row["unclaimed"]) != (ref_count, unclaimed):
+            yield row, ref_count, unclaimed
+
+
+def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
+    rows = uow.artifacts.all()
+    users = uow.chains.users_of()
+    for row in rows:
+        finding = _file(uow, row, deep)
+        if finding is not None:
+            used = users.get(row["artifact_id"], [])
+            yield Finding(finding.code, finding.subject, f"{finding.message}; {_consequence(uow, row, used)}",
+                          finding.repair)  # fmt: skip
+    for path in uow.blobs.strays({row["artifact_path"] for row in rows}, time_before(GRACE)):
+        yield Finding("unlisted-file", path, "no artifact names it", "move it to artifacts/.quarantine")
+
+
+def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
+    path = row["artifact_path"]
+    try:
+        size = uow.blobs.size(path)
+        if deep:
+            uow.blobs.read(path, row["content_hash"])
+    except ArtifactMissingError as error:
+        return Finding("missing-file", path, f"the file of artifact {row['artifact_id']} is missing: {error}")
+    except ArtifactCorruptError as error:
+        if "damaged" in str(error):
+            return _damaged(row, str(error))
+        return Finding("bad-path", path, f"artifact {row['artifact_id']}: {error}")
+    if row["size_bytes"] is not None and size != row["size_bytes"]:
+        return _damaged(row, f"it has {size} bytes and should have {row['size_bytes']}")
+    return None
+
+
+def _damaged(row: Row, message: str) -> Finding:
+    return Finding("damaged-file", row["artifact_path"], f"artifact {row['artifact_id']} is damaged: {message}",
+                   "move the file to artifacts/.quarantine")  # fmt: skip
+
+
+def _consequence(uow: UnitOfWork, row: Row, chain_ids: list[str]) -> str:
+    if not chain_ids:
+        return "no chain uses it"
+    told = []
+    for chain_id in chain_ids[:5]:
+        folds = _folds_with(uow.chains.get(chain_id) or {}, row["artifact_id"])
+        told.append(f"chain {chain_id}" + (f" (fold {', '.join(folds)})" if folds else " (every fold)"))
+    more = f" and {len(chain_ids) - 5} more" if len(chain_ids) > 5 else ""
+    return f"it is used by {', '.join(told)}{more}; {RESTORE}"
+
+
+def _folds_with(chain: Row, artifact_id: str) -> list[str]:
+    """Return the folds of a chain that use an artifact of their own; none for one that they share."""
+    folds = chain["fold_artifacts"] if isinstance(chain.get("fold_artifacts"), dict) else {}
+    parts: dict[str, Row] = {
+        fold: {"steps": [], "shared_artifacts": {}, "fold_artifacts": [entry]} for fold, entry in folds.items()
+    }
+    return [fold for fold, part in parts.items() if artifact_id in artifact_ids(part)]
+
+
+def _values(uow: UnitOfWork) -> Iterator[Finding]:
+    for table, key, problem in uow.integrity.unreadable():
+        yield Finding("unreadable-value", f"{table} {key}", f"{problem}; {RESTORE}")
+
+
+def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairReport:
+    """Do what the findings say; see `WorkspaceStore.repair`. Files are moved when the unit of work has committed."""
+    repaired = [finding for finding in found.findings if finding.repair]
+    left = [finding for finding in found.findings if not finding.repair]
+    if not dry_run:
+        uow.integrity.remove_orphans()
+        for row, ref_count, unclaimed in list(_miscounted(uow)):
+            uow.artifacts.set_count(row["artifact_id"], ref_count, unclaimed)
+        uow.commit()
+        for finding in repaired:
+            if finding.code in ("damaged-file", "unlisted-file"):
+                uow.blobs.quarantine(finding.subject)
+    return RepairReport(dry_run, repaired, left)

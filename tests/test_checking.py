@@ -1,0 +1,181 @@
+"""Check names whatever is not as it must be and changes nothing; repair does what it said, once."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
+from sqlalchemy import text
+
+from nirs4all_store import CheckReport, ReadOnlyError, UnitOfWorkError, WorkspaceStore
+from nirs4all_store.contract import add_chain, add_prediction
+
+RNG = np.random.default_rng(0)
+X, Y = RNG.normal(size=(20, 4)), RNG.normal(size=20)
+OLD = 10**9
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Any:
+    with WorkspaceStore(tmp_path / "w") as opened:
+        run_id = opened.begin_run("wheat", {}, [{"name": "wheat"}])
+        pipeline_id = opened.begin_pipeline(run_id, "ridge", {}, [], "wheat", "hash")
+        scaler = opened.save_artifact(StandardScaler().fit(X), "Scaler", "transformer", "joblib")
+        folds = {str(i): opened.save_artifact(Ridge(i + 1).fit(X, Y), "Ridge", "model", "joblib") for i in range(3)}
+        steps = [{"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
+                 for i, name in enumerate(["Scaler", "Ridge"])]  # fmt: skip
+        opened.save_chain(pipeline_id, steps, 1, "Ridge", "SS", "per_fold", folds, {"0": scaler})
+        other = add_chain(opened, opened.begin_pipeline(run_id, "other", {}, [], "wheat", "hash"))
+        prediction_id = add_prediction(opened, opened.get_chain(other)["pipeline_id"], chain_id=other)  # type: ignore[index]
+        opened.save_prediction_arrays(prediction_id, Y, Y, sample_indices=np.arange(20))
+        opened.log_step(pipeline_id, 0, "Ridge", "end", 3)
+        opened.save_artifact({"not": "claimed"}, "dict", "other", "joblib")
+        yield opened
+
+
+def codes(report: CheckReport) -> set[str]:
+    return {finding.code for finding in report.findings}
+
+
+def change(store: WorkspaceStore, statement: str) -> None:
+    """Change rows behind the store's back."""
+    with store.unit_of_work() as uow:
+        uow.session.execute(text(statement))
+        uow.commit()
+
+
+def snapshot(store: WorkspaceStore) -> Any:
+    files = {path: path.read_bytes() for path in (store.workspace_path / "artifacts").rglob("*") if path.is_file()}
+    with store.unit_of_work() as uow:
+        tables = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
+        rows = {name: uow.session.execute(text(f"SELECT * FROM {name} ORDER BY ALL")).all() for name in tables}
+    return files, str(rows)
+
+
+def first_file(store: WorkspaceStore, name: str = "Ridge") -> Path:
+    found = store.sql("SELECT artifact_id FROM artifacts WHERE operator_class = ? ORDER BY created_at", [name])
+    return store.get_artifact_path(found.item(0, 0))
+
+
+def test_a_sound_workspace_has_no_findings(store: WorkspaceStore) -> None:
+    for deep in (False, True):
+        report = store.check(deep)
+        assert report.findings == []
+        assert report.is_sound
+        assert report.rows["runs"] == 1
+    assert store.repair(dry_run=False).repaired == []
+
+
+DAMAGE: dict[str, tuple[Callable[[WorkspaceStore], None], set[str], set[str]]] = {
+    "a run is gone": (lambda s: change(s, "DELETE FROM runs"), {"orphan", "wrong-count"}, set()),
+    "a pipeline is gone": (
+        lambda s: change(s, "DELETE FROM pipelines WHERE name = 'ridge'"), {"orphan", "wrong-count"}, set(),
+    ),
+    "chains are gone": (
+        lambda s: change(s, "DELETE FROM chains"), {"chain-gone", "wrong-count"}, set(),
+    ),
+    "predictions are gone": (lambda s: change(s, "DELETE FROM predictions"), {"orphan"}, set()),
+    "counts are wrong": (lambda s: change(s, "UPDATE artifacts SET ref_count = 7"), {"wrong-count"}, set()),
+    "unclaimed is negative": (lambda s: change(s, "UPDATE artifacts SET unclaimed = -1"), {"wrong-count"}, set()),
+    "an artifact's row is gone": (
+        lambda s: change(s, "DELETE FROM artifacts WHERE operator_class = 'Ridge'"),
+        {"artifact-gone"}, {"artifact-gone"},
+    ),
+    "a file is gone": (lambda s: first_file(s).unlink(), {"missing-file"}, {"missing-file"}),
+    "a file is cut": (lambda s: cut(first_file(s)), {"damaged-file"}, {"missing-file"}),
+    "a path leads out": (
+        lambda s: change(s, "UPDATE artifacts SET artifact_path = '../../etc/passwd' WHERE operator_class = 'dict'"),
+        {"bad-path"}, {"bad-path"},
+    ),
+}  # fmt: skip
+
+
+def cut(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_each_damage_is_named_and_repaired_as_far_as_can_be(store: WorkspaceStore, name: str) -> None:
+    damage, found, left = DAMAGE[name]
+    damage(store)
+    before = snapshot(store)
+    report = store.check(deep=True)
+    assert codes(report) - {"unlisted-file"} == found
+    assert all(finding.subject and finding.message for finding in report.findings)
+    planned = store.repair(deep=True)
+    assert snapshot(store) == before
+    done = store.repair(dry_run=False, deep=True)
+    assert (planned.repaired, planned.left) == (done.repaired, done.left)
+    assert codes(store.check(deep=True)) - {"unlisted-file"} == left
+    after = snapshot(store)
+    assert store.repair(dry_run=False, deep=True).repaired == []
+    assert snapshot(store) == after
+    kept = {path.read_bytes() for path in (store.workspace_path / "artifacts").rglob("*") if path.is_file()}
+    assert set(before[0].values()) <= kept
+
+
+def test_one_flipped_bit_is_found_by_a_deep_check_and_named_for_its_fold(store: WorkspaceStore) -> None:
+    path = first_file(store)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert store.check().is_sound
+    (finding,) = store.check(deep=True).findings
+    assert finding.code == "damaged-file"
+    assert "fold 0" in finding.message
+    store.repair(dry_run=False, deep=True)
+    quarantined = store.workspace_path / "artifacts" / ".quarantine" / finding.subject
+    assert quarantined.read_bytes() == content
+
+
+def test_a_file_that_no_row_names_is_moved_once_it_is_old_and_never_deleted(store: WorkspaceStore) -> None:
+    stray = store.workspace_path / "artifacts" / "ab" / "stray.joblib"
+    stray.parent.mkdir()
+    for content in (b"first", b"second"):
+        stray.write_bytes(content)
+        assert store.check().is_sound
+        os.utime(stray, (OLD, OLD))
+        assert codes(store.check()) == {"unlisted-file"}
+        store.repair(dry_run=False)
+        assert store.check().is_sound
+    store.gc_artifacts()
+    kept = sorted((store.workspace_path / "artifacts" / ".quarantine" / "ab").iterdir())
+    assert [path.read_bytes() for path in kept] == [b"first", b"second"]
+
+
+def test_values_that_cannot_be_read_are_named_by_their_row(store: WorkspaceStore) -> None:
+    change(store, 'UPDATE prediction_arrays SET layout = \'{"y_true": {"dtype": "<f8", "shape": [7]}}\'')
+    assert store.check().is_sound
+    (finding,) = store.check(deep=True).findings
+    assert (finding.code, finding.subject.split()[0]) == ("unreadable-value", "prediction_arrays")
+
+
+def test_a_link_in_the_folder_is_not_followed(store: WorkspaceStore, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    path = first_file(store)
+    path.rename(outside / path.name)
+    path.parent.rename(tmp_path / "shard")
+    path.parent.symlink_to(outside)
+    report = store.check(deep=True)
+    assert "bad-path" in codes(report)
+    store.repair(dry_run=False, deep=True)
+    assert (outside / path.name).exists()
+
+
+def test_check_is_not_for_the_middle_of_a_transaction_and_a_reader_may_only_check(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    with store.transaction():
+        for use in (store.check, store.repair):
+            with pytest.raises(UnitOfWorkError):
+                use()
+    store.close()
+    with WorkspaceStore(tmp_path / "w", read_only=True) as reader:
+        assert reader.check(deep=True).is_sound
+        with pytest.raises(ReadOnlyError):
+            reader.repair(dry_run=False)
