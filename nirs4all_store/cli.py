@@ -18,6 +18,7 @@ from .duckdb_files import logs_of
 from .errors import StoreError
 from .inspection import inspect_workspace, upgrade_workspace
 from .migrate import UNSTAMPED, Migrations, run_migrations
+from .store import WorkspaceStore
 from .upgrade import UpgradePlan, UpgradeReport
 from .version import __version__
 
@@ -145,6 +146,45 @@ def info(folder: Workspace = DEFAULT_WORKSPACE) -> None:
     console.print(f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}")
     for copy in found.copies:
         console.print(f"kept copy  {copy.name}, {_size(copy.stat().st_size)}", markup=False)
+
+
+@app.command()
+def check(
+    folder: Workspace = DEFAULT_WORKSPACE,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every value and hash every file.")] = False,
+) -> None:
+    """Compare every row and file with each other: exit code 0 for all well, 1 for findings, 2 if it cannot be done."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    try:
+        with WorkspaceStore(folder, read_only=True) as store:
+            report = store.check(deep)
+    except StoreError as error:
+        _complain(str(error))
+        raise typer.Exit(2) from error
+    for finding in report.findings:
+        console.print(f"{finding.code}: {finding.subject}: {finding.message}")
+        console.print(f"  repair would {finding.repair}" if finding.repair else "  repair can do nothing about it")
+    console.print(f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
+    if not report.is_sound:
+        raise typer.Exit(1)
+
+
+@app.command()
+def repair(
+    folder: Workspace = DEFAULT_WORKSPACE,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; otherwise it is only shown.")] = False,
+    deep: Annotated[bool, typer.Option("--deep", help="Also read every value and hash every file.")] = False,
+) -> None:
+    """Do what check says can be done; no bytes of an artifact are deleted."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    with _errors_in_red(), WorkspaceStore(folder) as store:
+        report = store.repair(dry_run=not apply, deep=deep)
+    for finding in report.repaired:
+        console.print(f"{'done' if apply else 'to do'}: {finding.subject}: {finding.repair}")
+    for finding in report.left:
+        console.print(f"left: {finding.subject}: {finding.message}")
+    if report.repaired and not apply:
+        console.print("Nothing was changed; do it with --apply.")
 
 
 @app.command("alembic-ini")

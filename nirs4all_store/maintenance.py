@@ -6,7 +6,9 @@ import shutil
 import warnings
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import polars as pl
 
 from .chain_shape import artifact_ids
 from .database import Database
@@ -18,6 +20,15 @@ from .tables import Tables
 from .unit_of_work import UnitOfWork
 from .values import checked_text, time_before
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
+
+PLAN = {"path": pl.String, "artifact_id": pl.String, "reason": pl.String, "size_bytes": pl.Int64}
+
+
+class Vacuumed(NamedTuple):
+    """How many bytes the database file had before `vacuum()`, and after."""
+
+    before: int
+    after: int
 
 
 def delete_run(uow: UnitOfWork, run_id: str, delete_artifacts: bool) -> int:
@@ -76,6 +87,22 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
     return len(uow.blobs.present({*strays, *files}))
 
 
+def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
+    """Return what `collect` would remove, a row a file, with the reason; see `WorkspaceStore.plan_gc`."""
+    rows = uow.artifacts.collectable(grace)
+    ids = {row["artifact_id"] for row in rows}
+    kept = {row["artifact_path"] for row in uow.artifacts.all() if row["artifact_id"] not in ids}
+    unclaimed = "it was saved, and no chain claimed it"
+    found = {
+        row["artifact_path"]: (row["artifact_id"], unclaimed if row["unclaimed"] > 0 else "no chain uses it any more")
+        for row in rows
+        if row["artifact_path"] not in kept
+    }
+    found |= dict.fromkeys(uow.blobs.strays(uow.artifacts.paths(), time_before(grace)), (None, "no artifact names it"))
+    planned = [(path, *found[path], uow.blobs.size(path)) for path in sorted(uow.blobs.present(found))]
+    return pl.DataFrame(planned, schema=PLAN, orient="row").select("path", "artifact_id", "size_bytes", "reason")
+
+
 def _drop(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:
     """Delete artifacts' rows; return how many those are, and the files that no other row names."""
     deleted = uow.artifacts.delete(row["artifact_id"] for row in rows)
@@ -86,7 +113,7 @@ def _drop(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:
     return deleted, files
 
 
-def vacuum(workspace: Workspace, timeout: float) -> None:
+def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
     """Replace the database file by a copy without free space, if that is smaller, while nobody uses it.
 
     A crash leaves the old file or the new one under the name.
@@ -97,6 +124,7 @@ def vacuum(workspace: Workspace, timeout: float) -> None:
         if logs_of(path):
             raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
         compact.unlink(missing_ok=True)
+        before = path.stat().st_size
         try:
             copy_compacted(path, compact)
             if compact.stat().st_size < path.stat().st_size:
@@ -105,6 +133,7 @@ def vacuum(workspace: Workspace, timeout: float) -> None:
         finally:
             compact.unlink(missing_ok=True)
         fsync_folder(workspace.path)
+        return Vacuumed(before, path.stat().st_size)
 
 
 def backup(workspace: Workspace, target: Path, timeout: float) -> Path:

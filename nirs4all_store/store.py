@@ -768,6 +768,18 @@ class WorkspaceStore:
         with self._writing() as uow:
             return maintenance.collect(uow, grace)
 
+    def plan_gc(self, *, grace: timedelta = timedelta(days=1)) -> pl.DataFrame:
+        """Return what `gc_artifacts(grace=grace)` would remove, and remove nothing.
+
+        Returns
+        -------
+        polars.DataFrame
+            A row a file: `path` below `artifacts/`, `artifact_id` (null for a file that no artifact names),
+            `size_bytes`, `reason`.
+        """
+        with self._reading() as uow:
+            return maintenance.plan_collection(uow, grace)
+
     # -- logs ---------------------------------------------------------------------------------
 
     def log_step(
@@ -1048,8 +1060,13 @@ class WorkspaceStore:
         with self.unit_of_work() as uow:
             return checking.repair(uow, checking.check(uow, deep=deep), dry_run=dry_run)
 
-    def vacuum(self) -> None:
+    def vacuum(self) -> maintenance.Vacuumed:
         """Give the space of deleted rows back to the disk; other threads wait meanwhile.
+
+        Returns
+        -------
+        Vacuumed
+            A tuple: how many bytes the database had `before`, and `after`.
 
         Raises
         ------
@@ -1059,7 +1076,7 @@ class WorkspaceStore:
             Others used the workspace for longer than the timeout.
         """
         self._workspace.check_writable(read_only=self._read_only)
-        maintenance.vacuum(self._workspace, self._timeout)
+        return maintenance.vacuum(self._workspace, self._timeout)
 
     def backup(self, path: str | os.PathLike[str]) -> Path:
         """Copy the workspace, rows and artifacts as they are at one moment, to a new folder.

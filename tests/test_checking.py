@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from sqlalchemy import text
+from typer.testing import CliRunner
 
 from nirs4all_store import CheckReport, ReadOnlyError, UnitOfWorkError, WorkspaceStore
+from nirs4all_store.cli import app
 from nirs4all_store.contract import add_chain, add_prediction
 
 RNG = np.random.default_rng(0)
@@ -179,3 +182,40 @@ def test_check_is_not_for_the_middle_of_a_transaction_and_a_reader_may_only_chec
         assert reader.check(deep=True).is_sound
         with pytest.raises(ReadOnlyError):
             reader.repair(dry_run=False)
+
+
+def test_what_gc_would_remove_is_shown_with_reasons_and_is_what_it_removes(store: WorkspaceStore) -> None:
+    change(store, "UPDATE chains SET fold_artifacts = '{}' WHERE model_class = 'Ridge'")
+    store.repair(dry_run=False)
+    stray = store.workspace_path / "artifacts" / "stray.joblib"
+    stray.write_bytes(b"stray")
+    assert store.plan_gc(grace=timedelta(days=2)).height == 3
+    plan = store.plan_gc(grace=timedelta(0))
+    assert plan.columns == ["path", "artifact_id", "size_bytes", "reason"]
+    assert sorted(set(plan["reason"])) == [
+        "it was saved, and no chain claimed it", "no artifact names it", "no chain uses it any more",
+    ]  # fmt: skip
+    files = {path for path in plan["path"] if (store.workspace_path / "artifacts" / path).is_file()}
+    assert len(files) == plan.height == 5
+    assert store.gc_artifacts(grace=timedelta(0)) == 5
+    assert not {path for path in files if (store.workspace_path / "artifacts" / path).exists()}
+    assert store.plan_gc(grace=timedelta(0)).rows() == []
+
+
+def test_vacuum_tells_the_bytes_before_and_after(store: WorkspaceStore) -> None:
+    before, after = store.vacuum()
+    assert before >= after == (store.workspace_path / "store.duckdb").stat().st_size
+
+
+def test_the_command_line_ends_with_0_1_or_2(store: WorkspaceStore, tmp_path: Path) -> None:
+    change(store, "UPDATE artifacts SET ref_count = 7")
+    store.close()
+    folder = str(tmp_path / "w")
+    found = CliRunner().invoke(app, ["check", folder, "--deep"])
+    assert (found.exit_code, "wrong-count" in found.stdout) == (1, True)
+    assert "--apply" in CliRunner().invoke(app, ["repair", folder]).stdout
+    assert "done: artifacts" in CliRunner().invoke(app, ["repair", folder, "--apply"]).stdout
+    assert CliRunner().invoke(app, ["check", folder]).exit_code == 0
+    (tmp_path / "w" / "store.duckdb").write_bytes(b"no database")
+    assert CliRunner().invoke(app, ["check", folder]).exit_code == 2
+    assert CliRunner().invoke(app, ["check", str(tmp_path / "nowhere")]).exit_code == 2
