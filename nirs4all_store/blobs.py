@@ -82,12 +82,14 @@ class Blobs:
         Raises
         ------
         ArtifactCorruptError
-            The path leads out of the folder, by `..`, as an absolute path or through a link.
+            The path leads out of the folder, by `..` or as an absolute path, or through a link.
         """
         parts = PurePosixPath(relative)
         path = self.root / parts
-        if parts.is_absolute() or ".." in parts.parts or not path.resolve().is_relative_to(self.root.resolve()):
-            raise ArtifactCorruptError(f"artifact path {relative!r} leads out of {self.root}; it is not followed")
+        if parts.is_absolute() or ".." in parts.parts or path.resolve() != self.root.resolve() / parts:
+            raise ArtifactCorruptError(
+                f"artifact path {relative!r} leads out of {self.root} or through a link; it is not followed"
+            )
         return path
 
     def read(self, relative: str, content_hash: str) -> bytes:

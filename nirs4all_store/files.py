@@ -146,7 +146,9 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 def refuse_folder(path: Path) -> None:
-    """Raise `OutputPathError` if a path is a folder, or can be no file's."""
+    """Raise `OutputPathError` if a path is a folder or a link, or can be no file's."""
+    if os.path.islink(path):  # noqa: PTH114  # Path.is_symlink raises on names that nothing can have.
+        raise OutputPathError(f"cannot write {path}: it is a link, which is not followed; give the path of a file")
     try:
         is_folder = stat.S_ISDIR(path.stat().st_mode)
     except (FileNotFoundError, NotADirectoryError):

@@ -189,3 +189,12 @@ def test_a_copy_has_every_file_and_tells_which_were_missing(blobs: Blobs, tmp_pa
     assert blobs.copy_to(tmp_path / "copy", [second, first, missing, first]) == [missing]
     assert files(tmp_path / "copy") == sorted([first, second])
     assert Blobs(tmp_path / "copy").read(first, sha256(b"first")) == b"first"
+
+
+def test_a_shard_that_is_a_link_is_refused_wherever_it_leads(blobs: Blobs) -> None:
+    content_hash = sha256(b"content")
+    (blobs.root / "elsewhere").mkdir(parents=True)
+    (blobs.root / content_hash[:2]).symlink_to(blobs.root / "elsewhere")
+    with pytest.raises(ArtifactCorruptError, match="link"):
+        blobs.put(b"content", content_hash, ".joblib")
+    assert [*(blobs.root / "elsewhere").iterdir()] == []

@@ -141,13 +141,15 @@ def test_the_rights_of_a_file_and_of_a_new_folder_follow_the_umask(tmp_path: Pat
     assert path.parent.stat().st_mode & 0o777 == 0o777 & ~mask
 
 
-def test_a_link_is_replaced_and_what_it_led_to_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("dangling", [False, True])
+def test_an_output_path_that_is_a_link_is_refused(tmp_path: Path, dangling: bool) -> None:
     target = write_whole(tmp_path / "target", b"old")
-    (tmp_path / "link").symlink_to(target)
-    write_whole(tmp_path / "link", b"new")
+    (tmp_path / "link").symlink_to(tmp_path / "nowhere" if dangling else target)
+    with pytest.raises(OutputPathError, match="link"):
+        write_whole(tmp_path / "link", b"new")
     assert target.read_bytes() == b"old"
-    assert not (tmp_path / "link").is_symlink()
-    assert (tmp_path / "link").read_bytes() == b"new"
+    assert (tmp_path / "link").is_symlink()
+    assert not (tmp_path / "nowhere").exists()
 
 
 def test_a_temporary_name_is_hidden_beside_the_file_and_new_each_time(tmp_path: Path) -> None:
