@@ -9,16 +9,10 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
-from sqlalchemy import (
-    Connection,
-    Engine,
-    create_engine,
-    event,
-    text,
-)
+from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import QueuePool
@@ -28,16 +22,15 @@ from .errors import WorkspaceBusyError, WorkspaceCorruptError
 from .lease import held_alone
 from .values import json_text
 
-if TYPE_CHECKING:
-    pass
-
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
 
 # Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
 SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
 # At its end DuckDB folds the log in and removes it by name, also when the name belongs to another
 # file by then: `close` does it instead, after a look.
-AFTER_CONNECTING = "PRAGMA disable_checkpoint_on_shutdown; SET lock_configuration = true"
+AFTER_CONNECTING = (
+    "PRAGMA disable_checkpoint_on_shutdown; SET allowed_configs = ['search_path']; SET lock_configuration = true"
+)
 POOLED_CONNECTIONS = 16
 # What a transaction has inserted stays in memory until its end, unless there is a limit.
 WORKING_MEMORY = 400 * 2**20
@@ -92,7 +85,14 @@ class Database:
         self.new_keys = 0
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         self._file = _identity(self.path)
-        self.engine = _engine(self._anchor)
+        self._name = _name(self._anchor)
+        self.engine = _engine(self._connect)
+
+    def _connect(self) -> duckdb.DuckDBPyConnection:
+        """Return a connection on which a name means the engine's own function, whatever macros the file has."""
+        connection = self._anchor.cursor()
+        connection.execute(f"SET search_path = 'system.main,{quoted_name(self._name)}.main'")
+        return connection
 
     @property
     def is_full(self) -> bool:
@@ -178,12 +178,18 @@ def _identity(path: Path) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def _engine(anchor: duckdb.DuckDBPyConnection) -> Engine:
+def _name(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the name that the engine has given to an open file; asked without an operator that a macro could be."""
+    names = connection.execute("SELECT database_name FROM system.main.duckdb_databases()").fetchall()
+    return next(str(name) for (name,) in names if name not in ("system", "temp"))
+
+
+def _engine(connect: Callable[[], duckdb.DuckDBPyConnection]) -> Engine:
     from .dialect import DRIVER, wrapped  # Not at the top: it takes as long to import as half of all else.
 
     return create_engine(
         f"{DRIVER}://",
-        creator=lambda: wrapped(anchor.cursor()),
+        creator=lambda: wrapped(connect()),
         poolclass=QueuePool,
         pool_reset_on_return=None,  # A session ends its transaction itself; a second rollback is a round trip.
         pool_size=POOLED_CONNECTIONS,
@@ -222,7 +228,8 @@ def check_transaction(session: Session) -> None:
 def checkpoint(session: Session) -> None:
     """Fold the write-ahead log into the file; the session must have no open transaction."""
     with session.get_bind().connect() as connection:  # type: ignore[union-attr]  # an Engine here
-        connection.connection.driver_connection.execute("CHECKPOINT")  # type: ignore[union-attr]
+        raw: Any = connection.connection.driver_connection
+        raw.execute(f"CHECKPOINT {quoted_name(_name(raw))}")
 
 
 def stamped_revision(session: Session, tables: Iterable[str]) -> str | None:
@@ -232,6 +239,9 @@ def stamped_revision(session: Session, tables: Iterable[str]) -> str | None:
     """
     connection = raw_connection(session)
     try:
+        views = [name for name in ("alembic_version", *tables) if connection.table(name).type != "TABLE_RELATION"]
+        if views:
+            raise WorkspaceCorruptError(f"{', '.join(views)} in this database are views, which no workspace has")
         connection.execute(f"SELECT 1 FROM alembic_version, {', '.join(tables)} LIMIT 0")  # noqa: S608  # our names
         versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
     except duckdb.CatalogException:
@@ -251,6 +261,24 @@ def table_names(session: Session) -> list[str]:
     """Return the names of the tables in the database's main schema."""
     names = text("SELECT table_name FROM duckdb_tables() WHERE NOT internal AND schema_name = 'main' ORDER BY ALL")
     return list(session.execute(names).scalars())
+
+
+def make_tables_in(connection: Connection) -> None:
+    """Let what is created without a schema go to the file, which migrations need.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        The file has macros: from now on they would be run in the place of functions.
+    """
+    macros = text("SELECT DISTINCT function_name FROM system.main.duckdb_functions() WHERE NOT internal")
+    names = sorted(connection.execute(macros).scalars())
+    if names:
+        raise WorkspaceCorruptError(
+            f"this database has macros ({', '.join(names)}), which no workspace has; nothing of it was run: "
+            "ask where it comes from, and DROP them if you know what they are"
+        )
+    connection.execute(text("RESET search_path"))
 
 
 def stamp(connection: Connection, revision: str) -> None:

@@ -10,7 +10,16 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from .copies import remove
-from .database import ENGINE_ERRORS, Database, checkpoint, schema_revision, stamp, stamped_revision, table_names
+from .database import (
+    ENGINE_ERRORS,
+    Database,
+    checkpoint,
+    make_tables_in,
+    schema_revision,
+    stamp,
+    stamped_revision,
+    table_names,
+)
 from .errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
 from .files import fsync_folder
 from .points import Point, reached
@@ -127,6 +136,7 @@ def run(
     database = Database(path, memory_limit=memory_limit, create=True)
     try:
         with database.engine.begin() as connection:
+            make_tables_in(connection)
             event.listen(connection, "before_cursor_execute", lambda _c, _r, statement, *_: on_statement(statement))
             if not is_stamped:
                 stamp(connection, UNSTAMPED)

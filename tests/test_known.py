@@ -20,6 +20,7 @@ from nirs4all_store import (
     tables,
 )
 from nirs4all_store.contract import NOW, X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.database import make_tables_in
 
 
 def delete_with_the_session(store: WorkspaceStore, run_id: str, pipeline_id: str) -> None:
@@ -268,6 +269,7 @@ def test_an_error_of_a_session_that_was_handed_out_aborts_the_transaction(
 
 def test_a_row_goes_in_by_the_names_of_its_columns(store: WorkspaceStore) -> None:
     with store.unit_of_work() as uow:  # As another program may have left it: the columns in another order.
+        make_tables_in(uow.session.connection())
         uow.session.execute(text("CREATE TABLE turned AS SELECT * FROM logs WHERE false"))
         uow.session.execute(text("DROP TABLE logs"))
         columns = [row[0] for row in uow.session.execute(text("DESCRIBE turned")).all()]
