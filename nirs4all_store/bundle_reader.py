@@ -114,9 +114,8 @@ def read_bundle(path: Path) -> Bundle:
             return _bundle(path, manifest, chain, rows, members, {}, [], has_hashes=False)
         _check_manifest(manifest, members)
         told = _json_of(members, CHAIN)
-        pipeline, predictions = told.get("pipeline") or {}, told.get("predictions") or []
-        _check_keys([pipeline], PIPELINE_KEYS)
-        _check_keys(predictions, PREDICTION_KEYS)
+        pipeline = _with_keys(told["pipeline"], PIPELINE_KEYS) if told.get("pipeline") else {}
+        predictions = [_with_keys(row, PREDICTION_KEYS) for row in told.get("predictions") or []]
         return _bundle(path, manifest, told["chain"], told["artifacts"], members, pipeline, predictions,
                        has_hashes=True)  # fmt: skip
     except BundleError as error:
@@ -230,10 +229,11 @@ def _bundle(
     return bundle
 
 
-def _check_keys(rows: list[Row], keys: tuple[str, ...]) -> None:
-    for row in rows:
-        if not isinstance(row, dict) or not row.keys() <= {*keys}:
-            raise BundleError(f"it tells {row!r:.100} of a pipeline or prediction, where only {keys} belong")
+def _with_keys(row: Any, keys: tuple[str, ...]) -> Row:
+    """Return a row with these keys, None where it says nothing; one with others is refused."""
+    if not isinstance(row, dict) or not row.keys() <= {*keys}:
+        raise BundleError(f"it tells {row!r:.100} of a pipeline or prediction, where only {keys} belong")
+    return {key: row.get(key) for key in keys}
 
 
 def _checked_artifact(row: Row, members: dict[str, bytes]) -> Row:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .bundle_reader import PREDICTION_KEYS, Bundle
+from .bundle_reader import Bundle
 from .chain_shape import with_ids
 from .codecs import Trust, codec
 from .errors import BundleError, InvalidInputError
@@ -60,6 +60,7 @@ def import_bundle(uow: UnitOfWork, bundle: Bundle, trust: Trust) -> ImportedBund
             pipeline_id, chain_id = chains[0]["pipeline_id"], chains[0]["chain_id"]
             if trust != []:  # To say less than before takes trust_chain.
                 uow.artifacts.trust(uow.chains.artifact_ids(chain_id), trust)
+        _write_files(uow, bundle)
     except InvalidInputError as error:
         raise BundleError(f"{bundle.path} holds what cannot be stored: {error}; nothing was imported") from error
     return ImportedBundle(bundle.path, run_id, pipeline_id, chain_id, not chains, bundle.has_hashes, content)
@@ -67,16 +68,13 @@ def import_bundle(uow: UnitOfWork, bundle: Bundle, trust: Trust) -> ImportedBund
 
 def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[str, str]:
     told = bundle.pipeline
-    dataset = str(told.get("dataset_name") or "")
+    name, dataset = told.get("name") or bundle.path.stem, told.get("dataset_name") or ""
     if uow.runs.get(run_id) is None:
         origin = {"file": bundle.path.name, "content_sha256": bundle.content_sha256, "has_hashes": bundle.has_hashes,
                   "versions": bundle.manifest.get("versions")}  # fmt: skip
-        uow.runs.add(
-            str(told.get("name") or bundle.path.stem), {"imported": origin}, [{"name": dataset}], run_id=run_id
-        )
+        uow.runs.add(name, {"imported": origin}, [{"name": dataset}], run_id=run_id)
     pipeline_id = uow.runs.add_pipeline(
-        run_id, told.get("name") or bundle.path.stem, told.get("expanded_config"), told.get("generator_choices"),
-        dataset, told.get("dataset_hash"),
+        run_id, name, told.get("expanded_config"), told.get("generator_choices"), dataset, told.get("dataset_hash"),
     )  # fmt: skip
     ids = {key: _add_artifact(uow, row, bundle.contents[row["content_hash"]], trust)
            for key, row in bundle.artifacts.items()}  # fmt: skip
@@ -88,12 +86,11 @@ def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[st
     uow.artifacts.claim(named)
     if trust != []:
         uow.artifacts.trust(named, trust)
-    uow.predictions.add_many(pipeline_id, [_record(row, chain_id) for row in bundle.predictions])
+    uow.predictions.add_many(pipeline_id, [row | {"chain_id": chain_id} for row in bundle.predictions])
     uow.runs.complete_pipeline(
         pipeline_id, told.get("best_val"), told.get("best_test"), told.get("metric"), told.get("duration_ms")
     )
     uow.runs.complete(run_id, None)
-    _write_files(uow, bundle)
     return pipeline_id, chain_id
 
 
@@ -104,18 +101,19 @@ def _add_artifact(uow: UnitOfWork, row: Row, content: bytes, trust: Trust) -> st
     )  # fmt: skip
 
 
-def _record(row: Row, chain_id: str) -> Row:
-    return dict.fromkeys(PREDICTION_KEYS) | row | {"chain_id": chain_id}
-
-
 def _path(uow: UnitOfWork, row: Row) -> str:
     known = uow.artifacts.path_of(row["content_hash"], row["format"])
     return known or uow.blobs.path_for(row["content_hash"], codec(row["format"]).extension)
 
 
 def _write_files(uow: UnitOfWork, bundle: Bundle) -> None:
-    """Make the objects durable: after every row was accepted, and before any is committed."""
+    """Make the objects durable: after every row was accepted, and before any is committed.
+
+    Also when nothing is added: a file that was damaged since becomes whole again.
+    """
     for row in bundle.artifacts.values():
-        content = bundle.contents[row["content_hash"]]
         known = uow.artifacts.path_of(row["content_hash"], row["format"])
-        uow.blobs.put(content, row["content_hash"], codec(row["format"]).extension, known)
+        if known:
+            uow.blobs.put(
+                bundle.contents[row["content_hash"]], row["content_hash"], codec(row["format"]).extension, known
+            )

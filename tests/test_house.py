@@ -37,7 +37,7 @@ FLOORS = (
     ("bundle", "checking", "importing", "maintenance", "upgrade"),
     ("opening",),
     ("inspection", "store"),
-    ("contract", "demo"),
+    ("contract", "demo", "machine"),
     ("cli", "testing"),
     ("__init__",),
 )

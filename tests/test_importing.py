@@ -155,6 +155,31 @@ def test_importing_twice_adds_nothing(tmp_path: Path, bundle: Path) -> None:
         assert store.import_bundle(again).is_new is False
 
 
+def test_importing_again_makes_damaged_files_whole(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        store.import_bundle(bundle, trusted=True)
+        for path in (tmp_path / "here" / "artifacts").rglob("*.joblib"):
+            path.write_bytes(b"damaged")
+        assert not store.check().is_sound
+        assert not store.import_bundle(bundle).is_new
+        assert store.check(deep=True).is_sound
+
+
+def test_a_bundle_that_leaves_out_what_is_none_once_had_another_hash_when_exported(
+    tmp_path: Path, bundle: Path
+) -> None:
+    def without_none(told: dict[str, Any]) -> None:
+        told["predictions"] = [
+            {key: value for key, value in row.items() if value is not None} for row in told["predictions"]
+        ]
+
+    short = with_chain(bundle, without_none)
+    with WorkspaceStore(tmp_path / "here") as store:
+        found = store.import_bundle(short)
+        again = store.export_chain(found.chain_id, tmp_path / "again.n4a")
+    assert inspect_bundle(again).content_sha256 == found.content_sha256 == inspect_bundle(bundle).content_sha256
+
+
 def test_a_pipeline_that_was_deleted_from_an_imported_run_is_imported_again(tmp_path: Path, bundle: Path) -> None:
     with WorkspaceStore(tmp_path / "here") as store:
         first = store.import_bundle(bundle)
