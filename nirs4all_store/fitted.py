@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any
 
 from . import inference
-from .errors import ChainInputError
+from .errors import ChainInputError, ChainReplayError
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class FittedChain:
         return [fold[-1][1] for fold in self.folds.values()]
 
     def predict(self, X: Any, wavelengths: Any = None) -> Any:
-        """Predict; see `inference.predict`. What an object refuses raises `ChainInputError`."""
+        """Predict; see `inference.predict`. What an object refuses raises `ChainInputError`.
+
+        One that does not work here raises `ChainReplayError`.
+        """
         return self._run("predict", X, wavelengths)
 
     def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
@@ -47,6 +50,11 @@ class FittedChain:
         except inference.PredictionError as error:
             raise ChainInputError(
                 f"{self.name}: {error}; give X with the columns that the chain was trained on"
+            ) from error
+        except Exception as error:  # Objects of another version, or damaged ones, raise what they like.
+            raise ChainReplayError(
+                f"{self.name} has a fitted object that does not work here: {type(error).__name__}: {error}; "
+                "install the versions of its packages that it was fitted with"
             ) from error
 
     @cached_property

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
-from nirs4all_store import FrozenChainError, WorkspaceStore
+from nirs4all_store import ChainReplayError, FrozenChainError, WorkspaceStore
 from nirs4all_store.contract import add_pipeline
 
 rng = np.random.default_rng(0)
@@ -37,6 +37,16 @@ def regressor_id(store: WorkspaceStore) -> str:
 @pytest.fixture
 def classifier_id(store: WorkspaceStore) -> str:
     return chain_of(store, *(RandomForestClassifier(5, random_state=i).fit(X, LABELS) for i in range(2)))
+
+
+@pytest.mark.parametrize("attribute", ["alpha", "coef_"])
+def test_an_object_of_another_version_once_gave_an_error_of_scikit_learns(
+    store: WorkspaceStore, attribute: str
+) -> None:
+    model = Ridge().fit(X, Y)
+    delattr(model, attribute)  # As one of a version that had none.
+    with pytest.raises(ChainReplayError, match=f"chain .*{attribute}"):
+        store.replay_chain(chain_of(store, model), X)
 
 
 def test_it_predicts_as_replay_does_and_needs_the_store_no_more(store: WorkspaceStore, regressor_id: str) -> None:
