@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .errors import InvalidInputError, InvalidTypeError
+from .errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
 
 Array = npt.NDArray[Any]
 
@@ -187,6 +187,17 @@ def _layout_text(layout: tuple[tuple[str, str, tuple[int, ...]], ...]) -> str:
 
 
 def decode_all(row: dict[str, Any]) -> dict[str, Array | None]:
-    """Return the arrays by name from one row of `prediction_arrays`; the inverse of `encode_all`."""
-    layouts = json.loads(row["layout"]) if row["layout"] else {}
-    return {name: decode(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}
+    """Return the arrays by name from one row of `prediction_arrays`; the inverse of `encode_all`.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        The row holds no arrays.
+    """
+    try:
+        layouts = json.loads(row["layout"]) if row["layout"] else {}
+        return {name: decode(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+        raise WorkspaceCorruptError(
+            f"the arrays of prediction {row['prediction_id']} are damaged: {error!r}; restore them from a backup"
+        ) from error

@@ -19,6 +19,7 @@ from .files import fsync_folder, make_folder, refuse_below, write_whole
 from .values import checked_text
 
 QUARANTINE = ".quarantine"
+MAX_NAME = 255
 HASH = re.compile(r"[0-9a-f]{64}")
 
 
@@ -86,6 +87,8 @@ class Blobs:
         """
         parts = PurePosixPath(relative)
         path = self.root / parts
+        if "\0" in relative or any(len(os.fsencode(part)) > MAX_NAME for part in parts.parts):
+            raise ArtifactCorruptError(f"artifact path {relative[:200]!r} is a name that no file has")
         if parts.is_absolute() or ".." in parts.parts or path.resolve() != self.root.resolve() / parts:
             raise ArtifactCorruptError(
                 f"artifact path {relative!r} leads out of {self.root} or through a link; it is not followed"
@@ -145,8 +148,14 @@ class Blobs:
         return 1
 
     def present(self, paths: Iterable[str]) -> set[str]:
-        """Return those of these paths at which there is a file."""
-        return {relative for relative in paths if (self.root / relative).is_file()}
+        """Return those of these paths at which there is a file; none that leads out of the folder."""
+        return {relative for relative in paths if self._is_there(relative)}
+
+    def _is_there(self, relative: str) -> bool:
+        try:
+            return self.path(relative).is_file()
+        except ArtifactCorruptError:
+            return False
 
     def relative(self, path: Path) -> str:
         """Return a file's path relative to `artifacts/`; one that is elsewhere raises.
@@ -187,10 +196,9 @@ class Blobs:
         """Copy files to another `artifacts/` folder; return those that are missing here."""
         missing = []
         for relative in sorted(set(paths)):
-            source = self.path(relative)
-            if not source.is_file():
+            if not self._is_there(relative):
                 missing.append(relative)
                 continue
             make_folder((target / relative).parent)
-            shutil.copyfile(source, target / relative)
+            shutil.copyfile(self.path(relative), target / relative)
         return missing

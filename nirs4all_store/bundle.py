@@ -27,7 +27,7 @@ from .bundle_reader import (
     read_bundle,
 )
 from .chain_plan import plan
-from .codecs import Trust, checked_trust, codec
+from .codecs import Trust, checked_trust, codec, packages_in
 from .codecs import load as load_object
 from .errors import UntrustedArtifactError
 from .estimator import ChainClassifier, ChainRegressor, as_estimator
@@ -56,16 +56,23 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     contents : dict of str to bytes
         Their checked bytes, by content hash.
     results : dict
-        The `pipeline` that the chain comes from, and the scores of its `predictions`.
+        The `pipeline` that the chain comes from, None if it is gone, and the scores of its `predictions`.
     output_path : Path
 
     Returns
     -------
     Path
         The file, whole and on the disk.
+
+    Raises
+    ------
+    ChainReplayError
+        The chain cannot replay as it is stored.
     """
     described = [{key: row[key] for key in EXPORTED_ARTIFACT_KEYS} | {"member": _member(row)} for row in artifacts]
-    pipeline = {key: results["pipeline"][key] for key in PIPELINE_KEYS}
+    plan(chain)  # What cannot replay here would not be read elsewhere.
+    told = results["pipeline"]
+    pipeline = {key: told[key] for key in PIPELINE_KEYS} if told else {}
     predictions = [{key: row[key] for key in PREDICTION_KEYS} for row in results["predictions"]]
     described_chain = {"chain": chain, "artifacts": described, "pipeline": pipeline, "predictions": predictions}
     members = {CHAIN: _json(described_chain)}
@@ -101,7 +108,7 @@ def _packages(artifacts: list[Row]) -> dict[str, str | None]:
     """Return the packages that the artifacts were made with, and their versions."""
     found: dict[str, str | None] = {}
     for row in artifacts:
-        found |= (row["provenance"] or {}).get("packages", {})
+        found |= packages_in(row["provenance"])
     return dict(sorted(found.items()))
 
 

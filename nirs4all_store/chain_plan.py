@@ -44,8 +44,18 @@ def plan(chain: Row) -> Plan:
     Raises
     ------
     ChainReplayError
-        It has no model, or a step that transforms X has nothing to do it with.
+        It has no model, a step that transforms X has nothing to do it with, or it is damaged.
     """
+    try:
+        return _plan(chain)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # Its row holds what no chain has.
+        raise ChainReplayError(
+            f"chain {chain.get('chain_id')} is damaged: its steps or artifacts are not a chain's ({error!r}); "
+            "restore it from a backup, or train and save it again"
+        ) from error
+
+
+def _plan(chain: Row) -> Plan:
     shared_artifacts = chain["shared_artifacts"] or {}
     _check_one_source(chain, shared_artifacts)
     before_model = sorted(

@@ -10,7 +10,7 @@ from typing import Any
 
 from .chain_shape import artifact_ids
 from .database import ENGINE_ERRORS
-from .errors import ArtifactCorruptError, ArtifactMissingError
+from .errors import ArtifactCorruptError, ArtifactMissingError, WorkspaceCorruptError
 from .unit_of_work import UnitOfWork
 from .values import time_before
 
@@ -100,7 +100,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     for part in parts:
         try:
             findings += part(uow)
-        except ENGINE_ERRORS as error:  # What the other parts look at may be readable.
+        except (*ENGINE_ERRORS, WorkspaceCorruptError) as error:  # What the other parts look at may be readable.
             findings.append(_unreadable(error))
             uow.rollback()
     return CheckReport(deep, findings, rows, rows.get("artifacts", 0))

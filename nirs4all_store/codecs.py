@@ -180,7 +180,7 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
             raise ArtifactLoadError(
                 f"its object needs the package {package!r}, which is not installed; install it and try again"
             ) from error
-        then = (made_with or {}).get("packages", {})
+        then = packages_in(made_with)
         now = {name: _version(name) for name in then}
         raise ArtifactLoadError(
             f"its {format} bytes cannot be read back: {type(error).__name__}: {error}; "
@@ -193,6 +193,12 @@ def versions_of(obj: Any, format: str) -> dict[str, Any]:
     used = {"numpy", format, *_packages(obj, set(), 0)}
     names = sorted(used - sys.stdlib_module_names - {"__main__"})
     return {"python": platform.python_version(), "packages": {name: _version(name) for name in names}}
+
+
+def packages_in(provenance: Any) -> dict[str, Any]:
+    """Return the packages and versions that `versions_of` told of; none where a file or a row holds something else."""
+    packages = provenance.get("packages") if isinstance(provenance, dict) else None
+    return packages if isinstance(packages, dict) else {}
 
 
 def _packages(value: Any, seen: set[int], depth: int) -> set[str]:

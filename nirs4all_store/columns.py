@@ -33,6 +33,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Session
 
 from .database import raw_connection
+from .errors import WorkspaceCorruptError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -220,8 +221,24 @@ def _decoded(found: Iterable[tuple[Any, ...]], columns: Any) -> list[dict[str, A
     rows = [dict(zip(columns.keys(), row, strict=True)) for row in found]
     for name in (name for name, column in columns.items() if isinstance(column.type, JSON)):
         for row in rows:
-            row[name] = None if row[name] is None else json.loads(row[name])
+            row[name] = None if row[name] is None else json_of(row[name], name)
     return rows
+
+
+def json_of(value: Any, name: str) -> Any:
+    """Return what the JSON text of a column says.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        It is none.
+    """
+    try:
+        return json.loads(value)
+    except (TypeError, ValueError, RecursionError) as error:  # The file's column is of another type than ours.
+        raise WorkspaceCorruptError(
+            f"column {name} holds {value!r:.100}, which is no JSON ({error}); restore the workspace from a backup"
+        ) from error
 
 
 def frame_by_key(session: Session, table: Table, key: str) -> pl.DataFrame:

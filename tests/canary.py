@@ -59,7 +59,7 @@ class Canary:
         if event in WRITES:
             paths = args[:2] if event in ("os.rename", "os.link", "shutil.move") else args[:1]
             is_read = event == "open" and not args[2] & WRITING
-            return not is_read and not all(self.is_inside(path) for path in paths)
+            return not is_read and not all(self.is_inside(_whole(path, args)) for path in paths)
         return event.startswith(RUNS)
 
     def is_inside(self, path: Any) -> bool:
@@ -67,6 +67,14 @@ class Canary:
             return True  # Opened by name before.
         found = os.path.realpath(os.fsdecode(path))
         return any(found == folder or found.startswith(folder + os.sep) for folder in self.folders)
+
+
+def _whole(path: Any, args: tuple[Any, ...]) -> Any:
+    """Return a path that is relative to an open folder, the last argument then, as one that is not."""
+    folder = args[1] if len(args) == 2 else -1
+    if not isinstance(folder, int) or folder < 0:
+        return path
+    return Path(f"/proc/self/fd/{folder}").readlink() / path
 
 
 CANARY = Canary()

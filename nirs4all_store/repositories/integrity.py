@@ -8,6 +8,8 @@ from typing import Any
 from sqlalchemy import JSON, Select, func, select
 
 from ..arrays import decode_all
+from ..chain_shape import is_damaged
+from ..errors import StoreError
 from ..models import Artifact, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
 from ..tables import Model, Tables, key_of, table_of
 
@@ -94,13 +96,14 @@ class Integrity:
 def _problem(model: Model, row: dict[str, Any]) -> str | None:
     """Say what of a row cannot be read, or does not fit together; None for a sound one."""
     try:
-        for column in table_of(model).columns:
-            if isinstance(column.type, JSON) and row[column.name] is not None:
-                json.loads(row[column.name])
+        values = {column.name: json.loads(row[column.name]) for column in table_of(model).columns
+                  if isinstance(column.type, JSON) and row[column.name] is not None}  # fmt: skip
+        if model is Chain and is_damaged(row | values):
+            return "its steps or artifacts are not a chain's"
         if model is not PredictionArrays:
             return None
         arrays = {name: array for name, array in decode_all(row).items() if array is not None and name != "weights"}
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+    except (StoreError, ValueError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     lengths = {name: len(array) for name, array in arrays.items()}
     return f"its arrays differ in length: {lengths}" if len({*lengths.values()}) > 1 else None

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import math
 from typing import Any
 
 import polars as pl
 from sqlalchemy import func, select, update
 
+from ..columns import json_of
 from ..errors import InvalidInputError, InvalidTypeError
 from ..models import Log, Pipeline, Run
 from ..tables import Tables, table_of
@@ -56,8 +56,8 @@ class RunRepo:
             return self._tables.frame(query.limit(limit).offset(offset))
         dataset = checked_text(dataset, "dataset")
         frame = self._tables.frame(query)
-        names = [[item["name"] for item in json.loads(text or "[]")] for text in frame["datasets"].to_list()]
-        return frame[[position for position, known in enumerate(names) if dataset in known]].slice(offset, limit)
+        named = [dataset in _names(json_of(text or "[]", "datasets")) for text in frame["datasets"].to_list()]
+        return frame.filter(pl.Series(named, dtype=pl.Boolean)).slice(offset, limit)
 
     def complete(self, run_id: str, summary: Any = None) -> None:
         """Mark a run completed."""
@@ -183,6 +183,11 @@ def _rounded(duration_ms: float | None) -> int | None:
     if not math.isfinite(milliseconds):
         raise InvalidInputError(f"duration_ms is {duration_ms}; give milliseconds, or None")
     return round(milliseconds)
+
+
+def _names(datasets: Any) -> list[Any]:
+    """Return the datasets' names; a damaged row may hold anything."""
+    return [item.get("name") for item in datasets if isinstance(item, dict)] if isinstance(datasets, list) else []
 
 
 def _checked_datasets(datasets: Any) -> Any:

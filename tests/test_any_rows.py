@@ -1,0 +1,222 @@
+"""Whatever stands in a row, every call answers or refuses in words, check names it, and nothing outside is touched."""
+
+import contextlib
+import pickle
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from anything import JSON, MANY, NASTY, TEXTS
+from canary import listening
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import SQLAlchemyError
+from test_importing import Canary
+
+from nirs4all_store import StoreError, WorkspaceStore
+from nirs4all_store.blobs import sha256
+from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.values import json_text
+
+TEXT_COLUMNS = {
+    "runs": ["run_id", "name", "status", "config", "datasets", "summary", "error"],
+    "pipelines": ["pipeline_id", "run_id", "name", "status", "expanded_config", "generator_choices", "dataset_name",
+                  "dataset_hash", "metric", "error"],
+    "chains": ["chain_id", "pipeline_id", "steps", "model_class", "preprocessings", "fold_strategy", "fold_artifacts",
+               "shared_artifacts", "branch_path"],
+    "predictions": ["prediction_id", "pipeline_id", "chain_id", "dataset_name", "fold_id", "partition", "metric",
+                    "task_type", "scores", "best_params"],
+    "prediction_arrays": ["prediction_id", "layout"],
+    "artifacts": ["artifact_id", "artifact_path", "content_hash", "operator_class", "format", "provenance", "trust"],
+    "logs": ["log_id", "pipeline_id", "event", "details", "level"],
+}  # fmt: skip
+JSON_COLUMNS = {"config", "datasets", "summary", "expanded_config", "generator_choices", "steps", "fold_artifacts",
+                "shared_artifacts", "branch_path", "scores", "best_params", "layout", "provenance", "trust",
+                "details"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class World:
+    """A store with one of everything, its ids, and a file outside that must not be touched."""
+
+    store: WorkspaceStore
+    run_id: str
+    pipeline_id: str
+    chain_id: str
+    prediction_id: str
+    artifact_id: str
+    secret: Path
+    exports: Path
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    folder = tmp_path_factory.mktemp("rows")
+    secret = folder / "secret.pkl"
+    secret.write_bytes(pickle.dumps(Canary(folder / "canary")))
+    (folder / "exports").mkdir()
+    with WorkspaceStore(folder / "workspace") as store:
+        run_id, pipeline_id = add_pipeline(store)
+        chain_id = add_chain(store, pipeline_id)
+        prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
+        store.save_prediction_arrays(prediction_id, np.arange(3.0), np.arange(3.0), None, np.arange(3))
+        store.log_step(pipeline_id, 0, "PLS", "end", 1)
+        artifact_id = (store.get_chain(chain_id) or {})["fold_artifacts"]["0"]
+        (store.workspace_path / "artifacts" / "link").symlink_to(folder)
+        yield World(store, run_id, pipeline_id, chain_id, prediction_id, artifact_id, secret, folder / "exports")
+    assert sorted(path.name for path in folder.iterdir()) == ["exports", "secret.pkl", "workspace"]
+    assert secret.read_bytes() == pickle.dumps(Canary(folder / "canary"))
+
+
+def calls(world: World) -> list[Callable[[], Any]]:
+    """Return every call that looks at what is there, or removes it."""
+    store, exports = world.store, world.exports
+    return [
+        lambda: store.get_run(world.run_id),
+        store.list_runs,
+        lambda: store.get_pipeline(world.pipeline_id),
+        lambda: store.list_pipelines(run_id=world.run_id),
+        lambda: store.get_chain(world.chain_id),
+        lambda: store.get_chains_for_pipeline(world.pipeline_id),
+        lambda: store.replay_chain(world.chain_id, X),
+        lambda: store.load_chain(world.chain_id),
+        lambda: store.get_prediction(world.prediction_id, load_arrays=True),
+        store.query_predictions,
+        lambda: store.top_predictions(3),
+        lambda: store.top_predictions(3, group_by="model_name"),
+        lambda: store.load_artifact(world.artifact_id),
+        lambda: store.get_artifact_path(world.artifact_id),
+        lambda: store.get_pipeline_log(world.pipeline_id),
+        lambda: store.get_run_log_summary(world.run_id),
+        lambda: store.export_chain(world.chain_id, exports / "chain.n4a"),
+        lambda: store.export_chain(world.chain_id, exports / "chain.n4a.py", "n4a.py"),
+        lambda: store.export_pipeline_config(world.pipeline_id, exports / "config.json"),
+        lambda: store.export_run(world.run_id, exports / "run.yaml"),
+        lambda: store.export_predictions_parquet(exports / "predictions.parquet"),
+        lambda: store.list_runs(dataset="wheat"),
+        lambda: store.check(deep=True),
+        lambda: store.sql("SELECT * FROM chains"),
+        lambda: store.plan_gc(grace=timedelta(0)),
+        lambda: store.delete_prediction(world.prediction_id),
+        lambda: store.delete_run(world.run_id),
+    ]
+
+
+@contextlib.contextmanager
+def tampered(world: World, table: str, column: str, value: Any) -> Iterator[bool]:
+    """Give a column another value in every row, behind the store's back, until the end; tell whether that worked."""
+    with world.store.unit_of_work() as uow:
+        try:
+            uow.session.execute(text(f"UPDATE {table} SET {column} = :value"), {"value": value})
+        except SQLAlchemyError:  # It is no JSON, or no text that UTF-8 has: the engine itself keeps it out.
+            uow.rollback()
+            yield False
+        else:
+            yield True
+
+
+class Anything(frozenset[str]):
+    """What this workspace saved itself may be loaded."""
+
+    def __contains__(self, name: object) -> bool:
+        return name != "pathlib.Path.touch"
+
+
+@MANY
+@given(data=st.data(), table=st.sampled_from(sorted(TEXT_COLUMNS)))
+def test_every_call_answers_or_refuses_whatever_a_column_holds(world: World, data: st.DataObject, table: str) -> None:
+    column = data.draw(st.sampled_from(TEXT_COLUMNS[table]))
+    if column in JSON_COLUMNS:
+        try:
+            value = json_text(data.draw(JSON), column)
+        except StoreError:
+            return
+    else:
+        value = data.draw(TEXTS | st.none())
+    with listening(world.store.workspace_path, world.exports, may_unpickle=Anything()):
+        for call in calls(world):
+            with tampered(world, table, column, value) as is_there:
+                if is_there:
+                    with contextlib.suppress(StoreError):
+                        call()
+
+
+HOSTILE_PATHS = ["../../secret.pkl", "{folder}/secret.pkl", "link/secret.pkl", "ab/../../../secret.pkl", "link.pkl",
+                 "../store.duckdb", ".", "", *NASTY]  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [path for path in HOSTILE_PATHS if len(path) < 60_000 and path.isprintable()])
+def test_a_path_in_a_tampered_database_leads_nowhere(tmp_path: Path, path: str) -> None:
+    (tmp_path / "out").mkdir()
+    secret = tmp_path / "secret.pkl"
+    secret.write_bytes(pickle.dumps(Canary(tmp_path / "canary")))
+    with WorkspaceStore(tmp_path / "workspace") as store:
+        _, pipeline_id = add_pipeline(store)
+        chain_id = add_chain(store, pipeline_id)
+        artifact_id = (store.get_chain(chain_id) or {})["fold_artifacts"]["0"]
+        unused = store.save_artifact([1], "list", "other", "pickle")
+        (tmp_path / "workspace" / "artifacts" / "link").symlink_to(tmp_path)
+        (tmp_path / "workspace" / "artifacts" / "link.pkl").symlink_to(secret)
+        with store.unit_of_work() as uow:
+            values = {"path": path.format(folder=tmp_path) if "{folder}" in path else path,
+                      "hash": sha256(secret.read_bytes()), "ids": [artifact_id, unused]}  # fmt: skip
+            uow.session.execute(
+                text("UPDATE artifacts SET artifact_path = :path, content_hash = :hash, format = 'pickle' "
+                     "WHERE list_contains(:ids, artifact_id)"), values
+            )  # fmt: skip
+            uow.commit()
+        with listening(tmp_path / "workspace", tmp_path / "out", may_unpickle=Anything()):
+            for call in (
+                lambda: store.load_artifact(artifact_id),
+                lambda: store.get_artifact_path(artifact_id),
+                lambda: store.replay_chain(chain_id, X),
+                lambda: store.export_chain(chain_id, tmp_path / "out" / "chain"),
+                lambda: store.export_chain(chain_id, tmp_path / "out" / "chain", "n4a.py"),
+                lambda: store.plan_gc(grace=timedelta(0)),
+                lambda: store.repair(dry_run=False, deep=True),
+                lambda: store.backup(tmp_path / "out" / "backup"),
+            ):
+                with contextlib.suppress(StoreError, UserWarning):
+                    call()
+            found = store.check(deep=True).findings
+            assert artifact_id in str(found)
+            with contextlib.suppress(UserWarning):
+                store.delete_pipeline(pipeline_id)
+            with contextlib.suppress(UserWarning):
+                store.gc_artifacts(grace=timedelta(0))
+        assert store.list_runs().height == 1
+    assert secret.read_bytes() == pickle.dumps(Canary(tmp_path / "canary"))
+    assert not (tmp_path / "canary").exists()
+    assert (tmp_path / "workspace" / "artifacts" / "link").is_symlink()
+
+
+@pytest.mark.parametrize("table", sorted(TEXT_COLUMNS))
+def test_columns_of_another_type_are_refused_in_words(tmp_path: Path, table: str) -> None:
+    with WorkspaceStore(tmp_path / "sound") as store:
+        run_id, pipeline_id = add_pipeline(store)
+        chain_id = add_chain(store, pipeline_id)
+        prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
+        store.save_prediction_arrays(prediction_id, np.arange(3.0), np.arange(3.0))
+        artifact_id = (store.get_chain(chain_id) or {})["fold_artifacts"]["0"]
+        with store.unit_of_work() as uow:
+            columns = uow.session.execute(text(f"SELECT * FROM {table} LIMIT 0")).keys()
+    for column in columns:
+        shutil.rmtree(tmp_path / "workspace", ignore_errors=True)
+        shutil.copytree(tmp_path / "sound", tmp_path / "workspace")
+        with duckdb.connect(str(tmp_path / "workspace" / "store.duckdb")) as connection:
+            others = ", ".join("'x' AS " + name if name == column else name for name in columns)
+            connection.execute(f"CREATE TABLE other AS SELECT {others} FROM {table}")
+            connection.execute(f"DROP TABLE {table}")
+            connection.execute(f"ALTER TABLE other RENAME TO {table}")
+        with WorkspaceStore(tmp_path / "workspace") as store:
+            world = World(store, run_id, pipeline_id, chain_id, prediction_id, artifact_id, tmp_path, tmp_path)
+            for call in calls(world):
+                with store.unit_of_work(), contextlib.suppress(StoreError):  # Nothing is kept.
+                    call()
