@@ -16,6 +16,7 @@ from typing import Any
 from . import inference
 from .blobs import sha256
 from .bundle_reader import (
+    ARTIFACT_KEYS,
     CHAIN,
     FORMAT,
     FORMAT_VERSION,
@@ -38,8 +39,6 @@ from .values import utc_now
 from .version import __version__
 
 FORMATS = ("n4a", "n4a.py")
-EXPORTED_ARTIFACT_KEYS = ("artifact_id", "content_hash", "operator_class", "artifact_type", "format", "size_bytes",
-                          "provenance")  # fmt: skip
 
 Row = dict[str, Any]
 
@@ -69,7 +68,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     ChainReplayError
         The chain cannot replay as it is stored.
     """
-    described = [{key: row[key] for key in EXPORTED_ARTIFACT_KEYS} | {"member": _member(row)} for row in artifacts]
+    described = [{key: row[key] for key in ARTIFACT_KEYS} | {"member": _member(row)} for row in artifacts]
     plan(chain)  # What cannot replay here would not be read elsewhere.
     told = results["pipeline"]
     pipeline = {key: told[key] for key in PIPELINE_KEYS} if told else {}

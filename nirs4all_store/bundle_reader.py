@@ -40,6 +40,7 @@ PREDICTION_KEYS = (
     "metric", "task_type", "n_samples", "n_features", "scores", "best_params", "preprocessings", "branch_id",
     "branch_name", "exclusion_count", "exclusion_rate", "refit_context",
 )  # fmt: skip
+ARTIFACT_KEYS = ("artifact_id", "content_hash", "operator_class", "artifact_type", "format", "size_bytes", "provenance")
 PIPELINE_KEYS = ("name", "expanded_config", "generator_choices", "dataset_name", "dataset_hash", "best_val",
                  "best_test", "metric", "duration_ms")  # fmt: skip
 
@@ -116,7 +117,8 @@ def read_bundle(path: Path) -> Bundle:
         told = _json_of(members, CHAIN)
         pipeline = _with_keys(told["pipeline"], PIPELINE_KEYS) if told.get("pipeline") else {}
         predictions = [_with_keys(row, PREDICTION_KEYS) for row in told.get("predictions") or []]
-        return _bundle(path, manifest, told["chain"], told["artifacts"], members, pipeline, predictions,
+        rows = [_with_keys(row, (*ARTIFACT_KEYS, "member")) for row in told["artifacts"]]
+        return _bundle(path, manifest, told["chain"], rows, members, pipeline, predictions,
                        has_hashes=True)  # fmt: skip
     except BundleError as error:
         raise BundleError(f"{path} cannot be read as a bundle: {error}") from error
@@ -232,7 +234,7 @@ def _bundle(
 def _with_keys(row: Any, keys: tuple[str, ...]) -> Row:
     """Return a row with these keys, None where it says nothing; one with others is refused."""
     if not isinstance(row, dict) or not row.keys() <= {*keys}:
-        raise BundleError(f"it tells {row!r:.100} of a pipeline or prediction, where only {keys} belong")
+        raise BundleError(f"it tells {row!r:.100} of an artifact, pipeline or prediction, where only {keys} belong")
     return {key: row.get(key) for key in keys}
 
 

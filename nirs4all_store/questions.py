@@ -15,7 +15,7 @@ import duckdb
 import polars as pl
 
 from .database import Database
-from .errors import QueryError, QueryTimeoutError
+from .errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
 from .values import checked_int, checked_text, checked_timeout
 
 ROWS_AT_ONCE = 50_000
@@ -25,6 +25,8 @@ def ask(
     database: Database, query: str, params: Sequence[Any] | Mapping[str, Any] | None, max_rows: int, timeout: float
 ) -> pl.DataFrame:
     """Return the answer to a query; see `WorkspaceStore.sql`."""
+    if not isinstance(params, Mapping | None) and (isinstance(params, str | bytes) or not isinstance(params, Sequence)):
+        raise InvalidTypeError(f"params must be a list or a dict of values, not {type(params).__name__}")
     query, max_rows = checked_text(query, "query"), checked_int(max_rows, "max_rows", 64)
     timer = threading.Timer(min(checked_timeout(timeout), threading.TIMEOUT_MAX), lambda: connection.interrupt())
     timer.daemon = True
@@ -36,7 +38,9 @@ def ask(
         return _answer(connection, query, params, max_rows)
     except duckdb.InterruptException as error:
         raise QueryTimeoutError(f"the query took longer than {timeout:g} s; ask for less, or give more") from error
-    except duckdb.Error as error:
+    except StoreError:
+        raise
+    except Exception as error:  # The engine, or a value that it or polars cannot turn into one of its own.
         raise QueryError(f"the query was refused: {error}") from error
     finally:
         timer.cancel()

@@ -172,6 +172,8 @@ def test_a_bundle_that_leaves_out_what_is_none_once_had_another_hash_when_export
         told["predictions"] = [
             {key: value for key, value in row.items() if value is not None} for row in told["predictions"]
         ]
+        for row in told["artifacts"]:  # Without it, the import once ended with a KeyError.
+            del row["provenance"]
 
     short = with_chain(bundle, without_none)
     with WorkspaceStore(tmp_path / "here") as store:

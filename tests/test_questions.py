@@ -1,12 +1,24 @@
 """Users' own SQL: it reads, by several fences, and does nothing else."""
 
+import contextlib
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
+from anything import MANY, TEXTS, VALUES
+from canary import listening
+from hypothesis import given
+from hypothesis import strategies as st
 
-from nirs4all_store import InvalidInputError, QueryError, QueryTimeoutError, StoreClosedError, WorkspaceStore
+from nirs4all_store import (
+    InvalidInputError,
+    QueryError,
+    QueryTimeoutError,
+    StoreClosedError,
+    StoreError,
+    WorkspaceStore,
+)
 from nirs4all_store.contract import add_pipeline
 
 
@@ -77,3 +89,45 @@ def test_a_reader_may_ask_and_a_closed_store_may_not(asked: WorkspaceStore, tmp_
         asked.sql("SELECT 1")
     with WorkspaceStore(tmp_path / "w", read_only=True) as reader:
         assert reader.sql("SELECT count(*) AS n FROM runs").item() == 1
+
+
+def test_no_function_of_the_engines_reads_or_writes_anything_else(asked: WorkspaceStore, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text("a,b\nhush,hush\n")
+    before = asked.sql("SELECT * FROM runs")
+    names = asked.sql("SELECT DISTINCT function_name, function_type FROM duckdb_functions() ORDER BY ALL").rows()
+    answered = 0
+    with listening(tmp_path / "w"):
+        for name, kind in names:
+            if name == "sleep_ms":
+                continue
+            for arguments in ("", f"'{secret}'", f"['{secret}']", f"'{secret}', '{tmp_path / 'out'}'", "1", "1, 2"):
+                call = f'"{name}"({arguments})'
+                query = f"SELECT * FROM {call}" if kind in ("table", "table_macro", "pragma") else f"SELECT {call}"
+                with contextlib.suppress(QueryError):
+                    found = asked.sql(query, max_rows=100_000, timeout=5)
+                    answered += 1
+                    assert "hush" not in str(found.to_arrow()), query
+    assert answered > 500
+    assert asked.sql("SELECT * FROM runs").equals(before)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.csv", "w"]
+    asked.begin_run("the store goes on working")
+
+
+PIECES = [
+    "SELECT", "*", "FROM", "runs", "predictions", "WHERE", "(", ")", ",", ";", "'", '"', "--", "/*", "*/", "$1", "?",
+    "1", "UNION", "WITH x AS (", "INSERT INTO", "DELETE FROM", "DROP TABLE", "UPDATE", "SET", "COPY", "TO", "ATTACH",
+    "PRAGMA", "CALL", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "PREPARE p AS", "DESCRIBE", "PIVOT", "VALUES (1)",
+    "'/etc/passwd'", "read_text('/etc/passwd')", "query('DROP TABLE runs')", "RETURNING", "INTO", "RECURSIVE",
+]  # fmt: skip
+
+
+@MANY
+@given(query=st.lists(st.sampled_from(PIECES) | TEXTS, max_size=8).map(" ".join), parameters=VALUES)
+def test_any_query_reads_or_is_refused(asked: WorkspaceStore, query: str, parameters: Any) -> None:
+    with listening(asked.workspace_path):
+        with contextlib.suppress(StoreError):
+            asked.sql(query, max_rows=10, timeout=5)
+        with contextlib.suppress(StoreError):
+            asked.sql("SELECT $1", parameters, max_rows=10, timeout=5)
+    assert asked.list_runs().height == 1
