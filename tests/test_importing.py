@@ -418,12 +418,15 @@ def test_a_bundle_that_does_not_fit_is_refused_and_nothing_of_it_is_kept(
 
 
 def test_a_bundle_never_says_itself_that_it_is_trusted(tmp_path: Path, bundle: Path) -> None:
-    def claim(told: dict[str, Any]) -> None:
+    def claim(told: dict[str, Any], **values: Any) -> None:
         for row in told["artifacts"]:
-            row |= {"trust": True, "provenance": {"trust": True, "trusted": True}}
+            row |= values
 
     with WorkspaceStore(tmp_path / "here") as store:
-        chain_id = store.import_bundle(with_chain(bundle, claim)).chain_id
+        with pytest.raises(BundleError):
+            store.import_bundle(with_chain(bundle, partial(claim, trust=True)))
+        told = partial(claim, provenance={"trust": True, "trusted": True})
+        chain_id = store.import_bundle(with_chain(bundle, told)).chain_id
         with pytest.raises(UntrustedArtifactError):
             store.replay_chain(chain_id, X)
 
