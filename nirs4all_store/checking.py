@@ -91,7 +91,9 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     """Look at every row and file, and change nothing; see `WorkspaceStore.check`."""
     findings: list[Finding] = []
     rows: dict[str, int] = {}
-    parts: list[Part] = [_links, _chains, _counts, partial(_files, deep=deep), *([_values] if deep else [])]
+    parts: list[Part] = [_links, _chains, _counts, partial(_files, deep=deep)]
+    if deep:
+        parts += [partial(_values, table=table) for table in uow.integrity.tables]
     try:
         rows = uow.integrity.counts()
     except ENGINE_ERRORS as error:
@@ -99,7 +101,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
         uow.rollback()
     for part in parts:
         try:
-            findings += part(uow)
+            findings.extend(part(uow))  # One by one: what was found before an error stays.
         except (*ENGINE_ERRORS, WorkspaceCorruptError) as error:  # What the other parts look at may be readable.
             findings.append(_unreadable(error))
             uow.rollback()
@@ -202,8 +204,8 @@ def _folds_with(chain: Row, artifact_id: str) -> list[str]:
     return [fold for fold, part in parts.items() if artifact_id in artifact_ids(part)]
 
 
-def _values(uow: UnitOfWork) -> Iterator[Finding]:
-    for table, key, problem in uow.integrity.unreadable():
+def _values(uow: UnitOfWork, table: str) -> Iterator[Finding]:
+    for key, problem in uow.integrity.unreadable(table):
         yield Finding("unreadable-value", f"{table} {key}", f"{problem}; {RESTORE}")
 
 

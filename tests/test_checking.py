@@ -1,6 +1,8 @@
 """Check names whatever is not as it must be and changes nothing; repair does what it said, once."""
 
 import os
+import shutil
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from nirs4all_store import CheckReport, ReadOnlyError, UnitOfWorkError, WorkspaceStore
+from nirs4all_store import CheckReport, ReadOnlyError, UnitOfWorkError, WorkspaceCorruptError, WorkspaceStore
 from nirs4all_store.cli import app
 from nirs4all_store.contract import add_chain, add_prediction
 
@@ -219,3 +221,35 @@ def test_the_command_line_ends_with_0_1_or_2(store: WorkspaceStore, tmp_path: Pa
     (tmp_path / "w" / "store.duckdb").write_bytes(b"no database")
     assert CliRunner().invoke(app, ["check", folder]).exit_code == 2
     assert CliRunner().invoke(app, ["check", str(tmp_path / "nowhere")]).exit_code == 2
+
+
+def test_a_flipped_bit_of_the_database_is_found_wherever_it_changes_what_is_read(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    folder, damaged, rng = store.workspace_path, tmp_path / "damaged", np.random.default_rng(0)
+    with store.transaction():
+        for pipeline_id in store.list_pipelines()["pipeline_id"]:
+            for _ in range(100):
+                prediction_id = add_prediction(store, pipeline_id)
+                store.save_prediction_arrays(prediction_id, rng.normal(size=100), rng.normal(size=100))
+    store.vacuum()
+    _, sound = snapshot(store)
+    store.close()
+    content = (folder / "store.duckdb").read_bytes()
+    shutil.copytree(folder, damaged)
+    outcomes = Counter[int]()
+    for at in rng.integers(len(content), size=60).tolist():
+        flipped = bytearray(content)
+        flipped[at] ^= 1 << int(rng.integers(8))
+        (damaged / "store.duckdb").write_bytes(flipped)
+        try:
+            with WorkspaceStore(damaged) as opened:
+                is_sound = opened.check(deep=True).is_sound
+                assert not is_sound or snapshot(opened)[1] == sound
+                expected = 0 if is_sound else 1
+        except WorkspaceCorruptError as error:
+            assert str(damaged) in str(error)
+            expected = 2
+        outcomes[expected] += 1
+        assert CliRunner().invoke(app, ["check", "--deep", str(damaged)]).exit_code == expected
+    assert min(outcomes.values()) > 3

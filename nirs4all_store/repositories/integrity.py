@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import JSON, Select, func, select
+from sqlalchemy import JSON, func, select
 
 from ..arrays import decode_all
 from ..chain_shape import is_damaged
@@ -44,11 +45,10 @@ class Integrity:
 
     def counts(self) -> dict[str, int]:
         """Return how many rows each table has."""
-        counted = {}
-        for model in ALL:
-            table = table_of(model)
-            counted[table.name] = int(self._tables.frame(select(func.count()).select_from(table)).item())
-        return counted
+        return {model.__tablename__: self._count(model) for model in ALL}
+
+    def _count(self, model: Model) -> int:
+        return int(self._tables.frame(select(func.count()).select_from(table_of(model))).item())
 
     def orphans(self) -> list[tuple[str, str]]:
         """Return the table and the key of each row whose parent is gone, or is such a row itself."""
@@ -75,22 +75,20 @@ class Integrity:
         key = key_of(model)
         return self._tables.frame(select(key).where(condition).order_by(key))[key.name].to_list()
 
-    def unreadable(self) -> list[tuple[str, str, str]]:
-        """Read every value of every row; return the table, the key and what is wrong of each row that cannot be."""
-        found = []
-        for model in ALL:
-            for start in range(0, self.counts()[model.__tablename__], ROWS_AT_ONCE):
-                page = select(table_of(model)).order_by(key_of(model)).limit(ROWS_AT_ONCE).offset(start)
-                found += self._unreadable_of(model, page)
-        return found
+    @property
+    def tables(self) -> list[str]:
+        """The names of the seven tables."""
+        return [model.__tablename__ for model in ALL]
 
-    def _unreadable_of(self, model: Model, page: Select[Any]) -> list[tuple[str, str, str]]:
-        found = []
-        for row in self._tables.rows_with_lists(page):
-            problem = _problem(model, row)
-            if problem:
-                found.append((model.__tablename__, row[key_of(model).name], problem))
-        return found
+    def unreadable(self, table: str) -> Iterator[tuple[str, str]]:
+        """Read every value of every row of a table; yield the key and what is wrong of each row that cannot be."""
+        model = next(model for model in ALL if model.__tablename__ == table)
+        for start in range(0, self._count(model), ROWS_AT_ONCE):
+            page = select(table_of(model)).order_by(key_of(model)).limit(ROWS_AT_ONCE).offset(start)
+            for row in self._tables.rows_with_lists(page):
+                problem = _problem(model, row)
+                if problem:
+                    yield row[key_of(model).name], problem
 
 
 def _problem(model: Model, row: dict[str, Any]) -> str | None:
