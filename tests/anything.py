@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -11,6 +12,8 @@ import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
+from nirs4all_store import StoreError
 
 MANY = settings(
     max_examples=int(os.environ.get("EXAMPLES", "300")),
@@ -40,6 +43,15 @@ STRANGE = st.sampled_from([
     b"bytes", {1, 2}, object(), 1j, datetime(2020, 1, 1, tzinfo=UTC), np.float32(1.5), np.int8(3), np.arange(3),
     (1, 2), {1: "a", "1": "b"}, {None: 1}, math, open, float,
 ])  # fmt: skip
+
+
+def attempt(call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    """Return what a call returns; None when it refuses in the way that is promised."""
+    try:
+        return call(*args, **options)
+    except StoreError as error:
+        assert str(error)
+        return None
 
 
 def nested(leaves: st.SearchStrategy[Any], keys: st.SearchStrategy[Any] = TEXTS) -> st.SearchStrategy[Any]:

@@ -5,7 +5,7 @@ import io
 import json
 import pickle
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
-from anything import JSON, MANY, NASTY, TEXTS
+from anything import JSON, MANY, NASTY, TEXTS, attempt
 from canary import listening
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,7 +22,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from test_importing import Canary, chain_in, counts
 
-from nirs4all_store import BundleError, StoreError, WorkspaceStore, inspect_bundle
+from nirs4all_store import BundleError, WorkspaceStore, inspect_bundle
 from nirs4all_store.blobs import sha256
 from nirs4all_store.pickles import HARMLESS
 
@@ -203,14 +203,6 @@ def zips(draw: st.DrawFn, world: World) -> Zip:
         at = draw(st.integers(0, len(content) - 1))
         content = content[:at] + bytes([draw(st.integers(0, 255))]) + content[at + 1 :]
     return Zip(draw(st.sampled_from([b""] * 9 + [b"PK", b"#!/bin/sh\n"])) + content, changes)
-
-
-def attempt(call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    try:
-        return call(*args, **options)
-    except StoreError as error:
-        assert str(error)
-        return None
 
 
 def forget(world: World) -> None:

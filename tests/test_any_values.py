@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from anything import ARRAYS, JSON, MANY, NUMBERS, PLAIN, TEXTS, VALUES
+from anything import ARRAYS, JSON, MANY, NUMBERS, PLAIN, TEXTS, VALUES, attempt
 from canary import listening
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nirs4all_store import PipelineLibrary, StoreError, WorkspaceStore
+from nirs4all_store import PipelineLibrary, WorkspaceStore
 from nirs4all_store.contract import add_chain, add_pipeline, add_prediction
 
 World = tuple[WorkspaceStore, str, str, str]
@@ -31,15 +31,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         yield store, run_id, pipeline_id, chain_id
         assert store.check(deep=True).is_sound
     assert sorted(path.name for path in folder.parent.iterdir()) == ["workspace"]
-
-
-def attempt(call: Callable[..., Any], *args: Any, **options: Any) -> Any:
-    """Return what a call returns; None when it refuses in the way that is promised."""
-    try:
-        return call(*args, **options)
-    except StoreError as error:
-        assert str(error)
-        return None
 
 
 @contextlib.contextmanager
