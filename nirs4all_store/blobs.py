@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
-from .errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError
+from .errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError, StoreError
 from .files import fsync_folder, make_folder, refuse_below, write_whole
 from .values import checked_text
 
@@ -28,11 +28,11 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def checked_hash(content_hash: str) -> str:
-    """Return a hash without the `sha256:` that nirs4all puts before it, if it is one."""
+def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError) -> str:
+    """Return a hash without the `sha256:` that nirs4all puts before it, if it is one; else raise `error`."""
     digits = checked_text(content_hash, "content_hash").removeprefix("sha256:").lower()
     if not HASH.fullmatch(digits):
-        raise InvalidInputError(f"content_hash {content_hash!r} is no SHA-256; give its 64 hexadecimal digits")
+        raise error(f"content_hash {content_hash!r} is no SHA-256; give its 64 hexadecimal digits")
     return digits
 
 
@@ -112,7 +112,7 @@ class Blobs:
             raise ArtifactMissingError(
                 f"artifact file {path} cannot be read: {error}; restore it from a backup or train again"
             ) from error
-        if sha256(content) != checked_hash(content_hash):
+        if sha256(content) != checked_hash(content_hash, ArtifactCorruptError):
             raise ArtifactCorruptError(
                 f"artifact file {path} is damaged: its SHA-256 is not {content_hash}; "
                 "restore it from a backup or train again"

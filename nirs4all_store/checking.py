@@ -8,9 +8,15 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from .blobs import checked_hash
 from .chain_shape import artifact_ids
 from .database import ENGINE_ERRORS
-from .errors import ArtifactCorruptError, ArtifactMissingError, WorkspaceCorruptError
+from .errors import (
+    ArtifactCorruptError,
+    ArtifactLoadError,
+    ArtifactMissingError,
+    InvalidInputError,
+)
 from .unit_of_work import UnitOfWork
 from .values import time_before
 
@@ -28,8 +34,8 @@ class Finding:
     Attributes
     ----------
     code : str
-        Its kind: `orphan`, `chain-gone`, `artifact-gone`, `wrong-count`, `bad-path`, `missing-file`, `damaged-file`,
-        `unlisted-file`, `unreadable-value`, `unreadable`.
+        Its kind: `orphan`, `chain-gone`, `artifact-gone`, `wrong-count`, `bad-hash`, `bad-path`, `missing-file`,
+        `damaged-file`, `wrong-size`, `unlisted-file`, `unreadable-value`, `unreadable`.
     subject : str
         The table and id, or the path below `artifacts/`.
     message : str
@@ -102,7 +108,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     for part in parts:
         try:
             findings.extend(part(uow))  # One by one: what was found before an error stays.
-        except (*ENGINE_ERRORS, WorkspaceCorruptError) as error:  # What the other parts look at may be readable.
+        except Exception as error:  # A damaged file gives what no code expects; the other parts may be readable.
             findings.append(_unreadable(error))
             uow.rollback()
     return CheckReport(deep, findings, rows, rows.get("artifacts", 0))
@@ -163,25 +169,27 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
 
 
 def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
-    path = row["artifact_path"]
+    path, name = row["artifact_path"], f"artifacts {row['artifact_id']}"
+    try:
+        checked_hash(row["content_hash"])
+    except InvalidInputError as error:
+        return Finding("bad-hash", name, f"whether {path} is whole cannot be told: {error}")
     try:
         size = uow.blobs.size(path)
-        if deep:
-            uow.blobs.read(path, row["content_hash"])
     except ArtifactMissingError as error:
-        return Finding("missing-file", path, f"the file of artifact {row['artifact_id']} is missing: {error}")
+        return Finding("missing-file", path, f"the file of {name} is missing: {error}")
     except ArtifactCorruptError as error:
-        if "damaged" in str(error):
-            return _damaged(row, str(error))
-        return Finding("bad-path", path, f"artifact {row['artifact_id']}: {error}")
-    if row["size_bytes"] is not None and size != row["size_bytes"]:
-        return _damaged(row, f"it has {size} bytes and should have {row['size_bytes']}")
+        return Finding("bad-path", path, f"{name}: {error}")
+    has_other_size = row["size_bytes"] is not None and size != row["size_bytes"]
+    try:
+        if deep or has_other_size:  # The hash alone says which of the two is wrong.
+            uow.blobs.read(path, row["content_hash"])
+    except ArtifactLoadError as error:
+        return Finding("damaged-file", path, f"{name}: {error}", "move the file to artifacts/.quarantine")
+    if has_other_size:
+        return Finding("wrong-size", name, f"its size is {row['size_bytes']}, and its file is whole with {size} bytes",
+                       "write down the right size")  # fmt: skip
     return None
-
-
-def _damaged(row: Row, message: str) -> Finding:
-    return Finding("damaged-file", row["artifact_path"], f"artifact {row['artifact_id']} is damaged: {message}",
-                   "move the file to artifacts/.quarantine")  # fmt: skip
 
 
 def _consequence(uow: UnitOfWork, row: Row, chain_ids: list[str]) -> str:
@@ -213,10 +221,14 @@ def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairRepor
     """Do what the findings say; see `WorkspaceStore.repair`. Files are moved when the unit of work has committed."""
     repaired = [finding for finding in found.findings if finding.repair]
     left = [finding for finding in found.findings if not finding.repair]
+    wrong_sizes = {finding.subject for finding in repaired if finding.code == "wrong-size"}
     if not dry_run:
         uow.integrity.remove_orphans()
         for row, ref_count, unclaimed in list(_miscounted(uow)):
             uow.artifacts.set_count(row["artifact_id"], ref_count, unclaimed)
+        for row in uow.artifacts.all():
+            if f"artifacts {row['artifact_id']}" in wrong_sizes:
+                uow.artifacts.set_size(row["artifact_id"], uow.blobs.size(row["artifact_path"]))
         uow.commit()
         for finding in repaired:
             if finding.code in ("damaged-file", "unlisted-file"):

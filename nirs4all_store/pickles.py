@@ -8,16 +8,20 @@ be made, the result is a dummy. joblib's files are pickles with the bytes of eac
 from __future__ import annotations
 
 import _compat_pickle
+import inspect
 import io
 import math
 import pickle
 from collections.abc import Callable, Collection
+from types import ModuleType
 from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
 from .errors import UntrustedArtifactError
 
+ALIGNED = 0x80
+"""The flag of a dtype whose fields stand where a C compiler would put them."""
 ARRAY_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
 _SCALARS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
             "float64", "complex64", "complex128", "str_", "bytes_", "bool_")  # fmt: skip
@@ -92,6 +96,7 @@ class _Reader(pickle._Unpickler):
     # What the machine has and typeshed does not know.
     proto: int
     stack: list[Any]
+    memo: dict[int, Any]
     append: Callable[[Any], None]
     read: Callable[[int], bytes]
 
@@ -234,11 +239,22 @@ class _Gated(_Reader):
         return super().find_class(module, name)
 
     def load_build(self) -> None:
+        built = self.stack[-2]
+        if isinstance(built, type | ModuleType) or inspect.isroutine(built):
+            raise UntrustedArtifactError(f"it changes {built!r}, which is not its own; only trusted=True loads that")
+        if isinstance(built, np.dtype):
+            self._replace(built, _dtype(built, self.stack.pop()))
+            return
         _Reader.dispatch[pickle.BUILD[0]](self)
         if type(self.stack[-1]) is _Array:
             self.stack[-1] = self._array(vars(self.stack[-1]))
 
     dispatch[pickle.BUILD[0]] = load_build
+
+    def _replace(self, old: Any, new: Any) -> None:
+        """Let what is on the stack, and what later opcodes ask for again, be another object."""
+        self.stack[-1] = new
+        self.memo.update((key, new) for key, value in self.memo.items() if value is old)
 
     def _array(self, state: dict[str, Any]) -> Any:
         dtype, shape = state["dtype"], state["shape"]
@@ -249,6 +265,26 @@ class _Gated(_Reader):
         else:
             array = np.frombuffer(self._array_bytes(state, math.prod(shape) * dtype.itemsize), dtype).copy()
         return array.reshape(shape[::-1]).T if state["order"] == "F" else array.reshape(shape)
+
+
+def _dtype(made: np.dtype[Any], state: Any) -> np.dtype[Any]:
+    """Return the dtype that a state stands for, made anew by numpy's own rules.
+
+    `dtype.__setstate__` believes what it is told: with some states the process dies at the next use of the dtype.
+    """
+    _, order, part, names, fields, size, _, flags, *more = state
+    if part is not None:
+        raise UntrustedArtifactError("it has a dtype of arrays; only trusted=True loads that")
+    if names:
+        told = [fields[name] for name in names]
+        return np.dtype({"names": list(names), "formats": [kind for kind, *_ in told],
+                         "offsets": [offset for _, offset, *_ in told], "itemsize": size},
+                        align=bool(flags & ALIGNED))  # fmt: skip
+    if made.kind in "mM" and more:
+        unit, number, *_ = more[0][1]
+        unit = unit.decode() if isinstance(unit, bytes) else unit
+        made = np.dtype(f"{made.kind}8" if unit == "generic" else f"{made.kind}8[{int(number)}{unit}]")
+    return made.newbyteorder(order)
 
 
 class _Array:

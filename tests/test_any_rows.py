@@ -20,7 +20,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 from test_importing import Canary
 
-from nirs4all_store import StoreError, WorkspaceStore
+from nirs4all_store import StoreError, UnitOfWork, WorkspaceStore, checking
 from nirs4all_store.blobs import sha256
 from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
 from nirs4all_store.values import json_text
@@ -101,7 +101,6 @@ def calls(world: World) -> list[Callable[[], Any]]:
         lambda: store.export_run(world.run_id, exports / "run.yaml"),
         lambda: store.export_predictions_parquet(exports / "predictions.parquet"),
         lambda: store.list_runs(dataset="wheat"),
-        lambda: store.check(deep=True),
         lambda: store.sql("SELECT * FROM chains"),
         lambda: store.plan_gc(grace=timedelta(0)),
         lambda: store.delete_prediction(world.prediction_id),
@@ -110,16 +109,16 @@ def calls(world: World) -> list[Callable[[], Any]]:
 
 
 @contextlib.contextmanager
-def tampered(world: World, table: str, column: str, value: Any) -> Iterator[bool]:
-    """Give a column another value in every row, behind the store's back, until the end; tell whether that worked."""
+def tampered(world: World, table: str, column: str, value: Any) -> Iterator[UnitOfWork | None]:
+    """Give a column another value in every row, behind the store's back, until the end; None: that did not work."""
     with world.store.unit_of_work() as uow:
         try:
             uow.session.execute(text(f"UPDATE {table} SET {column} = :value"), {"value": value})
         except SQLAlchemyError:  # It is no JSON, or no text that UTF-8 has: the engine itself keeps it out.
             uow.rollback()
-            yield False
+            yield None
         else:
-            yield True
+            yield uow
 
 
 class Anything(frozenset[str]):
@@ -142,10 +141,13 @@ def test_every_call_answers_or_refuses_whatever_a_column_holds(world: World, dat
         value = data.draw(TEXTS | st.none())
     with listening(world.store.workspace_path, world.exports, may_unpickle=Anything()):
         for call in calls(world):
-            with tampered(world, table, column, value) as is_there:
-                if is_there:
+            with tampered(world, table, column, value) as uow:
+                if uow is not None:
                     with contextlib.suppress(StoreError):
                         call()
+        with tampered(world, table, column, value) as uow:
+            if uow is not None:
+                checking.check(uow, deep=True)
 
 
 HOSTILE_PATHS = ["../../secret.pkl", "{folder}/secret.pkl", "link/secret.pkl", "ab/../../../secret.pkl", "link.pkl",
@@ -220,3 +222,4 @@ def test_columns_of_another_type_are_refused_in_words(tmp_path: Path, table: str
             for call in calls(world):
                 with store.unit_of_work(), contextlib.suppress(StoreError):  # Nothing is kept.
                     call()
+            store.check(deep=True)

@@ -253,3 +253,22 @@ def test_a_flipped_bit_of_the_database_is_found_wherever_it_changes_what_is_read
         outcomes[expected] += 1
         assert CliRunner().invoke(app, ["check", "--deep", str(damaged)]).exit_code == expected
     assert min(outcomes.values()) > 3
+
+
+def test_a_whole_file_was_once_taken_away_because_its_row_had_a_wrong_size(store: WorkspaceStore) -> None:
+    change(store, "UPDATE artifacts SET size_bytes = 5 WHERE operator_class = 'Scaler'")
+    report = store.check()
+    assert codes(report) == {"wrong-size"}
+    assert store.repair(dry_run=False).repaired == report.findings
+    assert store.check(deep=True).is_sound
+    for chain_id in store.sql("SELECT chain_id FROM chains WHERE model_class = 'Ridge'")["chain_id"]:
+        assert store.replay_chain(chain_id, X).shape == (20,)
+
+
+def test_a_hash_that_is_none_is_named_and_the_file_stays_where_it_is(store: WorkspaceStore) -> None:
+    change(store, "UPDATE artifacts SET content_hash = 'none' WHERE operator_class = 'Scaler'")
+    for deep in (False, True):
+        assert codes(store.check(deep=deep)) == {"bad-hash"}
+    before = snapshot(store)
+    assert store.repair(dry_run=False, deep=True).repaired == []
+    assert snapshot(store) == before

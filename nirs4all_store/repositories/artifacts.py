@@ -206,6 +206,10 @@ class ArtifactRepo:
         """Write down how often an artifact is used, and how many of its saves no chain has claimed."""
         self._tables.update(Artifact, artifact_id, ref_count=ref_count, unclaimed=unclaimed)
 
+    def set_size(self, artifact_id: str, size_bytes: int) -> None:
+        """Write down how many bytes an artifact's file has."""
+        self._tables.update(Artifact, artifact_id, size_bytes=size_bytes)
+
     def delete(self, ids: Iterable[str]) -> int:
         """Delete rows; return how many there were. Their files go when the unit of work has committed."""
         return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, ids)
