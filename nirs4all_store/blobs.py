@@ -119,6 +119,11 @@ class Blobs:
             )
         return content
 
+    def is_as_named(self, relative: str) -> bool:
+        """Tell whether a file has the SHA-256 that its own name says."""
+        path = self.path(relative)
+        return HASH.fullmatch(path.stem) is not None and sha256(path.read_bytes()) == path.stem
+
     def size(self, relative: str) -> int:
         """Return how many bytes a file has; one that is not there raises `ArtifactMissingError`."""
         path = self.path(relative)
@@ -176,7 +181,7 @@ class Blobs:
 
     def strays(self, named: Iterable[str], before: datetime) -> list[str]:
         """Return the files that no row names and that were last written before a time (UTC)."""
-        known = set(named)
+        known = {PurePosixPath(name).as_posix() for name in named}
         cutoff = before.replace(tzinfo=UTC).timestamp()
         found = [path.relative_to(self.root).as_posix() for path in self._files() if path.stat().st_mtime <= cutoff]
         return sorted(set(found) - known)

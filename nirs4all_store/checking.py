@@ -185,11 +185,25 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
         if deep or has_other_size:  # The hash alone says which of the two is wrong.
             uow.blobs.read(path, row["content_hash"])
     except ArtifactLoadError as error:
+        if uow.blobs.is_as_named(path) or _is_whole_for_another(uow, row):
+            return Finding("bad-hash", name, f"{path} is whole, and its row has another hash: {error}")
         return Finding("damaged-file", path, f"{name}: {error}", "move the file to artifacts/.quarantine")
     if has_other_size:
         return Finding("wrong-size", name, f"its size is {row['size_bytes']}, and its file is whole with {size} bytes",
                        "write down the right size")  # fmt: skip
     return None
+
+
+def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
+    """Tell whether another row of the same file has the hash that the file has."""
+    hashes = {other["content_hash"] for other in uow.artifacts.all() if other["artifact_path"] == row["artifact_path"]}
+    for content_hash in hashes - {row["content_hash"]}:
+        try:
+            uow.blobs.read(row["artifact_path"], content_hash)
+        except ArtifactLoadError:
+            continue
+        return True
+    return False
 
 
 def _consequence(uow: UnitOfWork, row: Row, chain_ids: list[str]) -> str:

@@ -16,6 +16,7 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from nirs4all_store import CheckReport, ReadOnlyError, UnitOfWorkError, WorkspaceCorruptError, WorkspaceStore
+from nirs4all_store.blobs import sha256
 from nirs4all_store.cli import app
 from nirs4all_store.contract import add_chain, add_prediction
 
@@ -272,3 +273,30 @@ def test_a_hash_that_is_none_is_named_and_the_file_stays_where_it_is(store: Work
     before = snapshot(store)
     assert store.repair(dry_run=False, deep=True).repaired == []
     assert snapshot(store) == before
+
+
+@pytest.mark.parametrize("adopted", [False, True])
+def test_a_whole_file_was_once_taken_away_because_a_row_had_another_hash(store: WorkspaceStore, adopted: bool) -> None:
+    path = store.get_artifact_path(store.sql("FROM artifacts WHERE operator_class = 'Scaler'")["artifact_id"][0])
+    if adopted:  # Two rows of one file, whose name does not tell.
+        content = path.read_bytes()
+        (store.workspace_path / "artifacts" / "scaler.joblib").write_bytes(content)
+        for artifact_id in ("one", "two"):
+            store.register_existing_artifact(
+                artifact_id, "scaler.joblib", sha256(content), "Scaler", "transformer", "joblib", len(content)
+            )
+    wrong = "artifact_id = 'two'" if adopted else "operator_class = 'Scaler'"
+    change(store, f"UPDATE artifacts SET content_hash = '{'0' * 64}' WHERE {wrong}")
+    assert codes(store.check(deep=True)) == {"bad-hash"}
+    before = snapshot(store)
+    assert store.repair(dry_run=False, deep=True).repaired == []
+    assert snapshot(store) == before
+
+
+def test_a_path_that_is_spelled_otherwise_once_made_its_file_look_unlisted(store: WorkspaceStore) -> None:
+    change(store, "UPDATE artifacts SET artifact_path = './' || replace(artifact_path, '/', '//')")
+    for path in (store.workspace_path / "artifacts").rglob("*.joblib"):
+        os.utime(path, (OLD, OLD))
+    assert store.check(deep=True).is_sound
+    store.gc_artifacts()
+    assert store.check(deep=True).is_sound
