@@ -266,6 +266,12 @@ def test_a_whole_file_was_once_taken_away_because_its_row_had_a_wrong_size(store
         assert store.replay_chain(chain_id, X).shape == (20,)
 
 
+def test_a_file_of_another_size_is_damaged_unless_its_hash_says_otherwise(store: WorkspaceStore) -> None:
+    path = store.get_artifact_path(store.sql("FROM artifacts WHERE operator_class = 'Scaler'")["artifact_id"][0])
+    path.write_bytes(path.read_bytes()[:-1])
+    assert codes(store.check()) == {"damaged-file"}
+
+
 def test_a_hash_that_is_none_is_named_and_the_file_stays_where_it_is(store: WorkspaceStore) -> None:
     change(store, "UPDATE artifacts SET content_hash = 'none' WHERE operator_class = 'Scaler'")
     for deep in (False, True):
