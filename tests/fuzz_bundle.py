@@ -18,9 +18,9 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 with atheris.instrument_imports(include=["nirs4all_store", "zipfile", "json", "pickle"]):
+    from bundles import chain_in
     from canary import listening
     from test_any_bundle import with_hashes
-    from test_importing import chain_in
 
     from nirs4all_store import ArtifactLoadError, BundleError, UntrustedArtifactError, WorkspaceStore, codecs
     from nirs4all_store.bundle import inspect_bundle

@@ -15,12 +15,12 @@ import joblib
 import numpy as np
 import pytest
 from anything import JSON, MANY, NASTY, TEXTS, attempt
+from bundles import Canary, chain_in, counts
 from canary import listening
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
-from test_importing import Canary, chain_in, counts
 
 from nirs4all_store import BundleError, WorkspaceStore, inspect_bundle
 from nirs4all_store.blobs import sha256

@@ -13,12 +13,12 @@ import duckdb
 import numpy as np
 import pytest
 from anything import JSON, MANY, NASTY, TEXTS
+from bundles import Canary
 from canary import listening
 from hypothesis import given
 from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from test_importing import Canary
 
 from nirs4all_store import StoreError, UnitOfWork, WorkspaceStore, checking
 from nirs4all_store.blobs import sha256

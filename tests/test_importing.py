@@ -1,7 +1,6 @@
 """Bundles from elsewhere: what is refused, what is imported, and what may be loaded of it."""
 
 import contextlib
-import io
 import json
 import pickle
 import stat
@@ -13,12 +12,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from bundles import SCALER, Canary, X, Y, chain_in, counts, remade, replace_member, with_chain
 from sklearn.linear_model import Ridge
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import (
@@ -32,50 +29,6 @@ from nirs4all_store import (
     load_bundle,
 )
 from nirs4all_store.blobs import sha256
-from nirs4all_store.pickles import HARMLESS, UnlistableError, load_with, names_in
-from nirs4all_store.testing import TABLES
-
-RNG = np.random.default_rng(0)
-X, Y = RNG.normal(size=(30, 5)), RNG.normal(size=30)
-LABELS = np.array(list("abc") * 10, dtype=object)
-RIDGE = "sklearn.linear_model._ridge.Ridge"
-SCALER = "sklearn.preprocessing._data.StandardScaler"
-
-
-class Canary:
-    """Creates a file when it is unpickled."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.path,)
-
-
-def chain_in(store: WorkspaceStore, models: list[Any], scaler: Any = None, format: str = "joblib") -> str:
-    """Save a pipeline with one chain, and two predictions of it."""
-    run_id = store.begin_run("wheat", {}, [{"name": "wheat"}])
-    pipeline_id = store.begin_pipeline(run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash")
-    names = ["Scaler", "Model"] if scaler is not None else ["Model"]
-    steps = [{"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
-             for i, name in enumerate(names)]  # fmt: skip
-    shared = {} if scaler is None else {"0": store.save_artifact(scaler, "Scaler", "transformer", format)}
-    folds = {str(i): store.save_artifact(model, "Model", "model", format) for i, model in enumerate(models)}
-    chain_id = store.save_chain(pipeline_id, steps, len(steps) - 1, "Model", "SS", "per_fold", folds, shared)
-    for score in (0.5, float("nan")):
-        store.save_prediction(
-            pipeline_id, chain_id, "wheat", "m", "Model", "0", "val", score, None, None, "rmse", "regression",
-            30, 5, {"val": {"rmse": score}}, {"alpha": 1.0}, None, None, 0, 0.0,
-        )  # fmt: skip
-    store.complete_pipeline(pipeline_id, 0.5, None, "rmse", 12)
-    return chain_id
-
-
-def counts(store: WorkspaceStore) -> dict[str, int]:
-    """Return how many rows each table has."""
-    with store.unit_of_work() as uow:
-        return {table: uow.session.connection().exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
-                for table in TABLES}  # fmt: skip
 
 
 @pytest.fixture
@@ -87,39 +40,6 @@ def bundle(tmp_path: Path) -> Path:
         chain_id = chain_in(origin, [Ridge(1).fit(Z, Y), Ridge(2).fit(Z, Y)], scaler)
         np.save(tmp_path / "expected.npy", origin.replay_chain(chain_id, X))
         return origin.export_chain(chain_id, tmp_path / "ridge")
-
-
-def remade(path: Path, change: Callable[[dict[str, bytes]], None], *, fix: bool = True) -> Path:
-    """Write a bundle anew with changed members; with `fix` the manifest has their hashes."""
-    with zipfile.ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    change(members)
-    if fix:
-        manifest = json.loads(members["manifest.json"])
-        manifest.pop("content_sha256", None)
-        manifest["sha256"] = {name: sha256(content) for name, content in members.items() if name != "manifest.json"}
-        members["manifest.json"] = json.dumps(manifest).encode()
-    target = path.with_name("remade.n4a")
-    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-    return target
-
-
-def replace_member(members: dict[str, bytes], name: str, content: bytes) -> None:
-    """Give a member another content."""
-    members[name] = content
-
-
-def with_chain(path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
-    """Write a bundle anew with another `chain.json`."""
-
-    def changed(members: dict[str, bytes]) -> None:
-        told = json.loads(members["chain.json"])
-        change(told)
-        members["chain.json"] = json.dumps(told).encode()
-
-    return remade(path, changed)
 
 
 def test_an_imported_chain_ranks_replays_and_exports_like_any_other(tmp_path: Path, bundle: Path) -> None:
@@ -270,91 +190,6 @@ def test_skops_own_types_need_no_trust(tmp_path: Path) -> None:
         np.testing.assert_array_equal(store.replay_chain(imported, X), expected)
     np.testing.assert_array_equal(load_bundle(bundle).predict(X), expected)
     assert [item.imports for item in inspect_bundle(bundle).objects] == [[], []]
-
-
-@pytest.mark.parametrize(
-    "fitted",
-    [
-        StandardScaler().fit(X),
-        Ridge().fit(X, Y),
-        make_pipeline(StandardScaler(), Ridge()).fit(X, Y),
-        RandomForestClassifier(3, random_state=0).fit(X, LABELS),
-        {"fortran": np.asfortranarray(X), "objects": np.array([{1}, "x"], dtype=object), "bytes": bytearray(b"x" * 9)},
-    ],
-)
-def test_what_may_import_all_it_needs_loads_as_it_would_otherwise(fitted: Any) -> None:
-    stream = io.BytesIO()
-    joblib.dump(fitted, stream)
-    for content in (stream.getvalue(), *(pickle.dumps(fitted, protocol) for protocol in (2, 3, 4, 5))):
-        names = [name for name in names_in(content) if name not in HARMLESS]
-        loaded = load_with(content, names)
-        assert repr(loaded) == repr(fitted)
-        if hasattr(fitted, "predict"):
-            np.testing.assert_array_equal(loaded.predict(X), fitted.predict(X))
-        for left_out in names:
-            with pytest.raises(UntrustedArtifactError, match=left_out):
-                load_with(content, [name for name in names if name != left_out])
-
-
-def dumped(value: Any) -> bytes:
-    """Return what joblib would write."""
-    buffer = io.BytesIO()
-    joblib.dump(value, buffer)
-    return buffer.getvalue()
-
-
-DTYPES = [
-    "f8", ">f8", ">i4", "S5", ">U3", "V7", "M8[ns]", ">m8[25s]", "m8", "?", "c8", [("a", "i4"), ("b", ">f8")],
-    np.dtype([("a", "i1"), ("b", "f8")], align=True), [("t", [("x", ">i2")])],
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("dtype", DTYPES, ids=str)
-@pytest.mark.parametrize("dump", [pickle.dumps, dumped], ids=["pickle", "joblib"])
-def test_arrays_of_every_dtype_pass_the_gate_as_they_would_without(dtype: Any, dump: Callable[[Any], bytes]) -> None:
-    raw = RNG.integers(0, 2, 60 * np.dtype(dtype).itemsize, dtype=np.uint8).tobytes()
-    array = np.frombuffer(raw, dtype)
-    content = dump([array, array[::2].copy(), array.dtype])
-    expected, found = joblib.load(io.BytesIO(content)), load_with(content, [])
-    assert found[2] == expected[2] == array.dtype
-    for one, other in zip(found[:2], expected[:2], strict=True):
-        assert one.dtype.newbyteorder("=") == other.dtype.newbyteorder("=")  # joblib itself gives native ones.
-        assert one.dtype.isalignedstruct == other.dtype.isalignedstruct
-        np.testing.assert_array_equal(one, other)
-
-
-def test_a_dtype_with_a_lying_state_once_killed_the_process() -> None:
-    class Lying:
-        def __reduce__(self) -> Any:
-            return np.dtype, ("m8", False, True), (3, "<", None, None, None, -1, -1, 247)
-
-    kind = load_with(pickle.dumps(Lying()), [])
-    assert str(np.zeros(3, kind)) == "[0 0 0]"
-    assert np.dtype("m8") == kind
-
-
-def test_a_pickle_once_could_change_a_class_that_was_trusted() -> None:
-    content = b"\x80\x04\x8c\x1bsklearn.linear_model._ridge\x8c\x05Ridge\x93N}\x8c\x07predictK\x05s\x86b."
-    with pytest.raises(UntrustedArtifactError, match="changes <class"):
-        load_with(content, [RIDGE])
-    assert callable(Ridge.predict)
-
-
-def test_what_cannot_be_listed_is_said_to_be_so(tmp_path: Path) -> None:
-    compressed = io.BytesIO()
-    joblib.dump(Ridge().fit(X, Y), compressed, compress=3)
-    whole = pickle.dumps(Ridge().fit(X, Y))
-    for content, why in [
-        (compressed.getvalue(), "compressed"),
-        (whole[:-20], "damaged"),
-        (b"\x80\x05" + pickle.EXT1 + b"\x01.", "number"),
-        (b"\x80\x05Pxyz\n.", "outside itself"),
-        (b"\x80\x05" + pickle.BYTEARRAY8 + struct.pack("<Q", 2**62), "damaged"),
-    ]:
-        with pytest.raises(UnlistableError, match=why):
-            names_in(content)
-        with pytest.raises(UntrustedArtifactError, match="cannot be told"):
-            load_with(content, [RIDGE])
 
 
 def raw_bundle(path: Path, infos: list[tuple[zipfile.ZipInfo, bytes]]) -> Path:
