@@ -296,6 +296,15 @@ def test_a_bundle_that_does_not_fit_is_refused_and_nothing_of_it_is_kept(
         assert set(counts(store).values()) == {0}
 
 
+def test_each_member_must_have_the_hash_of_the_manifest(tmp_path: Path, bundle: Path) -> None:
+    def rename(members: dict[str, bytes]) -> None:
+        members["chain.json"] = members["chain.json"].replace(b'"operator_class": "Scaler"', b'"operator_class": "Cat"')
+
+    inspect_bundle(remade(bundle, rename))
+    with WorkspaceStore(tmp_path / "here") as store, pytest.raises(BundleError, match=r"damaged.*chain\.json"):
+        store.import_bundle(remade(bundle, rename, fix=False))
+
+
 def test_a_bundle_never_says_itself_that_it_is_trusted(tmp_path: Path, bundle: Path) -> None:
     def claim(told: dict[str, Any], **values: Any) -> None:
         for row in told["artifacts"]:
