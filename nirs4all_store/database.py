@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import QueuePool
 
-from .duckdb_files import NO_EXTENSIONS, Config, corrupt, logs_of, memory_config, quoted_name
+from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, logs_of, memory_config, quoted_name
 from .errors import WorkspaceBusyError, WorkspaceCorruptError
 from .lease import held_alone
 from .values import json_text
@@ -29,7 +29,8 @@ SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
 # At its end DuckDB folds the log in and removes it by name, also when the name belongs to another
 # file by then: `close` does it instead, after a look.
 AFTER_CONNECTING = (
-    "PRAGMA disable_checkpoint_on_shutdown; SET allowed_configs = ['search_path']; SET lock_configuration = true"
+    "PRAGMA disable_checkpoint_on_shutdown; SET allowed_configs = ['search_path', 'enable_progress_bar']; "
+    f"SET lock_configuration = true; {NO_PROGRESS_BAR}"
 )
 POOLED_CONNECTIONS = 16
 # What a transaction has inserted stays in memory until its end, unless there is a limit.
@@ -91,6 +92,7 @@ class Database:
     def _connect(self) -> duckdb.DuckDBPyConnection:
         """Return a connection on which a name means the engine's own function, whatever macros the file has."""
         connection = self._anchor.cursor()
+        connection.execute(NO_PROGRESS_BAR)
         connection.execute(f"SET search_path = 'system.main,{quoted_name(self._name)}.main'")
         return connection
 
@@ -124,7 +126,9 @@ class Database:
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a new connection of its own, outside every session."""
-        return self._anchor.cursor()
+        connection = self._anchor.cursor()
+        connection.execute(NO_PROGRESS_BAR)
+        return connection
 
     def close(self) -> None:
         """Fold the log in, close every connection and release the file."""

@@ -17,6 +17,8 @@ Config = dict[str, str | bool | int | float | list[str]]
 
 # Nothing is fetched or loaded because a file asks for it.
 NO_EXTENSIONS: Config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+# In a notebook DuckDB prints a bar into whatever the program prints, once a statement takes two seconds.
+NO_PROGRESS_BAR = "SET enable_progress_bar = false"
 LOG_ENDINGS = (".wal", ".wal.checkpoint", ".wal.recovery")
 
 
@@ -72,6 +74,7 @@ def copy_compacted(source: Path, target: Path) -> None:
         (target, "DETACH target"),
     )
     connection = duckdb.connect(config=NO_EXTENSIONS)
+    connection.execute(NO_PROGRESS_BAR)
     try:
         for about, statement in steps:
             try:
@@ -108,6 +111,7 @@ class Comparison:
     def __init__(self, before: Path, after: Path, memory_limit: int | None) -> None:
         config = NO_EXTENSIONS | memory_config(memory_limit) | {"temp_directory": str(temporary_of(after))}
         self._connection = duckdb.connect(config=config)
+        self._connection.execute(NO_PROGRESS_BAR)
         for name, path in (("before", before), ("after", after)):
             self._connection.execute(f"ATTACH '{_quoted(path)}' AS {name} (READ_ONLY)")
 

@@ -145,6 +145,19 @@ with n.WorkspaceStore(sys.argv[1]) as store:
     assert process.communicate() == ("", "")
 
 
+def test_duckdb_once_printed_its_progress_bar_into_what_a_program_prints(tmp_path: Path) -> None:
+    program = """
+import sys, duckdb, nirs4all_store as n
+asked = "SELECT current_setting('enable_progress_bar') AS bar"
+with n.WorkspaceStore(sys.argv[1]) as store:
+    print(duckdb.connect().sql(asked).fetchall()[0][0], store.sql(asked)["bar"][0])
+    with store.unit_of_work() as uow:
+        print(uow.session.connection().exec_driver_sql(asked).scalar_one())
+"""
+    # Without a file to run, DuckDB takes it for a notebook, as the first word shows.
+    assert start(program, tmp_path).communicate()[0].split() == ["True", "False", "False"]
+
+
 def test_closing_in_one_store_leaves_the_process_its_lease_while_another_is_open(tmp_path: Path) -> None:
     first, second = WorkspaceStore(tmp_path), WorkspaceStore(tmp_path)
     first.close()
