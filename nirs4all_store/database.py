@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,8 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import QueuePool
 
 from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, logs_of, memory_config, quoted_name
-from .errors import WorkspaceBusyError, WorkspaceCorruptError
+from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError
+from .files import identity
 from .lease import held_alone
 from .values import json_text
 
@@ -84,15 +86,15 @@ class Database:
         if not create and not self.path.exists():
             raise WorkspaceCorruptError(f"{self.path} is not there any more; restore it from a backup")
         self.new_keys = 0
+        self._connections: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
-        self._file = _identity(self.path)
+        self._file = identity(self.path)
         self._name = _name(self._anchor)
         self.engine = _engine(self._connect)
 
     def _connect(self) -> duckdb.DuckDBPyConnection:
         """Return a connection on which a name means the engine's own function, whatever macros the file has."""
-        connection = self._anchor.cursor()
-        connection.execute(NO_PROGRESS_BAR)
+        connection = self.cursor()
         connection.execute(f"SET search_path = 'system.main,{quoted_name(self._name)}.main'")
         return connection
 
@@ -116,9 +118,23 @@ class Database:
             )
 
     @property
+    def is_alive(self) -> bool:
+        """Whether the engine still answers: some errors, of the disk among them, leave it dead until it is opened."""
+        try:
+            self._anchor.execute("SELECT 1").fetchall()
+        except duckdb.Error:
+            return False
+        return True
+
+    def interrupt(self) -> None:
+        """Stop the statements that run on any of its connections; they raise."""
+        for connection in list(self._connections):
+            connection.interrupt()
+
+    @property
     def is_in_place(self) -> bool:
         """Whether the file that is open is the one that has the name."""
-        return _identity(self.path) == self._file
+        return identity(self.path) == self._file
 
     def session(self) -> Session:
         """Return a new session on a connection of its own; it begins at its first statement."""
@@ -127,6 +143,7 @@ class Database:
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a new connection of its own, outside every session."""
         connection = self._anchor.cursor()
+        self._connections.add(connection)
         connection.execute(NO_PROGRESS_BAR)
         return connection
 
@@ -152,7 +169,8 @@ class Database:
 
 def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
     """Remove logs that DuckDB leaves behind, such as one whose only commit a kill has torn."""
-    with contextlib.suppress(WorkspaceBusyError), held_alone(path):
+    # What stays is looked at again by the next opening.
+    with contextlib.suppress(WorkspaceBusyError, ReadOnlyError, OSError), held_alone(path):
         for log, status in folded.items():
             if log.exists() and (log.stat().st_mtime_ns, log.stat().st_size) == (status.st_mtime_ns, status.st_size):
                 log.unlink()
@@ -172,14 +190,6 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
         raise WorkspaceBusyError(f"this process has {path} open through duckdb itself: {error}; close it") from error
     except duckdb.Error as error:
         raise corrupt(path, error) from error
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _name(connection: duckdb.DuckDBPyConnection) -> str:

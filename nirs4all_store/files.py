@@ -79,6 +79,18 @@ def output_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
+def identity(path: Path | int) -> tuple[int, int] | None:
+    """Return what tells a file or folder, by its path or descriptor, from another one that has its name later.
+
+    None if it is not there.
+    """
+    try:
+        status = os.stat(path)  # noqa: PTH116  # a Path has no way to ask for a descriptor
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)

@@ -2,23 +2,29 @@
 
 The lease is a `flock` on a file of its own. DuckDB's own lock is only the second fence: it vanishes
 as soon as any descriptor of the database file is closed in the process that holds it.
+
+Who must wait stands in line: it locks the byte of a second file that has the number of the moment at
+which it came (microseconds on the machine's own clock). The first in line is the one with no locked
+byte before its own; whoever dies leaves the line by itself, and the holder sees whether there is a line.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import socket
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import ReadOnlyError, WorkspaceBusyError
+from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceError
+from .files import identity
 from .values import utc_now
 
 try:
@@ -27,7 +33,11 @@ except ImportError:  # Windows has no flock: DuckDB's own lock is the only fence
     fcntl = None  # type: ignore[assignment]
 
 LOCK_NAME = ".store.lock"
-SECONDS_BETWEEN_TRIES = 0.05
+LINE_NAME = ".store.line"
+SECONDS_BETWEEN_TRIES = 0.002
+SECONDS_BETWEEN_LOOKS = 0.01
+# Who is stopped keeps its place in the line; those behind pass it when nobody has had the lease for so long.
+PATIENCE = 0.5
 
 
 class Lease:
@@ -48,44 +58,152 @@ class Lease:
         Another process still holds it after `timeout`; the message names that process.
     ReadOnlyError
         The folder cannot be written to, and the lease is not a shared one.
+    WorkspaceError
+        The file system has no locks.
     """
 
     def __init__(self, folder: Path, *, shared: bool, timeout: float) -> None:
         self._path = folder / LOCK_NAME
-        self._descriptor: int | None = None
+        self._shared = shared
+        self._line: int | None = None
+        self._descriptor = self._opened()
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
-        except OSError as error:
-            if not shared:
-                raise ReadOnlyError(
-                    f"cannot write to {folder}: {error}; open it with read_only=True, or ask for the right to write"
-                ) from error
-            return  # Nobody can write on read-only media, so readers need no lease there.
-        if fcntl is not None:
-            self._wait(self._descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
-        _say_who(self._descriptor)
+            self._wait(timeout)
+            if self._descriptor is not None:
+                _say_who(self._descriptor)
+        except BaseException:
+            self.release()
+            raise
 
-    def _wait(self, descriptor: int, mode: int, timeout: float) -> None:
+    def _opened(self) -> int | None:
+        """Return a descriptor of the lock file; None for a reader where there is none and none can be made."""
+        try:
+            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError as error:
+            if not self._shared:
+                raise ReadOnlyError(
+                    f"cannot write to {self._path.parent}: {error}; open it with read_only=True, "
+                    "or ask for the right to write"
+                ) from error
+        try:
+            return os.open(self._path, os.O_RDONLY)
+        except OSError:  # On read-only media nobody can write, so readers need no lease there.
+            return None
+
+    def _wait(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        while True:
-            try:
-                fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
-                return
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    holder = _holder(descriptor)
-                    self.release()
+        if not self.is_wanted and self._take():
+            return
+        with _standing_in_line(self._path.with_name(LINE_NAME)) as is_first:
+            patient_until = math.inf
+            while True:
+                first, now = is_first(), time.monotonic()
+                if not self._take():
+                    patient_until = math.inf
+                elif first or now >= min(patient_until, deadline):
+                    return
+                else:  # Those before this one will take it, unless they are stopped.
+                    patient_until = min(patient_until, now + PATIENCE)
+                    self._put_back()
+                if now >= deadline and self._descriptor is not None:
                     raise WorkspaceBusyError(
-                        f"{self._path.parent} is in use by {holder}; waited {timeout:g} s: "
+                        f"{self._path.parent} is in use by {_holder(self._descriptor)}; waited {timeout:g} s: "
                         "close it there, or give a longer timeout"
-                    ) from None
-                time.sleep(min(SECONDS_BETWEEN_TRIES, max(0.0, deadline - time.monotonic())))
+                    )
+                between = SECONDS_BETWEEN_TRIES if first else SECONDS_BETWEEN_LOOKS
+                time.sleep(min(between, max(0.0, deadline - now)))
+
+    def _put_back(self) -> None:
+        if self._descriptor is not None:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def _take(self) -> bool:
+        """Take the lease if nobody has it, and the file that was locked is still the one that has the name."""
+        if self._descriptor is None or fcntl is None:
+            return True
+        try:
+            fcntl.flock(self._descriptor, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise WorkspaceError(
+                f"the file system of {self._path.parent} has no locks ({error}), so that processes would destroy each "
+                "other's data; put the workspace on a local disk"
+            ) from error
+        if self._is_in_place:
+            return True
+        os.close(self._descriptor)
+        self._descriptor = self._opened()
+        return False
+
+    @property
+    def _is_in_place(self) -> bool:
+        """Whether the file that is locked is the one that has the name; who comes now locks that one."""
+        here, named = self._descriptor, identity(self._path)
+        return here is None or named == identity(here)
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether another process stands in line for it, or may, without being seen: the lock file was replaced."""
+        if fcntl is None:
+            return False
+        if not self._is_in_place:
+            return True
+        if self._line is None:
+            try:
+                self._line = os.open(self._path.with_name(LINE_NAME), os.O_RDONLY)
+            except OSError:  # Nobody has ever had to wait here.
+                return False
+        return not _is_free(self._line, 0)
 
     def release(self) -> None:
         """Give the lease back; twice is fine."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        for descriptor in (self._descriptor, self._line):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._descriptor = self._line = None
+
+
+@contextmanager
+def _standing_in_line(path: Path) -> Iterator[Callable[[], bool]]:
+    """Stand in line for the length of a block; yields what tells whether one is the first.
+
+    A reader who may not write in the folder cannot stand in line, and takes its chance when there is one.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        yield lambda: True
+        return
+    try:
+        place = _place_in_line(descriptor)
+        yield lambda: _is_free(descriptor, place)
+    finally:
+        os.close(descriptor)
+
+
+def _place_in_line(descriptor: int) -> int:
+    while True:
+        place = time.monotonic_ns() // 1000
+        if _lock(descriptor, fcntl.LOCK_EX, 1, place):
+            return place
+        time.sleep(0)  # Somebody is looking at the line just now.
+
+
+def _is_free(descriptor: int, length: int) -> bool:
+    """Tell whether nobody stands at one of the first places; 0: at any."""
+    if not _lock(descriptor, fcntl.LOCK_SH, length, 0):
+        return False
+    fcntl.lockf(descriptor, fcntl.LOCK_UN, length)
+    return True
+
+
+def _lock(descriptor: int, kind: int, length: int, start: int) -> bool:
+    try:
+        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB, length, start)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def refuse_if_open_here(path: Path) -> None:
@@ -149,9 +267,10 @@ def held_alone(path: Path) -> Iterator[BinaryIO]:
 
 def _say_who(descriptor: int) -> None:
     who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
-           "since": utc_now().isoformat(timespec="seconds")}  # fmt: skip
-    os.ftruncate(descriptor, 0)
-    os.pwrite(descriptor, json.dumps(who).encode(), 0)
+           "since": utc_now().isoformat(timespec="milliseconds")}  # fmt: skip
+    with contextlib.suppress(OSError):  # A reader who may not write stays unnamed; so does everybody on a full disk.
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, json.dumps(who).encode(), 0)
 
 
 def _holder(descriptor: int) -> str:

@@ -1,12 +1,13 @@
-"""Opening a workspace folder: create, check, or join the one that this process has open already."""
+"""Opening a workspace folder: create, check, or join the one that this process uses already."""
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,13 +17,13 @@ from .database import WORKING_MEMORY, Database
 from .duckdb_files import logs_of
 from .errors import (
     ReadOnlyError,
+    StoreClosedError,
     StoreError,
-    WorkspaceBusyError,
     WorkspaceCorruptError,
     WorkspaceNotFoundError,
 )
 from .files import make_folder
-from .lease import Lease, refuse_if_open_here
+from .lease import refuse_if_open_here
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
@@ -42,7 +43,9 @@ class _Place:
 # By device and inode of the folder, so that two spellings of one path share one engine.
 _places: dict[tuple[int, int], _Place] = {}
 _registry = threading.Lock()
-_inherited: list[Workspace] = []
+_forking: list[Workspace] = []
+# What a forked child has of databases that its parent was at work on: kept for ever, since closing them would harm.
+_inherited: dict[tuple[int, int], Workspace] = {}
 
 
 def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool, timeout: float) -> Workspace:
@@ -74,11 +77,17 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
     _close_what_was_here(path, timeout)
     with place_of(path) as place:
         if place.workspace is None:
-            place.workspace = _open(path, read_only, upgrade, timeout)
-        elif place.workspace.read_only and not read_only:
-            raise WorkspaceBusyError(f"this process has {path} open for reading only; close that store first")
+            place.workspace = Workspace(path, _open_database, read_only=read_only)
+        workspace = place.workspace
         place.stores.add(store)
-        return place.workspace
+    try:
+        workspace.open(timeout, write=not read_only, upgrade=upgrade)
+        if not read_only:
+            make_folder(path / ARTIFACTS_NAME)
+    except BaseException:
+        close_workspace(workspace, store, timeout)
+        raise
+    return workspace
 
 
 def close_workspace(workspace: Workspace, store: object, timeout: float) -> None:
@@ -115,8 +124,14 @@ def _places_with(wanted: Callable[[Workspace], bool]) -> list[_Place]:
 def place_of(path: Path) -> Iterator[_Place]:
     """Give the place of a folder, which nobody else opens or closes for the length of the block."""
     status = path.stat()
+    key = (status.st_dev, status.st_ino)
+    if key in _inherited:
+        raise StoreClosedError(
+            f"this process was forked while its parent was at work on {path}, so it can never open it safely: "
+            "fork before or after a transaction, or start processes with the spawn or forkserver method"
+        )
     with _registry:
-        place = _places.setdefault((status.st_dev, status.st_ino), _Place())
+        place = _places.setdefault(key, _Place())
     with place.lock:
         yield place
 
@@ -130,21 +145,10 @@ def _make_workspace_folder(path: Path) -> None:
         raise ReadOnlyError(f"cannot create the workspace {path}: {error}; give a folder you may write to") from error
 
 
-def _open(path: Path, read_only: bool, upgrade: bool, timeout: float) -> Workspace:
-    with ExitStack() as undo:
-        lease = Lease(path, shared=read_only, timeout=timeout)
-        undo.callback(lease.release)
-        database = _open_database(path / DATABASE_NAME, read_only, upgrade)
-        undo.callback(database.close)
-        if not read_only:
-            make_folder(path / ARTIFACTS_NAME)
-        undo.pop_all()
-        return Workspace(path, lease, database)
-
-
-def _open_database(path: Path, read_only: bool, upgrade: bool) -> Database:
-    """Return a workspace's database, open and up to date, or raise."""
-    if os.path.lexists(path) or read_only:
+def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool) -> Database:
+    """Return a workspace's database, open and up to date, or raise; see `Opener`."""
+    path = folder / DATABASE_NAME
+    if os.path.lexists(path) or not create:
         check_is_duckdb(path)
     else:
         for log in logs_of(path):
@@ -203,23 +207,40 @@ def check_is_duckdb(path: Path) -> None:
 def _close_all() -> None:
     """Close what the program left open: a thread inside DuckDB while the interpreter ends aborts it."""
     for place in list(_places.values()):
-        if place.workspace is not None:
+        workspace = place.workspace
+        if workspace is not None:
             try:
-                place.workspace.close(SECONDS_TO_CLOSE_AT_EXIT)
-            except StoreError:  # A thread is still at work: its last transaction is rolled back by the end.
-                continue
+                workspace.close(SECONDS_TO_CLOSE_AT_EXIT)
+            except StoreError:  # A thread is still at work: it is stopped, and its transaction is rolled back.
+                workspace.interrupt()
+                with contextlib.suppress(StoreError):
+                    workspace.close(SECONDS_TO_CLOSE_AT_EXIT)
+
+
+def _close_before_fork() -> None:
+    for place in _places.values():
+        if place.workspace is not None:
+            place.workspace.before_fork()
+            _forking.append(place.workspace)
+
+
+def _go_on_after_fork() -> None:
+    while _forking:
+        _forking.pop().after_fork()
 
 
 def _start_anew_after_fork() -> None:
     """Let a forked child open workspaces of its own; the parent's connections must never run here."""
     global _registry
     _registry = threading.Lock()
-    for place in _places.values():
-        if place.workspace is not None:
-            place.workspace.abandon()
-            _inherited.append(place.workspace)
+    for key, place in _places.items():
+        if place.workspace is not None and place.workspace.abandon():
+            _inherited[key] = place.workspace
+    _forking.clear()
     _places.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_start_anew_after_fork)
+    os.register_at_fork(
+        before=_close_before_fork, after_in_parent=_go_on_after_fork, after_in_child=_start_anew_after_fork
+    )

@@ -88,11 +88,25 @@ class WorkspaceStore:
         self._path = checked_path(workspace_path, "workspace_path").absolute()
         self._timeout = checked_timeout(timeout)
         self._read_only = read_only
-        self._ticket = object()
-        self._open: Workspace | None = open_workspace(
-            self._path, self._ticket, read_only=read_only, upgrade=upgrade, timeout=self._timeout
+        self._closed = False
+        self._connect(upgrade=upgrade)
+
+    def _connect(self, *, upgrade: bool = False) -> Workspace:
+        ticket = object()
+        workspace = open_workspace(
+            self._path, ticket, read_only=self._read_only, upgrade=upgrade, timeout=self._timeout
         )
-        self._loader = ChainLoader(self._open.blobs)
+        self._open, self._ticket, self._loader = workspace, ticket, ChainLoader(workspace.blobs)
+        self._process = os.getpid()
+        return workspace
+
+    def __getstate__(self) -> dict[str, Any]:
+        # It travels to another process as its path and options, and opens there when it is used.
+        self._check_open()
+        return {"_path": self._path, "_timeout": self._timeout, "_read_only": self._read_only}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _closed=False, _process=None)
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -103,10 +117,9 @@ class WorkspaceStore:
 
     def close(self) -> None:
         """Release the workspace; every later call raises `StoreClosedError`, but closing twice is fine."""
-        workspace = self._open
-        if workspace is not None:
-            close_workspace(workspace, self._ticket, self._timeout)
-            self._open = None
+        if not self._closed and self._process == os.getpid():
+            close_workspace(self._open, self._ticket, self._timeout)
+        self._closed = True
 
     def __enter__(self) -> Self:
         return self
@@ -117,13 +130,18 @@ class WorkspaceStore:
         self.close()
 
     def __repr__(self) -> str:
-        return f"WorkspaceStore({str(self._path)!r}{', closed' if self._open is None else ''})"
+        return f"WorkspaceStore({str(self._path)!r}{', closed' if self._closed else ''})"
 
     @property
     def _workspace(self) -> Workspace:
-        if self._open is None:
-            raise StoreClosedError(f"the store on {self._path} is closed; open a new WorkspaceStore")
+        self._check_open()
+        if self._process != os.getpid():  # It came from another process.
+            return self._connect()
         return self._open
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise StoreClosedError(f"the store on {self._path} is closed; open a new WorkspaceStore")
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

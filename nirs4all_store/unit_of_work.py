@@ -71,14 +71,18 @@ class UnitOfWork:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if self._workspace.is_foreign:  # A forked child leaves its parent's block: nothing of it is the child's.
+            return
         try:
+            if isinstance(error, ENGINE_ERRORS):
+                self._workspace.suspect()
             self.rollback()
             self._session.close()
         finally:
             self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:
                 self._workspace.known.forget()
-            self._workspace.leave(self._turn, write=self._write)
+            self._workspace.leave(self._turn)
 
     @property
     def session(self) -> Session:
@@ -124,6 +128,8 @@ class UnitOfWork:
         """
         if not self._write:
             raise UnitOfWorkError("a unit of work for reading has nothing to commit; open one for writing")
+        if self._workspace.is_foreign:
+            raise UnitOfWorkError("this process was forked from the one that opened this unit of work; open a new one")
         if not self._turn.is_open:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()

@@ -1,14 +1,18 @@
-"""One open workspace of this process: its database, its files, its lease, and whose turn it is.
+"""One workspace of this process: its database, its files, its lease, and whose turn it is.
 
 All stores on one folder share one of these. Any number of threads read at once, each on its own
 connection; writers take turns; copying or replacing the database file waits until nobody uses it.
+
+The database is open, and the lease held, from the first use on until another process wants it. Whoever
+leaves a unit of work looks whether one does, and so does a thread of its own while nobody works.
 """
 
 from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -18,19 +22,21 @@ from typing import Any
 from .blobs import Blobs
 from .database import Database
 from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError, WorkspaceBusyError
+from .holding import Holding, Opener
 from .known import Known
-from .lease import Lease
 
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
+SECONDS_BETWEEN_LOOKS = 0.05
 
 
-@dataclass
+@dataclass(eq=False)
 class Turn:
     """A unit of work, and the workspace and thread that it is open in."""
 
     unit: Any
     where: tuple[Workspace, int]
+    write: bool
     is_open: bool = True
 
 
@@ -40,46 +46,57 @@ _turns: ContextVar[tuple[Turn, ...]] = ContextVar("turns", default=())
 
 
 class Workspace:
-    """An open workspace.
+    """A workspace, closed at first.
 
     Parameters
     ----------
     path : Path
         The folder.
-    lease : Lease
-        The right to open it, given back by `close`.
-    database : Database
-        Its database, up to date; closed by `close`.
+    opener : callable
+        Opens its database.
+    read_only : bool
+        Refuse to write, and share the lease with other readers.
     """
 
-    def __init__(self, path: Path, lease: Lease, database: Database) -> None:
+    def __init__(self, path: Path, opener: Opener, *, read_only: bool) -> None:
         self.path = path
-        self.read_only = database.read_only
         self.blobs = Blobs(path / ARTIFACTS_NAME)
-        self.database = database
         self.known = Known()
-        self._lease = lease
+        self._holding = Holding(path, opener, read_only=read_only)
         self._process = os.getpid()
         self._closed = False
         self._writing = threading.Lock()
-        self._state = threading.Condition()
-        self._users = 0
-        self._alone = False
         self._writer: int | None = None
+        self._state = threading.Condition()
+        self._inside: list[Turn] = []
+        self._alone = False  # One thread opens, closes or replaces the database.
+        self._is_due = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
+        self._over = threading.Event()
+        threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True).start()
+
+    @property
+    def database(self) -> Database:
+        """Its database; only for who has a unit of work open here."""
+        return self._holding.database
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it refuses to write, and shares the lease with other readers."""
+        return self._holding.read_only
 
     @property
     def is_usable(self) -> bool:
-        """Whether it is open and its database is still the one that has the name."""
-        return not self._closed and self.database.is_in_place
+        """Whether it is not closed, and its folder and database are still the ones that have the names."""
+        return not self._closed and self._holding.is_in_place
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it belongs to the process from which this one was forked."""
+        return self._process != os.getpid()
 
     @property
     def current(self) -> Any:
-        """The unit of work that is open here, in this thread and task, or None; a forked child may not ask."""
-        if self._process != os.getpid():
-            raise StoreClosedError(
-                f"this store on {self.path} belongs to process {self._process}, from which this one was forked; "
-                "open a new WorkspaceStore here"
-            )
+        """The unit of work that is open here, in this thread and task, or None."""
         here = (self, threading.get_ident())
         return next((turn.unit for turn in _turns.get() if turn.where == here and turn.is_open), None)
 
@@ -105,6 +122,38 @@ class Workspace:
                 f"{self.path} is open for reading only; open a WorkspaceStore without read_only to write"
             )
 
+    def open(self, timeout: float, *, write: bool, upgrade: bool = False) -> bool:
+        """Open the database, creating it when absent, if it is not open here; tell whether it was not.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait for other processes, and for other threads.
+        write : bool
+            Whether one wants to write, which one that was opened for reading is then closed and opened again for.
+        upgrade : bool
+            Bring an older one to the newest revision.
+
+        Raises
+        ------
+        WorkspaceError
+            See its subclasses. Nothing was changed.
+        """
+        deadline = time.monotonic() + timeout
+        if write and self.read_only:
+            with self._nobody_else(timeout):
+                self._let_go()
+                self._holding.read_only = False
+        with self._state:
+            self._wait_for(self._lets_in, deadline)
+            self._check_open()
+            if self._holding.is_held:
+                return False
+            self._alone = True
+        with self._being_alone():
+            self._holding.take(deadline, create=not self.read_only, upgrade=upgrade)
+        return True
+
     def enter(self, unit: Any, *, write: bool, timeout: float) -> Turn:
         """Let a unit of work begin here, waiting for its turn if it writes; end it with `leave`.
 
@@ -113,41 +162,89 @@ class Workspace:
         UnitOfWorkError
             One is open here already, or another task of this thread is writing.
         WorkspaceBusyError
-            Another thread held its turn for longer than `timeout` seconds.
+            Another process or thread held it for longer than `timeout` seconds.
         StoreClosedError
             The workspace was closed.
+        WorkspaceError
+            The database cannot be opened again, after another process has had it.
         """
         if self.current is not None:
             raise UnitOfWorkError("this thread has a unit of work open already; use it, or leave it first")
+        if self.is_foreign:
+            raise StoreClosedError(
+                f"this unit of work on {self.path} belongs to process {self._process}, from which this one was forked; "
+                "ask the store for a new one"
+            )
+        deadline = time.monotonic() + timeout
         if write:
             self._take_turn(timeout)
         try:
-            with self._state:
-                if not self._state.wait_for(lambda: not self._alone, timeout):
-                    raise WorkspaceBusyError(f"{self.path} is being copied or compacted for {timeout:g} s; try again")
-                self._check_open()
-                if write:
-                    self.database.check_file()
-                    if self.database.is_full and self._users == 0:
-                        self.database.close()
-                        self._reopen()
-                self._users += 1
+            turn = Turn(unit, (self, threading.get_ident()), write)
+            while not self._begin(turn, deadline):
+                with self._being_alone():
+                    self._holding.take(deadline)
         except BaseException:
             if write:
                 self._end_turn()
             raise
-        turn = Turn(unit, (self, threading.get_ident()))
         _turns.set((*(other for other in _turns.get() if other.is_open), turn))
         return turn
 
-    def leave(self, turn: Turn, *, write: bool) -> None:
-        """Let a unit of work end."""
+    def _begin(self, turn: Turn, deadline: float) -> bool:
+        """Let a unit of work in; False if the database must be opened first, for which this thread is alone."""
+        with self._state:
+            self._wait_for(self._lets_in, deadline)
+            self._check_open()
+            if self._holding.is_held and turn.write:
+                self.database.check_file()
+                if self.database.is_full and not self._inside:
+                    self._let_go()
+            self._alone = not self._holding.is_held
+            if not self._alone:
+                self._inside.append(turn)
+            return not self._alone
+
+    def _lets_in(self) -> bool:
+        if self._alone or not self._is_due:
+            return not self._alone
+        # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
+        # thread for another.
+        return any(turn.write or turn.where[1] == threading.get_ident() for turn in self._inside)
+
+    def leave(self, turn: Turn) -> None:
+        """Let a unit of work end, and another process have the database if it wants it."""
         turn.is_open = False
         with self._state:
-            self._users -= 1
+            self._inside.remove(turn)
+            self._look()
             self._state.notify_all()
-        if write:
+        if turn.write:
             self._end_turn()
+
+    def suspect(self) -> None:
+        """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""
+        with self._state:
+            self._is_due = self._is_due or not self.database.is_alive
+
+    def _look(self) -> None:
+        """Give the database to another process that wants it, if it was held long enough and nobody is inside."""
+        if not self._holding.is_held or self._alone:
+            return
+        self._is_due = self._is_due or self._holding.is_wanted
+        if self._is_due and not self._inside:
+            self._let_go()
+            self._state.notify_all()
+
+    def _watch(self) -> None:
+        while not self._over.wait(SECONDS_BETWEEN_LOOKS):
+            with self._state:
+                self._look()
+
+    def _let_go(self) -> None:
+        """Let other processes have the database: what is known of the rows may not be true for long."""
+        self._is_due = False
+        self.known.forget()
+        self._holding.let_go()
 
     def _take_turn(self, timeout: float) -> None:
         if self._writer == threading.get_ident():
@@ -155,7 +252,7 @@ class Workspace:
                 f"another task of this thread is in the middle of writing to {self.path}; "
                 "await its end before this one writes, or let this one run in a thread of its own"
             )
-        if not self._writing.acquire(timeout=timeout):
+        if not self._writing.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
             raise WorkspaceBusyError(
                 f"another thread has been writing to {self.path} for {timeout:g} s; "
                 "end its transaction, or give a longer timeout"
@@ -170,9 +267,16 @@ class Workspace:
         if self._closed:
             raise StoreClosedError(f"the store on {self.path} is closed; open a new WorkspaceStore")
 
+    def _wait_for(self, condition: Callable[[], bool], deadline: float) -> None:
+        timeout = max(0.0, min(deadline - time.monotonic(), threading.TIMEOUT_MAX))
+        if not self._state.wait_for(condition, timeout):
+            raise WorkspaceBusyError(
+                f"others are still using {self.path} in this process; end what they do, or give a longer timeout"
+            )
+
     @contextmanager
     def alone(self, timeout: float) -> Iterator[None]:
-        """Close the database for the length of a block in which nobody else may use it.
+        """Close the database, but keep the lease, for the length of a block in which nobody else may use it.
 
         Raises
         ------
@@ -181,21 +285,13 @@ class Workspace:
         WorkspaceBusyError
             Others were using it for longer than `timeout` seconds.
         """
+        deadline = time.monotonic() + timeout
         with self._nobody_else(timeout):
-            self.database.check_file()
-            self.database.close()
-            try:
+            self._check_open()
+            if not self._holding.is_held:
+                self._holding.take(deadline)
+            with self._holding.closed(deadline):
                 yield
-            finally:
-                self._reopen()
-
-    def _reopen(self) -> None:
-        try:
-            self.database.open()
-        except BaseException:
-            self._closed = True
-            self._lease.release()
-            raise
 
     def close(self, timeout: float) -> None:
         """Close the database and give the lease back, once nobody uses it; see `alone` for the errors."""
@@ -203,31 +299,57 @@ class Workspace:
             return
         with self._nobody_else(timeout):
             self._closed = True
-            self.database.close()
-            self._lease.release()
+            self._over.set()
+            self._let_go()
+
+    def interrupt(self) -> None:
+        """Stop what threads are doing in the database; their statements raise."""
+        if self._holding.is_held:
+            self.database.interrupt()
 
     @contextmanager
     def _nobody_else(self, timeout: float) -> Iterator[None]:
+        """Be alone as soon as nobody is inside, and nobody else is."""
         if self.current is not None:
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
+        deadline = time.monotonic() + timeout
         self._take_turn(timeout)
         try:
             with self._state:
+                self._wait_for(lambda: not self._alone, deadline)
                 self._check_open()
                 self._alone = True
-                if not self._state.wait_for(lambda: self._users == 0, timeout):
-                    self._alone = False
-                    self._state.notify_all()
-                    raise WorkspaceBusyError(f"others are still using {self.path} after {timeout:g} s; try again")
-            try:
-                yield
-            finally:
+            with self._being_alone():
                 with self._state:
-                    self._alone = False
-                    self._state.notify_all()
+                    self._wait_for(lambda: not self._inside, deadline)
+                yield
         finally:
             self._end_turn()
 
-    def abandon(self) -> None:
-        """Forget the parent's lease in a forked child, without giving it back for the parent."""
-        self._lease.release()
+    @contextmanager
+    def _being_alone(self) -> Iterator[None]:
+        """Let others in at the end of a block of which the caller has said that it is alone in it."""
+        try:
+            yield
+        finally:
+            with self._state:
+                self._alone = False
+                self._state.notify_all()
+
+    def before_fork(self) -> None:
+        """Leave nothing open that a forked child would inherit, unless somebody is at work; let nobody in until then.
+
+        What a child does with an inherited database destroys it: DuckDB takes it for its own.
+        """
+        self._state.acquire()
+        if not self._inside and not self._alone:
+            self._let_go()
+
+    def after_fork(self) -> None:
+        """Let others in again."""
+        self._state.release()
+
+    def abandon(self) -> bool:
+        """Forget the parent's lease in a forked child; tell whether the child has inherited the open database."""
+        self._holding.abandon()
+        return self._holding.is_held or self._alone

@@ -23,8 +23,8 @@ FLOORS = (
     ("blobs", "chain_shape", "duckdb_files", "codecs", "lease", "library", "models", "records", "trace"),
     ("chain_plan", "database", "fitted", "old_bundle"),
     ("bundle_reader", "columns", "questions"),
-    ("copies", "estimator", "tables", "workspace"),
-    ("repositories/ranking",),
+    ("copies", "estimator", "holding", "tables"),
+    ("repositories/ranking", "workspace"),
     (
         "repositories/artifacts",
         "repositories/chains",

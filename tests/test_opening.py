@@ -16,7 +16,6 @@ from nirs4all_store import (
     InvalidInputError,
     ReadOnlyError,
     StoreClosedError,
-    WorkspaceBusyError,
     WorkspaceCorruptError,
     WorkspaceNotFoundError,
     WorkspaceStore,
@@ -209,11 +208,16 @@ def test_stores_on_one_folder_share_it_whatever_its_spelling(tmp_path: Path) -> 
             first.get_run(run_id)
 
 
-def test_writing_is_refused_where_this_process_reads_only(tmp_path: Path) -> None:
+def test_a_store_that_writes_joins_one_of_the_same_process_that_only_reads(tmp_path: Path) -> None:
     WorkspaceStore(tmp_path).close()
-    with WorkspaceStore(tmp_path, read_only=True), pytest.raises(WorkspaceBusyError, match="for reading only"):
-        WorkspaceStore(tmp_path)
-    WorkspaceStore(tmp_path).close()
+    with WorkspaceStore(tmp_path, read_only=True) as reader:
+        assert reader.list_runs().is_empty()
+        with WorkspaceStore(tmp_path) as writer:
+            run_id = writer.begin_run("r")
+            assert reader.get_run(run_id) is not None
+            with pytest.raises(ReadOnlyError):
+                reader.begin_run("r")
+        assert reader.get_run(run_id) is not None
 
 
 def test_a_store_of_a_folder_that_is_gone_can_still_be_closed(tmp_path: Path) -> None:
@@ -381,7 +385,7 @@ def test_copying_a_database_that_is_gone_once_gave_up_the_last_copy(
         assert store.list_runs()["name"].to_list() == ["kept"]
 
 
-def test_a_database_that_cannot_be_opened_again_closes_the_store(
+def test_a_database_that_cannot_be_opened_again_is_refused_by_every_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from nirs4all_store import maintenance
@@ -393,8 +397,9 @@ def test_a_database_that_cannot_be_opened_again_closes_the_store(
     monkeypatch.setattr(maintenance, "copy_compacted", copy_and_spoil)
     with pytest.raises(WorkspaceCorruptError):
         store.vacuum()
-    with pytest.raises(StoreClosedError):
-        store.begin_run("r")
+    for _ in range(2):
+        with pytest.raises(WorkspaceCorruptError):
+            store.begin_run("r")
     store.close()
 
 

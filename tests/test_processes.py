@@ -12,9 +12,10 @@ from nirs4all_store import StoreClosedError, WorkspaceBusyError, WorkspaceStore
 
 HOLD = """
 import sys, nirs4all_store as n
-store = n.WorkspaceStore(sys.argv[1], read_only="read" in sys.argv[2:])
-print("ready", flush=True)
-sys.stdin.read()
+with n.WorkspaceStore(sys.argv[1]) as store, store.transaction():
+    store.begin_run("r")
+    print("ready", flush=True)
+    sys.stdin.read()
 """
 SAVE_FOR_EVER = """
 import sys, nirs4all_store as n
@@ -35,36 +36,6 @@ def work():
 threading.Thread(target=work, daemon=True).start()
 running.wait()
 print(store.begin_run("last"))
-"""
-FORK = """
-import os, sys, nirs4all_store as n
-store = n.WorkspaceStore(sys.argv[1])
-store.begin_run("before")
-child = os.fork()
-if child == 0:
-    try:
-        store.begin_run("from the child")
-    except n.StoreClosedError as error:
-        print("refused", "forked" in str(error), flush=True)
-    try:
-        n.WorkspaceStore(sys.argv[1], timeout=0)
-    except n.WorkspaceBusyError as error:
-        print("busy", str(os.getppid()) in str(error), flush=True)
-    os._exit(0)
-os.waitpid(child, 0)
-with store.transaction():
-    store.begin_run("in a transaction")
-    child = os.fork()
-    if child == 0:
-        try:
-            store.begin_run("from the child, in its parent's transaction")
-        except n.StoreClosedError as error:
-            print("refused", "forked" in str(error), flush=True)
-        os._exit(0)
-    os.waitpid(child, 0)
-store.begin_run("after")
-store.close()
-print(sorted(n.WorkspaceStore(sys.argv[1]).list_runs()["name"].to_list()))
 """
 
 
@@ -89,18 +60,6 @@ def test_a_second_process_is_told_which_process_is_in_its_way(tmp_path: Path) ->
     WorkspaceStore(tmp_path, timeout=0).close()
 
 
-def test_several_processes_read_at_once_and_keep_a_writer_out(tmp_path: Path) -> None:
-    WorkspaceStore(tmp_path).close()
-    holder = start(HOLD, tmp_path, "read")
-    assert holder.stdout is not None
-    assert holder.stdout.readline() == "ready\n"
-    with WorkspaceStore(tmp_path, read_only=True, timeout=0) as store:
-        assert store.list_runs().is_empty()
-    with pytest.raises(WorkspaceBusyError, match=f"process {holder.pid}"):
-        WorkspaceStore(tmp_path, timeout=0.1)
-    finish(holder)
-
-
 @pytest.mark.parametrize("acknowledged", [1, 7, 20])
 def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, acknowledged: int) -> None:
     process = start(SAVE_FOR_EVER, tmp_path)
@@ -121,15 +80,6 @@ def test_a_program_that_ends_with_a_thread_at_work_ends_well(tmp_path: Path) -> 
     assert process.returncode == 0
     with WorkspaceStore(tmp_path) as store:
         assert store.get_run(printed.strip()) is not None
-
-
-def test_a_forked_child_cannot_harm_its_parents_data(tmp_path: Path) -> None:
-    process = start(FORK, tmp_path)
-    printed, errors = process.communicate()
-    assert process.returncode == 0, errors
-    assert printed.splitlines() == [
-        "refused True", "busy True", "refused True", "['after', 'before', 'in a transaction']",
-    ]  # fmt: skip
 
 
 def test_a_program_that_only_uses_the_store_prints_nothing(tmp_path: Path) -> None:
@@ -161,8 +111,9 @@ with n.WorkspaceStore(sys.argv[1]) as store:
 def test_closing_in_one_store_leaves_the_process_its_lease_while_another_is_open(tmp_path: Path) -> None:
     first, second = WorkspaceStore(tmp_path), WorkspaceStore(tmp_path)
     first.close()
-    blocked = start("import sys, nirs4all_store as n; n.WorkspaceStore(sys.argv[1], timeout=0)", tmp_path)
-    assert "WorkspaceBusyError" in blocked.communicate()[1]
+    with second.transaction():
+        blocked = start("import sys, nirs4all_store as n; n.WorkspaceStore(sys.argv[1], timeout=0)", tmp_path)
+        assert "WorkspaceBusyError" in blocked.communicate()[1]
     second.close()
     with pytest.raises(StoreClosedError):
         second.list_runs()
