@@ -140,6 +140,11 @@ class Database:
         """Return a new session on a connection of its own; it begins at its first statement."""
         return _Session(self.engine)
 
+    def adopt(self, session: Session) -> None:
+        """Let a session go on here that began on this database before it was opened anew."""
+        session.close()
+        session.bind = self.engine
+
     def cursor(self) -> duckdb.DuckDBPyConnection:
         """Return a new connection of its own, outside every session."""
         connection = self._anchor.cursor()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+import duckdb
 from duckdb import DuckDBPyConnection
 from duckdb_engine import ConnectionWrapper, Dialect, DuckDBIdentifierPreparer
 from sqlalchemy import Connection
@@ -16,7 +17,10 @@ DRIVER = "duckdb+caching"
 
 @cache
 def _reserved_words() -> frozenset[str]:
-    return frozenset(Dialect().identifier_preparer.reserved_words)
+    # duckdb-engine asks the connection that duckdb keeps for all: a forked child that has it dies at its end.
+    with duckdb.connect() as connection:
+        words = connection.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'")
+        return frozenset(PGIdentifierPreparer.reserved_words).union(*words.fetchall())
 
 
 class CachingPreparer(DuckDBIdentifierPreparer):

@@ -39,6 +39,8 @@ from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, Prediction
 from .values import checked_float, checked_int, checked_text, checked_texts, json_text
 
 Model = type[Base]
+Row = tuple[Model, str]
+"""Which row: its table's class and its key."""
 
 PARENTS_FIRST: tuple[Model, ...] = (Run, Pipeline, Artifact, Chain, Prediction, PredictionArrays, Log)
 MAX_WAITING_BYTES = 64 * 2**20
@@ -68,6 +70,7 @@ class Tables:
         self._may_lack_rows = False
         self._knows_nothing = False
         self._is_alive = False  # The last statement was a write that succeeded.
+        self._last_new: Row | None = None
         before_statements(session, self.flush)
 
     def add(self, model: Model, row: Mapping[str, Any]) -> None:
@@ -120,7 +123,7 @@ class Tables:
         known: bool | None = self.recall((model.__tablename__, key))
         if known is None:
             self._is_alive = False
-            known = has_key(self.session, table_of(model), key)
+            known = self.is_stored(model, key)
             self.learn((model.__tablename__, key), known)
         return known
 
@@ -178,9 +181,20 @@ class Tables:
                 self.inserted += len(rows)
                 for key in rows:
                     self.learn((model.__tablename__, key), True)
+                if model is not PredictionArrays:  # Those may take the place of others.
+                    self._last_new = model, key
                 rows.clear()
         self._waiting_bytes = 0
         return waited
+
+    @property
+    def witness(self) -> Row | None:
+        """A row that is there if this transaction is committed, and was not before; None if there is none for sure."""
+        return None if self._may_lack_rows else self._last_new
+
+    def is_stored(self, model: Model, key: str) -> bool:
+        """Tell whether a row is in the database, whatever is known."""
+        return has_key(self.session, table_of(model), key)
 
     def settle(self) -> None:
         """Insert what waits, and make sure that the transaction is alive.
@@ -204,6 +218,7 @@ class Tables:
         for rows in self._waiting.values():
             rows.clear()
         self._waiting_bytes = 0
+        self._last_new = None
         self._known.clear()
         self._may_lack_rows = self._knows_nothing
 

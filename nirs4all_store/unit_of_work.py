@@ -12,7 +12,7 @@ from .blobs import Blobs
 from .database import ENGINE_ERRORS
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from .repositories import ArtifactRepo, ChainRepo, Integrity, PredictionRepo, RunRepo
-from .tables import Tables
+from .tables import Row, Tables
 from .workspace import Workspace
 
 
@@ -123,6 +123,7 @@ class UnitOfWork:
             It is for reading only.
         TransactionAbortedError
             An error came before, maybe one that was caught: everything was rolled back.
+            Or the engine failed in the commit itself, and nothing is there of what was committed.
         CommitFailedError
             The engine failed in the commit itself: whether the data was kept is not known.
         """
@@ -133,15 +134,11 @@ class UnitOfWork:
         if not self._turn.is_open:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
+        witness = self._tables.witness
         try:
             self._session.commit()
         except ENGINE_ERRORS as error:
-            self.rollback()
-            self._workspace.known.forget()
-            raise CommitFailedError(
-                f"the commit to {self._workspace.path} failed: {error}; open the workspace again and look by id "
-                "whether the last change is there before repeating it"
-            ) from error
+            self._look_whether_it_was_kept(witness, error)
         self._tables.committed()
         self._discarded.clear()
         for relative in discarded:
@@ -149,6 +146,25 @@ class UnitOfWork:
                 self.blobs.remove(relative)
             except (OSError, StoreError) as error:  # The commit has happened: nothing may look as if it had not.
                 warnings.warn(f"{relative} could not be removed: {error}; gc_artifacts() will try again", stacklevel=2)
+
+    def _look_whether_it_was_kept(self, witness: Row | None, error: Exception) -> None:
+        """Open the database anew and look for a row of a commit that failed; raise unless it is there."""
+        self.rollback()
+        self._workspace.known.forget()
+        where = f"the commit to {self._workspace.path} failed: {error}"
+        unknown = CommitFailedError(f"{where}; look by id whether the last change is there before repeating it")
+        try:
+            self._workspace.reopen(self._turn, self._timeout)
+            self._workspace.database.adopt(self._session)
+            is_kept = witness is not None and self._tables.is_stored(*witness)
+        except (*ENGINE_ERRORS, StoreError) as problem:
+            raise unknown from problem
+        if witness is None:
+            raise unknown from error
+        if not is_kept:
+            raise TransactionAbortedError(
+                f"{where}; nothing of this transaction was kept: mend or make room on the disk, and repeat it"
+            ) from error
 
     def _prepare(self) -> set[str]:
         """Insert what waits and prove that the transaction is alive; return the files to remove after it."""

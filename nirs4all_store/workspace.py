@@ -221,6 +221,24 @@ class Workspace:
         if turn.write:
             self._end_turn()
 
+    def reopen(self, turn: Turn, timeout: float) -> None:
+        """Close and open the database in the middle of a unit of work, as soon as no other one is open.
+
+        Raises
+        ------
+        WorkspaceError
+            See its subclasses; it is closed, and the next unit of work opens it.
+        """
+        deadline = time.monotonic() + timeout
+        with self._state:
+            self._wait_for(lambda: not self._alone, deadline)
+            self._alone = True
+        with self._being_alone():
+            with self._state:
+                self._wait_for(lambda: self._inside == [turn], deadline)
+            with self._holding.closed(deadline):
+                pass
+
     def suspect(self) -> None:
         """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""
         with self._state:

@@ -1,0 +1,100 @@
+"""A commit that the disk refuses: what is told is true, and the store goes on once it can.
+
+The limit is the kernel's own, on the size of the files that a process writes.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+from programs import ends_well, programs
+
+PROGRAM = """
+import json, resource, sys, nirs4all_store as n
+from pathlib import Path
+
+folder = Path(sys.argv[1])
+store = n.WorkspaceStore(folder)
+run_id = store.begin_run("first")
+
+def limit(size):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+def ends_with(call):
+    try:
+        call()
+    except n.StoreError as error:
+        return type(error).__name__
+    finally:
+        limit(resource.RLIM_INFINITY)
+    return "kept"
+"""
+LOG_IS_FULL = """
+def several():
+    with store.transaction():
+        for _ in range(3):
+            store.begin_run("x" * 100_000)
+
+calls = {
+    "new rows": lambda: store.begin_run("x" * 100_000),
+    "several": several,
+    "a change": lambda: store.complete_run(run_id, {"long": "x" * 100_000}),
+}
+for extra in (0, 10, 500):
+    store.begin_run("small")
+    limit((folder / "store.duckdb.wal").stat().st_size + extra)
+    end = ends_with(calls[sys.argv[2]])
+    assert store.get_run(run_id)["status"] == "running"
+    print(json.dumps([end, store.list_runs()["name"].to_list()]))
+"""
+FILE_IS_FULL = """
+told, number = {}, 0
+for _ in range(3):
+    store.vacuum()
+    limit((folder / "store.duckdb").stat().st_size + 2**20 * number)
+    while True:
+        number += 1
+        def call(number=number):
+            # Text that cannot be compressed: a log of 16 MB is folded into a file that may not grow.
+            rows = [{"name": f"{number}-{i}", "text": __import__("secrets").token_hex(1_000_000)} for i in range(2)]
+            with store.transaction():
+                for row in rows:
+                    store.begin_run(row["name"], {"text": row["text"]})
+        try:
+            call()
+            told[number] = "kept"
+        except n.StoreError as error:
+            told[number] = type(error).__name__
+            break
+    limit(resource.RLIM_INFINITY)
+    store.begin_run("after")
+store.close()
+with n.WorkspaceStore(folder) as again:
+    names = again.list_runs(limit=None)["name"].to_list()
+    print(json.dumps([told, names, again.check(deep=True).is_sound]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("what", "end"),
+    [
+        ("new rows", "TransactionAbortedError"),
+        ("several", "TransactionAbortedError"),
+        ("a change", "CommitFailedError"),
+    ],
+)
+def test_a_commit_for_which_the_log_has_no_room_says_what_became_of_it(tmp_path: Path, what: str, end: str) -> None:
+    with programs(tmp_path) as others:
+        lines = ends_well(others.start(PROGRAM + LOG_IS_FULL, what)).splitlines()
+    assert [json.loads(line) for line in lines] == [[end, ["small"] * count + ["first"]] for count in (1, 2, 3)]
+
+
+def test_a_commit_whose_log_cannot_be_folded_in_says_what_became_of_it(tmp_path: Path) -> None:
+    with programs(tmp_path) as others:
+        told, names, is_sound = json.loads(ends_well(others.start(PROGRAM + FILE_IS_FULL)))
+    assert is_sound
+    assert names.count("after") == 3
+    assert len(set(told.values())) > 1
+    for number, end in told.items():
+        rows = [name for name in names if name.startswith(f"{number}-")]
+        assert len(rows) in {"kept": (2,), "TransactionAbortedError": (0,)}.get(end, (0, 2)), (number, end)
