@@ -23,6 +23,7 @@ from .errors import (
 )
 from .files import make_folder
 from .lease import Lease, refuse_if_open_here
+from .maintenance import interrupt_lost_runs
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
@@ -138,8 +139,11 @@ def _open(path: Path, read_only: bool, upgrade: bool, timeout: float) -> Workspa
         undo.callback(database.close)
         if not read_only:
             make_folder(path / ARTIFACTS_NAME)
+        workspace = Workspace(path, lease, database)
+        if not read_only:
+            interrupt_lost_runs(workspace, timeout)
         undo.pop_all()
-        return Workspace(path, lease, database)
+        return workspace
 
 
 def _open_database(path: Path, read_only: bool, upgrade: bool) -> Database:
