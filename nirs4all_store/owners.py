@@ -11,6 +11,8 @@ import socket
 from pathlib import Path
 from typing import Any
 
+Owner = dict[str, Any]
+
 PROC = Path("/proc")
 MACHINE = Path("/etc/machine-id")
 # Every machine's own first PID namespace has this number, and no container's has.
@@ -18,7 +20,7 @@ FIRST_NAMESPACE = "pid:[4026531836]"
 MAX_PID = 2**31
 
 
-def this_process() -> dict[str, Any]:
+def this_process() -> Owner:
     """Return what tells this process from every other one, as JSON has it.
 
     It is asked anew each time, since a forked child is another process.
@@ -42,25 +44,26 @@ def this_process() -> dict[str, Any]:
     }
 
 
-def is_gone(owner: Any) -> bool:
+def is_gone(owner: Any, here: Owner) -> bool:
     """Tell whether a process is sure to be gone.
 
     Parameters
     ----------
     owner : JSON value
-        What `this_process` returned there; anything else is not known to be gone.
+        What `this_process` returned there; of anything else nothing is sure.
+    here : dict
+        What it returns here.
     """
-    return _lives(owner) is False
+    return _lives(owner, here) is False
 
 
-def is_alive(owner: Any) -> bool:
-    """Tell whether a process is sure to be alive, on this machine; see `is_gone`."""
-    return _lives(owner) is True
+def is_alive(owner: Any, here: Owner) -> bool:
+    """Tell whether a process is sure to be alive; see `is_gone`."""
+    return _lives(owner, here) is True
 
 
-def _lives(owner: Any) -> bool | None:
+def _lives(owner: Any, here: Owner) -> bool | None:
     """Tell whether a process lives; None: from here that cannot be known."""
-    here = this_process()
     if not isinstance(owner, dict) or not here["boot"]:
         return None
     if all(owner.get(name) == here[name] for name in ("boot", "pid_namespace", "time_namespace")):
@@ -70,7 +73,7 @@ def _lives(owner: Any) -> bool | None:
     return None
 
 
-def _is_this_machine(owner: dict[str, Any], here: dict[str, Any]) -> bool:
+def _is_this_machine(owner: Owner, here: Owner) -> bool:
     """Tell whether a process was one of this very machine, not of a container.
 
     Containers made from one image may have one name and one machine id, and be on different machines.

@@ -83,7 +83,8 @@ class RunRepo:
         """
         owned = (RUNS.c.status == "running") & RUNS.c.owner.is_not(None)
         rows = self._tables.rows(select(RUNS.c.run_id, RUNS.c.owner).where(owned))
-        lost = [row["run_id"] for row in rows if is_gone(row["owner"])]
+        here = this_process() if rows else {}
+        lost = [row["run_id"] for row in rows if is_gone(row["owner"], here)]
         if lost:
             self._tables.change(update(RUNS).where(RUNS.c.run_id.in_(lost)).values(status="interrupted"))
             self._interrupt_pipelines(lost)
@@ -100,7 +101,7 @@ class RunRepo:
         if row["status"] == "completed":
             raise InvalidInputError(f"run {run_id} is completed; begin a new one with begin_run()")
         if row["owner"] != here:
-            if row["status"] == "running" and is_alive(row["owner"]):
+            if row["status"] == "running" and is_alive(row["owner"], here):
                 raise RunInUseError(
                     f"run {run_id} is being run by process {row['owner']['pid']} on {row['owner'].get('host')}; "
                     "wait for it or end it, or begin a new run with begin_run()"
