@@ -62,6 +62,11 @@ def is_alive(owner: Any, here: Owner) -> bool:
     return _lives(owner, here) is True
 
 
+def is_same(owner: Any, here: Owner) -> bool:
+    """Tell whether an owner is the process here, whose machine may have got another name since; see `is_gone`."""
+    return bool(owner == here or (is_alive(owner, here) and owner["pid"] == here["pid"]))
+
+
 def _lives(owner: Any, here: Owner) -> bool | None:
     """Tell whether a process lives; None: from here that cannot be known."""
     if not isinstance(owner, dict) or not here["boot"]:

@@ -311,7 +311,7 @@ def test_a_damaged_owner_in_a_row_never_raises(shared: WorkspaceStore, owner: An
         try:
             uow.runs.resume(run_id)
         except RunInUseError:  # It happens to name a living process.
-            assert owner["pid"] != os.getpid() or owner != ME
+            assert owner["pid"] != os.getpid()
 
 
 def test_a_workspace_without_owners_opens_all_the_same(tmp_path: Path) -> None:
@@ -356,6 +356,16 @@ def test_resuming_ones_own_run_leaves_its_pipelines_running(store: WorkspaceStor
     assert store.resume_run(run_id).select(columns).rows() == [
         (pipeline_id, "running", 1, 0), (second, "running", 0, 2),
     ]  # fmt: skip
+
+
+def test_a_machine_with_a_new_name_is_still_this_one(store: WorkspaceStore) -> None:
+    run_id, _ = add_pipeline(store)
+    with store.unit_of_work() as uow:
+        owner = json_text(this_process() | {"host": "its name before"}, "owner")
+        uow.session.execute(text("UPDATE runs SET owner = :owner"), {"owner": owner})
+        uow.commit()
+    assert store.resume_run(run_id)["status"].to_list() == ["running"]
+    assert (store.get_run(run_id) or {})["owner"] == this_process()
 
 
 def test_a_failed_run_is_resumed_without_its_error(store: WorkspaceStore) -> None:

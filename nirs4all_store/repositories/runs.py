@@ -12,7 +12,7 @@ from sqlalchemy import Select, func, select, update
 from ..columns import json_of
 from ..errors import InvalidInputError, InvalidTypeError, RunInUseError
 from ..models import Chain, Log, Pipeline, Prediction, Run
-from ..owners import is_alive, is_gone, this_process
+from ..owners import is_alive, is_gone, is_same, this_process
 from ..tables import Tables, table_of
 from ..values import checked_float, checked_page, checked_text, new_id, utc_now
 
@@ -100,7 +100,7 @@ class RunRepo:
         here = this_process()
         if row["status"] == "completed":
             raise InvalidInputError(f"run {run_id} is completed; begin a new one with begin_run()")
-        if row["owner"] != here:
+        if not is_same(row["owner"], here):
             if row["status"] == "running" and is_alive(row["owner"], here):
                 raise RunInUseError(
                     f"run {run_id} is being run by process {row['owner']['pid']} on {row['owner'].get('host')}; "
