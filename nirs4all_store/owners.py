@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import socket
+import platform
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +34,7 @@ def this_process() -> Owner:
     """
     status = _status("self")
     return {
-        "host": socket.gethostname().encode(errors="replace").decode(),
+        "host": platform.node().encode(errors="replace").decode(),
         "machine": _machine(),
         "boot": _text(PROC / "sys/kernel/random/boot_id"),
         "pid_namespace": _namespace("pid"),

@@ -279,6 +279,7 @@ sys.stdin.read()
     (started,) = said(process)
     assert f"({name.name[:15]})" in Path(f"/proc/{process.pid}/stat").read_text()
     owner = this_process() | {"pid": process.pid, "started": int(started)}
+    assert int(started) >= ME["started"]
     assert is_alive(owner, this_process())
     process.communicate()
     assert is_gone(owner, this_process())
