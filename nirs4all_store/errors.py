@@ -63,6 +63,10 @@ class QueryTimeoutError(QueryError, TimeoutError):
     """A query of the user's own that took longer than it was given."""
 
 
+class RunInUseError(StoreError, RuntimeError):
+    """A run that another living process of this machine is running."""
+
+
 class WorkspaceError(StoreError, RuntimeError):
     """A workspace that cannot be opened as it is."""
 

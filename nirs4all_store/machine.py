@@ -83,6 +83,17 @@ class RowsMachine(RuleBasedStateMachine):
         self.logs[pipeline_id] += 1
         return pipeline_id
 
+    @rule(run=runs)
+    def resume_run(self, run: str) -> None:
+        """Resume a run; what it is told to have is what the model has."""
+        if run not in self.run_ids:
+            return
+        there = self.store.resume_run(run).select("pipeline_id", "chain_count", "prediction_count").rows()
+        chains = Counter(pipeline for pipeline, _ in self.chain_pipelines.values())
+        predictions = Counter(pipeline for pipeline, _ in self.prediction_arrays.values())
+        pipelines = [pipeline for pipeline, owner in self.pipeline_runs.items() if owner == run]
+        assert there == [(pipeline, chains[pipeline], predictions[pipeline]) for pipeline in pipelines]
+
     @rule(content=st.integers(0, 4))
     def save_artifact(self, content: int) -> None:
         """Save one of five contents; the same content has the same id as long as it is there."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import warnings
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from .chain_shape import artifact_ids
-from .database import Database
+from .database import ENGINE_ERRORS, Database
 from .duckdb_files import copy_compacted, logs_of
 from .errors import OutputPathError, StoreError
 from .files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
@@ -29,6 +30,13 @@ class Vacuumed(NamedTuple):
 
     before: int
     after: int
+
+
+def interrupt_lost_runs(workspace: Workspace, timeout: float) -> None:
+    """Mark the runs interrupted whose processes are gone; where that fails, the workspace can be used all the same."""
+    with contextlib.suppress(StoreError, *ENGINE_ERRORS), UnitOfWork(workspace, timeout=timeout) as uow:
+        if uow.runs.interrupt_lost():
+            uow.commit()
 
 
 def delete_run(uow: UnitOfWork, run_id: str, delete_artifacts: bool) -> int:

@@ -24,7 +24,7 @@ from .errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooN
 from .files import fsync_folder
 from .points import Point, reached
 
-HEAD = "0003"
+HEAD = "0004"
 UNSTAMPED = "0001"
 KEYS = {
     "runs": "run_id", "pipelines": "pipeline_id", "chains": "chain_id", "artifacts": "artifact_id",

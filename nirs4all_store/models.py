@@ -37,7 +37,7 @@ def _parent(column: str, parent: str) -> ForeignKeyConstraint:
 
 
 class Run(Base):
-    """An experiment session."""
+    """An experiment session; `owner` is the process that runs it, or ran it last (see `owners.py`)."""
 
     __tablename__ = "runs"
 
@@ -50,6 +50,7 @@ class Run(Base):
     completed_at: Mapped[datetime | None]
     summary: Mapped[dict[str, Any] | None]
     error: Mapped[str | None]
+    owner: Mapped[dict[str, Any] | None]
 
 
 class Pipeline(Base):

@@ -24,6 +24,7 @@ from .errors import (
 )
 from .files import make_folder
 from .lease import refuse_if_open_here
+from .maintenance import interrupt_lost_runs
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
@@ -81,9 +82,11 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
         workspace = place.workspace
         place.stores.add(store)
     try:
-        workspace.open(timeout, write=not read_only, upgrade=upgrade)
+        is_new = workspace.open(timeout, write=not read_only, upgrade=upgrade)
         if not read_only:
             make_folder(path / ARTIFACTS_NAME)
+            if is_new:
+                interrupt_lost_runs(workspace, timeout)
     except BaseException:
         close_workspace(workspace, store, timeout)
         raise

@@ -221,6 +221,35 @@ class WorkspaceStore:
         with self._writing() as uow:
             uow.runs.fail(run_id, error)
 
+    def resume_run(self, run_id: str) -> pl.DataFrame:
+        """Make a failed or interrupted run `running` again, under this process, and tell what is there already.
+
+        A run is `interrupted` if its process was found gone when the workspace was opened for writing, and so are the
+        pipelines that it was running. They stay so, since what they had saved may be a part only: delete them or add
+        to them, and begin new ones for the rest. What nobody can know from here is left to you: a run whose process is
+        on another host or in another container, or began before processes were recorded, is taken over as it is.
+
+        Parameters
+        ----------
+        run_id : str
+
+        Returns
+        -------
+        polars.DataFrame
+            A row a pipeline, oldest first: the columns of `list_pipelines`, `chain_count`, `prediction_count`.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        RunInUseError
+            Another process of this machine is running it; the message names that process.
+        InvalidInputError
+            It is completed.
+        """
+        with self._writing() as uow:
+            return uow.runs.resume(run_id)
+
     def get_run(self, run_id: str) -> Row | None:
         """Return a run with its JSON decoded, or None."""
         with self._reading() as uow:
@@ -234,7 +263,7 @@ class WorkspaceStore:
         Parameters
         ----------
         status : str, optional
-            `running`, `completed` or `failed`.
+            `running`, `completed`, `failed` or `interrupted`.
         dataset : str, optional
             The exact name of one of the run's datasets.
         limit, offset : int
@@ -973,6 +1002,7 @@ class WorkspaceStore:
             run = uow.runs.get(run_id)
             if run is None:
                 raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
+            del run["owner"]  # Which machine it was says nothing elsewhere.
             ids = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].reverse().to_list()
             pipelines = [uow.runs.get_pipeline(pipeline_id) for pipeline_id in ids]
             chains = uow.chains.of_pipelines(ids)

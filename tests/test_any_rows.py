@@ -26,7 +26,7 @@ from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
 from nirs4all_store.values import json_text
 
 TEXT_COLUMNS = {
-    "runs": ["run_id", "name", "status", "config", "datasets", "summary", "error"],
+    "runs": ["run_id", "name", "status", "config", "datasets", "summary", "error", "owner"],
     "pipelines": ["pipeline_id", "run_id", "name", "status", "expanded_config", "generator_choices", "dataset_name",
                   "dataset_hash", "metric", "error"],
     "chains": ["chain_id", "pipeline_id", "steps", "model_class", "preprocessings", "fold_strategy", "fold_artifacts",
@@ -39,7 +39,7 @@ TEXT_COLUMNS = {
 }  # fmt: skip
 JSON_COLUMNS = {"config", "datasets", "summary", "expanded_config", "generator_choices", "steps", "fold_artifacts",
                 "shared_artifacts", "branch_path", "scores", "best_params", "layout", "provenance", "trust",
-                "details"}  # fmt: skip
+                "owner", "details"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -103,6 +103,7 @@ def calls(world: World) -> list[Callable[[], Any]]:
         lambda: store.list_runs(dataset="wheat"),
         lambda: store.sql("SELECT * FROM chains"),
         lambda: store.plan_gc(grace=timedelta(0)),
+        lambda: store.resume_run(world.run_id),
         lambda: store.delete_prediction(world.prediction_id),
         lambda: store.delete_run(world.run_id),
     ]

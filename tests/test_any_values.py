@@ -71,6 +71,7 @@ def test_any_value_anywhere_is_refused_in_words_or_kept(world: World, value: Any
         (store.begin_run, (text, value, other)),
         (store.complete_run, (run_id, value)),
         (store.fail_run, (run_id, value)),
+        (store.resume_run, (value,)),
         (store.begin_pipeline, (run_id, text, value, other, text, text)),
         (store.begin_pipeline, (value, "p", {}, [], "d", "h")),
         (store.complete_pipeline, (pipeline_id, value, other, text, other)),

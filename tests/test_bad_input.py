@@ -80,6 +80,7 @@ CASES: dict[str, Case] = {
     # ids that nobody knows
     "complete_run": (lambda w: w.store.complete_run("x", {}), NotFoundError, "runs has no 'x'"),
     "fail_run": (lambda w: w.store.fail_run("x", "e"), KeyError, "'x'"),
+    "resume_run": (lambda w: w.store.resume_run("x"), KeyError, "'x'"),
     "begin_pipeline": (lambda w: w.store.begin_pipeline("x", "p", {}, [], "d", "h"), NotFoundError, "runs has no 'x'"),
     "complete_pipeline": (lambda w: w.store.complete_pipeline("x", 1, 1, "m", 1), NotFoundError, "pipelines has no"),
     "fail_pipeline": (lambda w: w.store.fail_pipeline("x", "e"), NotFoundError, "pipelines has no 'x'"),

@@ -91,8 +91,8 @@ NEXT_REVISION = '''
 
 from alembic import op
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 rewrites = {"logs": {"event"}}
 
 
@@ -114,11 +114,11 @@ def upgrade():
 def test_the_next_revision_will_find_its_way(revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = unpack(revision, tmp_path / "w")
     shutil.copytree(migrate.script_folder(), tmp_path / "migrations")
-    (tmp_path / "migrations" / "versions" / "0004_notes.py").write_text(NEXT_REVISION)
+    (tmp_path / "migrations" / "versions" / "0005_notes.py").write_text(NEXT_REVISION)
     monkeypatch.setattr(migrate, "script_folder", lambda: tmp_path / "migrations")
-    monkeypatch.setattr(migrate, "HEAD", "0004")
+    monkeypatch.setattr(migrate, "HEAD", "0005")
     report = upgrade_workspace(tmp_path / "w")
-    assert [step for step, _ in report.plan.steps] == ["0002", "0003", "0004"][REVISIONS.index(revision) :]
+    assert [step for step, _ in report.plan.steps] == ["0002", "0003", "0004", "0005"][REVISIONS.index(revision) :]
     assert inspect_workspace(tmp_path / "w").rows == expected["rows"] | {"alembic_version": 1}
     with duckdb.connect(str(tmp_path / "w" / "store.duckdb"), read_only=True) as connection:
         logs = connection.execute("SELECT DISTINCT event, source, typeof(duration_ms) FROM logs").fetchall()

@@ -49,7 +49,7 @@ def test_the_three_doors_lead_to_the_same(old: Path, tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         if door != "python":
-            assert "Upgraded to revision 0003" in done.stdout
+            assert f"Upgraded to revision {migrate.HEAD}" in done.stdout
             assert str(folders[door] / "store.duckdb.before-0001") in done.stdout
         assert (folders[door] / "store.duckdb.before-0001").read_bytes() == (old / "store.duckdb").read_bytes()
         with duckdb.connect(str(folders[door] / "store.duckdb"), read_only=True) as connection:
@@ -96,8 +96,8 @@ def test_a_dry_run_changes_nothing_and_tells_what_would_be_done(old: Path) -> No
     assert report.copy is None
     assert (report.plan.found, report.plan.target, [step for step, _ in report.plan.steps]) == (
         "0001",
-        "0003",
-        ["0002", "0003"],
+        "0004",
+        ["0002", "0003", "0004"],
     )
     assert report.plan.rows["runs"] == 3
     assert report.plan.size == sum((old / name).stat().st_size for name in ("store.duckdb", "store.duckdb.wal"))
@@ -204,7 +204,7 @@ def test_an_outdated_workspace_names_the_command_that_upgrades_it(old: Path) -> 
 
 def test_info_tells_of_old_new_and_too_new_workspaces_alike(old: Path, tmp_path: Path) -> None:
     info = inspect_workspace(old)
-    assert (info.revision, info.newest, info.rows["predictions"]) == ("0001", "0003", 6)
+    assert (info.revision, info.newest, info.rows["predictions"]) == ("0001", migrate.HEAD, 6)
     assert info.artifact_files == 5
     assert info.artifact_bytes == sum(len(content) for content in contents(old / "artifacts").values())
     upgrade_workspace(old)
@@ -212,7 +212,10 @@ def test_info_tells_of_old_new_and_too_new_workspaces_alike(old: Path, tmp_path:
     stand_at("9999")(tmp_path / "newer")
     assert inspect_workspace(tmp_path / "newer").revision == "9999"
     command = Path(sys.executable).with_name("nirs4all-store")
-    for folder, advice in ((old, "revision   0003\n"), (tmp_path / "newer", "this version works on 0003")):
+    for folder, advice in (
+        (old, f"revision   {migrate.HEAD}\n"),
+        (tmp_path / "newer", f"this version works on {migrate.HEAD}"),
+    ):
         done = subprocess.run([command, "info", folder], capture_output=True, text=True, check=True)
         assert advice in done.stdout
     assert "6 predictions" in subprocess.run([command, "info", old], capture_output=True, text=True, check=True).stdout

@@ -234,6 +234,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
     row = ["x"] * 7 + [0.1] * 3 + ["rmse", "regression", 1, 1, {}, {}, None, None, 0, 0.0]
     calls: dict[str, tuple[object, ...]] = {
         "begin_run": ("r",), "complete_run": (unknown,), "fail_run": (unknown, "e"), "get_run": (unknown,),
+        "resume_run": (unknown,),
         "list_runs": (), "delete_run": (unknown,), "begin_pipeline": (unknown, "p"), "complete_pipeline": (unknown,),
         "fail_pipeline": (unknown, "e"), "get_pipeline": (unknown,), "list_pipelines": (),
         "delete_pipeline": (unknown,),
@@ -265,6 +266,7 @@ def test_a_read_only_store_refuses_every_write(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path, read_only=True) as store:
         for write in (
             lambda: store.begin_run("r"),
+            lambda: store.resume_run("x"),
             lambda: store.delete_run("x"),
             lambda: store.save_artifact([], "l", "x", "pickle"),
             lambda: store.vacuum(),

@@ -91,7 +91,7 @@ LOSSES = {
     "UPDATE runs SET run_id = 'x' || run_id": "runs had 2 rows and has 2, of which 0 are the same",
     "UPDATE runs SET config = '{}'": "runs.config differs in 2 rows",
     "ALTER TABLE logs ADD COLUMN other INTEGER; ALTER TABLE chains DROP COLUMN branch_path": "branch_path is not there",
-    "UPDATE alembic_version SET version_num = '0001'": "did not lead to 0003",
+    "UPDATE alembic_version SET version_num = '0001'": f"did not lead to {migrate.HEAD}",
     "SELECT 1/0 + x": "could not be upgraded",
 }
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from legacy import make_legacy
 
+from nirs4all_store.migrate import HEAD
+
 ROOT = Path(__file__).parents[1]
 PROGRAM = """
 import pathlib, nirs4all_store
@@ -46,10 +48,10 @@ def upgrade_with_it(folder: Path) -> None:
         make_legacy(folder / name, "0.7.1")
     programs = folder / "env" / "bin"
     printed = run(programs / "nirs4all-store", "upgrade", "by-command", folder=folder)
-    assert "Upgraded to revision 0003" in printed
+    assert f"Upgraded to revision {HEAD}" in printed
     ini = run(programs / "nirs4all-store", "alembic-ini", folder=folder).strip()
     assert "site-packages" in ini
     printed = run(programs / "alembic", "-c", ini, "-x", "workspace=by-alembic", "upgrade", "head", folder=folder)
-    assert "Upgraded to revision 0003" in printed
+    assert f"Upgraded to revision {HEAD}" in printed
     for name in ("by-command", "by-alembic"):
-        assert "revision   0003\n" in run(programs / "nirs4all-store", "info", name, folder=folder)
+        assert f"revision   {HEAD}\n" in run(programs / "nirs4all-store", "info", name, folder=folder)

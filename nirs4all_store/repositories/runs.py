@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
-from sqlalchemy import func, select, update
+from sqlalchemy import Select, func, select, update
 
 from ..columns import json_of
-from ..errors import InvalidInputError, InvalidTypeError
-from ..models import Log, Pipeline, Run
+from ..errors import InvalidInputError, InvalidTypeError, RunInUseError
+from ..models import Chain, Log, Pipeline, Prediction, Run
+from ..owners import is_alive, is_gone, is_same, this_process
 from ..tables import Tables, table_of
 from ..values import checked_float, checked_page, checked_text, new_id, utc_now
 
 RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
+CHAINS, PREDICTIONS = table_of(Chain), table_of(Prediction)
 
 
 class RunRepo:
@@ -24,7 +27,7 @@ class RunRepo:
         self._tables = tables
 
     def add(self, name: str, config: Any = None, datasets: Any = None, run_id: str | None = None) -> str:
-        """Add a running run; return its id.
+        """Add a run that this process is running; return its id.
 
         Parameters
         ----------
@@ -36,7 +39,7 @@ class RunRepo:
             An id of the caller's; one is made by default.
         """
         row = {"run_id": run_id or new_id(), "name": name, "config": config, "status": "running",
-               "datasets": _checked_datasets(datasets), "created_at": utc_now()}  # fmt: skip
+               "datasets": _checked_datasets(datasets), "created_at": utc_now(), "owner": this_process()}  # fmt: skip
         self._tables.add(Run, row)
         return str(row["run_id"])
 
@@ -72,6 +75,40 @@ class RunRepo:
         self._tables.update(Run, run_id, status="failed", error=error, completed_at=now)
         running = (PIPELINES.c.run_id == run_id) & (PIPELINES.c.status == "running")
         self._tables.change(update(PIPELINES).where(running).values(status="failed", error=error, completed_at=now))
+
+    def interrupt_lost(self) -> bool:
+        """Mark running runs whose process is sure to be gone, and their running pipelines, interrupted.
+
+        What they saved stays. Tell whether there were any.
+        """
+        owned = (RUNS.c.status == "running") & RUNS.c.owner.is_not(None)
+        rows = self._tables.rows(select(RUNS.c.run_id, RUNS.c.owner).where(owned))
+        here = this_process() if rows else {}
+        lost = [row["run_id"] for row in rows if is_gone(row["owner"], here)]
+        if lost:
+            self._tables.change(update(RUNS).where(RUNS.c.run_id.in_(lost)).values(status="interrupted"))
+            self._interrupt_pipelines(lost)
+        return bool(lost)
+
+    def _interrupt_pipelines(self, run_ids: Sequence[str]) -> None:
+        running = PIPELINES.c.run_id.in_(run_ids) & (PIPELINES.c.status == "running")
+        self._tables.change(update(PIPELINES).where(running).values(status="interrupted"))
+
+    def resume(self, run_id: str) -> pl.DataFrame:
+        """Let this process run a run that is not completed; see `WorkspaceStore.resume_run`."""
+        (row,) = self._tables.rows_of(Run, [self._tables.require(Run, run_id)])
+        here = this_process()
+        if row["status"] == "completed":
+            raise InvalidInputError(f"run {run_id} is completed; begin a new one with begin_run()")
+        if not is_same(row["owner"], here):
+            if row["status"] == "running" and is_alive(row["owner"], here):
+                raise RunInUseError(
+                    f"run {run_id} is being run by process {row['owner']['pid']} on {row['owner'].get('host')}; "
+                    "wait for it or end it, or begin a new run with begin_run()"
+                )
+            self._interrupt_pipelines([run_id])
+        self._tables.update(Run, run_id, status="running", error=None, completed_at=None, owner=here)
+        return self._tables.frame(_with_counts(run_id))
 
     def delete(self, run_id: str) -> int:
         """Delete the run's own row; return how many there were. What is below it must be gone already."""
@@ -173,6 +210,16 @@ class RunRepo:
             .order_by(PIPELINES.c.created_at, PIPELINES.c.pipeline_id)
         )
         return self._tables.frame(query)
+
+
+def _with_counts(run_id: str) -> Select[Any]:
+    """Return the query for a run's pipelines, oldest first, with how many chains and predictions each has."""
+    counts = [
+        select(func.count()).where(table.c.pipeline_id == PIPELINES.c.pipeline_id).scalar_subquery().label(name)
+        for table, name in ((CHAINS, "chain_count"), (PREDICTIONS, "prediction_count"))
+    ]
+    order = (PIPELINES.c.created_at, PIPELINES.c.pipeline_id)
+    return select(PIPELINES, *counts).where(PIPELINES.c.run_id == run_id).order_by(*order)
 
 
 def _rounded(duration_ms: float | None) -> int | None:

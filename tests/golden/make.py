@@ -2,7 +2,7 @@
 
     python -m pip install --target duckdb14 duckdb==1.4.4
     PYTHONPATH=duckdb14 python tests/golden/make.py 0001    (as nirs4all 0.7.1 wrote it, with its duckdb)
-    python tests/golden/make.py 0002                        (with the package as it was at 0002; 0003 likewise)
+    python tests/golden/make.py 0002                        (with the package as it was at 0002; later ones likewise)
 
 Each `<revision>.zip` holds the workspace and `expected.json`: rows per table, the ids of the best three,
 what each chain must predict from `X_new`, and the arrays of some predictions.
@@ -109,13 +109,52 @@ def make_0003(folder: Path) -> dict[str, Any]:
     return expected
 
 
+def make_0004(folder: Path) -> dict[str, Any]:
+    """Write a workspace with the package at revision 0004: runs that processes of another machine run."""
+    from sqlalchemy import text
+
+    from nirs4all_store import WorkspaceStore
+    from nirs4all_store.migrate import HEAD
+
+    assert HEAD == "0004", "check out the package as it was at 0004"
+    expected: dict[str, Any] = {"replay": {}, "y_pred": {}, "best": [], "runs": []}
+    owner = {"host": "elsewhere", "machine": "m", "boot": "b", "pid_namespace": "pid:[4026531836]",
+             "time_namespace": "time:[4026531834]", "pid": 7, "started": 11}  # fmt: skip
+    step = {"step_idx": 0, "operator_class": "Ridge", "params": {}, "artifact_id": None, "stateless": False}
+    with WorkspaceStore(folder) as store:
+        for number, status in enumerate(("completed", "running", "interrupted")):
+            run_id = store.begin_run(status, {"seed": number}, [{"name": "wheat"}])
+            expected["runs"].append(run_id)
+            pipeline_id = store.begin_pipeline(run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash")
+            model_id = store.save_artifact(Ridge(number + 1).fit(X, Y), "Ridge", "model", "joblib")
+            chain_id = store.save_chain(pipeline_id, [step], 0, "Ridge", "", "shared", {"final": model_id}, {})
+            expected["replay"][chain_id] = store.replay_chain(chain_id, X_NEW).tolist()
+            prediction_id = store.save_prediction(
+                pipeline_id, chain_id, "wheat", "m", "Ridge", "0", "val", 0.1 * (number + 1), None, None, "rmse",
+                "regression", 3, 12, {}, {"alpha": number + 1}, None, None, 0, 0.0,
+            )  # fmt: skip
+            store.save_prediction_arrays(prediction_id, np.array([1, 2, 3]), np.array([1.0, 2.0, number]))
+            expected["best"].append(prediction_id)
+            expected["y_pred"][prediction_id] = [1.0, 2.0, number]
+            store.log_step(pipeline_id, 0, "Ridge", "end", 3, "done", {"n": 1})
+            with store.unit_of_work() as uow:
+                for table in ("runs", "pipelines"):
+                    values = {"status": status, "run": run_id}
+                    uow.session.execute(text(f"UPDATE {table} SET status = :status WHERE run_id = :run"), values)
+                values = {"owner": json.dumps(owner | {"pid": 7 + number}), "run": run_id}
+                uow.session.execute(text("UPDATE runs SET owner = :owner WHERE run_id = :run"), values)
+                uow.commit()
+    return expected
+
+
 def main(revision: str) -> None:
     """Write `<revision>.zip` beside this file."""
     import duckdb
 
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder) / "workspace"
-        expected = {"0001": make_0001, "0002": make_0002, "0003": make_0003}[revision](workspace)
+        make = {"0001": make_0001, "0002": make_0002, "0003": make_0003, "0004": make_0004}[revision]
+        expected = make(workspace)
         with duckdb.connect(str(workspace / "store.duckdb"), read_only=True) as connection:
             counts = {table: connection.execute(f"SELECT count(*) FROM {table}").fetchall()[0][0] for table in TABLES}
         expected |= {"rows": counts, "X_new": X_NEW.tolist()}
