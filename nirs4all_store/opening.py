@@ -25,6 +25,7 @@ from .errors import (
 from .files import make_folder
 from .lease import refuse_if_open_here
 from .maintenance import interrupt_lost_runs
+from .mounts import warn_if_remote
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
@@ -78,6 +79,7 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
     _close_what_was_here(path, timeout)
     with place_of(path) as place:
         if place.workspace is None:
+            warn_if_remote(path)
             place.workspace = Workspace(path, _open_database, read_only=read_only)
         workspace = place.workspace
         place.stores.add(store)

@@ -1,10 +1,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import fence
 import pytest
 from legacy import make_legacy
 
 from nirs4all_store import WorkspaceStore
+
+fence.stand()
 
 
 @pytest.fixture

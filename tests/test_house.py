@@ -18,7 +18,18 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 # What stands on a lower floor may be imported by what stands above it; neighbours leave each other alone.
 FLOORS = (
-    ("dialect", "errors", "inference", "known", "owners", "points", "script_template", "version", "yaml_text"),
+    (
+        "dialect",
+        "errors",
+        "inference",
+        "known",
+        "mounts",
+        "owners",
+        "points",
+        "script_template",
+        "version",
+        "yaml_text",
+    ),
     ("arrays", "chain_builder", "files", "pickles", "values"),
     ("blobs", "chain_shape", "duckdb_files", "codecs", "lease", "library", "models", "records", "trace"),
     ("chain_plan", "database", "fitted", "old_bundle"),

@@ -1,0 +1,135 @@
+"""The two fences around an open database: nobody in this process touches it, nobody outside opens it."""
+
+import inspect
+import shutil
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fence import Touched
+from programs import Process, programs, says, tell
+
+from nirs4all_store import WorkspaceStore
+from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
+
+RIVAL = """
+import sys, duckdb
+print("ready", flush=True)
+for line in sys.stdin:
+    try:
+        duckdb.connect(sys.argv[1] + "/store.duckdb").close()
+        print("opened", flush=True)
+    except duckdb.IOException as error:
+        print("refused" if "lock" in str(error) else error, flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    "touch",
+    [
+        lambda path: path.open("rb"),
+        lambda path: shutil.copyfile(path, f"{path}.copy"),
+        lambda path: path.rename(f"{path}.moved"),
+        lambda path: path.unlink(),
+    ],
+)
+@pytest.mark.parametrize("name", ["store.duckdb", "store.duckdb.wal"])
+def test_the_fence_stands(tmp_path: Path, touch: Callable[[Path], object], name: str) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("r")
+        with pytest.raises(Touched):
+            touch(tmp_path / name)
+        store.begin_run("r")
+    assert (tmp_path / "store.duckdb").read_bytes()
+
+
+def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
+    """Return a call of each public method, by name; those that end the store are left out."""
+    run_id, pipeline_id = add_pipeline(store)
+    chain_id = add_chain(store, pipeline_id)
+    prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
+    artifact = store.sql("FROM artifacts").row(0, named=True)
+    artifact_id = artifact["artifact_id"]
+    record = store.get_prediction(prediction_id) or {}
+    kept = {name: record[name] for name in inspect.signature(store.save_prediction).parameters if name in record}
+    del kept["prediction_id"], kept["pipeline_id"]
+
+    def in_block(block: Any) -> None:
+        with block:
+            store.begin_run("inside")
+
+    def joined() -> None:
+        with store.unit_of_work() as uow:
+            uow.runs.add("inside")
+            uow.commit()
+
+    return {
+        "transaction": lambda: in_block(store.transaction()),
+        "unit_of_work": joined,
+        "begin_run": lambda: store.begin_run("r"),
+        "get_run": lambda: store.get_run(run_id),
+        "list_runs": store.list_runs,
+        "fail_run": lambda: store.fail_run(run_id, "because"),
+        "resume_run": lambda: store.resume_run(run_id),
+        "complete_run": lambda: store.complete_run(run_id),
+        "begin_pipeline": lambda: store.begin_pipeline(run_id, "p"),
+        "complete_pipeline": lambda: store.complete_pipeline(pipeline_id),
+        "get_pipeline": lambda: store.get_pipeline(pipeline_id),
+        "list_pipelines": store.list_pipelines,
+        "save_chain": lambda: add_chain(store, pipeline_id),
+        "get_chain": lambda: store.get_chain(chain_id),
+        "get_chains_for_pipeline": lambda: store.get_chains_for_pipeline(pipeline_id),
+        "replay_chain": lambda: store.replay_chain(chain_id, X),
+        "load_chain": lambda: store.load_chain(chain_id),
+        "save_prediction": lambda: add_prediction(store, pipeline_id),
+        "save_predictions": lambda: store.save_predictions(pipeline_id, [kept]),
+        "save_prediction_arrays": lambda: store.save_prediction_arrays(prediction_id, [1.0], [1.0]),
+        "get_prediction": lambda: store.get_prediction(prediction_id, load_arrays=True),
+        "query_predictions": store.query_predictions,
+        "top_predictions": lambda: store.top_predictions(1),
+        "delete_prediction": lambda: store.delete_prediction(prediction_id),
+        "save_artifact": lambda: store.save_artifact({}, "dict", "other", "pickle"),
+        "load_artifact": lambda: store.load_artifact(artifact_id),
+        "get_artifact_path": lambda: store.get_artifact_path(artifact_id),
+        "register_existing_artifact": lambda: store.register_existing_artifact(
+            "mine", artifact["artifact_path"], artifact["content_hash"], "M", "model", "joblib", None
+        ),
+        "plan_gc": store.plan_gc,
+        "gc_artifacts": lambda: store.gc_artifacts(grace=timedelta(0)),
+        "log_step": lambda: store.log_step(pipeline_id, 0, "M", "end"),
+        "get_pipeline_log": lambda: store.get_pipeline_log(pipeline_id),
+        "get_run_log_summary": lambda: store.get_run_log_summary(run_id),
+        "export_chain": lambda: store.export_chain(chain_id, folder / "chain"),
+        "import_bundle": lambda: store.import_bundle(folder / "chain.n4a"),
+        "trust_chain": lambda: store.trust_chain(chain_id, True),
+        "export_pipeline_config": lambda: store.export_pipeline_config(pipeline_id, folder / "pipeline"),
+        "export_run": lambda: store.export_run(run_id, folder / "run"),
+        "export_predictions_parquet": lambda: store.export_predictions_parquet(folder / "all"),
+        "sql": lambda: store.sql("FROM runs"),
+        "check": lambda: store.check(deep=True),
+        "repair": lambda: store.repair(dry_run=False),
+        "vacuum": store.vacuum,
+        "backup": lambda: store.backup(folder / "backup"),
+        "fail_pipeline": lambda: store.fail_pipeline(pipeline_id, "because"),
+        "delete_pipeline": lambda: store.delete_pipeline(pipeline_id),
+        "delete_run": lambda: store.delete_run(run_id),
+    }
+
+
+def test_after_every_method_another_program_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "workspace"
+    with programs(folder) as others, WorkspaceStore(folder) as store:
+        rival = others.start(RIVAL)
+        assert says(rival) == "ready"
+        for name, call in calls(tmp_path, store).items():
+            call()
+            assert refused(rival), name
+        listed = {name for name, _ in inspect.getmembers(WorkspaceStore) if not name.startswith("_")}
+        assert set(calls(tmp_path, store)) == listed - {"close", "workspace_path"}
+
+
+def refused(rival: Process) -> bool:
+    tell(rival)
+    return says(rival) == "refused"
