@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         QueryError,
         QueryTimeoutError,
         ReadOnlyError,
+        RecoveryFailedError,
         StoreClosedError,
         StoreError,
         TemplateExistsError,
@@ -49,8 +50,9 @@ if TYPE_CHECKING:
     )
     from .estimator import ChainClassifier, ChainRegressor
     from .importing import ImportedBundle
-    from .inspection import WorkspaceInfo, inspect_workspace, upgrade_workspace
+    from .inspection import WorkspaceInfo, inspect_workspace, recover_workspace, upgrade_workspace
     from .library import PipelineLibrary
+    from .recovery import RecoveryReport
     from .replay import replay_chain
     from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
     from .store import WorkspaceStore
@@ -90,6 +92,8 @@ __all__ = [
     "QueryError",
     "QueryTimeoutError",
     "ReadOnlyError",
+    "RecoveryFailedError",
+    "RecoveryReport",
     "RepairReport",
     "RunRepo",
     "StepArtifacts",
@@ -115,6 +119,7 @@ __all__ = [
     "inspect_bundle",
     "inspect_workspace",
     "load_bundle",
+    "recover_workspace",
     "replay_chain",
     "upgrade_workspace",
 ]
@@ -152,6 +157,8 @@ _MODULES = {
     "QueryError": "errors",
     "QueryTimeoutError": "errors",
     "ReadOnlyError": "errors",
+    "RecoveryFailedError": "errors",
+    "RecoveryReport": "recovery",
     "RepairReport": "checking",
     "RunRepo": "repositories",
     "StepArtifacts": "trace",
@@ -176,6 +183,7 @@ _MODULES = {
     "inspect_bundle": "bundle",
     "inspect_workspace": "inspection",
     "load_bundle": "bundle",
+    "recover_workspace": "inspection",
     "replay_chain": "replay",
     "upgrade_workspace": "inspection",
 }
