@@ -13,7 +13,7 @@ from pathlib import Path
 from kill import in_child, kill_at_every_step, rows
 from legacy import contents
 
-from nirs4all_store import WorkspaceStore, checking, dialect, points, recover_workspace, unit_of_work  # noqa: F401  # for forks
+from nirs4all_store import WorkspaceStore, checking, dialect, points, recover_workspace, recovery, unit_of_work  # noqa: F401  # for forks
 
 
 def look(base: Path) -> None:
@@ -37,8 +37,12 @@ def look(base: Path) -> None:
 def main(base: Path, start: points.Point | None) -> int:
     """Kill at every step; return how many there were."""
     folder = base / "killed"
+
+    def work() -> None:
+        recovery.recover(folder / "store.duckdb", dry_run=False)  # Without the check that follows: it only reads.
+
     assert in_child(lambda: (base / "rows.json").write_text(json.dumps(rows(base / "new" / "store.duckdb")))) == 0
-    return kill_at_every_step(base / "damaged", folder, lambda: recover_workspace(folder), lambda: look(base), start)
+    return kill_at_every_step(base / "damaged", folder, work, lambda: look(base), start)
 
 
 if __name__ == "__main__":
