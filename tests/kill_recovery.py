@@ -10,6 +10,7 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow  # noqa: F401  # once, for every child
 from kill import in_child, kill_at_every_step, rows
 from legacy import contents
 

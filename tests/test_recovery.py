@@ -361,7 +361,9 @@ def test_too_little_memory_is_not_taken_for_damage(workspace: Path, monkeypatch:
     assert recover_workspace(workspace).rows["large"] == 20_000
 
 
-@pytest.mark.parametrize(("point", "steps"), [("PREFIX_IS_FOUND", 15), pytest.param("", 100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("point", "steps"), [("DAMAGED_LOG_IS_KEPT", 10), pytest.param("", 100, marks=pytest.mark.slow)]
+)
 def test_killed_at_any_step_the_workspace_is_as_it_was_or_recovered(
     workspace: Path, tmp_path: Path, point: str, steps: int
 ) -> None:
