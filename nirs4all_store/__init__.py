@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         QueryError,
         QueryTimeoutError,
         ReadOnlyError,
+        RecoveryFailedError,
         RunInUseError,
         StoreClosedError,
         StoreError,
@@ -50,8 +51,9 @@ if TYPE_CHECKING:
     )
     from .estimator import ChainClassifier, ChainRegressor
     from .importing import ImportedBundle
-    from .inspection import WorkspaceInfo, inspect_workspace, upgrade_workspace
+    from .inspection import WorkspaceInfo, inspect_workspace, recover_workspace, upgrade_workspace
     from .library import PipelineLibrary
+    from .recovery import RecoveryReport
     from .replay import replay_chain
     from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
     from .store import WorkspaceStore
@@ -91,6 +93,8 @@ __all__ = [
     "QueryError",
     "QueryTimeoutError",
     "ReadOnlyError",
+    "RecoveryFailedError",
+    "RecoveryReport",
     "RepairReport",
     "RunInUseError",
     "RunRepo",
@@ -117,6 +121,7 @@ __all__ = [
     "inspect_bundle",
     "inspect_workspace",
     "load_bundle",
+    "recover_workspace",
     "replay_chain",
     "upgrade_workspace",
 ]
@@ -154,6 +159,8 @@ _MODULES = {
     "QueryError": "errors",
     "QueryTimeoutError": "errors",
     "ReadOnlyError": "errors",
+    "RecoveryFailedError": "errors",
+    "RecoveryReport": "recovery",
     "RepairReport": "checking",
     "RunInUseError": "errors",
     "RunRepo": "repositories",
@@ -179,6 +186,7 @@ _MODULES = {
     "inspect_bundle": "bundle",
     "inspect_workspace": "inspection",
     "load_bundle": "bundle",
+    "recover_workspace": "inspection",
     "replay_chain": "replay",
     "upgrade_workspace": "inspection",
 }

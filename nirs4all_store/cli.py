@@ -16,8 +16,9 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from . import migrate
 from .duckdb_files import logs_of
 from .errors import StoreError
-from .inspection import inspect_workspace, upgrade_workspace
+from .inspection import inspect_workspace, recover_workspace, upgrade_workspace
 from .migrate import UNSTAMPED, Migrations, run_migrations
+from .recovery import RecoveryReport
 from .store import WorkspaceStore
 from .upgrade import UpgradePlan, UpgradeReport
 from .version import __version__
@@ -127,6 +128,41 @@ def _print_report(console: Console, report: UpgradeReport) -> None:
     logs = "".join(f" and {log}" for log in logs_of(report.copy)) if report.copy else ""
     console.print(f"The old one, byte for byte: {report.copy}{logs}")
     console.print(f"To go back: {report.way_back}", markup=False)
+
+
+@app.command()
+def recover(
+    folder: Workspace = DEFAULT_WORKSPACE,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for another process that uses it.")] = 600,
+) -> None:
+    """Let a workspace open again whose write-ahead log is damaged; the original is kept."""
+    with _errors_in_red():
+        report = recover_workspace(folder, dry_run=dry_run, timeout=timeout)
+    _print_recovery(Console(soft_wrap=True, highlight=False, markup=False), report, quote(str(folder)))
+
+
+def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> None:
+    if report.log is None:
+        console.print(f"{report.database} opens; there was nothing to do.")
+        console.print(f"rows       {_rows(report.rows)}")
+        return
+    console.print(f"{report.database} does not open: {report.problem}")
+    console.print(f"damaged    {report.log}")
+    console.print(f"saved      the first {report.used:,} of its {report.size:,} bytes, {report.commits:,} commits")
+    lost = report.size - report.used
+    console.print(f"lost       {lost:,} bytes, which show the end of {report.lost_commits:,} commits")
+    console.print(f"rows       {_rows(report.rows)}; each was read")
+    if report.copy is None:
+        console.print("Nothing was changed (dry run).")
+        return
+    logs = "".join(f" and {log}" for log in logs_of(report.copy))
+    console.print(f"The original, byte for byte: {report.copy}{logs}")
+    console.print(f"To go back: {report.way_back}")
+    if report.findings is None:
+        console.print(f"Not checked: it stands at revision {report.revision} or is in use.")
+    else:
+        console.print(f"{len(report.findings)} findings: nirs4all-store check {folder}")
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""Byte-for-byte copies of a database that nobody has open: one for the upgrade to work on, one to keep."""
+"""Byte-for-byte copies of a database that nobody has open: one to work on, one to keep."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import shutil
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from shlex import quote
 from typing import BinaryIO
 
 from .duckdb_files import LOG_ENDINGS, log_names, logs_of, temporary_of
-from .errors import UpgradeFailedError
 from .files import fsync_file, fsync_folder
 
 CHUNK = 2**20
 MOST_COPIES = 1000
 
 
-def keep(stream: BinaryIO, database: Path, revision: str, unfinished: Path, copied: Callable[[int], None]) -> Path:
-    """Copy a database and its logs to names of their own, `store.duckdb.before-<revision>`; return the database's.
+def keep(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: Callable[[int], None]) -> Path:
+    """Copy a database and its logs to names of their own, `store.duckdb.before-<what>`; return the database's.
 
     Parameters
     ----------
     stream : BinaryIO
         The database, see `lease.held_alone`.
     database : Path
-    revision : str
+    what : str
+        The revision that it stands at, or what comes next.
     unfinished : Path
         A name to copy to until the copy is whole.
     copied : callable
@@ -34,7 +35,7 @@ def keep(stream: BinaryIO, database: Path, revision: str, unfinished: Path, copi
 
     Raises
     ------
-    UpgradeFailedError
+    FileExistsError
         There are too many copies.
     """
     copy(stream, unfinished, copied)
@@ -43,14 +44,14 @@ def keep(stream: BinaryIO, database: Path, revision: str, unfinished: Path, copi
             with log.open("rb") as log_stream:
                 copy(log_stream, target)
     for number in range(1, MOST_COPIES):
-        kept = database.with_name(f"{database.name}.before-{revision}{f'-{number}' if number > 1 else ''}")
+        kept = database.with_name(f"{database.name}.before-{what}{f'-{number}' if number > 1 else ''}")
         if kept.exists() and all(_same(*pair) for pair in _pairs(kept, unfinished)):
             return kept
-        # Logs without their database are of an upgrade that was killed here, if they are the same.
+        # Logs without their database are of a program that was killed here, if they are the same.
         if not kept.exists() and all(_same(log, new) for log, new in _pairs(kept, unfinished)[1:] if log.exists()):
             break
     else:
-        raise UpgradeFailedError(f"{database.parent} has {MOST_COPIES} copies of older databases; move some away")
+        raise FileExistsError(f"there are {MOST_COPIES} copies of older databases; move some away")
     for target, new in reversed(_pairs(kept, unfinished)):  # The database last: with its name the copy is whole.
         if new.exists():
             new.replace(target)
@@ -69,9 +70,16 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def copies_of(database: Path) -> list[Path]:
-    """Return the copies that upgrades of a database have kept, without their logs, oldest revision first."""
+    """Return what upgrades and recoveries have kept of a database, without the logs, oldest revision first."""
     found = database.parent.glob(f"{database.name}.before-*")
     return sorted(path for path in found if not path.name.endswith(LOG_ENDINGS))
+
+
+def way_back(kept: Path, database: Path) -> str:
+    """Return the shell command that puts a kept copy and its logs in the place of a database and its logs."""
+    names = [database, *log_names(database)]
+    copies = [f"cp {quote(str(old))} {quote(str(name))}" for old, name in _pairs(kept, database) if old.exists()]
+    return " && ".join([f"rm -f {' '.join(quote(str(name)) for name in names[1:])}", *copies])
 
 
 def size_of(database: Path) -> int:

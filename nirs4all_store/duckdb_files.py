@@ -5,8 +5,10 @@ Beside `database.py` this is the only file that knows DuckDB.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Any, Literal
 
 import duckdb
@@ -20,6 +22,8 @@ NO_EXTENSIONS: Config = {"autoinstall_known_extensions": "false", "autoload_know
 # In a notebook DuckDB prints a bar into whatever the program prints, once a statement takes two seconds.
 NO_PROGRESS_BAR = "SET enable_progress_bar = false"
 LOG_ENDINGS = (".wal", ".wal.checkpoint", ".wal.recovery")
+# Measured of 1.4 and 2.0: each commit ends with an entry of five bytes, after its length and its checksum.
+COMMIT = re.compile(rb"\x05\0{7}.{8}\x64\0\x64\xff\xff", re.DOTALL)
 
 
 def logs_of(path: Path) -> list[Path]:
@@ -33,6 +37,36 @@ def logs_of(path: Path) -> list[Path]:
 def log_names(path: Path) -> list[Path]:
     """Return the names that the logs of a database have when they are there."""
     return [path.with_name(f"{path.name}{ending}") for ending in LOG_ENDINGS]
+
+
+def commit_ends(log: bytes) -> list[int]:
+    """Return where in a write-ahead log, or in a part of one, the commits end that it shows."""
+    return [commit.end() for commit in COMMIT.finditer(log)]
+
+
+def read_every_value(path: Path) -> dict[str, int]:
+    """Read all of a database that nobody has open, and of its logs; return how many rows each table has.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        Something of it cannot be read.
+    """
+    connection = duckdb.connect(config=NO_EXTENSIONS | {"temp_directory": str(temporary_of(path))})
+    try:
+        connection.execute(NO_PROGRESS_BAR)
+        connection.execute(f"ATTACH '{_quoted(path)}' AS source (READ_ONLY)")
+        connection.execute("SET enable_external_access = false")
+        names = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'source' AND schema_name = 'main'"
+        rows = {}
+        for (name,) in connection.execute(f"{names} ORDER BY ALL").fetchall():
+            columns = f"bit_xor(hash(COLUMNS(*))), count(*) AS number FROM source.main.{quoted_name(name)}"
+            rows[name] = int(connection.execute(f"SELECT {columns}").fetchall()[0][-1])
+        return rows
+    except duckdb.Error as error:
+        raise corrupt(path, error) from error
+    finally:
+        connection.close()
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -52,8 +86,11 @@ def memory_config(limit: int | None) -> Config:
 
 def corrupt(path: Path, error: Exception) -> WorkspaceCorruptError:
     """Return the error of a file that DuckDB cannot read."""
+    advice = "restore it from a backup"
+    if logs_of(path):
+        advice = f"run `nirs4all-store recover {quote(str(path.parent))}` if it is its log that is damaged, or {advice}"
     return WorkspaceCorruptError(
-        f"{path} cannot be opened as a DuckDB database: {error}; nothing was changed: restore it from a backup"
+        f"{path} cannot be opened as a DuckDB database: {error}; nothing was changed: {advice}"
     )
 
 

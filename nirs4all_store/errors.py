@@ -95,6 +95,10 @@ class UpgradeFailedError(WorkspaceError):
     """An upgrade that did not come to its end; the workspace is as it was."""
 
 
+class RecoveryFailedError(WorkspaceError):
+    """A recovery that did not come to its end; the workspace is as it was."""
+
+
 class ArtifactLoadError(StoreError, RuntimeError):
     """A stored artifact that cannot be turned back into an object."""
 

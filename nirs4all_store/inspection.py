@@ -1,22 +1,24 @@
-"""What is done to a workspace without opening it: look into it, and bring it up to date."""
+"""What is done to a workspace without opening it: look into it, bring it up to date, recover it."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import migrate
+from . import checking, migrate
 from .blobs import Blobs
 from .copies import copies_of
 from .duckdb_files import logs_of
-from .errors import WorkspaceBusyError
+from .errors import StoreError, WorkspaceBusyError
 from .files import checked_path
 from .lease import Lease
-from .opening import check_is_duckdb, not_found, place_of
-from .upgrade import Progress, UpgradeReport, plan_upgrade, rows_of, upgrade
+from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
+from .recovery import RecoveryReport, recover
+from .unit_of_work import UnitOfWork
+from .upgrade import Progress, UpgradeReport, plan_upgrade, upgrade
 from .values import checked_timeout
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME
 
@@ -67,6 +69,58 @@ def upgrade_workspace(
         return upgrade(plan, migrations, progress)
 
 
+def recover_workspace(path: str | os.PathLike[str], *, dry_run: bool = False, timeout: float = 600.0) -> RecoveryReport:
+    """Let a workspace open again whose write-ahead log is damaged, with all that stands before the damage.
+
+    The database as it was is kept beside it, byte for byte and with its logs, as
+    `store.duckdb.before-recovery`. The workspace stays at its revision, and nothing is deleted.
+
+    Parameters
+    ----------
+    path : path-like
+        The workspace.
+    dry_run : bool
+        Only say what would be done.
+    timeout : float
+        Seconds to wait for another process that holds the workspace.
+
+    Returns
+    -------
+    RecoveryReport
+        Its `problem` is empty if the workspace opens as it is: nothing was done.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        It is not the log that is damaged, but the database itself: only a backup helps.
+    RecoveryFailedError
+        It could not be recovered and is as it was.
+    WorkspaceBusyError, WorkspaceNotFoundError, ReadOnlyError
+        It cannot be recovered; nothing was changed.
+    """
+    path = checked_path(path, "path").absolute()
+    timeout = checked_timeout(timeout)
+    with _looking_at(path, shared=False, timeout=timeout):
+        report = recover(path / DATABASE_NAME, dry_run=dry_run)
+    if report.copy is None or report.revision != migrate.HEAD:
+        return report
+    return replace(report, findings=_findings(path, timeout))
+
+
+def _findings(path: Path, timeout: float) -> list[checking.Finding] | None:
+    """Return what a check finds; None if the workspace cannot be opened now."""
+    reader = object()
+    try:
+        workspace = open_workspace(path, reader, read_only=True, upgrade=False, timeout=timeout)
+    except StoreError:  # Another process was faster; the recovery is done all the same.
+        return None
+    try:
+        with UnitOfWork(workspace, timeout=timeout, write=False) as uow:
+            return checking.check(uow, deep=False).findings
+    finally:
+        close_workspace(workspace, reader, timeout)
+
+
 @dataclass(frozen=True)
 class WorkspaceInfo:
     """What is in a workspace, of whatever version.
@@ -83,7 +137,7 @@ class WorkspaceInfo:
     database_bytes, log_bytes, artifact_bytes : int
     artifact_files : int
     copies : list of Path
-        What upgrades have kept of the database as it was.
+        What upgrades and recoveries have kept of the database as it was.
     """
 
     path: Path
@@ -116,7 +170,7 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
     with _looking_at(path, shared=True, timeout=checked_timeout(timeout)):
         files, size = Blobs(path / ARTIFACTS_NAME).usage()
         return WorkspaceInfo(
-            path, migrate.revision_at(database), migrate.HEAD, rows_of(database), database.stat().st_size,
+            path, migrate.revision_at(database), migrate.HEAD, migrate.rows_of(database), database.stat().st_size,
             sum(log.stat().st_size for log in logs_of(database)), size, files, copies_of(database),
         )  # fmt: skip
 

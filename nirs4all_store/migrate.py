@@ -15,6 +15,7 @@ from .database import (
     Database,
     checkpoint,
     make_tables_in,
+    row_counts,
     schema_revision,
     stamp,
     stamped_revision,
@@ -72,6 +73,16 @@ def revision_at(path: Path) -> str:
         return revision_of(database)
     finally:
         database.close()
+
+
+def rows_of(database: Path) -> dict[str, int]:
+    """Return how many rows each table of a database has that nobody has open, without changing a byte."""
+    opened = Database(database, read_only=True)
+    try:
+        with opened.session() as session:
+            return row_counts(session)
+    finally:
+        opened.close()
 
 
 def check_revision(revision: str, path: Path, *, upgrade: bool) -> None:

@@ -20,6 +20,11 @@ class Point(StrEnum):
     UPGRADE_IS_COMPARED = "the new database was compared with the old one"
     UPGRADE_HAS_THE_NAME = "the new database has the name"
 
+    RECOVERY_BEGINS = "a recovery begins"
+    PREFIX_IS_FOUND = "what of a damaged log can be read is known"
+    DAMAGED_LOG_IS_KEPT = "the copy of the damaged log and its database is whole"
+    PREFIX_HAS_THE_NAME = "what can be read of a damaged log has its name"
+
 
 on_reached: Callable[[Point], None] | None = None
 

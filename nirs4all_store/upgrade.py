@@ -17,9 +17,9 @@ from shlex import quote
 from typing import BinaryIO
 
 from . import migrate
-from .copies import copy, keep, remove, size_of
-from .database import Database, row_counts
-from .duckdb_files import Comparison, is_out_of_memory, log_names, logs_of
+from .copies import copy, keep, remove, size_of, way_back
+from .database import Database
+from .duckdb_files import Comparison, is_out_of_memory, logs_of
 from .errors import StoreError, UpgradeFailedError, WorkspaceBusyError
 from .files import fsync_file, fsync_folder
 from .lease import held_alone
@@ -87,12 +87,7 @@ class UpgradeReport:
     @property
     def way_back(self) -> str:
         """The shell command that puts the old database in the place of the new one."""
-        if self.copy is None:
-            return ""
-        names = [self.plan.database, *log_names(self.plan.database)]
-        pairs = zip([self.copy, *log_names(self.copy)], names, strict=True)
-        copies = [f"cp {quote(str(kept))} {quote(str(name))}" for kept, name in pairs if kept.exists()]
-        return " && ".join([f"rm -f {' '.join(quote(str(name)) for name in names[1:])}", *copies])
+        return way_back(self.copy, self.plan.database) if self.copy else ""
 
 
 def plan_upgrade(database: Path) -> UpgradePlan:
@@ -107,22 +102,12 @@ def plan_upgrade(database: Path) -> UpgradePlan:
     """
     found = migrate.revision_at(database)
     migrate.check_revision(found, database, upgrade=True)
-    rows = rows_of(database)
+    rows = migrate.rows_of(database)
     steps = [(script.revision, script.doc.rstrip(".")) for script in migrate.missing(found)]
     size = size_of(database)
     needed = DISK_FACTOR * size if steps else 0
     free = shutil.disk_usage(database.parent).free
     return UpgradePlan(database, found, migrate.HEAD, steps, rows, size, needed, free)
-
-
-def rows_of(database: Path) -> dict[str, int]:
-    """Return how many rows each table of a database has that nobody has open, without changing a byte."""
-    opened = Database(database, read_only=True)
-    try:
-        with opened.session() as session:
-            return row_counts(session)
-    finally:
-        opened.close()
 
 
 def upgrade(
@@ -251,7 +236,7 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
     for script in migrate.missing(plan.found):
         for table, columns in getattr(script.module, "rewrites", {}).items():
             rewritten.setdefault(table, set()).update(columns)
-    counts: dict[str, int | None] = {**rows_of(unfinished), "alembic_version": plan.rows.get("alembic_version")}
+    counts: dict[str, int | None] = {**migrate.rows_of(unfinished), "alembic_version": plan.rows.get("alembic_version")}
     problems = [f"{table} had {rows} rows and has {counts.get(table)}" for table, rows in plan.rows.items()
                 if counts.get(table) != rows]  # fmt: skip
     compared = 0

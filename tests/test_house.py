@@ -46,7 +46,7 @@ FLOORS = (
     ("repositories/__init__",),
     ("migrate", "replay", "unit_of_work"),
     ("bundle", "checking", "importing", "maintenance", "upgrade"),
-    ("opening",),
+    ("opening", "recovery"),
     ("inspection", "store"),
     ("contract", "demo", "machine"),
     ("cli", "testing"),

@@ -1,0 +1,51 @@
+"""Kill a recovery at its first step, its second, ... until none is left; look at the workspace each time.
+
+    python tests/kill_recovery.py FOLDER [POINT]
+
+FOLDER has a workspace with a damaged log, `damaged`, and what a recovery that was left alone makes of it, `new`. With
+the name of a point, only the steps after it are tried. Prints how many steps there were.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pyarrow  # noqa: F401  # once, for every child
+from kill import in_child, kill_at_every_step, rows
+from legacy import contents
+
+from nirs4all_store import WorkspaceStore, checking, dialect, points, recover_workspace, recovery, unit_of_work  # noqa: F401  # for forks
+
+
+def look(base: Path) -> None:
+    """Make sure that all is as it was, or recovered; that a second recovery ends the work; that the store opens."""
+    new = json.loads((base / "rows.json").read_text())
+    old, folder = contents(base / "damaged"), base / "killed"
+    now = contents(folder)
+    recovered = contents(base / "new")
+    database = [{name: of[name] for name in ("store.duckdb", "store.duckdb.wal")} for of in (old, recovered, now)]
+    assert database[2] in database[:2], "something between"
+    if database[2] == database[1]:
+        assert now["store.duckdb.before-recovery"] == old["store.duckdb"]
+        assert now["store.duckdb.before-recovery.wal"] == old["store.duckdb.wal"]
+    recover_workspace(folder)
+    assert contents(folder) == recovered
+    assert rows(folder / "store.duckdb") == new
+    WorkspaceStore(folder).close()
+    assert rows(folder / "store.duckdb") == new
+
+
+def main(base: Path, start: points.Point | None) -> int:
+    """Kill at every step; return how many there were."""
+    folder = base / "killed"
+
+    def work() -> None:
+        recovery.recover(folder / "store.duckdb", dry_run=False)  # Without the check that follows: it only reads.
+
+    assert in_child(lambda: (base / "rows.json").write_text(json.dumps(rows(base / "new" / "store.duckdb")))) == 0
+    return kill_at_every_step(base / "damaged", folder, work, lambda: look(base), start)
+
+
+if __name__ == "__main__":
+    folder, *point = sys.argv[1:]
+    sys.stdout.write(f"{main(Path(folder), points.Point[point[0]] if point else None)}\n")
