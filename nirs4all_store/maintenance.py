@@ -15,6 +15,7 @@ from .database import Database
 from .duckdb_files import copy_compacted, logs_of
 from .errors import OutputPathError, StoreError
 from .files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
+from .points import Point, reached
 from .repositories import ArtifactRepo
 from .tables import Tables
 from .unit_of_work import UnitOfWork
@@ -84,6 +85,7 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
     strays = uow.blobs.strays(uow.artifacts.paths(), old)
     for path in strays:
         uow.discard_blob(path)
+    reached(Point.COLLECTION_IS_CHOSEN)
     return len(uow.blobs.present({*strays, *files}))
 
 

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from .blobs import Blobs
 from .database import ENGINE_ERRORS
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
+from .points import Point, reached
 from .repositories import ArtifactRepo, ChainRepo, Integrity, PredictionRepo, RunRepo
 from .tables import Tables
 from .workspace import Workspace
@@ -127,6 +128,7 @@ class UnitOfWork:
         if not self._turn.is_open:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
+        reached(Point.COMMIT_BEGINS)
         try:
             self._session.commit()
         except ENGINE_ERRORS as error:
@@ -138,6 +140,7 @@ class UnitOfWork:
             ) from error
         self._tables.committed()
         self._discarded.clear()
+        reached(Point.COMMIT_IS_DURABLE)
         for relative in discarded:
             try:
                 self.blobs.remove(relative)
