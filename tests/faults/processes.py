@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import socket
+import subprocess
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ class Child:
         # Messages stay apart; and `send` is no system call that a fault is injected in.
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._is_over = False
+        self.tracer: subprocess.Popen[str] | None = None
         self.pid = os.fork()
         if self.pid == 0:
             self._socket.close()
