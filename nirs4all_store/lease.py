@@ -63,7 +63,8 @@ class Lease:
             return  # Nobody can write on read-only media, so readers need no lease there.
         if fcntl is not None:
             self._wait(self._descriptor, fcntl.LOCK_SH if shared else fcntl.LOCK_EX, timeout)
-        _say_who(self._descriptor)
+        with contextlib.suppress(OSError):  # On a full disk nobody reads who it is; the lock holds all the same.
+            _say_who(self._descriptor)
 
     def _wait(self, descriptor: int, mode: int, timeout: float) -> None:
         deadline = time.monotonic() + timeout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+from functools import partial
 from pathlib import Path
 
 import pyarrow.parquet  # noqa: F401
@@ -45,7 +46,7 @@ def main() -> int:
     counts = load(given.counts) if given.resume else {}
     for fault in chosen:
         wanted = fault.in_ci if given.ci else fault.by_hand if given.trials is None else given.trials
-        run(fault, fault.seeds(wanted), counts, lambda: store(given.counts, counts))
+        run(fault, partial(fault.seeds, wanted), counts, lambda: store(given.counts, counts))
     say(*table(list(faults.values()), counts))
     store(given.counts, counts)
     tidy()

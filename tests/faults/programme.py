@@ -68,12 +68,12 @@ def tidy() -> None:
         scratch().rmdir()
 
 
-def run(fault: Fault, seeds: Sequence[str], counts: Counts, save: Callable[[], None]) -> None:
-    """Make the trials that are not counted yet, and count them."""
-    count = counts.setdefault(fault.name, {"trials": 0, "of": len(seeds), "failures": [], "seconds": 0.0})
-    if count["of"] != len(seeds):
-        raise SystemExit(f"{fault.name} was begun with {count['of']} trials, not {len(seeds)}: go on with as many")
-    for seed in seeds[count["trials"] :]:
+def run(fault: Fault, seeds: Callable[[], Sequence[str]], counts: Counts, save: Callable[[], None]) -> None:
+    """Make the trials that are not counted yet, and count them; `seeds` is asked where none was made."""
+    if fault.name not in counts:
+        counts[fault.name] = {"trials": 0, "failures": [], "seconds": 0.0, "seeds": list(seeds())}
+    count = counts[fault.name]
+    for seed in count["seeds"][count["trials"] :]:
         began = time.monotonic()
         try:
             failed = not passes(fault, seed)
@@ -121,7 +121,7 @@ def table(faults: Sequence[Fault], counts: Counts) -> list[str]:
     for fault in faults:
         count = counts.get(fault.name)
         if count is not None:
-            trials = "not possible here" if "not_here" in count else f"{count['trials']:,} of {count['of']:,}"
+            trials = "not possible here" if "not_here" in count else f"{count['trials']:,} of {len(count['seeds']):,}"
             lines.append(f"| {fault.name} | {trials} | {len(count['failures'])} | {fault.promise} |")
     return lines
 
