@@ -122,7 +122,7 @@ def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
     """
     path = workspace.path / DATABASE_NAME
     compact = path.with_name(f".compacting-{DATABASE_NAME}")
-    with workspace.alone(timeout):
+    with workspace.alone(timeout), output_errors(path):
         if logs_of(path):
             raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
         compact.unlink(missing_ok=True)
