@@ -97,7 +97,7 @@ def test_a_disk_that_was_full_in_the_middle_once_was_an_error_of_the_engine(
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        with pytest.raises(OutputPathError, match="rows.parquet"):
+        with pytest.raises(OutputPathError, match=r"rows\.parquet"):
             filled.export_predictions_parquet(tmp_path / "rows")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

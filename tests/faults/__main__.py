@@ -34,7 +34,6 @@ def main() -> int:
     faults = {name: importlib.import_module(f".{name}", __package__).FAULT for name in FAULTS}
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--trials", type=int, help="how many of each fault; by default the whole programme")
-    parser.add_argument("--ci", action="store_true", help="as many as the tests of a change make")
     parser.add_argument("--only", choices=FAULTS, help="one fault")
     parser.add_argument("--seed", help="repeat one trial; or all whose seed begins with this and a colon")
     parser.add_argument("--resume", action="store_true", help="go on with the counts of the file")
@@ -45,7 +44,7 @@ def main() -> int:
         return repeat(chosen[0], given.seed)
     counts = load(given.counts) if given.resume else {}
     for fault in chosen:
-        wanted = fault.in_ci if given.ci else fault.by_hand if given.trials is None else given.trials
+        wanted = fault.by_hand if given.trials is None else given.trials
         run(fault, partial(fault.seeds, wanted), counts, lambda: store(given.counts, counts))
     say(*table(list(faults.values()), counts))
     store(given.counts, counts)

@@ -59,4 +59,4 @@ def look(workspace: Path, output: Path, file: Path) -> None:
         assert unpickled, "the hook hears nothing"
 
 
-FAULT = Fault("bits", "it is found every time, before anything is unpickled", 200, 1000, trial)
+FAULT = Fault("bits", "it is found every time, before anything is unpickled", 1000, trial)

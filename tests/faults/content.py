@@ -33,7 +33,11 @@ def model(content: int) -> Ridge:
 def arrays(number: int) -> dict[str, Any]:
     """Return the arrays of a prediction."""
     rng = np.random.default_rng(number)
-    return {"y_true": rng.normal(size=20), "y_pred": rng.normal(size=20), "sample_indices": np.arange(number, number + 20)}
+    return {
+        "y_true": rng.normal(size=20),
+        "y_pred": rng.normal(size=20),
+        "sample_indices": np.arange(number, number + 20),
+    }
 
 
 def save_artifact(store: WorkspaceStore, content: int) -> str:

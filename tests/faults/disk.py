@@ -86,7 +86,7 @@ def look(workspace: Path, heard: list[Any]) -> None:
         Expected(heard).look(store)
 
 
-FAULT = Fault("disk", "nothing that was acknowledged is lost, and it works again once there is room", 3, 50, trial)
+FAULT = Fault("disk", "nothing that was acknowledged is lost, and it works again once there is room", 50, trial)
 
 if __name__ == "__main__":
     raise SystemExit(main(Path(sys.argv[1]), sys.argv[2]))

@@ -162,4 +162,4 @@ def look(workspace: Path, chain_id: str | None) -> None:
             )
 
 
-FAULT = Fault("gc", "no file of a chain is deleted", 50, 5000, trial, seeds)
+FAULT = Fault("gc", "no file of a chain is deleted", 5000, trial, seeds)

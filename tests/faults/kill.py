@@ -56,6 +56,4 @@ def look(workspace: Path, heard: list[Any], *, was_old: bool) -> None:
         Expected(heard).look(store)
 
 
-FAULT = Fault(
-    "kill", "what was acknowledged is there, the rest is whole or absent, it opens without help", 60, 2000, trial
-)
+FAULT = Fault("kill", "what was acknowledged is there, the rest is whole or absent, it opens without help", 2000, trial)

@@ -27,6 +27,7 @@ class Child:
         # Messages stay apart; and `send` is no system call that a fault is injected in.
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._is_over = False
+        # The strace that watches it ends with it.
         self.tracer: subprocess.Popen[str] | None = None
         self.pid = os.fork()
         if self.pid == 0:
@@ -83,6 +84,8 @@ class Child:
         self._is_over = True
         code = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
         os.close(self._descriptor)
+        if self.tracer is not None:
+            self.tracer.communicate(timeout=seconds)
         return code
 
     def close(self) -> None:

@@ -29,8 +29,6 @@ class Fault:
     Attributes
     ----------
     name, promise : str
-    in_ci : int
-        How many trials pytest makes.
     by_hand : int or None
         How many the whole programme has; None: all that there are.
     trial : callable
@@ -41,7 +39,6 @@ class Fault:
 
     name: str
     promise: str
-    in_ci: int
     by_hand: int | None
     trial: Callable[[Path, str], object]
     seeds: Callable[[int | None], Sequence[str]] = lambda count: [str(number) for number in range(count or 0)]

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from .processes import Child
+from .processes import SECONDS_TO_HANG, Child
 from .programme import Impossible
 
 # What changes something on the disk. A question mark: not every machine has this call.
@@ -34,7 +34,7 @@ def traced(work: Callable[[Child], object], *options: str) -> Child:
     heard = tracer.stderr.readline()
     if not ATTACHED.search(heard):
         child.kill()
-        tracer.communicate(timeout=10)
+        tracer.communicate(timeout=SECONDS_TO_HANG)
         raise Impossible(f"strace cannot trace here: {heard.strip()}")
     child.say("go")
     child.tracer = tracer
@@ -46,7 +46,6 @@ def calls_of(work: Callable[[Child], object], log: Path) -> dict[str, int]:
     child = traced(work, "-o", str(log))
     heard = [*child.hear_all()]
     assert child.end() == 0, heard
-    child.tracer.communicate(timeout=60)
     child.close()
     found = Counter(re.findall(r"^(\d+) +(\w+)\(", log.read_text(), re.MULTILINE))
     most: dict[str, int] = {}

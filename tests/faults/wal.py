@@ -93,4 +93,4 @@ def recover(workspace: Path) -> None:
     assert all(original in left for original in originals), "an original is not there any more"
 
 
-FAULT = Fault("wal", "a consistent prefix, or a typed error with nothing changed, and `recover`", 100, 700, trial)
+FAULT = Fault("wal", "a consistent prefix, or a typed error with nothing changed, and `recover`", 700, trial)
