@@ -152,6 +152,7 @@ def write_parquet(
         writer = None
         for part in _ranges(session, query, by, count):
             reader = _relation(session, *_text(session, part)).to_arrow_reader(2 * ROWS_AT_ONCE)
+            stack.callback(reader.close)  # One that is open in an error's traceback would block the rollback.
             if writer is None:
                 writer = stack.enter_context(
                     ParquetWriter(path, reader.schema, compression="zstd", use_dictionary=repeated)

@@ -22,6 +22,7 @@ from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, logs_
 from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError
 from .files import identity
 from .lease import held_alone
+from .points import Point, reached
 from .values import json_text
 
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
@@ -165,10 +166,12 @@ class Database:
         """Put what stands in the logs into the file; return what is left of them, which holds nothing any more."""
         if self.read_only or not self.is_in_place or not logs_of(self.path):
             return {}
+        reached(Point.FOLDING)
         try:
             self._anchor.execute("CHECKPOINT")
         except duckdb.Error:  # Without room for it the log stays: nothing is lost, the next opening tries again.
             return {}
+        reached(Point.FOLDED)
         return {log: log.stat() for log in logs_of(self.path)}
 
 

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import duckdb
 
 from .errors import OutputPathError, WorkspaceCorruptError
+from .points import Point, reached
 
 Config = dict[str, str | bool | int | float | list[str]]
 
@@ -114,6 +115,7 @@ def copy_compacted(source: Path, target: Path) -> None:
     connection.execute(NO_PROGRESS_BAR)
     try:
         for about, statement in steps:
+            reached(Point.COMPACTING)
             try:
                 connection.execute(statement)
             except duckdb.Error as error:

@@ -16,6 +16,7 @@ from .database import ENGINE_ERRORS, Database
 from .duckdb_files import copy_compacted, logs_of
 from .errors import OutputPathError, StoreError
 from .files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
+from .points import Point, reached
 from .repositories import ArtifactRepo
 from .tables import Tables
 from .unit_of_work import UnitOfWork
@@ -92,6 +93,7 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
     strays = uow.blobs.strays(uow.artifacts.paths(), old)
     for path in strays:
         uow.discard_blob(path)
+    reached(Point.COLLECTION_IS_CHOSEN)
     return len(uow.blobs.present({*strays, *files}))
 
 
@@ -128,7 +130,7 @@ def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
     """
     path = workspace.path / DATABASE_NAME
     compact = path.with_name(f".compacting-{DATABASE_NAME}")
-    with workspace.alone(timeout):
+    with workspace.alone(timeout), output_errors(path):
         if logs_of(path):
             raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
         compact.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""Named moments at which a test may let the process die.
+"""Named moments at which a test may let the process die or wait.
 
 They cost a comparison each: nothing is done in them unless a test sets `on_reached`.
 """
@@ -12,6 +12,13 @@ from enum import StrEnum
 class Point(StrEnum):
     """The moments."""
 
+    FILE_HAS_NO_ROW = "an artifact's file is durable, and the row of this save is not there yet"
+    COMMIT_BEGINS = "a transaction is about to be committed"
+    COMMIT_IS_DURABLE = "a transaction is committed, and the files that it gave up are still there"
+    COLLECTION_IS_CHOSEN = "what a collection removes is chosen, and nothing of it is removed"
+    COMPACTING = "a statement of a compacting copy is about to run"
+    FOLDING = "the log is about to be folded into the database that is being closed"
+    FOLDED = "the log is folded in, and what is left of it is still there"
     UPGRADE_BEGINS = "an upgrade begins"
     COPY_IS_WHOLE = "the copy of the old database is whole"
     LOG_IS_FOLDED = "the old database's log is folded in"

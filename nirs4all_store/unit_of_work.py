@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from .blobs import Blobs
 from .database import ENGINE_ERRORS
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
+from .points import Point, reached
 from .repositories import ArtifactRepo, ChainRepo, Integrity, PredictionRepo, RunRepo
 from .tables import Row, Tables
 from .workspace import Workspace
@@ -135,12 +136,14 @@ class UnitOfWork:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
         witness = self._tables.witness
+        reached(Point.COMMIT_BEGINS)
         try:
             self._session.commit()
         except ENGINE_ERRORS as error:
             self._look_whether_it_was_kept(witness, error)
         self._tables.committed()
         self._discarded.clear()
+        reached(Point.COMMIT_IS_DURABLE)
         for relative in discarded:
             try:
                 self.blobs.remove(relative)

@@ -6,12 +6,15 @@ FOLDER has a workspace with a damaged log, `damaged`, and what a recovery that w
 the name of a point, only the steps after it are tried. Prints how many steps there were.
 """
 
+import itertools
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import pyarrow  # noqa: F401  # once, for every child
-from kill import in_child, kill_at_every_step, rows
+from faults.processes import Child, in_new_process
+from faults.steps import KILLED, die_at, rows
 from legacy import contents
 
 from nirs4all_store import WorkspaceStore, checking, dialect, points, recover_workspace, recovery, unit_of_work  # noqa: F401  # for forks
@@ -38,12 +41,24 @@ def look(base: Path) -> None:
 def main(base: Path, start: points.Point | None) -> int:
     """Kill at every step; return how many there were."""
     folder = base / "killed"
+    in_new_process(lambda: (base / "rows.json").write_text(json.dumps(rows(base / "new" / "store.duckdb"))))
 
-    def work() -> None:
+    def work(step: int) -> None:
+        die_at(step, folder, start)
         recovery.recover(folder / "store.duckdb", dry_run=False)  # Without the check that follows: it only reads.
 
-    assert in_child(lambda: (base / "rows.json").write_text(json.dumps(rows(base / "new" / "store.duckdb")))) == 0
-    return kill_at_every_step(base / "damaged", folder, work, lambda: look(base), start)
+    for step in itertools.count(1):
+        shutil.copytree(base / "damaged", folder)
+        child = Child(lambda child: work(step))  # noqa: B023  # it has run when the next one begins
+        heard, code = child.hear(), child.end()
+        child.close()
+        if code not in (0, KILLED):
+            raise SystemExit(f"killed at step {step}: exit code {code}, {heard}")
+        in_new_process(lambda: look(base))
+        shutil.rmtree(folder)
+        if code == 0:
+            return step - 1
+    raise AssertionError
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Parquet is written range by range, and holds what a query returns, in its order."""
 
 import re
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import polars as pl
 import pytest
 from sqlalchemy import text
 
-from nirs4all_store import WorkspaceStore, columns
+from nirs4all_store import OutputPathError, WorkspaceStore, columns
 from nirs4all_store.contract import add_pipeline, add_prediction
 
 
@@ -88,3 +89,17 @@ with WorkspaceStore({str(tmp_path)!r}) as store:
     assert saved < 1000
     assert exported < 1000
     assert pl.scan_parquet(tmp_path / "rows.parquet").select(pl.len()).collect().item() == 1_000_000
+
+
+def test_a_disk_that_was_full_in_the_middle_once_was_an_error_of_the_engine(
+    filled: WorkspaceStore, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OutputPathError, match=r"rows\.parquet"):
+            filled.export_predictions_parquet(tmp_path / "rows")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not list(tmp_path.glob("*rows*"))
+    assert pl.read_parquet(filled.export_predictions_parquet(tmp_path / "rows")).height == 100

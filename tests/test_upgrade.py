@@ -203,16 +203,12 @@ def test_progress_tells_every_stage_and_never_goes_back(old: Path) -> None:
     assert seen[-1][1] == seen[-1][2]
 
 
-@pytest.mark.parametrize("log", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_killed_at_any_step_the_workspace_is_the_old_one_or_the_new_one(old: Path, tmp_path: Path, log: bool) -> None:
-    if log:
-        leave_a_log(old)
-    upgrade_workspace(shutil.copytree(old, tmp_path / "new"))
-    done = subprocess.run(
-        [sys.executable, TESTS / "kill_upgrade.py", tmp_path], capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("operation", ["upgrade_with_log", pytest.param("upgrade", marks=pytest.mark.slow)])
+def test_killed_at_any_step_the_workspace_is_the_old_one_or_the_new_one(operation: str) -> None:
+    command = [sys.executable, "-m", "tests.faults", "--only", "steps", "--seed", operation]
+    done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(done.stdout) > 100
+    assert int(done.stdout.split()[0]) > 100
 
 
 def test_arrays_too_long_for_little_memory_are_upgraded_in_more(old: Path) -> None:

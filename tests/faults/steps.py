@@ -1,0 +1,214 @@
+"""A process ends at the first step of an operation, at its second, ... until none is left.
+
+A step is an SQL statement, an opening of a database, a file operation, or a named point.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import itertools
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from sqlalchemy import event
+from sqlalchemy.engine import Engine
+
+from nirs4all_store import WorkspaceStore, columns, duckdb_files, points
+
+from . import content
+from .operations import OPERATIONS, Operation, look_at_outputs
+from .processes import Child, in_new_process
+from .programme import Fault, scratch, some_of
+
+FILE_OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.truncate",
+                   "shutil.rmtree", "shutil.copyfile"}  # fmt: skip
+KILLED = 9
+DATABASE = "store.duckdb"
+
+
+def rows(path: Path) -> dict[str, str]:
+    """Return every row of a database file, without changing it; nothing of one that is not there."""
+    if not path.exists():
+        return {}
+    with duckdb.connect(str(path), read_only=True) as connection:
+        names = [name for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()]
+        # As text, since a NaN does not equal itself.
+        return {name: repr(connection.execute(f"SELECT * FROM {name} ORDER BY ALL").fetchall()) for name in names}
+
+
+def row_counts(path: Path) -> dict[str, int]:
+    """Return how many rows each table has."""
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return {
+            name: connection.execute(f"SELECT count(*) FROM {name}").fetchall()[0][0]
+            for (name,) in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()
+        }
+
+
+def files(folder: Path) -> dict[str, str]:
+    """Return the hash of every artifact."""
+    found = sorted((folder / "artifacts").rglob("*.joblib"))
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
+
+
+def die_at(step: int, folder: Path, start: points.Point | None = None) -> Callable[[], int]:
+    """Let this process end at its n-th step that has to do with a folder; return what counts its steps.
+
+    With `start`, only what comes after that point counts.
+    """
+    steps = itertools.count(1)
+    has_begun = start is None
+
+    def count() -> None:
+        if has_begun and next(steps) == step:
+            os._exit(KILLED)
+
+    def on_reached(point: points.Point) -> None:
+        nonlocal has_begun
+        has_begun = has_begun or point == start
+        count()
+
+    def on_audit(name: str, arguments: tuple[Any, ...]) -> None:
+        if name in FILE_OPERATIONS and str(folder) in str(arguments[0]):
+            count()
+
+    def counted(function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            count()
+            return function(*arguments, **options)
+
+        return call
+
+    sys.addaudithook(on_audit)
+    event.listen(Engine, "before_cursor_execute", lambda *_: count())
+    event.listen(Engine, "rollback", lambda *_: count())
+    points.on_reached = on_reached
+    os.fsync = counted(os.fsync)
+    duckdb.connect = counted(duckdb.connect)
+    columns.raw_connection = counted(columns.raw_connection)  # What is done on it is a statement.
+    duckdb_files.Comparison._all = counted(duckdb_files.Comparison._all)
+    return lambda: next(steps) - 1
+
+
+def act(
+    operation: Operation, workspace: Path, outside: Path, ready: Callable[[], object], done: Callable[[], object]
+) -> None:
+    """Do an operation; `ready` is called before it, `done` after it, before what it was done on is closed."""
+    with contextlib.nullcontext() if operation.opens else WorkspaceStore(workspace) as store:
+        ready()
+        operation.act(store or workspace, outside)
+        done()
+
+
+def nothing() -> None:
+    """Let nobody be told."""
+
+
+@functools.cache
+def measured(name: str) -> dict[str, Any]:
+    """Do an operation undisturbed; return its number of steps, and what is there before and after it."""
+    operation, workspace = OPERATIONS[name], scratch() / f"template-after-{name}"
+    if operation.begin is not None:
+        content.copy_of(operation.begin, workspace / "w")
+
+    def work() -> dict[str, Any]:
+        before, counters = rows(workspace / "w" / DATABASE), []
+        before_files = files(workspace / "w")
+        act(operation, workspace / "w", workspace / "o", lambda: counters.append(die_at(0, workspace)),
+            nothing)  # fmt: skip
+        steps = counters[0]()
+        database = workspace / "w" / DATABASE
+        return {
+            "steps": steps, "before": before, "before_files": before_files,
+            "after": rows(database), "counts": row_counts(database),
+        }  # fmt: skip
+
+    path = workspace / "measured.json"
+    workspace.mkdir(exist_ok=True)
+    in_new_process(lambda: content.write_json(path, work()))
+    return content.read_json(path)
+
+
+def seeds(count: int | None) -> Sequence[str]:
+    """Return the steps of all operations, `operation:number`."""
+    return some_of([f"{name}:{step}" for name in OPERATIONS for step in range(1, measured(name)["steps"] + 1)], count)
+
+
+def trial(folder: Path, seed: str) -> None:
+    """End a process at one step and look."""
+    name, _, step = seed.partition(":")
+
+    def work(child: Child) -> None:
+        act(
+            OPERATIONS[name], folder / "workspace", folder / "outside",
+            lambda: die_at(int(step), folder), lambda: child.say("done"),
+        )  # fmt: skip
+
+    stopped_trial(folder, name, work, KILLED)
+
+
+def stopped_trial(
+    folder: Path,
+    name: str,
+    work: Callable[[Child], object],
+    code: int,
+    start: Callable[[Callable[[Child], object]], Child] = Child,
+) -> None:
+    """Let a process do an operation until it is stopped, with some exit code, and look at what is left."""
+    operation = OPERATIONS[name]
+    if operation.begin is not None:
+        content.copy_of(operation.begin, folder / "workspace")
+    child = start(work)
+    heard = child.hear()
+    ended = child.end()
+    child.close()
+    assert ended in (0, code), heard
+    known = measured(name)
+    in_new_process(lambda: look(folder, operation, known, is_done=heard == "done"))
+
+
+def look(folder: Path, operation: Operation, known: dict[str, Any], *, is_done: bool) -> None:
+    """Make sure that the operation is done or not done, and that it can be done now."""
+    workspace, database = folder / "workspace", folder / "workspace" / DATABASE
+    found = rows(database)
+    is_before = found == known["before"]
+    is_after = (
+        found == known["after"] if operation.is_exact else bool(found) and row_counts(database) == known["counts"]
+    )
+    assert is_before or is_after, "something between"
+    assert is_after or not is_done, "it was acknowledged and is not there"
+    look_at_outputs(folder / "outside", is_acknowledged=is_done)
+    if operation.is_exact:
+        WorkspaceStore(workspace, upgrade=True).close()
+        look_at_upgraded(workspace, known)
+        return
+    if not is_done and (is_before or operation.repeats):
+        act(operation, workspace, folder / "again", nothing, nothing)
+    assert row_counts(database) == known["counts"]
+    with WorkspaceStore(workspace) as store:
+        content.read_all(store)
+        content.is_usable(store)
+
+
+def look_at_upgraded(workspace: Path, known: dict[str, Any]) -> None:
+    """Compare every row and file of an upgraded workspace with what is known, and see that nothing else is left."""
+    assert rows(workspace / DATABASE) == known["after"]
+    assert rows(workspace / f"{DATABASE}.before-0001") == known["before"]
+    assert files(workspace) == known["before_files"]
+    left = [path.name for path in workspace.iterdir() if path.name.startswith((".upgrading", f".{DATABASE}"))]
+    assert left == [], left
+
+
+FAULT = Fault(
+    "steps",
+    "the operation is done or not, what was acknowledged is there, it opens and can be repeated",
+    None,
+    trial,
+    seeds,
+)
