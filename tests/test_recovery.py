@@ -22,6 +22,7 @@ from nirs4all_store import (
     WorkspaceStore,
     duckdb_files,
     inspect_workspace,
+    migrate,
     points,
     recover_workspace,
     recovery,
