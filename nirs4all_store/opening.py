@@ -45,6 +45,7 @@ class _Place:
 # By device and inode of the folder, so that two spellings of one path share one engine.
 _places: dict[tuple[int, int], _Place] = {}
 _registry = threading.Lock()
+_one_fork_at_a_time = threading.Lock()
 _forking: list[Workspace] = []
 # What a forked child has of databases that its parent was at work on: kept for ever, since closing them would harm.
 _inherited: dict[tuple[int, int], Workspace] = {}
@@ -223,7 +224,8 @@ def _close_all() -> None:
 
 
 def _close_before_fork() -> None:
-    for place in _places.values():
+    _one_fork_at_a_time.acquire()
+    for place in list(_places.values()):
         if place.workspace is not None:
             place.workspace.before_fork()
             _forking.append(place.workspace)
@@ -232,12 +234,13 @@ def _close_before_fork() -> None:
 def _go_on_after_fork() -> None:
     while _forking:
         _forking.pop().after_fork()
+    _one_fork_at_a_time.release()
 
 
 def _start_anew_after_fork() -> None:
     """Let a forked child open workspaces of its own; the parent's connections must never run here."""
-    global _registry
-    _registry = threading.Lock()
+    global _registry, _one_fork_at_a_time
+    _registry, _one_fork_at_a_time = threading.Lock(), threading.Lock()
     for key, place in _places.items():
         if place.workspace is not None and place.workspace.abandon():
             _inherited[key] = place.workspace

@@ -60,6 +60,14 @@ class UnitOfWork:
 
     def __enter__(self) -> Self:
         self._turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
+        try:
+            self._begin()
+        except BaseException:  # Ctrl-C may come at any moment.
+            self._workspace.leave(self._turn)
+            raise
+        return self
+
+    def _begin(self) -> None:
         self._session = self._workspace.database.session()  # It connects at its first statement, not here.
         self._tables = Tables(self._session, self._workspace.known if self._write else None)
         self.runs = RunRepo(self._tables)
@@ -67,7 +75,6 @@ class UnitOfWork:
         self.predictions = PredictionRepo(self._tables)
         self.artifacts = ArtifactRepo(self._tables)
         self.integrity = Integrity(self._tables)
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -176,18 +176,17 @@ class Workspace:
                 "ask the store for a new one"
             )
         deadline = time.monotonic() + timeout
+        turn = Turn(unit, (self, threading.get_ident()), write)
         if write:
             self._take_turn(timeout)
         try:
-            turn = Turn(unit, (self, threading.get_ident()), write)
             while not self._begin(turn, deadline):
                 with self._being_alone():
                     self._holding.take(deadline)
-        except BaseException:
-            if write:
-                self._end_turn()
+            _turns.set((*(other for other in _turns.get() if other.is_open), turn))
+        except BaseException:  # Ctrl-C may come at any moment.
+            self.leave(turn)
             raise
-        _turns.set((*(other for other in _turns.get() if other.is_open), turn))
         return turn
 
     def _begin(self, turn: Turn, deadline: float) -> bool:
@@ -212,10 +211,11 @@ class Workspace:
         return any(turn.write or turn.where[1] == threading.get_ident() for turn in self._inside)
 
     def leave(self, turn: Turn) -> None:
-        """Let a unit of work end, and another process have the database if it wants it."""
+        """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         turn.is_open = False
         with self._state:
-            self._inside.remove(turn)
+            if turn in self._inside:
+                self._inside.remove(turn)
             self._look()
             self._state.notify_all()
         if turn.write:
