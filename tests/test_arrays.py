@@ -158,7 +158,7 @@ def test_what_a_list_holds_is_what_numpy_makes_of_it() -> None:
         ["a", b"b"],
         [None],
         [1, 2**64],
-        [object()],
+        [object],
     ],
     ids=repr,
 )

@@ -203,7 +203,8 @@ def test_progress_tells_every_stage_and_never_goes_back(old: Path) -> None:
     assert seen[-1][1] == seen[-1][2]
 
 
-@pytest.mark.parametrize("operation", ["upgrade_with_log", pytest.param("upgrade", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("operation", ["upgrade_with_log", "upgrade"])
 def test_killed_at_any_step_the_workspace_is_the_old_one_or_the_new_one(operation: str) -> None:
     command = [sys.executable, "-m", "tests.faults", "--only", "steps", "--seed", operation]
     done = subprocess.run(command, cwd=TESTS.parent, capture_output=True, text=True, check=False)
