@@ -18,8 +18,9 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 
 # What stands on a lower floor may be imported by what stands above it; neighbours leave each other alone.
 FLOORS = (
-    ("dialect", "errors", "inference", "known", "points", "script_template", "version", "yaml_text"),
+    ("dialect", "errors", "inference", "known", "numpy_parts", "points", "script_template", "version", "yaml_text"),
     ("arrays", "chain_builder", "files", "pickles", "values"),
+    ("gate",),
     ("blobs", "chain_shape", "duckdb_files", "codecs", "lease", "library", "models", "records", "trace"),
     ("chain_plan", "database", "fitted", "old_bundle"),
     ("bundle_reader", "columns", "questions"),
