@@ -125,9 +125,10 @@ class Database:
         return _Session(self.engine)
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection of its own, outside every session."""
+        """Return a new connection of its own, outside every session; macros of the file are not in the way there."""
         connection = self._anchor.cursor()
         connection.execute(NO_PROGRESS_BAR)
+        connection.execute(f"SET search_path = 'system.main,{quoted_name(self._name)}.main'")
         return connection
 
     def close(self) -> None:
