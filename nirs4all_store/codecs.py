@@ -12,10 +12,12 @@ import pickle
 import platform
 import sys
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from .errors import ArtifactLoadError, InvalidInputError, InvalidTypeError, UntrustedArtifactError
-from .pickles import load_with, names_in
+from .gate import load_with
+from .pickles import names_in
 
 Trust = Literal[True] | list[str] | None
 """None: this workspace saved it. Otherwise it was imported, and a user said this: True, or what it may import."""
@@ -72,12 +74,14 @@ def _skops_names(content: bytes) -> list[str]:
     return list(importlib.import_module("skops.io").get_untrusted_types(data=content))
 
 
+_PLAIN = partial(load_with, is_joblib=False), partial(names_in, is_joblib=False)
 CODECS = {
-    "joblib": Codec(".joblib", _dump_joblib, _load_joblib, load_with, names_in),
-    "pickle": Codec(".pkl", pickle.dumps, pickle.loads, load_with, names_in),
-    "cloudpickle": Codec(".cloudpickle", _dump_cloudpickle, pickle.loads, load_with, names_in),
+    "joblib": Codec(".joblib", _dump_joblib, _load_joblib,
+                    partial(load_with, is_joblib=True), partial(names_in, is_joblib=True)),
+    "pickle": Codec(".pkl", pickle.dumps, pickle.loads, *_PLAIN),
+    "cloudpickle": Codec(".cloudpickle", _dump_cloudpickle, pickle.loads, *_PLAIN),
     "skops": Codec(".skops", _dump_skops, _load_skops, _load_skops_with, _skops_names),
-}
+}  # fmt: skip
 SKOPS = "skops"
 
 

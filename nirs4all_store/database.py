@@ -147,10 +147,11 @@ class Database:
         session.bind = self.engine
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection of its own, outside every session."""
+        """Return a new connection of its own, outside every session; macros of the file are not in the way there."""
         connection = self._anchor.cursor()
         self._connections.add(connection)
         connection.execute(NO_PROGRESS_BAR)
+        connection.execute(f"SET search_path = 'system.main,{quoted_name(self._name)}.main'")
         return connection
 
     def close(self) -> None:

@@ -24,7 +24,8 @@ with atheris.instrument_imports(include=["nirs4all_store", "zipfile", "json", "p
 
     from nirs4all_store import ArtifactLoadError, BundleError, UntrustedArtifactError, WorkspaceStore, codecs
     from nirs4all_store.bundle import inspect_bundle
-    from nirs4all_store.pickles import HARMLESS, UnlistableError, names_in
+    from nirs4all_store.gate import HARMLESS
+    from nirs4all_store.pickles import UnlistableError, names_in
 
 TRUSTED = ["sklearn.linear_model._ridge.Ridge", "sklearn.preprocessing._data.StandardScaler"]
 FILE, CHAIN, MANIFEST, OBJECT = range(4)
@@ -63,13 +64,12 @@ def read_member(name: str, content: bytes) -> None:
 
 
 def read_object(content: bytes) -> None:
-    with listening(WORK, may_unpickle={*HARMLESS, *TRUSTED}):
-        with contextlib.suppress(UnlistableError):
-            names_in(content)
-        try:
-            codecs.load(content, "joblib", None, TRUSTED)
-        except (ArtifactLoadError, UntrustedArtifactError):
-            return
+    for format in ("joblib", "pickle"):
+        with listening(WORK, may_unpickle={*HARMLESS, *TRUSTED}):
+            with contextlib.suppress(UnlistableError):
+                names_in(content, is_joblib=format == "joblib")
+            with contextlib.suppress(ArtifactLoadError, UntrustedArtifactError):
+                codecs.load(content, format, None, TRUSTED)
 
 
 def one(data: bytes) -> None:

@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import BundleError, WorkspaceStore, inspect_bundle
 from nirs4all_store.blobs import sha256
-from nirs4all_store.pickles import HARMLESS
+from nirs4all_store.gate import HARMLESS
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), RNG.normal(size=12)

@@ -1,10 +1,13 @@
 """Users' own SQL: it reads, by several fences, and does nothing else."""
 
 import contextlib
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from anything import MANY, TEXTS, VALUES
 from canary import listening
@@ -74,6 +77,15 @@ def test_a_query_that_never_ends_is_stopped(asked: WorkspaceStore) -> None:
     assert threading.active_count() == 1
 
 
+@pytest.mark.parametrize("timeout", [0.0, 0.0001, 0.001, 0.004, 0.02])
+def test_an_interrupt_before_the_query_had_begun_was_once_forgotten(asked: WorkspaceStore, timeout: float) -> None:
+    for _ in range(5):
+        with pytest.raises(QueryTimeoutError):
+            asked.sql("SELECT count(*) FROM range(1000000000000) a, range(1000000000) b", timeout=timeout)
+        assert asked.sql("SELECT sum(range) AS n FROM range(100000)").item() == 4999950000
+    assert threading.active_count() == 1
+
+
 def test_too_many_rows_are_an_error_and_no_silent_part(asked: WorkspaceStore) -> None:
     with pytest.raises(QueryError, match="more than 10 rows"):
         asked.sql("SELECT * FROM range(11)", max_rows=10)
@@ -91,23 +103,105 @@ def test_a_reader_may_ask_and_a_closed_store_may_not(asked: WorkspaceStore, tmp_
         assert reader.sql("SELECT count(*) AS n FROM runs").item() == 1
 
 
+def test_macros_with_the_names_of_functions_were_once_run_in_their_place(tmp_path: Path) -> None:
+    WorkspaceStore(tmp_path).close()
+    with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
+        for function in ("upper(a)", "greatest(a, b)", "round(a)", '"+"(a, b)', "sum(a)", "list(a)"):
+            connection.execute(f"CREATE MACRO {function} AS error('a macro was run')")
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("one")
+        query = "SELECT upper(name), round(1.4), greatest(1, 2), 1 + 1, sum(3) FROM runs GROUP BY ALL"
+        assert store.sql(query).rows() == [("ONE", 1, 2, 2, 3)]
+
+
+def test_a_checkpoint_was_once_a_select(tmp_path: Path) -> None:
+    WorkspaceStore(tmp_path).close()
+    database = tmp_path / "store.duckdb"
+    hidden = {
+        "hidden_view": "VIEW {} AS FROM checkpoint('store')",
+        "hidden_macro": "MACRO {}() AS TABLE FROM checkpoint('store')",
+    }
+    with duckdb.connect(str(database)) as connection:
+        for name, what in hidden.items():
+            connection.execute("CREATE " + what.format(name))
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("one")
+        before = files_of(tmp_path)
+        for query in (
+            "FROM checkpoint()", "FROM checkpoint('store')", "FROM force_checkpoint('store')", "FROM hidden_view",
+            "FROM hidden_macro()", "SELECT (SELECT count(*) FROM checkpoint('store'))", "FROM truncate_duckdb_logs()",
+            "FROM query('FROM checkpoint(''store'')')", "WITH x AS MATERIALIZED (FROM hidden_view) FROM x, x AS y",
+            "FROM json_execute_serialized_sql(json_serialize_sql('FROM checkpoint(''store'')'))",
+            "SELECT nextval('s')", "SELECT setval('s', 1)",
+        ):  # fmt: skip
+            with pytest.raises(QueryError):
+                store.sql(query)
+            assert files_of(tmp_path) == before, query
+        # Nobody keeps a log, and nobody can switch it on.
+        store.sql("SELECT write_log('x')")
+        assert files_of(tmp_path) == before
+        store.begin_run("two")
+        assert store.list_runs().height == 2
+
+
+def files_of(workspace: Path) -> dict[str, tuple[str, int]]:
+    """Return what the database and its logs hold, as the system has it: to open them here would end DuckDB's lock."""
+    program = (
+        "import hashlib, sys; print(*[hashlib.sha256(open(path, 'rb').read()).hexdigest() for path in sys.argv[1:]])"
+    )
+    paths = sorted(workspace.glob("store.duckdb*"))
+    done = subprocess.run([sys.executable, "-c", program, *paths], capture_output=True, text=True, check=True)
+    return {
+        path.name: (digest, path.stat().st_mtime_ns) for path, digest in zip(paths, done.stdout.split(), strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SUMMARIZE runs", "DESCRIBE runs", "SHOW TABLES", "SHOW ALL TABLES", "(SELECT 1)", "/* a */ SELECT 1; -- b",
+        "VALUES (1)", "FROM runs, LATERAL range(3)", "FROM range(3)", "SELECT unnest([1, 2])", "FROM json_each('{}')",
+        "FROM duckdb_tables()", "FROM histogram(runs, name)", "FROM pragma_table_info('runs')", "TABLE runs",
+        "FROM information_schema.tables", "FROM query_table('runs')", "FROM query('FROM runs')",
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 9) FROM t",
+        "SELECT *, row_number() OVER (ORDER BY name) FROM runs QUALIFY true", "FROM runs USING SAMPLE 10%",
+    ],
+)  # fmt: skip
+def test_what_only_reads_is_answered(asked: WorkspaceStore, query: str) -> None:
+    assert asked.sql(query).width >= 1
+
+
 def test_no_function_of_the_engines_reads_or_writes_anything_else(asked: WorkspaceStore, tmp_path: Path) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("a,b\nhush,hush\n")
     before = asked.sql("SELECT * FROM runs")
     names = asked.sql("SELECT DISTINCT function_name, function_type FROM duckdb_functions() ORDER BY ALL").rows()
     answered = 0
+    log = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in (tmp_path / "w").glob("store.duckdb*")]
+    files = files_of(tmp_path / "w")
     with listening(tmp_path / "w"):
         for name, kind in names:
             if name == "sleep_ms":
                 continue
-            for arguments in ("", f"'{secret}'", f"['{secret}']", f"'{secret}', '{tmp_path / 'out'}'", "1", "1, 2"):
+            for arguments in (
+                "",
+                f"'{secret}'",
+                f"['{secret}']",
+                f"'{secret}', '{tmp_path / 'out'}'",
+                "1",
+                "1, 2",
+                "'store'",
+                "'runs'",
+            ):
                 call = f'"{name}"({arguments})'
                 query = f"SELECT * FROM {call}" if kind in ("table", "table_macro", "pragma") else f"SELECT {call}"
                 with contextlib.suppress(QueryError):
                     found = asked.sql(query, max_rows=100_000, timeout=5)
                     answered += 1
                     assert "hush" not in str(found.to_arrow()), query
+                now = (tmp_path / "w").glob("store.duckdb*")
+                assert log == [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in now], query
+    assert files_of(tmp_path / "w") == files
     assert answered > 500
     assert asked.sql("SELECT * FROM runs").equals(before)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.csv", "w"]

@@ -1,0 +1,129 @@
+"""numpy's dtypes, arrays and scalars, made anew from what a pickle says of them.
+
+numpy's own `__setstate__` believes what it is told: some states make a dtype that kills the process at its next use,
+others an array over memory that is not its own. Here the value is made by numpy's public functions, and is then what
+the pickle says, or it is refused. The functions raise ValueError, and whatever numpy raises.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any, Literal
+
+import numpy as np
+
+# How numpy writes the kind and size of a dtype.
+KIND = re.compile(r"[biufcmMOSUV][0-9]{1,18}")
+ALIGNED = 0x80
+"""The flag of a dtype whose fields stand where a C compiler would put them."""
+NDARRAY_ARGS = (np.ndarray, (0,), b"b")
+"""What numpy gives `_reconstruct`, to make the empty array that is then filled."""
+MAX_NESTED = 10
+
+
+def dtype_of(args: Any, state: Any) -> np.dtype[Any]:
+    """Return the dtype that a pickle makes from these arguments and this state.
+
+    Whatever is made is compared with them: numpy must write it in the same way.
+    """
+    if type(args) is not tuple or type(state) is not tuple or len(state) not in (8, 9):
+        raise ValueError("a dtype that numpy does not write")
+    if type(args[0]) is not str or not KIND.fullmatch(args[0]):
+        raise ValueError(f"a dtype of {args[0]!r:.60}")
+    made = _dtype(args[0], *state)
+    reduced: Any = made.__reduce__()
+    if reduced[1:] != (args, state) or _depth(made) > MAX_NESTED:
+        raise ValueError(f"a dtype of {args[0]!r} that is more than its fields, sizes and unit")
+    return made
+
+
+def _dtype(
+    kind: str, version: Any, order: Any, part: Any, names: Any, fields: Any, size: Any, _: Any, flags: Any,
+    more: Any = None,
+) -> np.dtype[Any]:  # fmt: skip
+    if part is not None:
+        base, shape = part
+        return np.dtype((_checked_dtype(base), _checked_shape(shape)))
+    if names is not None:
+        told = [fields[name] for name in names]
+        for item, *_rest in told:
+            _checked_dtype(item)
+        parts: dict[str, Any] = {
+            "names": list(names), "formats": [item for item, *_ in told], "offsets": [offset for _, offset, *_ in told],
+            "itemsize": size,
+        }  # fmt: skip
+        if len(fields) > len(names):
+            parts["titles"] = [rest[0] if rest else None for _, _, *rest in told]
+        return np.dtype(parts, align=bool(flags & ALIGNED))  # type: ignore[call-overload, no-any-return]  # a dict of any
+    made = np.dtype(kind)
+    if made.kind in "mM" and more is not None:
+        unit, number, *_ = more[1]
+        unit = unit.decode()
+        made = np.dtype(f"{made.kind}8" if unit == "generic" else f"{made.kind}8[{int(number)}{unit}]")
+    return made.newbyteorder(order)
+
+
+def _checked_dtype(value: Any) -> np.dtype[Any]:
+    if not isinstance(value, np.dtype):
+        raise ValueError("a dtype of what is none")
+    return value
+
+
+def _depth(dtype: np.dtype[Any]) -> int:
+    inner = [item for item, *_ in (dtype.fields or {}).values()] + [
+        base for base, _ in [dtype.subdtype or (None, 0)] if base
+    ]
+    return 1 + max(map(_depth, inner), default=0)
+
+
+def _checked_shape(shape: Any) -> tuple[int, ...]:
+    if type(shape) is not tuple or any(type(length) is not int or length < 0 for length in shape):
+        raise ValueError(f"an array of the shape {shape!r:.60}")
+    return shape
+
+
+def size_of(dtype: Any, shape: Any) -> int:
+    """Return how many bytes an array has; its items are no objects."""
+    if _checked_dtype(dtype).itemsize == 0 or dtype.subdtype is not None:
+        raise ValueError(f"an array of items of {dtype}")
+    return math.prod(_checked_shape(shape)) * int(dtype.itemsize)
+
+
+def array_over(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
+    """Return an array that lies in `content`, bytes or bytearray; its items are no objects."""
+    size = size_of(dtype, shape)
+    if dtype.hasobject or type(content) not in (bytes, bytearray) or len(content) != size or order not in ("C", "F"):
+        raise ValueError(f"an array of {dtype} and the shape {shape} in {len(content)} bytes")
+    return np.ndarray(shape, dtype, content, order=order)
+
+
+def filled_array(state: Any) -> np.ndarray[Any, Any]:
+    """Return the array that a pickle makes with `_reconstruct` and this state."""
+    if type(state) is not tuple or len(state) != 5 or state[0] != 1:
+        raise ValueError("an array that numpy does not write")
+    _, shape, dtype, is_fortran, content = state
+    order: Literal["C", "F"] = "F" if is_fortran else "C"
+    if not _checked_dtype(dtype).hasobject:
+        return array_over(content, dtype, shape, order).copy(order)
+    if dtype.kind != "O" or type(content) is not list or len(content) != math.prod(_checked_shape(shape)):
+        raise ValueError(f"an array of {dtype}")
+    if any(isinstance(item, np.ndarray) and item.dtype.hasobject for item in content):
+        raise ValueError("an array of arrays of objects")  # Thousands in each other end the process when released.
+    # fromiter puts each item where it belongs, also one that is an array itself.
+    array: np.ndarray[Any, Any] = np.fromiter(content, dtype, len(content)).reshape(shape)
+    return array.copy(order)
+
+
+def buffered_array(content: Any, dtype: Any, shape: Any, order: Any, axis_order: Any = None) -> np.ndarray[Any, Any]:
+    """Return the array that a pickle of protocol 5 makes with `_frombuffer`."""
+    if order == "K":
+        return array_over(content, dtype, shape, "C").transpose(_checked_shape(axis_order))
+    return array_over(content, dtype, shape, order)
+
+
+def scalar_of(dtype: Any, content: Any) -> Any:
+    """Return the scalar that a pickle makes with `scalar`."""
+    if _checked_dtype(dtype).kind in "SU" and dtype.itemsize == 0 and content == b"":
+        return dtype.type()
+    return array_over(content, dtype, (), "C").copy()[()]
