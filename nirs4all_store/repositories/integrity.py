@@ -104,4 +104,7 @@ def _problem(model: Model, row: dict[str, Any]) -> str | None:
     except (StoreError, ValueError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     lengths = {name: len(array) for name, array in arrays.items()}
+    samples = len(arrays.get("y_true", arrays.get("y_pred", ())))
+    if row["layout"] is None and samples and lengths.get("y_proba", 0) % samples == 0:
+        lengths.pop("y_proba", None)  # nirs4all keeps it flat, with as many columns as there are classes.
     return f"its arrays differ in length: {lengths}" if len({*lengths.values()}) > 1 else None
