@@ -6,10 +6,12 @@ touches the files below `artifacts/`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -34,6 +36,14 @@ def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError)
     if not HASH.fullmatch(digits):
         raise error(f"content_hash {content_hash!r} is no SHA-256; give its 64 hexadecimal digits")
     return digits
+
+
+def _is_too_long(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 class Blobs:
@@ -87,7 +97,8 @@ class Blobs:
         """
         parts = PurePosixPath(relative)
         path = self.root / parts
-        if "\0" in relative or any(len(os.fsencode(part)) > MAX_NAME for part in parts.parts):
+        has_long_name = any(len(os.fsencode(part)) > MAX_NAME for part in parts.parts)
+        if "\0" in relative or has_long_name or _is_too_long(path):
             raise ArtifactCorruptError(f"artifact path {relative[:200]!r} is a name that no file has")
         if parts.is_absolute() or ".." in parts.parts or path.resolve() != self.root.resolve() / parts:
             raise ArtifactCorruptError(
@@ -127,9 +138,13 @@ class Blobs:
     def size(self, relative: str) -> int:
         """Return how many bytes a file has; one that is not there raises `ArtifactMissingError`."""
         path = self.path(relative)
-        if not path.is_file():
-            raise ArtifactMissingError(f"{path} is not there")
-        return path.stat().st_size
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise ArtifactMissingError(f"{path} is not there: {error}") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise ArtifactMissingError(f"{path} is no file")
+        return status.st_size
 
     def quarantine(self, relative: str) -> None:
         """Move a file to `.quarantine`, where nothing looks for it and nothing removes it."""
@@ -159,7 +174,7 @@ class Blobs:
     def _is_there(self, relative: str) -> bool:
         try:
             return self.path(relative).is_file()
-        except ArtifactCorruptError:
+        except (ArtifactCorruptError, OSError):  # It leads elsewhere, or may not even be looked at.
             return False
 
     def relative(self, path: Path) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -99,7 +99,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     rows: dict[str, int] = {}
     parts: list[Part] = [_links, _chains, _counts, partial(_files, deep=deep)]
     if deep:
-        parts += [partial(_values, table=table) for table in uow.integrity.tables]
+        parts += [partial(_values, table=table) for table in uow.integrity.tables if table != "chains"]  # Read already.
     try:
         rows = uow.integrity.counts()
     except ENGINE_ERRORS as error:
@@ -126,9 +126,11 @@ def _links(uow: UnitOfWork) -> Iterator[Finding]:
 
 
 def _chains(uow: UnitOfWork) -> Iterator[Finding]:
-    users = uow.chains.users_of()
-    known = uow.artifacts.get_many(users)
-    for artifact_id, chains in users.items():
+    found = uow.chains.uses()
+    for chain_id, problem in found.problems.items():
+        yield Finding("unreadable-value", f"chains {chain_id}", f"{problem}; {RESTORE}")
+    known = {row["artifact_id"] for row in uow.artifacts.all()}
+    for artifact_id, chains in found.users.items():
         if artifact_id not in known:
             for chain_id in chains:
                 yield Finding("artifact-gone", f"chains {chain_id}",
@@ -145,25 +147,30 @@ def _counts(uow: UnitOfWork) -> Iterator[Finding]:
 
 
 def _miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
-    """Yield the artifacts whose counts are wrong, with the right ones: of chains that are to stay."""
+    """Yield the artifacts whose counts are wrong, with the right ones: of chains that are to stay.
+
+    What a chain that cannot be read may name is not counted.
+    """
     gone = {key for table, key in uow.integrity.orphans() if table == "chains"}
-    users = uow.chains.users_of()
+    found = uow.chains.uses()
     for row in uow.artifacts.all():
+        if found.may_name(row["artifact_id"]):
+            continue
         unclaimed = max(row["unclaimed"], 0)
-        ref_count = unclaimed + sum(chain not in gone for chain in users.get(row["artifact_id"], []))
+        ref_count = unclaimed + sum(chain not in gone for chain in found.users.get(row["artifact_id"], []))
         if (row["ref_count"], row["unclaimed"]) != (ref_count, unclaimed):
             yield row, ref_count, unclaimed
 
 
 def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     rows = uow.artifacts.all()
-    users = uow.chains.users_of()
+    found = uow.chains.uses()
+    chains = {chain["chain_id"]: chain for chain in found.chains}
     for row in rows:
         finding = _file(uow, row, deep)
         if finding is not None:
-            used = users.get(row["artifact_id"], [])
-            yield Finding(finding.code, finding.subject, f"{finding.message}; {_consequence(uow, row, used)}",
-                          finding.repair)  # fmt: skip
+            used = [chains[chain_id] for chain_id in found.users.get(row["artifact_id"], [])]
+            yield replace(finding, message=f"{finding.message}; {_consequence(row, used)}")
     for path in uow.blobs.strays({row["artifact_path"] for row in rows}, time_before(GRACE)):
         yield Finding("unlisted-file", path, "no artifact names it", "move it to artifacts/.quarantine")
 
@@ -179,11 +186,13 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
     except ArtifactMissingError as error:
         return Finding("missing-file", path, f"the file of {name} is missing: {error}")
     except ArtifactCorruptError as error:
-        return Finding("bad-path", path, f"{name}: {error}")
+        return Finding("bad-path", name, f"{error}")
     has_other_size = row["size_bytes"] is not None and size != row["size_bytes"]
     try:
         if deep or has_other_size:  # The hash alone says which of the two is wrong.
             uow.blobs.read(path, row["content_hash"])
+    except ArtifactMissingError as error:
+        return Finding("unreadable-file", path, f"{name}: {error}")
     except ArtifactLoadError as error:
         if uow.blobs.is_as_named(path) or _is_whole_for_another(uow, row):
             return Finding("bad-hash", name, f"{path} is whole, and its row has another hash: {error}")
@@ -206,14 +215,14 @@ def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
     return False
 
 
-def _consequence(uow: UnitOfWork, row: Row, chain_ids: list[str]) -> str:
-    if not chain_ids:
+def _consequence(row: Row, chains: list[Row]) -> str:
+    if not chains:
         return "no chain uses it"
     told = []
-    for chain_id in chain_ids[:5]:
-        folds = _folds_with(uow.chains.get(chain_id) or {}, row["artifact_id"])
-        told.append(f"chain {chain_id}" + (f" (fold {', '.join(folds)})" if folds else " (every fold)"))
-    more = f" and {len(chain_ids) - 5} more" if len(chain_ids) > 5 else ""
+    for chain in chains[:5]:
+        folds = _folds_with(chain, row["artifact_id"])
+        told.append(f"chain {chain['chain_id']}" + (f" (fold {', '.join(folds)})" if folds else " (every fold)"))
+    more = f" and {len(chains) - 5} more" if len(chains) > 5 else ""
     return f"it is used by {', '.join(told)}{more}; {RESTORE}"
 
 

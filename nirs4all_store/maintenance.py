@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from .chain_shape import artifact_ids
 from .database import Database
 from .duckdb_files import copy_compacted, logs_of
 from .errors import OutputPathError, StoreError
@@ -57,11 +56,11 @@ def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[s
     int
         How many rows that were.
     set of str
-        The artifacts that the chains named.
+        The artifacts that the chains named; what one named that could not be read stays counted until a repair.
     """
-    chains = uow.chains.of_pipelines(pipeline_ids)
-    chain_ids = [chain["chain_id"] for chain in chains]
-    named = [item for chain in chains for item in artifact_ids(chain)]
+    found = uow.chains.uses(pipeline_ids)
+    chain_ids = found.chain_ids
+    named = [item for item, users in found.users.items() for _ in users]
     deleted = uow.predictions.delete_of_pipelines(pipeline_ids)
     uow.predictions.detach(chain_ids)
     deleted += uow.chains.delete(*chain_ids)

@@ -755,6 +755,8 @@ class WorkspaceStore:
     def gc_artifacts(self, *, grace: timedelta = timedelta(days=1)) -> int:
         """Remove artifacts that nothing keeps, never one that a stored chain names.
 
+        Of a chain whose row cannot be read, every id that is anywhere in its text counts as named.
+
         Parameters
         ----------
         grace : timedelta

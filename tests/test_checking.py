@@ -2,6 +2,9 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -15,7 +18,14 @@ from sklearn.preprocessing import StandardScaler
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from nirs4all_store import CheckReport, ReadOnlyError, UnitOfWorkError, WorkspaceCorruptError, WorkspaceStore
+from nirs4all_store import (
+    CheckReport,
+    ReadOnlyError,
+    RepairReport,
+    UnitOfWorkError,
+    WorkspaceCorruptError,
+    WorkspaceStore,
+)
 from nirs4all_store.blobs import sha256
 from nirs4all_store.cli import app
 from nirs4all_store.contract import add_chain, add_prediction
@@ -43,8 +53,8 @@ def store(tmp_path: Path) -> Any:
         yield opened
 
 
-def codes(report: CheckReport) -> set[str]:
-    return {finding.code for finding in report.findings}
+def codes(report: CheckReport | RepairReport) -> set[str]:
+    return {finding.code for finding in (report.findings if isinstance(report, CheckReport) else report.repaired)}
 
 
 def change(store: WorkspaceStore, statement: str) -> None:
@@ -306,3 +316,82 @@ def test_a_path_that_is_spelled_otherwise_once_made_its_file_look_unlisted(store
     assert store.check(deep=True).is_sound
     store.gc_artifacts()
     assert store.check(deep=True).is_sound
+
+
+DEEP = "[" * 3000 + "]" * 3000
+BAD_ROWS = {
+    "a path that is too long": ("artifacts", "artifact_path = repeat('a/', 3000) || 'x'", "bad-path"),
+    "steps that are too deep": ("chains", f"steps = '{DEEP}'", "unreadable-value"),
+    "a branch that is too deep": ("chains", f"branch_path = '{DEEP}'", "unreadable-value"),
+    "a provenance that is too deep": ("artifacts", f"provenance = '{DEEP}'", "unreadable-value"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_one_bad_row_once_hid_all_others(store: WorkspaceStore, name: str) -> None:
+    table, values, code = BAD_ROWS[name]
+    chain_id, artifact_id = store.sql(
+        "SELECT chain_id, artifact_id FROM chains, artifacts WHERE model_class = 'Ridge' AND operator_class = 'Ridge'"
+    ).row(0)
+    key = {"chains": f"chain_id = '{chain_id}'", "artifacts": f"artifact_id = '{artifact_id}'"}[table]
+    change(store, f"UPDATE {table} SET {values} WHERE {key}")
+    row = f"{table} {chain_id if table == 'chains' else artifact_id}"
+    gone, cut_file = [store.get_artifact_path(other) for (other,) in store.sql(
+        "SELECT artifact_id FROM artifacts WHERE artifact_id <> ? ORDER BY created_at LIMIT 2", [artifact_id]
+    ).rows()]  # fmt: skip
+    gone.unlink()
+    cut(cut_file)
+    change(store, "UPDATE artifacts SET ref_count = 9 WHERE operator_class = 'dict'")
+    found = store.check(deep=True).findings
+    assert [finding.subject for finding in found if finding.code == code] == [row]
+    assert {"missing-file", "damaged-file", "wrong-count"} <= {finding.code for finding in found}
+    assert "unreadable" not in {finding.code for finding in found}
+    assert {finding.code for finding in store.repair(dry_run=False, deep=True).repaired} == {
+        "damaged-file", "wrong-count",
+    }  # fmt: skip
+    assert store.plan_gc(grace=timedelta(0)).height == store.gc_artifacts(grace=timedelta(0))
+
+
+def test_what_a_chain_that_cannot_be_read_names_is_kept_and_counted_until_it_is_deleted(store: WorkspaceStore) -> None:
+    chain_id, pipeline_id = store.sql("SELECT chain_id, pipeline_id FROM chains WHERE model_class = 'Ridge'").row(0)
+    change(store, f"UPDATE chains SET steps = '{DEEP}' WHERE chain_id = '{chain_id}'")
+    before = store.sql("SELECT artifact_id, ref_count FROM artifacts ORDER BY ALL").rows()
+    store.repair(dry_run=False, deep=True)
+    assert store.plan_gc(grace=timedelta(0)).height == 1 == store.gc_artifacts(grace=timedelta(0))  # The unclaimed one.
+    left = store.sql("SELECT artifact_id, ref_count FROM artifacts ORDER BY ALL").rows()
+    assert len(left) == len(before) - 1 and {*left} < {*before}
+    assert store.delete_pipeline(pipeline_id) == 2 + 1  # Its log.
+    assert codes(store.repair(dry_run=False, deep=True)) == {"wrong-count"}
+    assert store.gc_artifacts(grace=timedelta(0)) == 4
+    assert store.check(deep=True).is_sound
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs a user who may become another")
+def test_a_file_that_may_not_be_read_once_hid_all_others() -> None:
+    program = """
+import os, sys
+from bundles import X, Y, chain_in
+from sklearn.linear_model import Ridge
+from nirs4all_store import WorkspaceStore
+
+def look(folder):
+    with WorkspaceStore(folder) as store:
+        chain_id = chain_in(store, [Ridge(alpha).fit(X, Y) for alpha in (1, 2, 3)])
+        folds = sorted(store.get_chain(chain_id)["fold_artifacts"].values())
+        closed, cut, gone = [store.get_artifact_path(artifact_id) for artifact_id in folds]
+        closed.chmod(0); cut.write_bytes(b"x"); gone.unlink()
+        print(sorted(finding.code for finding in store.check(deep=True).findings))
+        print([finding.code for finding in store.repair(dry_run=False, deep=True).repaired])
+
+look(sys.argv[1] + "/root")  # It loads what the other user may not read.
+os.setgid(65534); os.setuid(65534)
+look(sys.argv[1] + "/other")
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+        command = [sys.executable, "-c", program, folder]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[2:] == [
+        "['damaged-file', 'missing-file', 'unreadable-file']", "['damaged-file']",
+    ]  # fmt: skip

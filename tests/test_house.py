@@ -24,7 +24,7 @@ FLOORS = (
     ("chain_plan", "database", "fitted", "old_bundle"),
     ("bundle_reader", "columns", "questions"),
     ("copies", "estimator", "tables", "workspace"),
-    ("repositories/ranking",),
+    ("repositories/ranking", "repositories/uses"),
     (
         "repositories/artifacts",
         "repositories/chains",

@@ -7,16 +7,16 @@ from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import bindparam, case, func, null, select, update
+from sqlalchemy import JSON, bindparam, case, func, null, select, update
 
-from ..chain_shape import artifact_ids
 from ..codecs import Trust
 from ..known import MAX_FACTS, Fact
-from ..models import Artifact, Chain
+from ..models import Artifact
 from ..tables import Tables, table_of
 from ..values import checked_text, checked_texts, new_id, time_before, utc_now
+from .uses import uses
 
-ARTIFACTS, CHAINS = table_of(Artifact), table_of(Chain)
+ARTIFACTS = table_of(Artifact)
 
 # Made once: putting a statement together takes as long as running it.
 MAX_CONTENTS = MAX_FACTS // 2
@@ -26,7 +26,8 @@ FEW_CONTENTS = (
     .order_by(ARTIFACTS.c.created_at.desc(), ARTIFACTS.c.artifact_id.desc())
     .limit(MAX_CONTENTS + 1)
 )
-OF_CONTENT = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == bindparam("wanted"))
+PLAIN = [column for column in ARTIFACTS.columns if not isinstance(column.type, JSON)]
+OF_CONTENT = select(*PLAIN).where(ARTIFACTS.c.content_hash == bindparam("wanted"))
 IMPORTED_AGAIN = (
     update(ARTIFACTS)
     .where(ARTIFACTS.c.artifact_id == bindparam("wanted"))
@@ -144,7 +145,10 @@ class ArtifactRepo:
         return {row["artifact_id"]: row for row in self._tables.rows_of(Artifact, ids)}
 
     def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
-        """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way."""
+        """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way.
+
+        Without what is JSON in it.
+        """
         rows = self._tables.rows(OF_CONTENT, {"wanted": checked_text(content_hash, "content_hash")})
         if format is not None:
             format = checked_text(format, "format")
@@ -182,25 +186,24 @@ class ArtifactRepo:
         Returns
         -------
         list of dict
-            Rows that no stored chain names and that have no unclaimed save within `grace`.
+            Rows that no stored chain names and that have no unclaimed save within `grace`; without what is JSON in
+            them. An id that is anywhere in the row of a chain that cannot be read counts as named.
         """
         loose = ARTIFACTS.c.unclaimed <= 0
         if grace is not None:
             loose |= ARTIFACTS.c.saved_at <= time_before(grace)
-        query = select(ARTIFACTS).where(loose).order_by(ARTIFACTS.c.artifact_id)
+        query = select(*PLAIN).where(loose).order_by(ARTIFACTS.c.artifact_id)
         if among is not None:
             query = query.where(ARTIFACTS.c.artifact_id.in_(checked_texts(among, "among")))
         rows = self._tables.rows(query)
         if not rows:
             return []
-        used: set[str] = set()
-        for chain in self._tables.rows(select(CHAINS.c.steps, CHAINS.c.fold_artifacts, CHAINS.c.shared_artifacts)):
-            used.update(artifact_ids(chain))
-        return [row for row in rows if row["artifact_id"] not in used]
+        found = uses(self._tables)
+        return [row for row in rows if row["artifact_id"] not in found.users and not found.may_name(row["artifact_id"])]
 
     def all(self) -> list[dict[str, Any]]:
-        """Return the rows of all artifacts."""
-        return self._tables.rows(select(ARTIFACTS).order_by(ARTIFACTS.c.artifact_id))
+        """Return the rows of all artifacts, without what is JSON in them: it may be damaged in one."""
+        return self._tables.rows(select(*PLAIN).order_by(ARTIFACTS.c.artifact_id))
 
     def set_count(self, artifact_id: str, ref_count: int, unclaimed: int) -> None:
         """Write down how often an artifact is used, and how many of its saves no chain has claimed."""
