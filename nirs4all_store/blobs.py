@@ -30,6 +30,11 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def plain_path(relative: str) -> str:
+    """Return the one spelling of a path below `artifacts/`: `./ab//c` is `ab/c`."""
+    return PurePosixPath(relative).as_posix()
+
+
 def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError) -> str:
     """Return a hash without the `sha256:` that nirs4all puts before it, if it is one; else raise `error`."""
     digits = checked_text(content_hash, "content_hash").removeprefix("sha256:").lower()
@@ -195,8 +200,11 @@ class Blobs:
         return resolved.relative_to(self.root.resolve()).as_posix()
 
     def strays(self, named: Iterable[str], before: datetime) -> list[str]:
-        """Return the files that no row names and that were last written before a time (UTC)."""
-        known = {PurePosixPath(name).as_posix() for name in named}
+        """Return the files that no row names and that were last written before a time (UTC).
+
+        A name that is no UTF-8 has surrogates in the place of its bytes, as `os.fsdecode` puts them.
+        """
+        known = set(map(plain_path, named))
         cutoff = before.replace(tzinfo=UTC).timestamp()
         found = [path.relative_to(self.root).as_posix() for path in self._files() if path.stat().st_mtime <= cutoff]
         return sorted(set(found) - known)

@@ -8,7 +8,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from .blobs import checked_hash
+from .blobs import checked_hash, plain_path
 from .chain_shape import artifact_ids
 from .database import ENGINE_ERRORS
 from .errors import (
@@ -176,7 +176,7 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
 
 
 def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
-    path, name = row["artifact_path"], f"artifacts {row['artifact_id']}"
+    path, name = plain_path(row["artifact_path"]), f"artifacts {row['artifact_id']}"
     try:
         checked_hash(row["content_hash"])
     except InvalidInputError as error:
@@ -205,7 +205,7 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
 
 def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
     """Tell whether another row of the same file has the hash that the file has."""
-    hashes = {other["content_hash"] for other in uow.artifacts.all() if other["artifact_path"] == row["artifact_path"]}
+    hashes = {other["content_hash"] for other in uow.artifacts.all() if plain_path(other["artifact_path"]) == plain_path(row["artifact_path"])}
     for content_hash in hashes - {row["content_hash"]}:
         try:
             uow.blobs.read(row["artifact_path"], content_hash)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import JSON, bindparam, case, func, null, select, update
 
+from ..blobs import plain_path
 from ..codecs import Trust
 from ..known import MAX_FACTS, Fact
 from ..models import Artifact
@@ -218,13 +219,12 @@ class ArtifactRepo:
         return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, ids)
 
     def paths(self) -> set[str]:
-        """Return the path of every file that a row names."""
-        return {row["artifact_path"] for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
+        """Return the path of every file that a row names, in its one spelling."""
+        return {plain_path(row["artifact_path"]) for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
 
     def named_among(self, paths: Iterable[str]) -> set[str]:
-        """Return those of these paths that a row names."""
-        query = select(ARTIFACTS.c.artifact_path).where(ARTIFACTS.c.artifact_path.in_(checked_texts(paths, "paths")))
-        return {row["artifact_path"] for row in self._tables.rows(query)}
+        """Return those of these paths, in their one spelling, that a row names, however it spells them."""
+        return self.paths() & set(map(plain_path, paths))
 
 
 def _content(content_hash: str, format: str) -> Fact:
