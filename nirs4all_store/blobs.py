@@ -152,15 +152,38 @@ class Blobs:
         return status.st_size
 
     def quarantine(self, relative: str) -> None:
-        """Move a file to `.quarantine`, where nothing looks for it and nothing removes it."""
-        path = self.path(relative)
-        target = self.root / QUARANTINE / relative
-        while os.path.lexists(target):  # What is there already is kept.
-            target = target.with_name(f"{target.name}.again")
+        """Move a file to `.quarantine`, where nothing looks for it and nothing removes it.
+
+        Raises
+        ------
+        StoreError, OSError
+            It is not moved; see `place_in_quarantine`.
+        """
+        path, target = self.path(relative), self.place_in_quarantine(relative)
         make_folder(target.parent)
         path.rename(target)
         for folder in (target.parent, path.parent):
             fsync_folder(folder)
+
+    def place_in_quarantine(self, relative: str) -> Path:
+        """Return the free path to which `quarantine` would move a file; what is there already is kept.
+
+        Raises
+        ------
+        ArtifactCorruptError
+            `.quarantine` or a folder below it is a link or a file.
+        """
+        place = PurePosixPath(QUARANTINE, relative)
+        folder = self.path(place.parent.as_posix())
+        for parent in (folder, *folder.parents):
+            if parent != self.root and parent.is_relative_to(self.root) and parent.exists() and not parent.is_dir():
+                raise ArtifactCorruptError(f"{parent} is no folder; move it away to let files be moved there")
+        target, number = folder / place.name, 1
+        while os.path.lexists(target):
+            number += 1
+            ending = f".{number}"
+            target = folder / (os.fsdecode(os.fsencode(place.name)[: MAX_NAME - len(ending)]) + ending)
+        return target
 
     def remove(self, relative: str) -> int:
         """Remove a file, and its shard when that is empty; return how many files that were, 0 or 1."""

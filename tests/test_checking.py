@@ -395,3 +395,64 @@ look(sys.argv[1] + "/other")
     assert done.stdout.splitlines()[2:] == [
         "['damaged-file', 'missing-file', 'unreadable-file']", "['damaged-file']",
     ]  # fmt: skip
+
+
+def leave_stray(store: WorkspaceStore, name: str) -> Path:
+    """Put an old file where no artifact is."""
+    path = store.workspace_path / "artifacts" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"stray")
+    os.utime(path, (OLD, OLD))
+    return path
+
+
+def test_one_damaged_file_of_two_rows_once_ended_a_repair_halfway(store: WorkspaceStore) -> None:
+    path = first_file(store, "Scaler")
+    row = store.sql("FROM artifacts WHERE operator_class = 'Scaler'").to_dicts()[0]
+    store.register_existing_artifact("also", row["artifact_path"], row["content_hash"], "S", "t", "joblib", None)
+    change(store, "UPDATE artifacts SET artifact_path = './' || artifact_path WHERE artifact_id = 'also'")
+    cut(path)
+    stray = leave_stray(store, "zz")
+    planned, done = store.repair(deep=True), store.repair(dry_run=False, deep=True)
+    assert (planned.repaired, planned.left, done.left) == (done.repaired, [], [])
+    assert sorted(finding.code for finding in done.repaired) == ["damaged-file", "damaged-file", "unlisted-file"]
+    assert not path.exists() and not stray.exists()
+    assert codes(store.check(deep=True)) == {"missing-file"}
+
+
+@pytest.mark.parametrize("blocked", [".quarantine", ".quarantine/ab", ".quarantine/ab/cd"])
+@pytest.mark.parametrize("by", ["file", "link", "broken link"])
+def test_a_file_or_link_in_the_place_of_quarantine_once_ended_a_repair_halfway_or_was_followed(
+    store: WorkspaceStore, tmp_path: Path, blocked: str, by: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    strays = [leave_stray(store, name) for name in ("ab/one", "ab/cd/two")]
+    other = leave_stray(store, "zz")
+    obstacle = store.workspace_path / "artifacts" / blocked
+    obstacle.parent.mkdir(parents=True, exist_ok=True)
+    if by == "file":
+        obstacle.write_bytes(b"")
+    else:
+        obstacle.symlink_to(outside if by == "link" else tmp_path / "nowhere")
+    change(store, "UPDATE artifacts SET ref_count = 7")
+    planned, done = store.repair(), store.repair(dry_run=False)
+    assert (planned.repaired, planned.left) == (done.repaired, done.left)
+    assert "wrong-count" in codes(done)
+    blocks = {".quarantine": 3, ".quarantine/ab": 2, ".quarantine/ab/cd": 1}[blocked]
+    left = [finding for finding in done.left if finding.code == "unlisted-file"]
+    assert len(left) == blocks
+    assert all(blocked in finding.message and finding.repair is None for finding in left)
+    assert sum(path.exists() for path in (*strays, other)) == blocks
+    assert [*outside.iterdir()] == []
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_long_name_once_had_no_room_for_what_tells_it_from_the_one_in_quarantine(store: WorkspaceStore) -> None:
+    name = "é" * 127
+    for _ in range(12):
+        leave_stray(store, name)
+        assert store.repair(dry_run=False).left == []
+    kept = [path for path in (store.workspace_path / "artifacts" / ".quarantine").iterdir()]
+    assert len(kept) == 12
+    assert {path.read_bytes() for path in kept} == {b"stray"}
