@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 from .blobs import checked_hash, plain_path
+from .chain_plan import problem_of
 from .chain_shape import artifact_ids
+from .codecs import CODECS
 from .database import ENGINE_ERRORS
 from .errors import (
     ArtifactCorruptError,
@@ -35,8 +37,9 @@ class Finding:
     Attributes
     ----------
     code : str
-        Its kind: `orphan`, `chain-gone`, `artifact-gone`, `wrong-count`, `bad-hash`, `bad-path`, `missing-file`,
-        `damaged-file`, `wrong-size`, `unlisted-file`, `unreadable-value`, `unreadable`.
+        Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
+        `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
+        `unreadable-value`, `unreadable`.
     subject : str
         The table and id, or the path below `artifacts/`.
     message : str
@@ -124,12 +127,18 @@ def _links(uow: UnitOfWork) -> Iterator[Finding]:
         yield Finding("orphan", f"{table} {key}", "what it belongs to is gone", "remove the row")
     for key in uow.integrity.without_chain():
         yield Finding("chain-gone", f"predictions {key}", "it names a chain that is gone", "let it name none")
+    for key in uow.integrity.with_chain_of_another_pipeline():
+        yield Finding("other-pipeline", f"predictions {key}", f"it names a chain of another pipeline; {RESTORE}")
 
 
 def _chains(uow: UnitOfWork) -> Iterator[Finding]:
     found = uow.chains.uses()
     for chain_id, problem in found.problems.items():
         yield Finding("unreadable-value", f"chains {chain_id}", f"{problem}; {RESTORE}")
+    for chain in found.chains:
+        why = problem_of(chain)
+        if why is not None:
+            yield Finding("bad-chain", f"chains {chain['chain_id']}", why)
     known = {row["artifact_id"] for row in uow.artifacts.all()}
     for artifact_id, chains in found.users.items():
         if artifact_id not in known:
@@ -168,6 +177,9 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     found = uow.chains.uses()
     chains = {chain["chain_id"]: chain for chain in found.chains}
     for row in rows:
+        if row["format"] not in CODECS:
+            yield Finding("bad-format", f"artifacts {row['artifact_id']}",
+                          f"its format {row['format']!r} is none of {', '.join(CODECS)}; {RESTORE}")  # fmt: skip
         finding = _file(uow, row, deep)
         if finding is not None:
             used = [chains[chain_id] for chain_id in found.users.get(row["artifact_id"], [])]
@@ -206,7 +218,11 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
 
 def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
     """Tell whether another row of the same file has the hash that the file has."""
-    hashes = {other["content_hash"] for other in uow.artifacts.all() if plain_path(other["artifact_path"]) == plain_path(row["artifact_path"])}
+    hashes = {
+        other["content_hash"]
+        for other in uow.artifacts.all()
+        if plain_path(other["artifact_path"]) == plain_path(row["artifact_path"])
+    }
     for content_hash in hashes - {row["content_hash"]}:
         try:
             uow.blobs.read(row["artifact_path"], content_hash)

@@ -11,6 +11,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import bundles
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -19,6 +20,8 @@ from sqlalchemy import text
 from typer.testing import CliRunner
 
 from nirs4all_store import (
+    ArtifactLoadError,
+    ChainReplayError,
     CheckReport,
     ReadOnlyError,
     RepairReport,
@@ -453,6 +456,39 @@ def test_a_long_name_once_had_no_room_for_what_tells_it_from_the_one_in_quaranti
     for _ in range(12):
         leave_stray(store, name)
         assert store.repair(dry_run=False).left == []
-    kept = [path for path in (store.workspace_path / "artifacts" / ".quarantine").iterdir()]
+    kept = list((store.workspace_path / "artifacts" / ".quarantine").iterdir())
     assert len(kept) == 12
     assert {path.read_bytes() for path in kept} == {b"stray"}
+
+
+CANNOT_WORK = {
+    "no steps": ("UPDATE chains SET steps = '[]'", "bad-chain"),
+    "a step too few": ("UPDATE chains SET steps = '[{\"step_idx\": 1}]'", "bad-chain"),
+    "another model": ("UPDATE chains SET model_step_idx = 0", "bad-chain"),
+    "a model that is no step": ("UPDATE chains SET model_step_idx = 99", "bad-chain"),
+    "no folds": ("UPDATE chains SET fold_artifacts = '{}'", "bad-chain"),
+    "an empty fold": ("UPDATE chains SET fold_artifacts = '{\"0\": []}'", "bad-chain"),
+    "folds that are none": ("UPDATE chains SET fold_artifacts = '[1]'", "bad-chain"),
+    "steps that are none": ("UPDATE chains SET steps = '[null]'", "bad-chain"),
+    "a format that is none": ("UPDATE artifacts SET format = 'exe'", "bad-format"),
+}
+
+
+@pytest.mark.parametrize("name", CANNOT_WORK)
+def test_a_chain_that_cannot_work_was_once_called_sound(tmp_path: Path, name: str) -> None:
+    statement, code = CANNOT_WORK[name]
+    scaler = StandardScaler().fit(5 * bundles.X + 3)
+    with WorkspaceStore(tmp_path / "w") as store:
+        chain_id = bundles.chain_in(store, [Ridge().fit(scaler.transform(bundles.X), bundles.Y)], scaler)
+        assert store.check().is_sound
+        change(store, statement)
+        assert code in codes(store.check())
+        assert all(finding.repair is None for finding in store.check().findings if finding.code == code)
+        with pytest.raises((ChainReplayError, ArtifactLoadError)):
+            store.replay_chain(chain_id, bundles.X)
+
+
+def test_a_prediction_that_names_a_chain_of_another_pipeline_is_found(store: WorkspaceStore) -> None:
+    change(store, "UPDATE predictions SET pipeline_id = (SELECT pipeline_id FROM pipelines WHERE name = 'ridge')")
+    (finding,) = store.check().findings
+    assert (finding.code, finding.subject.split()[0]) == ("other-pipeline", "predictions")
