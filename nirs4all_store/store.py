@@ -722,6 +722,8 @@ class WorkspaceStore:
     ) -> str:
         """Adopt a file that is already below `artifacts/`, under an id of the caller's.
 
+        One that came with a bundle is trusted as far as the bundle is.
+
         Parameters
         ----------
         artifact_id : str
@@ -886,7 +888,8 @@ class WorkspaceStore:
     def import_bundle(self, path: str | os.PathLike[str], trusted: Any = False) -> ImportedBundle:
         """Bring a `.n4a` into the workspace as a run of its own, with its pipeline, chain, scores and objects.
 
-        It ranks, replays and exports like any other. Importing it again adds nothing.
+        It ranks, replays and exports like any other. Importing it again adds nothing, as long as its chain is there as
+        it was imported.
 
         Parameters
         ----------
@@ -895,7 +898,8 @@ class WorkspaceStore:
         trusted : bool or list of types
             Unpickling runs code that the file names. True: you know who made the file. A list of types, or of their
             full names: its objects may import these, and nothing else. False: they are kept, and not loaded until
-            `trust_chain` says more; skops' own types need no trust.
+            `trust_chain` says more; skops' own types need no trust. What was said before of the same objects stays
+            said: True remains True, and lists are joined; to say less takes `trust_chain`.
 
         Returns
         -------
@@ -915,7 +919,9 @@ class WorkspaceStore:
         trust = codecs.checked_trust(trusted)
         bundle = read_bundle(checked_path(path, "path"))
         with self._writing() as uow:
-            return import_bundle(uow, bundle, trust)
+            found = import_bundle(uow, bundle, trust)
+        self._workspace.known.forget()
+        return found
 
     def trust_chain(self, chain_id: str, trusted: Any) -> None:
         """Say what the imported objects of a chain may import when they are loaded.

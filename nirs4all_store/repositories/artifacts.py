@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import JSON, bindparam, case, func, null, select, update
 
@@ -71,11 +71,22 @@ class ArtifactRepo:
                             size_bytes, provenance, trust)  # fmt: skip
 
     def trust(self, ids: Iterable[str], trust: Trust) -> None:
-        """Write down what a user said about imported artifacts; those that were made here stay as they are."""
+        """Write down what a user said about imported artifacts; those that were made here stay as they are.
+
+        It replaces what was said before; `trust_also` adds to it.
+        """
         wanted = set(checked_texts(ids, "artifact ids"))
         if wanted:
             imported = ARTIFACTS.c.artifact_id.in_(wanted) & ARTIFACTS.c.trust.is_not(None)
             self._tables.change(update(ARTIFACTS).where(imported).values(trust=trust))
+
+    def trust_also(self, ids: Iterable[str], trust: Literal[True] | list[str]) -> None:
+        """Trust imported artifacts as far as was said before, and as far as this says."""
+        for artifact_id, row in self.get_many(ids if trust else []).items():
+            before = row["trust"] if isinstance(row["trust"], list) else []
+            joined: Trust = True if trust is True or row["trust"] is True else sorted({*trust, *before})
+            if joined != row["trust"]:
+                self.trust([artifact_id], joined)
 
     def path_of(self, content_hash: str, format: str) -> str | None:
         """Return the path at which a content is registered in a format, or None."""
@@ -112,13 +123,18 @@ class ArtifactRepo:
         format: str,
         size_bytes: int | None,
     ) -> str:
-        """Register a file that is already there under an id of the caller's; a known id is left as it is."""
+        """Register a file that is already there under an id of the caller's; a known id is left as it is.
+
+        It is trusted as far as the oldest other row of its content is.
+        """
         artifact_id = checked_text(artifact_id, "artifact_id")
         if self._tables.exists(Artifact, artifact_id):
             return artifact_id
         self._known(content_hash, format)  # An older row of the content stays the one that saves count for.
+        oldest = self.get_by_hash(content_hash)
+        row = self.get(oldest["artifact_id"]) if oldest else None
         return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
-                            size_bytes, None, None)  # fmt: skip
+                            size_bytes, None, row["trust"] if row else None)  # fmt: skip
 
     def _insert(
         self, artifact_id: str, artifact_path: str, content_hash: str, operator_class: str | None,
