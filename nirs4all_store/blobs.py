@@ -232,6 +232,11 @@ class Blobs:
         found = [path.relative_to(self.root).as_posix() for path in self._files() if path.stat().st_mtime <= cutoff]
         return sorted(set(found) - known)
 
+    def links(self, named: Iterable[str]) -> list[str]:
+        """Return the links in the folder that no row names; nothing follows them."""
+        found = [path.relative_to(self.root).as_posix() for path in self._entries() if path.is_symlink()]
+        return sorted(set(found) - set(map(plain_path, named)))
+
     def usage(self) -> tuple[int, int]:
         """Return how many files there are, and how many bytes they take."""
         sizes = [path.stat().st_size for path in self._files()]
@@ -239,9 +244,17 @@ class Blobs:
 
     def _files(self) -> list[Path]:
         """Return the files that are there, without those in quarantine."""
-        quarantine = self.root / QUARANTINE
-        found = [path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
-        return [path for path in found if not path.is_relative_to(quarantine)]
+        return [path for path in self._entries() if not path.is_symlink() and path.is_file()]
+
+    def _entries(self) -> list[Path]:
+        """Return what is there but for what is in quarantine; folders that may not be entered count as empty."""
+        found = []
+        for folder, folders, files in os.walk(self.root):
+            if os.access(folder, os.X_OK):
+                found += [Path(folder, name) for name in (*folders, *files)]
+            if Path(folder) == self.root:
+                folders[:] = [name for name in folders if name != QUARANTINE]
+        return found
 
     def copy_to(self, target: Path, paths: Iterable[str]) -> list[str]:
         """Copy files to another `artifacts/` folder; return those that are missing here."""

@@ -39,7 +39,7 @@ class Finding:
     code : str
         Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
         `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
-        `unreadable-value`, `unreadable`.
+        `link`, `unreadable-value`, `unreadable`.
     subject : str
         The table and id, or the path below `artifacts/`.
     message : str
@@ -183,8 +183,12 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
         finding = _file(uow, row, deep)
         if finding is not None:
             used = [chains[chain_id] for chain_id in found.users.get(row["artifact_id"], [])]
-            yield replace(finding, message=f"{finding.message}; {_consequence(row, used)}")
-    for path in uow.blobs.strays({row["artifact_path"] for row in rows}, time_before(GRACE)):
+            advice = "" if finding.code == "wrong-size" or not used else f"; {RESTORE}"
+            yield replace(finding, message=f"{finding.message}; {_consequence(row, used)}{advice}")
+    paths = [row["artifact_path"] for row in rows]
+    for path in uow.blobs.links(paths):
+        yield Finding("link", path, "it is a link, which nothing here follows; remove it if you did not make it")
+    for path in uow.blobs.strays(paths, time_before(GRACE)):
         yield Finding("unlisted-file", path, "no artifact names it", "move it to artifacts/.quarantine")
 
 
@@ -240,7 +244,7 @@ def _consequence(row: Row, chains: list[Row]) -> str:
         folds = _folds_with(chain, row["artifact_id"])
         told.append(f"chain {chain['chain_id']}" + (f" (fold {', '.join(folds)})" if folds else " (every fold)"))
     more = f" and {len(chains) - 5} more" if len(chains) > 5 else ""
-    return f"it is used by {', '.join(told)}{more}; {RESTORE}"
+    return f"it is used by {', '.join(told)}{more}"
 
 
 def _folds_with(chain: Row, artifact_id: str) -> list[str]:

@@ -1037,11 +1037,15 @@ class WorkspaceStore:
         """
         from . import checking
 
-        write = not (self._read_only or self._workspace.read_only)
-        if self._workspace.current is not None:
-            raise UnitOfWorkError("check() cannot be called inside a unit of work or transaction(); leave it first")
-        with UnitOfWork(self._workspace, timeout=self._timeout, write=write) as uow:
+        with self._looking("check()") as uow:
             return checking.check(uow, deep=deep)
+
+    def _looking(self, call: str) -> UnitOfWork:
+        """Give a unit of work of its own to look at everything: while nothing changes, where that can be had."""
+        if self._workspace.current is not None:
+            raise UnitOfWorkError(f"{call} cannot be called inside a unit of work or transaction(); leave it first")
+        write = not (self._read_only or self._workspace.read_only)
+        return UnitOfWork(self._workspace, timeout=self._timeout, write=write)
 
     def repair(self, dry_run: bool = True, *, deep: bool = False) -> RepairReport:
         """Do what `check` says can be done; no bytes of an artifact are deleted.
@@ -1052,7 +1056,7 @@ class WorkspaceStore:
         Parameters
         ----------
         dry_run : bool
-            Only tell what would be done.
+            Only tell what would be done; a store that is open for reading only can do that too.
         deep : bool
             As for `check`.
 
@@ -1063,9 +1067,9 @@ class WorkspaceStore:
         """
         from . import checking
 
-        if self._workspace.current is not None:
-            raise UnitOfWorkError("repair() cannot be called inside a unit of work or transaction(); leave it first")
-        with self.unit_of_work() as uow:
+        if not dry_run:
+            self._workspace.check_writable(read_only=self._read_only)
+        with self._looking("repair()") as uow:
             return checking.repair(uow, checking.check(uow, deep=deep), dry_run=dry_run)
 
     def vacuum(self) -> maintenance.Vacuumed:

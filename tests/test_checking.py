@@ -23,6 +23,7 @@ from nirs4all_store import (
     ArtifactLoadError,
     ChainReplayError,
     CheckReport,
+    OutputPathError,
     ReadOnlyError,
     RepairReport,
     UnitOfWorkError,
@@ -492,3 +493,62 @@ def test_a_prediction_that_names_a_chain_of_another_pipeline_is_found(store: Wor
     change(store, "UPDATE predictions SET pipeline_id = (SELECT pipeline_id FROM pipelines WHERE name = 'ridge')")
     (finding,) = store.check().findings
     assert (finding.code, finding.subject.split()[0]) == ("other-pipeline", "predictions")
+
+
+def test_a_dry_run_once_needed_a_store_that_may_write(store: WorkspaceStore) -> None:
+    change(store, "UPDATE artifacts SET ref_count = 7")
+    leave_stray(store, "zz")
+    expected = store.repair()
+    store.close()
+    with WorkspaceStore(store.workspace_path, read_only=True) as reader:
+        assert reader.repair() == expected
+        with pytest.raises(ReadOnlyError):
+            reader.repair(dry_run=False)
+    assert CliRunner().invoke(app, ["repair", str(store.workspace_path)]).exit_code == 0
+
+
+def test_a_wrong_size_once_came_with_the_advice_to_restore_a_backup(store: WorkspaceStore) -> None:
+    change(store, "UPDATE artifacts SET size_bytes = 5 WHERE operator_class = 'Scaler'")
+    (finding,) = store.check().findings
+    assert "it is used by chain" in finding.message and "backup" not in finding.message
+    first_file(store).unlink()
+    (missing,) = [finding for finding in store.check().findings if finding.code == "missing-file"]
+    assert "backup" in missing.message
+
+
+def test_links_that_no_row_names_were_once_not_told(store: WorkspaceStore, tmp_path: Path) -> None:
+    artifacts = store.workspace_path / "artifacts"
+    (artifacts / "folder").symlink_to(tmp_path)
+    (artifacts / "ab").mkdir(exist_ok=True)
+    (artifacts / "ab" / "file").symlink_to(tmp_path / "nowhere")
+    report = store.check()
+    assert [(found.code, found.subject, found.repair) for found in report.findings] == [
+        ("link", "ab/file", None), ("link", "folder", None),
+    ]  # fmt: skip
+    assert store.repair(dry_run=False).left == report.findings
+    assert (artifacts / "folder").is_symlink()
+
+
+def test_a_file_name_once_forged_lines_of_what_check_prints(store: WorkspaceStore) -> None:
+    for name in ("a\n0 findings in nothing", "b\x1b[2Jc", "d\u202ee", ":smile:", os.fsdecode(b"f\xff")):
+        leave_stray(store, name)
+    change(store, "INSERT INTO logs SELECT 'l' || chr(10) || 'x', 'gone', 0, 'o', 'end', 1, NULL, NULL, 'info', now()")
+    store.close()
+    folder = str(store.workspace_path)
+    for command in (["check", folder], ["repair", folder], ["repair", folder, "--apply"]):
+        shown = CliRunner().invoke(app, command).stdout
+        assert all(line.isprintable() for line in shown.splitlines())
+        assert "\\n0 findings in nothing" in shown and ":smile:" in shown and "\\udcff" in shown
+        assert "l\\nx" in shown
+        assert not any(line.startswith("0 findings") for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_file_in_the_place_of_artifacts_once_was_a_raw_error(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    WorkspaceStore(tmp_path).close()
+    (tmp_path / "artifacts").rmdir()
+    make(tmp_path / "artifacts")
+    with pytest.raises(OutputPathError, match="artifacts: it is no folder"):
+        WorkspaceStore(tmp_path)
+    with WorkspaceStore(tmp_path, read_only=True) as reader:
+        assert reader.list_runs().height == 0
