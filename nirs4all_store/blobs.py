@@ -6,10 +6,12 @@ touches the files below `artifacts/`.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
 import shutil
+import stat
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
@@ -29,12 +31,25 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
+def plain_path(relative: str) -> str:
+    """Return the one spelling of a path below `artifacts/`: `./ab//c` is `ab/c`."""
+    return PurePosixPath(relative).as_posix()
+
+
 def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError) -> str:
     """Return a hash without the `sha256:` that nirs4all puts before it, if it is one; else raise `error`."""
     digits = checked_text(content_hash, "content_hash").removeprefix("sha256:").lower()
     if not HASH.fullmatch(digits):
         raise error(f"content_hash {content_hash!r} is no SHA-256; give its 64 hexadecimal digits")
     return digits
+
+
+def _is_too_long(path: Path) -> bool:
+    try:
+        path.lstat()
+    except OSError as error:
+        return error.errno == errno.ENAMETOOLONG
+    return False
 
 
 class Blobs:
@@ -89,7 +104,8 @@ class Blobs:
         """
         parts = PurePosixPath(relative)
         path = self.root / parts
-        if "\0" in relative or any(len(os.fsencode(part)) > MAX_NAME for part in parts.parts):
+        has_long_name = any(len(os.fsencode(part)) > MAX_NAME for part in parts.parts)
+        if "\0" in relative or has_long_name or _is_too_long(path):
             raise ArtifactCorruptError(f"artifact path {relative[:200]!r} is a name that no file has")
         if parts.is_absolute() or ".." in parts.parts or path.resolve() != self.root.resolve() / parts:
             raise ArtifactCorruptError(
@@ -129,20 +145,47 @@ class Blobs:
     def size(self, relative: str) -> int:
         """Return how many bytes a file has; one that is not there raises `ArtifactMissingError`."""
         path = self.path(relative)
-        if not path.is_file():
-            raise ArtifactMissingError(f"{path} is not there")
-        return path.stat().st_size
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise ArtifactMissingError(f"{path} is not there: {error}") from error
+        if not stat.S_ISREG(status.st_mode):
+            raise ArtifactMissingError(f"{path} is no file")
+        return status.st_size
 
     def quarantine(self, relative: str) -> None:
-        """Move a file to `.quarantine`, where nothing looks for it and nothing removes it."""
-        path = self.path(relative)
-        target = self.root / QUARANTINE / relative
-        while os.path.lexists(target):  # What is there already is kept.
-            target = target.with_name(f"{target.name}.again")
+        """Move a file to `.quarantine`, where nothing looks for it and nothing removes it.
+
+        Raises
+        ------
+        StoreError, OSError
+            It is not moved; see `place_in_quarantine`.
+        """
+        path, target = self.path(relative), self.place_in_quarantine(relative)
         make_folder(target.parent)
         path.rename(target)
         for folder in (target.parent, path.parent):
             fsync_folder(folder)
+
+    def place_in_quarantine(self, relative: str) -> Path:
+        """Return the free path to which `quarantine` would move a file; what is there already is kept.
+
+        Raises
+        ------
+        ArtifactCorruptError
+            `.quarantine` or a folder below it is a link or a file.
+        """
+        place = PurePosixPath(QUARANTINE, relative)
+        folder = self.path(place.parent.as_posix())
+        for parent in (folder, *folder.parents):
+            if parent != self.root and parent.is_relative_to(self.root) and parent.exists() and not parent.is_dir():
+                raise ArtifactCorruptError(f"{parent} is no folder; move it away to let files be moved there")
+        target, number = folder / place.name, 1
+        while os.path.lexists(target):
+            number += 1
+            ending = f".{number}"
+            target = folder / (os.fsdecode(os.fsencode(place.name)[: MAX_NAME - len(ending)]) + ending)
+        return target
 
     def remove(self, relative: str) -> int:
         """Remove a file, and its shard when that is empty; return how many files that were, 0 or 1."""
@@ -161,7 +204,7 @@ class Blobs:
     def _is_there(self, relative: str) -> bool:
         try:
             return self.path(relative).is_file()
-        except ArtifactCorruptError:
+        except (ArtifactCorruptError, OSError):  # It leads elsewhere, or may not even be looked at.
             return False
 
     def relative(self, path: Path) -> str:
@@ -182,11 +225,19 @@ class Blobs:
         return resolved.relative_to(self.root.resolve()).as_posix()
 
     def strays(self, named: Iterable[str], before: datetime) -> list[str]:
-        """Return the files that no row names and that were last written before a time (UTC)."""
-        known = {PurePosixPath(name).as_posix() for name in named}
+        """Return the files that no row names and that were last written before a time (UTC).
+
+        A name that is no UTF-8 has surrogates in the place of its bytes, as `os.fsdecode` puts them.
+        """
+        known = set(map(plain_path, named))
         cutoff = before.replace(tzinfo=UTC).timestamp()
         found = [path.relative_to(self.root).as_posix() for path in self._files() if path.stat().st_mtime <= cutoff]
         return sorted(set(found) - known)
+
+    def links(self, named: Iterable[str]) -> list[str]:
+        """Return the links in the folder that no row names; nothing follows them."""
+        found = [path.relative_to(self.root).as_posix() for path in self._entries() if path.is_symlink()]
+        return sorted(set(found) - set(map(plain_path, named)))
 
     def usage(self) -> tuple[int, int]:
         """Return how many files there are, and how many bytes they take."""
@@ -195,9 +246,17 @@ class Blobs:
 
     def _files(self) -> list[Path]:
         """Return the files that are there, without those in quarantine."""
-        quarantine = self.root / QUARANTINE
-        found = [path for path in self.root.rglob("*") if path.is_file() and not path.is_symlink()]
-        return [path for path in found if not path.is_relative_to(quarantine)]
+        return [path for path in self._entries() if not path.is_symlink() and path.is_file()]
+
+    def _entries(self) -> list[Path]:
+        """Return what is there but for what is in quarantine; folders that may not be entered count as empty."""
+        found = []
+        for folder, folders, files in os.walk(self.root):
+            if os.access(folder, os.X_OK):
+                found += [Path(folder, name) for name in (*folders, *files)]
+            if Path(folder) == self.root:
+                folders[:] = [name for name in folders if name != QUARANTINE]
+        return found
 
     def copy_to(self, target: Path, paths: Iterable[str]) -> list[str]:
         """Copy files to another `artifacts/` folder; return those that are missing here."""

@@ -5,10 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from .chain_shape import SOURCE_MAP, artifact_ids, as_ids, is_fitted_per_fold
-from .errors import ChainReplayError, InvalidInputError
+from .chain_shape import (
+    SOURCE_MAP,
+    artifact_ids,
+    as_ids,
+    check_order,
+    checked_artifacts,
+    checked_steps,
+    is_fitted_per_fold,
+)
+from .errors import ChainReplayError, InvalidInputError, StoreError
 
 Row = dict[str, Any]
+
+DAMAGED = "its row is damaged: restore it from a backup, or train and save it again"
 
 
 @dataclass(frozen=True)
@@ -44,8 +54,20 @@ def plan(chain: Row) -> Plan:
     Raises
     ------
     ChainReplayError
-        It has no model, a step that transforms X has nothing to do it with, or it is damaged.
+        It has no model, a step that transforms X has nothing to do it with, an object belongs to no step, or it is
+        damaged.
     """
+    found = _planned(chain)
+    own = as_ids((chain["shared_artifacts"] or {}).get(str(chain["model_step_idx"])))
+    if not {*own} <= {*found.ids}:
+        raise ChainReplayError(
+            f"chain {chain['chain_id']}: its step {chain['model_step_idx']} is the model, which fold_artifacts names, "
+            f"and shared_artifacts gives it {own} as well; {DAMAGED}"
+        )
+    return found
+
+
+def _planned(chain: Row) -> Plan:
     try:
         return _plan(chain)
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # Its row holds what no chain has.
@@ -58,11 +80,22 @@ def plan(chain: Row) -> Plan:
 def _plan(chain: Row) -> Plan:
     shared_artifacts = chain["shared_artifacts"] or {}
     _check_one_source(chain, shared_artifacts)
+    _check_each_belongs_to_a_step(chain, shared_artifacts)
     before_model = sorted(
         (step for step in chain["steps"] if step["step_idx"] < chain["model_step_idx"]),
         key=lambda step: int(step["step_idx"]),
     )
     return Plan(_shared_entries(before_model, shared_artifacts), _fold_entries(chain, before_model, shared_artifacts))
+
+
+def _check_each_belongs_to_a_step(chain: Row, shared_artifacts: Row) -> None:
+    steps = {str(step["step_idx"]) for step in chain["steps"]}
+    strangers = sorted(shared_artifacts.keys() - steps - {SOURCE_MAP, str(chain["model_step_idx"])})
+    if strangers:
+        raise ChainReplayError(
+            f"chain {chain['chain_id']}: shared_artifacts has objects of the steps {strangers}, which it has not; "
+            f"{DAMAGED}"
+        )
 
 
 def _check_one_source(chain: Row, shared_artifacts: Row) -> None:
@@ -119,6 +152,18 @@ def _label(step: Row) -> str:
     return f"step {step['step_idx']} ({step.get('operator_class')})"
 
 
+def problem_of(chain: Row) -> str | None:
+    """Say why a chain cannot replay as it is stored, or could not be saved like that; None for a sound one."""
+    try:
+        plan(chain)
+        shared = checked_artifacts(chain["shared_artifacts"], "shared_artifacts")
+        checked_artifacts(chain["fold_artifacts"], "fold_artifacts")
+        check_order(checked_steps(chain["steps"]), chain["model_step_idx"], shared)
+    except StoreError as error:
+        return str(error)
+    return None
+
+
 def check_nothing_is_left_out(chain: Row) -> None:
     """Refuse a chain that names artifacts which its replay would not apply.
 
@@ -128,7 +173,7 @@ def check_nothing_is_left_out(chain: Row) -> None:
         It does; the message names them. A chain that cannot replay at all says why when it is replayed.
     """
     try:
-        applied = plan(chain).ids
+        applied = _planned(chain).ids
     except ChainReplayError:
         return
     left_out = [item for item in artifact_ids(chain) if item not in applied]

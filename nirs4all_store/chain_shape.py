@@ -50,13 +50,6 @@ def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def is_damaged(chain: dict[str, Any]) -> bool:
-    """Tell whether the parts of a chain are not even of the types that a chain's have."""
-    steps, mappings = chain["steps"], [chain["fold_artifacts"], chain["shared_artifacts"]]
-    has_steps = isinstance(steps, list) and all(isinstance(step, dict) and "step_idx" in step for step in steps)
-    return not has_steps or not all(isinstance(mapping, dict | None) for mapping in mappings)
-
-
 def _renamed(value: Any, ids: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         return ids[value]

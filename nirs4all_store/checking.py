@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from .blobs import checked_hash
+from .blobs import checked_hash, plain_path
+from .chain_plan import problem_of
 from .chain_shape import artifact_ids
+from .codecs import CODECS
 from .database import ENGINE_ERRORS
 from .errors import (
     ArtifactCorruptError,
     ArtifactLoadError,
     ArtifactMissingError,
     InvalidInputError,
+    StoreError,
 )
 from .unit_of_work import UnitOfWork
 from .values import time_before
@@ -34,8 +37,9 @@ class Finding:
     Attributes
     ----------
     code : str
-        Its kind: `orphan`, `chain-gone`, `artifact-gone`, `wrong-count`, `bad-hash`, `bad-path`, `missing-file`,
-        `damaged-file`, `wrong-size`, `unlisted-file`, `unreadable-value`, `unreadable`.
+        Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
+        `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
+        `link`, `unreadable-value`, `unreadable`.
     subject : str
         The table and id, or the path below `artifacts/`.
     message : str
@@ -99,7 +103,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     rows: dict[str, int] = {}
     parts: list[Part] = [_links, _chains, _counts, partial(_files, deep=deep)]
     if deep:
-        parts += [partial(_values, table=table) for table in uow.integrity.tables]
+        parts += [partial(_values, table=table) for table in uow.integrity.tables if table != "chains"]  # Read already.
     try:
         rows = uow.integrity.counts()
     except ENGINE_ERRORS as error:
@@ -123,12 +127,20 @@ def _links(uow: UnitOfWork) -> Iterator[Finding]:
         yield Finding("orphan", f"{table} {key}", "what it belongs to is gone", "remove the row")
     for key in uow.integrity.without_chain():
         yield Finding("chain-gone", f"predictions {key}", "it names a chain that is gone", "let it name none")
+    for key in uow.integrity.with_chain_of_another_pipeline():
+        yield Finding("other-pipeline", f"predictions {key}", f"it names a chain of another pipeline; {RESTORE}")
 
 
 def _chains(uow: UnitOfWork) -> Iterator[Finding]:
-    users = uow.chains.users_of()
-    known = uow.artifacts.get_many(users)
-    for artifact_id, chains in users.items():
+    found = uow.chains.uses()
+    for chain_id, problem in found.problems.items():
+        yield Finding("unreadable-value", f"chains {chain_id}", f"{problem}; {RESTORE}")
+    for chain in found.chains:
+        why = problem_of(chain)
+        if why is not None:
+            yield Finding("bad-chain", f"chains {chain['chain_id']}", why)
+    known = {row["artifact_id"] for row in uow.artifacts.all()}
+    for artifact_id, chains in found.users.items():
         if artifact_id not in known:
             for chain_id in chains:
                 yield Finding("artifact-gone", f"chains {chain_id}",
@@ -145,31 +157,43 @@ def _counts(uow: UnitOfWork) -> Iterator[Finding]:
 
 
 def _miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
-    """Yield the artifacts whose counts are wrong, with the right ones: of chains that are to stay."""
+    """Yield the artifacts whose counts are wrong, with the right ones: of chains that are to stay.
+
+    What a chain that cannot be read may name is not counted.
+    """
     gone = {key for table, key in uow.integrity.orphans() if table == "chains"}
-    users = uow.chains.users_of()
+    found = uow.chains.uses()
     for row in uow.artifacts.all():
+        if found.may_name(row["artifact_id"]):
+            continue
         unclaimed = max(row["unclaimed"], 0)
-        ref_count = unclaimed + sum(chain not in gone for chain in users.get(row["artifact_id"], []))
+        ref_count = unclaimed + sum(chain not in gone for chain in found.users.get(row["artifact_id"], []))
         if (row["ref_count"], row["unclaimed"]) != (ref_count, unclaimed):
             yield row, ref_count, unclaimed
 
 
 def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     rows = uow.artifacts.all()
-    users = uow.chains.users_of()
+    found = uow.chains.uses()
+    chains = {chain["chain_id"]: chain for chain in found.chains}
     for row in rows:
+        if row["format"] not in CODECS:
+            yield Finding("bad-format", f"artifacts {row['artifact_id']}",
+                          f"its format {row['format']!r} is none of {', '.join(CODECS)}; {RESTORE}")  # fmt: skip
         finding = _file(uow, row, deep)
         if finding is not None:
-            used = users.get(row["artifact_id"], [])
-            yield Finding(finding.code, finding.subject, f"{finding.message}; {_consequence(uow, row, used)}",
-                          finding.repair)  # fmt: skip
-    for path in uow.blobs.strays({row["artifact_path"] for row in rows}, time_before(GRACE)):
+            used = [chains[chain_id] for chain_id in found.users.get(row["artifact_id"], [])]
+            advice = "" if finding.code == "wrong-size" or not used else f"; {RESTORE}"
+            yield replace(finding, message=f"{finding.message}; {_consequence(row, used)}{advice}")
+    paths = [row["artifact_path"] for row in rows]
+    for path in uow.blobs.links(paths):
+        yield Finding("link", path, "it is a link, which nothing here follows; remove it if you did not make it")
+    for path in uow.blobs.strays(paths, time_before(GRACE)):
         yield Finding("unlisted-file", path, "no artifact names it", "move it to artifacts/.quarantine")
 
 
 def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
-    path, name = row["artifact_path"], f"artifacts {row['artifact_id']}"
+    path, name = plain_path(row["artifact_path"]), f"artifacts {row['artifact_id']}"
     try:
         checked_hash(row["content_hash"])
     except InvalidInputError as error:
@@ -179,11 +203,13 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
     except ArtifactMissingError as error:
         return Finding("missing-file", path, f"the file of {name} is missing: {error}")
     except ArtifactCorruptError as error:
-        return Finding("bad-path", path, f"{name}: {error}")
+        return Finding("bad-path", name, f"{error}")
     has_other_size = row["size_bytes"] is not None and size != row["size_bytes"]
     try:
         if deep or has_other_size:  # The hash alone says which of the two is wrong.
             uow.blobs.read(path, row["content_hash"])
+    except ArtifactMissingError as error:
+        return Finding("unreadable-file", path, f"{name}: {error}")
     except ArtifactLoadError as error:
         if uow.blobs.is_as_named(path) or _is_whole_for_another(uow, row):
             return Finding("bad-hash", name, f"{path} is whole, and its row has another hash: {error}")
@@ -196,7 +222,11 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
 
 def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
     """Tell whether another row of the same file has the hash that the file has."""
-    hashes = {other["content_hash"] for other in uow.artifacts.all() if other["artifact_path"] == row["artifact_path"]}
+    hashes = {
+        other["content_hash"]
+        for other in uow.artifacts.all()
+        if plain_path(other["artifact_path"]) == plain_path(row["artifact_path"])
+    }
     for content_hash in hashes - {row["content_hash"]}:
         try:
             uow.blobs.read(row["artifact_path"], content_hash)
@@ -206,15 +236,15 @@ def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
     return False
 
 
-def _consequence(uow: UnitOfWork, row: Row, chain_ids: list[str]) -> str:
-    if not chain_ids:
+def _consequence(row: Row, chains: list[Row]) -> str:
+    if not chains:
         return "no chain uses it"
     told = []
-    for chain_id in chain_ids[:5]:
-        folds = _folds_with(uow.chains.get(chain_id) or {}, row["artifact_id"])
-        told.append(f"chain {chain_id}" + (f" (fold {', '.join(folds)})" if folds else " (every fold)"))
-    more = f" and {len(chain_ids) - 5} more" if len(chain_ids) > 5 else ""
-    return f"it is used by {', '.join(told)}{more}; {RESTORE}"
+    for chain in chains[:5]:
+        folds = _folds_with(chain, row["artifact_id"])
+        told.append(f"chain {chain['chain_id']}" + (f" (fold {', '.join(folds)})" if folds else " (every fold)"))
+    more = f" and {len(chains) - 5} more" if len(chains) > 5 else ""
+    return f"it is used by {', '.join(told)}{more}"
 
 
 def _folds_with(chain: Row, artifact_id: str) -> list[str]:
@@ -232,7 +262,10 @@ def _values(uow: UnitOfWork, table: str) -> Iterator[Finding]:
 
 
 def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairReport:
-    """Do what the findings say; see `WorkspaceStore.repair`. Files are moved when the unit of work has committed."""
+    """Do what the findings say; see `WorkspaceStore.repair`. Files are moved when the unit of work has committed.
+
+    A file that cannot be moved is left, with the reason, and the others go on.
+    """
     repaired = [finding for finding in found.findings if finding.repair]
     left = [finding for finding in found.findings if not finding.repair]
     wrong_sizes = {finding.subject for finding in repaired if finding.code == "wrong-size"}
@@ -244,7 +277,20 @@ def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairRepor
             if f"artifacts {row['artifact_id']}" in wrong_sizes:
                 uow.artifacts.set_size(row["artifact_id"], uow.blobs.size(row["artifact_path"]))
         uow.commit()
-        for finding in repaired:
-            if finding.code in ("damaged-file", "unlisted-file"):
-                uow.blobs.quarantine(finding.subject)
+    move = uow.blobs.place_in_quarantine if dry_run else uow.blobs.quarantine
+    paths = [finding.subject for finding in repaired if finding.code in ("damaged-file", "unlisted-file")]
+    problems = {path: _problem_of(move, path) for path in dict.fromkeys(paths)}  # Rows may share one.
+    for finding in list(repaired):
+        problem = problems.get(finding.subject)
+        if problem:
+            repaired.remove(finding)
+            left.append(replace(finding, message=f"{finding.message}; it was not moved: {problem}", repair=None))
     return RepairReport(dry_run, repaired, left)
+
+
+def _problem_of(move: Callable[[str], Any], path: str) -> str | None:
+    try:
+        move(path)
+    except (OSError, StoreError) as error:
+        return str(error)
+    return None

@@ -55,7 +55,13 @@ def _errors_in_red() -> Iterator[None]:
 
 
 def _complain(problem: str) -> None:
-    Console(stderr=True).print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+    _say(Console(stderr=True), problem, style="red")
+
+
+def _say(console: Console, line: str, style: str | None = None) -> None:
+    """Print one line: what a name has of line ends and of what steers a terminal is printed as escapes."""
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+    console.print(shown, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -91,10 +97,10 @@ def show_upgrade(
     migrations: Migrations = run_migrations,
 ) -> None:
     """Upgrade a workspace, telling what was found and what was done; see `upgrade_workspace`."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Console()
     _print_plan(console, upgrade_workspace(folder, dry_run=True, timeout=timeout).plan)
     if dry_run:
-        console.print("Nothing was changed (dry run).")
+        _say(console, "Nothing was changed (dry run).")
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -106,28 +112,28 @@ def show_upgrade(
             progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
         )
     if report.copy is None:
-        console.print("There was nothing to do.")
+        _say(console, "There was nothing to do.")
         return
     _print_report(console, report)
 
 
 def _print_plan(console: Console, plan: UpgradePlan) -> None:
     author = " (written by nirs4all)" if "alembic_version" not in plan.rows else ""
-    console.print(f"{plan.database} stands at revision {plan.found}{author}, {_size(plan.size)}")
-    console.print(_rows(plan.rows))
+    _say(console, f"{plan.database} stands at revision {plan.found}{author}, {_size(plan.size)}")
+    _say(console, _rows(plan.rows))
     for revision, title in plan.steps:
-        console.print(f"to do: revision {revision}, {title[0].lower()}{title[1:]}", markup=False)
+        _say(console, f"to do: revision {revision}, {title[0].lower()}{title[1:]}")
     if plan.steps:
-        console.print(f"it takes up to {_size(plan.needed)} of disk on its way; {_size(plan.free)} are free")
+        _say(console, f"it takes up to {_size(plan.needed)} of disk on its way; {_size(plan.free)} are free")
 
 
 def _print_report(console: Console, report: UpgradeReport) -> None:
     plan = report.plan
-    console.print(f"Upgraded to revision {plan.target} in {report.seconds:.1f} s: every row and value was compared.")
-    console.print(f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.")
+    _say(console, f"Upgraded to revision {plan.target} in {report.seconds:.1f} s: every row and value was compared.")
+    _say(console, f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.")
     logs = "".join(f" and {log}" for log in logs_of(report.copy)) if report.copy else ""
-    console.print(f"The old one, byte for byte: {report.copy}{logs}")
-    console.print(f"To go back: {report.way_back}", markup=False)
+    _say(console, f"The old one, byte for byte: {report.copy}{logs}")
+    _say(console, f"To go back: {report.way_back}")
 
 
 @app.command()
@@ -170,18 +176,18 @@ def info(folder: Workspace = DEFAULT_WORKSPACE) -> None:
     """Tell what is in a workspace, also in one of an older or newer version, and change nothing."""
     with _errors_in_red():
         found = inspect_workspace(folder)
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Console()
     same = found.revision == found.newest
     advice = "" if same else f"; this version works on {found.newest}"
     if UNSTAMPED <= found.revision < found.newest:
         advice += f": nirs4all-store upgrade {quote(str(found.path))}"
-    console.print(f"{found.path}", markup=False)
-    console.print(f"revision   {found.revision}{advice}", markup=False)
-    console.print(f"rows       {_rows(found.rows)}", markup=False)
-    console.print(f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}")
-    console.print(f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}")
+    _say(console, f"{found.path}")
+    _say(console, f"revision   {found.revision}{advice}")
+    _say(console, f"rows       {_rows(found.rows)}")
+    _say(console, f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}")
+    _say(console, f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}")
     for copy in found.copies:
-        console.print(f"kept copy  {copy.name}, {_size(copy.stat().st_size)}", markup=False)
+        _say(console, f"kept copy  {copy.name}, {_size(copy.stat().st_size)}")
 
 
 @app.command()
@@ -190,7 +196,7 @@ def check(
     deep: Annotated[bool, typer.Option("--deep", help="Also read every value and hash every file.")] = False,
 ) -> None:
     """Compare every row and file with each other: exit code 0 for all well, 1 for findings, 2 if it cannot be done."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
+    console = Console()
     try:
         with WorkspaceStore(folder, read_only=True) as store:
             report = store.check(deep)
@@ -198,9 +204,9 @@ def check(
         _complain(str(error))
         raise typer.Exit(2) from error
     for finding in report.findings:
-        console.print(f"{finding.code}: {finding.subject}: {finding.message}")
-        console.print(f"  repair would {finding.repair}" if finding.repair else "  repair can do nothing about it")
-    console.print(f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
+        _say(console, f"{finding.code}: {finding.subject}: {finding.message}")
+        _say(console, f"  repair would {finding.repair}" if finding.repair else "  repair can do nothing about it")
+    _say(console, f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
     if not report.is_sound:
         raise typer.Exit(1)
 
@@ -212,15 +218,15 @@ def repair(
     deep: Annotated[bool, typer.Option("--deep", help="Also read every value and hash every file.")] = False,
 ) -> None:
     """Do what check says can be done; no bytes of an artifact are deleted."""
-    console = Console(soft_wrap=True, highlight=False, markup=False)
-    with _errors_in_red(), WorkspaceStore(folder) as store:
+    console = Console()
+    with _errors_in_red(), WorkspaceStore(folder, read_only=not apply) as store:
         report = store.repair(dry_run=not apply, deep=deep)
     for finding in report.repaired:
-        console.print(f"{'done' if apply else 'to do'}: {finding.subject}: {finding.repair}")
+        _say(console, f"{'done' if apply else 'to do'}: {finding.subject}: {finding.repair}")
     for finding in report.left:
-        console.print(f"left: {finding.subject}: {finding.message}")
+        _say(console, f"left: {finding.subject}: {finding.message}")
     if report.repaired and not apply:
-        console.print("Nothing was changed; do it with --apply.")
+        _say(console, "Nothing was changed; do it with --apply.")
 
 
 @app.command("alembic-ini")

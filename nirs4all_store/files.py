@@ -107,13 +107,21 @@ def fsync_file(path: Path) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Create `folder` and its missing parents, each name durable in its own parent."""
+    """Create `folder` and its missing parents, each name durable in its own parent.
+
+    A file in the place of one raises `OutputPathError`.
+    """
     missing = []
     while not folder.is_dir():
         missing.append(folder)
         folder = folder.parent
     for path in reversed(missing):
-        path.mkdir(exist_ok=True)
+        try:
+            path.mkdir(exist_ok=True)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise OutputPathError(
+                f"cannot write below {path}: it is no folder; move it away or give another path"
+            ) from error
         fsync_folder(path.parent)
 
 

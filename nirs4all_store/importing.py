@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterable
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from .bundle_reader import Bundle
+from .bundle_reader import CHAIN_KEYS, Bundle
 from .chain_shape import with_ids
 from .codecs import Trust, codec
-from .errors import BundleError, InvalidInputError
+from .errors import ArtifactCorruptError, BundleError, InvalidInputError
 from .unit_of_work import UnitOfWork
 
 Row = dict[str, Any]
@@ -41,38 +44,74 @@ class ImportedBundle:
     content_sha256: str
 
 
-def import_bundle(uow: UnitOfWork, bundle: Bundle, trust: Trust) -> ImportedBundle:
+def import_bundle(uow: UnitOfWork, bundle: Bundle, trust: Literal[True] | list[str]) -> ImportedBundle:
     """Add a bundle as a run with one pipeline and one chain, unless it is there; see `WorkspaceStore.import_bundle`.
 
     Raises
     ------
     BundleError
-        It holds what cannot be stored.
+        It holds what cannot be stored, or the workspace has a row of an object of it with a path that leads elsewhere.
     """
     content = bundle.content_sha256
     run_id = f"bundle-{content[:32]}"
-    pipelines = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].to_list()
-    chains = uow.chains.of_pipelines(pipelines)
     try:
-        if not chains:
-            pipeline_id, chain_id = _add(uow, bundle, run_id, trust)
-        else:
-            pipeline_id, chain_id = chains[0]["pipeline_id"], chains[0]["chain_id"]
-            if trust != []:  # To say less than before takes trust_chain.
-                uow.artifacts.trust(uow.chains.artifact_ids(chain_id), trust)
+        _add_run(uow, bundle, run_id)
+        known = _stored(uow, bundle, run_id)
+        pipeline_id, chain_id = known or _add(uow, bundle, run_id, trust)
+        uow.artifacts.trust_also(uow.chains.artifact_ids(chain_id), trust)
         _write_files(uow, bundle)
-    except InvalidInputError as error:
+    except (InvalidInputError, ArtifactCorruptError) as error:
         raise BundleError(f"{bundle.path} holds what cannot be stored: {error}; nothing was imported") from error
-    return ImportedBundle(bundle.path, run_id, pipeline_id, chain_id, not chains, bundle.has_hashes, content)
+    return ImportedBundle(bundle.path, run_id, pipeline_id, chain_id, known is None, bundle.has_hashes, content)
+
+
+def _add_run(uow: UnitOfWork, bundle: Bundle, run_id: str) -> None:
+    if uow.runs.get(run_id) is not None:
+        return
+    origin = {"file": bundle.path.name, "content_sha256": bundle.content_sha256, "has_hashes": bundle.has_hashes,
+              "versions": bundle.manifest.get("versions")}  # fmt: skip
+    name, dataset = _names(bundle)
+    uow.runs.add(name, {"imported": origin}, [{"name": dataset}], run_id=run_id)
+    uow.runs.complete(run_id, None)
+
+
+def _names(bundle: Bundle) -> tuple[str, str]:
+    """Return the name of a bundle's pipeline, and of its dataset."""
+    return bundle.pipeline.get("name") or bundle.path.stem, bundle.pipeline.get("dataset_name") or ""
+
+
+def _stored(uow: UnitOfWork, bundle: Bundle, run_id: str) -> tuple[str, str] | None:
+    """Return the pipeline and chain of a run that are the bundle's, by what they hold; None if none is.
+
+    A user may have added chains of their own to the run, or the bundle's may be damaged.
+    """
+    wanted = _comparable(bundle.chain, _hashes(bundle.artifacts.values()))
+    hashes = _hashes(uow.artifacts.all())
+    pipelines = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].to_list()
+    chains = uow.chains.uses(pipelines).chains
+    for chain in sorted(chains, key=lambda chain: (chain["created_at"], chain["chain_id"])):
+        if _comparable(chain, hashes) == wanted:
+            return chain["pipeline_id"], chain["chain_id"]
+    return None
+
+
+def _hashes(artifacts: Iterable[Row]) -> dict[str, str]:
+    return {row["artifact_id"]: f"{row['format']}:{row['content_hash']}" for row in artifacts}
+
+
+def _comparable(chain: Row, hashes: dict[str, str]) -> Any:
+    """Return what a chain does, with its artifacts named by their bytes, in a form that is equal for the same."""
+    try:
+        named = with_ids({key: chain.get(key) for key in CHAIN_KEYS}, hashes)
+    except (AttributeError, KeyError, TypeError):  # Its row is damaged, or an artifact's is gone.
+        return None
+    # As numbers: a bundle may say 1.0 where the row has 1.
+    return json.loads(json.dumps(named), parse_float=Decimal, parse_constant=str)
 
 
 def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[str, str]:
     told = bundle.pipeline
-    name, dataset = told.get("name") or bundle.path.stem, told.get("dataset_name") or ""
-    if uow.runs.get(run_id) is None:
-        origin = {"file": bundle.path.name, "content_sha256": bundle.content_sha256, "has_hashes": bundle.has_hashes,
-                  "versions": bundle.manifest.get("versions")}  # fmt: skip
-        uow.runs.add(name, {"imported": origin}, [{"name": dataset}], run_id=run_id)
+    name, dataset = _names(bundle)
     pipeline_id = uow.runs.add_pipeline(
         run_id, name, told.get("expanded_config"), told.get("generator_choices"), dataset, told.get("dataset_hash"),
     )  # fmt: skip
@@ -84,13 +123,10 @@ def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[st
     if {*named} != {*ids.values()}:
         raise InvalidInputError("it has artifacts that its chain does not name")
     uow.artifacts.claim(named)
-    if trust != []:
-        uow.artifacts.trust(named, trust)
     uow.predictions.add_many(pipeline_id, [row | {"chain_id": chain_id} for row in bundle.predictions])
     uow.runs.complete_pipeline(
         pipeline_id, told.get("best_val"), told.get("best_test"), told.get("metric"), told.get("duration_ms")
     )
-    uow.runs.complete(run_id, None)
     return pipeline_id, chain_id
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import warnings
 from datetime import timedelta
@@ -11,7 +12,7 @@ from typing import Any, NamedTuple
 
 import polars as pl
 
-from .chain_shape import artifact_ids
+from .blobs import plain_path
 from .database import ENGINE_ERRORS, Database
 from .duckdb_files import copy_compacted, logs_of
 from .errors import OutputPathError, StoreError
@@ -66,11 +67,11 @@ def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[s
     int
         How many rows that were.
     set of str
-        The artifacts that the chains named.
+        The artifacts that the chains named; what one named that could not be read stays counted until a repair.
     """
-    chains = uow.chains.of_pipelines(pipeline_ids)
-    chain_ids = [chain["chain_id"] for chain in chains]
-    named = [item for chain in chains for item in artifact_ids(chain)]
+    found = uow.chains.uses(pipeline_ids)
+    chain_ids = found.chain_ids
+    named = [item for item, users in found.users.items() for _ in users]
     deleted = uow.predictions.delete_of_pipelines(pipeline_ids)
     uow.predictions.detach(chain_ids)
     deleted += uow.chains.delete(*chain_ids)
@@ -101,22 +102,27 @@ def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
     """Return what `collect` would remove, a row a file, with the reason; see `WorkspaceStore.plan_gc`."""
     rows = uow.artifacts.collectable(grace)
     ids = {row["artifact_id"] for row in rows}
-    kept = {row["artifact_path"] for row in uow.artifacts.all() if row["artifact_id"] not in ids}
+    kept = {plain_path(row["artifact_path"]) for row in uow.artifacts.all() if row["artifact_id"] not in ids}
     unclaimed = "it was saved, and no chain claimed it"
     found = {
-        row["artifact_path"]: (row["artifact_id"], unclaimed if row["unclaimed"] > 0 else "no chain uses it any more")
+        path: (row["artifact_id"], unclaimed if row["unclaimed"] > 0 else "no chain uses it any more")
         for row in rows
-        if row["artifact_path"] not in kept
+        if (path := plain_path(row["artifact_path"])) not in kept
     }
     found |= dict.fromkeys(uow.blobs.strays(uow.artifacts.paths(), time_before(grace)), (None, "no artifact names it"))
-    planned = [(path, *found[path], uow.blobs.size(path)) for path in sorted(uow.blobs.present(found))]
+    planned = [(_shown(path), *found[path], uow.blobs.size(path)) for path in sorted(uow.blobs.present(found))]
     return pl.DataFrame(planned, schema=PLAN, orient="row").select("path", "artifact_id", "size_bytes", "reason")
+
+
+def _shown(path: str) -> str:
+    """Return a path as text: a name that is no UTF-8 has its odd bytes as escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _drop(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:
     """Delete artifacts' rows; return how many those are, and the files that no other row names."""
     deleted = uow.artifacts.delete(row["artifact_id"] for row in rows)
-    paths = {row["artifact_path"] for row in rows}
+    paths = {plain_path(row["artifact_path"]) for row in rows}
     files = paths - uow.artifacts.named_among(paths)
     for path in files:
         uow.discard_blob(path)

@@ -769,6 +769,8 @@ class WorkspaceStore:
     ) -> str:
         """Adopt a file that is already below `artifacts/`, under an id of the caller's.
 
+        One that came with a bundle is trusted as far as the bundle is.
+
         Parameters
         ----------
         artifact_id : str
@@ -801,6 +803,8 @@ class WorkspaceStore:
 
     def gc_artifacts(self, *, grace: timedelta = timedelta(days=1)) -> int:
         """Remove artifacts that nothing keeps, never one that a stored chain names.
+
+        Of a chain whose row cannot be read, every id that is anywhere in its text counts as named.
 
         Parameters
         ----------
@@ -931,7 +935,8 @@ class WorkspaceStore:
     def import_bundle(self, path: str | os.PathLike[str], trusted: Any = False) -> ImportedBundle:
         """Bring a `.n4a` into the workspace as a run of its own, with its pipeline, chain, scores and objects.
 
-        It ranks, replays and exports like any other. Importing it again adds nothing.
+        It ranks, replays and exports like any other. Importing it again adds nothing, as long as its chain is there as
+        it was imported.
 
         Parameters
         ----------
@@ -940,7 +945,8 @@ class WorkspaceStore:
         trusted : bool or list of types
             Unpickling runs code that the file names. True: you know who made the file. A list of types, or of their
             full names: its objects may import these, and nothing else. False: they are kept, and not loaded until
-            `trust_chain` says more; skops' own types need no trust.
+            `trust_chain` says more; skops' own types need no trust. What was said before of the same objects stays
+            said: True remains True, and lists are joined; to say less takes `trust_chain`.
 
         Returns
         -------
@@ -960,7 +966,9 @@ class WorkspaceStore:
         trust = codecs.checked_trust(trusted)
         bundle = read_bundle(checked_path(path, "path"))
         with self._writing() as uow:
-            return import_bundle(uow, bundle, trust)
+            found = import_bundle(uow, bundle, trust)
+        self._workspace.known.forget()
+        return found
 
     def trust_chain(self, chain_id: str, trusted: Any) -> None:
         """Say what the imported objects of a chain may import when they are loaded.
@@ -1077,11 +1085,15 @@ class WorkspaceStore:
         """
         from . import checking
 
-        write = not (self._read_only or self._workspace.read_only)
-        if self._workspace.current is not None:
-            raise UnitOfWorkError("check() cannot be called inside a unit of work or transaction(); leave it first")
-        with UnitOfWork(self._workspace, timeout=self._timeout, write=write) as uow:
+        with self._looking("check()") as uow:
             return checking.check(uow, deep=deep)
+
+    def _looking(self, call: str) -> UnitOfWork:
+        """Give a unit of work of its own to look at everything: while nothing changes, where that can be had."""
+        if self._workspace.current is not None:
+            raise UnitOfWorkError(f"{call} cannot be called inside a unit of work or transaction(); leave it first")
+        write = not (self._read_only or self._workspace.read_only)
+        return UnitOfWork(self._workspace, timeout=self._timeout, write=write)
 
     def repair(self, dry_run: bool = True, *, deep: bool = False) -> RepairReport:
         """Do what `check` says can be done; no bytes of an artifact are deleted.
@@ -1092,7 +1104,7 @@ class WorkspaceStore:
         Parameters
         ----------
         dry_run : bool
-            Only tell what would be done.
+            Only tell what would be done; a store that is open for reading only can do that too.
         deep : bool
             As for `check`.
 
@@ -1103,9 +1115,9 @@ class WorkspaceStore:
         """
         from . import checking
 
-        if self._workspace.current is not None:
-            raise UnitOfWorkError("repair() cannot be called inside a unit of work or transaction(); leave it first")
-        with self.unit_of_work() as uow:
+        if not dry_run:
+            self._workspace.check_writable(read_only=self._read_only)
+        with self._looking("repair()") as uow:
             return checking.repair(uow, checking.check(uow, deep=deep), dry_run=dry_run)
 
     def vacuum(self) -> maintenance.Vacuumed:

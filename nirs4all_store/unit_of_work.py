@@ -8,7 +8,7 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
-from .blobs import Blobs
+from .blobs import Blobs, plain_path
 from .database import ENGINE_ERRORS
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from .points import Point, reached
@@ -120,7 +120,7 @@ class UnitOfWork:
 
     def discard_blob(self, relative: str) -> None:
         """Remove an artifact's file once the commit has made sure that no row names it."""
-        self._discarded.add(relative)
+        self._discarded.add(plain_path(relative))
 
     def commit(self) -> None:
         """Make everything since the last commit durable, then remove the files that were given up.

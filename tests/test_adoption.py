@@ -1,6 +1,7 @@
 """Workspaces of nirs4all arrive whole, whatever is odd in them, and are used as new ones are."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,29 @@ def test_an_adopted_workspace_exports_deletes_and_collects(tmp_path: Path, versi
         assert len(contents(store.workspace_path / "artifacts")) == 2
         assert store.gc_artifacts() == 1
         assert [*contents(store.workspace_path / "artifacts")] == [row["artifact_path"]]
+
+
+REAL = Path(__file__).parents[2] / "shared" / "old_workspaces"
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/old_workspaces")
+def test_sound_workspaces_of_classifiers_once_had_arrays_that_differ_in_length(tmp_path: Path, version: str) -> None:
+    shutil.copytree(REAL / f"nirs4all-{version}", tmp_path / "w")
+    upgrade_workspace(tmp_path / "w")
+    with WorkspaceStore(tmp_path / "w") as store:
+        assert store.sql("SELECT count(*) FROM prediction_arrays WHERE y_proba IS NOT NULL").item() > 0
+        assert store.check(deep=True).findings == []
+        assert store.repair(deep=True).repaired == []
+
+
+def test_probabilities_that_no_number_of_classes_explains_are_still_found(tmp_path: Path, version: str) -> None:
+    make_legacy(tmp_path, version)
+    with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
+        connection.execute("UPDATE prediction_arrays SET y_proba = [0.5, 0.5, 0.5, 0.5] WHERE len(y_true) = 3")
+    upgrade_workspace(tmp_path)
+    with WorkspaceStore(tmp_path) as store:
+        found = {finding.code for finding in store.check(deep=True).findings}
+    assert found == {"unreadable-value"}
 
 
 def test_an_old_workspace_without_chains_is_upgraded(tmp_path: Path) -> None:

@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import bundles
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
@@ -15,7 +19,17 @@ from sklearn.preprocessing import StandardScaler
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from nirs4all_store import CheckReport, ReadOnlyError, UnitOfWorkError, WorkspaceCorruptError, WorkspaceStore
+from nirs4all_store import (
+    ArtifactLoadError,
+    ChainReplayError,
+    CheckReport,
+    OutputPathError,
+    ReadOnlyError,
+    RepairReport,
+    UnitOfWorkError,
+    WorkspaceCorruptError,
+    WorkspaceStore,
+)
 from nirs4all_store.blobs import sha256
 from nirs4all_store.cli import app
 from nirs4all_store.contract import add_chain, add_prediction
@@ -43,8 +57,8 @@ def store(tmp_path: Path) -> Any:
         yield opened
 
 
-def codes(report: CheckReport) -> set[str]:
-    return {finding.code for finding in report.findings}
+def codes(report: CheckReport | RepairReport) -> set[str]:
+    return {finding.code for finding in (report.findings if isinstance(report, CheckReport) else report.repaired)}
 
 
 def change(store: WorkspaceStore, statement: str) -> None:
@@ -306,3 +320,235 @@ def test_a_path_that_is_spelled_otherwise_once_made_its_file_look_unlisted(store
     assert store.check(deep=True).is_sound
     store.gc_artifacts()
     assert store.check(deep=True).is_sound
+
+
+DEEP = "[" * 3000 + "]" * 3000
+BAD_ROWS = {
+    "a path that is too long": ("artifacts", "artifact_path = repeat('a/', 3000) || 'x'", "bad-path"),
+    "steps that are too deep": ("chains", f"steps = '{DEEP}'", "unreadable-value"),
+    "a branch that is too deep": ("chains", f"branch_path = '{DEEP}'", "unreadable-value"),
+    "a provenance that is too deep": ("artifacts", f"provenance = '{DEEP}'", "unreadable-value"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_one_bad_row_once_hid_all_others(store: WorkspaceStore, name: str) -> None:
+    table, values, code = BAD_ROWS[name]
+    chain_id, artifact_id = store.sql(
+        "SELECT chain_id, artifact_id FROM chains, artifacts WHERE model_class = 'Ridge' AND operator_class = 'Ridge'"
+    ).row(0)
+    key = {"chains": f"chain_id = '{chain_id}'", "artifacts": f"artifact_id = '{artifact_id}'"}[table]
+    change(store, f"UPDATE {table} SET {values} WHERE {key}")
+    row = f"{table} {chain_id if table == 'chains' else artifact_id}"
+    gone, cut_file = [store.get_artifact_path(other) for (other,) in store.sql(
+        "SELECT artifact_id FROM artifacts WHERE artifact_id <> ? ORDER BY created_at LIMIT 2", [artifact_id]
+    ).rows()]  # fmt: skip
+    gone.unlink()
+    cut(cut_file)
+    change(store, "UPDATE artifacts SET ref_count = 9 WHERE operator_class = 'dict'")
+    found = store.check(deep=True).findings
+    assert [finding.subject for finding in found if finding.code == code] == [row]
+    assert {"missing-file", "damaged-file", "wrong-count"} <= {finding.code for finding in found}
+    assert "unreadable" not in {finding.code for finding in found}
+    assert {finding.code for finding in store.repair(dry_run=False, deep=True).repaired} == {
+        "damaged-file", "wrong-count",
+    }  # fmt: skip
+    assert store.plan_gc(grace=timedelta(0)).height == store.gc_artifacts(grace=timedelta(0))
+
+
+def test_what_a_chain_that_cannot_be_read_names_is_kept_and_counted_until_it_is_deleted(store: WorkspaceStore) -> None:
+    chain_id, pipeline_id = store.sql("SELECT chain_id, pipeline_id FROM chains WHERE model_class = 'Ridge'").row(0)
+    change(store, f"UPDATE chains SET steps = '{DEEP}' WHERE chain_id = '{chain_id}'")
+    before = store.sql("SELECT artifact_id, ref_count FROM artifacts ORDER BY ALL").rows()
+    store.repair(dry_run=False, deep=True)
+    assert store.plan_gc(grace=timedelta(0)).height == 1 == store.gc_artifacts(grace=timedelta(0))  # The unclaimed one.
+    left = store.sql("SELECT artifact_id, ref_count FROM artifacts ORDER BY ALL").rows()
+    assert len(left) == len(before) - 1 and {*left} < {*before}
+    assert store.delete_pipeline(pipeline_id) == 2 + 1  # Its log.
+    assert codes(store.repair(dry_run=False, deep=True)) == {"wrong-count"}
+    assert store.gc_artifacts(grace=timedelta(0)) == 4
+    assert store.check(deep=True).is_sound
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs a user who may become another")
+def test_a_file_that_may_not_be_read_once_hid_all_others() -> None:
+    program = """
+import os, sys
+from bundles import X, Y, chain_in
+from sklearn.linear_model import Ridge
+from nirs4all_store import WorkspaceStore
+
+def look(folder):
+    with WorkspaceStore(folder) as store:
+        chain_id = chain_in(store, [Ridge(alpha).fit(X, Y) for alpha in (1, 2, 3)])
+        folds = sorted(store.get_chain(chain_id)["fold_artifacts"].values())
+        closed, cut, gone = [store.get_artifact_path(artifact_id) for artifact_id in folds]
+        closed.chmod(0); cut.write_bytes(b"x"); gone.unlink()
+        print(sorted(finding.code for finding in store.check(deep=True).findings))
+        print([finding.code for finding in store.repair(dry_run=False, deep=True).repaired])
+
+look(sys.argv[1] + "/root")  # It loads what the other user may not read.
+os.setgid(65534); os.setuid(65534)
+look(sys.argv[1] + "/other")
+"""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+        command = [sys.executable, "-c", program, folder]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert done.stdout.splitlines()[2:] == [
+        "['damaged-file', 'missing-file', 'unreadable-file']", "['damaged-file']",
+    ]  # fmt: skip
+
+
+def leave_stray(store: WorkspaceStore, name: str) -> Path:
+    """Put an old file where no artifact is."""
+    path = store.workspace_path / "artifacts" / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"stray")
+    os.utime(path, (OLD, OLD))
+    return path
+
+
+def test_one_damaged_file_of_two_rows_once_ended_a_repair_halfway(store: WorkspaceStore) -> None:
+    path = first_file(store, "Scaler")
+    row = store.sql("FROM artifacts WHERE operator_class = 'Scaler'").to_dicts()[0]
+    store.register_existing_artifact("also", row["artifact_path"], row["content_hash"], "S", "t", "joblib", None)
+    change(store, "UPDATE artifacts SET artifact_path = './' || artifact_path WHERE artifact_id = 'also'")
+    cut(path)
+    stray = leave_stray(store, "zz")
+    planned, done = store.repair(deep=True), store.repair(dry_run=False, deep=True)
+    assert (planned.repaired, planned.left, done.left) == (done.repaired, [], [])
+    assert sorted(finding.code for finding in done.repaired) == ["damaged-file", "damaged-file", "unlisted-file"]
+    assert not path.exists() and not stray.exists()
+    assert codes(store.check(deep=True)) == {"missing-file"}
+
+
+@pytest.mark.parametrize("blocked", [".quarantine", ".quarantine/ab", ".quarantine/ab/cd"])
+@pytest.mark.parametrize("by", ["file", "link", "broken link"])
+def test_a_file_or_link_in_the_place_of_quarantine_once_ended_a_repair_halfway_or_was_followed(
+    store: WorkspaceStore, tmp_path: Path, blocked: str, by: str
+) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    strays = [leave_stray(store, name) for name in ("ab/one", "ab/cd/two")]
+    other = leave_stray(store, "zz")
+    obstacle = store.workspace_path / "artifacts" / blocked
+    obstacle.parent.mkdir(parents=True, exist_ok=True)
+    if by == "file":
+        obstacle.write_bytes(b"")
+    else:
+        obstacle.symlink_to(outside if by == "link" else tmp_path / "nowhere")
+    change(store, "UPDATE artifacts SET ref_count = 7")
+    planned, done = store.repair(), store.repair(dry_run=False)
+    assert (planned.repaired, planned.left) == (done.repaired, done.left)
+    assert "wrong-count" in codes(done)
+    blocks = {".quarantine": 3, ".quarantine/ab": 2, ".quarantine/ab/cd": 1}[blocked]
+    left = [finding for finding in done.left if finding.code == "unlisted-file"]
+    assert len(left) == blocks
+    assert all(blocked in finding.message and finding.repair is None for finding in left)
+    assert sum(path.exists() for path in (*strays, other)) == blocks
+    assert [*outside.iterdir()] == []
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_long_name_once_had_no_room_for_what_tells_it_from_the_one_in_quarantine(store: WorkspaceStore) -> None:
+    name = "é" * 127
+    for _ in range(12):
+        leave_stray(store, name)
+        assert store.repair(dry_run=False).left == []
+    kept = list((store.workspace_path / "artifacts" / ".quarantine").iterdir())
+    assert len(kept) == 12
+    assert {path.read_bytes() for path in kept} == {b"stray"}
+
+
+CANNOT_WORK = {
+    "no steps": ("UPDATE chains SET steps = '[]'", "bad-chain"),
+    "a step too few": ("UPDATE chains SET steps = '[{\"step_idx\": 1}]'", "bad-chain"),
+    "another model": ("UPDATE chains SET model_step_idx = 0", "bad-chain"),
+    "a model that is no step": ("UPDATE chains SET model_step_idx = 99", "bad-chain"),
+    "no folds": ("UPDATE chains SET fold_artifacts = '{}'", "bad-chain"),
+    "an empty fold": ("UPDATE chains SET fold_artifacts = '{\"0\": []}'", "bad-chain"),
+    "folds that are none": ("UPDATE chains SET fold_artifacts = '[1]'", "bad-chain"),
+    "steps that are none": ("UPDATE chains SET steps = '[null]'", "bad-chain"),
+    "a format that is none": ("UPDATE artifacts SET format = 'exe'", "bad-format"),
+}
+
+
+@pytest.mark.parametrize("name", CANNOT_WORK)
+def test_a_chain_that_cannot_work_was_once_called_sound(tmp_path: Path, name: str) -> None:
+    statement, code = CANNOT_WORK[name]
+    scaler = StandardScaler().fit(5 * bundles.X + 3)
+    with WorkspaceStore(tmp_path / "w") as store:
+        chain_id = bundles.chain_in(store, [Ridge().fit(scaler.transform(bundles.X), bundles.Y)], scaler)
+        assert store.check().is_sound
+        change(store, statement)
+        assert code in codes(store.check())
+        assert all(finding.repair is None for finding in store.check().findings if finding.code == code)
+        with pytest.raises((ChainReplayError, ArtifactLoadError)):
+            store.replay_chain(chain_id, bundles.X)
+
+
+def test_a_prediction_that_names_a_chain_of_another_pipeline_is_found(store: WorkspaceStore) -> None:
+    change(store, "UPDATE predictions SET pipeline_id = (SELECT pipeline_id FROM pipelines WHERE name = 'ridge')")
+    (finding,) = store.check().findings
+    assert (finding.code, finding.subject.split()[0]) == ("other-pipeline", "predictions")
+
+
+def test_a_dry_run_once_needed_a_store_that_may_write(store: WorkspaceStore) -> None:
+    change(store, "UPDATE artifacts SET ref_count = 7")
+    leave_stray(store, "zz")
+    expected = store.repair()
+    store.close()
+    with WorkspaceStore(store.workspace_path, read_only=True) as reader:
+        assert reader.repair() == expected
+        with pytest.raises(ReadOnlyError):
+            reader.repair(dry_run=False)
+    assert CliRunner().invoke(app, ["repair", str(store.workspace_path)]).exit_code == 0
+
+
+def test_a_wrong_size_once_came_with_the_advice_to_restore_a_backup(store: WorkspaceStore) -> None:
+    change(store, "UPDATE artifacts SET size_bytes = 5 WHERE operator_class = 'Scaler'")
+    (finding,) = store.check().findings
+    assert "it is used by chain" in finding.message and "backup" not in finding.message
+    first_file(store).unlink()
+    (missing,) = [finding for finding in store.check().findings if finding.code == "missing-file"]
+    assert "backup" in missing.message
+
+
+def test_links_that_no_row_names_were_once_not_told(store: WorkspaceStore, tmp_path: Path) -> None:
+    artifacts = store.workspace_path / "artifacts"
+    (artifacts / "folder").symlink_to(tmp_path)
+    (artifacts / "ab").mkdir(exist_ok=True)
+    (artifacts / "ab" / "file").symlink_to(tmp_path / "nowhere")
+    report = store.check()
+    assert [(found.code, found.subject, found.repair) for found in report.findings] == [
+        ("link", "ab/file", None), ("link", "folder", None),
+    ]  # fmt: skip
+    assert store.repair(dry_run=False).left == report.findings
+    assert (artifacts / "folder").is_symlink()
+
+
+def test_a_file_name_once_forged_lines_of_what_check_prints(store: WorkspaceStore) -> None:
+    for name in ("a\n0 findings in nothing", "b\x1b[2Jc", "d\u202ee", ":smile:", os.fsdecode(b"f\xff")):
+        leave_stray(store, name)
+    change(store, "INSERT INTO logs SELECT 'l' || chr(10) || 'x', 'gone', 0, 'o', 'end', 1, NULL, NULL, 'info', now()")
+    store.close()
+    folder = str(store.workspace_path)
+    for command in (["check", folder], ["repair", folder], ["repair", folder, "--apply"]):
+        shown = CliRunner().invoke(app, command).stdout
+        assert all(line.isprintable() for line in shown.splitlines())
+        assert "\\n0 findings in nothing" in shown and ":smile:" in shown and "\\udcff" in shown
+        assert "l\\nx" in shown
+        assert not any(line.startswith("0 findings") for line in shown.splitlines())
+
+
+@pytest.mark.parametrize("make", [Path.touch, lambda path: path.symlink_to("nowhere")])
+def test_a_file_in_the_place_of_artifacts_once_was_a_raw_error(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    WorkspaceStore(tmp_path).close()
+    (tmp_path / "artifacts").rmdir()
+    make(tmp_path / "artifacts")
+    with pytest.raises(OutputPathError, match="artifacts: it is no folder"):
+        WorkspaceStore(tmp_path)
+    with WorkspaceStore(tmp_path, read_only=True) as reader:
+        assert reader.list_runs().height == 0

@@ -86,6 +86,14 @@ def test_a_golden_workspace_comes_along_and_is_used(revision: str, tmp_path: Pat
     assert {count for table, count in inspect_workspace(tmp_path / "w").rows.items() if table in TABLES} == {0}
 
 
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_a_golden_workspace_is_sound(revision: str, tmp_path: Path) -> None:
+    unpack(revision, tmp_path / "w")
+    upgrade_workspace(tmp_path / "w")
+    with WorkspaceStore(tmp_path / "w") as store:
+        assert store.check(deep=True).findings == []
+
+
 NEXT_REVISION = '''
 """Notes on predictions, and longer durations."""
 

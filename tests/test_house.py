@@ -37,7 +37,7 @@ FLOORS = (
     ("chain_plan", "database", "fitted", "old_bundle"),
     ("bundle_reader", "columns", "questions"),
     ("copies", "estimator", "holding", "tables"),
-    ("repositories/ranking", "workspace"),
+    ("repositories/ranking", "repositories/uses", "workspace"),
     (
         "repositories/artifacts",
         "repositories/chains",

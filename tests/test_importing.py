@@ -400,3 +400,108 @@ def test_a_damaged_fold_says_which_and_what_the_others_would_do(tmp_path: Path) 
         with pytest.raises(Exception, match=r"of fold 0, .*of fold 2, .*no fold predicts"):
             store.load_chain(chain_id)
         assert store.replay_chain(other, X).shape == (30,)
+
+
+def other_bundle(tmp_path: Path) -> Path:
+    """A bundle that shares its scaler with the other one."""
+    scaler = StandardScaler().fit(X)
+    with WorkspaceStore(tmp_path / "other origin") as origin:
+        return origin.export_chain(chain_in(origin, [Ridge(3).fit(scaler.transform(X), Y)], scaler), tmp_path / "other")
+
+
+@pytest.mark.parametrize("again", ["the same bundle", "another with the same scaler"])
+def test_importing_once_lowered_trust_that_was_given_before(tmp_path: Path, bundle: Path, again: str) -> None:
+    second = bundle if again == "the same bundle" else other_bundle(tmp_path)
+    with WorkspaceStore(tmp_path / "here") as store:
+        chain_id = store.import_bundle(bundle, trusted=True).chain_id
+        for trusted in ([Ridge], False, []):
+            store.import_bundle(second, trusted=trusted)
+            np.testing.assert_array_equal(store.replay_chain(chain_id, X), np.load(tmp_path / "expected.npy"))
+    with WorkspaceStore(tmp_path / "here") as store:
+        np.testing.assert_array_equal(store.replay_chain(chain_id, X), np.load(tmp_path / "expected.npy"))
+
+
+def test_lists_of_several_imports_are_joined(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        store.import_bundle(bundle, trusted=[Ridge])
+        chain_id = store.import_bundle(bundle, trusted=[SCALER]).chain_id
+        np.testing.assert_array_equal(store.replay_chain(chain_id, X), np.load(tmp_path / "expected.npy"))
+        store.trust_chain(chain_id, [Ridge])  # This is how to say less.
+        with pytest.raises(UntrustedArtifactError):
+            store.replay_chain(chain_id, X)
+
+
+def test_adopting_an_imported_file_was_once_a_way_to_unpickle_it(tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    with WorkspaceStore(tmp_path / "origin") as origin:
+        bundle = origin.export_chain(chain_in(origin, [Canary(canary)], format="pickle"), tmp_path / "m")
+    with WorkspaceStore(tmp_path / "here") as store:
+        store.import_bundle(bundle)
+        (row,) = store.sql("FROM artifacts").to_dicts()
+        for number, format in enumerate(("pickle", "joblib", "cloudpickle")):
+            adopted = store.register_existing_artifact(
+                f"mine {number}", row["artifact_path"], row["content_hash"], "M", "model", format, None
+            )
+            with pytest.raises(UntrustedArtifactError):
+                store.load_artifact(adopted)
+    assert not canary.exists()
+
+
+def test_a_chain_of_the_users_own_was_once_taken_for_the_bundles(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        first = store.import_bundle(bundle, trusted=True)
+        pipeline_id = store.begin_pipeline(first.run_id, "mine")
+        steps = [{"step_idx": 0, "operator_class": "Ridge", "params": {}, "artifact_id": None, "stateless": False}]
+        model = store.save_artifact(Ridge(9).fit(X, Y), "Ridge", "model")
+        own = store.save_chain(pipeline_id, steps, 0, "Ridge", fold_artifacts={"0": model})
+        assert store.import_bundle(bundle).chain_id == first.chain_id
+        store.delete_pipeline(first.pipeline_id)
+        again = store.import_bundle(bundle, trusted=True)
+        assert again.is_new and again.chain_id != own
+        np.testing.assert_array_equal(store.replay_chain(again.chain_id, X), np.load(tmp_path / "expected.npy"))
+
+
+LOST = [
+    "DELETE FROM runs", "DELETE FROM pipelines", "DELETE FROM chains", "DELETE FROM artifacts",
+    "UPDATE chains SET steps = '[]'", f"UPDATE chains SET steps = '{'[' * 3000 + ']' * 3000}'",
+    "UPDATE chains SET fold_artifacts = '{}'", "UPDATE chains SET shared_artifacts = 'true'",
+    "UPDATE artifacts SET content_hash = 'zz'", "UPDATE artifacts SET format = 'exe'",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("statement", LOST)
+def test_rows_of_an_import_that_were_lost_once_gave_ids_that_are_not_there(
+    tmp_path: Path, bundle: Path, statement: str
+) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        store.import_bundle(bundle, trusted=True)
+        with store.unit_of_work() as uow:
+            uow.session.connection().exec_driver_sql(statement)
+            uow.commit()
+        found = store.import_bundle(bundle, trusted=True)
+        run, pipeline = store.get_run(found.run_id), store.get_pipeline(found.pipeline_id)
+        assert run is not None and pipeline is not None and pipeline["run_id"] == found.run_id
+        np.testing.assert_array_equal(store.replay_chain(found.chain_id, X), np.load(tmp_path / "expected.npy"))
+        assert store.import_bundle(bundle).chain_id == found.chain_id
+        assert store.import_bundle(bundle).is_new is False
+
+
+def test_a_number_that_is_written_otherwise_is_the_same_chain(tmp_path: Path, bundle: Path) -> None:
+    def as_floats(told: dict[str, Any]) -> None:
+        told["chain"]["model_step_idx"] = 1.0
+        told["chain"]["steps"][0]["params"] = {"nan": float("nan"), "inf": float("inf")}
+
+    changed = with_chain(bundle, as_floats)
+    with WorkspaceStore(tmp_path / "here") as store:
+        chain_id = store.import_bundle(changed).chain_id
+        assert store.import_bundle(changed).chain_id == chain_id
+
+
+def test_a_path_that_leads_out_is_no_reason_for_another_kind_of_error(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        store.import_bundle(bundle)
+        with store.unit_of_work() as uow:
+            uow.session.connection().exec_driver_sql("UPDATE artifacts SET artifact_path = '../x'")
+            uow.commit()
+        with pytest.raises(BundleError, match=r"\.\./x.*nothing was imported"):
+            store.import_bundle(bundle)

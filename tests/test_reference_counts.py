@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import text
 
 from nirs4all_store import ArtifactLoadError, NotFoundError, WorkspaceStore, codecs
 from nirs4all_store.contract import add_pipeline
@@ -223,3 +224,48 @@ def test_a_damaged_file_is_healed_by_the_next_save_of_its_bytes(store: Workspace
     content = path.read_bytes()
     path.write_bytes(bytes([content[0] ^ 1]) + content[1:])
     assert store.load_artifact(save(store)) == "model"
+
+
+def spell_otherwise(store: WorkspaceStore) -> None:
+    """Register every artifact under a second id, with another spelling of its path."""
+    for row in store.sql("FROM artifacts").to_dicts():
+        store.register_existing_artifact(
+            f"also {row['artifact_id']}", row["artifact_path"], row["content_hash"], "M", "m", "joblib", None
+        )
+    with store.unit_of_work() as uow:
+        uow.session.execute(
+            text("UPDATE artifacts SET artifact_path = './/' || artifact_path WHERE artifact_id LIKE 'also %'")
+        )
+        uow.commit()
+
+
+def test_a_file_that_another_row_spells_otherwise_was_once_collected(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    model = save(store)
+    chain(store, pipeline_id, model)
+    spell_otherwise(store)
+    assert store.plan_gc(grace=NOW).rows() == []
+    assert store.gc_artifacts(grace=NOW) == 0
+    assert store.load_artifact(model) == "model"
+    spell_otherwise(store)
+    store.delete_pipeline(pipeline_id)  # The other row's save is unclaimed.
+    assert len(files(store)) == 1
+    assert store.plan_gc(grace=NOW).height == 1 == store.gc_artifacts(grace=NOW)
+    assert files(store) == []
+
+
+def test_one_file_of_two_spellings_is_planned_and_counted_once(store: WorkspaceStore) -> None:
+    save(store)
+    spell_otherwise(store)
+    assert store.plan_gc(grace=NOW).height == 1 == store.gc_artifacts(grace=NOW)
+    assert files(store) == []
+
+
+def test_a_file_name_that_is_no_utf_8_once_stopped_collection_for_good(store: WorkspaceStore) -> None:
+    path = store.workspace_path / "artifacts" / os.fsdecode(b"stray\xff")
+    path.touch()
+    os.utime(path, (1, 1))
+    assert store.plan_gc()["path"].to_list() == ["stray\\xff"]
+    assert store.gc_artifacts() == 1
+    assert files(store) == []
+    assert store.plan_gc().rows() == []

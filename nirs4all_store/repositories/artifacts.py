@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import bindparam, case, func, null, select, update
+from sqlalchemy import JSON, bindparam, case, func, null, select, update
 
-from ..chain_shape import artifact_ids
+from ..blobs import plain_path
 from ..codecs import Trust
 from ..known import MAX_FACTS, Fact
-from ..models import Artifact, Chain
+from ..models import Artifact
 from ..tables import Tables, table_of
 from ..values import checked_text, checked_texts, new_id, time_before, utc_now
+from .uses import uses
 
-ARTIFACTS, CHAINS = table_of(Artifact), table_of(Chain)
+ARTIFACTS = table_of(Artifact)
 
 # Made once: putting a statement together takes as long as running it.
 MAX_CONTENTS = MAX_FACTS // 2
@@ -26,7 +27,8 @@ FEW_CONTENTS = (
     .order_by(ARTIFACTS.c.created_at.desc(), ARTIFACTS.c.artifact_id.desc())
     .limit(MAX_CONTENTS + 1)
 )
-OF_CONTENT = select(ARTIFACTS).where(ARTIFACTS.c.content_hash == bindparam("wanted"))
+PLAIN = [column for column in ARTIFACTS.columns if not isinstance(column.type, JSON)]
+OF_CONTENT = select(*PLAIN).where(ARTIFACTS.c.content_hash == bindparam("wanted"))
 IMPORTED_AGAIN = (
     update(ARTIFACTS)
     .where(ARTIFACTS.c.artifact_id == bindparam("wanted"))
@@ -69,11 +71,22 @@ class ArtifactRepo:
                             size_bytes, provenance, trust)  # fmt: skip
 
     def trust(self, ids: Iterable[str], trust: Trust) -> None:
-        """Write down what a user said about imported artifacts; those that were made here stay as they are."""
+        """Write down what a user said about imported artifacts; those that were made here stay as they are.
+
+        It replaces what was said before; `trust_also` adds to it.
+        """
         wanted = set(checked_texts(ids, "artifact ids"))
         if wanted:
             imported = ARTIFACTS.c.artifact_id.in_(wanted) & ARTIFACTS.c.trust.is_not(None)
             self._tables.change(update(ARTIFACTS).where(imported).values(trust=trust))
+
+    def trust_also(self, ids: Iterable[str], trust: Literal[True] | list[str]) -> None:
+        """Trust imported artifacts as far as was said before, and as far as this says."""
+        for artifact_id, row in self.get_many(ids if trust else []).items():
+            before = row["trust"] if isinstance(row["trust"], list) else []
+            joined: Trust = True if trust is True or row["trust"] is True else sorted({*trust, *before})
+            if joined != row["trust"]:
+                self.trust([artifact_id], joined)
 
     def path_of(self, content_hash: str, format: str) -> str | None:
         """Return the path at which a content is registered in a format, or None."""
@@ -110,13 +123,18 @@ class ArtifactRepo:
         format: str,
         size_bytes: int | None,
     ) -> str:
-        """Register a file that is already there under an id of the caller's; a known id is left as it is."""
+        """Register a file that is already there under an id of the caller's; a known id is left as it is.
+
+        It is trusted as far as the oldest other row of its content is.
+        """
         artifact_id = checked_text(artifact_id, "artifact_id")
         if self._tables.exists(Artifact, artifact_id):
             return artifact_id
         self._known(content_hash, format)  # An older row of the content stays the one that saves count for.
+        oldest = self.get_by_hash(content_hash)
+        row = self.get(oldest["artifact_id"]) if oldest else None
         return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
-                            size_bytes, None, None)  # fmt: skip
+                            size_bytes, None, row["trust"] if row else None)  # fmt: skip
 
     def _insert(
         self, artifact_id: str, artifact_path: str, content_hash: str, operator_class: str | None,
@@ -144,7 +162,10 @@ class ArtifactRepo:
         return {row["artifact_id"]: row for row in self._tables.rows_of(Artifact, ids)}
 
     def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
-        """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way."""
+        """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way.
+
+        Without what is JSON in it.
+        """
         rows = self._tables.rows(OF_CONTENT, {"wanted": checked_text(content_hash, "content_hash")})
         if format is not None:
             format = checked_text(format, "format")
@@ -182,25 +203,24 @@ class ArtifactRepo:
         Returns
         -------
         list of dict
-            Rows that no stored chain names and that have no unclaimed save within `grace`.
+            Rows that no stored chain names and that have no unclaimed save within `grace`; without what is JSON in
+            them. An id that is anywhere in the row of a chain that cannot be read counts as named.
         """
         loose = ARTIFACTS.c.unclaimed <= 0
         if grace is not None:
             loose |= ARTIFACTS.c.saved_at <= time_before(grace)
-        query = select(ARTIFACTS).where(loose).order_by(ARTIFACTS.c.artifact_id)
+        query = select(*PLAIN).where(loose).order_by(ARTIFACTS.c.artifact_id)
         if among is not None:
             query = query.where(ARTIFACTS.c.artifact_id.in_(checked_texts(among, "among")))
         rows = self._tables.rows(query)
         if not rows:
             return []
-        used: set[str] = set()
-        for chain in self._tables.rows(select(CHAINS.c.steps, CHAINS.c.fold_artifacts, CHAINS.c.shared_artifacts)):
-            used.update(artifact_ids(chain))
-        return [row for row in rows if row["artifact_id"] not in used]
+        found = uses(self._tables)
+        return [row for row in rows if row["artifact_id"] not in found.users and not found.may_name(row["artifact_id"])]
 
     def all(self) -> list[dict[str, Any]]:
-        """Return the rows of all artifacts."""
-        return self._tables.rows(select(ARTIFACTS).order_by(ARTIFACTS.c.artifact_id))
+        """Return the rows of all artifacts, without what is JSON in them: it may be damaged in one."""
+        return self._tables.rows(select(*PLAIN).order_by(ARTIFACTS.c.artifact_id))
 
     def set_count(self, artifact_id: str, ref_count: int, unclaimed: int) -> None:
         """Write down how often an artifact is used, and how many of its saves no chain has claimed."""
@@ -215,13 +235,12 @@ class ArtifactRepo:
         return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, ids)
 
     def paths(self) -> set[str]:
-        """Return the path of every file that a row names."""
-        return {row["artifact_path"] for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
+        """Return the path of every file that a row names, in its one spelling."""
+        return {plain_path(row["artifact_path"]) for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
 
     def named_among(self, paths: Iterable[str]) -> set[str]:
-        """Return those of these paths that a row names."""
-        query = select(ARTIFACTS.c.artifact_path).where(ARTIFACTS.c.artifact_path.in_(checked_texts(paths, "paths")))
-        return {row["artifact_path"] for row in self._tables.rows(query)}
+        """Return those of these paths, in their one spelling, that a row names, however it spells them."""
+        return self.paths() & set(map(plain_path, paths))
 
 
 def _content(content_hash: str, format: str) -> Fact:

@@ -14,6 +14,7 @@ from ..errors import NotFoundError
 from ..models import Artifact, Chain, Pipeline
 from ..tables import Tables, table_of
 from ..values import checked_int, checked_text, checked_texts, new_id, utc_now
+from .uses import Uses, uses
 
 CHAINS = table_of(Chain)
 
@@ -84,13 +85,6 @@ class ChainRepo:
         chain = self.get(chain_id)
         return artifact_ids(chain) if chain else []
 
-    def users_of(self, ids: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return, for each of these artifacts (None: all) that a chain names, the ids of those chains."""
-        wanted = None if ids is None else set(checked_texts(ids, "artifact ids"))
-        users: dict[str, Any] = {}
-        columns = (CHAINS.c.chain_id, CHAINS.c.steps, CHAINS.c.fold_artifacts, CHAINS.c.shared_artifacts)
-        for chain in self._tables.rows(select(*columns)):
-            for item in artifact_ids(chain):
-                if wanted is None or item in wanted:
-                    users.setdefault(item, []).append(chain["chain_id"])
-        return users
+    def uses(self, pipeline_ids: Iterable[str] | None = None) -> Uses:
+        """Return what the chains of these pipelines name (None: of all), also when a row of them is damaged."""
+        return uses(self._tables, pipeline_ids)

@@ -9,7 +9,6 @@ from typing import Any
 from sqlalchemy import JSON, func, select
 
 from ..arrays import decode_all
-from ..chain_shape import is_damaged
 from ..errors import StoreError
 from ..models import Artifact, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
 from ..tables import Model, Tables, key_of, table_of
@@ -60,6 +59,11 @@ class Integrity:
         """Return the predictions that name a chain which is gone, or is to go."""
         return self._keys(Prediction, _NAMES_NO_CHAIN)
 
+    def with_chain_of_another_pipeline(self) -> list[str]:
+        """Return the predictions that name a chain of another pipeline than their own."""
+        is_elsewhere = PREDICTIONS.c.pipeline_id != CHAINS.c.pipeline_id
+        return self._keys(Prediction, (PREDICTIONS.c.chain_id == CHAINS.c.chain_id) & is_elsewhere)
+
     def remove_orphans(self) -> None:
         """Delete the rows whose parents are gone, and let predictions name no chain that is."""
         chain_ids = self.without_chain()
@@ -94,14 +98,16 @@ class Integrity:
 def _problem(model: Model, row: dict[str, Any]) -> str | None:
     """Say what of a row cannot be read, or does not fit together; None for a sound one."""
     try:
-        values = {column.name: json.loads(row[column.name]) for column in table_of(model).columns
-                  if isinstance(column.type, JSON) and row[column.name] is not None}  # fmt: skip
-        if model is Chain and is_damaged(row | values):
-            return "its steps or artifacts are not a chain's"
+        for column in table_of(model).columns:
+            if isinstance(column.type, JSON) and row[column.name] is not None:
+                json.loads(row[column.name])
         if model is not PredictionArrays:
             return None
         arrays = {name: array for name, array in decode_all(row).items() if array is not None and name != "weights"}
     except (StoreError, ValueError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     lengths = {name: len(array) for name, array in arrays.items()}
+    samples = len(arrays.get("y_true", arrays.get("y_pred", ())))
+    if row["layout"] is None and samples and lengths.get("y_proba", 0) % samples == 0:
+        lengths.pop("y_proba", None)  # nirs4all keeps it flat, with as many columns as there are classes.
     return f"its arrays differ in length: {lengths}" if len({*lengths.values()}) > 1 else None

@@ -1,0 +1,74 @@
+"""Which stored chains name which artifacts, as far as their rows can be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import JSON, select
+
+from ..chain_shape import artifact_ids
+from ..columns import json_of
+from ..errors import WorkspaceCorruptError
+from ..models import Chain
+from ..tables import Tables, table_of
+from ..values import checked_texts
+
+CHAINS = table_of(Chain)
+JSON_NAMES = [column.name for column in CHAINS.columns if isinstance(column.type, JSON)]
+
+
+@dataclass
+class Uses:
+    """What chains name.
+
+    Attributes
+    ----------
+    chains : list of dict
+        Those that can be read, JSON decoded.
+    users : dict of str to list of str
+        By artifact, the ids of these chains.
+    problems : dict of str to str
+        By chain, why its row cannot be read.
+    """
+
+    chains: list[dict[str, Any]] = field(default_factory=list)
+    users: dict[str, list[str]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    _unread: list[str] = field(default_factory=list)
+
+    @property
+    def chain_ids(self) -> list[str]:
+        """Every chain, whether it can be read or not."""
+        return [*(chain["chain_id"] for chain in self.chains), *self.problems]
+
+    def may_name(self, artifact_id: str) -> bool:
+        """Tell whether the text of a chain that cannot be read has this id anywhere in it."""
+        spellings = {artifact_id, json.dumps(artifact_id)[1:-1], json.dumps(artifact_id, ensure_ascii=False)[1:-1]}
+        return any(spelling in text for text in self._unread for spelling in spellings)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take in a chain's row, with JSON as text."""
+        try:
+            chain = row | {name: json_of(row[name], name) for name in JSON_NAMES if row[name] is not None}
+            named = artifact_ids(chain)
+        except (WorkspaceCorruptError, RecursionError) as error:
+            self.problems[row["chain_id"]] = str(error)
+            self._unread += [str(row[name]) for name in JSON_NAMES]
+            return
+        self.chains.append(chain)
+        for artifact_id in named:
+            self.users.setdefault(artifact_id, []).append(row["chain_id"])
+
+
+def uses(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Uses:
+    """Return what the chains of these pipelines name (None: of all), each row by itself: one may be damaged."""
+    query = select(CHAINS).order_by(CHAINS.c.chain_id)
+    if pipeline_ids is not None:
+        query = query.where(CHAINS.c.pipeline_id.in_(checked_texts(pipeline_ids, "pipeline ids")))
+    found = Uses()
+    for row in tables.frame(query).iter_rows(named=True):
+        found.add(row)
+    return found
