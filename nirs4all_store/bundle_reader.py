@@ -5,6 +5,7 @@ Besides what this package writes it reads what nirs4all's own 0.7 store wrote, w
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import stat
@@ -17,7 +18,7 @@ from typing import Any
 from .blobs import sha256
 from .chain_plan import plan
 from .chain_shape import artifact_ids, with_ids
-from .codecs import CODECS
+from .codecs import CODECS, SKOPS
 from .errors import BundleError, StoreError
 from .old_bundle import read_old
 
@@ -40,6 +41,11 @@ PREDICTION_KEYS = (
     "metric", "task_type", "n_samples", "n_features", "scores", "best_params", "preprocessings", "branch_id",
     "branch_name", "exclusion_count", "exclusion_rate", "refit_context",
 )  # fmt: skip
+# Those, and what says which chain it was.
+TOLD_CHAIN_KEYS = ("chain_id", "pipeline_id", "created_at", *CHAIN_KEYS)
+TOLD_KEYS = ("chain", "artifacts", "pipeline", "predictions")
+MANIFEST_KEYS = ("format", "format_version", "created_at", "chain_id", "model_class", "versions", "content_sha256",
+                 "sha256")  # fmt: skip
 ARTIFACT_KEYS = ("artifact_id", "content_hash", "operator_class", "artifact_type", "format", "size_bytes", "provenance")
 PIPELINE_KEYS = ("name", "expanded_config", "generator_choices", "dataset_name", "dataset_hash", "best_val",
                  "best_test", "metric", "duration_ms")  # fmt: skip
@@ -114,12 +120,12 @@ def read_bundle(path: Path) -> Bundle:
             chain, rows = read_old(manifest, _json_of(members, CHAIN), members)
             return _bundle(path, manifest, chain, rows, members, {}, [], has_hashes=False)
         _check_manifest(manifest, members)
-        told = _json_of(members, CHAIN)
-        pipeline = _with_keys(told["pipeline"], PIPELINE_KEYS) if told.get("pipeline") else {}
-        predictions = [_with_keys(row, PREDICTION_KEYS) for row in told.get("predictions") or []]
+        told = _with_keys(_json_of(members, CHAIN), TOLD_KEYS)
+        pipeline = _with_keys(told["pipeline"], PIPELINE_KEYS) if told["pipeline"] else {}
+        predictions = [_with_keys(row, PREDICTION_KEYS) for row in told["predictions"] or []]
         rows = [_with_keys(row, (*ARTIFACT_KEYS, "member")) for row in told["artifacts"]]
-        return _bundle(path, manifest, told["chain"], rows, members, pipeline, predictions,
-                       has_hashes=True)  # fmt: skip
+        chain = _with_keys(told["chain"], TOLD_CHAIN_KEYS)
+        return _bundle(path, manifest, chain, rows, members, pipeline, predictions, has_hashes=True)
     except BundleError as error:
         raise BundleError(f"{path} cannot be read as a bundle: {error}") from error
     except StoreError as error:
@@ -130,16 +136,17 @@ def read_bundle(path: Path) -> Bundle:
 
 def _read_members(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
     """Return the bytes of every member, once the list of them is sound."""
-    infos = archive.infolist()
-    if len(infos) > MAX_MEMBERS:
-        raise BundleError(f"it has {len(infos)} members; a bundle has at most {MAX_MEMBERS}")
+    infos = _checked_members(archive)
     for info in infos:
-        _check_member(info)
+        if info.orig_filename != info.filename or not MEMBER.fullmatch(info.filename):
+            raise BundleError(
+                f"it has a member named {info.orig_filename!r:.200}, which a bundle has not; nothing was read"
+            )
     names = [info.filename.casefold() for info in infos]
     twins = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
     if twins:
         raise BundleError(f"it has several members named {twins[0]!r}")
-    budget = min(MAX_BYTES, max(BYTES_AT_ANY_RATIO, MAX_RATIO * path.stat().st_size))
+    budget = _budget(path)
     members = {}
     for info in infos:
         members[info.filename] = content = _read_member(archive, info, budget)
@@ -147,10 +154,34 @@ def _read_members(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
     return members
 
 
+def _budget(path: Path) -> int:
+    """Return how many bytes a bundle may expand to."""
+    return min(MAX_BYTES, max(BYTES_AT_ANY_RATIO, MAX_RATIO * path.stat().st_size))
+
+
+def _expanded(name: str, content: bytes, budget: int) -> int:
+    """Return how many bytes a fitted object of skops', a ZIP itself, expands to, before skops reads it."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            size = 0
+            for info in _checked_members(archive):
+                size += len(_read_member(archive, info, budget - size))
+        return size
+    except BundleError as error:
+        raise BundleError(f"its member {name!r} is a ZIP itself, of which: {error}") from error
+
+
+def _checked_members(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
+    infos = archive.infolist()
+    if len(infos) > MAX_MEMBERS:
+        raise BundleError(f"it has {len(infos)} members; a bundle has at most {MAX_MEMBERS}")
+    for info in infos:
+        _check_member(info)
+    return infos
+
+
 def _check_member(info: zipfile.ZipInfo) -> None:
     shown = repr(info.orig_filename)[:200]
-    if info.orig_filename != info.filename or not MEMBER.fullmatch(info.filename):
-        raise BundleError(f"it has a member named {shown}, which a bundle has not; nothing was read")
     if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG):
         raise BundleError(f"its member {shown} is a link or no file; nothing was read")
     if info.flag_bits & 1:
@@ -199,7 +230,7 @@ def _check_manifest(manifest: Row, members: dict[str, bytes]) -> None:
             f"it has format version {manifest['format_version']}, this package reads up to {FORMAT_VERSION}; "
             "install a newer nirs4all-store"
         )
-    hashes = manifest["sha256"]
+    hashes = _with_keys(manifest, MANIFEST_KEYS)["sha256"]
     if hashes.keys() != members.keys() - {MANIFEST}:
         different = sorted(hashes.keys() ^ (members.keys() - {MANIFEST}))
         raise BundleError(f"its members are not those that its manifest names: {different[:5]}")
@@ -214,6 +245,10 @@ def _bundle(
 ) -> Bundle:  # fmt: skip
     """Return a bundle whose parts belong together."""
     artifacts = {_checked_artifact(row, members)["artifact_id"]: row for row in rows}
+    budget = _budget(path)
+    for row in rows:
+        if row["format"] == SKOPS:
+            budget -= _expanded(row["member"], members[row["member"]], budget)
     unnamed = {name for name in members if name.startswith("artifacts/")} - {row["member"] for row in rows}
     if len(artifacts) < len(rows) or unnamed:
         raise BundleError(f"it has artifacts twice, or without a description: {sorted(unnamed)[:5]}")
@@ -234,8 +269,20 @@ def _bundle(
 def _with_keys(row: Any, keys: tuple[str, ...]) -> Row:
     """Return a row with these keys, None where it says nothing; one with others is refused."""
     if not isinstance(row, dict) or not row.keys() <= {*keys}:
-        raise BundleError(f"it tells {row!r:.100} of an artifact, pipeline or prediction, where only {keys} belong")
+        raise BundleError(f"it tells {row!r:.100}, where only {keys} belong")
     return {key: row.get(key) for key in keys}
+
+
+def _is_provenance(value: Any) -> bool:
+    """Tell whether this is what `codecs.versions_of` gives; exported scripts have it as source text."""
+    if value is None:
+        return True
+    if not isinstance(value, dict) or not value.keys() <= {"python", "packages"}:
+        return False
+    packages = value.get("packages", {})
+    return isinstance(packages, dict) and all(
+        isinstance(version, str | None) for version in (value.get("python"), *packages.values())
+    )
 
 
 def _checked_artifact(row: Row, members: dict[str, bytes]) -> Row:
@@ -244,7 +291,7 @@ def _checked_artifact(row: Row, members: dict[str, bytes]) -> Row:
         "member": lambda value: value in members,
         "content_hash": lambda value: sha256(members[row["member"]]) == value,
         "format": lambda value: value in CODECS,
-        "provenance": lambda value: value is None or isinstance(value, dict),
+        "provenance": _is_provenance,
     }  # fmt: skip
     for key, fits in expected.items():
         if not fits(row.get(key)):

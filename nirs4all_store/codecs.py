@@ -181,14 +181,14 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     except Exception as error:  # An unpickled class may raise anything.
         package = (getattr(error, "name", None) or "").split(".")[0]
         if isinstance(error, ModuleNotFoundError) and package not in sys.modules:
-            raise ArtifactLoadError(
-                f"its object needs the package {package!r}, which is not installed; install it and try again"
-            ) from error
+            what, advice = f"its object needs the package {package!r}, which is not installed", "install it"
+        else:
+            what = f"its {format} bytes cannot be read back: {type(error).__name__}: {error}"
+            advice = "install the versions of then"
         then = packages_in(made_with)
         now = {name: _version(name) for name in then}
         raise ArtifactLoadError(
-            f"its {format} bytes cannot be read back: {type(error).__name__}: {error}; "
-            f"it was saved with {then or 'unknown versions'}, here are {now}: install the versions of then"
+            f"{what}; it was saved with {then or 'unknown versions'}, here are {now}: {advice}"
         ) from error
 
 

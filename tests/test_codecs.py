@@ -1,6 +1,8 @@
 import platform
 import sys
+import tomllib
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,8 +56,18 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch) -> None:  # type: ign
     content = dump(vanishing_package.Thing(), "pickle")
     monkeypatch.undo()
     del sys.modules["vanishing_package"]
-    with pytest.raises(ArtifactLoadError, match="'vanishing_package', which is not installed"):
+    with pytest.raises(ArtifactLoadError, match=r"'vanishing_package', which is not installed; .*unknown versions"):
         load(content, "pickle", None)
+    then = {"packages": {"vanishing_package": "1.2", "numpy": "0.1"}}
+    with pytest.raises(ArtifactLoadError) as caught:
+        load(content, "pickle", then)
+    told = f"saved with {then['packages']}, here are {{'vanishing_package': None, 'numpy': '{np.__version__}'}}"
+    assert told in str(caught.value)  # Once these were told of every other failure, and not of this one.
+
+
+def test_no_skops_is_allowed_whose_check_of_types_can_be_got_round() -> None:
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    assert project["optional-dependencies"]["skops"] == ["skops>=0.13"]
 
 
 def test_versions_name_the_packages_inside_and_the_formats_own() -> None:

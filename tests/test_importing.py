@@ -1,10 +1,12 @@
 """Bundles from elsewhere: what is refused, what is imported, and what may be loaded of it."""
 
 import contextlib
+import io
 import json
 import pickle
 import stat
 import struct
+import tracemalloc
 import zipfile
 from collections.abc import Callable
 from datetime import timedelta
@@ -311,9 +313,10 @@ def test_a_bundle_never_says_itself_that_it_is_trusted(tmp_path: Path, bundle: P
             row |= values
 
     with WorkspaceStore(tmp_path / "here") as store:
-        with pytest.raises(BundleError):
-            store.import_bundle(with_chain(bundle, partial(claim, trust=True)))
-        told = partial(claim, provenance={"trust": True, "trusted": True})
+        for told in (partial(claim, trust=True), partial(claim, provenance={"trust": True, "trusted": True})):
+            with pytest.raises(BundleError):
+                store.import_bundle(with_chain(bundle, told))
+        told = partial(claim, provenance={"packages": {"trust": "True", "trusted": "True"}})
         chain_id = store.import_bundle(with_chain(bundle, told)).chain_id
         with pytest.raises(UntrustedArtifactError):
             store.replay_chain(chain_id, X)
@@ -505,3 +508,78 @@ def test_a_path_that_leads_out_is_no_reason_for_another_kind_of_error(tmp_path: 
             uow.commit()
         with pytest.raises(BundleError, match=r"\.\./x.*nothing was imported"):
             store.import_bundle(bundle)
+
+
+def zipped(members: dict[str, int]) -> bytes:
+    """Return a ZIP of members full of blanks, by name and size."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, size in members.items():
+            archive.writestr(name, b" " * size)
+    return buffer.getvalue()
+
+
+INNER = {
+    "bomb": (zipped({"schema.json": 100_000_000}), "expands to more"),
+    "bomb of small members": (zipped({f"{i}.npy": 1_000_000 for i in range(100)}), "expands to more"),
+    "many members": (zipped({f"{i}.npy": 0 for i in range(10_001)}), "10001 members"),
+    "no ZIP": (b"PK", "cannot be read"),
+}
+
+
+@pytest.mark.parametrize("case", INNER)
+@pytest.mark.parametrize("ending", [".skops", ".joblib"])
+def test_an_object_of_skops_was_once_a_bomb_that_nobody_defused(tmp_path: Path, case: str, ending: str) -> None:
+    content, why = INNER[case]
+    with WorkspaceStore(tmp_path / "origin") as origin:
+        bundle = origin.export_chain(chain_in(origin, [Ridge().fit(X, Y)], None, "skops"), tmp_path / "m")
+
+    def change(members: dict[str, bytes]) -> None:
+        told = json.loads(members["chain.json"])
+        row = told["artifacts"][0]
+        del members[row["member"]]
+        row.update(content_hash=sha256(content), size_bytes=len(content), member=f"artifacts/{sha256(content)}{ending}")
+        members[row["member"]] = content
+        members["chain.json"] = json.dumps(told).encode()
+
+    hostile = remade(bundle, change)
+    tracemalloc.start()
+    with WorkspaceStore(tmp_path / "here") as store:
+        for use in (inspect_bundle, load_bundle, partial(load_bundle, trusted=True), store.import_bundle):
+            with pytest.raises(BundleError, match=why):
+                use(hostile)
+        assert set(counts(store).values()) == {0}
+    assert tracemalloc.get_traced_memory()[1] < 200_000_000
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "provenance",
+    [{"packages": {"numpy": float("nan")}}, {"packages": {"numpy": ["2"]}}, {"packages": ["numpy"]}, {"python": 3},
+     {"more": "x"}, ["numpy"], "numpy"],
+    ids=str,
+)  # fmt: skip
+def test_a_version_that_is_no_text_once_broke_the_script_of_an_imported_chain(
+    tmp_path: Path, bundle: Path, provenance: Any
+) -> None:
+    changed = with_chain(bundle, lambda told: told["artifacts"][0].update(provenance=provenance))
+    with pytest.raises(BundleError, match="provenance"):
+        inspect_bundle(changed)
+
+
+@pytest.mark.parametrize("where", ["chain", "artifacts", "pipeline", "predictions", None])
+def test_what_a_bundle_does_not_tell_was_once_passed_over_in_some_places(
+    tmp_path: Path, bundle: Path, where: str | None
+) -> None:
+    def change(told: dict[str, Any]) -> None:
+        place = told if where is None else told[where]
+        (place[0] if isinstance(place, list) else place)["more"] = 1
+
+    with pytest.raises(BundleError, match="where only"):
+        inspect_bundle(with_chain(bundle, change))
+
+    def change_manifest(members: dict[str, bytes]) -> None:
+        members["manifest.json"] = json.dumps(json.loads(members["manifest.json"]) | {"more": 1}).encode()
+
+    with pytest.raises(BundleError, match="where only"):
+        inspect_bundle(remade(bundle, change_manifest))
