@@ -12,17 +12,7 @@ from faults import FAULTS
 ROOT = Path(__file__).parents[1]
 Process = subprocess.Popen[str]
 
-SHARES = {
-    "kill": 15,
-    "steps": 20,
-    "syscall_kill": 10,
-    "syscalls": 12,
-    "disk": 1,
-    "wal": 30,
-    "bits": 40,
-    "gc": 20,
-    "sharing": 3,
-}
+SHARES = {"kill": 12, "steps": 12, "syscalls": 8, "disk": 1, "wal": 16, "bits": 20, "gc": 10, "sharing": 2}
 LARGER = {
     "kill": 60,
     "steps": 200,
@@ -66,10 +56,11 @@ def programmes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path,
 
 
 def test_every_fault_has_a_share() -> None:
-    assert tuple(SHARES) == tuple(LARGER) == FAULTS
+    assert tuple(LARGER) == FAULTS
+    assert set(FAULTS) - set(SHARES) == {"syscall_kill"}, "counting the calls of every operation takes too long"
 
 
-@pytest.mark.parametrize("name", FAULTS)
+@pytest.mark.parametrize("name", SHARES)
 def test_no_trial_of_a_fault_fails(programmes: tuple[Path, dict[str, Process]], name: str) -> None:
     folder, started = programmes
     finish(started[name], folder / f"{name}.json", name, SHARES[name])
