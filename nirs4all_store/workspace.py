@@ -72,7 +72,8 @@ class Workspace:
         self._alone = False  # One thread opens, closes or replaces the database.
         self._is_due = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
         self._over = threading.Event()
-        threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True).start()
+        self._watcher = threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True)
+        self._watcher.start()
 
     @property
     def database(self) -> Database:
@@ -319,6 +320,7 @@ class Workspace:
             self._closed = True
             self._over.set()
             self._let_go()
+        self._watcher.join()
 
     def interrupt(self) -> None:
         """Stop what threads are doing in the database; their statements raise."""

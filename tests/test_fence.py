@@ -31,8 +31,7 @@ for line in sys.stdin:
     [
         lambda path: path.open("rb"),
         lambda path: shutil.copyfile(path, f"{path}.copy"),
-        lambda path: path.rename(f"{path}.moved"),
-        lambda path: path.unlink(),
+        lambda path: path.read_bytes(),
     ],
 )
 @pytest.mark.parametrize("name", ["store.duckdb", "store.duckdb.wal"])

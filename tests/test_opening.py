@@ -426,8 +426,8 @@ def test_closing_one_store_from_several_threads_closes_no_other(tmp_path: Path) 
 
 def test_waiting_for_one_workspace_keeps_nobody_from_another(tmp_path: Path) -> None:
     program = (
-        f"import nirs4all_store as n, sys; s = n.WorkspaceStore({str(tmp_path / 'a')!r}); "
-        "print('open', flush=True); sys.stdin.readline()"
+        f"import nirs4all_store as n, sys; s = n.WorkspaceStore({str(tmp_path / 'a')!r}); t = s.transaction(); "
+        "t.__enter__(); print('open', flush=True); sys.stdin.readline()"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
