@@ -12,17 +12,17 @@ from faults import FAULTS
 ROOT = Path(__file__).parents[1]
 Process = subprocess.Popen[str]
 
-SHARES = {"kill": 12, "steps": 12, "syscalls": 8, "disk": 1, "wal": 16, "bits": 20, "gc": 10, "sharing": 2}
+SHARES = {"kill": 60, "steps": 40, "syscalls": 40, "disk": 3, "wal": 100, "bits": 200, "gc": 50, "sharing": 10}
 LARGER = {
-    "kill": 60,
-    "steps": 200,
+    "kill": 200,
+    "steps": 400,
     "syscall_kill": 100,
-    "syscalls": 40,
-    "disk": 3,
-    "wal": 100,
-    "bits": 200,
-    "gc": 50,
-    "sharing": 10,
+    "syscalls": 100,
+    "disk": 10,
+    "wal": 200,
+    "bits": 400,
+    "gc": 200,
+    "sharing": 30,
 }
 SECONDS = 1800
 
