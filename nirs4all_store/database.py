@@ -91,13 +91,7 @@ class Database:
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         self._file = identity(self.path)
         self._name = _name(self._anchor)
-        self.engine = _engine(self._connect)
-
-    def _connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a connection on which a name means the engine's own function, whatever macros the file has."""
-        connection = self.cursor()
-        connection.execute(f"SET search_path = 'system.main,{quoted_name(self._name)}.main'")
-        return connection
+        self.engine = _engine(self.cursor)
 
     @property
     def is_full(self) -> bool:
@@ -147,7 +141,7 @@ class Database:
         session.bind = self.engine
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection of its own, outside every session; macros of the file are not in the way there."""
+        """Return a new connection, on which a name means the engine's own function, whatever macros the file has."""
         connection = self._anchor.cursor()
         self._connections.add(connection)
         connection.execute(NO_PROGRESS_BAR)
