@@ -129,7 +129,9 @@ def test_one_id_is_taken_where_several_are(uow: UnitOfWork) -> None:
     artifact_id = uow.artifacts.add("ab/x.pkl", "a" * 64)
     chain_id = uow.chains.add(uow.pipeline_id, [], 0, "m", fold_artifacts={"0": artifact_id})  # type: ignore[attr-defined]
     uow.artifacts.claim(artifact_id)
-    assert uow.chains.uses().users == {artifact_id: [chain_id]}
+    assert uow.chains.users_of(artifact_id) == uow.chains.uses().users == {artifact_id: [chain_id]}
+    assert uow.chains.users_of() == {artifact_id: [chain_id]}
+    assert uow.chains.users_of(["another"]) == {}
     assert uow.chains.artifact_ids(chain_id) == [artifact_id]
     assert uow.chains.delete(chain_id) == 1
     uow.artifacts.release(artifact_id)
@@ -144,8 +146,8 @@ def test_one_id_is_taken_where_several_are(uow: UnitOfWork) -> None:
 def test_ids_that_are_no_text_once_gave_errors_of_the_engine_and_ended_the_transaction(uow: UnitOfWork) -> None:
     calls: list[Callable[[Any], object]] = [
         uow.runs.delete, uow.runs.delete_pipeline, uow.chains.delete, uow.chains.of_pipelines, uow.chains.uses,
-        uow.artifacts.claim, uow.artifacts.release, uow.artifacts.delete, uow.artifacts.get_many,
-        uow.artifacts.get_by_hash, uow.predictions.detach,
+        uow.chains.users_of, uow.artifacts.claim, uow.artifacts.release, uow.artifacts.delete, uow.artifacts.get_many,
+        uow.artifacts.get_by_hash, uow.artifacts.named_among, uow.predictions.detach,
         uow.predictions.delete_of_pipelines, lambda ids: uow.artifacts.collectable(NOW, among=ids),
         lambda value: uow.artifacts.adopt(value, "p", "h", None, None, "joblib", None),
     ]  # fmt: skip

@@ -240,7 +240,7 @@ class ArtifactRepo:
 
     def named_among(self, paths: Iterable[str]) -> set[str]:
         """Return those of these paths, in their one spelling, that a row names, however it spells them."""
-        return self.paths() & set(map(plain_path, paths))
+        return self.paths() & set(map(plain_path, checked_texts(paths, "paths")))
 
 
 def _content(content_hash: str, format: str) -> Fact:

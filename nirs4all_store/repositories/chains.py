@@ -85,6 +85,12 @@ class ChainRepo:
         chain = self.get(chain_id)
         return artifact_ids(chain) if chain else []
 
+    def users_of(self, ids: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return, for each of these artifacts (None: all) that a chain names, the ids of those chains."""
+        users = self.uses().users
+        wanted = users if ids is None else checked_texts(ids, "artifact ids")
+        return {item: users[item] for item in wanted if item in users}
+
     def uses(self, pipeline_ids: Iterable[str] | None = None) -> Uses:
         """Return what the chains of these pipelines name (None: of all), also when a row of them is damaged."""
         return uses(self._tables, pipeline_ids)
