@@ -26,6 +26,7 @@ from .points import Point, reached
 from .values import json_text
 
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
+INTERRUPTED = "Query interrupted"
 
 # Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
 SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
@@ -167,7 +168,9 @@ class Database:
         except duckdb.Error:  # Without room for it the log stays: nothing is lost, the next opening tries again.
             return {}
         reached(Point.FOLDED)
-        return {log: log.stat() for log in logs_of(self.path)}
+        with contextlib.suppress(OSError):
+            return {log: log.stat() for log in logs_of(self.path)}
+        return {}
 
 
 def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
@@ -228,6 +231,11 @@ def before_statements(session: Session, action: Callable[[], object]) -> None:
 def _act(state: ORMExecuteState) -> None:
     # Listening to each session by itself takes longer than many a statement.
     state.session.info.get(before_statements, int)()
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Tell whether an error is what DuckDB has made of Ctrl-C."""
+    return type(error) is RuntimeError and str(error) == INTERRUPTED
 
 
 def raw_connection(session: Session) -> Any:

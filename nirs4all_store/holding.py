@@ -104,12 +104,10 @@ class Holding:
 
     def let_go(self) -> None:
         """Close the database and give the lease back; twice is fine."""
-        try:
-            if self.is_held:
-                self.is_held = False
-                self.database.close()
-        finally:
-            self.abandon()
+        if self.is_held:
+            self.database.close()  # If that fails, the lease is still needed.
+            self.is_held = False
+        self.abandon()
 
     def abandon(self) -> None:
         """Give the lease back, and leave the database alone: it is closed, or another process's."""

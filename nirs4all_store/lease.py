@@ -107,7 +107,7 @@ class Lease:
                     self._put_back()
                 if now >= deadline and self._descriptor is not None:
                     raise WorkspaceBusyError(
-                        f"{self._path.parent} is in use by {_holder(self._descriptor)}; waited {timeout:g} s: "
+                        f"{self._path.parent} is in use by {_holder(self._descriptor)}; waited {timeout:.3g} s: "
                         "close it there, or give a longer timeout"
                     )
                 between = SECONDS_BETWEEN_TRIES if first else SECONDS_BETWEEN_LOOKS

@@ -39,7 +39,8 @@ class _Place:
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     workspace: Workspace | None = None
-    stores: set[object] = field(default_factory=set)
+    stores: dict[object, bool] = field(default_factory=dict)
+    """Those that use it, and whether they write."""
 
 
 # By device and inode of the folder, so that two spellings of one path share one engine.
@@ -83,7 +84,7 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
             warn_if_remote(path)
             place.workspace = Workspace(path, _open_database, read_only=read_only)
         workspace = place.workspace
-        place.stores.add(store)
+        place.stores[store] = not read_only
     try:
         is_new = workspace.open(timeout, write=not read_only, upgrade=upgrade)
         if not read_only:
@@ -101,10 +102,11 @@ def close_workspace(workspace: Workspace, store: object, timeout: float) -> None
     # Not by the folder's identity: the folder may be gone by now.
     for place in _places_with(lambda opened: opened is workspace):
         with place.lock:
-            if place.workspace is workspace and place.stores == {store}:
+            if place.workspace is workspace and place.stores.keys() == {store}:
                 workspace.close(timeout)
                 place.workspace = None
-            place.stores.discard(store)
+            if place.stores.pop(store, False) and not any(place.stores.values()):
+                workspace.read_from_now_on()
 
 
 def _close_what_was_here(path: Path, timeout: float) -> None:
@@ -227,8 +229,9 @@ def _close_before_fork() -> None:
     _one_fork_at_a_time.acquire()
     for place in list(_places.values()):
         if place.workspace is not None:
-            place.workspace.before_fork()
+            place.workspace.stop_before_fork()
             _forking.append(place.workspace)
+            place.workspace.close_before_fork()
 
 
 def _go_on_after_fork() -> None:

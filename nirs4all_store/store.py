@@ -18,7 +18,7 @@ import polars as pl
 from . import codecs, maintenance
 from .blobs import checked_hash, sha256
 from .chain_shape import artifact_ids
-from .database import ENGINE_ERRORS
+from .database import ENGINE_ERRORS, was_interrupted
 from .errors import (
     EngineError,
     InvalidInputError,
@@ -1181,6 +1181,8 @@ class _Call:
             self._doom_if_halfway(error)
         else:
             self._end(kind, error, trace)
+        if was_interrupted(error):
+            raise KeyboardInterrupt from error
         if isinstance(error, ENGINE_ERRORS):
             raise EngineError(
                 f"the database refused a statement: {error}; nothing of this transaction is kept"
@@ -1194,5 +1196,7 @@ class _Call:
         try:
             if error is None and self._uow.writes:
                 self._uow.commit()
-        finally:
-            self._uow.__exit__(kind, error, trace)
+        except BaseException as problem:
+            self._uow.__exit__(type(problem), problem, problem.__traceback__)
+            raise
+        self._uow.__exit__(kind, error, trace)

@@ -9,7 +9,7 @@ from typing import Self
 from sqlalchemy.orm import Session
 
 from .blobs import Blobs, plain_path
-from .database import ENGINE_ERRORS
+from .database import ENGINE_ERRORS, was_interrupted
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from .points import Point, reached
 from .repositories import ArtifactRepo, ChainRepo, Integrity, PredictionRepo, RunRepo
@@ -82,10 +82,12 @@ class UnitOfWork:
         if self._workspace.is_foreign:  # A forked child leaves its parent's block: nothing of it is the child's.
             return
         try:
-            if isinstance(error, ENGINE_ERRORS):
+            if error is None or isinstance(error, StoreError):
+                self.rollback()
+                self._session.close()
+            else:  # What an error of the engine, or Ctrl-C, leaves of a connection is not to be used again.
+                self._session.invalidate()
                 self._workspace.suspect()
-            self.rollback()
-            self._session.close()
         finally:
             self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:
@@ -146,7 +148,10 @@ class UnitOfWork:
         reached(Point.COMMIT_BEGINS)
         try:
             self._session.commit()
-        except ENGINE_ERRORS as error:
+        except Exception as error:
+            if was_interrupted(error):  # As after any Ctrl-C: nobody knows how far it came.
+                self._workspace.known.forget()
+                raise KeyboardInterrupt from error
             self._look_whether_it_was_kept(witness, error)
         self._tables.committed()
         self._discarded.clear()
@@ -178,16 +183,20 @@ class UnitOfWork:
 
     def _prepare(self) -> set[str]:
         """Insert what waits and prove that the transaction is alive; return the files to remove after it."""
-        try:
-            if self._failure is not None:
-                raise self._failure
-            self._tables.settle()
-            return self._discarded - self.artifacts.named_among(self._discarded) if self._discarded else set()
-        except BaseException as error:
-            self.rollback()
-            raise TransactionAbortedError(
-                f"nothing of this transaction was kept, because of an earlier error: {error}; repeat it from its start"
-            ) from error
+        failure = self._failure
+        if failure is None:
+            try:
+                self._tables.settle()
+                return self._discarded - self.artifacts.named_among(self._discarded) if self._discarded else set()
+            except Exception as error:
+                if was_interrupted(error):
+                    raise KeyboardInterrupt from error
+                failure = error
+        self.rollback()
+        raise TransactionAbortedError(
+            f"nothing of this transaction was kept, because of an earlier {type(failure).__name__}: {failure}; "
+            "repeat it from its start"
+        ) from failure
 
     def rollback(self) -> None:
         """Undo everything since the last commit."""

@@ -9,6 +9,7 @@ leaves a unit of work looks whether one does, and so does a thread of its own wh
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -28,6 +29,7 @@ from .known import Known
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
 SECONDS_BETWEEN_LOOKS = 0.05
+SECONDS_BEFORE_FORK = 5.0
 
 
 @dataclass(eq=False)
@@ -66,7 +68,7 @@ class Workspace:
         self._process = os.getpid()
         self._closed = False
         self._writing = threading.Lock()
-        self._writer: int | None = None
+        self._writer: Turn | None = None
         self._state = threading.Condition()
         self._inside: list[Turn] = []
         self._alone = False  # One thread opens, closes or replaces the database.
@@ -145,6 +147,12 @@ class Workspace:
             with self._nobody_else(timeout):
                 self._let_go()
                 self._holding.read_only = False
+                try:
+                    self._holding.take(deadline, create=True, upgrade=upgrade)
+                except BaseException:
+                    self._holding.read_only = True
+                    raise
+            return True
         with self._state:
             self._wait_for(self._lets_in, deadline)
             self._check_open()
@@ -154,6 +162,12 @@ class Workspace:
         with self._being_alone():
             self._holding.take(deadline, create=not self.read_only, upgrade=upgrade)
         return True
+
+    def read_from_now_on(self) -> None:
+        """Share the lease with other readers again: those who wanted to write here have gone."""
+        with self._state:
+            self._holding.read_only = self._is_due = True
+            self._look()
 
     def enter(self, unit: Any, *, write: bool, timeout: float) -> Turn:
         """Let a unit of work begin here, waiting for its turn if it writes; end it with `leave`.
@@ -178,9 +192,9 @@ class Workspace:
             )
         deadline = time.monotonic() + timeout
         turn = Turn(unit, (self, threading.get_ident()), write)
-        if write:
-            self._take_turn(timeout)
         try:
+            if write:
+                self._take_turn(turn, timeout)
             while not self._begin(turn, deadline):
                 with self._being_alone():
                     self._holding.take(deadline)
@@ -214,13 +228,14 @@ class Workspace:
     def leave(self, turn: Turn) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         turn.is_open = False
-        with self._state:
-            if turn in self._inside:
-                self._inside.remove(turn)
-            self._look()
-            self._state.notify_all()
-        if turn.write:
-            self._end_turn()
+        try:
+            with self._state:
+                if turn in self._inside:
+                    self._inside.remove(turn)
+                self._state.notify_all()
+                self._look()
+        finally:
+            self._end_turn(turn)
 
     def reopen(self, turn: Turn, timeout: float) -> None:
         """Close and open the database in the middle of a unit of work, as soon as no other one is open.
@@ -256,17 +271,17 @@ class Workspace:
 
     def _watch(self) -> None:
         while not self._over.wait(SECONDS_BETWEEN_LOOKS):
-            with self._state:
+            with contextlib.suppress(Exception), self._state:  # What failed is tried again at the next look.
                 self._look()
 
     def _let_go(self) -> None:
         """Let other processes have the database: what is known of the rows may not be true for long."""
-        self._is_due = False
         self.known.forget()
         self._holding.let_go()
+        self._is_due = False
 
-    def _take_turn(self, timeout: float) -> None:
-        if self._writer == threading.get_ident():
+    def _take_turn(self, turn: Turn, timeout: float) -> None:
+        if self._writer is not None and self._writer.where == turn.where:
             raise UnitOfWorkError(
                 f"another task of this thread is in the middle of writing to {self.path}; "
                 "await its end before this one writes, or let this one run in a thread of its own"
@@ -276,11 +291,12 @@ class Workspace:
                 f"another thread has been writing to {self.path} for {timeout:g} s; "
                 "end its transaction, or give a longer timeout"
             )
-        self._writer = threading.get_ident()
+        self._writer = turn
 
-    def _end_turn(self) -> None:
-        self._writer = None
-        self._writing.release()
+    def _end_turn(self, turn: Turn) -> None:
+        if self._writer is turn:
+            self._writer = None
+            self._writing.release()
 
     def _check_open(self) -> None:
         if self._closed:
@@ -333,8 +349,9 @@ class Workspace:
         if self.current is not None:
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
         deadline = time.monotonic() + timeout
-        self._take_turn(timeout)
+        turn = Turn(None, (self, threading.get_ident()), write=True)
         try:
+            self._take_turn(turn, timeout)
             with self._state:
                 self._wait_for(lambda: not self._alone, deadline)
                 self._check_open()
@@ -344,7 +361,7 @@ class Workspace:
                     self._wait_for(lambda: not self._inside, deadline)
                 yield
         finally:
-            self._end_turn()
+            self._end_turn(turn)
 
     @contextmanager
     def _being_alone(self) -> Iterator[None]:
@@ -356,12 +373,18 @@ class Workspace:
                 self._alone = False
                 self._state.notify_all()
 
-    def before_fork(self) -> None:
-        """Leave nothing open that a forked child would inherit, unless somebody is at work; let nobody in until then.
+    def stop_before_fork(self) -> None:
+        """Let nobody in until `after_fork`."""
+        self._state.acquire()
+
+    def close_before_fork(self) -> None:
+        """Leave nothing open that a forked child would inherit, unless somebody stays at work.
 
         What a child does with an inherited database destroys it: DuckDB takes it for its own.
         """
-        self._state.acquire()
+        self._is_due = True
+        if not any(turn.where[1] == threading.get_ident() for turn in self._inside):
+            self._state.wait_for(lambda: not self._inside and not self._alone, SECONDS_BEFORE_FORK)
         if not self._inside and not self._alone:
             self._let_go()
 

@@ -1,0 +1,54 @@
+"""Ctrl-C at any moment: it is a KeyboardInterrupt, nothing that was told as kept is lost, and the store goes on."""
+
+import json
+from pathlib import Path
+
+import pytest
+from programs import programs
+
+from nirs4all_store import WorkspaceStore
+
+PROGRAM = """
+import json, random, signal, sys, threading, nirs4all_store as n
+
+store = n.WorkspaceStore(sys.argv[1], timeout=20)
+work = {"write": lambda: kept.append(store.begin_run("r")), "read": store.list_runs}[sys.argv[2]]
+kept, ends, rng = [], {}, random.Random(7)
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+for _ in range(int(sys.argv[3])):
+    try:
+        try:
+            # Python itself drops one that strikes while it frees an object: then another one comes.
+            signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0002, 0.008), 0.2)
+            while True:
+                work()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+    except BaseException as error:
+        end = type(error).__name__
+        ends[end] = ends.get(end, 0) + 1
+        if end != "KeyboardInterrupt":
+            print(repr(error), file=sys.stderr)
+    there = []
+    thread = threading.Thread(target=lambda: there.append(store.begin_run("from another thread")))
+    thread.start()
+    thread.join()
+    assert there
+    kept.append(store.begin_run("from this thread"))
+store.close()
+print(json.dumps([kept, ends]))
+"""
+
+
+@pytest.mark.parametrize("work", ["write", "read"])
+def test_ctrl_c_once_locked_the_workspace_or_was_another_error(tmp_path: Path, work: str) -> None:
+    with programs(tmp_path) as others:
+        process = others.start(PROGRAM, work, 150)
+        printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    kept, ends = json.loads(printed)
+    assert ends == {"KeyboardInterrupt": 150}, errors
+    with WorkspaceStore(tmp_path, timeout=0) as store:
+        there = set(store.list_runs(limit=None)["run_id"].to_list())
+        assert set(kept) <= there
+        assert store.check(deep=True).is_sound
