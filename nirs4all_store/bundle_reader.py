@@ -274,14 +274,14 @@ def _with_keys(row: Any, keys: tuple[str, ...]) -> Row:
 
 
 def _is_provenance(value: Any) -> bool:
-    """Tell whether this is what `codecs.versions_of` gives; exported scripts have it as source text."""
+    """Tell whether this is what `codecs.versions_of` gives, or revision 0002 made; scripts have it as source text."""
     if value is None:
         return True
-    if not isinstance(value, dict) or not value.keys() <= {"python", "packages"}:
+    if not isinstance(value, dict) or not value.keys() <= {"python", "packages", "nirs4all_cache"}:
         return False
-    packages = value.get("packages", {})
-    return isinstance(packages, dict) and all(
-        isinstance(version, str | None) for version in (value.get("python"), *packages.values())
+    inner = [value.get(key, {}) for key in ("packages", "nirs4all_cache")]
+    return all(isinstance(found, dict) for found in inner) and all(
+        isinstance(text, str | None) for text in (value.get("python"), *(v for found in inner for v in found.values()))
     )
 
 
