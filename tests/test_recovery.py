@@ -159,7 +159,7 @@ def test_a_bit_flipped_anywhere_costs_its_commit_and_what_follows(
     workspace: Path, killed: tuple[Path, list[int]]
 ) -> None:
     chosen = random.Random(8)
-    offsets = [(offset, chosen.randrange(8)) for offset in [*range(60), *range(60, killed[1][-1], 37)]]
+    offsets = [(offset, chosen.randrange(8)) for offset in [*range(60), *range(60, killed[1][-1], 101)]]
     assert sweep(workspace, killed[1], offsets) > len(offsets) // 2
 
 
