@@ -362,7 +362,7 @@ def test_too_little_memory_is_not_taken_for_damage(workspace: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("point", "steps"), [("DAMAGED_LOG_IS_KEPT", 10), pytest.param("", 100, marks=pytest.mark.slow)]
+    ("point", "steps"), [("DAMAGED_LOG_IS_KEPT", 10), pytest.param("", 60, marks=pytest.mark.slow)]
 )
 def test_killed_at_any_step_the_workspace_is_as_it_was_or_recovered(
     workspace: Path, tmp_path: Path, point: str, steps: int
