@@ -240,6 +240,8 @@ class ArtifactRepo:
 
     def named_among(self, paths: Iterable[str]) -> set[str]:
         """Return those of these paths, in their one spelling, that a row names, however it spells them."""
+        if isinstance(paths, set):  # A file may have a name that is no Unicode text, and that no row can hold.
+            paths = {path for path in paths if path.encode(errors="ignore").decode() == path}
         return self.paths() & set(map(plain_path, checked_texts(paths, "paths")))
 
 
