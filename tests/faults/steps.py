@@ -118,6 +118,8 @@ def measured(name: str) -> dict[str, Any]:
         content.copy_of(operation.begin, workspace / "w")
 
     def work() -> dict[str, Any]:
+        if not operation.opens:
+            WorkspaceStore(workspace / "w").close()  # Marks runs whose process is gone, as each opening does first.
         before, counters = rows(workspace / "w" / DATABASE), []
         before_files = files(workspace / "w")
         act(operation, workspace / "w", workspace / "o", lambda: counters.append(die_at(0, workspace)),
