@@ -10,13 +10,14 @@ import os
 import weakref
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
+from polars.exceptions import PanicException
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool
 
 from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, logs_of, memory_config, quoted_name
 from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError
@@ -24,6 +25,9 @@ from .files import identity
 from .lease import held_alone
 from .points import Point, reached
 from .values import json_text
+
+if TYPE_CHECKING:
+    from .dialect import Connections
 
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
 INTERRUPTED = "Query interrupted"
@@ -36,7 +40,7 @@ AFTER_CONNECTING = (
     "PRAGMA disable_checkpoint_on_shutdown; SET allowed_configs = ['search_path', 'enable_progress_bar']; "
     f"SET lock_configuration = true; {NO_PROGRESS_BAR}"
 )
-POOLED_CONNECTIONS = 16
+IDLE_CONNECTIONS = 16
 # What a transaction has inserted stays in memory until its end, unless there is a limit.
 WORKING_MEMORY = 400 * 2**20
 # Below the limit, DuckDB never lets go of the keys that were inserted since it opened the file: 80 bytes each.
@@ -92,7 +96,7 @@ class Database:
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         self._file = identity(self.path)
         self._name = _name(self._anchor)
-        self.engine = _engine(self.cursor)
+        self._idle, self.engine = _engine(self.cursor)
 
     @property
     def is_full(self) -> bool:
@@ -151,10 +155,12 @@ class Database:
 
     def close(self) -> None:
         """Fold the log in, close every connection and release the file."""
-        self.engine.dispose()
-        folded = self._fold()
-        self._anchor.close()
-        del self.engine, self._anchor
+        try:
+            self._idle.close()
+            folded = self._fold()
+        finally:
+            self._anchor.close()
+            del self.engine, self._idle, self._anchor
         if folded:
             _remove_folded(self.path, folded)
 
@@ -204,16 +210,15 @@ def _name(connection: duckdb.DuckDBPyConnection) -> str:
     return next(str(name) for (name,) in names if name not in ("system", "temp"))
 
 
-def _engine(connect: Callable[[], duckdb.DuckDBPyConnection]) -> Engine:
-    from .dialect import DRIVER, wrapped  # Not at the top: it takes as long to import as half of all else.
+def _engine(connect: Callable[[], duckdb.DuckDBPyConnection]) -> tuple[Connections, Engine]:
+    from .dialect import DRIVER, Connections  # Not at the top: it takes as long to import as half of all else.
 
-    return create_engine(
+    connections = Connections(connect, IDLE_CONNECTIONS)
+    return connections, create_engine(
         f"{DRIVER}://",
-        creator=lambda: wrapped(connect()),
-        poolclass=QueuePool,
+        creator=connections.take,
+        poolclass=NullPool,
         pool_reset_on_return=None,  # A session ends its transaction itself; a second rollback is a round trip.
-        pool_size=POOLED_CONNECTIONS,
-        max_overflow=-1,
         json_serializer=lambda value: json_text(value, "a JSON value"),
     )
 
@@ -234,7 +239,11 @@ def _act(state: ORMExecuteState) -> None:
 
 
 def was_interrupted(error: BaseException | None) -> bool:
-    """Tell whether an error is what DuckDB has made of Ctrl-C."""
+    """Tell whether an error is what DuckDB or polars has made of Ctrl-C, or SQLAlchemy while clearing up after it."""
+    if isinstance(error, PanicException):
+        return "KeyboardInterrupt" in str(error)
+    if isinstance(error, (*ENGINE_ERRORS, AssertionError)):
+        return isinstance(error.__context__, KeyboardInterrupt) or was_interrupted(error.__context__)
     return type(error) is RuntimeError and str(error) == INTERRUPTED
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -42,10 +44,71 @@ class CachingDialect(Dialect):
         self.server_version_info = self._get_server_version_info(connection)
         self.default_schema_name = "main"
 
+    def do_terminate(self, connection: Any) -> None:
+        """Close a connection that an error has broken."""
+        connection.terminate()
+
+    def do_begin(self, connection: Any) -> None:
+        """Begin a transaction, whatever the last user of the connection has left open: Ctrl-C comes at any moment."""
+        try:
+            connection.begin()
+        except duckdb.TransactionException:
+            connection.rollback()
+            connection.begin()
+
 
 registry.register(DRIVER.replace("+", "."), __name__, CachingDialect.__name__)
 
 
-def wrapped(connection: DuckDBPyConnection) -> ConnectionWrapper:
-    """Return a DuckDB connection as the dialect wants it."""
-    return ConnectionWrapper(connection)
+class Connections:
+    """Connections that are used again, since making one costs more than many a statement.
+
+    SQLAlchemy's pools that keep connections wait on a condition: Ctrl-C in the wrong moment leaves its lock taken, or
+    gives one connection to two. A deque takes and gives in one step.
+
+    Parameters
+    ----------
+    connect : callable
+        Makes a new one.
+    number : int
+        How many to keep at most.
+    """
+
+    def __init__(self, connect: Callable[[], DuckDBPyConnection], number: int) -> None:
+        self._connect = connect
+        self.idle: deque[_Connection] = deque(maxlen=number)
+
+    def take(self) -> ConnectionWrapper:
+        """Return one that nobody uses; it comes back when it is closed."""
+        try:
+            connection = self.idle.pop()
+        except IndexError:
+            connection = _Connection(self._connect(), self)
+        connection.is_taken = True
+        return connection
+
+    def close(self) -> None:
+        """Close those that nobody uses, and keep none that comes back later."""
+        idle, self.idle = self.idle, deque(maxlen=0)
+        while idle:
+            idle.pop().terminate()
+
+
+class _Connection(ConnectionWrapper):
+    """A DuckDB connection as the dialect wants it, of `Connections`."""
+
+    is_taken = False
+
+    def __init__(self, connection: DuckDBPyConnection, home: Connections) -> None:
+        super().__init__(connection)
+        self._home = home
+
+    def close(self) -> None:
+        """Give it back; twice is fine."""
+        if self.is_taken:
+            self.is_taken = False
+            self._home.idle.append(self)
+
+    def terminate(self) -> None:
+        """Close it: nobody will use it again."""
+        super().close()

@@ -104,10 +104,12 @@ class Holding:
 
     def let_go(self) -> None:
         """Close the database and give the lease back; twice is fine."""
-        if self.is_held:
-            self.database.close()  # If that fails, the lease is still needed.
-            self.is_held = False
-        self.abandon()
+        was_held, self.is_held = self.is_held, False  # First: half closed, it is of no use to anybody.
+        try:
+            if was_held:
+                self.database.close()
+        finally:
+            self.abandon()
 
     def abandon(self) -> None:
         """Give the lease back, and leave the database alone: it is closed, or another process's."""

@@ -66,6 +66,7 @@ class Lease:
         self._path = folder / LOCK_NAME
         self._shared = shared
         self._line: int | None = None
+        self._descriptor: int | None = None
         self._descriptor = self._opened()
         try:
             self._wait(timeout)
@@ -162,6 +163,9 @@ class Lease:
             if descriptor is not None:
                 os.close(descriptor)
         self._descriptor = self._line = None
+
+    def __del__(self) -> None:
+        self.release()  # Ctrl-C may come before anybody has it who would.
 
 
 @contextmanager

@@ -88,6 +88,10 @@ class UnitOfWork:
             else:  # What an error of the engine, or Ctrl-C, leaves of a connection is not to be used again.
                 self._session.invalidate()
                 self._workspace.suspect()
+        except Exception as problem:
+            if was_interrupted(problem):
+                raise KeyboardInterrupt from problem
+            raise
         finally:
             self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:

@@ -5,6 +5,9 @@ connection; writers take turns; copying or replacing the database file waits unt
 
 The database is open, and the lease held, from the first use on until another process wants it. Whoever
 leaves a unit of work looks whether one does, and so does a thread of its own while nobody works.
+
+Ctrl-C comes at any moment, also between entering a block and what the block would undo at its end. So what is
+open here is known by references that keep nothing alive: a turn that nobody holds any more is over.
 """
 
 from __future__ import annotations
@@ -13,7 +16,8 @@ import contextlib
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+import weakref
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -34,17 +38,25 @@ SECONDS_BEFORE_FORK = 5.0
 
 @dataclass(eq=False)
 class Turn:
-    """A unit of work, and the workspace and thread that it is open in."""
+    """Leave to be inside: for the unit of work that holds it, and for no longer than it does."""
 
-    unit: Any
+    unit: Callable[[], Any]
     where: tuple[Workspace, int]
     write: bool
     is_open: bool = True
 
 
+Held = Callable[[], Turn | None]
+"""A reference to a turn, as long as anybody holds it."""
+
+
+def _nothing() -> None:
+    """Stand for a reference to nothing."""
+
+
 # What is open in this context. Tasks of one thread have a context each, so that none writes in
 # another's transaction.
-_turns: ContextVar[tuple[Turn, ...]] = ContextVar("turns", default=())
+_turns: ContextVar[tuple[Held, ...]] = ContextVar("turns", default=())
 
 
 class Workspace:
@@ -67,11 +79,12 @@ class Workspace:
         self._holding = Holding(path, opener, read_only=read_only)
         self._process = os.getpid()
         self._closed = False
-        self._writing = threading.Lock()
-        self._writer: Turn | None = None
-        self._state = threading.Condition()
-        self._inside: list[Turn] = []
-        self._alone = False  # One thread opens, closes or replaces the database.
+        # Blocks take the lock itself: it is C, so that Ctrl-C cannot come between its taking and the block.
+        self._lock = threading.RLock()
+        self._state = threading.Condition(self._lock)
+        self._writer: Held = _nothing
+        self._alone: Held = _nothing  # Whose thread opens, closes or replaces the database.
+        self._entered: list[Held] = []
         self._is_due = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
         self._over = threading.Event()
         self._watcher = threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True)
@@ -101,7 +114,11 @@ class Workspace:
     def current(self) -> Any:
         """The unit of work that is open here, in this thread and task, or None."""
         here = (self, threading.get_ident())
-        return next((turn.unit for turn in _turns.get() if turn.where == here and turn.is_open), None)
+        return next((turn.unit() for turn in _alive(_turns.get()) if turn.where == here and turn.is_open), None)
+
+    @property
+    def _inside(self) -> list[Turn]:
+        return _alive(self._entered)
 
     @property
     def epoch(self) -> int | None:
@@ -153,19 +170,20 @@ class Workspace:
                     self._holding.read_only = True
                     raise
             return True
-        with self._state:
+        turn = self._turn(self, write=write)
+        with self._lock:
             self._wait_for(self._lets_in, deadline)
             self._check_open()
             if self._holding.is_held:
                 return False
-            self._alone = True
-        with self._being_alone():
+            self._alone = weakref.ref(turn)
+        with self._being_alone(turn):
             self._holding.take(deadline, create=not self.read_only, upgrade=upgrade)
         return True
 
     def read_from_now_on(self) -> None:
         """Share the lease with other readers again: those who wanted to write here have gone."""
-        with self._state:
+        with self._lock:
             self._holding.read_only = self._is_due = True
             self._look()
 
@@ -191,36 +209,41 @@ class Workspace:
                 "ask the store for a new one"
             )
         deadline = time.monotonic() + timeout
-        turn = Turn(unit, (self, threading.get_ident()), write)
+        turn = self._turn(unit, write=write)
         try:
             if write:
                 self._take_turn(turn, timeout)
             while not self._begin(turn, deadline):
-                with self._being_alone():
+                with self._being_alone(turn):
                     self._holding.take(deadline)
-            _turns.set((*(other for other in _turns.get() if other.is_open), turn))
+            others = (weakref.ref(other) for other in _alive(_turns.get()) if other.is_open)
+            _turns.set((*others, weakref.ref(turn)))
         except BaseException:  # Ctrl-C may come at any moment.
             self.leave(turn)
             raise
         return turn
 
+    def _turn(self, unit: object, *, write: bool) -> Turn:
+        return Turn(weakref.ref(unit), (self, threading.get_ident()), write)
+
     def _begin(self, turn: Turn, deadline: float) -> bool:
         """Let a unit of work in; False if the database must be opened first, for which this thread is alone."""
-        with self._state:
+        with self._lock:
             self._wait_for(self._lets_in, deadline)
             self._check_open()
             if self._holding.is_held and turn.write:
                 self.database.check_file()
                 if self.database.is_full and not self._inside:
                     self._let_go()
-            self._alone = not self._holding.is_held
-            if not self._alone:
-                self._inside.append(turn)
-            return not self._alone
+            if self._holding.is_held:
+                self._entered.append(weakref.ref(turn))
+            else:
+                self._alone = weakref.ref(turn)
+            return self._holding.is_held
 
     def _lets_in(self) -> bool:
-        if self._alone or not self._is_due:
-            return not self._alone
+        if self._alone() or not self._is_due:
+            return not self._alone()
         # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
         # thread for another.
         return any(turn.write or turn.where[1] == threading.get_ident() for turn in self._inside)
@@ -228,14 +251,17 @@ class Workspace:
     def leave(self, turn: Turn) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         turn.is_open = False
-        try:
-            with self._state:
-                if turn in self._inside:
-                    self._inside.remove(turn)
-                self._state.notify_all()
-                self._look()
-        finally:
+        with self._lock:
+            self._entered = [weakref.ref(other) for other in self._inside if other is not turn]
             self._end_turn(turn)
+            self._look()
+
+    def _end_turn(self, turn: Turn) -> None:
+        if self._writer() is turn:
+            self._writer = _nothing
+        if self._alone() is turn:
+            self._alone = _nothing
+        self._state.notify_all()
 
     def reopen(self, turn: Turn, timeout: float) -> None:
         """Close and open the database in the middle of a unit of work, as soon as no other one is open.
@@ -246,32 +272,41 @@ class Workspace:
             See its subclasses; it is closed, and the next unit of work opens it.
         """
         deadline = time.monotonic() + timeout
-        with self._state:
-            self._wait_for(lambda: not self._alone, deadline)
-            self._alone = True
-        with self._being_alone():
-            with self._state:
+        with self._lock:
+            self._wait_for(lambda: not self._alone(), deadline)
+            self._alone = weakref.ref(turn)
+        with self._being_alone(turn):
+            with self._lock:
                 self._wait_for(lambda: self._inside == [turn], deadline)
             with self._holding.closed(deadline):
                 pass
 
     def suspect(self) -> None:
         """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""
-        with self._state:
+        with self._lock:
             self._is_due = self._is_due or not self.database.is_alive
 
     def _look(self) -> None:
         """Give the database to another process that wants it, if it was held long enough and nobody is inside."""
-        if not self._holding.is_held or self._alone:
+        self._forget_what_nobody_holds()
+        if not self._holding.is_held or self._alone():
             return
         self._is_due = self._is_due or self._holding.is_wanted
         if self._is_due and not self._inside:
             self._let_go()
             self._state.notify_all()
 
+    def _forget_what_nobody_holds(self) -> None:
+        known = (*self._entered, self._writer, self._alone)
+        if any(reference is not _nothing and reference() is None for reference in known):
+            self._entered = [weakref.ref(turn) for turn in self._inside]
+            self._writer, self._alone = (each if each() else _nothing for each in (self._writer, self._alone))
+            self._is_due = True  # Their transactions are open still.
+            self._state.notify_all()
+
     def _watch(self) -> None:
         while not self._over.wait(SECONDS_BETWEEN_LOOKS):
-            with contextlib.suppress(Exception), self._state:  # What failed is tried again at the next look.
+            with contextlib.suppress(Exception), self._lock:  # What failed is tried again at the next look.
                 self._look()
 
     def _let_go(self) -> None:
@@ -281,22 +316,19 @@ class Workspace:
         self._is_due = False
 
     def _take_turn(self, turn: Turn, timeout: float) -> None:
-        if self._writer is not None and self._writer.where == turn.where:
-            raise UnitOfWorkError(
-                f"another task of this thread is in the middle of writing to {self.path}; "
-                "await its end before this one writes, or let this one run in a thread of its own"
-            )
-        if not self._writing.acquire(timeout=min(timeout, threading.TIMEOUT_MAX)):
-            raise WorkspaceBusyError(
-                f"another thread has been writing to {self.path} for {timeout:g} s; "
-                "end its transaction, or give a longer timeout"
-            )
-        self._writer = turn
-
-    def _end_turn(self, turn: Turn) -> None:
-        if self._writer is turn:
-            self._writer = None
-            self._writing.release()
+        with self._lock:
+            # Not kept in a variable: what waits may keep no other's turn alive.
+            if any(writer.where == turn.where for writer in _alive([self._writer])):
+                raise UnitOfWorkError(
+                    f"another task of this thread is in the middle of writing to {self.path}; "
+                    "await its end before this one writes, or let this one run in a thread of its own"
+                )
+            if not self._state.wait_for(lambda: self._writer() is None, min(timeout, threading.TIMEOUT_MAX)):
+                raise WorkspaceBusyError(
+                    f"another thread has been writing to {self.path} for {timeout:g} s; "
+                    "end its transaction, or give a longer timeout"
+                )
+            self._writer = weakref.ref(turn)
 
     def _check_open(self) -> None:
         if self._closed:
@@ -349,33 +381,34 @@ class Workspace:
         if self.current is not None:
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
         deadline = time.monotonic() + timeout
-        turn = Turn(None, (self, threading.get_ident()), write=True)
+        turn = self._turn(self, write=True)
         try:
             self._take_turn(turn, timeout)
-            with self._state:
-                self._wait_for(lambda: not self._alone, deadline)
+            with self._lock:
+                self._wait_for(lambda: not self._alone(), deadline)
                 self._check_open()
-                self._alone = True
-            with self._being_alone():
-                with self._state:
-                    self._wait_for(lambda: not self._inside, deadline)
-                yield
+                self._alone = weakref.ref(turn)
+            with self._lock:
+                self._wait_for(lambda: not self._inside, deadline)
+            yield
         finally:
-            self._end_turn(turn)
+            with self._lock:
+                self._end_turn(turn)
 
     @contextmanager
-    def _being_alone(self) -> Iterator[None]:
-        """Let others in at the end of a block of which the caller has said that it is alone in it."""
+    def _being_alone(self, turn: Turn) -> Iterator[None]:
+        """Let others in at the end of a block of which the caller has said that its turn is alone in it."""
         try:
             yield
         finally:
-            with self._state:
-                self._alone = False
-                self._state.notify_all()
+            with self._lock:
+                if self._alone() is turn:
+                    self._alone = _nothing
+                    self._state.notify_all()
 
     def stop_before_fork(self) -> None:
         """Let nobody in until `after_fork`."""
-        self._state.acquire()
+        self._lock.acquire()
 
     def close_before_fork(self) -> None:
         """Leave nothing open that a forked child would inherit, unless somebody stays at work.
@@ -384,15 +417,19 @@ class Workspace:
         """
         self._is_due = True
         if not any(turn.where[1] == threading.get_ident() for turn in self._inside):
-            self._state.wait_for(lambda: not self._inside and not self._alone, SECONDS_BEFORE_FORK)
-        if not self._inside and not self._alone:
+            self._state.wait_for(lambda: not self._inside and not self._alone(), SECONDS_BEFORE_FORK)
+        if not self._inside and not self._alone():
             self._let_go()
 
     def after_fork(self) -> None:
         """Let others in again."""
-        self._state.release()
+        self._lock.release()
 
     def abandon(self) -> bool:
         """Forget the parent's lease in a forked child; tell whether the child has inherited the open database."""
         self._holding.abandon()
-        return self._holding.is_held or self._alone
+        return self._holding.is_held or self._alone() is not None
+
+
+def _alive(references: Iterable[Held]) -> list[Turn]:
+    return [turn for reference in references if (turn := reference()) is not None]

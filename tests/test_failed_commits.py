@@ -51,7 +51,7 @@ FILE_IS_FULL = """
 told, number = {}, 0
 for _ in range(3):
     store.vacuum()
-    limit((folder / "store.duckdb").stat().st_size + 2**20 * number)
+    limit((folder / "store.duckdb").stat().st_size + 12 * 2**20)
     while True:
         number += 1
         def call(number=number):

@@ -1,12 +1,16 @@
 """Ctrl-C at any moment: it is a KeyboardInterrupt, nothing that was told as kept is lost, and the store goes on."""
 
+import gc
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from programs import programs
+from sqlalchemy import Engine
 
 from nirs4all_store import WorkspaceStore
+from nirs4all_store.lease import Lease
 
 PROGRAM = """
 import json, random, signal, sys, threading, nirs4all_store as n
@@ -52,3 +56,31 @@ def test_ctrl_c_once_locked_the_workspace_or_was_another_error(tmp_path: Path, w
         there = set(store.list_runs(limit=None)["run_id"].to_list())
         assert set(kept) <= there
         assert store.check(deep=True).is_sound
+
+
+def test_a_unit_of_work_that_ctrl_c_took_from_its_block_once_kept_every_other_writer_out(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path, timeout=20) as store, ThreadPoolExecutor(1) as thread:
+        uow = store.unit_of_work().__enter__()
+        uow.runs.add("half done")
+        waiting = thread.submit(store.begin_run, "from another thread")
+        while not store._workspace._state._waiters:  # type: ignore[attr-defined]  # a Condition does not tell
+            pass
+        del uow
+        assert waiting.result(10)
+        assert store.begin_run("from this thread")
+        assert store.list_runs()["name"].sort().to_list() == ["from another thread", "from this thread"]
+
+
+def test_a_transaction_that_ctrl_c_left_open_once_ended_the_next_one(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        with store.unit_of_work() as uow:
+            bind = uow.session.get_bind()
+        assert isinstance(bind, Engine)
+        bind.connect().begin()
+        gc.collect()  # Nobody holds the connection: it goes back as it is.
+        assert store.begin_run("the next one")
+
+
+def test_a_lease_that_nobody_has_got_once_kept_everybody_out(tmp_path: Path) -> None:
+    Lease(tmp_path, shared=False, timeout=0)  # Ctrl-C came before it could be given to anybody.
+    Lease(tmp_path, shared=False, timeout=0).release()
