@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         WorkspaceCorruptError,
         WorkspaceError,
         WorkspaceNotFoundError,
+        WorkspaceOpenHereError,
         WorkspaceOutdatedError,
         WorkspaceTooNewError,
     )
@@ -114,6 +115,7 @@ __all__ = [
     "WorkspaceError",
     "WorkspaceInfo",
     "WorkspaceNotFoundError",
+    "WorkspaceOpenHereError",
     "WorkspaceOutdatedError",
     "WorkspaceStore",
     "WorkspaceTooNewError",
@@ -180,6 +182,7 @@ _MODULES = {
     "WorkspaceError": "errors",
     "WorkspaceInfo": "inspection",
     "WorkspaceNotFoundError": "errors",
+    "WorkspaceOpenHereError": "errors",
     "WorkspaceOutdatedError": "errors",
     "WorkspaceStore": "store",
     "WorkspaceTooNewError": "errors",

@@ -20,7 +20,7 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
 from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, logs_of, memory_config, quoted_name
-from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError
+from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
 from .files import identity
 from .lease import held_alone
 from .points import Point, reached
@@ -199,7 +199,9 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
             raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
         raise corrupt(path, error) from error
     except duckdb.ConnectionException as error:
-        raise WorkspaceBusyError(f"this process has {path} open through duckdb itself: {error}; close it") from error
+        raise WorkspaceOpenHereError(
+            f"this process has {path} open through duckdb itself: {error}; close it"
+        ) from error
     except duckdb.Error as error:
         raise corrupt(path, error) from error
 

@@ -79,6 +79,10 @@ class WorkspaceBusyError(WorkspaceError, TimeoutError):
     """Another process or thread held the workspace for longer than the timeout."""
 
 
+class WorkspaceOpenHereError(WorkspaceBusyError):
+    """The database is open in this process through duckdb itself: waiting would not help."""
+
+
 class WorkspaceOutdatedError(WorkspaceError):
     """The workspace has an older schema; it was not changed."""
 

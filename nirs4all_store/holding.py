@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from .database import Database
-from .errors import WorkspaceBusyError, WorkspaceCorruptError
+from .errors import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
 from .files import identity
 from .lease import Lease
 
@@ -94,6 +94,8 @@ class Holding:
                 try:
                     self.database = self._opener(self._folder, read_only=self.read_only, create=create, upgrade=upgrade)
                     self.is_held = True
+                except WorkspaceOpenHereError:
+                    raise
                 except WorkspaceBusyError:  # A program that knows nothing of leases has the file open.
                     if time.monotonic() >= deadline:
                         raise

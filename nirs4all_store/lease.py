@@ -23,7 +23,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceError
+from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceError, WorkspaceOpenHereError
 from .files import identity
 from .values import utc_now
 
@@ -217,11 +217,11 @@ def refuse_if_open_here(path: Path) -> None:
 
     Raises
     ------
-    WorkspaceBusyError
+    WorkspaceOpenHereError
         It has.
     """
     if _is_open_here(path.stat()):
-        raise WorkspaceBusyError(f"this process has {path} open through duckdb itself; close that connection first")
+        raise WorkspaceOpenHereError(f"this process has {path} open through duckdb itself; close that connection first")
 
 
 def _is_open_here(file: os.stat_result) -> bool:

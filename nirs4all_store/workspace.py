@@ -5,9 +5,6 @@ connection; writers take turns; copying or replacing the database file waits unt
 
 The database is open, and the lease held, from the first use on until another process wants it. Whoever
 leaves a unit of work looks whether one does, and so does a thread of its own while nobody works.
-
-Ctrl-C comes at any moment, also between entering a block and what the block would undo at its end. So what is
-open here is known by references that keep nothing alive: a turn that nobody holds any more is over.
 """
 
 from __future__ import annotations
@@ -17,10 +14,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,34 +24,12 @@ from .database import Database
 from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError, WorkspaceBusyError
 from .holding import Holding, Opener
 from .known import Known
+from .turns import Held, Turn, alive, nothing, open_turns
 
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
 SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_BEFORE_FORK = 5.0
-
-
-@dataclass(eq=False)
-class Turn:
-    """Leave to be inside: for the unit of work that holds it, and for no longer than it does."""
-
-    unit: Callable[[], Any]
-    where: tuple[Workspace, int]
-    write: bool
-    is_open: bool = True
-
-
-Held = Callable[[], Turn | None]
-"""A reference to a turn, as long as anybody holds it."""
-
-
-def _nothing() -> None:
-    """Stand for a reference to nothing."""
-
-
-# What is open in this context. Tasks of one thread have a context each, so that none writes in
-# another's transaction.
-_turns: ContextVar[tuple[Held, ...]] = ContextVar("turns", default=())
 
 
 class Workspace:
@@ -82,8 +55,8 @@ class Workspace:
         # Blocks take the lock itself: it is C, so that Ctrl-C cannot come between its taking and the block.
         self._lock = threading.RLock()
         self._state = threading.Condition(self._lock)
-        self._writer: Held = _nothing
-        self._alone: Held = _nothing  # Whose thread opens, closes or replaces the database.
+        self._writer: Held = nothing
+        self._alone: Held = nothing  # Whose thread opens, closes or replaces the database.
         self._entered: list[Held] = []
         self._is_due = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
         self._over = threading.Event()
@@ -114,11 +87,7 @@ class Workspace:
     def current(self) -> Any:
         """The unit of work that is open here, in this thread and task, or None."""
         here = (self, threading.get_ident())
-        return next((turn.unit() for turn in _alive(_turns.get()) if turn.where == here and turn.is_open), None)
-
-    @property
-    def _inside(self) -> list[Turn]:
-        return _alive(self._entered)
+        return next((turn.unit() for turn in alive(open_turns.get()) if turn.where == here and turn.is_open), None)
 
     @property
     def epoch(self) -> int | None:
@@ -216,8 +185,8 @@ class Workspace:
             while not self._begin(turn, deadline):
                 with self._being_alone(turn):
                     self._holding.take(deadline)
-            others = (weakref.ref(other) for other in _alive(_turns.get()) if other.is_open)
-            _turns.set((*others, weakref.ref(turn)))
+            others = (weakref.ref(other) for other in alive(open_turns.get()) if other.is_open)
+            open_turns.set((*others, weakref.ref(turn)))
         except BaseException:  # Ctrl-C may come at any moment.
             self.leave(turn)
             raise
@@ -233,7 +202,7 @@ class Workspace:
             self._check_open()
             if self._holding.is_held and turn.write:
                 self.database.check_file()
-                if self.database.is_full and not self._inside:
+                if self.database.is_full and not alive(self._entered):
                     self._let_go()
             if self._holding.is_held:
                 self._entered.append(weakref.ref(turn))
@@ -246,21 +215,21 @@ class Workspace:
             return not self._alone()
         # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
         # thread for another.
-        return any(turn.write or turn.where[1] == threading.get_ident() for turn in self._inside)
+        return any(turn.write or turn.where[1] == threading.get_ident() for turn in alive(self._entered))
 
     def leave(self, turn: Turn) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         turn.is_open = False
         with self._lock:
-            self._entered = [weakref.ref(other) for other in self._inside if other is not turn]
+            self._entered = [weakref.ref(other) for other in alive(self._entered) if other is not turn]
             self._end_turn(turn)
             self._look()
 
     def _end_turn(self, turn: Turn) -> None:
         if self._writer() is turn:
-            self._writer = _nothing
+            self._writer = nothing
         if self._alone() is turn:
-            self._alone = _nothing
+            self._alone = nothing
         self._state.notify_all()
 
     def reopen(self, turn: Turn, timeout: float) -> None:
@@ -277,7 +246,7 @@ class Workspace:
             self._alone = weakref.ref(turn)
         with self._being_alone(turn):
             with self._lock:
-                self._wait_for(lambda: self._inside == [turn], deadline)
+                self._wait_for(lambda: alive(self._entered) == [turn], deadline)
             with self._holding.closed(deadline):
                 pass
 
@@ -292,15 +261,15 @@ class Workspace:
         if not self._holding.is_held or self._alone():
             return
         self._is_due = self._is_due or self._holding.is_wanted
-        if self._is_due and not self._inside:
+        if self._is_due and not alive(self._entered):
             self._let_go()
             self._state.notify_all()
 
     def _forget_what_nobody_holds(self) -> None:
         known = (*self._entered, self._writer, self._alone)
-        if any(reference is not _nothing and reference() is None for reference in known):
-            self._entered = [weakref.ref(turn) for turn in self._inside]
-            self._writer, self._alone = (each if each() else _nothing for each in (self._writer, self._alone))
+        if any(reference is not nothing and reference() is None for reference in known):
+            self._entered = [weakref.ref(turn) for turn in alive(self._entered)]
+            self._writer, self._alone = (each if each() else nothing for each in (self._writer, self._alone))
             self._is_due = True  # Their transactions are open still.
             self._state.notify_all()
 
@@ -318,7 +287,7 @@ class Workspace:
     def _take_turn(self, turn: Turn, timeout: float) -> None:
         with self._lock:
             # Not kept in a variable: what waits may keep no other's turn alive.
-            if any(writer.where == turn.where for writer in _alive([self._writer])):
+            if any(writer.where == turn.where for writer in alive([self._writer])):
                 raise UnitOfWorkError(
                     f"another task of this thread is in the middle of writing to {self.path}; "
                     "await its end before this one writes, or let this one run in a thread of its own"
@@ -389,7 +358,7 @@ class Workspace:
                 self._check_open()
                 self._alone = weakref.ref(turn)
             with self._lock:
-                self._wait_for(lambda: not self._inside, deadline)
+                self._wait_for(lambda: not alive(self._entered), deadline)
             yield
         finally:
             with self._lock:
@@ -403,7 +372,7 @@ class Workspace:
         finally:
             with self._lock:
                 if self._alone() is turn:
-                    self._alone = _nothing
+                    self._alone = nothing
                     self._state.notify_all()
 
     def stop_before_fork(self) -> None:
@@ -416,9 +385,9 @@ class Workspace:
         What a child does with an inherited database destroys it: DuckDB takes it for its own.
         """
         self._is_due = True
-        if not any(turn.where[1] == threading.get_ident() for turn in self._inside):
-            self._state.wait_for(lambda: not self._inside and not self._alone(), SECONDS_BEFORE_FORK)
-        if not self._inside and not self._alone():
+        if not any(turn.where[1] == threading.get_ident() for turn in alive(self._entered)):
+            self._state.wait_for(lambda: not alive(self._entered) and not self._alone(), SECONDS_BEFORE_FORK)
+        if not alive(self._entered) and not self._alone():
             self._let_go()
 
     def after_fork(self) -> None:
@@ -429,7 +398,3 @@ class Workspace:
         """Forget the parent's lease in a forked child; tell whether the child has inherited the open database."""
         self._holding.abandon()
         return self._holding.is_held or self._alone() is not None
-
-
-def _alive(references: Iterable[Held]) -> list[Turn]:
-    return [turn for reference in references if (turn := reference()) is not None]

@@ -28,6 +28,7 @@ FLOORS = (
         "owners",
         "points",
         "script_template",
+        "turns",
         "version",
         "yaml_text",
     ),

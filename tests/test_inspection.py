@@ -16,6 +16,7 @@ from nirs4all_store import (
     WorkspaceBusyError,
     WorkspaceCorruptError,
     WorkspaceNotFoundError,
+    WorkspaceOpenHereError,
     WorkspaceOutdatedError,
     WorkspaceStore,
     WorkspaceTooNewError,
@@ -135,7 +136,7 @@ def test_a_table_of_revisions_of_another_shape_is_a_clear_error(old: Path, colum
 def test_a_database_that_this_process_has_open_through_duckdb_keeps_its_lock(old: Path) -> None:
     with duckdb.connect(str(old / "store.duckdb")) as connection:
         for use in (upgrade_workspace, inspect_workspace, WorkspaceStore):
-            with pytest.raises(WorkspaceBusyError, match="through duckdb itself"):
+            with pytest.raises(WorkspaceOpenHereError, match="through duckdb itself"):
                 use(old)
         connection.execute("INSERT INTO runs(run_id, name) VALUES ('mine', 'r')")
         rival = f"import duckdb; duckdb.connect({str(old / 'store.duckdb')!r})"
