@@ -94,10 +94,8 @@ class Holding:
                 try:
                     self.database = self._opener(self._folder, read_only=self.read_only, create=create, upgrade=upgrade)
                     self.is_held = True
-                except WorkspaceOpenHereError:
-                    raise
-                except WorkspaceBusyError:  # A program that knows nothing of leases has the file open.
-                    if time.monotonic() >= deadline:
+                except WorkspaceBusyError as error:  # A program that knows nothing of leases has the file open.
+                    if isinstance(error, WorkspaceOpenHereError) or time.monotonic() >= deadline:
                         raise
                     time.sleep(SECONDS_BETWEEN_TRIES)
         finally:

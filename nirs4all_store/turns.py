@@ -6,30 +6,37 @@ known by references that keep nothing alive: a turn that nobody holds any more i
 
 from __future__ import annotations
 
+import threading
+import weakref
 from collections.abc import Callable, Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from typing import Any
 
 
-@dataclass(eq=False)
 class Turn:
     """Leave to be inside a workspace: for the unit of work that holds it, and for no longer than it does.
+
+    Parameters
+    ----------
+    unit : object
+        The unit of work, which this does not keep alive.
+    workspace : object
+    write : bool
 
     Attributes
     ----------
     unit : callable
         Returns the unit of work, or None once nobody holds it.
     where : tuple
-        The workspace, and the thread.
-    write : bool
+        The workspace, and the thread that made this.
     is_open : bool
     """
 
-    unit: Callable[[], Any]
-    where: tuple[object, int]
-    write: bool
-    is_open: bool = True
+    def __init__(self, unit: object, workspace: object, *, write: bool) -> None:
+        self.unit: Callable[[], Any] = weakref.ref(unit)
+        self.where = (workspace, threading.get_ident())
+        self.write = write
+        self.is_open = True
 
 
 Held = Callable[[], Turn | None]

@@ -139,15 +139,17 @@ class Workspace:
                     self._holding.read_only = True
                     raise
             return True
-        turn = self._turn(self, write=write)
-        with self._lock:
-            self._wait_for(self._lets_in, deadline)
-            self._check_open()
-            if self._holding.is_held:
-                return False
-            self._alone = weakref.ref(turn)
-        with self._being_alone(turn):
+        turn = Turn(self, self, write=write)
+        try:
+            with self._lock:
+                self._wait_for(self._lets_in, deadline)
+                self._check_open()
+                if self._holding.is_held:
+                    return False
+                self._alone = weakref.ref(turn)
             self._holding.take(deadline, create=not self.read_only, upgrade=upgrade)
+        finally:
+            self.leave(turn)
         return True
 
     def read_from_now_on(self) -> None:
@@ -178,7 +180,7 @@ class Workspace:
                 "ask the store for a new one"
             )
         deadline = time.monotonic() + timeout
-        turn = self._turn(unit, write=write)
+        turn = Turn(unit, self, write=write)
         try:
             if write:
                 self._take_turn(turn, timeout)
@@ -192,8 +194,9 @@ class Workspace:
             raise
         return turn
 
-    def _turn(self, unit: object, *, write: bool) -> Turn:
-        return Turn(weakref.ref(unit), (self, threading.get_ident()), write)
+    @property
+    def _inside(self) -> list[Turn]:
+        return alive(self._entered)
 
     def _begin(self, turn: Turn, deadline: float) -> bool:
         """Let a unit of work in; False if the database must be opened first, for which this thread is alone."""
@@ -202,7 +205,7 @@ class Workspace:
             self._check_open()
             if self._holding.is_held and turn.write:
                 self.database.check_file()
-                if self.database.is_full and not alive(self._entered):
+                if self.database.is_full and not self._inside:
                     self._let_go()
             if self._holding.is_held:
                 self._entered.append(weakref.ref(turn))
@@ -211,26 +214,25 @@ class Workspace:
             return self._holding.is_held
 
     def _lets_in(self) -> bool:
-        if self._alone() or not self._is_due:
-            return not self._alone()
+        if self._alone():
+            return False
+        if not (self._is_due and self._holding.is_held):
+            return True
         # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
         # thread for another.
-        return any(turn.write or turn.where[1] == threading.get_ident() for turn in alive(self._entered))
+        return any(turn.write or turn.where[1] == threading.get_ident() for turn in self._inside)
 
     def leave(self, turn: Turn) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         turn.is_open = False
         with self._lock:
-            self._entered = [weakref.ref(other) for other in alive(self._entered) if other is not turn]
-            self._end_turn(turn)
+            self._entered = [held for held in self._entered if held() is not turn]
+            if self._writer() is turn:
+                self._writer = nothing
+            if self._alone() is turn:
+                self._alone = nothing
+            self._state.notify_all()
             self._look()
-
-    def _end_turn(self, turn: Turn) -> None:
-        if self._writer() is turn:
-            self._writer = nothing
-        if self._alone() is turn:
-            self._alone = nothing
-        self._state.notify_all()
 
     def reopen(self, turn: Turn, timeout: float) -> None:
         """Close and open the database in the middle of a unit of work, as soon as no other one is open.
@@ -246,14 +248,14 @@ class Workspace:
             self._alone = weakref.ref(turn)
         with self._being_alone(turn):
             with self._lock:
-                self._wait_for(lambda: alive(self._entered) == [turn], deadline)
+                self._wait_for(lambda: self._inside == [turn], deadline)
             with self._holding.closed(deadline):
                 pass
 
     def suspect(self) -> None:
         """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""
         with self._lock:
-            self._is_due = self._is_due or not self.database.is_alive
+            self._is_due = self._is_due or (self._holding.is_held and not self.database.is_alive)
 
     def _look(self) -> None:
         """Give the database to another process that wants it, if it was held long enough and nobody is inside."""
@@ -261,15 +263,15 @@ class Workspace:
         if not self._holding.is_held or self._alone():
             return
         self._is_due = self._is_due or self._holding.is_wanted
-        if self._is_due and not alive(self._entered):
+        if self._is_due and not self._inside:
             self._let_go()
             self._state.notify_all()
 
     def _forget_what_nobody_holds(self) -> None:
         known = (*self._entered, self._writer, self._alone)
-        if any(reference is not nothing and reference() is None for reference in known):
-            self._entered = [weakref.ref(turn) for turn in alive(self._entered)]
-            self._writer, self._alone = (each if each() else nothing for each in (self._writer, self._alone))
+        if any(held is not nothing and held() is None for held in known):
+            self._entered = [held for held in self._entered if held()]
+            self._writer, self._alone = (held if held() else nothing for held in (self._writer, self._alone))
             self._is_due = True  # Their transactions are open still.
             self._state.notify_all()
 
@@ -350,19 +352,17 @@ class Workspace:
         if self.current is not None:
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
         deadline = time.monotonic() + timeout
-        turn = self._turn(self, write=True)
+        turn = Turn(self, self, write=True)
         try:
             self._take_turn(turn, timeout)
             with self._lock:
                 self._wait_for(lambda: not self._alone(), deadline)
                 self._check_open()
                 self._alone = weakref.ref(turn)
-            with self._lock:
-                self._wait_for(lambda: not alive(self._entered), deadline)
+                self._wait_for(lambda: not self._inside, deadline)
             yield
         finally:
-            with self._lock:
-                self._end_turn(turn)
+            self.leave(turn)
 
     @contextmanager
     def _being_alone(self, turn: Turn) -> Iterator[None]:
@@ -385,9 +385,9 @@ class Workspace:
         What a child does with an inherited database destroys it: DuckDB takes it for its own.
         """
         self._is_due = True
-        if not any(turn.where[1] == threading.get_ident() for turn in alive(self._entered)):
-            self._state.wait_for(lambda: not alive(self._entered) and not self._alone(), SECONDS_BEFORE_FORK)
-        if not alive(self._entered) and not self._alone():
+        if not any(turn.where[1] == threading.get_ident() for turn in self._inside):
+            self._state.wait_for(lambda: not self._inside and not self._alone(), SECONDS_BEFORE_FORK)
+        if not self._inside and not self._alone():
             self._let_go()
 
     def after_fork(self) -> None:

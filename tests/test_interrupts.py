@@ -2,6 +2,7 @@
 
 import gc
 import json
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from sqlalchemy import Engine
 
 from nirs4all_store import WorkspaceStore
 from nirs4all_store.lease import Lease
+from nirs4all_store.turns import Turn
 
 PROGRAM = """
 import json, random, signal, sys, threading, nirs4all_store as n
@@ -63,7 +65,8 @@ def test_a_unit_of_work_that_ctrl_c_took_from_its_block_once_kept_every_other_wr
         uow = store.unit_of_work().__enter__()
         uow.runs.add("half done")
         waiting = thread.submit(store.begin_run, "from another thread")
-        while not store._workspace._state._waiters:  # type: ignore[attr-defined]  # a Condition does not tell
+        waiters = store._workspace._state._waiters  # type: ignore[attr-defined]  # a Condition does not tell
+        while not waiters and not waiting.done():
             pass
         del uow
         assert waiting.result(10)
@@ -84,3 +87,24 @@ def test_a_transaction_that_ctrl_c_left_open_once_ended_the_next_one(tmp_path: P
 def test_a_lease_that_nobody_has_got_once_kept_everybody_out(tmp_path: Path) -> None:
     Lease(tmp_path, shared=False, timeout=0)  # Ctrl-C came before it could be given to anybody.
     Lease(tmp_path, shared=False, timeout=0).release()
+
+
+def test_an_opening_that_ctrl_c_cut_off_once_kept_everybody_out(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path, timeout=5) as store:
+        workspace = store._workspace
+        with workspace._lock:
+            workspace._let_go()
+            workspace._alone = weakref.ref(Turn(workspace, workspace, write=True))  # Nobody holds it.
+            workspace._look()
+        assert store.begin_run("the next one")
+
+
+def test_a_transaction_that_ctrl_c_left_open_is_closed_when_the_next_unit_of_work_ends(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path, timeout=5) as store:
+        workspace = store._workspace
+        with workspace._lock:  # So that its own thread cannot be the one that looks.
+            store.unit_of_work().__enter__().session.connection()  # Nobody holds it.
+            gc.collect()
+            assert store.begin_run("the next one")
+            assert not workspace._holding.is_held
+        assert store.list_runs()["name"].to_list() == ["the next one"]
