@@ -154,13 +154,12 @@ class Database:
         return connection
 
     def close(self) -> None:
-        """Fold the log in, close every connection and release the file."""
+        """Fold the log in, close every connection and release the file; twice is fine."""
         try:
             self._idle.close()
             folded = self._fold()
         finally:
             self._anchor.close()
-            del self.engine, self._idle, self._anchor
         if folded:
             _remove_folded(self.path, folded)
 

@@ -76,38 +76,36 @@ class Connections:
 
     def __init__(self, connect: Callable[[], DuckDBPyConnection], number: int) -> None:
         self._connect = connect
-        self.idle: deque[_Connection] = deque(maxlen=number)
+        self.idle: deque[DuckDBPyConnection] = deque(maxlen=number)
 
     def take(self) -> ConnectionWrapper:
         """Return one that nobody uses; it comes back when it is closed."""
         try:
             connection = self.idle.pop()
         except IndexError:
-            connection = _Connection(self._connect(), self)
-        connection.is_taken = True
-        return connection
+            connection = self._connect()
+        return _Connection(connection, self)
 
     def close(self) -> None:
         """Close those that nobody uses, and keep none that comes back later."""
         idle, self.idle = self.idle, deque(maxlen=0)
         while idle:
-            idle.pop().terminate()
+            idle.pop().close()
 
 
 class _Connection(ConnectionWrapper):
-    """A DuckDB connection as the dialect wants it, of `Connections`."""
-
-    is_taken = False
+    """A DuckDB connection of `Connections` as the dialect wants it, for one who takes it."""
 
     def __init__(self, connection: DuckDBPyConnection, home: Connections) -> None:
         super().__init__(connection)
+        self._connection: DuckDBPyConnection | None = connection
         self._home = home
 
     def close(self) -> None:
         """Give it back; twice is fine."""
-        if self.is_taken:
-            self.is_taken = False
-            self._home.idle.append(self)
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._home.idle.append(connection)
 
     def terminate(self) -> None:
         """Close it: nobody will use it again."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from .database import Database
 from .errors import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
@@ -43,21 +43,23 @@ class Holding:
 
     Attributes
     ----------
-    database : Database
-        Only while it is held.
     is_held : bool
     """
-
-    database: Database
 
     def __init__(self, folder: Path, opener: Opener, *, read_only: bool) -> None:
         self.read_only = read_only
         self.is_held = False
+        self._database: Database | None = None
         self._folder = folder
         self._identity = identity(folder)
         self._opener = opener
         self._lease: Lease | None = None
         self._held_until = 0.0
+
+    @property
+    def database(self) -> Database:
+        """The database; only while it is held."""
+        return cast(Database, self._database)
 
     @property
     def is_in_place(self) -> bool:
@@ -82,6 +84,7 @@ class Holding:
                 f"{self._folder} was removed or replaced while it was in use; nothing was written: close the store, "
                 "restore the folder, and open it again"
             )
+        self.let_go()  # Ctrl-C may have cut an earlier one short.
         self._lease = Lease(self._folder, shared=self.read_only, timeout=max(0.0, deadline - time.monotonic()))
         began = time.monotonic()
         self._open(deadline, create=create, upgrade=upgrade)
@@ -92,7 +95,9 @@ class Holding:
         try:
             while not self.is_held:
                 try:
-                    self.database = self._opener(self._folder, read_only=self.read_only, create=create, upgrade=upgrade)
+                    self._database = self._opener(
+                        self._folder, read_only=self.read_only, create=create, upgrade=upgrade
+                    )
                     self.is_held = True
                 except WorkspaceBusyError as error:  # A program that knows nothing of leases has the file open.
                     if isinstance(error, WorkspaceOpenHereError) or time.monotonic() >= deadline:
@@ -100,16 +105,15 @@ class Holding:
                     time.sleep(SECONDS_BETWEEN_TRIES)
         finally:
             if not self.is_held:
-                self.abandon()
+                self.let_go()
 
     def let_go(self) -> None:
-        """Close the database and give the lease back; twice is fine."""
-        was_held, self.is_held = self.is_held, False  # First: half closed, it is of no use to anybody.
-        try:
-            if was_held:
-                self.database.close()
-        finally:
-            self.abandon()
+        """Close the database and give the lease back; twice is fine, and goes on with what was cut short."""
+        self.is_held = False  # First: half closed, it is of no use to anybody.
+        if self._database is not None:
+            self._database.close()  # If that fails, the lease is still needed.
+            self._database = None
+        self.abandon()
 
     def abandon(self) -> None:
         """Give the lease back, and leave the database alone: it is closed, or another process's."""

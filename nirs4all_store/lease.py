@@ -11,6 +11,7 @@ byte before its own; whoever dies leaves the line by itself, and the holder sees
 from __future__ import annotations
 
 import contextlib
+import gc
 import json
 import math
 import os
@@ -20,6 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -62,24 +64,26 @@ class Lease:
         The file system has no locks.
     """
 
+    # Files, not numbers: one that is closed twice, since Ctrl-C came between, is no other file by then.
+    _file: FileIO | None = None
+    _line: FileIO | None = None
+
     def __init__(self, folder: Path, *, shared: bool, timeout: float) -> None:
         self._path = folder / LOCK_NAME
         self._shared = shared
-        self._line: int | None = None
-        self._descriptor: int | None = None
-        self._descriptor = self._opened()
+        self._file = self._opened()
         try:
             self._wait(timeout)
-            if self._descriptor is not None:
-                _say_who(self._descriptor)
+            if self._file is not None:
+                _say_who(self._file.fileno())
         except BaseException:
             self.release()
             raise
 
-    def _opened(self) -> int | None:
-        """Return a descriptor of the lock file; None for a reader where there is none and none can be made."""
+    def _opened(self) -> FileIO | None:
+        """Return the lock file, open; None for a reader where there is none and none can be made."""
         try:
-            return os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            return FileIO(self._path, "r+", opener=lambda path, _: os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
         except OSError as error:
             if not self._shared:
                 raise ReadOnlyError(
@@ -87,7 +91,7 @@ class Lease:
                     "or ask for the right to write"
                 ) from error
         try:
-            return os.open(self._path, os.O_RDONLY)
+            return FileIO(self._path)
         except OSError:  # On read-only media nobody can write, so readers need no lease there.
             return None
 
@@ -106,24 +110,24 @@ class Lease:
                 else:  # Those before this one will take it, unless they are stopped.
                     patient_until = min(patient_until, now + PATIENCE)
                     self._put_back()
-                if now >= deadline and self._descriptor is not None:
+                if now >= deadline and self._file is not None:
                     raise WorkspaceBusyError(
-                        f"{self._path.parent} is in use by {_holder(self._descriptor)}; waited {timeout:.3g} s: "
+                        f"{self._path.parent} is in use by {_holder(self._file.fileno())}; waited {timeout:.3g} s: "
                         "close it there, or give a longer timeout"
                     )
                 between = SECONDS_BETWEEN_TRIES if first else SECONDS_BETWEEN_LOOKS
                 time.sleep(min(between, max(0.0, deadline - now)))
 
     def _put_back(self) -> None:
-        if self._descriptor is not None:
-            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+        if self._file is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _take(self) -> bool:
         """Take the lease if nobody has it, and the file that was locked is still the one that has the name."""
-        if self._descriptor is None or fcntl is None:
+        if self._file is None or fcntl is None:
             return True
         try:
-            fcntl.flock(self._descriptor, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            fcntl.flock(self._file, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -133,15 +137,14 @@ class Lease:
             ) from error
         if self._is_in_place:
             return True
-        os.close(self._descriptor)
-        self._descriptor = self._opened()
+        self._file.close()
+        self._file = self._opened()
         return False
 
     @property
     def _is_in_place(self) -> bool:
         """Whether the file that is locked is the one that has the name; who comes now locks that one."""
-        here, named = self._descriptor, identity(self._path)
-        return here is None or named == identity(here)
+        return self._file is None or identity(self._path) == identity(self._file.fileno())
 
     @property
     def is_wanted(self) -> bool:
@@ -152,17 +155,17 @@ class Lease:
             return True
         if self._line is None:
             try:
-                self._line = os.open(self._path.with_name(LINE_NAME), os.O_RDONLY)
+                self._line = FileIO(self._path.with_name(LINE_NAME))
             except OSError:  # Nobody has ever had to wait here.
                 return False
-        return not _is_free(self._line, 0)
+        return not _is_free(self._line.fileno(), 0)
 
     def release(self) -> None:
         """Give the lease back; twice is fine."""
-        for descriptor in (self._descriptor, self._line):
-            if descriptor is not None:
-                os.close(descriptor)
-        self._descriptor = self._line = None
+        for file in (self._file, self._line):
+            if file is not None:
+                file.close()
+        self._file = self._line = None
 
     def __del__(self) -> None:
         self.release()  # Ctrl-C may come before anybody has it who would.
@@ -220,6 +223,8 @@ def refuse_if_open_here(path: Path) -> None:
     WorkspaceOpenHereError
         It has.
     """
+    if _is_open_here(path.stat()):
+        gc.collect()  # What Ctrl-C has cut off may still be open.
     if _is_open_here(path.stat()):
         raise WorkspaceOpenHereError(f"this process has {path} open through duckdb itself; close that connection first")
 

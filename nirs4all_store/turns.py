@@ -47,6 +47,22 @@ Held = Callable[[], Turn | None]
 open_turns: ContextVar[tuple[Held, ...]] = ContextVar("open_turns", default=())
 
 
+class Condition(threading.Condition):
+    """A condition whose lock is taken after it was waited for, whatever comes.
+
+    While it waits it gives the lock away, and Ctrl-C may keep it from taking it again.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until somebody notifies; see `threading.Condition`."""
+        try:
+            return super().wait(timeout)
+        except BaseException:
+            if not self._is_owned():  # type: ignore[attr-defined]  # what it asks itself
+                self.acquire()
+            raise
+
+
 def nothing() -> None:
     """Stand for a turn that nobody holds."""
 

@@ -14,6 +14,7 @@ from .errors import CommitFailedError, StoreError, TransactionAbortedError, Unit
 from .points import Point, reached
 from .repositories import ArtifactRepo, ChainRepo, Integrity, PredictionRepo, RunRepo
 from .tables import Row, Tables
+from .turns import Turn
 from .workspace import Workspace
 
 
@@ -57,13 +58,14 @@ class UnitOfWork:
         self._failure: BaseException | None = None
         self._discarded: set[str] = set()
         self._is_handed_out = False
+        self._turn: Turn | None = None
 
     def __enter__(self) -> Self:
-        self._turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
+        self._turn = turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
         try:
             self._begin()
         except BaseException:  # Ctrl-C may come at any moment.
-            self._workspace.leave(self._turn)
+            self._workspace.leave(turn)
             raise
         return self
 
@@ -79,6 +81,11 @@ class UnitOfWork:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # First: after Ctrl-C, nothing may join what will never be committed, and nothing but this call holds the turn.
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return
+        turn.is_open = False
         if self._workspace.is_foreign:  # A forked child leaves its parent's block: nothing of it is the child's.
             return
         try:
@@ -96,7 +103,7 @@ class UnitOfWork:
             self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:
                 self._workspace.known.forget()
-            self._workspace.leave(self._turn)
+            self._workspace.leave(turn)
 
     @property
     def session(self) -> Session:
@@ -145,7 +152,8 @@ class UnitOfWork:
             raise UnitOfWorkError("a unit of work for reading has nothing to commit; open one for writing")
         if self._workspace.is_foreign:
             raise UnitOfWorkError("this process was forked from the one that opened this unit of work; open a new one")
-        if not self._turn.is_open:
+        turn = self._turn
+        if turn is None:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
         witness = self._tables.witness
@@ -156,7 +164,7 @@ class UnitOfWork:
             if was_interrupted(error):  # As after any Ctrl-C: nobody knows how far it came.
                 self._workspace.known.forget()
                 raise KeyboardInterrupt from error
-            self._look_whether_it_was_kept(witness, error)
+            self._look_whether_it_was_kept(turn, witness, error)
         self._tables.committed()
         self._discarded.clear()
         reached(Point.COMMIT_IS_DURABLE)
@@ -166,14 +174,14 @@ class UnitOfWork:
             except (OSError, StoreError) as error:  # The commit has happened: nothing may look as if it had not.
                 warnings.warn(f"{relative} could not be removed: {error}; gc_artifacts() will try again", stacklevel=2)
 
-    def _look_whether_it_was_kept(self, witness: Row | None, error: Exception) -> None:
+    def _look_whether_it_was_kept(self, turn: Turn, witness: Row | None, error: Exception) -> None:
         """Open the database anew and look for a row of a commit that failed; raise unless it is there."""
         self.rollback()
         self._workspace.known.forget()
         where = f"the commit to {self._workspace.path} failed: {error}"
         unknown = CommitFailedError(f"{where}; look by id whether the last change is there before repeating it")
         try:
-            self._workspace.reopen(self._turn, self._timeout)
+            self._workspace.reopen(turn, self._timeout)
             self._workspace.database.adopt(self._session)
             is_kept = witness is not None and self._tables.is_stored(*witness)
         except (*ENGINE_ERRORS, StoreError) as problem:

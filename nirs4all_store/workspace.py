@@ -24,7 +24,7 @@ from .database import Database
 from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError, WorkspaceBusyError
 from .holding import Holding, Opener
 from .known import Known
-from .turns import Held, Turn, alive, nothing, open_turns
+from .turns import Condition, Held, Turn, alive, nothing, open_turns
 
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
@@ -54,12 +54,13 @@ class Workspace:
         self._closed = False
         # Blocks take the lock itself: it is C, so that Ctrl-C cannot come between its taking and the block.
         self._lock = threading.RLock()
-        self._state = threading.Condition(self._lock)
-        self._writer: Held = nothing
+        self._state = Condition(self._lock)
+        self._writers: list[Held] = []  # The first one writes, the others wait for it.
         self._alone: Held = nothing  # Whose thread opens, closes or replaces the database.
         self._entered: list[Held] = []
         self._is_due = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
-        self._over = threading.Event()
+        self._over = threading.Lock()  # Free at the end. An event has a condition.
+        self._over.acquire()
         self._watcher = threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True)
         self._watcher.start()
 
@@ -185,7 +186,7 @@ class Workspace:
             if write:
                 self._take_turn(turn, timeout)
             while not self._begin(turn, deadline):
-                with self._being_alone(turn):
+                with self._being_alone():
                     self._holding.take(deadline)
             others = (weakref.ref(other) for other in alive(open_turns.get()) if other.is_open)
             open_turns.set((*others, weakref.ref(turn)))
@@ -214,10 +215,8 @@ class Workspace:
             return self._holding.is_held
 
     def _lets_in(self) -> bool:
-        if self._alone():
-            return False
-        if not (self._is_due and self._holding.is_held):
-            return True
+        if self._alone() or not (self._is_due and self._holding.is_held):
+            return not self._alone()
         # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
         # thread for another.
         return any(turn.write or turn.where[1] == threading.get_ident() for turn in self._inside)
@@ -227,8 +226,7 @@ class Workspace:
         turn.is_open = False
         with self._lock:
             self._entered = [held for held in self._entered if held() is not turn]
-            if self._writer() is turn:
-                self._writer = nothing
+            self._writers = [held for held in self._writers if held() is not turn]
             if self._alone() is turn:
                 self._alone = nothing
             self._state.notify_all()
@@ -246,7 +244,7 @@ class Workspace:
         with self._lock:
             self._wait_for(lambda: not self._alone(), deadline)
             self._alone = weakref.ref(turn)
-        with self._being_alone(turn):
+        with self._being_alone():
             with self._lock:
                 self._wait_for(lambda: self._inside == [turn], deadline)
             with self._holding.closed(deadline):
@@ -260,7 +258,10 @@ class Workspace:
     def _look(self) -> None:
         """Give the database to another process that wants it, if it was held long enough and nobody is inside."""
         self._forget_what_nobody_holds()
-        if not self._holding.is_held or self._alone():
+        if self._alone():
+            return
+        if not self._holding.is_held:
+            self._holding.let_go()  # What Ctrl-C has cut short.
             return
         self._is_due = self._is_due or self._holding.is_wanted
         if self._is_due and not self._inside:
@@ -268,15 +269,16 @@ class Workspace:
             self._state.notify_all()
 
     def _forget_what_nobody_holds(self) -> None:
-        known = (*self._entered, self._writer, self._alone)
+        known = (*self._entered, *self._writers, self._alone)
         if any(held is not nothing and held() is None for held in known):
             self._entered = [held for held in self._entered if held()]
-            self._writer, self._alone = (held if held() else nothing for held in (self._writer, self._alone))
+            self._writers = [held for held in self._writers if held()]
+            self._alone = self._alone if self._alone() else nothing
             self._is_due = True  # Their transactions are open still.
             self._state.notify_all()
 
     def _watch(self) -> None:
-        while not self._over.wait(SECONDS_BETWEEN_LOOKS):
+        while not self._over.acquire(timeout=SECONDS_BETWEEN_LOOKS):
             with contextlib.suppress(Exception), self._lock:  # What failed is tried again at the next look.
                 self._look()
 
@@ -289,25 +291,24 @@ class Workspace:
     def _take_turn(self, turn: Turn, timeout: float) -> None:
         with self._lock:
             # Not kept in a variable: what waits may keep no other's turn alive.
-            if any(writer.where == turn.where for writer in alive([self._writer])):
+            if any(writer.where == turn.where for writer in alive(self._writers)[:1]):
                 raise UnitOfWorkError(
                     f"another task of this thread is in the middle of writing to {self.path}; "
                     "await its end before this one writes, or let this one run in a thread of its own"
                 )
-            if not self._state.wait_for(lambda: self._writer() is None, min(timeout, threading.TIMEOUT_MAX)):
+            self._writers.append(weakref.ref(turn))
+            if not self._state.wait_for(lambda: alive(self._writers)[0] is turn, min(timeout, threading.TIMEOUT_MAX)):
                 raise WorkspaceBusyError(
                     f"another thread has been writing to {self.path} for {timeout:g} s; "
                     "end its transaction, or give a longer timeout"
                 )
-            self._writer = weakref.ref(turn)
 
     def _check_open(self) -> None:
         if self._closed:
             raise StoreClosedError(f"the store on {self.path} is closed; open a new WorkspaceStore")
 
     def _wait_for(self, condition: Callable[[], bool], deadline: float) -> None:
-        timeout = max(0.0, min(deadline - time.monotonic(), threading.TIMEOUT_MAX))
-        if not self._state.wait_for(condition, timeout):
+        if not self._state.wait_for(condition, max(0.0, min(deadline - time.monotonic(), threading.TIMEOUT_MAX))):
             raise WorkspaceBusyError(
                 f"others are still using {self.path} in this process; end what they do, or give a longer timeout"
             )
@@ -333,12 +334,12 @@ class Workspace:
 
     def close(self, timeout: float) -> None:
         """Close the database and give the lease back, once nobody uses it; see `alone` for the errors."""
-        if self._closed:
-            return
-        with self._nobody_else(timeout):
-            self._closed = True
-            self._over.set()
-            self._let_go()
+        if not self._closed:
+            with self._nobody_else(timeout):
+                self._let_go()
+                self._closed = True  # Last: what Ctrl-C cuts short is done again.
+        if self._over.locked():
+            self._over.release()
         self._watcher.join()
 
     def interrupt(self) -> None:
@@ -365,15 +366,14 @@ class Workspace:
             self.leave(turn)
 
     @contextmanager
-    def _being_alone(self, turn: Turn) -> Iterator[None]:
-        """Let others in at the end of a block of which the caller has said that its turn is alone in it."""
+    def _being_alone(self) -> Iterator[None]:
+        """Let others in at the end of a block of which the caller has said that it is alone in it."""
         try:
             yield
         finally:
             with self._lock:
-                if self._alone() is turn:
-                    self._alone = nothing
-                    self._state.notify_all()
+                self._alone = nothing
+                self._state.notify_all()
 
     def stop_before_fork(self) -> None:
         """Let nobody in until `after_fork`."""

@@ -2,15 +2,19 @@
 
 import gc
 import json
+import sys
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 
+import duckdb
 import pytest
-from programs import programs
+from programs import ends_well, programs
 from sqlalchemy import Engine
 
-from nirs4all_store import WorkspaceStore
+from nirs4all_store import WorkspaceBusyError, WorkspaceStore
+from nirs4all_store.dialect import Connections
 from nirs4all_store.lease import Lease
 from nirs4all_store.turns import Turn
 
@@ -82,6 +86,113 @@ def test_a_transaction_that_ctrl_c_left_open_once_ended_the_next_one(tmp_path: P
         bind.connect().begin()
         gc.collect()  # Nobody holds the connection: it goes back as it is.
         assert store.begin_run("the next one")
+
+
+STRIKE = """
+import sys, threading, nirs4all_store as n
+
+def at(event, name):
+    def strike(frame, what, argument):
+        if what == event and frame.f_code.co_qualname == name:
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+    return strike
+
+def from_another_thread():
+    saved = []
+    thread = threading.Thread(target=lambda: saved.append(store.begin_run("another")))
+    thread.start()
+    thread.join()
+    assert saved
+
+store = n.WorkspaceStore(sys.argv[1], timeout=5)
+store.begin_run("first")
+event, name = sys.argv[3:]
+sys.setprofile(at(event, name))
+try:
+    if sys.argv[2] == "open":
+        sys.setprofile(None)
+        with store._workspace._lock:
+            store._workspace._let_go()
+        sys.setprofile(at(event, name))
+        store.begin_run("cut off")
+    elif sys.argv[2] == "close":
+        store.close()
+    else:
+        with store.unit_of_work() as uow:
+            uow.runs.add("kept")
+            uow.commit()
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+sys.setprofile(None)
+if sys.argv[2] != "close":
+    from_another_thread()
+    store.begin_run("this thread")
+store.close()
+with n.WorkspaceStore(sys.argv[1], timeout=0) as store:
+    from_another_thread()
+"""
+
+
+@pytest.mark.parametrize(
+    ("work", "event", "name"),
+    [
+        ("open", "call", "Holding._open"),
+        ("open", "call", "Lease.__init__"),
+        ("close", "call", "Database.close"),
+        ("close", "call", "Lease.release"),
+        ("close", "c_return", "Lease.release"),
+        ("unit", "call", "Workspace.leave"),
+    ],
+)
+def test_ctrl_c_at_this_step_once_left_something_taken(tmp_path: Path, work: str, event: str, name: str) -> None:
+    with programs(tmp_path) as others:
+        assert ends_well(others.start(STRIKE, work, event, name)) == "interrupted\n"
+        ends_well(others.start("import sys, nirs4all_store as n; n.WorkspaceStore(sys.argv[1], timeout=0).close()"))
+
+
+def test_a_lease_that_was_released_in_part_once_closed_the_next_ones_file(tmp_path: Path) -> None:
+    def strike(frame: FrameType, event: str, _argument: object) -> None:
+        if event == "c_return" and frame.f_code.co_qualname == "Lease.release":
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    lease = Lease(tmp_path, shared=False, timeout=0)
+    sys.setprofile(strike)
+    with pytest.raises(KeyboardInterrupt):
+        lease.release()
+    following = Lease(tmp_path, shared=False, timeout=0)
+    lease.release()
+    with pytest.raises(WorkspaceBusyError):
+        Lease(tmp_path, shared=False, timeout=0)
+    following.release()
+
+
+def test_ctrl_c_while_a_writer_waits_once_was_a_runtime_error(tmp_path: Path) -> None:
+    def strike(frame: FrameType, event: str, argument: object) -> None:
+        if event == "c_return" and getattr(argument, "__name__", "") == "_release_save":
+            sys.setprofile(None)
+            raise KeyboardInterrupt
+
+    with WorkspaceStore(tmp_path) as store, ThreadPoolExecutor(1) as thread:
+        with store.unit_of_work():
+
+            def wait() -> str:
+                sys.setprofile(strike)
+                return store.begin_run("waits")
+
+            with pytest.raises(KeyboardInterrupt):
+                thread.submit(wait).result()
+        assert store.begin_run("the next one")
+
+
+def test_connections_that_are_closed_twice_go_to_one_session_at_a_time() -> None:
+    connections = Connections(duckdb.connect, 16)
+    first = connections.take()
+    first.close()
+    second = connections.take()
+    first.close()
+    assert connections.take()._connection is not second._connection  # type: ignore[attr-defined]  # of `_Connection`
 
 
 def test_a_lease_that_nobody_has_got_once_kept_everybody_out(tmp_path: Path) -> None:

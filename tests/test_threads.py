@@ -102,3 +102,24 @@ def test_compacting_and_copying_wait_for_the_others_and_they_for_it(tmp_path: Pa
         assert store.query_predictions().height == 5 * (THREADS - 3)
     with WorkspaceStore(tmp_path / "copy") as copy:
         assert copy.get_pipeline(pipeline_id) is not None
+
+
+def test_the_second_of_two_writing_threads_once_waited_for_the_first_to_pause(tmp_path: Path) -> None:
+    order: list[str] = []
+
+    def write(store: WorkspaceStore, name: str) -> None:
+        with store.transaction():
+            order.append(name)
+
+    with WorkspaceStore(tmp_path) as store, ThreadPoolExecutor(2) as pool:
+        waiters = store._workspace._state._waiters  # type: ignore[attr-defined]  # a Condition does not tell
+        with store.transaction():
+            waiting = []
+            for number, name in enumerate(("second", "third"), start=1):
+                waiting.append(pool.submit(write, store, name))
+                while len(waiters) < number and not waiting[-1].done():
+                    pass
+        write(store, "first again")
+        for one in waiting:
+            one.result()
+    assert order == ["second", "third", "first again"]
