@@ -18,7 +18,7 @@ SECONDS_BETWEEN_TRIES = 0.05
 # opening it for others must stay a small part of what all of them do, and nobody may wait for long.
 OPENINGS_HELD = 10
 LEAST_SECONDS_HELD = 0.1
-MOST_SECONDS_HELD = 0.4
+MOST_SECONDS_HELD = 0.5
 
 
 class Opener(Protocol):

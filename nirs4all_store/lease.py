@@ -70,6 +70,7 @@ class Lease:
 
     def __init__(self, folder: Path, *, shared: bool, timeout: float) -> None:
         self._path = folder / LOCK_NAME
+        self._line_path = folder / LINE_NAME
         self._shared = shared
         self._file = self._opened()
         try:
@@ -99,7 +100,7 @@ class Lease:
         deadline = time.monotonic() + timeout
         if not self.is_wanted and self._take():
             return
-        with _standing_in_line(self._path.with_name(LINE_NAME)) as is_first:
+        with _standing_in_line(self._line_path) as is_first:
             patient_until = math.inf
             while True:
                 first, now = is_first(), time.monotonic()
@@ -153,12 +154,11 @@ class Lease:
             return False
         if not self._is_in_place:
             return True
-        if self._line is None:
-            try:
-                self._line = FileIO(self._path.with_name(LINE_NAME))
-            except OSError:  # Nobody has ever had to wait here.
-                return False
-        return not _is_free(self._line.fileno(), 0)
+        # Where there is no line, nobody has ever had to wait; asking is cheaper than the error of opening none.
+        if self._line is None and identity(self._line_path) is not None:
+            with contextlib.suppress(OSError):  # Another user's, whom this one cannot see.
+                self._line = FileIO(self._line_path)
+        return self._line is not None and not _is_free(self._line.fileno(), 0)
 
     def release(self) -> None:
         """Give the lease back; twice is fine."""
