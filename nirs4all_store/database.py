@@ -299,12 +299,17 @@ def table_names(session: Session) -> list[str]:
 
 
 def make_tables_in(connection: Connection) -> None:
-    """Let what is created without a schema go to the file, which migrations need.
+    """Let what is created without a schema go to the file, which migrations need."""
+    connection.execute(text("RESET search_path"))
+
+
+def refuse_macros(connection: Connection) -> None:
+    """Refuse a file in which, after `make_tables_in`, macros would be run in the place of functions.
 
     Raises
     ------
     WorkspaceCorruptError
-        The file has macros: from now on they would be run in the place of functions.
+        It has some.
     """
     macros = text("SELECT DISTINCT function_name FROM system.main.duckdb_functions() WHERE NOT internal")
     names = sorted(connection.execute(macros).scalars())
@@ -313,7 +318,6 @@ def make_tables_in(connection: Connection) -> None:
             f"this database has macros ({', '.join(names)}), which no workspace has; nothing of it was run: "
             "ask where it comes from, and DROP them if you know what they are"
         )
-    connection.execute(text("RESET search_path"))
 
 
 def stamp(connection: Connection, revision: str) -> None:

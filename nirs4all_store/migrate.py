@@ -15,6 +15,7 @@ from .database import (
     Database,
     checkpoint,
     make_tables_in,
+    refuse_macros,
     row_counts,
     schema_revision,
     stamp,
@@ -144,9 +145,12 @@ def run(
     on_statement : callable, optional
         Called with each SQL statement before it runs.
     """
+    is_new = not path.exists()
     database = Database(path, memory_limit=memory_limit, create=True)
     try:
         with database.engine.begin() as connection:
+            if not is_new:  # Looking takes a sixth of the time that creating does.
+                refuse_macros(connection)
             make_tables_in(connection)
             event.listen(connection, "before_cursor_execute", lambda _c, _r, statement, *_: on_statement(statement))
             if not is_stamped:

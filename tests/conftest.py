@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,9 +6,27 @@ import fence
 import pytest
 from legacy import make_legacy
 
-from nirs4all_store import WorkspaceStore
+from nirs4all_store import WorkspaceStore, migrate
 
 fence.stand()
+
+
+@pytest.fixture(scope="session")
+def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a database that the migrations have made."""
+    path = tmp_path_factory.mktemp("new") / "store.duckdb"
+    migrate.create(path)
+    return path
+
+
+@pytest.fixture(autouse=True)
+def databases_are_copied(request: pytest.FixtureRequest, new_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a new workspace have a copy of one database: to make it takes longer than most tests do.
+
+    Other processes make their own, and so do tests that are marked with `makes_databases`.
+    """
+    if request.node.get_closest_marker("makes_databases") is None:
+        monkeypatch.setattr(migrate, "create", lambda path: shutil.copyfile(new_database, path))
 
 
 @pytest.fixture

@@ -17,6 +17,8 @@ from sqlalchemy import Connection
 from nirs4all_store import WorkspaceStore, inspect_workspace, load_bundle, migrate, upgrade_workspace
 from nirs4all_store.testing import TABLES
 
+pytestmark = pytest.mark.makes_databases
+
 GOLDEN = Path(__file__).parent / "golden"
 REVISIONS = [path.stem.split("_")[0] for path in sorted((migrate.script_folder() / "versions").glob("*.py"))]
 SCHEMA = """

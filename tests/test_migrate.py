@@ -17,6 +17,8 @@ from sqlalchemy import ARRAY, JSON, BigInteger, DateTime, Double, Integer, Strin
 from nirs4all_store import ArtifactLoadError, WorkspaceOutdatedError, WorkspaceStore, migrate
 from nirs4all_store.models import Base
 
+pytestmark = pytest.mark.makes_databases
+
 OLD = Path(__file__).parents[2] / "shared" / "old_workspaces"
 needs_old = pytest.mark.skipif(not OLD.is_dir(), reason="the real old workspaces are not in the project")
 VERSIONS = ["nirs4all-0.7.0", "nirs4all-0.7.1"]

@@ -22,6 +22,8 @@ from nirs4all_store import (
     WorkspaceTooNewError,
 )
 
+pytestmark = pytest.mark.makes_databases
+
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Return the content and the time of every file but the lock."""
