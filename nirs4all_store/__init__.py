@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         StoreClosedError,
         StoreError,
         TemplateExistsError,
+        TrainingFailedError,
         TransactionAbortedError,
         UnitOfWorkError,
         UntrustedArtifactError,
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from .recovery import RecoveryReport
     from .replay import replay_chain
     from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
+    from .runner import PipelineRunner
     from .store import WorkspaceStore
     from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
     from .unit_of_work import UnitOfWork
@@ -90,6 +92,7 @@ __all__ = [
     "NotFoundError",
     "OutputPathError",
     "PipelineLibrary",
+    "PipelineRunner",
     "PredictionRepo",
     "QueryError",
     "QueryTimeoutError",
@@ -103,6 +106,7 @@ __all__ = [
     "StoreClosedError",
     "StoreError",
     "TemplateExistsError",
+    "TrainingFailedError",
     "TransactionAbortedError",
     "UnitOfWork",
     "UnitOfWorkError",
@@ -157,6 +161,7 @@ _MODULES = {
     "NotFoundError": "errors",
     "OutputPathError": "errors",
     "PipelineLibrary": "library",
+    "PipelineRunner": "runner",
     "PredictionRepo": "repositories",
     "QueryError": "errors",
     "QueryTimeoutError": "errors",
@@ -170,6 +175,7 @@ _MODULES = {
     "StoreClosedError": "errors",
     "StoreError": "errors",
     "TemplateExistsError": "errors",
+    "TrainingFailedError": "errors",
     "TransactionAbortedError": "errors",
     "UnitOfWork": "unit_of_work",
     "UnitOfWorkError": "errors",

@@ -131,6 +131,10 @@ class FrozenChainError(StoreError, TypeError):
     """An attempt to fit a chain that is already fitted and must stay so."""
 
 
+class TrainingFailedError(StoreError, RuntimeError):
+    """A run of which every pipeline failed."""
+
+
 class BundleError(StoreError, ValueError):
     """A bundle file that is damaged, or is none."""
 

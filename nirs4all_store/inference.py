@@ -161,6 +161,11 @@ def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wa
     return Operators(shared, folds).predict(X, wavelengths)
 
 
+def transform(operators: list[Labelled], X: Any, wavelengths: Any = None) -> Any:
+    """Return X after fitted transformers, one after the other; parameters and errors as for `predict`."""
+    return _transform([_Operator(*entry).ready() for entry in operators], X, wavelengths)
+
+
 def is_classifier(model: Any) -> bool:
     """Tell whether a fitted model predicts classes: it has them, or says so."""
     return getattr(model, "classes_", None) is not None or _estimator_type(model) == "classifier"

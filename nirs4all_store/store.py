@@ -661,6 +661,7 @@ class WorkspaceStore:
         score_metric: str | None = None,
         task_type: str | None = None,
         run_id: str | None = None,
+        fold_id: str | None = None,
     ) -> pl.DataFrame:
         """Return the best predictions, best first; rows without a score are never ranked.
 
@@ -678,7 +679,7 @@ class WorkspaceStore:
             A column of the predictions.
         score_metric : str, optional
             Keep the rows whose own metric it is, such as `"rmse"`.
-        task_type, run_id : str, optional
+        task_type, run_id, fold_id : str, optional
             Keep these rows.
 
         Raises
@@ -689,7 +690,7 @@ class WorkspaceStore:
         """
         with self._reading() as uow:
             return uow.predictions.top(
-                n, metric, ascending, partition, dataset_name, group_by, score_metric, task_type, run_id
+                n, metric, ascending, partition, dataset_name, group_by, score_metric, task_type, run_id, fold_id
             )
 
     def delete_prediction(self, prediction_id: str) -> bool:
@@ -1067,6 +1068,35 @@ class WorkspaceStore:
             return ask(self._workspace.database, query, params, max_rows, timeout)
 
     # -- upkeep -------------------------------------------------------------------------------
+
+    def find_ids(self, beginning: str) -> list[tuple[str, str]]:
+        """Return the table and the whole id of everything whose id begins so.
+
+        Parameters
+        ----------
+        beginning : str
+            Of the id of a run, pipeline, chain, prediction or artifact. A whole id finds that one only.
+
+        Returns
+        -------
+        list of (str, str)
+            As `("runs", "01a2...")`, in the order of their ids.
+        """
+        with self._reading() as uow:
+            return uow.ids.find(beginning)
+
+    def shorten_ids(self, ids: Iterable[str], least: int = 8) -> dict[str, str]:
+        """Return for each id its shortest beginning that no other id of the workspace has.
+
+        Parameters
+        ----------
+        ids : iterable of str
+            Of runs, pipelines, chains, predictions and artifacts; others are left out.
+        least : int
+            How many characters it has at least.
+        """
+        with self._reading() as uow:
+            return uow.ids.shortened(ids, least)
 
     def check(self, deep: bool = False) -> CheckReport:
         """Compare every row with every row, rows with files and files with rows, and change nothing.

@@ -12,7 +12,7 @@ from .blobs import Blobs, plain_path
 from .database import ENGINE_ERRORS, was_interrupted
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from .points import Point, reached
-from .repositories import ArtifactRepo, ChainRepo, Integrity, PredictionRepo, RunRepo
+from .repositories import ArtifactRepo, ChainRepo, Ids, Integrity, PredictionRepo, RunRepo
 from .tables import Row, Tables
 from .turns import Turn
 from .workspace import Workspace
@@ -41,6 +41,8 @@ class UnitOfWork:
         The repositories.
     integrity : Integrity
         What must be true of all their rows together.
+    ids : Ids
+        What begins so.
     """
 
     runs: RunRepo
@@ -48,6 +50,7 @@ class UnitOfWork:
     predictions: PredictionRepo
     artifacts: ArtifactRepo
     integrity: Integrity
+    ids: Ids
 
     def __init__(self, workspace: Workspace, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
         if write:
@@ -77,6 +80,7 @@ class UnitOfWork:
         self.predictions = PredictionRepo(self._tables)
         self.artifacts = ArtifactRepo(self._tables)
         self.integrity = Integrity(self._tables)
+        self.ids = Ids(self._tables)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -252,7 +252,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "export_pipeline_config": (unknown, tmp_path / "p"), "export_run": (unknown, tmp_path / "r"),
         "export_predictions_parquet": (tmp_path / "q",), "vacuum": (), "backup": (tmp_path / "b",), "unit_of_work": (),
         "import_bundle": (tmp_path / "m",), "trust_chain": (unknown, True), "sql": ("SELECT 1",), "check": (),
-        "repair": (), "plan_gc": (),
+        "repair": (), "plan_gc": (), "find_ids": (unknown,), "shorten_ids": ([unknown],),
     }  # fmt: skip
     methods = {name for name in dir(store) if not name.startswith("_")} - {"close", "workspace_path", "transaction"}
     assert methods == set(calls)

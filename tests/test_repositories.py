@@ -156,3 +156,15 @@ def test_ids_that_are_no_text_once_gave_errors_of_the_engine_and_ended_the_trans
             with pytest.raises(InvalidTypeError, match="must be"):
                 call(bad)
     assert uow.runs.get("x") is None
+
+
+@FAST
+@given(st.lists(TEXT.filter(bool), min_size=1, max_size=10, unique=True))
+def test_a_shortened_id_finds_its_own_and_no_other(store: WorkspaceStore, names: list[str]) -> None:
+    with store.unit_of_work() as uow:
+        for name in names:
+            uow.runs.add("r", run_id=name)
+        for name, short in uow.ids.shortened(names, 2).items():
+            assert name.startswith(short)
+            assert uow.ids.find(short) == [("runs", name)]
+            assert uow.ids.find(name) == [("runs", name)]

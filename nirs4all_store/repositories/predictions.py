@@ -219,6 +219,7 @@ class PredictionRepo:
         score_metric: str | None = None,
         task_type: str | None = None,
         run_id: str | None = None,
+        fold_id: str | None = None,
     ) -> pl.DataFrame:
         """Return the best predictions, best first; see `WorkspaceStore.top_predictions`."""
         if metric not in ranking.SCORES:
@@ -233,7 +234,7 @@ class PredictionRepo:
         if n < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
         given = {"partition": partition, "dataset_name": dataset_name, "metric": score_metric,
-                 "task_type": task_type, "run_id": run_id}  # fmt: skip
+                 "task_type": task_type, "run_id": run_id, "fold_id": fold_id}  # fmt: skip
         values = {name: checked_text(value, name) for name, value in given.items() if value is not None}
         ranked = ranking.Ranked(metric, tuple(values))
         if ascending is None:

@@ -76,6 +76,11 @@ class RunRepo:
         running = (PIPELINES.c.run_id == run_id) & (PIPELINES.c.status == "running")
         self._tables.change(update(PIPELINES).where(running).values(status="failed", error=error, completed_at=now))
 
+    def interrupt(self, run_id: str) -> None:
+        """Mark a run and its running pipelines interrupted; what they saved stays, and `resume` takes it up."""
+        self._tables.update(Run, self._tables.require(Run, run_id), status="interrupted")
+        self._interrupt_pipelines([run_id])
+
     def interrupt_lost(self) -> bool:
         """Mark running runs whose process is sure to be gone, and their running pipelines, interrupted.
 

@@ -1,0 +1,58 @@
+"""The command line; no logic of its own."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import StoreError
+from ..version import __version__
+from . import looking, templates, upkeep, working
+from .output import complain
+from .upkeep import show_upgrade
+
+__all__ = ["app", "show_upgrade"]
+
+
+class _Commands(TyperGroup):
+    """All commands: an error of this package is one red line, and exit code 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except StoreError as error:
+            if ctx.params.get("debug"):
+                raise
+            complain(str(error))
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train on spectra, keep everything, and find it again.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+) -> None:
+    """Train on spectra, keep everything, and find it again."""
+
+
+for commands in (working.app, looking.app, upkeep.app):
+    app.add_typer(commands)
+app.add_typer(templates.app, name="library")

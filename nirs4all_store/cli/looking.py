@@ -1,0 +1,194 @@
+"""Commands that look: runs, pipelines, top, show, compare, log, sql."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..store import WorkspaceStore
+from .output import DEFAULT_WORKSPACE, Csv, Json, Limit, Workspace, decoded, find, printable, reading, show_rows, shown
+from .pictures import draw, save
+
+app = typer.Typer()
+
+Run = Annotated[str | None, typer.Argument(help="The beginning of a run's id; by default all runs.")]
+
+LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
+LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
+LISTED_TOP = ("chain_id", "model", "preprocessings", "metric", "val", "test", "train")
+LONGEST_VALUE = 60
+LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
+
+
+@app.command(epilog="nirs4all-store runs --status completed --json")
+def runs(
+    status: Annotated[str | None, typer.Option(help="running, completed, failed or interrupted.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="The name of a dataset they used.")] = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """List the runs, newest first."""
+    with reading(workspace) as store:
+        show_rows(store, store.list_runs(status, dataset, limit), LISTED_RUNS, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(epilog="nirs4all-store pipelines 01a2")
+def pipelines(
+    run: Run = None,
+    limit: Limit = 20,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """List the pipelines, newest first."""
+    with reading(workspace) as store:
+        found = store.list_pipelines(find(store, run, "runs")[1] if run else None).head(limit)
+        show_rows(store, found, LISTED_PIPELINES, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(epilog="nirs4all-store top --metric rmse -n 5")
+def top(
+    run: Run = None,
+    metric: Annotated[str | None, typer.Option(help="Only those ranked by it, as rmse or balanced_accuracy.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only those of a dataset.")] = None,
+    fold: Annotated[str, typer.Option(help="The fold: avg is all of them together, any is each.")] = "avg",
+    limit: Limit = 10,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Rank the models by their validation score, best first."""
+    with reading(workspace) as store:
+        run_id = find(store, run, "runs")[1] if run else None
+        found = store.top_predictions(
+            limit, score_metric=metric, dataset_name=dataset, run_id=run_id, fold_id=None if fold == "any" else fold
+        )
+        show_ranked(store, found, as_json=as_json, as_csv=as_csv)
+
+
+def show_ranked(store: WorkspaceStore, found: pl.DataFrame, *, as_json: bool, as_csv: bool) -> None:
+    """Print predictions as one chooses among models."""
+    scores = {f"{partition}_score": partition for partition in ("val", "test", "train")}
+    rows = [decoded(row) for row in found.select("model_name", "best_params").to_dicts()]
+    params = [", ".join(f"{name}={shown(value)}" for name, value in (row["best_params"] or {}).items()) for row in rows]
+    models = [f"{row['model_name']}({own})" for row, own in zip(rows, params, strict=True)]
+    for_people = found.rename(scores).with_columns(model=pl.Series(models, dtype=pl.String))
+    show_rows(store, found if as_json or as_csv else for_people, LISTED_TOP, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(epilog="nirs4all-store log 01a2")
+def log(
+    pipeline: Annotated[str, typer.Argument(help="The beginning of a pipeline's id.")],
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Show what each step of a pipeline did and how long it took."""
+    with reading(workspace) as store:
+        found = store.get_pipeline_log(find(store, pipeline, "pipelines")[1])
+        show_rows(store, found, LISTED_LOG, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(epilog="nirs4all-store sql 'SELECT model_name, min(val_score) FROM predictions GROUP BY ALL'")
+def sql(
+    query: Annotated[str, typer.Argument(help="One SELECT.")],
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Ask a question of your own; nothing can be changed."""
+    with reading(workspace) as store:
+        found = store.sql(query)
+        show_rows(store, found, found.columns, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(epilog="nirs4all-store show 01a2 --plot predicted.png")
+def show(
+    beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of any id.")],
+    plot: Annotated[Path | None, typer.Option(help="Save predicted against true as a PNG or HTML file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Show a run, pipeline, chain, prediction or artifact; of a prediction also predicted against true."""
+    with reading(workspace) as store:
+        kind, name = find(store, beginning)
+        found = _details(store, kind, name)
+    if as_json:
+        typer.echo(json.dumps(found, indent=1, default=_plain, ensure_ascii=False))
+    else:
+        _print_details(Console(), kind[:-1], found)
+    if kind == "predictions" and not as_json:
+        typer.echo(draw(found))
+    if plot is not None:
+        typer.echo(f"saved {save(found, kind, plot)}")
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if hasattr(value, "tolist") else str(value)
+
+
+def _details(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
+    if kind == "predictions":
+        return store.get_prediction(name, load_arrays=True) or {}
+    if kind == "artifacts":
+        return decoded(store.sql("SELECT * FROM artifacts WHERE artifact_id = ?", [name]).row(0, named=True))
+    get = {"runs": store.get_run, "pipelines": store.get_pipeline, "chains": store.get_chain}[kind]
+    return get(name) or {}
+
+
+def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(kind, "")
+    for name, value in found.items():
+        if hasattr(value, "shape"):
+            table.add_row(name, Text(f"{value.dtype} {value.shape}"))
+        elif value in (None, ""):
+            continue
+        elif isinstance(value, dict | list) and value:
+            table.add_row(name, Text(printable(json.dumps(value, default=_plain, ensure_ascii=False))))
+        else:
+            table.add_row(name, Text(str(value) if hasattr(value, "isoformat") else shown(value)))
+    console.print(table)
+
+
+@app.command(epilog="nirs4all-store compare 01a2 01b7")
+def compare(
+    one: Annotated[str, typer.Argument(help="The beginning of an id.")],
+    other: Annotated[str, typer.Argument(help="The beginning of another one of the same kind.")],
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Show where two runs, pipelines, chains, predictions or artifacts differ."""
+    with reading(workspace) as store:
+        kind, first = find(store, one)
+        second = find(store, other, kind)[1]
+        rows = differences(_details(store, kind, first), _details(store, kind, second))
+        frame = pl.DataFrame(rows, schema={"what": pl.String, "one": pl.String, "other": pl.String}, orient="row")
+        show_rows(store, frame, frame.columns, as_json=as_json, as_csv=as_csv)
+
+
+def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, str, str]]:
+    """Return the places in which two values differ, down to what has no parts."""
+    if isinstance(one, dict) and isinstance(other, dict):
+        keys = dict.fromkeys([*one, *other])
+        return [row for key in keys for row in differences(one.get(key), other.get(key), f"{where}.{key}".strip("."))]
+    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
+        pairs = enumerate(zip(one, other, strict=True))
+        return [row for place, pair in pairs for row in differences(*pair, f"{where}[{place}]")]
+    texts = [json.dumps(value, default=_plain) if hasattr(value, "shape") else shown(value) for value in (one, other)]
+    if texts[0] == texts[1]:
+        return []
+    first, second = (text if len(text) < LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..." for text in texts)
+    return [(where, first, second)]

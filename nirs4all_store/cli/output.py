@@ -1,0 +1,128 @@
+"""What all commands share: the workspace they work on, how they print, and how they complain."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from ..errors import InvalidInputError
+from ..store import WorkspaceStore
+
+DEFAULT_WORKSPACE = Path("workspace")
+ENVIRONMENT = "NIRS4ALL_WORKSPACE"
+
+Workspace = Annotated[Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.")]
+Folder = Annotated[Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, all columns and whole ids.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print the rows as CSV, all columns and whole ids.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows at most.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+
+IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
+LEAST_ID = 8
+NUMBER_OF_DIGITS = 4
+MOST_NAMED = 5
+
+
+def complain(problem: str) -> None:
+    """Print an error as one red line on stderr."""
+    say(Console(stderr=True), problem, style="red")
+
+
+def say(console: Console, line: str, style: str | None = None) -> None:
+    """Print one line: what a name has of line ends and of what steers a terminal is printed as escapes."""
+    console.print(printable(line), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Return text on one line that steers no terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def reading(workspace: Path) -> WorkspaceStore:
+    """Open a workspace to read from it."""
+    return WorkspaceStore(workspace, read_only=True)
+
+
+def show_rows(
+    store: WorkspaceStore, frame: pl.DataFrame, columns: Sequence[str], *, as_json: bool, as_csv: bool
+) -> None:
+    """Print a listing: some columns for people, all of them for programs.
+
+    Ids are shortened to the shortest beginning that no other id of the workspace has.
+    """
+    names = [name for column in columns if column in IDS for name in frame[column]]
+    short = {} if as_json or as_csv else store.shorten_ids(names, LEAST_ID)
+    print_rows(frame, columns, short, as_json=as_json, as_csv=as_csv)
+
+
+def print_rows(
+    frame: pl.DataFrame, columns: Sequence[str], short: dict[str, str], *, as_json: bool, as_csv: bool
+) -> None:
+    """Print rows as `show_rows` does, with what is shown for an id."""
+    if as_json and as_csv:
+        raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
+    if as_json:
+        typer.echo(json.dumps([decoded(row) for row in frame.to_dicts()], indent=1, default=str, ensure_ascii=False))
+        return
+    if as_csv:
+        typer.echo(frame.write_csv(), nl=False)
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for column in columns:
+        is_number = frame.schema[column].is_numeric()
+        is_narrow = is_number or column in IDS
+        table.add_column(column, justify="right" if is_number else "left", no_wrap=is_narrow, overflow="fold")
+    for row in frame.select(columns).iter_rows():
+        table.add_row(*(Text(shown(short.get(value, value) if isinstance(value, str) else value)) for value in row))
+    Console().print(table)
+
+
+def decoded(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose JSON columns are what they stand for."""
+    return {name: _from_json(value) for name, value in row.items()}
+
+
+def _from_json(value: Any) -> Any:
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        with suppress(ValueError):
+            return json.loads(value)
+    return value
+
+
+def shown(value: Any) -> str:
+    """Return a value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.{NUMBER_OF_DIGITS}g}"
+    if hasattr(value, "strftime"):
+        return str(value.strftime("%Y-%m-%d %H:%M"))
+    return printable(value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False))
+
+
+def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
+    """Return the table and the whole id of the one thing, of some kinds or of any, whose id begins so.
+
+    Raises
+    ------
+    InvalidInputError
+        There is none, or there are several.
+    """
+    found = [row for row in store.find_ids(beginning) if not kinds or row[0] in kinds] if beginning else []
+    if len(found) == 1:
+        return found[0]
+    what = " or ".join(kind.removesuffix("s") for kind in kinds) or "thing"
+    if not found:
+        raise InvalidInputError(f"no {what} has an id that begins with {beginning!r}; `top` and `runs` show ids")
+    named = ", ".join(f"{kind.removesuffix('s')} {name}" for kind, name in found[:MOST_NAMED])
+    raise InvalidInputError(f"{len(found)} ids begin with {beginning!r}, as {named}; give more of it")

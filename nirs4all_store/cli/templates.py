@@ -1,0 +1,90 @@
+"""Commands of the library of templates: `nirs4all-store library ...`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+
+from ..library import PipelineLibrary
+from ..pipeline_config import pipelines_of, read_config
+from .output import DEFAULT_WORKSPACE, Csv, Json, Workspace, Yes, print_rows, say
+
+app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
+
+Name = Annotated[str, typer.Argument(help="The template's name.")]
+Category = Annotated[str | None, typer.Option(help="Its category.")]
+LISTED = ("name", "category", "description", "tags")
+
+
+@app.command("list", epilog="nirs4all-store library list")
+def list_(
+    category: Category = None, as_json: Json = False, as_csv: Csv = False, workspace: Workspace = DEFAULT_WORKSPACE
+) -> None:
+    """List the templates."""
+    found = PipelineLibrary(workspace).list_templates(category)
+    rows = [
+        {name: entry.get(name) for name in LISTED} | {"tags": ", ".join(entry.get("tags") or [])} for entry in found
+    ]
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(LISTED, pl.String))
+    print_rows(frame, LISTED, {}, as_json=as_json, as_csv=as_csv)
+
+
+@app.command("save", epilog="nirs4all-store library save pls.yaml baseline_pls --category regression")
+def save(
+    config: Annotated[Path, typer.Argument(help="A JSON or YAML file.")],
+    name: Name,
+    category: Annotated[str, typer.Option(help="Its category.")] = "general",
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; again for several.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Keep a configuration as a template."""
+    found = read_config(config)
+    pipelines_of(found)
+    library = PipelineLibrary(workspace)
+    say(Console(), f"saved {library.save_template(found, name, category, description, tag, overwrite=overwrite)}")
+
+
+@app.command("show", epilog="nirs4all-store library show baseline_pls")
+def show(name: Name, category: Category = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Print a template's configuration as JSON."""
+    typer.echo(json.dumps(PipelineLibrary(workspace).load_template(name, category), indent=1, ensure_ascii=False))
+
+
+@app.command("delete", epilog="nirs4all-store library delete baseline_pls --yes")
+def delete(name: Name, category: Category = None, yes: Yes = False, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Delete a template."""
+    library = PipelineLibrary(workspace)
+    library.get_template_metadata(name, category)
+    if not yes:
+        typer.confirm(f"Delete template {name}?", abort=True)
+    library.delete_template(name, category)
+    say(Console(), f"deleted {name}")
+
+
+@app.command("export", epilog="nirs4all-store library export baseline_pls baseline.json")
+def export(
+    name: Name,
+    output: Annotated[Path, typer.Argument(help="The file to write.")],
+    category: Category = None,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write a template to a file for somebody else."""
+    say(Console(), f"wrote {PipelineLibrary(workspace).export_template(name, output, category)}")
+
+
+@app.command("import", epilog="nirs4all-store library import baseline.json")
+def import_(
+    path: Annotated[Path, typer.Argument(help="A file that library export has written.")],
+    category: Annotated[str, typer.Option(help="Its category, if it names none.")] = "general",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Take in a template that somebody else has written."""
+    say(Console(), f"saved {PipelineLibrary(workspace).import_template(path, category, overwrite=overwrite)}")

@@ -1,0 +1,122 @@
+"""Commands that do the work: demo, run, predict, export, import."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import polars as pl
+import typer
+from rich.console import Console
+
+from ..bundle import load_bundle
+from ..dataset import read_dataset, read_spectra
+from ..errors import InvalidInputError
+from ..files import whole_file
+from ..runner import PipelineRunner
+from ..store import WorkspaceStore
+from .looking import show_ranked
+from .output import DEFAULT_WORKSPACE, Csv, Json, Workspace, complain, find, reading, say
+
+app = typer.Typer()
+
+Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The column of y; again for several.")]
+Trusted = Annotated[bool, typer.Option("--trusted", help="You trust whoever made it: its objects may run code.")]
+
+
+@app.command(epilog="nirs4all-store demo")
+def demo(
+    folder: Annotated[Path, typer.Argument(help="The workspace to create or add to.")] = Path("nirs4all-demo"),
+) -> None:
+    """Train on real spectra, rank, replay, export, delete and collect, telling what each step did."""
+    try:
+        from ..demo import Demo
+    except ModuleNotFoundError as error:
+        complain(f"the demo needs {error.name}: pip install 'nirs4all-store[demo]'")
+        raise typer.Exit(1) from error
+    Demo(folder, Console()).run()
+
+
+@app.command(epilog="nirs4all-store run pls.yaml wheat.csv --target protein")
+def run(
+    config: Annotated[str, typer.Argument(help="A JSON or YAML file, or a template's name.")],
+    data: Annotated[Path, typer.Argument(help="A CSV or Parquet file of spectra, a row a sample.")],
+    target: Target = None,
+    name: Annotated[str | None, typer.Option(help="The run's name; by default the file's.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many pipelines side by side; -1 for all cores.")] = 1,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out what the workspace has already.")] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the best to show.")] = 10,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Train every pipeline of a configuration and rank them."""
+    dataset = read_dataset(data, target)
+    with WorkspaceStore(workspace) as store:
+        runner = PipelineRunner(store, n_jobs=jobs)
+        found = runner.run(config, dataset, name=name, resume=resume)
+        best = found.filter(pl.col("fold_id") == "avg", pl.col("partition") == "val").head(limit)
+        show_ranked(store, best, as_json=as_json, as_csv=as_csv)
+
+
+@app.command(epilog="nirs4all-store predict 01a2 new.csv -o predicted.csv")
+def predict(
+    chain: Annotated[str, typer.Argument(help="The beginning of a chain's id, or a bundle's path.")],
+    data: Annotated[Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, a row a sample.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="A CSV or Parquet file; else printed.")] = None,
+    trusted: Trusted = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Predict new spectra with a stored chain or with a bundle."""
+    X, wavelengths = read_spectra(data)
+    if chain.endswith(".n4a"):
+        y = load_bundle(chain, trusted=trusted).predict(X, wavelengths)
+    else:
+        with reading(workspace) as store:
+            y = store.replay_chain(find(store, chain, "chains")[1], X, wavelengths)
+    columns = np.atleast_2d(y.T)
+    names = ["predicted"] if len(columns) == 1 else [f"predicted_{place}" for place in range(len(columns))]
+    frame = pl.DataFrame(dict(zip(names, columns, strict=True)))
+    if output is None:
+        typer.echo(frame.write_csv(), nl=False)
+        return
+    if output.suffix not in (".csv", ".parquet"):
+        raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
+    with whole_file(output) as unfinished:
+        (frame.write_csv if output.suffix == ".csv" else frame.write_parquet)(unfinished)
+    say(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
+
+
+@app.command(epilog="nirs4all-store export 01a2 model.n4a")
+def export(
+    beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a chain's, pipeline's or run's id.")],
+    output: Annotated[Path, typer.Argument(help="Chain: .n4a or .py; pipeline: .json; run: .yaml or .parquet.")],
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write a chain as a bundle or a script, a pipeline's configuration, or a run's story or predictions."""
+    with reading(workspace) as store:
+        kind, name = find(store, beginning, "chains", "pipelines", "runs")
+        if kind == "chains":
+            path = store.export_chain(name, output, format="n4a.py" if output.suffix == ".py" else "n4a")
+        elif kind == "pipelines":
+            path = store.export_pipeline_config(name, output)
+        elif output.suffix == ".parquet":
+            path = store.export_predictions_parquet(output, run_id=name)
+        else:
+            path = store.export_run(name, output)
+    say(Console(), f"wrote {path}")
+
+
+@app.command("import", epilog="nirs4all-store import model.n4a")
+def import_(
+    bundle: Annotated[Path, typer.Argument(help="A .n4a file.")],
+    trusted: Trusted = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Take a bundle into the workspace as a run of its own."""
+    with WorkspaceStore(workspace) as store:
+        done = store.import_bundle(bundle, trusted)
+    say(Console(), f"chain {done.chain_id} of run {done.run_id}")
+    if not trusted:
+        say(Console(), "It predicts once you trust it: store.trust_chain(chain_id, True), or import it with --trusted.")

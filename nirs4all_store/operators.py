@@ -1,0 +1,115 @@
+"""Operators of a pipeline and what names them in a configuration: `{"class": ..., "params": {...}}` and back."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .errors import InvalidInputError
+
+WITHOUT_A_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+NATIVE = (str, int, float, bool, type(None))
+
+
+def build(described: Any, where: str) -> Any:
+    """Return the operator, or the value of a parameter, that a description stands for.
+
+    Parameters
+    ----------
+    described : object
+        `{"class": "package.module.Name", "params": {...}}`, whose parameters may be such again; a class, which is
+        made without parameters; anything else stands for itself. To import a class runs its module: a configuration
+        from elsewhere is code.
+    where : str
+        What a message calls it.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such class, or it takes no such parameters.
+    """
+    if isinstance(described, Mapping) and "class" in described:
+        unknown = sorted(map(str, set(described) - {"class", "params"}))
+        if unknown:
+            raise InvalidInputError(f"{where} has {', '.join(unknown)} beside its class; give class and params only")
+        kind = _class(described["class"], where)
+        params = described.get("params") or {}
+        if not isinstance(params, Mapping):
+            raise InvalidInputError(f"{where}: params must be a dict of parameters, not {type(params).__name__}")
+        return _made(kind, {str(name): build(value, f"{where}, {name}") for name, value in params.items()}, where)
+    if isinstance(described, list):
+        return [build(value, where) for value in described]
+    return _made(described, {}, where) if inspect.isclass(described) else described
+
+
+def _class(name: Any, where: str) -> type:
+    module, _, attribute = str(name).rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module), attribute) if module else None
+    except (ImportError, AttributeError, ValueError) as error:
+        raise InvalidInputError(
+            f"{where}: there is no class {name}: {error}; give its whole name, as in "
+            "'sklearn.preprocessing.StandardScaler', and install its package"
+        ) from error
+    if not inspect.isclass(found) or not any(hasattr(found, method) for method in ("fit", "split", "__sklearn_tags__")):
+        raise InvalidInputError(
+            f"{where}: {name} is no class of an operator; give its whole name, as in "
+            "'sklearn.preprocessing.StandardScaler'"
+        )
+    return found
+
+
+def _made(kind: type, params: dict[str, Any], where: str) -> Any:
+    try:
+        made = kind(**params)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{where}: {kind.__name__} cannot be made of {params}: {error}") from error
+    return made
+
+
+def describe(value: Any) -> Any:
+    """Return as JSON has it what `build` makes an operator, or a parameter's value, from.
+
+    Parameters that have their defaults are left out. What has no such form (a function that was defined on the way,
+    an array) is told in words, which tell it from others but do not build it.
+    """
+    if isinstance(value, NATIVE):
+        return value
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {str(key): describe(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | range):
+        return [describe(item) for item in value]
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return f"{value.__module__}.{value.__qualname__}"
+    params = params_of(value)
+    if params is None:
+        return repr(value)
+    return {"class": name_of(type(value))} | ({"params": params} if params else {})
+
+
+def params_of(operator: Any) -> dict[str, Any] | None:
+    """Return, described, the parameters that are not the defaults; None for what does not keep them by their names."""
+    taken = inspect.signature(type(operator)).parameters.values()
+    named = {parameter.name: parameter.default for parameter in taken if parameter.kind not in WITHOUT_A_NAME}
+    kept = vars(operator).get("cvargs", {}) | vars(operator)  # The first is where a repeated split has some of its own.
+    if not named.keys() <= kept.keys():
+        return None
+    return {name: describe(kept[name]) for name, default in named.items() if repr(kept[name]) != repr(default)}
+
+
+def name_of(kind: type) -> str:
+    """Return a class's name with the shortest public module that has it."""
+    parts = kind.__module__.split(".")
+    for length in range(1, len(parts) + 1):
+        module = importlib.import_module(".".join(parts[:length]))
+        if getattr(module, kind.__qualname__, None) is kind:
+            return f"{module.__name__}.{kind.__qualname__}"
+    return f"{kind.__module__}.{kind.__qualname__}"

@@ -1,0 +1,259 @@
+"""What a pipeline's configuration means: its steps, its alternatives, and the pipelines that they make."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import floor
+from pathlib import Path
+from typing import Any
+
+import yaml
+from sklearn.base import is_classifier, is_regressor
+
+from .errors import InvalidInputError
+from .operators import build, describe, params_of
+
+OR, RANGE = "_or_", "_range_"
+# How exactly a range must hit its end for the end to be in it.
+NEARLY = 1e-9
+MOST_PIPELINES = 100_000
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of one pipeline.
+
+    Attributes
+    ----------
+    kind : str
+        `transformer` of X, `model`, `splitter` into folds, or `target`: a transformer of y.
+    operator : object
+        Not fitted.
+    where : str
+        What messages call it: `step 2 (StandardScaler)`.
+    """
+
+    kind: str
+    operator: Any
+    where: str
+
+    @property
+    def name(self) -> str:
+        """The name of its class."""
+        return type(self.operator).__name__
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters that are not the defaults, as JSON has them."""
+        return params_of(self.operator) or {}
+
+    @property
+    def config(self) -> Any:
+        """It as JSON has it; see `operators.describe`."""
+        key = {"model": "model", "target": "y"}.get(self.kind)
+        described = describe(self.operator)
+        return {key: described} if key else described
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One pipeline, all choices made.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        Transformers and models in the order in which they work on X.
+    choices : list of dict
+        What each `_or_` and `_range_` has become, in order.
+    """
+
+    steps: tuple[Step, ...]
+    choices: list[dict[str, Any]]
+
+    @property
+    def config(self) -> list[Any]:
+        """All its steps as JSON has them."""
+        return [step.config for step in self.steps]
+
+    @property
+    def models(self) -> list[Step]:
+        """Its models; there is at least one."""
+        return [step for step in self.steps if step.kind == "model"]
+
+    @property
+    def preprocessings(self) -> str:
+        """A short name of what comes before the model."""
+        return " > ".join(step.name for step in self.steps if step.kind == "transformer")
+
+    @property
+    def name(self) -> str:
+        """A name for people."""
+        models = ", ".join(str(step.operator).replace("\n", "") for step in self.models)
+        return " > ".join(filter(None, [self.preprocessings, models]))
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether its models predict classes."""
+        return bool(is_classifier(self.models[0].operator))
+
+    def only(self, kind: str) -> Any:
+        """Return the operator of its one step of a kind, or None."""
+        return next((step.operator for step in self.steps if step.kind == kind), None)
+
+
+def read_config(given: Any) -> Any:
+    """Return a configuration given as text or in a file.
+
+    Parameters
+    ----------
+    given : object
+        JSON or YAML as text, the path of such a file, or the configuration itself, which is returned as it is.
+
+    Raises
+    ------
+    InvalidInputError
+        It cannot be read.
+    """
+    if not isinstance(given, str | Path):
+        return given
+    try:
+        is_file = isinstance(given, Path) or (given.endswith((".json", ".yaml", ".yml")) and "\n" not in given)
+        text = Path(given).read_text(encoding="utf-8") if is_file else str(given)
+        return yaml.safe_load(text)  # JSON is YAML, but for what no configuration has.
+    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        raise InvalidInputError(f"the configuration {str(given)[:200]!r} cannot be read: {error}") from error
+
+
+def pipelines_of(config: Any) -> list[Pipeline]:
+    """Return the pipelines that a configuration makes, the last alternative changing fastest.
+
+    Parameters
+    ----------
+    config : list, or dict with the key `pipeline`
+        Its steps: operators of scikit-learn's kind, or `{"class": ..., "params": {...}}`; `{"model": operator}`, one or
+        several, which may be left out for a regressor or classifier; at most one cross-validator; at most one
+        `{"y": transformer}`. `{"_or_": [...]}` in the place of a step or value stands for each of them in turn (None:
+        no step; a list: several), `{"_range_": [first, last, step]}` for each number from the first to the last.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no configuration; the message names the step.
+    """
+    if isinstance(config, Mapping) and "pipeline" in config:
+        config = config["pipeline"]
+    if not isinstance(config, list | tuple) or not config:
+        raise InvalidInputError(f"a configuration is a list of steps, not {_shown(config)}")
+    alternatives = [list(_alternatives(item, f"step {number}")) for number, item in enumerate(config, 1)]
+    count = 1
+    for of_step in alternatives:
+        count *= len(of_step)
+    if count > MOST_PIPELINES:
+        raise InvalidInputError(f"this configuration makes {count:,} pipelines, more than {MOST_PIPELINES:,}")
+    return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
+
+
+Alternative = tuple[Any, list[dict[str, Any]]]
+"""A value in which all choices are made, and the choices."""
+
+
+def _alternatives(value: Any, where: str) -> Iterator[Alternative]:
+    if isinstance(value, Mapping) and (OR in value or RANGE in value):
+        yield from _choices(value, where)
+    elif isinstance(value, Mapping):
+        for chosen, choices in _products(list(value.values()), where):
+            yield dict(zip(value, chosen, strict=True)), choices
+    elif isinstance(value, list):
+        yield from _products(value, where)
+    else:
+        yield value, []
+
+
+def _products(values: Sequence[Any], where: str) -> Iterator[Alternative]:
+    for chosen in itertools.product(*(list(_alternatives(value, where)) for value in values)):
+        yield [value for value, _ in chosen], [choice for _, choices in chosen for choice in choices]
+
+
+def _choices(value: Mapping[str, Any], where: str) -> Iterator[Alternative]:
+    if len(value) > 1:
+        raise InvalidInputError(f"{where} has {sorted(map(str, value))} in one place; give {OR} or {RANGE} alone")
+    ((key, given),) = value.items()
+    if not isinstance(given, list | tuple) or not given:
+        raise InvalidInputError(f"{where}: {key} needs a list, not {_shown(given)}")
+    for item in _range(given, where) if key == RANGE else given:
+        for chosen, choices in _alternatives(item, where):
+            yield chosen, [{key: describe(chosen)}, *choices]
+
+
+def _range(given: Sequence[Any], where: str) -> list[Any]:
+    numbers = len(given) in (2, 3) and all(isinstance(item, int | float) for item in given)
+    first, last, step = (*given, 1)[:3] if numbers else (0, 0, 0)
+    if not step or (last - first) / step < 0:
+        raise InvalidInputError(
+            f"{where}: {RANGE} takes [first, last] or [first, last, step], from which the last can be reached, "
+            f"not {_shown(given)}"
+        )
+    return [first + i * step for i in range(floor((last - first) / step + NEARLY) + 1)]
+
+
+def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
+    steps: list[Step] = []
+    for number, (item, _) in enumerate(chosen, 1):
+        several = item if isinstance(item, list) else [item]
+        steps += [_step(one, f"step {number}") for one in several if one is not None]
+    for kind in ("splitter", "target"):
+        found = [step.where for step in steps if step.kind == kind]
+        if len(found) > 1:
+            raise InvalidInputError(f"{' and '.join(found)} are both a {kind}; a pipeline has one")
+    models = [step for step in steps if step.kind == "model"]
+    if not models:
+        raise InvalidInputError("the pipeline has no model; add {'model': ...} to its steps")
+    if len({is_classifier(step.operator) for step in models}) > 1:
+        raise InvalidInputError("the pipeline has models of numbers and of classes; give each a pipeline of its own")
+    target = next((step for step in steps if step.kind == "target"), None)
+    if target and is_classifier(models[0].operator):
+        raise InvalidInputError(f"{target.where}: y is transformed for models of numbers; classes stay as they are")
+    return Pipeline(tuple(steps), [choice for _, choices in chosen for choice in choices])
+
+
+def _step(item: Any, where: str) -> Step:
+    kind = "model" if isinstance(item, Mapping) and "model" in item else None
+    kind = "target" if isinstance(item, Mapping) and "y" in item else kind
+    if kind and len(item) > 1:
+        raise InvalidInputError(f"{where} has {sorted(map(str, item))} in one place; give each a step of its own")
+    operator = build(next(iter(item.values())) if kind else item, where)
+    where = f"{where} ({type(operator).__name__})"
+    kind = kind or _kind(operator)
+    needed = {"model": ("fit", "predict"), "splitter": ("split",)}.get(str(kind), ("fit", "transform"))
+    missing = [method for method in needed if not hasattr(operator, method)]
+    if kind is None or missing:
+        raise InvalidInputError(
+            f"{where} is no {kind or 'step'}: {_shown(operator)} has no {' and no '.join(missing) or 'use'}; give an "
+            "operator, or {'class': 'package.Name', 'params': {...}}"
+        )
+    _check_params(operator, where)
+    return Step(kind, operator, where)
+
+
+def _kind(operator: Any) -> str | None:
+    if hasattr(operator, "split") and hasattr(operator, "get_n_splits"):
+        return "splitter"
+    if hasattr(operator, "fit") and (is_regressor(operator) or is_classifier(operator)):
+        return "model"
+    return "transformer" if hasattr(operator, "transform") else None
+
+
+def _check_params(operator: Any, where: str) -> None:
+    """Let scikit-learn's own operators refuse their parameters now instead of when they are fitted."""
+    if hasattr(operator, "_parameter_constraints"):
+        try:
+            operator._validate_params()
+        except ValueError as error:
+            raise InvalidInputError(f"{where}: {error}") from error
+
+
+def _shown(value: Any) -> str:
+    return f"{str(json.dumps(value, default=repr))[:200]}"

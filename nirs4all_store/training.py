@@ -1,0 +1,270 @@
+"""One pipeline is fitted on the folds of one dataset. Nothing here knows the store: it may run in any process."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import joblib
+import numpy as np
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.utils.validation import has_fit_parameter
+
+from . import inference
+from .dataset import Dataset
+from .errors import InvalidInputError
+from .pipeline_config import Pipeline, Step
+from .scores import scores_of
+
+Array = Any
+
+FOLDS = 5
+AVERAGE = "avg"
+"""The fold under whose name stands what all folds have in common."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """The predictions of one partition.
+
+    Attributes
+    ----------
+    y, y_pred : ndarray
+        `y` is None where it is not known.
+    proba : ndarray of shape (n_samples, n_classes), or None
+    rows : ndarray of int
+        Which rows of what was given these are.
+    """
+
+    y: Array | None
+    y_pred: Array
+    proba: Array | None
+    rows: Array
+
+
+@dataclass
+class TrainedModel:
+    """One model of a pipeline, with everything that leads to it.
+
+    Attributes
+    ----------
+    step : Step
+    shared : list of (Step, object)
+        What the folds have in common, fitted: it does not depend on the samples.
+    folds : list of list of (Step, object)
+        What each fold has fitted of its own, the model last.
+    task : str
+        `regression` or `classification`.
+    parts : dict
+        Fold (`"0"`, ..., `"avg"`) and partition (`train`, `val`, `test`) to predictions.
+    scores : dict
+        Fold to partition to score to value.
+    """
+
+    step: Step
+    shared: list[tuple[Step, Any]]
+    folds: list[list[tuple[Step, Any]]]
+    task: str = ""
+    parts: dict[str, dict[str, Part]] = field(default_factory=dict)
+    scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of one pipeline.
+
+    Attributes
+    ----------
+    models : list of TrainedModel
+    seconds : list of float
+        How long each step of the pipeline took to fit and apply, on all folds together.
+    """
+
+    models: list[TrainedModel]
+    seconds: list[float]
+
+
+def check_fit(pipeline: Pipeline, data: Dataset) -> None:
+    """Refuse a pipeline that cannot be trained on a dataset, before anything is.
+
+    Raises
+    ------
+    InvalidInputError
+        The message names the step.
+    """
+    for step in pipeline.models:
+        if data.weights is not None and not has_fit_parameter(step.operator, "sample_weight"):
+            raise InvalidInputError(f"{step.where} takes no weights of samples; leave them or the model out")
+        if not pipeline.is_classification and data.y.dtype.kind in "US":
+            raise InvalidInputError(f"{step.where} predicts numbers, and y of {data.name} is text; give a classifier")
+    try:
+        splits(pipeline, data)
+    except ValueError as error:
+        where = next((step.where for step in pipeline.steps if step.kind == "splitter"), "the pipeline")
+        raise InvalidInputError(f"{where} cannot split {data.name}: {error}") from error
+
+
+def splits(pipeline: Pipeline, data: Dataset) -> list[tuple[Array, Array]]:
+    """Return the rows of each fold to train on and to validate with.
+
+    Without a cross-validator there are five folds, which keep groups together or the shares of the classes.
+    """
+    splitter = pipeline.only("splitter")
+    if splitter is None and data.groups is not None:
+        splitter = GroupKFold(FOLDS)
+    elif splitter is None:
+        kind = StratifiedKFold if pipeline.is_classification and data.y.ndim == 1 else KFold
+        splitter = kind(FOLDS, shuffle=True, random_state=0)
+    return list(splitter.split(data.X, data.y, data.groups))
+
+
+def train(pipeline: Pipeline, data: Dataset) -> Trained:
+    """Fit every step on each fold's samples to train on, and predict.
+
+    Whatever raises goes up as it is.
+    """
+    folds = splits(pipeline, data)
+    seconds = [0.0] * len(pipeline.steps)
+    fitted = [_fit(pipeline, data, rows, seconds) for rows, _ in folds]
+    models = [_model(step, fitted) for step in pipeline.models]
+    for model in models:
+        _predict(model, data, folds)
+    return Trained(models, seconds)
+
+
+Fitted = dict[int, Any]
+"""The position of a step in its pipeline to what was fitted."""
+
+
+def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -> list[tuple[Step, Any]]:
+    """Fit all steps on some rows alone."""
+    X, y = data.X[rows], data.y[rows]
+    fitted: list[tuple[Step, Any]] = []
+    target = pipeline.only("target")
+    for position, step in enumerate(pipeline.steps):
+        began = time.perf_counter()
+        if step.kind == "transformer":
+            operator = clone(step.operator, safe=False)
+            options = _wavelengths(operator.fit, data)
+            operator.fit(X, **({"y": y} if _takes(operator.fit, "y") else {}), **options)
+            X = inference.transform([(step.where, operator)], X, data.wavelengths)
+            fitted.append((step, operator))
+        elif step.kind == "model":
+            model = clone(step.operator, safe=False)
+            if target is not None:
+                model = TransformedTargetRegressor(model, transformer=clone(target))
+            weights = {} if data.weights is None else {"sample_weight": data.weights[rows]}
+            fitted.append((step, model.fit(X, y, **weights)))
+        seconds[position] += time.perf_counter() - began
+    return fitted
+
+
+def _takes(method: Any, name: str) -> bool:
+    return name in inspect.signature(method).parameters
+
+
+def _wavelengths(method: Any, data: Dataset) -> dict[str, Any]:
+    return {"wavelengths": data.wavelengths} if _takes(method, "wavelengths") else {}
+
+
+def _model(step: Step, fitted: list[list[tuple[Step, Any]]]) -> TrainedModel:
+    """Part what leads to a model into what the folds share and what each has of its own."""
+    chains = []
+    for fold in fitted:
+        until = next(i for i, (other, _) in enumerate(fold) if other is step)
+        chains.append([entry for entry in fold[:until] if entry[0].kind == "transformer"] + [fold[until]])
+    common = 0
+    while common < len(chains[0]) - 1 and len({joblib.hash(chain[common][1]) for chain in chains}) == 1:
+        common += 1
+    return TrainedModel(step, chains[0][:common], [chain[common:] for chain in chains])
+
+
+def _predict(model: TrainedModel, data: Dataset, folds: list[tuple[Array, Array]]) -> None:
+    """Predict as the stored chain will, with each fold's objects and with those of all."""
+    alone = [_Predictor(model, [fold]) for fold in model.folds]
+    together = _Predictor(model, model.folds)
+    model.task = together.task
+    for name, (predictor, split) in enumerate(zip(alone, folds, strict=True)):
+        parts = {
+            partition: predictor.part(data.X[rows], data.y[rows], data.rows[rows], data.wavelengths)
+            for partition, rows in zip(("train", "val"), split, strict=True)
+        }
+        model.parts[str(name)] = parts | _of_test(predictor, data)
+    model.parts[AVERAGE] = {
+        partition: _average([model.parts[str(name)][partition] for name in range(len(folds))], alone, together, data)
+        for partition in ("train", "val")
+    } | _of_test(together, data)
+    for fold, parts in model.parts.items():
+        predictor = together if fold == AVERAGE else alone[int(fold)]
+        model.scores[fold] = {
+            partition: scores_of(predictor.task, part.y, part.y_pred, part.proba, predictor.classes)
+            for partition, part in parts.items()
+            if part.y is not None and len(part.y)
+        }
+
+
+class _Predictor:
+    """Some folds of a model, which predict as the stored chain does with them."""
+
+    def __init__(self, model: TrainedModel, folds: list[list[tuple[Step, Any]]]) -> None:
+        def labelled(entries: list[tuple[Step, Any]]) -> list[inference.Labelled]:
+            return [(step.where, fitted) for step, fitted in entries]
+
+        models = [fold[-1][1] for fold in folds]
+        self._operators = inference.Operators(
+            labelled(model.shared), {str(number): labelled(fold) for number, fold in enumerate(folds)}
+        )
+        self.task = "classification" if all(map(inference.is_classifier, models)) else "regression"
+        classes = inference.all_classes(models) if inference.has_proba(models) else []
+        # One target's; several targets have probabilities apart, which one array cannot hold.
+        self.classes: Array = classes[0] if len(classes) == 1 else None
+
+    def part(self, X: Array, y: Array | None, rows: Array, wavelengths: Array | None) -> Part:
+        """Predict one partition."""
+        y_pred = self._operators.predict(X, wavelengths)
+        proba = None if self.classes is None else self._operators.predict_proba(X, wavelengths)
+        return Part(y, y_pred, proba, rows)
+
+
+def _of_test(predictor: _Predictor, data: Dataset) -> dict[str, Part]:
+    if data.X_test is None:
+        return {}
+    return {"test": predictor.part(data.X_test, data.y_test, data.test_rows, data.wavelengths)}
+
+
+def _average(parts: list[Part], alone: list[_Predictor], together: _Predictor, data: Dataset) -> Part:
+    """Combine what the folds predict of each row that they have, as replaying combines folds.
+
+    Numbers become their mean; classes the one with the highest mean probability, or with the most votes.
+    """
+    rows = np.unique(np.concatenate([part.rows for part in parts]))
+    y = data.y[data.places(rows)]
+    places = [np.searchsorted(rows, part.rows) for part in parts]
+    if together.task == "regression":
+        return Part(y, _means(places, [part.y_pred for part in parts], len(rows)), None, rows)
+    if together.classes is not None:
+        shares = [np.zeros((len(part.rows), len(together.classes))) for part in parts]
+        for share, part, predictor in zip(shares, parts, alone, strict=True):
+            share[:, np.isin(together.classes, predictor.classes)] = part.proba
+        proba = _means(places, shares, len(rows))
+        return Part(y, together.classes[np.argmax(proba, axis=1)], proba, rows)
+    columns = []
+    for labels in zip(*(part.y_pred.reshape(len(part.rows), -1).T for part in parts), strict=True):
+        classes = np.unique(np.concatenate(labels))
+        votes = _means(places, [own[:, None] == classes[None, :] for own in labels], len(rows))
+        columns.append(classes[np.argmax(votes, axis=1)])
+    return Part(y, np.stack(columns, axis=1).reshape((len(rows), *parts[0].y_pred.shape[1:])), None, rows)
+
+
+def _means(places: list[Array], values: list[Array], length: int) -> Array:
+    """Return for each row the mean of the values that there are of it."""
+    total = np.zeros((length, *values[0].shape[1:]))
+    count = np.zeros((length, *[1] * (values[0].ndim - 1)))
+    for place, own in zip(places, values, strict=True):
+        total[place] += own
+        count[place] += 1
+    return total / count

@@ -1,0 +1,230 @@
+"""The command line, from a CSV of spectra to predictions of new ones, as a user types it."""
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from chemotools.datasets import load_coffee, load_fermentation_train
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from nirs4all_store import WorkspaceStore
+from nirs4all_store.cli import app
+
+PLS = """
+- _or_: [null, {class: sklearn.preprocessing.StandardScaler}]
+- model: {class: sklearn.cross_decomposition.PLSRegression, params: {n_components: {_range_: [2, 4, 2]}}}
+"""
+CLASSIFIER = "- class: sklearn.preprocessing.StandardScaler\n- class: sklearn.neighbors.KNeighborsClassifier\n"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with spectra in it, in which one works."""
+    X, y = load_fermentation_train(set_output="polars")
+    X = X[:, ::20]
+    X.with_columns(y["glucose"]).write_csv(tmp_path / "wheat.csv")
+    X.head(4).write_csv(tmp_path / "new.csv")
+    X, y = load_coffee(set_output="polars")
+    X[:, ::40].with_columns(y["labels"].cast(pl.String)).write_csv(tmp_path / "coffee.csv")
+    (tmp_path / "pls.yaml").write_text(PLS)
+    (tmp_path / "classes.yaml").write_text(CLASSIFIER)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
+    return tmp_path
+
+
+def command(line: str, code: int = 0, answer: str = "") -> str:
+    done = CliRunner().invoke(app, shlex.split(line), input=answer)
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def rows(line: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(command(f"{line} --json"))
+    return found
+
+
+def test_three_commands_lead_from_spectra_to_predictions(here: Path) -> None:
+    ranked = command("run pls.yaml wheat.csv -t glucose")
+    assert ranked.splitlines()[0].split() == ["chain_id", "model", "preprocessings", "metric", "val", "test", "train"]
+    assert len(ranked.splitlines()) == 5
+    chain = ranked.splitlines()[1].split()[0]
+    picture = command(f"show {rows('top -n 1')[0]['prediction_id']} --plot best.png")
+    assert "┤" in picture
+    assert (here / "best.png").read_bytes().startswith(b"\x89PNG")
+    command(f"predict {chain} new.csv -o out/predicted.csv")
+    with WorkspaceStore(here / "workspace") as store:
+        (chain_id,) = [name for kind, name in store.find_ids(chain)]
+        expected = store.replay_chain(chain_id, pl.read_csv(here / "new.csv").to_numpy())
+    assert pl.read_csv(here / "out/predicted.csv")["predicted"].to_list() == expected.tolist()
+    assert command(f"predict {chain} new.csv").splitlines()[0] == "predicted"
+
+
+def test_listings_are_for_people_and_programs(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose --name first -n 1")
+    assert [row["name"] for row in rows("runs")] == ["first"]
+    assert rows("runs --status failed") == []
+    assert [row["status"] for row in rows("pipelines")] == ["completed"] * 4
+    best = rows("top -n 2")
+    assert best[0]["scores"]["val"]["rmse"] == best[0]["val_score"] <= best[1]["val_score"]
+    assert {row["fold_id"] for row in rows("top --fold any -n 50")} == {"avg", "0", "1", "2", "3", "4"}
+    frame = pl.read_csv(command("top --csv -n 3").encode())
+    assert frame["val_score"].is_sorted()
+    log = rows(f"log {best[0]['pipeline_id']}")
+    assert {row["operator_class"] for row in log} <= {"StandardScaler", "PLSRegression"}
+    assert rows("sql 'SELECT count(*) AS n FROM pipelines'") == [{"n": 4}]
+    assert "give one" in command("top --csv --json", 1)
+
+
+def test_an_id_is_known_by_a_beginning_that_no_other_has(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    shown = [line.split()[0] for line in command("pipelines").splitlines()[1:] if re.match(r"\w{8}", line)]
+    whole = [row["pipeline_id"] for row in rows("pipelines")]
+    assert all(name.startswith(short) for name, short in zip(whole, shown, strict=True))
+    for name, short in zip(whole, shown, strict=True):
+        assert json.loads(command(f"show {short} --json"))["pipeline_id"] == name
+        assert len(short) == 8 or "ids begin with" in command(f"show {short[:-1]}", 1)
+    assert "ids begin with '0'" in command("show 0", 1)
+    assert "no thing has an id that begins with 'zzz'" in command("show zzz", 1)
+    assert "no chain has an id" in command(f"predict {whole[0]} new.csv", 1)
+
+
+def test_everything_can_be_shown_and_compared(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    best, other = rows("top -n 2")
+    artifact = rows("sql 'SELECT artifact_id FROM artifacts LIMIT 1'")[0]["artifact_id"]
+    run = rows("runs")[0]["run_id"]
+    for name in (run, best["pipeline_id"], best["chain_id"], best["prediction_id"], artifact):
+        assert name in command(f"show {name}")
+        assert isinstance(json.loads(command(f"show {name} --json")), dict)
+    differing = {row["what"] for row in rows(f"compare {best['prediction_id']} {other['prediction_id']}")}
+    assert {"prediction_id", "chain_id", "y_pred"} <= differing
+    assert "metric" not in differing
+    assert rows(f"compare {run} {run}") == []
+    assert "no run has an id" in command(f"compare {run} {artifact}", 1)
+
+
+def test_classes_are_drawn_as_counts(here: Path) -> None:
+    command("run classes.yaml coffee.csv -t labels")
+    (best,) = rows("top")
+    assert re.search(r"true +Brasil +Ethiopia", command(f"show {best['prediction_id']} --plot counts.html"))
+    page = (here / "counts.html").read_text()
+    assert page.startswith("<!doctype html>")
+    assert "<svg" in page
+    assert "neither PNG nor HTML" in command(f"show {best['prediction_id']} --plot counts.pdf", 1)
+    assert "only a prediction" in command(f"show {best['chain_id']} --plot counts.png", 1)
+
+
+def test_what_is_exported_predicts_elsewhere_once_it_is_trusted(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose --name one")
+    best = rows("top -n 1")[0]
+    for name, output in (
+        (best["chain_id"], "model.n4a"), (best["chain_id"], "model.n4a.py"), (best["pipeline_id"], "pipeline.json"),
+        (rows("runs")[0]["run_id"], "run.yaml"), (rows("runs")[0]["run_id"], "predictions.parquet"),
+    ):  # fmt: skip
+        assert output in command(f"export {name} {output}")
+        assert (here / output).exists()
+    plain = command(f"predict {best['chain_id']} new.csv")
+    assert "it came from elsewhere" in command("predict model.n4a new.csv", 1)
+    assert command("predict model.n4a new.csv --trusted") == plain
+    assert "once you trust it" in command("import model.n4a -w other")
+    command("import model.n4a -w third --trusted")
+    chain = json.loads(command("top -w third --json"))[0]["chain_id"]
+    assert command(f"predict {chain} new.csv -w third") == plain
+
+
+def test_a_workspace_is_looked_after(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "is ready" in command("init place")
+    monkeypatch.setenv("NIRS4ALL_WORKSPACE", "place")
+    command("run pls.yaml wheat.csv -t glucose")
+    assert "4 pipelines" in command("info")
+    assert "0 findings" in command("check --deep")
+    run = rows("runs")[0]["run_id"]
+    assert "Aborted" in command(f"delete {run}", 1, answer="n\n")
+    assert len(rows("runs")) == 1
+    assert "deleted" in command(f"delete {run} --yes")
+    assert rows("runs") == []
+    with WorkspaceStore("place") as store:
+        store.save_artifact([1, 2, 3], "list", "other")
+    assert "would remove 1 files" in command("gc --days 0 --dry-run")
+    assert "removed 1 files" in command("gc --days 0")
+    assert "takes" in command("vacuum")
+    assert "0 findings" in command("check place")
+
+
+def test_the_library_keeps_configurations(here: Path) -> None:
+    command("library save pls.yaml base --category regression --tag pls --description 'the usual'")
+    assert "already" in command("library save pls.yaml base", 1)
+    assert rows("library list") == [
+        {"name": "base", "category": "regression", "description": "the usual", "tags": "pls"}
+    ]  # fmt: skip
+    assert json.loads(command("library show base"))[1]["model"]["params"] == {"n_components": {"_range_": [2, 4, 2]}}
+    command("library export base shared.json")
+    command("library import shared.json -w other")
+    command("run base wheat.csv -t glucose -w other -n 1")
+    command("library delete base --yes")
+    assert rows("library list") == []
+    (here / "wrong.yaml").write_text("- class: sklearn.preprocessing.StandardScaler\n")
+    assert "no model" in command("library save wrong.yaml wrong", 1)
+
+
+def test_what_was_done_already_can_be_left_out(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    assert command("run pls.yaml wheat.csv -t glucose --resume --csv") == command(
+        "run pls.yaml wheat.csv -t glucose --resume --csv"
+    )
+    assert len(rows("runs")) == 1
+
+
+def test_an_error_is_one_red_line_and_a_traceback_only_when_asked_for(here: Path) -> None:
+    arguments = ["run", "pls.yaml", "wheat.csv", "-t", "protein"]
+    program = [Path(sys.executable).with_name("nirs4all-store")]
+    plain = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
+    assert (plain.returncode, plain.stdout, len(plain.stderr.splitlines())) == (1, "", 1)
+    assert "no column 'protein'" in plain.stderr
+    debug = subprocess.run([*program, "--debug", *arguments], capture_output=True, text=True, check=False)
+    assert debug.returncode == 1
+    assert "Traceback" in debug.stderr
+    red = subprocess.run(
+        [*program, *arguments], capture_output=True, text=True, check=False, env=os.environ | {"FORCE_COLOR": "1"}
+    )
+    assert red.stderr.startswith("\x1b[31m")
+
+
+def test_a_listing_ends_quietly_where_nobody_reads_on(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    program = Path(sys.executable).with_name("nirs4all-store")
+    line = f"{shlex.quote(str(program))} top --fold any -n 1000 --csv | head -n 1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
+
+def test_a_workspace_that_is_not_there_is_not_made_by_looking(here: Path) -> None:
+    assert "there is no workspace" in command("top -w nowhere", 1)
+    assert not (here / "nowhere").exists()
+
+
+def commands(group: Any, before: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
+    found = []
+    for name, one in group.commands.items():
+        found += commands(one, (*before, name)) if hasattr(one, "commands") else [((*before, name), one)]
+    return found
+
+
+COMMANDS = commands(get_command(app))
+
+
+@pytest.mark.parametrize(("names", "one"), [pytest.param(*entry, id=" ".join(entry[0])) for entry in COMMANDS])
+def test_every_command_and_option_has_help_and_an_example(names: tuple[str, ...], one: Any) -> None:
+    assert one.help
+    assert " ".join(names) in (one.epilog or "")
+    for parameter in one.params:
+        assert parameter.help, parameter.name

@@ -1,0 +1,137 @@
+"""What a configuration means, and what is said of a wrong one."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sklearn.compose import ColumnTransformer
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+
+from nirs4all_store import InvalidInputError
+from nirs4all_store.pipeline_config import pipelines_of, read_config
+
+PLS = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_range_": [2, 6, 2]}}}
+
+
+def names(config: Any) -> list[str]:
+    return [pipeline.name for pipeline in pipelines_of(config)]
+
+
+def test_a_list_of_operators_is_one_pipeline() -> None:
+    (pipeline,) = pipelines_of([StandardScaler(), KFold(3), {"y": MinMaxScaler()}, Ridge()])
+    assert [step.kind for step in pipeline.steps] == ["transformer", "splitter", "target", "model"]
+    assert (pipeline.preprocessings, pipeline.name) == ("StandardScaler", "StandardScaler > Ridge()")
+    assert pipeline.choices == []
+
+
+def test_alternatives_and_ranges_make_one_pipeline_each() -> None:
+    config = [{"_or_": [None, StandardScaler(), [MinMaxScaler(), StandardScaler()]]}, {"model": PLS}]
+    assert names(config) == [
+        before + model
+        for before in ("", "StandardScaler > ", "MinMaxScaler > StandardScaler > ")
+        for model in ("PLSRegression()", "PLSRegression(n_components=4)", "PLSRegression(n_components=6)")
+    ]
+    assert pipelines_of(config)[4].choices == [
+        {"_or_": {"class": "sklearn.preprocessing.StandardScaler"}},
+        {"_range_": 4},
+    ]
+
+
+def test_alternatives_may_stand_in_alternatives() -> None:
+    config = [{"_or_": [{"class": "sklearn.linear_model.Ridge", "params": {"alpha": {"_or_": [1, 2]}}}, PLS]}]
+    assert names(config) == [
+        "Ridge(alpha=1)",
+        "Ridge(alpha=2)",
+        "PLSRegression()",
+        "PLSRegression(n_components=4)",
+        "PLSRegression(n_components=6)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "numbers"),
+    [
+        ([1, 3], [1, 2, 3]),
+        ([5, 1, -2], [5, 3, 1]),
+        ([0.1, 0.3, 0.1], [0.1, 0.2, pytest.approx(0.3)]),
+        ([1, 6, 2], [1, 3, 5]),
+        ([2, 2], [2]),
+    ],
+)
+def test_a_range_has_both_its_ends(given: list[float], numbers: list[float]) -> None:
+    pipelines = pipelines_of([{"class": "sklearn.linear_model.Ridge", "params": {"alpha": {"_range_": given}}}])
+    assert [pipeline.models[0].operator.alpha for pipeline in pipelines] == numbers
+
+
+def test_a_pipeline_described_as_json_makes_the_same_pipeline() -> None:
+    inner = make_pipeline(StandardScaler(with_std=False), PLSRegression(3))
+    columns = ColumnTransformer([("a", MinMaxScaler(), [0, 1])], remainder="passthrough")
+    (pipeline,) = pipelines_of([columns, KFold(4, shuffle=True, random_state=7), {"y": MinMaxScaler()}, inner])
+    described = json.loads(json.dumps(pipeline.config))
+    (again,) = pipelines_of(described)
+    assert again.config == pipeline.config
+    assert repr([tuple(step) for step in again.models[0].operator.steps]) == repr(inner.steps)  # JSON has no tuples
+    assert described[1] == {
+        "class": "sklearn.model_selection.KFold",
+        "params": {"n_splits": 4, "shuffle": True, "random_state": 7},
+    }
+
+
+def test_what_cannot_be_described_is_told_in_words() -> None:
+    (pipeline,) = pipelines_of([FunctionTransformer(lambda X: X), Ridge()])
+    assert "lambda" in json.dumps(pipeline.config)
+
+
+def test_a_configuration_is_read_from_json_and_yaml(tmp_path: Path) -> None:
+    config = [{"class": "sklearn.preprocessing.StandardScaler"}, {"model": PLS}]
+    file = tmp_path / "config.json"
+    file.write_text(json.dumps(config))
+    text = "- class: sklearn.preprocessing.StandardScaler\n- model: {class: sklearn.linear_model.Ridge}\n"
+    assert read_config(json.dumps(config)) == read_config(file) == read_config(str(file)) == config
+    assert names(read_config(text)) == ["StandardScaler > Ridge()"]
+    assert names({"pipeline": config}) == names(config)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([], "a list of steps"),
+        ("Ridge", "a list of steps"),
+        ([StandardScaler()], "no model"),
+        ([StandardScaler(), 7, Ridge()], r"step 2 \(int\) is no step"),
+        ([{"model": StandardScaler()}], r"step 1 \(StandardScaler\) is no model.*no predict"),
+        ([{"y": Ridge()}, Ridge()], r"step 1 \(Ridge\) is no target.*no transform"),
+        ([{"class": "sklearn.linear_model.Rigde"}], "step 1: there is no class sklearn.linear_model.Rigde"),
+        ([{"class": "no_such_package.Ridge"}], "step 1: there is no class"),
+        ([{"class": "Ridge"}], "step 1: Ridge is no class"),
+        ([{"class": "os.system"}], "step 1: os.system is no class of an operator"),
+        ([{"class": "subprocess.Popen", "params": {"args": "true"}}], "is no class of an operator"),
+        ([{"class": "sklearn.linear_model.Ridge", "params": {"alhpa": 1}}], "step 1: Ridge cannot be made.*alhpa"),
+        ([{"class": "sklearn.linear_model.Ridge", "params": [1]}], "params must be a dict"),
+        ([{"class": "sklearn.linear_model.Ridge", "parms": {}}], "step 1 has parms beside its class"),
+        ([{"class": "sklearn.linear_model.Ridge", "params": {"alpha": -1}}], r"step 1 \(Ridge\): The 'alpha'"),
+        ([{"model": Ridge(), "name": "r"}], "step 1 has .*one place"),
+        ([{"_or_": [Ridge()], "_range_": [1, 2]}], "step 1 has .*one place"),
+        ([{"_or_": []}, Ridge()], "step 1: _or_ needs a list"),
+        ([{"_range_": [3, 1]}, Ridge()], "step 1: _range_ takes"),
+        ([{"_range_": [1, 2, 0]}, Ridge()], "step 1: _range_ takes"),
+        ([KFold(), Ridge(), KFold(3)], r"step 1 \(KFold\) and step 3 \(KFold\) are both a splitter"),
+        ([{"y": MinMaxScaler()}, LogisticRegression()], r"step 1 \(MinMaxScaler\): y is transformed for"),
+        ([Ridge(), LogisticRegression()], "models of numbers and of classes"),
+        ([{"_or_": [None] * 400}, {"_or_": [None] * 400}, Ridge()], "160,000 pipelines"),
+    ],
+)
+def test_a_wrong_configuration_is_refused_naming_the_step(config: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        pipelines_of(config)
+
+
+@pytest.mark.parametrize("given", ["- [", Path("nowhere.json"), "nowhere.yaml"])
+def test_what_cannot_be_read_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_config(given)

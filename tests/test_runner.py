@@ -1,0 +1,427 @@
+"""The runner trains without leaking, stores all of it, and what it has stored predicts the same."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import polars as pl
+import pytest
+from chemotools.datasets import load_coffee, load_fermentation_train
+from chemotools.derivative import SavitzkyGolay
+from chemotools.scatter import StandardNormalVariate
+from programs import programs, says
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
+from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit
+from sklearn.neighbors import KNeighborsClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.svm import SVC, SVR
+from sklearn.tree import DecisionTreeClassifier
+
+from nirs4all_store import (
+    InvalidInputError,
+    NotFoundError,
+    PipelineLibrary,
+    PipelineRunner,
+    TrainingFailedError,
+    WorkspaceBusyError,
+    WorkspaceStore,
+)
+from nirs4all_store.inference import Operators
+
+Data = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def glucose() -> Data:
+    X, y = load_fermentation_train(set_output="polars")
+    X, y = X.to_numpy().astype(float), y["glucose"].to_numpy()
+    return {"X": X[:17], "y": y[:17], "X_test": X[17:], "y_test": y[17:], "name": "glucose"}
+
+
+@pytest.fixture(scope="module")
+def coffee() -> Data:
+    X, labels = load_coffee(set_output="polars")
+    X, y = X.to_numpy()[:, ::20].astype(float), labels["labels"].to_numpy().astype(str)
+    return {"X": X[::2], "y": y[::2], "X_test": X[1::4], "y_test": y[1::4], "name": "coffee"}
+
+
+@pytest.fixture
+def runner(store: WorkspaceStore) -> PipelineRunner:
+    return PipelineRunner(store)
+
+
+def arrays(store: WorkspaceStore, row: dict[str, Any]) -> dict[str, Any]:
+    found = store.get_prediction(row["prediction_id"], load_arrays=True)
+    assert found is not None
+    return found
+
+
+def of_fold(store: WorkspaceStore, chain_id: str, fold: str) -> Operators:
+    """Return a stored chain with the objects of one fold."""
+    chain = store.get_chain(chain_id)
+    assert chain is not None
+    shared = [item for _, entry in sorted(chain["shared_artifacts"].items(), key=lambda item: int(item[0]))
+              for item in ([entry] if isinstance(entry, str) else entry)]  # fmt: skip
+    own = chain["fold_artifacts"][f"fold_{fold}"]
+    own = [own] if isinstance(own, str) else own
+    load = store.load_artifact
+    return Operators([(i, load(i)) for i in shared], {fold: [(i, load(i)) for i in own]})
+
+
+REGRESSORS = [
+    PLSRegression(3), Ridge(), SVR(), RandomForestRegressor(5, random_state=0), GaussianProcessRegressor(alpha=0.1),
+    make_pipeline(StandardScaler(), Ridge()),
+]  # fmt: skip
+CLASSIFIERS = [
+    LogisticRegression(max_iter=5000), RidgeClassifier(), SVC(), RandomForestClassifier(5, random_state=0),
+    KNeighborsClassifier(3), DecisionTreeClassifier(random_state=0),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("model", REGRESSORS + CLASSIFIERS, ids=lambda model: type(model).__name__)
+def test_a_stored_chain_predicts_what_is_stored_of_each_fold_and_of_all(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data, coffee: Data, model: Any
+) -> None:
+    data = glucose if model in REGRESSORS else coffee
+    found = runner.run([StandardNormalVariate(), StandardScaler(), KFold(3, shuffle=True, random_state=0), model], data)
+    rows = found.to_dicts()
+    assert [(row["fold_id"], row["partition"]) for row in rows] == [
+        (fold, partition) for fold in ("avg", "0", "1", "2") for partition in ("val", "test", "train")
+    ]
+    chain_id = rows[0]["chain_id"]
+    np.testing.assert_array_equal(arrays(store, rows[1])["y_pred"], store.replay_chain(chain_id, data["X_test"]))
+    for row in rows[3:]:
+        kept, operators = arrays(store, row), of_fold(store, chain_id, row["fold_id"])
+        X = data["X_test"] if row["partition"] == "test" else data["X"][kept["sample_indices"]]
+        np.testing.assert_array_equal(kept["y_pred"], operators.predict(X))
+        if kept["y_proba"] is not None:
+            np.testing.assert_array_equal(kept["y_proba"], operators.predict_proba(X))
+    assert store.check(deep=True).is_sound
+
+
+class Remembers(TransformerMixin, BaseEstimator):
+    """Keeps what it was fitted on, as a transformer that leaks would show it."""
+
+    def fit(self, X: Any, y: Any = None) -> "Remembers":
+        self.seen_ = np.sort(X[:, 0])
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return X
+
+
+def test_nothing_is_fitted_on_what_it_is_judged_by(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    data = {"X": np.arange(17.0)[:, None] + glucose["X"] / 1000, "y": glucose["y"]}
+    numbers = data["X"][:, 0]
+    found = runner.run([Remembers(), KFold(4, shuffle=True, random_state=1), Ridge()], data)
+    chain = store.get_chain(found["chain_id"][0])
+    assert chain is not None
+    assert chain["shared_artifacts"] == {}
+    for row in found.filter(pl.col("fold_id") != "avg").to_dicts():
+        seen = store.load_artifact(chain["fold_artifacts"][f"fold_{row['fold_id']}"][0]).seen_
+        used = numbers[arrays(store, row)["sample_indices"]]
+        if row["partition"] == "val":
+            assert not np.isin(used, seen).any()
+        else:
+            np.testing.assert_array_equal(np.sort(used), seen)
+
+
+def test_what_needs_no_fitting_is_stored_once_for_all_folds(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    before = [StandardNormalVariate(), SavitzkyGolay(window_length=15, polyorder=2, deriv=1)]
+    found = runner.run([*before, StandardScaler(), SavitzkyGolay(window_length=5), PLSRegression(2)], glucose)
+    chain = store.get_chain(found["chain_id"][0])
+    assert chain is not None
+    assert chain["shared_artifacts"].keys() == {"0", "1"}
+    assert {fold: len(ids) for fold, ids in chain["fold_artifacts"].items()} == {f"fold_{i}": 3 for i in range(5)}
+    # What comes after a step that is fitted is in the folds' lists; its one file is shared all the same.
+    assert len({ids[1] for ids in chain["fold_artifacts"].values()}) == 1
+    store.delete_run(store.list_runs()["run_id"][0])
+    assert store.check(deep=True).is_sound
+    assert store.sql("SELECT * FROM artifacts").is_empty()
+
+
+def test_the_best_comes_first_and_everything_is_recorded(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    alphas = {"_or_": [1e3, 1e-3, 2.0]}
+    config = [StandardScaler(), {"model": {"class": "sklearn.linear_model.Ridge", "params": {"alpha": alphas}}}]
+    found = runner.run(config, glucose, name="ridges")
+    scores = found.filter(pl.col("fold_id") == "avg", pl.col("partition") == "val")["val_score"].to_list()
+    assert scores == sorted(scores)
+    assert found["val_score"][0] == min(scores)
+    (run,) = store.list_runs().to_dicts()
+    assert (run["name"], run["status"]) == ("ridges", "completed")
+    assert json.loads(run["datasets"])[0] | {"hash": ""} == {
+        "name": "glucose", "hash": "", "n_samples": 17, "n_features": glucose["X"].shape[1], "n_targets": 1,
+        "excluded": 0, "n_test": len(glucose["y_test"]),
+    }  # fmt: skip
+    assert sorted(store.list_pipelines(run_id=run["run_id"])["best_val"]) == scores
+    best = store.get_pipeline(found["pipeline_id"][0])
+    assert best is not None
+    assert (best["status"], best["best_val"], best["metric"]) == ("completed", scores[0], "rmse")
+    alpha = best["expanded_config"][1]["model"]["params"]["alpha"]
+    assert best["generator_choices"] == [{"_or_": alpha}]
+    log = store.get_pipeline_log(found["pipeline_id"][0])
+    assert log.select("step_idx", "operator_class", "event").rows() == [
+        (0, "StandardScaler", "end"), (1, "Ridge", "end")
+    ]  # fmt: skip
+    row = found.row(0, named=True)
+    assert json.loads(row["scores"])["val"].keys() == {"rmse", "mae", "r2", "rpd", "bias"}
+    assert json.loads(row["best_params"]) == {"alpha": alpha}
+    validated = arrays(store, row)
+    assert validated["sample_indices"].tolist() == list(range(17))
+    np.testing.assert_array_equal(validated["y_true"], glucose["y"])
+
+
+def test_rows_that_lack_a_value_are_counted_and_the_others_keep_their_numbers(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    X = glucose["X"].copy()
+    X[[0, 5]] = np.nan
+    found = runner.run([PLSRegression(2)], glucose | {"X": X})
+    row = found.row(0, named=True)
+    assert (row["exclusion_count"], row["exclusion_rate"]) == (2, 2 / 17)
+    assert arrays(store, row)["sample_indices"].tolist() == [1, 2, 3, 4, *range(6, 17)]
+
+
+def test_groups_stay_together(store: WorkspaceStore, runner: PipelineRunner, glucose: Data) -> None:
+    groups = np.arange(17) // 3
+    for config in ([PLSRegression(2)], [GroupKFold(3), PLSRegression(2)]):
+        found = runner.run(config, glucose | {"groups": groups})
+        for row in found.filter(pl.col("fold_id") != "avg", pl.col("partition") == "val").to_dicts():
+            inside = np.isin(np.arange(17), arrays(store, row)["sample_indices"])
+            assert not set(groups[inside]) & set(groups[~inside])
+
+
+def test_several_targets(store: WorkspaceStore, runner: PipelineRunner, glucose: Data) -> None:
+    y = np.c_[glucose["y"], glucose["y"] ** 2]
+    found = runner.run([StandardScaler(), {"y": MinMaxScaler()}, PLSRegression(2)], glucose | {"y": y, "y_test": None})
+    rows = found.to_dicts()
+    assert arrays(store, rows[0])["y_pred"].shape == (17, 2)
+    assert arrays(store, rows[1])["y_true"] is None
+    assert rows[1]["test_score"] is None
+    np.testing.assert_array_equal(
+        arrays(store, rows[1])["y_pred"], store.replay_chain(rows[0]["chain_id"], glucose["X_test"])
+    )
+
+
+def test_a_transformed_target_comes_back_in_its_own_units(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    plain, scaled = ([Ridge(1e-6)], [{"y": StandardScaler()}, Ridge(1e-6)])
+    one = arrays(store, runner.run(plain, glucose).row(0, named=True))["y_pred"]
+    other = arrays(store, runner.run(scaled, glucose).row(0, named=True))["y_pred"]
+    np.testing.assert_allclose(one, other, rtol=1e-3)
+
+
+def test_classes_of_text_have_their_probabilities(store: WorkspaceStore, runner: PipelineRunner, coffee: Data) -> None:
+    found = runner.run([StandardScaler(), LogisticRegression(max_iter=5000)], coffee)
+    row = found.row(0, named=True)
+    kept = arrays(store, row)
+    assert (row["task_type"], row["metric"], kept["y_pred"].dtype.kind) == ("classification", "balanced_accuracy", "U")
+    assert kept["y_proba"].shape == (len(coffee["y"]), len(set(coffee["y"])))
+    assert json.loads(row["scores"])["val"].keys() == {
+        "accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss"
+    }  # fmt: skip
+
+
+def test_folds_that_have_seen_fewer_classes_are_aligned(store: WorkspaceStore, runner: PipelineRunner) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 3)), np.array(list("aaaabbbbcccc"))
+    found = runner.run([KFold(3), DecisionTreeClassifier(random_state=0)], {"X": X, "y": y, "X_test": X})
+    kept = arrays(store, found.row(0, named=True))
+    assert kept["y_proba"].shape == (12, 3)
+    np.testing.assert_array_equal(kept["y_proba"].sum(axis=1), 1)
+    assert kept["y_proba"][:4, 0].max() == 0  # The fold that predicts the a's has not seen one.
+
+
+def test_a_repeated_split_averages_and_a_partial_one_leaves_rows_out(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    found = runner.run([RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), Ridge()], glucose)
+    folds = [arrays(store, row) for row in found.to_dicts() if row["partition"] == "val" and row["fold_id"] != "avg"]
+    of_first = [kept["y_pred"][kept["sample_indices"] == 0][0] for kept in folds if 0 in kept["sample_indices"]]
+    assert len(of_first) == 2
+    assert arrays(store, found.row(0, named=True))["y_pred"][0] == pytest.approx(np.mean(of_first))
+    found = runner.run([ShuffleSplit(n_splits=1, test_size=4, random_state=0), Ridge()], glucose)
+    assert len(arrays(store, found.row(0, named=True))["y_pred"]) == 4
+
+
+def test_weights_count_and_are_kept(store: WorkspaceStore, runner: PipelineRunner, glucose: Data) -> None:
+    weights = np.linspace(0.1, 2, 17)
+    plain = runner.run([Ridge()], glucose)
+    weighted = runner.run([Ridge()], glucose | {"weights": weights})
+    assert plain["val_score"][0] != weighted["val_score"][0]
+    np.testing.assert_array_equal(arrays(store, weighted.row(0, named=True))["weights"], weights)
+    with pytest.raises(InvalidInputError, match=r"step 1 \(PLSRegression\) takes no weights"):
+        runner.run([PLSRegression(2)], glucose | {"weights": weights})
+
+
+def test_several_models_have_a_chain_each_and_share_what_leads_to_them(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    found = runner.run([StandardScaler(), {"model": Ridge()}, {"model": PLSRegression(2)}], glucose)
+    assert set(found["model_class"]) == {"Ridge", "PLSRegression"}
+    chains = [store.get_chain(chain_id) for chain_id in found["chain_id"].unique()]
+    scalers = [{ids[0] for ids in chain["fold_artifacts"].values()} for chain in chains if chain]
+    assert scalers[0] == scalers[1]
+    assert store.check(deep=True).is_sound
+
+
+def test_a_pipeline_that_fails_is_recorded_and_the_others_go_on(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    pls = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_or_": [500, 2]}}}
+    found = runner.run([{"model": pls}], glucose)
+    assert set(found["best_params"]) == {"{}"}
+    (run,) = store.list_runs().to_dicts()
+    assert run["status"] == "completed"
+    assert json.loads(run["summary"])["failed_pipelines"] == 1
+    failed = store.list_pipelines().filter(pl.col("status") == "failed").row(0, named=True)
+    assert "Traceback" in failed["error"]
+    assert "n_components" in failed["error"]
+
+
+def test_a_run_of_which_nothing_succeeds_is_an_error(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    with pytest.raises(TrainingFailedError, match=r"all 1 pipelines of run .* failed, the first with .*n_components"):
+        runner.run([PLSRegression(500)], glucose)
+    assert store.list_runs()["status"].to_list() == ["failed"]
+
+
+@pytest.mark.parametrize(
+    ("config", "data", "message"),
+    [
+        ([KFold(40), Ridge()], {}, r"step 1 \(KFold\) cannot split glucose"),
+        ([GroupKFold(3), Ridge()], {}, r"step 1 \(GroupKFold\) cannot split glucose"),
+        ([Ridge()], {"y": ["a"] * 17, "y_test": None}, r"step 1 \(Ridge\) predicts numbers"),
+        ([StandardScaler()], {}, "no model"),
+        ([Ridge()], {"y": None}, "needs y"),
+    ],
+)
+def test_what_cannot_be_trained_is_refused_before_anything_is_stored(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data, config: Any, data: Data, message: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        runner.run(config, glucose | data)
+    assert store.list_runs().is_empty()
+
+
+def test_a_template_a_file_and_text_are_configurations(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data, tmp_path: Path
+) -> None:
+    config = [{"class": "sklearn.linear_model.Ridge"}]
+    PipelineLibrary(store.workspace_path).save_template(config, "ridge")
+    (tmp_path / "ridge.yaml").write_text("- class: sklearn.linear_model.Ridge\n")
+    scores = [
+        runner.run(given, glucose)["val_score"][0]
+        for given in (config, "ridge", tmp_path / "ridge.yaml", json.dumps(config))
+    ]
+    assert len(set(scores)) == 1
+    with pytest.raises(NotFoundError, match="no_such_template"):
+        runner.run("no_such_template", glucose)
+
+
+def test_a_run_that_is_repeated_leaves_out_what_is_there(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    first = runner.run([{"_or_": [StandardScaler(), MinMaxScaler()]}, Ridge()], glucose)
+    described = [{"class": "sklearn.preprocessing.StandardScaler"}, {"model": {"class": "sklearn.linear_model.Ridge"}}]
+    again = runner.run(described, glucose, resume=True)
+    assert set(again["pipeline_id"]) < set(first["pipeline_id"])
+    assert store.list_runs().height == 1
+    more = runner.run([{"_or_": [StandardScaler(), None]}, Ridge()], glucose, resume=True)
+    assert more["pipeline_id"].n_unique() == 2
+    assert store.list_pipelines().height == 3
+    assert runner.run([StandardScaler(), Ridge()], glucose | {"y": glucose["y"] + 1}, resume=True).height
+    assert store.list_pipelines().height == 4
+
+
+@pytest.mark.parametrize("backend", ["loky", "threading"])
+def test_pipelines_are_trained_side_by_side(store: WorkspaceStore, glucose: Data, backend: str) -> None:
+    pls = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_range_": [1, 4]}}}
+    alone = PipelineRunner(store).run([{"model": pls}], glucose)
+    with joblib.parallel_config(backend=backend, n_jobs=2):
+        together = PipelineRunner(store).run([{"model": pls}], glucose)
+    assert together["val_score"].to_list() == pytest.approx(alone["val_score"].to_list())
+    assert store.list_runs()["status"].to_list() == ["completed"] * 2
+    assert store.check(deep=True).is_sound
+
+
+INTERRUPTED = """
+import os, signal, sys
+import numpy as np
+from sklearn.base import BaseEstimator, RegressorMixin
+from nirs4all_store import PipelineRunner
+
+class Model(RegressorMixin, BaseEstimator):
+    def __init__(self, name=""):
+        self.name = name
+    def fit(self, X, y):
+        if self.name == "c":
+            os.kill(os.getpid(), signal.SIGINT)
+        return self
+    def predict(self, X):
+        return np.zeros(len(X))
+
+models = [Model("a"), Model("b"), Model("c"), Model("d")]
+try:
+    PipelineRunner(sys.argv[1]).run([{"_or_": models}], (np.ones((20, 3)), np.arange(20.0)), name="r")
+except KeyboardInterrupt:
+    print("interrupted")
+"""
+
+
+def test_ctrl_c_leaves_an_interrupted_run_with_all_that_was_finished(tmp_path: Path) -> None:
+    with programs(tmp_path / "w") as given:
+        assert says(given.start(INTERRUPTED)) == "interrupted"
+    with WorkspaceStore(tmp_path / "w") as store:
+        (run,) = store.list_runs().to_dicts()
+        assert run["status"] == "interrupted"
+        pipelines = store.list_pipelines(run_id=run["run_id"]).reverse()
+        assert pipelines["status"].to_list() == ["completed", "completed", "interrupted"]
+        assert store.query_predictions(run_id=run["run_id"])["pipeline_id"].n_unique() == 2
+        assert store.check(deep=True).is_sound
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_workspace_that_fails_in_the_middle_ends_the_run_with_its_error(
+    store: WorkspaceStore, glucose: Data, monkeypatch: pytest.MonkeyPatch, jobs: int
+) -> None:
+    real, begun = store.begin_pipeline, []
+
+    def begin(*arguments: Any) -> str:
+        if len(begun) == 2:
+            raise WorkspaceBusyError("somebody else has it")
+        begun.append(real(*arguments))
+        return begun[-1]
+
+    monkeypatch.setattr(store, "begin_pipeline", begin)
+    models = {"_or_": [Ridge(alpha) for alpha in range(1, 9)]}
+    with pytest.raises(WorkspaceBusyError), joblib.parallel_config("threading"):
+        PipelineRunner(store, n_jobs=jobs).run([models], glucose)
+    assert store.list_runs()["status"].to_list() == ["interrupted"]
+    assert set(store.list_pipelines()["status"]) <= {"completed", "interrupted"}
+
+
+def test_nothing_is_printed_where_there_is_no_terminal(tmp_path: Path) -> None:
+    program = (
+        "import sys, numpy as np; from nirs4all_store import PipelineRunner; from sklearn.linear_model import Ridge\n"
+        "PipelineRunner(sys.argv[1]).run([Ridge()], (np.ones((20, 3)), np.arange(20.0)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
