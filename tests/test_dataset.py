@@ -40,6 +40,7 @@ def test_every_form_gives_the_same_data(tmp_path: Path) -> None:
 
 def test_a_pandas_frame_is_read_too() -> None:
     import pandas as pd
+
     data = read_dataset((pd.DataFrame({400: [1.0, 2.0], 410: [3.0, 4.0], "protein": [5, 6]}), "protein"))
     np.testing.assert_array_equal(data.X, [[1, 3], [2, 4]])
     np.testing.assert_array_equal(data.wavelengths, [400, 410])
