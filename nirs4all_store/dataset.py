@@ -146,7 +146,7 @@ def _parts(given: Any, target: Any) -> dict[str, Any]:
 def _is_table(value: Any) -> bool:
     if isinstance(value, str | Path):
         return Path(value).suffix.lower() in READERS
-    return isinstance(value, pl.DataFrame) or type(value).__module__.startswith("pandas.")
+    return isinstance(value, pl.DataFrame) or type(value).__module__.split(".")[0] == "pandas"
 
 
 def _frame(table: Any) -> pl.DataFrame:
