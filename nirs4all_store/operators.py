@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -95,14 +95,21 @@ def describe(value: Any) -> Any:
     return {"class": name_of(type(value))} | ({"params": params} if params else {})
 
 
-def params_of(operator: Any) -> dict[str, Any] | None:
-    """Return, described, the parameters that are not the defaults; None for what does not keep them by their names."""
+def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | None:
+    """Return, described, the parameters that are not the defaults, and those that were given.
+
+    None for what does not keep them by their names.
+    """
     taken = inspect.signature(type(operator)).parameters.values()
     named = {parameter.name: parameter.default for parameter in taken if parameter.kind not in WITHOUT_A_NAME}
     kept = vars(operator).get("cvargs", {}) | vars(operator)  # The first is where a repeated split has some of its own.
     if not named.keys() <= kept.keys():
         return None
-    return {name: describe(kept[name]) for name, default in named.items() if repr(kept[name]) != repr(default)}
+    return {
+        name: describe(kept[name])
+        for name, default in named.items()
+        if name in given or repr(kept[name]) != repr(default)
+    }
 
 
 def name_of(kind: type) -> str:

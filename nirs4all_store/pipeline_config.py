@@ -34,11 +34,14 @@ class Step:
         Not fitted.
     where : str
         What messages call it: `step 2 (StandardScaler)`.
+    given : tuple of str
+        The parameters that the configuration names.
     """
 
     kind: str
     operator: Any
     where: str
+    given: tuple[str, ...]
 
     @property
     def name(self) -> str:
@@ -47,8 +50,8 @@ class Step:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Its parameters that are not the defaults, as JSON has them."""
-        return params_of(self.operator) or {}
+        """Its parameters that were given or are not the defaults, as JSON has them."""
+        return params_of(self.operator, self.given) or {}
 
     @property
     def config(self) -> Any:
@@ -224,7 +227,8 @@ def _step(item: Any, where: str) -> Step:
     kind = "target" if isinstance(item, Mapping) and "y" in item else kind
     if kind and len(item) > 1:
         raise InvalidInputError(f"{where} has {sorted(map(str, item))} in one place; give each a step of its own")
-    operator = build(next(iter(item.values())) if kind else item, where)
+    described = next(iter(item.values())) if kind else item
+    operator = build(described, where)
     where = f"{where} ({type(operator).__name__})"
     kind = kind or _kind(operator)
     needed = {"model": ("fit", "predict"), "splitter": ("split",)}.get(str(kind), ("fit", "transform"))
@@ -235,7 +239,8 @@ def _step(item: Any, where: str) -> Step:
             "operator, or {'class': 'package.Name', 'params': {...}}"
         )
     _check_params(operator, where)
-    return Step(kind, operator, where)
+    given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
+    return Step(kind, operator, where, given)
 
 
 def _kind(operator: Any) -> str | None:

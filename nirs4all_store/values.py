@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
@@ -25,12 +26,24 @@ MAX_JSON_DEPTH = 200
 MAX_INT_BITS = 10_000
 
 
+# A UUID of version 7 has room for so many parts of a millisecond.
+TICKS_PER_MS = 4096
+
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+_last_tick = 0
 
 
 def new_id() -> str:
-    """Return a UUID of version 7 (RFC 9562): ids sort by the time they were made."""
-    return str(uuid_utils.uuid7())
+    """Return a UUID of version 7 (RFC 9562, 6.2, method 3): ids sort by the time they were made.
+
+    Parts of a millisecond stand where other makers of such ids have a counter: what is made one after the other differs
+    early, so that its beginning is enough for people to name it.
+    """
+    global _last_tick
+    _last_tick = tick = max(_last_tick + 1, time.time_ns() * TICKS_PER_MS // 10**6)
+    ms, part = divmod(tick, TICKS_PER_MS)
+    digits = f"{ms << 16 | 0x7000 | part:016x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}{str(uuid_utils.uuid4())[18:]}"
 
 
 def utc_now() -> datetime:

@@ -56,6 +56,7 @@ def test_three_commands_lead_from_spectra_to_predictions(here: Path) -> None:
     ranked = command("run pls.yaml wheat.csv -t glucose")
     assert ranked.splitlines()[0].split() == ["chain_id", "model", "preprocessings", "metric", "val", "test", "train"]
     assert len(ranked.splitlines()) == 5
+    assert "PLSRegression(n_components=2)" in ranked, "what was tried is shown, its default or not"
     chain = ranked.splitlines()[1].split()[0]
     picture = command(f"show {rows('top -n 1')[0]['prediction_id']} --plot best.png")
     assert "┤" in picture
@@ -197,6 +198,16 @@ def test_an_error_is_one_red_line_and_a_traceback_only_when_asked_for(here: Path
         [*program, *arguments], capture_output=True, text=True, check=False, env=os.environ | {"FORCE_COLOR": "1"}
     )
     assert red.stderr.startswith("\x1b[31m")
+
+
+@pytest.mark.filterwarnings("always::FutureWarning")
+def test_a_warning_of_every_fold_and_pipeline_is_told_once(here: Path) -> None:
+    deprecated = "- class: chemotools.derivative.SavitzkyGolay\n  params: {window_size: 5}\n"
+    (here / "old.yaml").write_text(deprecated + PLS)
+    done = CliRunner().invoke(app, shlex.split("run old.yaml wheat.csv -t glucose"))
+    assert done.exit_code == 0
+    assert done.stderr.count("`window_size` is deprecated") == 1
+    assert len(done.stderr.splitlines()) == 1
 
 
 def test_a_listing_ends_quietly_where_nobody_reads_on(here: Path) -> None:

@@ -13,6 +13,7 @@ import pytest
 from chemotools.datasets import load_coffee, load_fermentation_train
 from chemotools.derivative import SavitzkyGolay
 from chemotools.scatter import StandardNormalVariate
+from dask.distributed import Client, LocalCluster
 from programs import programs, says
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cross_decomposition import PLSRegression
@@ -357,6 +358,20 @@ def test_pipelines_are_trained_side_by_side(store: WorkspaceStore, glucose: Data
     alone = PipelineRunner(store).run([{"model": pls}], glucose)
     with joblib.parallel_config(backend=backend, n_jobs=2):
         together = PipelineRunner(store).run([{"model": pls}], glucose)
+    assert together["val_score"].to_list() == pytest.approx(alone["val_score"].to_list())
+    assert store.list_runs()["status"].to_list() == ["completed"] * 2
+    assert store.check(deep=True).is_sound
+
+
+def test_pipelines_are_trained_on_a_dask_cluster(store: WorkspaceStore, glucose: Data) -> None:
+    models = {"_or_": [Ridge(alpha) for alpha in (1.0, 2.0, 3.0)]}
+    alone = PipelineRunner(store).run([models], glucose)
+    with (
+        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        Client(cluster),
+        joblib.parallel_config(backend="dask"),
+    ):
+        together = PipelineRunner(store).run([models], glucose)
     assert together["val_score"].to_list() == pytest.approx(alone["val_score"].to_list())
     assert store.list_runs()["status"].to_list() == ["completed"] * 2
     assert store.check(deep=True).is_sound

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 import threading
+import time
+import uuid
 from datetime import UTC, date, datetime, timedelta
 from enum import Enum, IntEnum
 from pathlib import Path
@@ -109,8 +111,17 @@ def test_numbers_are_checked_not_cut() -> None:
 
 
 def test_ids_sort_by_the_time_they_were_made() -> None:
+    before = time.time()
     ids = [new_id() for _ in range(1000)]
     assert ids == sorted(set(ids))
+    made = uuid.UUID(ids[0])
+    assert (str(made), made.version, made.variant) == (ids[0], 7, uuid.RFC_4122)
+    assert int(1000 * before) <= made.int >> 80 <= 1000 * time.time()
+
+
+def test_the_first_half_of_an_id_tells_it_from_the_others() -> None:
+    ids = [new_id() for _ in range(1000)]
+    assert len({name[:18] for name in ids}) == 1000
 
 
 def test_a_grace_time_of_any_length_is_taken() -> None:

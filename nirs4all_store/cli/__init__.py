@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Annotated, Any
 
 import typer
@@ -10,23 +11,25 @@ from typer.core import TyperGroup
 from ..errors import StoreError
 from ..version import __version__
 from . import looking, templates, upkeep, working
-from .output import complain
+from .output import complain, warns_once
 from .upkeep import show_upgrade
 
 __all__ = ["app", "show_upgrade"]
 
 
 class _Commands(TyperGroup):
-    """All commands: an error of this package is one red line, and exit code 1."""
+    """All commands: an error of this package is one red line and exit code 1; a warning is told once."""
 
     def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except StoreError as error:
-            if ctx.params.get("debug"):
-                raise
-            complain(str(error))
-            raise typer.Exit(1) from error
+        with warnings.catch_warnings():
+            warnings.showwarning = warns_once()
+            try:
+                return super().invoke(ctx)
+            except StoreError as error:
+                if ctx.params.get("debug"):
+                    raise
+                complain(str(error))
+                raise typer.Exit(1) from error
 
 
 app = typer.Typer(

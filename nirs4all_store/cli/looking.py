@@ -79,7 +79,10 @@ def show_ranked(store: WorkspaceStore, found: pl.DataFrame, *, as_json: bool, as
     """Print predictions as one chooses among models."""
     scores = {f"{partition}_score": partition for partition in ("val", "test", "train")}
     rows = [decoded(row) for row in found.select("model_name", "best_params").to_dicts()]
-    params = [", ".join(f"{name}={shown(value)}" for name, value in (row["best_params"] or {}).items()) for row in rows]
+    params = [
+        ", ".join(f"{name}={clipped(repr(value))}" for name, value in (row["best_params"] or {}).items())
+        for row in rows
+    ]
     models = [f"{row['model_name']}({own})" for row, own in zip(rows, params, strict=True)]
     for_people = found.rename(scores).with_columns(model=pl.Series(models, dtype=pl.String))
     show_rows(store, found if as_json or as_csv else for_people, LISTED_TOP, as_json=as_json, as_csv=as_csv)
@@ -190,5 +193,9 @@ def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, str, s
     texts = [json.dumps(value, default=_plain) if hasattr(value, "shape") else shown(value) for value in (one, other)]
     if texts[0] == texts[1]:
         return []
-    first, second = (text if len(text) < LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..." for text in texts)
-    return [(where, first, second)]
+    return [(where, clipped(texts[0]), clipped(texts[1]))]
+
+
+def clipped(text: str) -> str:
+    """Return text of a length that a table has room for."""
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,6 +36,22 @@ MOST_NAMED = 5
 def complain(problem: str) -> None:
     """Print an error as one red line on stderr."""
     say(Console(stderr=True), problem, style="red")
+
+
+def warns_once() -> Callable[..., None]:
+    """Return what prints a warning as one yellow line on stderr, however often and wherever it is given.
+
+    Training makes the same call for each fold of each pipeline, and scikit-learn makes Python forget what it has told.
+    """
+    told: set[str] = set()
+
+    def show(message: Warning | str, category: type[Warning], *_: object, **__: object) -> None:
+        text = f"{category.__name__}: {message}"
+        if text not in told:
+            told.add(text)
+            say(Console(stderr=True), text, style="yellow")
+
+    return show
 
 
 def say(console: Console, line: str, style: str | None = None) -> None:
