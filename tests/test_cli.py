@@ -121,7 +121,18 @@ def test_classes_are_drawn_as_counts(here: Path) -> None:
     assert page.startswith("<!doctype html>")
     assert "<svg" in page
     assert "neither PNG nor HTML" in command(f"show {best['prediction_id']} --plot counts.pdf", 1)
-    assert "only a prediction" in command(f"show {best['chain_id']} --plot counts.png", 1)
+    assert "only a chain or prediction" in command(f"show {best['pipeline_id']} --plot counts.png", 1)
+
+
+def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    best = rows("top -n 1")[0]
+    told = command(f"show {best['chain_id']} --plot best.png")
+    listed = [line.split() for line in told[told.index("prediction_id  ") :].splitlines()]
+    assert listed[1][1:4] == ["avg", "val", "rmse"]
+    assert len([line for line in listed if line[3:4] == ["rmse"]]) == 12
+    assert told.partition("┌")[2].partition("saved")[0] == command(f"show {best['prediction_id']}").partition("┌")[2]
+    assert (here / "best.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_exported_predicts_elsewhere_once_it_is_trusted(here: Path) -> None:

@@ -1,28 +1,151 @@
-"""The examples in the README and the guide run, in order, as one program each."""
+"""The documentation: what stands on its pages runs, leads somewhere, and leaves no name out."""
 
+import json
 import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+from chemotools.datasets import load_fermentation_train
+from legacy import make_legacy
+from typer.testing import CliRunner
+
+import nirs4all_store
+from nirs4all_store.cli import app
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/guide.md"]
+DOCS = ROOT / "docs"
+BLOCK = re.compile(r"^```(python|console|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+NOT_HERE = ("pip ", "python3 -m venv", "bash .ci/run", "python -m tests.")
+IDS = {"CHAIN": "chain_id", "PREDICTION": "prediction_id", "PIPELINE": "pipeline_id"}
 
 
+def spectra(folder: Path) -> None:
+    """Write what one has who begins: a table of spectra with a target, and one of new spectra."""
+    X, y = load_fermentation_train(set_output="polars")
+    X[:, :1000:10].with_columns(y["glucose"].alias("protein")).write_csv(folder / "wheat.csv")
+    X[:4, :1000:10].write_csv(folder / "new.csv")
+
+
+def old(folder: Path) -> None:
+    """Write a workspace of nirs4all 0.7.1."""
+    make_legacy(folder / "old", "0.7.1")
+
+
+def killed(folder: Path) -> None:
+    """Leave a workspace as a power cut does: with zeros at the end of its log."""
+    program = (
+        "import os; from nirs4all_store import WorkspaceStore\n"
+        "store = WorkspaceStore('workspace')\n"
+        "for name in ('one', 'two'): store.complete_run(store.begin_run(name))\n"
+        "os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
+    log = folder / "workspace" / "store.duckdb.wal"
+    log.write_bytes(log.read_bytes()[:-30] + bytes(30))
+
+
+def nothing(folder: Path) -> None:
+    """Let a page begin with an empty folder."""
+
+
+PAGES: dict[str, Callable[[Path], None]] = {
+    "README.md": spectra,
+    "docs/index.md": nothing,
+    "docs/tutorial.md": nothing,
+    "docs/guide.md": spectra,
+    "docs/chains.md": nothing,
+    "docs/from-nirs4all.md": nothing,
+    "docs/from-mlflow.md": nothing,
+    "docs/how-to/keep-it-small.md": nothing,
+    "docs/how-to/share.md": nothing,
+    "docs/how-to/production.md": nothing,
+    "docs/how-to/upgrade.md": old,
+    "docs/how-to/recover.md": killed,
+    "docs/how-to/ask-sql.md": nothing,
+    "docs/how-to/repository-query.md": nothing,
+    "docs/how-to/add-a-column.md": nothing,
+}
+
+
+def run_python(code: str, page: str, line: int, names: dict[str, Any]) -> None:
+    """Run an example; a traceback names the line of the page."""
+    exec(compile("\n" * line + code, page, "exec"), names)
+
+
+def run_commands(lines: str) -> None:
+    """Run what one types; names in capitals stand for the ids of the best model, RUN for that of the newest run."""
+    for line in filter(None, map(str.strip, lines.splitlines())):
+        if line.startswith(NOT_HERE):
+            continue
+        words = shlex.split(line, comments=True)
+        if words[:1] != ["nirs4all-store"] or "|" in words or ">" in words:
+            subprocess.run(line, shell=True, check=True, capture_output=True)
+            continue
+        done = CliRunner().invoke(app, [named(word) for word in words[1:]])
+        assert done.exit_code == 0, f"{line}\n{done.output}"
+
+
+def named(word: str) -> str:
+    if word == "RUN":
+        return rows("runs")[0]["run_id"]
+    return rows("top")[0][IDS[word]] if word in IDS else word
+
+
+def rows(listing: str) -> list[dict[str, str]]:
+    found: list[dict[str, str]] = json.loads(CliRunner().invoke(app, [listing, "--json"]).output)
+    return found
+
+
+@pytest.mark.makes_databases
 @pytest.mark.parametrize("page", PAGES)
-def test_the_examples_run(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stands_on_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    PAGES[page](tmp_path)
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     text = (ROOT / page).read_text()
-    examples = list(re.finditer(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL))
-    assert examples
-    names: dict[str, object] = {"__name__": "__main__"}
-    for example in examples:
-        line = text[: example.start()].count("\n") + 1
-        code = "\n" * line + example.group(1)  # so that a traceback names the line of the page
-        exec(compile(code, page, "exec"), names)
+    names: dict[str, Any] = {"__name__": "__main__"}
+    blocks = list(BLOCK.finditer(text))
+    assert blocks
+    for block in blocks:
+        kind, code = block.groups()
+        if kind == "python":
+            run_python(code, page, text[: block.start()].count("\n") + 1, names)
+        elif kind == "console":
+            run_commands(code)
+        elif file := re.match(r"# (\S+\.yaml)\n", code):
+            Path(file.group(1)).write_text(code)
+
+
+def test_every_page_with_examples_is_run() -> None:
+    with_examples = {
+        str(page.relative_to(ROOT))
+        for page in [ROOT / "README.md", *DOCS.rglob("*.md")]
+        if "```python" in page.read_text() and page.parent.name != "decisions"
+    }
+    assert with_examples <= set(PAGES)
+
+
+@pytest.mark.parametrize("example", sorted(path.name for path in (DOCS / "examples").glob("*.py")))
+def test_an_example_runs(example: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error", DOCS / "examples" / example]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert done.stdout
 
 
 def test_links_in_the_docs_lead_somewhere() -> None:
-    for page in [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]:
+    for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
+            is_generated = page.parent / target == DOCS / "reference" / "commands.md"
+            assert is_generated or (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_every_public_name_is_in_the_reference() -> None:
+    reference = (DOCS / "reference" / "python.md").read_text()
+    documented = set(re.findall(r"^\.\. auto(?:class|function|exception):: (\w+)$", reference, re.MULTILINE))
+    assert documented == set(nirs4all_store.__all__) - {"__version__"}

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..runner import PARTITIONS
 from ..store import WorkspaceStore
+from ..training import AVERAGE
 from .output import DEFAULT_WORKSPACE, Csv, Json, Limit, Workspace, decoded, find, printable, reading, show_rows, shown
 from .pictures import draw, save
 
@@ -23,6 +25,7 @@ Run = Annotated[str | None, typer.Argument(help="The beginning of a run's id; by
 LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
 LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
 LISTED_TOP = ("chain_id", "model", "preprocessings", "metric", "val", "test", "train")
+LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score")
 LONGEST_VALUE = 60
 LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
 
@@ -121,18 +124,32 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show a run, pipeline, chain, prediction or artifact; of a prediction also predicted against true."""
+    """Show a run, pipeline, chain, prediction or artifact; of a chain or prediction also predicted against true."""
     with reading(workspace) as store:
         kind, name = find(store, beginning)
         found = _details(store, kind, name)
-    if as_json:
-        typer.echo(json.dumps(found, indent=1, default=_plain, ensure_ascii=False))
-    else:
-        _print_details(Console(), kind[:-1], found)
-    if kind == "predictions" and not as_json:
-        typer.echo(draw(found))
+        predictions = _predictions_of(store, found) if kind == "chains" else pl.DataFrame()
+        drawn = found if kind == "predictions" else None
+        if predictions.height:
+            drawn = store.get_prediction(predictions["prediction_id"][0], load_arrays=True)
+        if as_json:
+            typer.echo(json.dumps(found, indent=1, default=_plain, ensure_ascii=False))
+        else:
+            _print_details(Console(), kind[:-1], found)
+            if predictions.height:
+                show_rows(store, predictions, LISTED_PREDICTIONS, as_json=False, as_csv=False)
+    if drawn is not None and not as_json:
+        typer.echo(draw(drawn))
     if plot is not None:
-        typer.echo(f"saved {save(found, kind, plot)}")
+        typer.echo(f"saved {save(drawn, plot)}", err=as_json)
+
+
+def _predictions_of(store: WorkspaceStore, chain: dict[str, Any]) -> pl.DataFrame:
+    """Return the predictions of a chain: those of all folds together first, and of these what was held out."""
+    every = store.query_predictions(pipeline_id=chain["pipeline_id"]).filter(pl.col("chain_id") == chain["chain_id"])
+    own = [pl.when(pl.col("partition") == name).then(pl.col(f"{name}_score")) for name in PARTITIONS]
+    first = (pl.col("fold_id") != AVERAGE, pl.col("partition") != PARTITIONS[0])
+    return every.with_columns(score=pl.coalesce(own)).sort(first, maintain_order=True)
 
 
 def _plain(value: Any) -> Any:
@@ -158,6 +175,10 @@ def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
             table.add_row(name, Text(f"{value.dtype} {value.shape}"))
         elif value in (None, ""):
             continue
+        elif name == "scores" and isinstance(value, dict) and all(isinstance(part, dict) for part in value.values()):
+            for part, scores in value.items():
+                shown_scores = ", ".join(f"{metric} {shown(score)}" for metric, score in scores.items())
+                table.add_row(f"scores, {printable(part)}", Text(shown_scores))
         elif isinstance(value, dict | list) and value:
             table.add_row(name, Text(printable(json.dumps(value, default=_plain, ensure_ascii=False))))
         else:

@@ -45,7 +45,7 @@ def _confusion(y: Any, y_pred: Any) -> str:
     return "\n".join(lines)
 
 
-def save(prediction: dict[str, Any], kind: str, path: Path) -> Path:
+def save(prediction: dict[str, Any] | None, path: Path) -> Path:
     """Save a prediction's picture as PNG or as a page of HTML; return its path.
 
     Raises
@@ -53,8 +53,8 @@ def save(prediction: dict[str, Any], kind: str, path: Path) -> Path:
     InvalidInputError
         It is no prediction with true values, the file's name ends in neither, or matplotlib is missing.
     """
-    if kind != "predictions" or prediction.get("y_true") is None:
-        raise InvalidInputError("only a prediction whose true values are known can be drawn; `top --json` has ids")
+    if prediction is None or prediction.get("y_true") is None or prediction.get("y_pred") is None:
+        raise InvalidInputError("only a chain or prediction whose true values are known can be drawn; `top` has ids")
     if path.suffix not in (".png", ".html"):
         raise InvalidInputError(f"{path} says neither PNG nor HTML; give a name that ends in .png or .html")
     try:

@@ -91,7 +91,7 @@ def predict(
 @app.command(epilog="nirs4all-store export 01a2 model.n4a")
 def export(
     beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a chain's, pipeline's or run's id.")],
-    output: Annotated[Path, typer.Argument(help="Chain: .n4a or .py; pipeline: .json; run: .yaml or .parquet.")],
+    output: Annotated[Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.")],
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Write a chain as a bundle or a script, a pipeline's configuration, or a run's story or predictions."""
