@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from . import frames
 from .errors import InvalidInputError
+from .inference import contiguous
 
 Array = Any
 
 KEYS = ("X", "y", "groups", "weights", "X_test", "y_test", "wavelengths", "name")
-READERS = {".csv": pl.read_csv, ".tsv": pl.read_csv, ".parquet": pl.read_parquet}
-SEPARATORS = (",", ";", "\t")
+NUMBERS = "biuf"
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,14 @@ class Dataset:
     X_test, y_test : ndarray, or None
         Never trained on; without y there are predictions and no scores.
     wavelengths : ndarray of shape (n_features,), or None
+    columns : list of str, or None
+        The names of X's columns, where it came from a table.
     rows, test_rows : ndarray of int
         Which rows of what was given these are: those with a missing value are left out.
     excluded : int
         How many of the rows to train on were left out.
     content_hash : str
-        SHA-256 of everything above but the name.
+        SHA-256 of all arrays above.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Dataset:
     X_test: Array | None
     y_test: Array | None
     wavelengths: Array | None
+    columns: list[str] | None
     rows: Array
     test_rows: Array
     excluded: int
@@ -84,8 +88,9 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Datas
     given : object
         `(X, y)`; `(X, y, groups)`; a dict with `X` and `y`, and any of `X_test`, `y_test`, `wavelengths`, `groups`,
         `weights`, `name`; a polars or pandas frame, or the path of a CSV or Parquet file, of which `target` names the
-        column of y, also as `(frame, "protein")` or `{"X": frame, "y": "protein", "groups": "sample"}`. Where columns
-        of a frame are named by numbers, they are X and their names the wavelengths, and other columns are left out;
+        column of y. A frame may also stand in the place of `X` and of `X_test`, and names of its columns in those of
+        `y`, `groups`, `weights` and `y_test`: `(frame, "protein")`. Where columns of a frame are named by numbers
+        (`1100`, `X1100`, `1100 nm`), they are X and their names the wavelengths, and other columns are left out;
         otherwise all columns of numbers but the named ones are X.
     target : str or list of str, optional
 
@@ -97,33 +102,39 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Datas
     return given if isinstance(given, Dataset) else _checked(_parts(given, target))
 
 
-def read_spectra(path: Path) -> tuple[Array, Array | None]:
+def read_spectra(path: Path, columns: Sequence[str] | None = None) -> tuple[Array, Array | None]:
     """Return X of a CSV, Parquet or NPY file, and the wavelengths if its columns are named by them.
+
+    Parameters
+    ----------
+    path : Path
+    columns : list of str, optional
+        The names of the columns, in their order, where they are known; other columns of the file are not looked at.
 
     Raises
     ------
     InvalidInputError
-        It cannot be read, or has something else than numbers.
+        It cannot be read, has something else than numbers, or lacks a column.
     """
-    if path.suffix.lower() != ".npy":
-        table = _of_columns(_read(path), ())
-        return _spectra(table["X"], str(path)), table["wavelengths"]
-    try:
-        return _spectra(np.load(path, allow_pickle=False), str(path)), None
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path} cannot be read: {error}") from error
+    if path.suffix.lower() == ".npy":
+        try:
+            return _spectra(np.load(path, allow_pickle=False), str(path)), None
+        except (OSError, ValueError) as error:
+            raise InvalidInputError(f"{path} cannot be read: {error}") from error
+    table = frames.read(path)
+    if columns is not None:
+        table = pl.DataFrame(frames.columns_of(table, columns, str(path)), schema=list(columns), orient="row")
+    found = frames.spectra_of(table)
+    return found.X, found.wavelengths
 
 
 def _parts(given: Any, target: Any) -> dict[str, Any]:
-    if isinstance(given, tuple) and len(given) == 2 and _is_table(given[0]) and isinstance(given[1], str | list):
-        given, target = given
-    if isinstance(given, str | Path):
-        path = Path(given)
-        return _of_table(_read(path), target, str(path)) | {"name": path.stem}
-    if _is_table(given):
-        return _of_table(_frame(given), target, "the table")
+    if frames.is_table(given):
+        given = {"X": given}
     if isinstance(given, tuple) and len(given) in (2, 3):
-        return dict(zip(("X", "y", "groups"), given, strict=False))
+        given = dict(zip(("X", "y", "groups"), given, strict=False))
+    if isinstance(given, str | Path):
+        frames.read(Path(given))  # It is no table by its name, which this says.
     if not isinstance(given, Mapping):
         raise InvalidInputError(
             f"a dataset is (X, y), (X, y, groups), a dict with X and y, a table with its target's name, or the path "
@@ -134,75 +145,37 @@ def _parts(given: Any, target: Any) -> dict[str, Any]:
         raise InvalidInputError(
             f"a dataset's dict needs X and y, and may have {', '.join(KEYS[2:])}; it has {', '.join(map(str, given))}"
         )
-    parts = dict(given)
-    if _is_table(parts["X"]):
-        frame = _frame(parts["X"])
-        named = {name: parts[name] for name in ("y", "groups", "weights") if isinstance(parts.get(name), str)}
-        parts |= _of_table(frame, named.pop("y", target), "X", without=[*named.values()])
-        parts |= {name: frame[column].to_numpy() for name, column in named.items()}
+    return _of_tables(given, target) if frames.is_table(given["X"]) else dict(given)
+
+
+def _of_tables(given: Mapping[str, Any], target: Any) -> dict[str, Any]:
+    """Return the parts of a dataset whose X is a table, of which others may be columns."""
+    table = frames.frame(given["X"])
+    where = str(given["X"]) if isinstance(given["X"], str | Path) else "the table"
+    targets = [target] if isinstance(target, str) else list(target or [])
+    named = {"y": targets if given.get("y") is None else _names(given["y"], table)}
+    named |= {name: _names(given.get(name), table) for name in ("groups", "weights")}
+    parts: dict[str, Any] = {"name": Path(where).stem} if where != "the table" else {}
+    parts |= dict(given)
+    parts |= {name: frames.targets_of(table, found, where) for name, found in named.items() if found is not None}
+    spectra = frames.spectra_of(table, [column for found in named.values() for column in found or []])
+    parts |= {"X": spectra.X, "columns": spectra.columns}
+    if given.get("wavelengths") is None:
+        parts["wavelengths"] = spectra.wavelengths
+    if frames.is_table(given.get("X_test")):
+        test = frames.frame(given["X_test"])
+        parts["X_test"] = frames.columns_of(test, spectra.columns, "X_test")
+        if (found := _names(given.get("y_test"), test)) is not None:
+            parts["y_test"] = frames.targets_of(test, found, "X_test")
     return parts
 
 
-def _is_table(value: Any) -> bool:
-    if isinstance(value, str | Path):
-        return Path(value).suffix.lower() in READERS
-    return isinstance(value, pl.DataFrame) or type(value).__module__.split(".")[0] == "pandas"
-
-
-def _frame(table: Any) -> pl.DataFrame:
-    if isinstance(table, str | Path):
-        return _read(Path(table))
-    if isinstance(table, pl.DataFrame):
-        return table
-    return pl.DataFrame({str(name): table[name].to_numpy() for name in table.columns})
-
-
-def _read(path: Path) -> pl.DataFrame:
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(READERS)}")
-    try:
-        return reader(path) if reader is pl.read_parquet else pl.read_csv(path, **_dialect(path))
-    except (OSError, UnicodeError, pl.exceptions.PolarsError) as error:
-        raise InvalidInputError(f"{path} cannot be read: {error}") from error
-
-
-def _dialect(path: Path) -> dict[str, Any]:
-    """Return how a CSV file is to be read: what separates its columns, and whether its decimals have a comma."""
-    with path.open(encoding="utf-8") as lines:
-        names, first = lines.readline(), lines.readline()
-    separator = max(SEPARATORS, key=names.count)
-    decimal_comma = separator != "," and "," in first
-    return {"separator": separator, "decimal_comma": decimal_comma, "infer_schema_length": None}
-
-
-def _of_table(frame: pl.DataFrame, target: Any, where: str, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return X and y of a table, and the wavelengths if it has them."""
-    targets = [target] if isinstance(target, str) else list(target or [])
-    missing = [name for name in (*targets, *without) if name not in frame.columns]
-    if not targets or missing:
-        texts = [name for name in frame.columns if not _is_number(name)]
-        raise InvalidInputError(
-            f"{where} has no column {', '.join(map(repr, missing)) or 'that is known to be y'}; name one of "
-            f"{texts[:20] or frame.columns[:20]}"
-        )
-    y = frame.select(targets).to_numpy()
-    return _of_columns(frame, (*targets, *without)) | {"y": y[:, 0] if len(targets) == 1 else y}
-
-
-def _of_columns(frame: pl.DataFrame, without: Sequence[str]) -> dict[str, Any]:
-    """Return X of a table, and the wavelengths if its columns are named by them."""
-    numbers = [name for name, kind in frame.schema.items() if kind.is_numeric() and name not in without]
-    spectra = [name for name in numbers if _is_number(name)]
-    wavelengths = np.array([float(name) for name in spectra]) if spectra else None
-    return {"X": frame.select(spectra or numbers).cast(pl.Float64).to_numpy(), "wavelengths": wavelengths}
-
-
-def _is_number(name: str) -> bool:
-    try:
-        return bool(np.isfinite(float(name)))
-    except ValueError:
-        return False
+def _names(value: Any, table: pl.DataFrame) -> list[str] | None:
+    """Return the columns that a value names; None if it is values itself."""
+    if isinstance(value, str):
+        return [value]
+    are_names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return list(value) if are_names and (not value or set(value) & set(table.columns)) else None
 
 
 def _checked(parts: Mapping[str, Any]) -> Dataset:
@@ -213,62 +186,111 @@ def _checked(parts: Mapping[str, Any]) -> Dataset:
     kept = ~(_misses(X) | _misses(y))
     if not kept.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value in X or y")
-    found: dict[str, Any] = {"X": _rows(X, kept), "y": _labels(y[kept])}
-    for name in ("groups", "weights"):
-        column = None if parts.get(name) is None else np.asarray(parts[name])
-        if column is not None:
-            _check_length(column, name, X, "X")
-        found[name] = None if column is None else column[kept]
-    test_rows, X_test, y_test = _test(parts, X.shape[1])
-    wavelengths = parts.get("wavelengths")
-    if wavelengths is not None and np.shape(wavelengths) != (X.shape[1],):
-        raise InvalidInputError(f"there are {np.size(wavelengths)} wavelengths for {X.shape[1]} columns of X")
-    found |= {
-        "X_test": X_test, "y_test": y_test,
-        "wavelengths": None if wavelengths is None else np.asarray(wavelengths, dtype=float),
-    }  # fmt: skip
+    found: dict[str, Any] = {"X": _rows(X, kept), "y": _labels(y[kept], "y")}
+    found["groups"], found["weights"] = _groups(parts, X, kept), _weights(parts, X, kept)
+    test_rows, X_test, y_test = _test(parts, found["X"], found["y"])
+    found |= {"X_test": X_test, "y_test": y_test, "wavelengths": _wavelengths(parts, X.shape[1])}
     return Dataset(
-        name=str(parts.get("name") or "dataset"), rows=np.flatnonzero(kept), test_rows=test_rows,
-        excluded=int(np.sum(~kept)), content_hash=_hash(found), **found,
+        name=str(parts.get("name") or "dataset"), columns=parts.get("columns"), rows=np.flatnonzero(kept),
+        test_rows=test_rows, excluded=int(np.sum(~kept)), content_hash=_hash(found), **found,
     )  # fmt: skip
 
 
-def _test(parts: Mapping[str, Any], features: int) -> tuple[Array, Array | None, Array | None]:
+def _groups(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
+    if parts.get("groups") is None:
+        return None
+    groups = np.asarray(parts["groups"])
+    _check_length(groups, "groups", X, "X")
+    return _labels(groups[kept], "groups")
+
+
+def _weights(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
+    if parts.get("weights") is None:
+        return None
+    weights = np.asarray(parts["weights"])
+    _check_length(weights, "weights", X, "X")
+    if weights.ndim != 1 or weights.dtype.kind not in NUMBERS or not np.all(np.isfinite(weights) & (weights >= 0)):
+        raise InvalidInputError("weights must be one finite number from 0 up for each sample")
+    return weights[kept].astype(float)
+
+
+def _wavelengths(parts: Mapping[str, Any], features: int) -> Array | None:
+    if parts.get("wavelengths") is None:
+        return None
+    try:
+        wavelengths = np.asarray(parts["wavelengths"], dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"wavelengths must be numbers: {error}") from error
+    if wavelengths.shape != (features,):
+        raise InvalidInputError(f"there are {wavelengths.size} wavelengths for {features} columns of X")
+    return wavelengths
+
+
+def _test(parts: Mapping[str, Any], X: Array, y: Array) -> tuple[Array, Array | None, Array | None]:
     """Return which rows of the test data are complete, and their X and y."""
     if parts.get("X_test") is None:
         if parts.get("y_test") is not None:
             raise InvalidInputError("y_test is given without X_test; give both")
         return np.arange(0), None, None
-    X, y = _spectra(parts["X_test"], "X_test"), _targets(parts.get("y_test"), "y_test")
-    if X.shape[1] != features:
-        raise InvalidInputError(f"X_test has {X.shape[1]} columns and X has {features}; give the same")
-    kept = ~_misses(X)
-    if y is not None:
-        _check_length(y, "y_test", X, "X_test")
-        kept &= ~_misses(y)
-    return np.flatnonzero(kept), _rows(X, kept), None if y is None else _labels(y[kept])
+    X_test, y_test = _spectra(parts["X_test"], "X_test"), _targets(parts.get("y_test"), "y_test")
+    if X_test.shape[1] != X.shape[1]:
+        raise InvalidInputError(f"X_test has {X_test.shape[1]} columns and X has {X.shape[1]}; give the same")
+    kept = ~_misses(X_test)
+    if y_test is not None:
+        _check_length(y_test, "y_test", X_test, "X_test")
+        kept &= ~_misses(y_test)
+    if not kept.any():
+        raise InvalidInputError(f"every one of the {len(X_test)} rows to test has a missing value")
+    if y_test is None:
+        return np.flatnonzero(kept), _rows(X_test, kept), None
+    y_test = _labels(y_test[kept], "y_test")
+    if y_test.shape[1:] != y.shape[1:] or (y_test.dtype.kind in NUMBERS) != (y.dtype.kind in NUMBERS):
+        raise InvalidInputError(
+            f"y_test is {y_test.dtype} of shape {y_test.shape}, y is {y.dtype} of shape {y.shape}; give the same kind"
+        )
+    return np.flatnonzero(kept), _rows(X_test, kept), y_test
 
 
 def _spectra(value: Any, name: str) -> Array:
+    """Return X as numbers, lying in memory as replaying will have it."""
     try:
-        X = np.asarray(value)
-        X = X if X.dtype.kind == "f" else X.astype(float)
+        X = np.asarray(_unmasked(value, np.nan))
+        if X.dtype.kind not in f"{NUMBERS}O":
+            raise TypeError(f"{X.dtype} is not real numbers")
+        X = contiguous(X if X.dtype.kind == "f" else X.astype(float))
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"{name} has something else than numbers: {error}") from error
     if X.ndim != 2 or 0 in X.shape:
         raise InvalidInputError(f"{name} has shape {X.shape}; give (n_samples, n_features)")
+    _refuse_infinite(X, name)
     return X
 
 
 def _targets(value: Any, name: str) -> Array | None:
     if value is None:
         return None
-    y = np.asarray(value)
+    y = np.asarray(_unmasked(value, None))
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim not in (1, 2) or y.size == 0:
         raise InvalidInputError(f"{name} has shape {y.shape}; give (n_samples,) or (n_samples, n_targets)")
+    _refuse_infinite(y, name)
     return y
+
+
+def _unmasked(value: Any, missing: Any) -> Any:
+    """Return the values of a masked array, those that are masked as missing ones."""
+    if not np.ma.isMaskedArray(value):
+        return value
+    return np.where(np.ma.getmaskarray(value), missing, np.asarray(value, dtype=object))
+
+
+def _refuse_infinite(values: Array, name: str) -> None:
+    if values.dtype.kind == "f" and np.isinf(values).any():
+        row = np.argwhere(np.isinf(values))[0][0]
+        raise InvalidInputError(
+            f"{name} has an infinite value in row {row}; correct it, or make it NaN to leave it out"
+        )
 
 
 def _rows(X: Array, kept: Array) -> Array:
@@ -277,8 +299,8 @@ def _rows(X: Array, kept: Array) -> Array:
 
 
 def _check_length(column: Array, name: str, X: Array, name_X: str) -> None:
-    if len(column) != len(X):
-        raise InvalidInputError(f"{name} has {len(column)} samples and {name_X} has {len(X)}; give the same")
+    if column.ndim == 0 or len(column) != len(X):
+        raise InvalidInputError(f"{name} has {column.size} samples and {name_X} has {len(X)}; give the same")
 
 
 def _misses(values: Array) -> Array:
@@ -286,17 +308,23 @@ def _misses(values: Array) -> Array:
     if values.dtype.kind == "f":
         missing = np.isnan(values)
     elif values.dtype.kind == "O":
-        missing = np.frompyfunc(lambda value: value is None or value != value, 1, 1)(values).astype(bool)
+        missing = np.frompyfunc(_is_missing, 1, 1)(values).astype(bool)
     else:
         missing = np.zeros(values.shape, dtype=bool)
     return missing if missing.ndim == 1 else missing.any(axis=1)
 
 
-def _labels(y: Array) -> Array:
+def _is_missing(value: Any) -> bool:
+    # pandas' own NA cannot be compared.
+    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+
+
+def _labels(y: Array, name: str) -> Array:
     """Return labels as text or numbers, not as objects."""
     y = np.asarray(y.tolist()) if y.dtype.kind == "O" else y
-    if y.dtype.kind not in "biufUS":
-        raise InvalidInputError(f"y has values of type {y.dtype}; give numbers or text")
+    y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
+    if y.dtype.kind not in f"{NUMBERS}U":
+        raise InvalidInputError(f"{name} has values of type {y.dtype}; give numbers or text")
     return y
 
 

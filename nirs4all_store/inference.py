@@ -83,7 +83,7 @@ class Operators:
 
     def predict(self, X: Any, wavelengths: Any = None) -> Any:
         """Predict; see `predict` of this module."""
-        folds_models, outputs = self._outputs(X, wavelengths)
+        folds_models, outputs = self._outputs(X, wavelengths, votes)
         kinds = {_kind(model, output) for model, output in zip(folds_models, outputs, strict=True)}
         if len(kinds) > 1:
             raise PredictionError(f"the folds' models are of different kinds: {sorted(kinds)}")
@@ -110,13 +110,16 @@ class Operators:
         -------
         ndarray of shape (n_samples, n_classes), or a list of such for several targets
         """
-        shares = [share for _, share in _class_shares(*self._outputs(X, wavelengths))]
+        shares = [share for _, share in _class_shares(*self._outputs(X, wavelengths, lambda models: False))]
         return shares[0] if len(shares) == 1 else shares
 
-    def _outputs(self, X: Any, wavelengths: Any) -> tuple[list[Any], list[Any]]:
-        """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
+    def _outputs(self, X: Any, wavelengths: Any, votes: Any) -> tuple[list[Any], list[Any]]:
+        """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array.
+
+        `votes`, given the models, tells whether their labels are asked for and not their probabilities.
+        """
         is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
-        X = _run("the chain", np.asarray, X) if is_array else X
+        X = _run("the chain", contiguous, X) if is_array else X
         X = _transform([operator.ready() for operator in self._shared], X, wavelengths)
         operators = [[operator.ready() for operator in fold] for fold in self._folds]
         models = [fold[-1].fitted for fold in operators]
@@ -124,7 +127,7 @@ class Operators:
         def each(method: Any) -> list[Any]:
             return [method(model, _transform(transformers, X, wavelengths)) for *transformers, model in operators]
 
-        if has_proba(models):
+        if has_proba(models) and not votes(models):
             probabilities = each(_probabilities)
             if all(found is not None for found in probabilities):
                 return models, probabilities
@@ -135,8 +138,8 @@ def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wa
     """Predict with a whole chain.
 
     Regression gives the mean of the folds. Classification gives the class with the highest mean
-    probability, or the majority of votes where a model has no `predict_proba`; a tie goes to the
-    class that sorts first.
+    probability, or the majority of votes where a model has no `predict_proba` or a threshold of its own; a tie goes
+    to the class that sorts first. One fold alone predicts what its model predicts.
 
     Parameters
     ----------
@@ -166,12 +169,21 @@ def transform(operators: list[Labelled], X: Any, wavelengths: Any = None) -> Any
     return _transform([_Operator(*entry).ready() for entry in operators], X, wavelengths)
 
 
+def contiguous(X: Any) -> Any:
+    """Return an array that lies in memory as a whole, by rows or by columns, as it comes out of another process.
+
+    Sums depend on how an array lies there; a part of one would give other last digits than its copy.
+    """
+    X = np.asarray(X)
+    return X if X.flags.c_contiguous or X.flags.f_contiguous else np.ascontiguousarray(X)
+
+
 def is_classifier(model: Any) -> bool:
     """Tell whether a fitted model predicts classes: it has them, or says so."""
-    return getattr(model, "classes_", None) is not None or _estimator_type(model) == "classifier"
+    return getattr(model, "classes_", None) is not None or estimator_type(model) == "classifier"
 
 
-def _estimator_type(model: Any) -> str | None:
+def estimator_type(model: Any) -> str | None:
     """Return what a model says that it is; None where it says nothing."""
     said: str | None = getattr(model, "_estimator_type", None)
     if said is None and hasattr(model, "__sklearn_tags__"):
@@ -184,7 +196,7 @@ def _estimator_type(model: Any) -> str | None:
 
 def _kind(model: Any, output: Any) -> str:
     """Return what a model predicts: labels, which are voted on, the numbers of clusters, or numbers."""
-    said = _estimator_type(model)
+    said = estimator_type(model)
     if is_classifier(model) or said == "outlier_detector":
         return "labels"
     if said == "clusterer":
@@ -197,6 +209,16 @@ def _kind(model: Any, output: Any) -> str:
 def has_proba(models: list[Any]) -> bool:
     """Tell whether every model gives class probabilities."""
     return all(getattr(m, "classes_", None) is not None and hasattr(m, "predict_proba") for m in models)
+
+
+def votes(models: list[Any]) -> bool:
+    """Tell whether models choose a class by what they predict, not by the mean of their probabilities.
+
+    One alone does, and so do classifiers with a threshold of their own, for which the likelier class need not be it.
+    """
+    return len(models) == 1 or any(
+        kind.__name__ == "BaseThresholdClassifier" for model in models for kind in type(model).__mro__
+    )
 
 
 def all_classes(models: list[Any]) -> list[Any]:

@@ -50,7 +50,7 @@ def _class(name: Any, where: str) -> type:
     module, _, attribute = str(name).rpartition(".")
     try:
         found = getattr(importlib.import_module(module), attribute) if module else None
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInputError(
             f"{where}: there is no class {name}: {error}; give its whole name, as in "
             "'sklearn.preprocessing.StandardScaler', and install its package"
@@ -87,6 +87,8 @@ def describe(value: Any) -> Any:
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, list | tuple | range):
         return [describe(item) for item in value]
+    if isinstance(value, set | frozenset):
+        return sorted(map(describe, value), key=repr)
     if inspect.isclass(value) or inspect.isroutine(value):
         return f"{value.__module__}.{value.__qualname__}"
     params = params_of(value)
@@ -100,9 +102,13 @@ def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | No
 
     None for what does not keep them by their names.
     """
-    taken = inspect.signature(type(operator)).parameters.values()
+    try:
+        taken = inspect.signature(type(operator)).parameters.values()
+        own = vars(operator)
+    except (TypeError, ValueError):  # Written in C, as a slice and a random generator are.
+        return None
     named = {parameter.name: parameter.default for parameter in taken if parameter.kind not in WITHOUT_A_NAME}
-    kept = vars(operator).get("cvargs", {}) | vars(operator)  # The first is where a repeated split has some of its own.
+    kept = own.get("cvargs", {}) | own  # The first is where a repeated split has some of its own.
     if not named.keys() <= kept.keys():
         return None
     return {

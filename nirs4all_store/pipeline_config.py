@@ -4,22 +4,39 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import floor
 from pathlib import Path
 from typing import Any
 
 import yaml
-from sklearn.base import is_classifier, is_regressor
 
 from .errors import InvalidInputError
+from .inference import estimator_type
 from .operators import build, describe, params_of
 
 OR, RANGE = "_or_", "_range_"
 # How exactly a range must hit its end for the end to be in it.
 NEARLY = 1e-9
 MOST_PIPELINES = 100_000
+# Steps of a range have the digits that one would write.
+DIGITS = 12
+KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
+NEEDED = {
+    "model": ("fit", "predict"), "splitter": ("split",), "target": ("fit", "transform", "inverse_transform"),
+    "transformer": ("fit", "transform"),
+}  # fmt: skip
+
+
+class _Yaml(yaml.SafeLoader):
+    """Reads `1e-3` as a number, as JSON and YAML 1.2 do."""
+
+
+_Yaml.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), [*"-+.0123456789"]
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +74,8 @@ class Step:
     def config(self) -> Any:
         """It as JSON has it; see `operators.describe`."""
         key = {"model": "model", "target": "y"}.get(self.kind)
+        if self.kind == "transformer" and _kind(self.operator) != "transformer":
+            key = "transformer"
         described = describe(self.operator)
         return {key: described} if key else described
 
@@ -100,7 +119,13 @@ class Pipeline:
     @property
     def is_classification(self) -> bool:
         """Whether its models predict classes."""
-        return bool(is_classifier(self.models[0].operator))
+        return estimator_type(self.models[0].operator) == "classifier"
+
+    @property
+    def folds_key(self) -> str:
+        """What pipelines have in common that are judged by the same folds."""
+        splitter = next((step.config for step in self.steps if step.kind == "splitter"), None)
+        return json.dumps([splitter, splitter is None and self.is_classification])
 
     def only(self, kind: str) -> Any:
         """Return the operator of its one step of a kind, or None."""
@@ -125,9 +150,16 @@ def read_config(given: Any) -> Any:
     try:
         is_file = isinstance(given, Path) or (given.endswith((".json", ".yaml", ".yml")) and "\n" not in given)
         text = Path(given).read_text(encoding="utf-8") if is_file else str(given)
-        return yaml.safe_load(text)  # JSON is YAML, but for what no configuration has.
-    except (OSError, UnicodeError, yaml.YAMLError) as error:
+        return _parsed(text)
+    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
         raise InvalidInputError(f"the configuration {str(given)[:200]!r} cannot be read: {error}") from error
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.load(text, Loader=_Yaml)  # noqa: S506  # a SafeLoader that reads more numbers
 
 
 def pipelines_of(config: Any) -> list[Pipeline]:
@@ -137,9 +169,10 @@ def pipelines_of(config: Any) -> list[Pipeline]:
     ----------
     config : list, or dict with the key `pipeline`
         Its steps: operators of scikit-learn's kind, or `{"class": ..., "params": {...}}`; `{"model": operator}`, one or
-        several, which may be left out for a regressor or classifier; at most one cross-validator; at most one
-        `{"y": transformer}`. `{"_or_": [...]}` in the place of a step or value stands for each of them in turn (None:
-        no step; a list: several), `{"_range_": [first, last, step]}` for each number from the first to the last.
+        several, which may be left out for a regressor or classifier; `{"transformer": operator}` for one that could
+        be a model, too; at most one cross-validator; at most one `{"y": transformer}`. `{"_or_": [...]}` in the place
+        of a step or value stands for each of them in turn (None: no step; a list: several), `{"_range_": [first,
+        last, step]}` for each number from the first to the last.
 
     Raises
     ------
@@ -150,17 +183,28 @@ def pipelines_of(config: Any) -> list[Pipeline]:
         config = config["pipeline"]
     if not isinstance(config, list | tuple) or not config:
         raise InvalidInputError(f"a configuration is a list of steps, not {_shown(config)}")
-    alternatives = [list(_alternatives(item, f"step {number}")) for number, item in enumerate(config, 1)]
-    count = 1
-    for of_step in alternatives:
-        count *= len(of_step)
+    try:
+        count = _count(list(config))
+    except RecursionError as error:
+        raise InvalidInputError("this configuration is nested too deeply, or has itself inside") from error
     if count > MOST_PIPELINES:
         raise InvalidInputError(f"this configuration makes {count:,} pipelines, more than {MOST_PIPELINES:,}")
+    alternatives = [list(_alternatives(item, f"step {number}")) for number, item in enumerate(config, 1)]
     return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
 
 
 Alternative = tuple[Any, list[dict[str, Any]]]
 """A value in which all choices are made, and the choices."""
+
+
+def _count(value: Any) -> int:
+    """Return how many alternatives a value has, without making them; of what is wrong in it, one."""
+    if isinstance(value, Mapping) and isinstance(value.get(OR), list | tuple):
+        return sum(map(_count, value[OR]))
+    if isinstance(value, Mapping) and isinstance(value.get(RANGE), list | tuple):
+        return max(1, _steps_of(value[RANGE]))
+    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    return math.prod(map(_count, parts))
 
 
 def _alternatives(value: Any, where: str) -> Iterator[Alternative]:
@@ -192,14 +236,24 @@ def _choices(value: Mapping[str, Any], where: str) -> Iterator[Alternative]:
 
 
 def _range(given: Sequence[Any], where: str) -> list[Any]:
-    numbers = len(given) in (2, 3) and all(isinstance(item, int | float) for item in given)
-    first, last, step = (*given, 1)[:3] if numbers else (0, 0, 0)
-    if not step or (last - first) / step < 0:
+    count = _steps_of(given)
+    if not count:
         raise InvalidInputError(
             f"{where}: {RANGE} takes [first, last] or [first, last, step], from which the last can be reached, "
             f"not {_shown(given)}"
         )
-    return [first + i * step for i in range(floor((last - first) / step + NEARLY) + 1)]
+    first, _, step = (*given, 1)[:3]
+    numbers = [first + i * step for i in range(count)]
+    return [float(f"{number:.{DIGITS}g}") if isinstance(number, float) else number for number in numbers]
+
+
+def _steps_of(given: Sequence[Any]) -> int:
+    """Return how many numbers a range has; 0 if it is none."""
+    if len(given) not in (2, 3) or not all(isinstance(item, int | float) and math.isfinite(item) for item in given):
+        return 0
+    first, last, step = (*given, 1)[:3]
+    steps = (last - first) / step if step else -1
+    return math.floor(steps + NEARLY) + 1 if 0 <= steps < math.inf else 0
 
 
 def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
@@ -214,49 +268,58 @@ def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
     models = [step for step in steps if step.kind == "model"]
     if not models:
         raise InvalidInputError("the pipeline has no model; add {'model': ...} to its steps")
-    if len({is_classifier(step.operator) for step in models}) > 1:
+    useless = [step.where for step in steps[steps.index(models[-1]) :] if step.kind == "transformer"]
+    if useless:
+        raise InvalidInputError(f"{' and '.join(useless)} comes after the last model and does nothing; put it before")
+    if len({estimator_type(step.operator) == "classifier" for step in models}) > 1:
         raise InvalidInputError("the pipeline has models of numbers and of classes; give each a pipeline of its own")
     target = next((step for step in steps if step.kind == "target"), None)
-    if target and is_classifier(models[0].operator):
+    if target and estimator_type(models[0].operator) == "classifier":
         raise InvalidInputError(f"{target.where}: y is transformed for models of numbers; classes stay as they are")
     return Pipeline(tuple(steps), [choice for _, choices in chosen for choice in choices])
 
 
 def _step(item: Any, where: str) -> Step:
-    kind = "model" if isinstance(item, Mapping) and "model" in item else None
-    kind = "target" if isinstance(item, Mapping) and "y" in item else kind
-    if kind and len(item) > 1:
+    key = next((key for key in KINDS if isinstance(item, Mapping) and key in item), None)
+    if key and len(item) > 1:
         raise InvalidInputError(f"{where} has {sorted(map(str, item))} in one place; give each a step of its own")
-    described = next(iter(item.values())) if kind else item
+    described = item[key] if key else item
     operator = build(described, where)
     where = f"{where} ({type(operator).__name__})"
-    kind = kind or _kind(operator)
-    needed = {"model": ("fit", "predict"), "splitter": ("split",)}.get(str(kind), ("fit", "transform"))
-    missing = [method for method in needed if not hasattr(operator, method)]
+    kind = KINDS[key] if key else _kind(operator)
+    missing = [method for method in NEEDED[kind or "transformer"] if not hasattr(operator, method)]
     if kind is None or missing:
         raise InvalidInputError(
             f"{where} is no {kind or 'step'}: {_shown(operator)} has no {' and no '.join(missing) or 'use'}; give an "
             "operator, or {'class': 'package.Name', 'params': {...}}"
         )
-    _check_params(operator, where)
     given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
+    _check_params(operator, given, where)
     return Step(kind, operator, where, given)
 
 
 def _kind(operator: Any) -> str | None:
     if hasattr(operator, "split") and hasattr(operator, "get_n_splits"):
         return "splitter"
-    if hasattr(operator, "fit") and (is_regressor(operator) or is_classifier(operator)):
+    if hasattr(operator, "fit") and estimator_type(operator) in ("regressor", "classifier"):
         return "model"
     return "transformer" if hasattr(operator, "transform") else None
 
 
-def _check_params(operator: Any, where: str) -> None:
-    """Let scikit-learn's own operators refuse their parameters now instead of when they are fitted."""
-    if hasattr(operator, "_parameter_constraints"):
+def _check_params(operator: Any, given: Sequence[str], where: str) -> None:
+    """Let scikit-learn's own operators refuse their parameters now instead of when they are fitted.
+
+    JSON has no tuples: of the parameters that it gave, a list that is refused is tried as one.
+    """
+    if not hasattr(operator, "_parameter_constraints"):
+        return
+    try:
+        operator._validate_params()
+    except ValueError as error:
+        lists = {name: value for name in given if isinstance(value := getattr(operator, name, None), list)}
         try:
-            operator._validate_params()
-        except ValueError as error:
+            operator.set_params(**{name: tuple(value) for name, value in lists.items()})._validate_params()
+        except ValueError:
             raise InvalidInputError(f"{where}: {error}") from error
 
 

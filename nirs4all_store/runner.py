@@ -7,12 +7,12 @@ import json
 import os
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import polars as pl
 from joblib import Parallel, delayed
 from rich.console import Console
@@ -20,15 +20,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .chain_builder import ChainBuilder
 from .dataset import Dataset, read_dataset
-from .errors import StoreError, TrainingFailedError
+from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from .library import PipelineLibrary
 from .operators import name_of
 from .pipeline_config import Pipeline, Step, pipelines_of, read_config
 from .scores import MAIN
 from .store import WorkspaceStore
 from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
-from .training import AVERAGE, Trained, TrainedModel, check_fit, train
-from .values import json_text
+from .training import AVERAGE, FORMATS, Folds, Trained, TrainedModel, blas_threads, check_fit, content_of, splits, train
+from .values import checked_int, json_text
 
 PARTITIONS = ("val", "test", "train")
 
@@ -61,7 +61,9 @@ class PipelineRunner:
         self, workspace: str | os.PathLike[str] | WorkspaceStore, *, n_jobs: int = 1, progress: bool = True
     ) -> None:
         self._workspace = workspace
-        self._n_jobs = n_jobs
+        self._n_jobs = checked_int(n_jobs, "n_jobs", 32)
+        if not self._n_jobs:
+            raise InvalidInputError("n_jobs is how many pipelines are trained side by side, -1 for all cores, not 0")
         self._progress = progress
 
     def run(
@@ -92,24 +94,32 @@ class PipelineRunner:
         Raises
         ------
         InvalidInputError
-            The configuration or the dataset is wrong, or one does not fit the other; nothing was trained.
+            The configuration or the dataset is wrong, one does not fit the other, or joblib's backend cannot do this;
+            nothing was trained.
+        UnitOfWorkError
+            It was called inside a transaction, which would stay open as long as the training takes.
         NotFoundError
             There is no such template.
         TrainingFailedError
             Every pipeline failed.
         """
         with self._store() as store:
+            if store.is_in_transaction:
+                raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
             pipelines = pipelines_of(_config(config, store))
             data = read_dataset(dataset, target)
+            folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
             for pipeline in pipelines:
                 check_fit(pipeline, data)
+                if pipeline.folds_key not in folds:
+                    folds[pipeline.folds_key] = splits(pipeline, data)
+            _parallel(self._n_jobs)
             done = _done(store, data) if resume else {}
             left = [pipeline for pipeline in pipelines if _key(pipeline) not in done]
             found = [done[key] for key in dict.fromkeys(map(_key, pipelines)) if key in done]
             if left:
-                found += _Run(store, data, name or data.name, len(pipelines) - len(left)).train(
-                    left, self._n_jobs, is_shown=self._progress
-                )
+                run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left))
+                found += run.train(left, self._n_jobs, is_shown=self._progress)
             return _ranked(store, found)
 
     @contextmanager
@@ -133,7 +143,7 @@ def _key(pipeline: Pipeline) -> str:
 
 def _done(store: WorkspaceStore, data: Dataset) -> dict[str, str]:
     """Return the completed pipelines that were trained on the same data: configuration to id."""
-    rows = store.list_pipelines(dataset_name=data.name).filter(
+    rows = store.list_pipelines().filter(
         (pl.col("status") == "completed") & (pl.col("dataset_hash") == data.content_hash)
     )
     pairs = rows.select("expanded_config", "pipeline_id").iter_rows()
@@ -147,11 +157,21 @@ class _Failed:
     traceback: str
 
 
-def _outcome(pipeline_id: str, pipeline: Pipeline, data: Dataset) -> tuple[str, Pipeline, Trained | _Failed, float]:
+def _parallel(n_jobs: int) -> Parallel:
+    """Return what trains side by side, or refuse a backend of joblib's that gives nothing before all is done."""
+    try:
+        return Parallel(None if n_jobs == 1 else n_jobs, return_as="generator_unordered")
+    except ValueError as error:
+        raise InvalidInputError(f"{error}; use loky, threading or dask in parallel_config") from error
+
+
+def _outcome(
+    pipeline_id: str, pipeline: Pipeline, data: Dataset, folds: Folds, threads: int
+) -> tuple[str, Pipeline, Trained | _Failed, float]:
     """Train one pipeline, in whatever process this is."""
     began = time.perf_counter()
     try:
-        result: Trained | _Failed = train(pipeline, data)
+        result: Trained | _Failed = train(pipeline, data, folds, threads)
     except Exception:
         result = _Failed(traceback.format_exc())
     return pipeline_id, pipeline, result, time.perf_counter() - began
@@ -160,10 +180,13 @@ def _outcome(pipeline_id: str, pipeline: Pipeline, data: Dataset) -> tuple[str, 
 class _Run:
     """One run: its pipelines are begun, trained elsewhere, and stored here."""
 
-    def __init__(self, store: WorkspaceStore, data: Dataset, name: str, skipped: int) -> None:
+    def __init__(self, store: WorkspaceStore, data: Dataset, folds: dict[str, Folds], name: str, skipped: int) -> None:
         self._store = store
         self._data = data
+        self._folds = folds
         self._skipped = skipped
+        self._threads = blas_threads()  # Here is where the chains will be replayed.
+        self._begun: list[str] = []
         self._completed: list[str] = []
         self._failed: list[str] = []
         self._problem: Exception | None = None
@@ -173,11 +196,10 @@ class _Run:
         """Train and store them; return the ids of those that succeeded."""
         began = time.perf_counter()
         try:
-            parallel = Parallel(None if n_jobs == 1 else n_jobs, return_as="generator_unordered")
             with _bar(len(pipelines), is_shown=is_shown) as advance:
-                for pipeline_id, pipeline, result, seconds in parallel(self._tasks(pipelines)):
-                    self._keep(pipeline_id, pipeline, result, seconds)
-                    advance()
+                left = iter(pipelines)
+                while not self._train_until_a_worker_dies(left, n_jobs, advance):
+                    pass
             if self._problem is not None:
                 raise self._problem
         except BaseException:
@@ -196,12 +218,25 @@ class _Run:
             self._store.fail_run(self._run_id, f"all {len(pipelines)} pipelines failed, the first with {problem}")
             raise TrainingFailedError(
                 f"all {len(pipelines)} pipelines of run {self._run_id} failed, the first with {problem}; "
-                "list_pipelines(run_id) has the traceback of each"
+                "the traceback of each is in list_pipelines(run_id), or `nirs4all-store show PIPELINE`"
             )
         self._store.complete_run(self._run_id, summary)
         return self._completed
 
-    def _tasks(self, pipelines: list[Pipeline]) -> Iterator[Any]:
+    def _train_until_a_worker_dies(self, left: Iterator[Pipeline], n_jobs: int, advance: Callable[[], object]) -> bool:
+        """Train what is left; return False if the system has ended a process that did, with which others go, too."""
+        try:
+            for pipeline_id, pipeline, result, seconds in _parallel(n_jobs)(self._tasks(left)):
+                self._keep(pipeline_id, pipeline, result, seconds)
+                advance()
+        except BrokenExecutor as error:
+            for pipeline_id in list(self._begun):
+                self._fail(pipeline_id, f"its process, or one beside it, was ended from outside: {error}")
+                advance()
+            return False
+        return True
+
+    def _tasks(self, pipelines: Iterator[Pipeline]) -> Iterator[Any]:
         """Begin one pipeline after the other, each as soon as somebody has time for it."""
         for pipeline in pipelines:
             try:
@@ -212,20 +247,34 @@ class _Run:
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
                 self._problem = problem
                 return
-            yield delayed(_outcome)(pipeline_id, pipeline, self._data)
+            self._begun.append(pipeline_id)
+            folds = self._folds[pipeline.folds_key]
+            yield delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads)
 
     def _keep(self, pipeline_id: str, pipeline: Pipeline, result: Trained | _Failed, seconds: float) -> None:
         if isinstance(result, _Failed):
-            self._failed.append(result.traceback)
-            self._store.fail_pipeline(pipeline_id, result.traceback)
+            self._fail(pipeline_id, result.traceback)
             return
-        with self._store.transaction():
-            self._save(pipeline_id, pipeline, result, seconds)
+        try:
+            with self._store.transaction():
+                self._save(pipeline_id, pipeline, result, seconds)
+        except Exception as error:
+            # What is wrong with the workspace would be wrong with every other pipeline.
+            if isinstance(error, StoreError) and not isinstance(error, InvalidInputError):
+                raise
+            self._fail(pipeline_id, traceback.format_exc())
+            return
+        self._begun.remove(pipeline_id)
         self._completed.append(pipeline_id)
+
+    def _fail(self, pipeline_id: str, problem: str) -> None:
+        self._begun.remove(pipeline_id)
+        self._failed.append(problem)
+        self._store.fail_pipeline(pipeline_id, problem)
 
     def _save(self, pipeline_id: str, pipeline: Pipeline, trained: Trained, seconds: float) -> None:
         store = self._store
-        trace = _trace(store, pipeline, trained)
+        trace = _trace(store, pipeline, trained, self._data)
         bests = []
         for model, chain in zip(trained.models, ChainBuilder(trace).build_all(), strict=True):
             chain_id = store.save_chain(pipeline_id, **chain)
@@ -233,21 +282,24 @@ class _Run:
             bests.append(_main_scores(model, AVERAGE))
         for position, (step, took) in enumerate(zip(pipeline.steps, trained.seconds, strict=True)):
             store.log_step(pipeline_id, position, step.name, "end", round(1000 * took))
-        task = "classification" if pipeline.is_classification else "regression"
-        best = (max if pipeline.is_classification else min)(bests, key=lambda scores: scores["val"])
+        task = trained.models[0].task
+        bests = [scores for scores in bests if "val" in scores]
+        if not bests:
+            raise ValueError(f"what it predicts of the samples held out has no {MAIN[task]}: it is too far from y")
+        best = (max if task == "classification" else min)(bests, key=lambda scores: scores["val"])
         store.complete_pipeline(pipeline_id, best["val"], best.get("test"), MAIN[task], round(1000 * seconds))
 
 
-def _trace(store: WorkspaceStore, pipeline: Pipeline, trained: Trained) -> ExecutionTrace:
+def _trace(store: WorkspaceStore, pipeline: Pipeline, trained: Trained, data: Dataset) -> ExecutionTrace:
     """Save what was fitted, once each, and tell what happened in the shape that `ChainBuilder` reads."""
     kept: dict[int, StepArtifacts] = {}
-    ids: dict[str, str] = {}
+    ids: dict[Any, str] = {}
 
     def save(step: Step, fitted: Any) -> str:
         # Once each: a chain takes over one save of what it names, however often it does.
-        content = joblib.hash(fitted)
+        content = content_of(fitted)
         if content not in ids:
-            ids[content] = store.save_artifact(fitted, name_of(type(fitted)), step.kind, "joblib")
+            ids[content] = _saved(store, fitted, step.kind)
         return ids[content]
 
     for model in trained.models:
@@ -256,14 +308,24 @@ def _trace(store: WorkspaceStore, pipeline: Pipeline, trained: Trained) -> Execu
         for entries in zip(*model.folds, strict=True):
             of_folds = {str(fold): save(step, fitted) for fold, (step, fitted) in enumerate(entries)}
             kept[id(entries[0][0])] = StepArtifacts(fold_artifact_ids=of_folds)
+    # By these names new spectra are known, whatever the order in which they come.
+    columns = {} if data.columns is None else {"columns": data.columns}
     steps = [
         ExecutionStep(
-            i, step.name, step.config if step.kind == "model" else step.params,
+            i, step.name, step.config | columns if step.kind == "model" else step.params,
             artifacts=kept.get(id(step), StepArtifacts()),
         )
         for i, step in enumerate(pipeline.steps)
     ]  # fmt: skip
     return ExecutionTrace(steps, preprocessing_chain=pipeline.preprocessings)
+
+
+def _saved(store: WorkspaceStore, fitted: Any, kind: str) -> str:
+    name = name_of(type(fitted))
+    try:
+        return store.save_artifact(fitted, name, kind, FORMATS[0])
+    except InvalidInputError:
+        return store.save_artifact(fitted, name, kind, FORMATS[1])
 
 
 def _main_scores(model: TrainedModel, fold: str) -> dict[str, float]:
@@ -298,7 +360,8 @@ def _ranked(store: WorkspaceStore, pipeline_ids: list[str]) -> pl.DataFrame:
     order = pl.when(lower).then(pl.col("val_score")).otherwise(-pl.col("val_score"))
     rank = frame.filter(pl.col("fold_id") == AVERAGE).group_by("chain_id").agg(rank=order.first())
     keys = [
-        pl.col("task_type"), pl.col("rank"), pl.col("chain_id"), pl.col("fold_id") != AVERAGE, pl.col("fold_id"),
+        pl.col("task_type"), pl.col("rank"), pl.col("chain_id"), pl.col("fold_id") != AVERAGE,
+        pl.col("fold_id").cast(pl.Int64, strict=False),
         pl.col("partition").replace_strict(PARTITIONS, range(len(PARTITIONS))),
     ]  # fmt: skip
     return frame.join(rank, on="chain_id", maintain_order="left").sort(keys, nulls_last=True).drop("rank")

@@ -159,6 +159,11 @@ class WorkspaceStore:
         with self._writing():
             yield
 
+    @property
+    def is_in_transaction(self) -> bool:
+        """Whether this thread is inside `transaction()` or a unit of work, which its calls join."""
+        return self._workspace.current is not None
+
     def unit_of_work(self) -> UnitOfWork:
         """Return the unit of work that this class itself uses: four repositories, explicit commit.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,9 +13,11 @@ import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from . import inference
+from . import codecs, inference
 from .dataset import Dataset
 from .errors import InvalidInputError
 from .pipeline_config import Pipeline, Step
@@ -23,6 +26,8 @@ from .scores import scores_of
 Array = Any
 
 FOLDS = 5
+FORMATS = ("joblib", "cloudpickle")
+"""How objects are stored: the second holds what the first does not, as functions that were defined on the way."""
 AVERAGE = "avg"
 """The fold under whose name stands what all folds have in common."""
 
@@ -88,6 +93,10 @@ class Trained:
     seconds: list[float]
 
 
+Folds = list[tuple[Array, Array]]
+"""Of each fold the places in X to train on, and those to validate with."""
+
+
 def check_fit(pipeline: Pipeline, data: Dataset) -> None:
     """Refuse a pipeline that cannot be trained on a dataset, before anything is.
 
@@ -96,44 +105,95 @@ def check_fit(pipeline: Pipeline, data: Dataset) -> None:
     InvalidInputError
         The message names the step.
     """
+    kind = data.y.dtype.kind
     for step in pipeline.models:
         if data.weights is not None and not has_fit_parameter(step.operator, "sample_weight"):
-            raise InvalidInputError(f"{step.where} takes no weights of samples; leave them or the model out")
-        if not pipeline.is_classification and data.y.dtype.kind in "US":
-            raise InvalidInputError(f"{step.where} predicts numbers, and y of {data.name} is text; give a classifier")
-    try:
-        splits(pipeline, data)
-    except ValueError as error:
-        where = next((step.where for step in pipeline.steps if step.kind == "splitter"), "the pipeline")
-        raise InvalidInputError(f"{where} cannot split {data.name}: {error}") from error
+            raise InvalidInputError(
+                f"{step.where} takes no weights of samples; leave them or the model out, or give the steps that it has "
+                "inside as steps of their own"
+            )
+        if not pipeline.is_classification and kind in "Ub":
+            raise InvalidInputError(
+                f"{step.where} predicts numbers, and y of {data.name} is {'text' if kind == 'U' else 'true or false'}; "
+                "give a classifier"
+            )
+        if pipeline.is_classification and type_of_target(data.y).startswith("continuous"):
+            raise InvalidInputError(
+                f"{step.where} predicts classes, and y of {data.name} is numbers with decimals; give a regressor"
+            )
 
 
-def splits(pipeline: Pipeline, data: Dataset) -> list[tuple[Array, Array]]:
-    """Return the rows of each fold to train on and to validate with.
+def splits(pipeline: Pipeline, data: Dataset) -> Folds:
+    """Return the folds that a pipeline is judged by.
 
-    Without a cross-validator there are five folds, which keep groups together or the shares of the classes.
+    Without a cross-validator there are five, which keep groups together or the shares of the classes.
+
+    Raises
+    ------
+    InvalidInputError
+        The cross-validator cannot split these samples; the message names the step.
     """
     splitter = pipeline.only("splitter")
+    where = next((step.where for step in pipeline.steps if step.kind == "splitter"), "the pipeline")
     if splitter is None and data.groups is not None:
         splitter = GroupKFold(FOLDS)
     elif splitter is None:
         kind = StratifiedKFold if pipeline.is_classification and data.y.ndim == 1 else KFold
         splitter = kind(FOLDS, shuffle=True, random_state=0)
-    return list(splitter.split(data.X, data.y, data.groups))
+    try:
+        parts = list(splitter.split(data.X, data.y, data.groups))
+    except Exception as error:  # A cross-validator may be anybody's.
+        raise InvalidInputError(f"{where} cannot split {data.name}: {error}") from error
+    folds = [(np.asarray(rows), np.asarray(held_out)) for rows, held_out in parts]
+    if not folds or not all(len(rows) and len(held_out) for rows, held_out in folds):
+        raise InvalidInputError(f"{where} gives {data.name} no folds, or one without samples")
+    if max(int(np.max(part)) for fold in folds for part in fold) >= len(data.X):
+        raise InvalidInputError(
+            f"{where} names samples that {data.name} has not; {data.excluded} rows with a missing value were left out, "
+            "and it must be made for the others"
+        )
+    return folds
 
 
-def train(pipeline: Pipeline, data: Dataset) -> Trained:
-    """Fit every step on each fold's samples to train on, and predict.
+def blas_threads() -> int:
+    """Return how many threads this process has for linear algebra: the last digits of its sums depend on it."""
+    return max((info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"), default=1)
+
+
+def train(pipeline: Pipeline, data: Dataset, folds: Folds, threads: int) -> Trained:
+    """Fit every step on each fold's samples to train on, and predict with so many threads for linear algebra.
 
     Whatever raises goes up as it is.
     """
-    folds = splits(pipeline, data)
     seconds = [0.0] * len(pipeline.steps)
     fitted = [_fit(pipeline, data, rows, seconds) for rows, _ in folds]
     models = [_model(step, fitted) for step in pipeline.models]
-    for model in models:
-        _predict(model, data, folds)
+    with threadpool_limits(threads, user_api="blas"):
+        for model in models:
+            _predict(model, data, folds)
     return Trained(models, seconds)
+
+
+def as_stored(fitted: Any) -> Any:
+    """Return a fitted object as it comes out of the store, where its arrays may lie otherwise in memory.
+
+    Raises
+    ------
+    InvalidInputError
+        It cannot be stored.
+    """
+    try:
+        return codecs.load(codecs.dump(fitted, FORMATS[0]), FORMATS[0], None)
+    except InvalidInputError:
+        return codecs.load(codecs.dump(fitted, FORMATS[1]), FORMATS[1], None)
+
+
+def content_of(fitted: Any) -> Any:
+    """Return what two objects have in common if they are the same: a hash; of what has none, its identity."""
+    try:
+        return joblib.hash(fitted)
+    except Exception:  # Of masked arrays, for one, as a search over parameters has them.
+        return id(fitted)
 
 
 Fitted = dict[int, Any]
@@ -149,8 +209,9 @@ def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -
         began = time.perf_counter()
         if step.kind == "transformer":
             operator = clone(step.operator, safe=False)
-            options = _wavelengths(operator.fit, data)
-            operator.fit(X, **({"y": y} if _takes(operator.fit, "y") else {}), **options)
+            options = _wavelengths(operator.fit, data) | ({"y": deepcopy(y)} if _takes(operator.fit, "y") else {})
+            # A copy: some write to what they are fitted on.
+            operator = as_stored(operator.fit(deepcopy(X), **options))
             X = inference.transform([(step.where, operator)], X, data.wavelengths)
             fitted.append((step, operator))
         elif step.kind == "model":
@@ -158,7 +219,7 @@ def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -
             if target is not None:
                 model = TransformedTargetRegressor(model, transformer=clone(target))
             weights = {} if data.weights is None else {"sample_weight": data.weights[rows]}
-            fitted.append((step, model.fit(X, y, **weights)))
+            fitted.append((step, as_stored(model.fit(deepcopy(X), deepcopy(y), **weights))))
         seconds[position] += time.perf_counter() - began
     return fitted
 
@@ -178,12 +239,12 @@ def _model(step: Step, fitted: list[list[tuple[Step, Any]]]) -> TrainedModel:
         until = next(i for i, (other, _) in enumerate(fold) if other is step)
         chains.append([entry for entry in fold[:until] if entry[0].kind == "transformer"] + [fold[until]])
     common = 0
-    while common < len(chains[0]) - 1 and len({joblib.hash(chain[common][1]) for chain in chains}) == 1:
+    while common < len(chains[0]) - 1 and len({content_of(chain[common][1]) for chain in chains}) == 1:
         common += 1
     return TrainedModel(step, chains[0][:common], [chain[common:] for chain in chains])
 
 
-def _predict(model: TrainedModel, data: Dataset, folds: list[tuple[Array, Array]]) -> None:
+def _predict(model: TrainedModel, data: Dataset, folds: Folds) -> None:
     """Predict as the stored chain will, with each fold's objects and with those of all."""
     alone = [_Predictor(model, [fold]) for fold in model.folds]
     together = _Predictor(model, model.folds)
@@ -218,6 +279,7 @@ class _Predictor:
         self._operators = inference.Operators(
             labelled(model.shared), {str(number): labelled(fold) for number, fold in enumerate(folds)}
         )
+        self.votes = inference.votes(models)
         self.task = "classification" if all(map(inference.is_classifier, models)) else "regression"
         classes = inference.all_classes(models) if inference.has_proba(models) else []
         # One target's; several targets have probabilities apart, which one array cannot hold.
@@ -246,18 +308,20 @@ def _average(parts: list[Part], alone: list[_Predictor], together: _Predictor, d
     places = [np.searchsorted(rows, part.rows) for part in parts]
     if together.task == "regression":
         return Part(y, _means(places, [part.y_pred for part in parts], len(rows)), None, rows)
+    proba = None
     if together.classes is not None:
         shares = [np.zeros((len(part.rows), len(together.classes))) for part in parts]
         for share, part, predictor in zip(shares, parts, alone, strict=True):
             share[:, np.isin(together.classes, predictor.classes)] = part.proba
         proba = _means(places, shares, len(rows))
+    if proba is not None and not together.votes:
         return Part(y, together.classes[np.argmax(proba, axis=1)], proba, rows)
     columns = []
     for labels in zip(*(part.y_pred.reshape(len(part.rows), -1).T for part in parts), strict=True):
         classes = np.unique(np.concatenate(labels))
         votes = _means(places, [own[:, None] == classes[None, :] for own in labels], len(rows))
         columns.append(classes[np.argmax(votes, axis=1)])
-    return Part(y, np.stack(columns, axis=1).reshape((len(rows), *parts[0].y_pred.shape[1:])), None, rows)
+    return Part(y, np.stack(columns, axis=1).reshape((len(rows), *parts[0].y_pred.shape[1:])), proba, rows)
 
 
 def _means(places: list[Array], values: list[Array], length: int) -> Array:

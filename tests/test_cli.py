@@ -9,14 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 from chemotools.datasets import load_coffee, load_fermentation_train
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from nirs4all_store import WorkspaceStore
+from nirs4all_store import PipelineRunner, WorkspaceStore
 from nirs4all_store.cli import app
+from nirs4all_store.cli.looking import differences
 
 PLS = """
 - _or_: [null, {class: sklearn.preprocessing.StandardScaler}]
@@ -54,10 +56,10 @@ def rows(line: str) -> list[dict[str, Any]]:
 
 def test_three_commands_lead_from_spectra_to_predictions(here: Path) -> None:
     ranked = command("run pls.yaml wheat.csv -t glucose")
-    assert ranked.splitlines()[0].split() == ["chain_id", "model", "preprocessings", "metric", "val", "test", "train"]
-    assert len(ranked.splitlines()) == 5
+    assert ranked.splitlines()[1].split() == ["chain_id", "model", "preprocessings", "metric", "val", "test", "train"]
+    assert len(ranked.splitlines()) == 6
     assert "PLSRegression(n_components=2)" in ranked, "what was tried is shown, its default or not"
-    chain = ranked.splitlines()[1].split()[0]
+    chain = ranked.splitlines()[2].split()[0]
     picture = command(f"show {rows('top -n 1')[0]['prediction_id']} --plot best.png")
     assert "┤" in picture
     assert (here / "best.png").read_bytes().startswith(b"\x89PNG")
@@ -218,7 +220,96 @@ def test_a_warning_of_every_fold_and_pipeline_is_told_once(here: Path) -> None:
     done = CliRunner().invoke(app, shlex.split("run old.yaml wheat.csv -t glucose"))
     assert done.exit_code == 0
     assert done.stderr.count("`window_size` is deprecated") == 1
-    assert len(done.stderr.splitlines()) == 1
+    assert len(done.stderr.splitlines()) == 2, "the other line says what is trained on"
+
+
+def test_new_spectra_are_known_by_the_names_of_their_columns(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    chain = rows("top -n 1")[0]["chain_id"]
+    command(f"export {chain} model.n4a")
+    command(f"predict {chain} new.csv -o expected.csv")
+    expected = pl.read_csv("expected.csv")
+    wheat = pl.read_csv("wheat.csv").head(4)
+    wheat.select(reversed(wheat.columns)).write_csv("reversed.csv")
+    for model in (chain, "model.n4a --trusted"):
+        command(f"predict {model} reversed.csv -o found.csv")
+        assert pl.read_csv("found.csv").equals(expected), "the target among them and their order change nothing"
+    shifted = {name: str(float(name) + 300) for name in wheat.columns if name != "glucose"}
+    wheat.rename(shifted).write_csv("shifted.csv")
+    assert "lacks" in command(f"predict {chain} shifted.csv", 1)
+
+
+def test_a_row_with_a_missing_value_has_no_prediction_and_the_others_have(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    chain = rows("top -n 1")[0]["chain_id"]
+    command(f"predict {chain} new.csv -o whole.csv")
+    holes = pl.read_csv("new.csv").with_row_index()
+    first = holes.columns[1]
+    holes.with_columns(pl.when(pl.col("index") == 2).then(None).otherwise(pl.col(first)).alias(first)).drop(
+        "index"
+    ).write_csv("holes.csv")
+    assert "1 rows have a missing value" in command(f"predict {chain} holes.csv -o part.csv")
+    whole, part = pl.read_csv("whole.csv")["predicted"].to_list(), pl.read_csv("part.csv")["predicted"].to_list()
+    assert part[2] is None
+    assert part[:2] + part[3:] == pytest.approx(whole[:2] + whole[3:])
+
+
+def test_what_is_trained_on_is_said(here: Path) -> None:
+    told = CliRunner().invoke(app, shlex.split("run classes.yaml coffee.csv -t labels"))
+    assert re.match(r"coffee: \d+ samples, \d+ columns of X from \S+ to \S+\n", told.stderr)
+
+
+def test_values_that_differ_a_little_or_in_kind_differ() -> None:
+    assert differences(0.123411, 0.123449) == [("", "0.123411", "0.123449")]
+    assert differences({"a": 1}, {"a": "1"}) == [("a", "1", '"1"')]
+    assert differences({"a": None}, {"a": ""}) == [("a", "null", '""')]
+    ((_, one, other),) = differences("x" * 80 + "1", "x" * 80 + "2")
+    assert (one[-2:], other[-2:]) == ('1"', '2"')
+    assert differences(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == []
+
+
+def test_a_name_that_looks_like_json_stays_a_name(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose --name '[1, 2]'")
+    assert rows("runs")[0]["name"] == "[1, 2]"
+    assert rows("sql 'SELECT name FROM runs'") == [{"name": "[1, 2]"}]
+    assert isinstance(rows("runs")[0]["datasets"], list)
+
+
+def test_a_narrow_terminal_cuts_no_number(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    wide = command("top -n 1").splitlines()[1].split()
+    monkeypatch.setenv("COLUMNS", "30")
+    assert {wide[0], *wide[-2:]} <= set(command("top -n 1").split())
+
+
+def test_every_answer_is_plain_json_or_csv(here: Path) -> None:
+    query = "SELECT [1, 2] AS a, 'NaN'::DOUBLE AS b, {'x': 1} AS c, DATE '2026-01-01' AS d"
+    command("init")
+    assert rows(f'sql "{query}"') == [{"a": [1, 2], "b": None, "c": {"x": 1}, "d": "2026-01-01"}]
+    assert command(f'sql "{query}" --csv').splitlines()[0] == "a,b,c,d"
+
+
+def test_an_error_of_others_is_one_line_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command("init")
+    monkeypatch.setattr(WorkspaceStore, "list_runs", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    assert command("runs", 1) == "OSError: no space left; --debug shows where it comes from\n"
+
+
+def test_what_no_run_or_ranking_has_is_refused(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    assert "--status takes running" in command("runs --status nonsense", 1)
+    assert "--metric takes rmse" in command("top --metric nonsense", 1)
+    command("run classes.yaml coffee.csv -t labels")
+    assert "choose one of them with --metric" in command("top", 1)
+    assert rows("top --metric rmse")
+
+
+def test_ctrl_c_says_what_is_there_and_how_to_go_on(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PipelineRunner, "run", interrupted)
+    assert "--resume goes on" in command("run pls.yaml wheat.csv -t glucose", 130)
 
 
 def test_a_listing_ends_quietly_where_nobody_reads_on(here: Path) -> None:

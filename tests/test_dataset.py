@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from nirs4all_store import InvalidInputError
-from nirs4all_store.dataset import read_dataset
+from nirs4all_store.dataset import read_dataset, read_spectra
 
 X = np.arange(24.0).reshape(6, 4)
 Y = np.arange(6.0)
@@ -106,6 +106,18 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
         (([["a", "b"]], [1]), "something else than numbers"),
         ((X, np.zeros((6, 2, 2))), "y has shape"),
         ((X, [object()] * 6), "values of type object"),
+        ((X.astype(complex), Y), "complex128 is not real numbers"),
+        ((X.astype("datetime64[s]"), Y), "is not real numbers"),
+        ((np.where(X > 9, np.inf, X), Y), "infinite value in row 2"),
+        ((X, np.where(Y > 4, np.inf, Y)), "y has an infinite value in row 5"),
+        ({"X": X, "y": Y, "weights": [1, 1, 1, 1, 1, np.nan]}, "weights must be"),
+        ({"X": X, "y": Y, "weights": np.ones((6, 2))}, "weights must be"),
+        ({"X": X, "y": Y, "wavelengths": list("abcd")}, "wavelengths must be numbers"),
+        ({"X": X, "y": Y, "X_test": X * np.nan}, "every one of the 6 rows to test"),
+        ({"X": X, "y": Y, "X_test": X, "y_test": np.ones((6, 2))}, "give the same kind"),
+        ({"X": X, "y": Y, "X_test": X, "y_test": list("abcdef")}, "give the same kind"),
+        ((pl.DataFrame({"a": [1], "b": [2]}), ["b", "b"]), "several columns with the name 'b'"),
+        ((pl.DataFrame({"a": ["x"], "b": [2]}), "b"), "no column of .* has numbers"),
         ((X * np.nan, Y), "every one of the 6 rows"),
         ({"X": X, "y": Y, "y_test": Y}, "without X_test"),
         ({"X": X, "y": Y, "X_test": X[:, :2]}, "X_test has 2 columns and X has 4"),
@@ -119,3 +131,92 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
 def test_what_does_not_fit_together_is_refused(given: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         read_dataset(given)
+
+
+def test_a_text_among_the_spectra_is_named_and_not_left_out_with_its_column(tmp_path: Path) -> None:
+    path = tmp_path / "wheat.csv"
+    path.write_text("p,1100,1102,1104\n1,0.1,0.2,0.3\n2,n/a,0.5,0.6\n3,0.7,0.8, 0.9\n")
+    data = read_dataset(path, "p")
+    assert (data.X.tolist(), data.excluded) == ([[0.1, 0.2, 0.3], [0.7, 0.8, 0.9]], 1)
+    path.write_text("p,1100,1102\n1,0.1,0.2\n2,broken,0.5\n")
+    with pytest.raises(InvalidInputError, match="column '1100' has 'broken' in row 2"):
+        read_dataset(path, "p")
+
+
+def test_a_decimal_comma_is_known_where_the_first_row_has_whole_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("p;1100;1102\n1;2;3\n2;1,5;4\n")
+    assert read_dataset(tmp_path / "a.csv", "p").X.tolist() == [[2, 3], [1.5, 4]]
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
+    import pandas as pd
+
+    (tmp_path / "a.csv").write_text("p,1100,1100\n1,2,3\n")
+    for twins in (tmp_path / "a.csv", pd.DataFrame([[1.0, 2.0, 3.0]], columns=["p", 1100, 1100])):
+        with pytest.raises(InvalidInputError, match="several columns with the name '1100'"):
+            read_dataset(twins, "p")
+
+
+def test_a_csv_without_rows_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("p,1100,1102\n")
+    with pytest.raises(InvalidInputError, match="has no rows"):
+        read_dataset(tmp_path / "a.csv", "p")
+
+
+@pytest.mark.parametrize("shape", ["X{}", "{} nm", "wl_{}.5"])
+def test_other_measurements_beside_spectra_that_are_named_by_text_are_left_out(shape: str) -> None:
+    names = [shape.format(wavelength) for wavelength in (1100, 1102, 1106)]
+    frame = pl.DataFrame([[0, 7.0, 1.0, 2.0, 3.0, 11.5]], schema=["", "fat", *names, "protein"], orient="row")
+    data = read_dataset(frame, "protein")
+    assert (data.X.tolist(), data.columns) == ([[1, 2, 3]], names)
+    assert (data.wavelengths - data.wavelengths[0]).tolist() == [0, 2, 6]
+
+
+def test_columns_that_are_only_counted_are_no_wavelengths() -> None:
+    frame = pl.DataFrame([[1.0, 2.0, 3.0, 4.0]], schema=["x0", "x1", "x2", "y"], orient="row")
+    assert read_dataset(frame, "y").wavelengths is None
+
+
+def test_text_labels_of_groups_have_one_hash_in_every_process() -> None:
+    one = read_dataset({"X": X, "y": Y, "groups": np.array(["a", "a", "b", "b", "c", "c"], dtype=object)})
+    other = read_dataset({"X": X, "y": Y, "groups": np.array([chr(97 + n // 2) for n in range(6)], dtype=object)})
+    assert one.groups.dtype.kind == "U"
+    assert one.content_hash == other.content_hash
+
+
+def test_masked_values_are_missing() -> None:
+    data = read_dataset((np.ma.masked_greater(X, 20), np.ma.masked_less(Y, 1)))
+    assert (data.rows.tolist(), data.excluded) == ([1, 2, 3, 4], 2)
+
+
+def test_a_missing_value_of_pandas_own_kind_is_missing() -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({"1100": [1.0, 2.0, 3.0], "kind": pd.array(["a", pd.NA, "b"], dtype="string")})
+    assert read_dataset(table, "kind").y.tolist() == ["a", "b"]
+    assert read_dataset((X[:3], np.array(["a", pd.NA, "b"], dtype=object))).y.tolist() == ["a", "b"]
+
+
+def test_a_frame_of_spectra_goes_with_values_of_the_target() -> None:
+    import pandas as pd
+
+    frame = pl.DataFrame(X, schema=["1100", "1102", "1104", "1106"], orient="row")
+    for table in (frame, frame.to_pandas()):
+        for y in (Y, Y.tolist(), pd.Series(Y)):
+            for given in ((table, y), {"X": table, "y": y}):
+                data = read_dataset(given)
+                assert (data.X.tolist(), data.y.tolist()) == (X.tolist(), Y.tolist())
+    both = frame.with_columns(p=Y)
+    data = read_dataset({"X": both, "y": "p", "X_test": both.select(reversed(both.columns)), "y_test": "p"})
+    np.testing.assert_array_equal(data.X_test, data.X)
+    np.testing.assert_array_equal(data.y_test, data.y)
+
+
+def test_spectra_are_found_by_their_names_in_any_order(tmp_path: Path) -> None:
+    frame = pl.DataFrame(X, schema=["1100", "1102", "1104", "1106"], orient="row").with_columns(p=Y)
+    frame.select(reversed(frame.columns)).write_csv(tmp_path / "new.csv")
+    found, wavelengths = read_spectra(tmp_path / "new.csv", ["1100", "1102.0", "1104", "1106"])
+    np.testing.assert_array_equal(found, X)
+    np.testing.assert_array_equal(wavelengths, [1100, 1102, 1104, 1106])
+    with pytest.raises(InvalidInputError, match=r"lacks 2 of the 3 columns .* as '1400', '1402'"):
+        read_spectra(tmp_path / "new.csv", ["1100", "1400", "1402"])

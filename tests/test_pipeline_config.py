@@ -4,13 +4,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from sklearn.compose import ColumnTransformer
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer, StandardScaler
 
 from nirs4all_store import InvalidInputError
 from nirs4all_store.pipeline_config import pipelines_of, read_config
@@ -124,6 +125,14 @@ def test_a_configuration_is_read_from_json_and_yaml(tmp_path: Path) -> None:
         ([{"y": MinMaxScaler()}, LogisticRegression()], r"step 1 \(MinMaxScaler\): y is transformed for"),
         ([Ridge(), LogisticRegression()], "models of numbers and of classes"),
         ([{"_or_": [None] * 400}, {"_or_": [None] * 400}, Ridge()], "160,000 pipelines"),
+        ([{"model": PLS | {"params": {"n_components": {"_range_": [1, 10**9]}}}}], "1,000,000,000 pipelines"),
+        ([{"class": ".sklearn.Ridge"}], "step 1: there is no class"),
+        ([{"_range_": [0, float("inf"), 1]}, Ridge()], "step 1: _range_ takes"),
+        ([{"_range_": [0, float("nan"), 1]}, Ridge()], "step 1: _range_ takes"),
+        ([{"_range_": [1, 5, 1e-310]}, Ridge()], "step 1: _range_ takes"),
+        ([{"y": Normalizer()}, Ridge()], r"step 1 \(Normalizer\) is no target.*no inverse_transform"),
+        ([Ridge(), StandardScaler()], r"step 2 \(StandardScaler\) comes after the last model"),
+        ([{"transformer": Ridge()}, Ridge()], r"step 1 \(Ridge\) is no transformer.*no transform"),
     ],
 )
 def test_a_wrong_configuration_is_refused_naming_the_step(config: Any, message: str) -> None:
@@ -135,3 +144,56 @@ def test_a_wrong_configuration_is_refused_naming_the_step(config: Any, message: 
 def test_what_cannot_be_read_is_refused(given: Any) -> None:
     with pytest.raises(InvalidInputError, match="cannot be read"):
         read_config(given)
+
+
+def test_numbers_of_yaml_and_json_are_numbers(tmp_path: Path) -> None:
+    assert read_config(json.dumps([1e-5])) == read_config("- 1e-5\n") == [1e-5]
+    assert read_config("- -2E+3\n- .5e1\n- 1e\n- 0x10\n") == [-2000.0, 5.0, "1e", 16]
+    assert read_config("[\n\t1,\n\t2\n]") == [1, 2]
+
+
+def test_a_configuration_that_has_itself_inside_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="nested too deeply"):
+        pipelines_of(read_config("&a [*a]"))
+    with pytest.raises(InvalidInputError, match=r"cannot be read|nested too deeply"):
+        pipelines_of(read_config("[" * 5000 + "]" * 5000))
+
+
+def test_a_range_has_the_digits_that_one_would_write() -> None:
+    config = [{"class": "sklearn.linear_model.Ridge", "params": {"alpha": {"_range_": [0.1, 0.5, 0.1]}}}]
+    assert [pipeline.models[0].operator.alpha for pipeline in pipelines_of(config)] == [0.1, 0.2, 0.3, 0.4, 0.5]
+
+
+def test_a_parameter_that_must_be_a_tuple_can_be_written_as_a_list() -> None:
+    scaler = {"class": "sklearn.preprocessing.MinMaxScaler", "params": {"feature_range": [0, 2]}}
+    (pipeline,) = pipelines_of([scaler, Ridge()])
+    assert pipeline.steps[0].operator.feature_range == (0, 2)
+    assert pipeline.config[0] == scaler
+
+
+def test_what_could_be_a_model_can_be_a_transformer() -> None:
+    (pipeline,) = pipelines_of([{"transformer": PLSRegression(3)}, LogisticRegression()])
+    assert [step.kind for step in pipeline.steps] == ["transformer", "model"]
+    (again,) = pipelines_of(pipeline.config)
+    assert again.config == pipeline.config
+    assert [step.kind for step in again.steps] == ["transformer", "model"]
+
+
+def test_parameters_without_a_form_in_json_are_told_in_words() -> None:
+    columns = ColumnTransformer([("a", StandardScaler(), slice(0, 10))])
+    splitter = KFold(3, shuffle=True, random_state=np.random.RandomState(0))
+    (pipeline,) = pipelines_of([columns, splitter, Ridge()])
+    assert "slice(0, 10, None)" in json.dumps(pipeline.config)
+    assert "RandomState" in json.dumps(pipeline.config)
+
+
+def test_a_model_that_is_no_estimator_of_scikit_learn_is_a_model_where_it_is_called_one() -> None:
+    class Model:
+        def fit(self, X: Any, y: Any) -> "Model":
+            return self
+
+        def predict(self, X: Any) -> Any:
+            return X[:, 0]
+
+    (pipeline,) = pipelines_of([{"model": Model()}])
+    assert pipeline.models[0].name == "Model"

@@ -1,6 +1,8 @@
 """The runner trains without leaking, stores all of it, and what it has stored predicts the same."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,15 +17,25 @@ from chemotools.derivative import SavitzkyGolay
 from chemotools.scatter import StandardNormalVariate
 from dask.distributed import Client, LocalCluster
 from programs import programs, says
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.decomposition import PCA
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
-from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    GridSearchCV,
+    GroupKFold,
+    KFold,
+    PredefinedSplit,
+    RepeatedKFold,
+    ShuffleSplit,
+    cross_val_predict,
+)
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import MinMaxScaler, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC, SVR
 from sklearn.tree import DecisionTreeClassifier
 
@@ -33,6 +45,7 @@ from nirs4all_store import (
     PipelineLibrary,
     PipelineRunner,
     TrainingFailedError,
+    UnitOfWorkError,
     WorkspaceBusyError,
     WorkspaceStore,
 )
@@ -287,7 +300,7 @@ def test_a_pipeline_that_fails_is_recorded_and_the_others_go_on(
 ) -> None:
     pls = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_or_": [500, 2]}}}
     found = runner.run([{"model": pls}], glucose)
-    assert set(found["best_params"]) == {"{}"}
+    assert set(found["best_params"]) == {'{"n_components": 2}'}
     (run,) = store.list_runs().to_dicts()
     assert run["status"] == "completed"
     assert json.loads(run["summary"])["failed_pipelines"] == 1
@@ -440,3 +453,194 @@ def test_nothing_is_printed_where_there_is_no_terminal(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("", "")
+
+
+def statuses(store: WorkspaceStore) -> list[str]:
+    return sorted(store.list_pipelines()["status"])
+
+
+class Unpicklable(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
+    def __reduce__(self) -> Any:
+        raise TypeError("it holds an instrument")
+
+
+class Killing(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
+    def fit(self, X: Any, y: Any) -> "Killing":
+        if self.alpha == 666:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().fit(X, y)  # type: ignore[no-any-return]
+
+
+class FarOff(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
+    def predict(self, X: Any) -> Any:
+        return super().predict(X) + 1e200
+
+
+@pytest.mark.parametrize(("bad", "problem"), [(Unpicklable(), "holds an instrument"), (FarOff(), "has no rmse")])
+@pytest.mark.filterwarnings("ignore:overflow")
+def test_a_pipeline_that_cannot_be_stored_fails_alone(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data, bad: Any, problem: str
+) -> None:
+    runner.run([KFold(3), {"_or_": [bad, Ridge(), Ridge(2.0)]}], glucose)
+    assert statuses(store) == ["completed", "completed", "failed"]
+    assert problem in store.list_pipelines().filter(status="failed")["error"][0]
+    assert store.list_runs()["status"].to_list() == ["completed"]
+    assert store.check(deep=True).is_sound
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"model": GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]})},
+        {"model": make_pipeline(FunctionTransformer(lambda X: X), Ridge())},
+    ],
+)
+def test_what_joblib_cannot_hash_or_dump_is_stored_and_replays(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data, step: Any
+) -> None:
+    ranked = runner.run([KFold(3), step], glucose)
+    expected = store.get_prediction(
+        ranked.filter(fold_id="avg", partition="test")["prediction_id"][0], load_arrays=True
+    )
+    np.testing.assert_array_equal(store.replay_chain(ranked["chain_id"][0], glucose["X_test"]), expected["y_pred"])
+
+
+def test_a_worker_that_is_killed_takes_no_other_pipeline_with_it_than_those_in_training(
+    store: WorkspaceStore, glucose: Data
+) -> None:
+    killing = {"_or_": [Killing(alpha) for alpha in (*range(1, 5), 666, *range(5, 15))]}
+    PipelineRunner(store, n_jobs=2).run([KFold(3), killing], glucose)
+    found = statuses(store)
+    assert set(found) == {"completed", "failed"}
+    assert found.count("completed") >= 5, "those that were not begun yet are trained"
+    assert "was ended from outside" in store.list_pipelines().filter(status="failed")["error"][0]
+    assert store.list_runs()["status"].to_list() == ["completed"]
+
+
+@pytest.mark.parametrize("steps", [[PCA(3, copy=False), Ridge()], [PLSRegression(2, copy=False), Ridge()]])
+def test_an_operator_that_writes_to_its_samples_spoils_no_other(
+    runner: PipelineRunner, glucose: Data, steps: list[Any]
+) -> None:
+    gentle = [step["model"] if isinstance(step, dict) else step for step in steps]
+    gentle = [clone(step).set_params(copy=True) if hasattr(step, "copy") else step for step in gentle]
+    spoilt = runner.run([KFold(3), *steps], glucose)
+    expected = runner.run(
+        [KFold(3), *[{"model": step} if hasattr(step, "predict") else step for step in gentle]], glucose
+    )
+    assert spoilt["val_score"].to_list() == pytest.approx(expected["val_score"].to_list())
+
+
+@pytest.mark.parametrize(
+    "model", [FixedThresholdClassifier(LogisticRegression(), threshold=0.9), SVC(probability=True)]
+)
+@pytest.mark.filterwarnings("ignore:The `probability` parameter:FutureWarning")
+def test_a_model_that_does_not_choose_the_likeliest_class_is_taken_at_its_word(
+    store: WorkspaceStore, runner: PipelineRunner, model: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(60, 5))
+    y = np.where(X[:, 0] + rng.normal(size=60) > 0, "yes", "no")
+    ranked = runner.run([KFold(3), model], (X, y))
+    expected = cross_val_predict(model, X, y, cv=KFold(3))
+    found = np.empty_like(expected)
+    for prediction_id in ranked.filter(pl.col("fold_id") != "avg", partition="val")["prediction_id"]:
+        prediction = store.get_prediction(prediction_id, load_arrays=True)
+        found[prediction["sample_indices"]] = prediction["y_pred"]
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_objects_that_lie_otherwise_in_memory_once_they_are_stored_replay_exactly(
+    store: WorkspaceStore, order: Any, jobs: int
+) -> None:
+    X = np.asarray(np.random.default_rng(0).normal(size=(300, 1000)), order=order)
+    data = {"X": X, "y": X[:, 0], "X_test": X[:50]}
+    ranked = PipelineRunner(store, n_jobs=jobs).run([PCA(20), KFold(3), {"_or_": [Ridge(), PLSRegression(5)]}], data)
+    for row in ranked.filter(fold_id="avg", partition="test").to_dicts():
+        stored = store.get_prediction(row["prediction_id"], load_arrays=True)
+        np.testing.assert_array_equal(store.replay_chain(row["chain_id"], X[:50]), stored["y_pred"])
+
+
+def test_every_pipeline_of_a_run_is_judged_by_the_same_folds(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    ranked = runner.run([KFold(3, shuffle=True), {"_or_": [Ridge(1.0), Ridge(2.0)]}], glucose)
+    of_fold = ranked.filter(fold_id="0", partition="val")["prediction_id"]
+    rows = [
+        store.get_prediction(prediction_id, load_arrays=True)["sample_indices"].tolist() for prediction_id in of_fold
+    ]
+    assert len(rows) == 2
+    assert rows[0] == rows[1]
+
+
+def test_what_is_done_is_known_by_the_data_and_not_by_their_name(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    runner.run([Ridge()], glucose | {"name": "one"})
+    runner.run([Ridge()], glucose | {"name": "other"}, resume=True)
+    assert store.list_pipelines().height == 1
+
+
+def test_folds_are_listed_in_their_order(runner: PipelineRunner, glucose: Data) -> None:
+    ranked = runner.run([KFold(11), Ridge()], glucose).filter(partition="val")
+    assert ranked["fold_id"].to_list() == ["avg", *map(str, range(11))]
+
+
+def test_a_classifier_that_only_has_classes_is_ranked_as_one(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    class Sign:
+        def fit(self, X: Any, y: Any) -> "Sign":
+            self.classes_ = np.unique(y)
+            return self
+
+        def predict(self, X: Any) -> Any:
+            return self.classes_[(X[:, 0] > 0).astype(int)]
+
+    y = np.arange(len(glucose["X"])) % 2
+    runner.run([KFold(3), {"model": Sign()}], (glucose["X"], y))
+    assert store.list_pipelines()["metric"].to_list() == ["balanced_accuracy"]
+
+
+class Splitter(KFold):  # type: ignore[misc]  # scikit-learn ships no types
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+        raise KeyError("no")
+
+
+class NoFolds(KFold):  # type: ignore[misc]  # scikit-learn ships no types
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+        return iter(())
+
+
+@pytest.mark.parametrize(
+    ("config", "change", "message"),
+    [
+        ([Splitter(3), Ridge()], {}, "cannot split"),
+        ([NoFolds(3), Ridge()], {}, "no folds"),
+        ([PredefinedSplit([0, 1] * 8 + [1]), Ridge()], {"hole": True}, "names samples that .* 1 rows"),
+        ([Ridge()], {"y": np.arange(17) % 2 == 0}, "true or false"),
+        ([LogisticRegression()], {"y": np.linspace(0, 1, 17)}, "numbers with decimals"),
+    ],
+)  # fmt: skip
+def test_what_would_fail_in_training_is_refused_before_it(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data, config: Any, change: Any, message: str
+) -> None:
+    data = {"X": glucose["X"], "y": glucose["y"]} | {name: value for name, value in change.items() if name != "hole"}
+    if "hole" in change:
+        data["X"] = np.where(np.arange(len(data["X"]))[:, None] == 3, np.nan, data["X"])
+    with pytest.raises(InvalidInputError, match=message):
+        runner.run(config, data)
+    assert store.list_runs().is_empty()
+
+
+def test_a_number_of_jobs_or_a_backend_that_cannot_be_is_refused_before_a_run_begins(
+    store: WorkspaceStore, glucose: Data
+) -> None:
+    with pytest.raises(InvalidInputError, match="not 0"):
+        PipelineRunner(store, n_jobs=0)
+    with pytest.raises(InvalidInputError, match="use loky"), joblib.parallel_config("multiprocessing", n_jobs=2):
+        PipelineRunner(store).run([Ridge()], glucose)
+    with pytest.raises(UnitOfWorkError, match="outside of transaction"), store.transaction():
+        PipelineRunner(store).run([Ridge()], glucose)
+    assert store.list_runs().is_empty()

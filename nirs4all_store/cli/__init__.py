@@ -18,17 +18,22 @@ __all__ = ["app", "show_upgrade"]
 
 
 class _Commands(TyperGroup):
-    """All commands: an error of this package is one red line and exit code 1; a warning is told once."""
+    """All commands: an error is one red line and exit code 1; a warning is told once."""
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
             warnings.showwarning = warns_once()
             try:
                 return super().invoke(ctx)
-            except StoreError as error:
+            except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+                raise
+            except Exception as error:
                 if ctx.params.get("debug"):
                     raise
-                complain(str(error))
+                is_ours = isinstance(error, StoreError)
+                complain(
+                    str(error) if is_ours else f"{type(error).__name__}: {error}; --debug shows where it comes from"
+                )
                 raise typer.Exit(1) from error
 
 

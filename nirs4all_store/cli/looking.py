@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,16 +11,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..errors import InvalidInputError
 from ..runner import PARTITIONS
 from ..store import WorkspaceStore
 from ..training import AVERAGE
-from .output import DEFAULT_WORKSPACE, Csv, Json, Limit, Workspace, decoded, find, printable, reading, show_rows, shown
+from .output import (
+    DEFAULT_WORKSPACE,
+    Csv,
+    Json,
+    Limit,
+    Workspace,
+    decoded,
+    find,
+    json_of,
+    printable,
+    reading,
+    show_rows,
+    shown,
+)
 from .pictures import draw, save
 
 app = typer.Typer()
 
 Run = Annotated[str | None, typer.Argument(help="The beginning of a run's id; by default all runs.")]
 
+STATUSES = ("running", "completed", "failed", "interrupted")
 LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
 LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
 LISTED_TOP = ("chain_id", "model", "preprocessings", "metric", "val", "test", "train")
@@ -40,6 +54,8 @@ def runs(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """List the runs, newest first."""
+    if status not in (None, *STATUSES):
+        raise InvalidInputError(f"no run is ever {status!r}; --status takes {', '.join(STATUSES)}")
     with reading(workspace) as store:
         show_rows(store, store.list_runs(status, dataset, limit), LISTED_RUNS, as_json=as_json, as_csv=as_csv)
 
@@ -72,9 +88,17 @@ def top(
     """Rank the models by their validation score, best first."""
     with reading(workspace) as store:
         run_id = find(store, run, "runs")[1] if run else None
-        found = store.top_predictions(
-            limit, score_metric=metric, dataset_name=dataset, run_id=run_id, fold_id=None if fold == "any" else fold
-        )
+        try:
+            found = store.top_predictions(
+                limit, score_metric=metric, dataset_name=dataset, run_id=run_id, fold_id=None if fold == "any" else fold
+            )
+        except InvalidInputError as error:
+            raise InvalidInputError(f"{str(error).partition(';')[0]}; choose one of them with --metric") from error
+        if metric is not None and found.is_empty():
+            known = store.sql("SELECT DISTINCT metric FROM predictions WHERE metric IS NOT NULL ORDER BY metric")
+            raise InvalidInputError(
+                f"nothing here is ranked by {metric!r}; --metric takes {', '.join(known['metric'])}"
+            )
         show_ranked(store, found, as_json=as_json, as_csv=as_csv)
 
 
@@ -133,7 +157,7 @@ def show(
         if predictions.height:
             drawn = store.get_prediction(predictions["prediction_id"][0], load_arrays=True)
         if as_json:
-            typer.echo(json.dumps(found, indent=1, default=_plain, ensure_ascii=False))
+            typer.echo(json_of(found))
         else:
             _print_details(Console(), kind[:-1], found)
             if predictions.height:
@@ -150,10 +174,6 @@ def _predictions_of(store: WorkspaceStore, chain: dict[str, Any]) -> pl.DataFram
     own = [pl.when(pl.col("partition") == name).then(pl.col(f"{name}_score")) for name in PARTITIONS]
     first = (pl.col("fold_id") != AVERAGE, pl.col("partition") != PARTITIONS[0])
     return every.with_columns(score=pl.coalesce(own)).sort(first, maintain_order=True)
-
-
-def _plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 def _details(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
@@ -180,7 +200,7 @@ def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
                 shown_scores = ", ".join(f"{metric} {shown(score)}" for metric, score in scores.items())
                 table.add_row(f"scores, {printable(part)}", Text(shown_scores))
         elif isinstance(value, dict | list) and value:
-            table.add_row(name, Text(printable(json.dumps(value, default=_plain, ensure_ascii=False))))
+            table.add_row(name, Text(printable(json_of(value))))
         else:
             table.add_row(name, Text(str(value) if hasattr(value, "isoformat") else shown(value)))
     console.print(table)
@@ -211,10 +231,19 @@ def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, str, s
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         pairs = enumerate(zip(one, other, strict=True))
         return [row for place, pair in pairs for row in differences(*pair, f"{where}[{place}]")]
-    texts = [json.dumps(value, default=_plain) if hasattr(value, "shape") else shown(value) for value in (one, other)]
-    if texts[0] == texts[1]:
-        return []
-    return [(where, clipped(texts[0]), clipped(texts[1]))]
+    exact = (json_of(one), json_of(other))
+    return [] if exact[0] == exact[1] else [(where, *_apart(one, other, exact))]
+
+
+def _apart(one: Any, other: Any, exact: tuple[str, str]) -> tuple[str, str]:
+    """Return what tells two values apart, as short as may be; of long ones, from where they differ."""
+    short = (shown(one), shown(other))
+    if short[0] != short[1] and max(map(len, short)) <= LONGEST_VALUE:
+        return short
+    same = next((place for place, (a, b) in enumerate(zip(*exact, strict=False)) if a != b), min(map(len, exact)))
+    start = max(0, same - LONGEST_VALUE // 3)
+    first, second = (("..." if start else "") + clipped(text[start:]) for text in exact)
+    return first, second
 
 
 def clipped(text: str) -> str:

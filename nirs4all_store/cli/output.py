@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
@@ -15,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import InvalidInputError
+from ..models import Base
+from ..models import Json as JsonType
 from ..store import WorkspaceStore
 
 DEFAULT_WORKSPACE = Path("workspace")
@@ -31,6 +34,8 @@ IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
 LEAST_ID = 8
 NUMBER_OF_DIGITS = 4
 MOST_NAMED = 5
+LEAST_TEXT = 12
+JSON_COLUMNS = {column.name for table in Base.metadata.sorted_tables for column in table.c if column.type is JsonType}
 
 
 def complain(problem: str) -> None:
@@ -88,28 +93,57 @@ def print_rows(
     if as_json and as_csv:
         raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
     if as_json:
-        typer.echo(json.dumps([decoded(row) for row in frame.to_dicts()], indent=1, default=str, ensure_ascii=False))
+        typer.echo(json_of([decoded(row) for row in frame.to_dicts()]))
         return
     if as_csv:
-        typer.echo(frame.write_csv(), nl=False)
+        nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
+        flat = [pl.Series(name, map(json_of, frame[name].to_list()), dtype=pl.String) for name in nested]
+        typer.echo(frame.with_columns(flat).write_csv(), nl=False)
         return
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
-    for column in columns:
+    rows = [
+        [shown(short.get(value, value) if isinstance(value, str) else value) for value in row]
+        for row in frame.select(columns).iter_rows()
+    ]
+    needed = 0
+    for column, cells in zip(columns, zip(columns, *rows, strict=True), strict=True):
         is_number = frame.schema[column].is_numeric()
         is_narrow = is_number or column in IDS
         table.add_column(column, justify="right" if is_number else "left", no_wrap=is_narrow, overflow="fold")
-    for row in frame.select(columns).iter_rows():
-        table.add_row(*(Text(shown(short.get(value, value) if isinstance(value, str) else value)) for value in row))
-    Console().print(table)
+        needed += 2 + (max(map(len, cells)) if is_narrow else LEAST_TEXT)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    # A number that is cut is another number: rather lines that the terminal breaks.
+    console = Console()
+    (console if console.width >= needed else Console(width=needed)).print(table)
+
+
+def json_of(value: Any) -> str:
+    """Return any value as JSON, which has no NaN and no infinity: they are null."""
+    return json.dumps(_plain(value), indent=1 if isinstance(value, list) else None, ensure_ascii=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, pl.Series):
+        value = value.to_list()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def decoded(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row whose JSON columns are what they stand for."""
-    return {name: _from_json(value) for name, value in row.items()}
+    return {name: _from_json(value) if name in JSON_COLUMNS else value for name, value in row.items()}
 
 
 def _from_json(value: Any) -> Any:
-    if isinstance(value, str) and value[:1] in ("{", "["):
+    if isinstance(value, str):
         with suppress(ValueError):
             return json.loads(value)
     return value

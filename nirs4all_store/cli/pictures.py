@@ -55,7 +55,7 @@ def save(prediction: dict[str, Any] | None, path: Path) -> Path:
     """
     if prediction is None or prediction.get("y_true") is None or prediction.get("y_pred") is None:
         raise InvalidInputError("only a chain or prediction whose true values are known can be drawn; `top` has ids")
-    if path.suffix not in (".png", ".html"):
+    if path.suffix.lower() not in (".png", ".html"):
         raise InvalidInputError(f"{path} says neither PNG nor HTML; give a name that ends in .png or .html")
     try:
         from matplotlib.figure import Figure
@@ -65,7 +65,7 @@ def save(prediction: dict[str, Any] | None, path: Path) -> Path:
     _fill(figure.subplots(), prediction)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as unfinished:
-        if path.suffix == ".png":
+        if path.suffix.lower() == ".png":
             figure.savefig(unfinished, format="png", dpi=150)
         else:
             figure.savefig(unfinished, format="svg")

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import polars as pl
 import typer
 from rich.console import Console
 
-from ..bundle import load_bundle
-from ..dataset import read_dataset, read_spectra
+from ..bundle import inspect_bundle, load_bundle
+from ..dataset import Dataset, read_dataset, read_spectra
 from ..errors import InvalidInputError
 from ..files import whole_file
 from ..runner import PipelineRunner
@@ -20,6 +21,9 @@ from .looking import show_ranked
 from .output import DEFAULT_WORKSPACE, Csv, Json, Workspace, complain, find, reading, say
 
 app = typer.Typer()
+
+INTERRUPTED = 130
+"""The exit code of what Ctrl-C has ended, as shells have it."""
 
 Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The column of y; again for several.")]
 Trusted = Annotated[bool, typer.Option("--trusted", help="You trust whoever made it: its objects may run code.")]
@@ -55,9 +59,24 @@ def run(
     dataset = read_dataset(data, target)
     with WorkspaceStore(workspace) as store:
         runner = PipelineRunner(store, n_jobs=jobs)
-        found = runner.run(config, dataset, name=name, resume=resume)
+        _tell(dataset)
+        try:
+            found = runner.run(config, dataset, name=name, resume=resume)
+        except KeyboardInterrupt:
+            complain("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
+            raise typer.Exit(INTERRUPTED) from None
         best = found.filter(pl.col("fold_id") == "avg", pl.col("partition") == "val").head(limit)
         show_ranked(store, best, as_json=as_json, as_csv=as_csv)
+
+
+def _tell(dataset: Dataset) -> None:
+    """Say what is trained on, since it may not be what one thinks."""
+    columns = dataset.columns or [""]
+    left_out = f"; {dataset.excluded:,} rows with a missing value are left out" if dataset.excluded else ""
+    line = (
+        f"{dataset.name}: {len(dataset.X):,} samples, {len(columns):,} columns of X from {columns[0]} to {columns[-1]}"
+    )
+    say(Console(stderr=True), f"{line}{left_out}")
 
 
 @app.command(epilog="nirs4all-store predict 01a2 new.csv -o predicted.csv")
@@ -69,15 +88,15 @@ def predict(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle."""
-    X, wavelengths = read_spectra(data)
     if chain.endswith(".n4a"):
-        y = load_bundle(chain, trusted=trusted).predict(X, wavelengths)
+        model = load_bundle(chain, trusted=trusted)
+        X, wavelengths = read_spectra(data, _columns(inspect_bundle(chain).chain))
+        frame = _predicted(lambda X: model.predict(X, wavelengths), X)
     else:
         with reading(workspace) as store:
-            y = store.replay_chain(find(store, chain, "chains")[1], X, wavelengths)
-    columns = np.atleast_2d(y.T)
-    names = ["predicted"] if len(columns) == 1 else [f"predicted_{place}" for place in range(len(columns))]
-    frame = pl.DataFrame(dict(zip(names, columns, strict=True)))
+            chain_id = find(store, chain, "chains")[1]
+            X, wavelengths = read_spectra(data, _columns(store.get_chain(chain_id) or {}))
+            frame = _predicted(lambda X: store.replay_chain(chain_id, X, wavelengths), X)
     if output is None:
         typer.echo(frame.write_csv(), nl=False)
         return
@@ -86,6 +105,33 @@ def predict(
     with whole_file(output) as unfinished:
         (frame.write_csv if output.suffix == ".csv" else frame.write_parquet)(unfinished)
     say(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
+
+
+def _columns(chain: dict[str, Any]) -> list[str] | None:
+    """Return the names of the columns that a chain was trained on, if the runner has kept them."""
+    model: dict[str, Any] = next(
+        (step for step in chain["steps"] if step.get("step_idx") == chain["model_step_idx"]), {}
+    )
+    columns = (model.get("params") or {}).get("columns")
+    is_list = isinstance(columns, list) and all(isinstance(name, str) for name in columns)
+    return columns if is_list and columns else None
+
+
+def _predicted(predict: Callable[[Any], Any], X: Any) -> pl.DataFrame:
+    """Predict each row that has all its values; of the others there is nothing."""
+    whole = ~np.isnan(X).any(axis=1)
+    if not whole.any():
+        raise InvalidInputError(f"every one of the {len(X)} rows has a missing value")
+    columns = np.atleast_2d(predict(X if whole.all() else X[whole]).T)
+    names = ["predicted"] if len(columns) == 1 else [f"predicted_{place}" for place in range(len(columns))]
+    found = pl.DataFrame(dict(zip(names, columns, strict=True)))
+    if whole.all():
+        return found
+    complain(f"{int(np.sum(~whole)):,} rows have a missing value, and no prediction")
+    places = found.with_columns(row=pl.Series(np.flatnonzero(whole)))
+    return (
+        pl.DataFrame({"row": np.arange(len(X))}).join(places, on="row", how="left", maintain_order="left").drop("row")
+    )
 
 
 @app.command(epilog="nirs4all-store export 01a2 model.n4a")

@@ -1,0 +1,208 @@
+"""Tables of spectra: how a file is read, which columns are X, and what is wrong with a value."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections import Counter
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from .errors import InvalidInputError
+
+Array = Any
+
+READERS = {".csv": pl.read_csv, ".tsv": pl.read_csv, ".parquet": pl.read_parquet}
+SEPARATORS = (",", ";", "\t")
+MISSING = ("", "na", "n/a", "nan", "null", "none", "-")
+DECIMAL_COMMA = re.compile(r"\d,\d")
+# As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, wl_1100.
+NUMBERED = re.compile(r"(\D*?)(\d+(?:\.\d+)?)(\D*)")
+LEAST_NUMBERED = 3
+MOST_NAMED = 20
+
+
+@dataclass(frozen=True)
+class Spectra:
+    """The columns of a table that are X.
+
+    Attributes
+    ----------
+    X : ndarray of float, shape (n_samples, n_features)
+        NaN where a value is missing.
+    columns : list of str
+        Their names.
+    wavelengths : ndarray of shape (n_features,), or None
+        What the names say, if they are numbers.
+    """
+
+    X: Array
+    columns: list[str]
+    wavelengths: Array | None
+
+
+def is_table(value: Any) -> bool:
+    """Tell whether something is a frame, or the path of a file that is one by its name."""
+    if isinstance(value, str | Path):
+        return Path(value).suffix.lower() in READERS
+    return isinstance(value, pl.DataFrame) or (hasattr(value, "columns") and hasattr(value, "iloc"))
+
+
+def frame(table: Any) -> pl.DataFrame:
+    """Return a table as a polars frame.
+
+    Raises
+    ------
+    InvalidInputError
+        The file cannot be read, or two columns have one name.
+    """
+    if isinstance(table, str | Path):
+        return read(Path(table))
+    if isinstance(table, pl.DataFrame):
+        return table
+    _refuse_twins([str(name) for name in table.columns], "the table")
+    return pl.from_pandas(table.rename(columns=str))
+
+
+def read(path: Path) -> pl.DataFrame:
+    """Read a CSV, TSV or Parquet file; a CSV may have semicolons and decimal commas.
+
+    Raises
+    ------
+    InvalidInputError
+        It cannot be read, has no rows, or two columns have one name.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(READERS)}")
+    try:
+        found = reader(path) if reader is pl.read_parquet else pl.read_csv(path, **_dialect(path))
+    except (OSError, UnicodeError, pl.exceptions.PolarsError) as error:
+        raise InvalidInputError(f"{path} cannot be read: {error}") from error
+    if not found.height:
+        raise InvalidInputError(f"{path} has no rows")
+    return found
+
+
+def _dialect(path: Path) -> dict[str, Any]:
+    """Return how a CSV file is to be read: what separates its columns, and whether its decimals have a comma."""
+    header, _, rows = path.read_text(encoding="utf-8-sig").partition("\n")
+    separator = max(SEPARATORS, key=header.count)
+    _refuse_twins(next(csv.reader([header], delimiter=separator), []), str(path))
+    decimal_comma = separator != "," and DECIMAL_COMMA.search(rows) is not None
+    return {"separator": separator, "decimal_comma": decimal_comma, "infer_schema_length": None}
+
+
+def _refuse_twins(names: Sequence[str], where: str) -> None:
+    twins = [name for name, count in Counter(names).items() if count > 1 and name]
+    if twins:
+        raise InvalidInputError(f"{where} has several columns with the name {', '.join(map(repr, twins[:MOST_NAMED]))}")
+
+
+def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
+    """Return X of a table: the columns that are named by numbers, else all columns of numbers.
+
+    Raises
+    ------
+    InvalidInputError
+        A column that is named by a number has something else in it, or there are no columns for X.
+    """
+    names = [name for name in table.columns if name not in without]
+    columns, wavelengths = _spectral(names)
+    columns = columns or [name for name in names if table.schema[name].is_numeric()]
+    if not columns:
+        raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
+    return Spectra(_matrix(table, columns), columns, wavelengths)
+
+
+def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Array:
+    """Return the columns of a table that have certain names, in their order; `1100.0` is `1100`.
+
+    Raises
+    ------
+    InvalidInputError
+        One is missing, or has something else than numbers.
+    """
+    known = {_key(name): name for name in table.columns}
+    missing = [name for name in columns if _key(name) not in known]
+    if missing:
+        raise InvalidInputError(
+            f"{where} lacks {len(missing)} of the {len(columns)} columns that the spectra were trained on, as "
+            f"{', '.join(map(repr, missing[:3]))}; give spectra of the same instrument, or name the columns as there"
+        )
+    return _matrix(table, [known[_key(name)] for name in columns])
+
+
+def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array:
+    """Return the named columns: one as an array of shape (n_samples,), several as (n_samples, n_targets).
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such column, or one is named twice.
+    """
+    missing = [name for name in targets if name not in table.columns]
+    if missing or not targets:
+        texts = [name for name in table.columns if not _is_number(name)] or table.columns
+        raise InvalidInputError(
+            f"{where} has no column {', '.join(map(repr, missing)) or 'that is known to be y'}; name one of "
+            f"{texts[:MOST_NAMED]}"
+        )
+    _refuse_twins(targets, "the target")
+    y = table.select(targets).to_numpy()
+    return y[:, 0] if len(targets) == 1 else y
+
+
+def _spectral(names: Sequence[str]) -> tuple[list[str], Array | None]:
+    """Return the columns that are named by numbers, and these."""
+    plain = [name for name in names if _is_number(name)]
+    if plain:
+        return plain, np.array([float(name) for name in plain])
+    groups: dict[tuple[str, str], list[str]] = {}
+    for name in names:
+        if match := NUMBERED.fullmatch(name):
+            groups.setdefault((match[1], match[3]), []).append(name)
+    largest = max(groups.values(), key=len, default=[])
+    if len(largest) < max(LEAST_NUMBERED, len(names) / 2):
+        return [], None
+    numbers = np.array([float(NUMBERED.fullmatch(name)[2]) for name in largest])  # type: ignore[index]  # they match
+    is_counted = np.array_equal(numbers - numbers[0], np.arange(len(numbers))) and numbers[0] in (0, 1)
+    return largest, None if is_counted else numbers
+
+
+def _is_number(name: str) -> bool:
+    try:
+        return bool(np.isfinite(float(name)))
+    except ValueError:
+        return False
+
+
+def _key(name: str) -> Any:
+    return float(name) if _is_number(name) else name
+
+
+def _matrix(table: pl.DataFrame, columns: Sequence[str]) -> Array:
+    return pl.DataFrame([_numbers(table[name]) for name in columns]).to_numpy()
+
+
+def _numbers(column: pl.Series) -> pl.Series:
+    """Return a column as numbers, null where one is missing."""
+    if column.dtype != pl.String:
+        if not column.dtype.is_numeric() and column.dtype != pl.Null:
+            raise InvalidInputError(f"column {column.name!r} is {column.dtype} and no numbers")
+        return column.cast(pl.Float64)
+    texts = column.str.strip_chars()
+    known = texts.is_not_null() & ~texts.str.to_lowercase().is_in(MISSING)
+    numbers = texts.set(~known, None).cast(pl.Float64, strict=False)
+    wrong = (known & numbers.is_null()).arg_true()
+    if len(wrong):
+        raise InvalidInputError(
+            f"column {column.name!r} has {column[wrong[0]]!r} in row {wrong[0] + 1}, which is no number; correct it, "
+            "or leave the cell empty and the row is left out"
+        )
+    return numbers
