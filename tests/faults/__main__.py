@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import pkgutil
+import warnings
 from functools import partial
 from pathlib import Path
 
@@ -30,6 +31,7 @@ def warm_up() -> None:
 
 def main() -> int:
     """Try what is asked for; return 1 if anything failed, now or in what is resumed."""
+    warnings.simplefilter("default")  # What is told and not raised is no failure, also under -W error.
     warm_up()
     faults = {name: importlib.import_module(f".{name}", __package__).FAULT for name in FAULTS}
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)

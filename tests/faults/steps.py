@@ -118,6 +118,7 @@ def measured(name: str) -> dict[str, Any]:
         content.copy_of(operation.begin, workspace / "w")
 
     def work() -> dict[str, Any]:
+        unopened = rows(workspace / "w" / DATABASE)
         if not operation.opens:
             WorkspaceStore(workspace / "w").close()  # Marks runs whose process is gone, as each opening does first.
         before, counters = rows(workspace / "w" / DATABASE), []
@@ -127,7 +128,7 @@ def measured(name: str) -> dict[str, Any]:
         steps = counters[0]()
         database = workspace / "w" / DATABASE
         return {
-            "steps": steps, "before": before, "before_files": before_files,
+            "steps": steps, "unopened": unopened, "before": before, "before_files": before_files,
             "after": rows(database), "counts": row_counts(database),
         }  # fmt: skip
 
@@ -179,7 +180,7 @@ def look(folder: Path, operation: Operation, known: dict[str, Any], *, is_done: 
     """Make sure that the operation is done or not done, and that it can be done now."""
     workspace, database = folder / "workspace", folder / "workspace" / DATABASE
     found = rows(database)
-    is_before = found == known["before"]
+    is_before = found in (known["unopened"], known["before"])
     is_after = (
         found == known["after"] if operation.is_exact else bool(found) and row_counts(database) == known["counts"]
     )
