@@ -10,7 +10,7 @@ from pathlib import Path
 from nirs4all_store import __version__
 
 project = "nirs4all_store"
-author = copyright = "the nirs4all_store developers"  # noqa: A001  # Sphinx calls it so
+author = copyright = "the nirs4all_store developers"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
