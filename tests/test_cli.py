@@ -132,6 +132,8 @@ def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(her
     command("run pls.yaml wheat.csv -t glucose")
     best = rows("top -n 1")[0]
     told = command(f"show {best['chain_id']} --plot best.png")
+    assert len(told.splitlines()) < 60, "the middle of the columns' names is left out"
+    assert "\\n" not in told
     listed = [line.split() for line in told[told.index("prediction_id  ") :].splitlines()]
     assert listed[1][1:4] == ["avg", "val", "rmse"]
     assert len([line for line in listed if line[3:4] == ["rmse"]]) == 12

@@ -21,6 +21,7 @@ from .output import (
     Json,
     Limit,
     Workspace,
+    brief,
     decoded,
     find,
     json_of,
@@ -158,7 +159,7 @@ def show(
         if predictions.height:
             drawn = store.get_prediction(predictions["prediction_id"][0], load_arrays=True)
         if as_json:
-            typer.echo(json_of(found))
+            typer.echo(json_of(found, indent=1))
         else:
             _print_details(Console(), kind[:-1], found)
             if predictions.height:
@@ -201,7 +202,7 @@ def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
                 shown_scores = ", ".join(f"{metric} {shown(score)}" for metric, score in scores.items())
                 table.add_row(f"scores, {printable(part)}", Text(shown_scores))
         elif isinstance(value, dict | list) and value:
-            table.add_row(name, Text(printable(json_of(value))))
+            table.add_row(name, Text(printable(json_of(brief(value)))))
         else:
             table.add_row(name, Text(str(value) if hasattr(value, "isoformat") else shown(value)))
     console.print(table)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import polars as pl
 import typer
@@ -34,7 +34,8 @@ IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
 LEAST_ID = 8
 NUMBER_OF_DIGITS = 4
 MOST_NAMED = 5
-LEAST_TEXT = 12
+LONGEST_LIST = 20
+MOST_OF_A_WORD = 32
 JSON_COLUMNS = {column.name for table in Base.metadata.sorted_tables for column in table.c if column.type is JsonType}
 
 
@@ -93,7 +94,7 @@ def print_rows(
     if as_json and as_csv:
         raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
     if as_json:
-        typer.echo(json_of([decoded(row) for row in frame.to_dicts()]))
+        typer.echo(json_of([decoded(row) for row in frame.to_dicts()], indent=1))
         return
     if as_csv:
         nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
@@ -109,8 +110,11 @@ def print_rows(
     for column, cells in zip(columns, zip(columns, *rows, strict=True), strict=True):
         is_number = frame.schema[column].is_numeric()
         is_narrow = is_number or column in IDS
-        table.add_column(column, justify="right" if is_number else "left", no_wrap=is_narrow, overflow="fold")
-        needed += 2 + (max(map(len, cells)) if is_narrow else LEAST_TEXT)
+        words = cells if is_narrow else [*" ".join(cells).split(), ""]
+        least = max(map(len, words)) if is_narrow else min(MOST_OF_A_WORD, max(map(len, words)))
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        table.add_column(column, justify=justify, no_wrap=is_narrow, overflow="fold", min_width=least)
+        needed += 2 + least
     for row in rows:
         table.add_row(*map(Text, row))
     # A number that is cut is another number: rather lines that the terminal breaks.
@@ -118,9 +122,19 @@ def print_rows(
     (console if console.width >= needed else Console(width=needed)).print(table)
 
 
-def json_of(value: Any) -> str:
+def json_of(value: Any, indent: int | None = None) -> str:
     """Return any value as JSON, which has no NaN and no infinity: they are null."""
-    return json.dumps(_plain(value), indent=1 if isinstance(value, list) else None, ensure_ascii=False)
+    return json.dumps(_plain(value), indent=indent, ensure_ascii=False)
+
+
+def brief(value: Any) -> Any:
+    """Return a value with the middle of each long list left out."""
+    if isinstance(value, dict):
+        return {key: brief(item) for key, item in value.items()}
+    if not isinstance(value, list):
+        return value
+    items = value if len(value) <= LONGEST_LIST else [*value[:2], f"... {len(value) - 3} more ...", value[-1]]
+    return [brief(item) for item in items]
 
 
 def _plain(value: Any) -> Any:
