@@ -1,12 +1,115 @@
 """Other processes for tests: programs that say what they did, line by line, and do the next thing when told to."""
 
+import atexit
+import functools
+import json
+import os
+import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Self, TextIO
 
-Process = subprocess.Popen[str]
+ZYGOTE = Path(__file__).with_name("zygote.py")
+
+
+class Process:
+    """A program at work, with the methods of `subprocess.Popen` that tests need."""
+
+    def __init__(self, program: str, *arguments: object, strict: bool = False) -> None:
+        """Start Python code; `strict` makes warnings errors."""
+        request = {
+            "program": program, "arguments": [*map(str, arguments)], "folder": str(Path.cwd()),
+            "environment": dict(os.environ), "strict": strict,
+        }  # fmt: skip
+        (stdin, own_stdin), (own_stdout, stdout), (own_stderr, stderr) = os.pipe(), os.pipe(), os.pipe()
+        self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        socket.send_fds(_zygote(), [json.dumps(request).encode()], [stdin, stdout, stderr, theirs.fileno()])
+        for descriptor in (stdin, stdout, stderr):
+            os.close(descriptor)
+        theirs.close()
+        self.stdin: TextIO = os.fdopen(own_stdin, "w")
+        self.stdout: TextIO = os.fdopen(own_stdout)
+        self.stderr: TextIO = os.fdopen(own_stderr)
+        self.pid = int(self._answers.recv(32))
+        self.returncode: int | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        self.communicate()
+
+    def poll(self) -> int | None:
+        """Return how it has ended, or None."""
+        if self.returncode is None:
+            self._answers.setblocking(False)
+            try:
+                self.wait()
+            except BlockingIOError:
+                return None
+            finally:
+                self._answers.setblocking(True)
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait until it has ended; return its exit code, negative for a signal."""
+        if self.returncode is None:
+            if timeout is not None:
+                self._answers.settimeout(timeout)
+            self.returncode = int(self._answers.recv(32))
+        return self.returncode
+
+    def kill(self) -> None:
+        """End it as the system does, if it is at work."""
+        if self.poll() is None:
+            os.kill(self.pid, 9)
+
+    def communicate(self, told: str = "") -> tuple[str, str]:
+        """Tell it something and nothing more, wait for its end, and return what it printed, and its errors."""
+        if self.stdin.closed:
+            return "", ""
+        errors: list[str] = []
+        reader = threading.Thread(target=lambda: errors.append(self.stderr.read()))
+        reader.start()
+        try:
+            self.stdin.write(told)
+            self.stdin.close()
+        except BrokenPipeError:  # It has ended already.
+            pass
+        printed = self.stdout.read()
+        reader.join()
+        self.wait()
+        self.stdout.close()
+        self.stderr.close()
+        self._answers.close()
+        return printed, errors[0]
+
+
+@functools.cache
+def _zygote() -> socket.socket:
+    """Start what forks the programs of this process; it ends with it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    command = [sys.executable, ZYGOTE, str(theirs.fileno())]
+    quiet = subprocess.DEVNULL
+    zygote = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=quiet, stdout=quiet)
+    theirs.close()
+
+    def end() -> None:
+        ours.close()
+        zygote.wait()
+
+    atexit.register(end)
+    return ours
+
+
+def run(program: str, *arguments: object) -> str:
+    """Run Python code to its end, which must be a good one; return what it printed."""
+    return ends_well(Process(program, *arguments))
 
 
 class Programs:
@@ -18,10 +121,7 @@ class Programs:
 
     def start(self, program: str, *arguments: object) -> Process:
         """Start Python code whose first argument is the folder."""
-        command = [sys.executable, "-W", "error", "-c", program, str(self.folder), *map(str, arguments)]
-        process = subprocess.Popen(
-            command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
+        process = Process(program, self.folder, *arguments, strict=True)
         self.started.append(process)
         return process
 
@@ -34,20 +134,17 @@ def programs(folder: Path) -> Iterator[Programs]:
         yield given
     finally:
         for process in given.started:
-            process.kill()
-            process.communicate()
+            with process:
+                pass
 
 
 def says(process: Process) -> str:
     """Return the next line that a program prints; its errors where it ends instead."""
-    assert process.stdout is not None
-    assert process.stderr is not None
     return process.stdout.readline().strip() or process.stderr.read()
 
 
 def tell(process: Process) -> None:
     """Let a program go on that reads a line."""
-    assert process.stdin is not None
     process.stdin.write("go\n")
     process.stdin.flush()
 

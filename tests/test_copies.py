@@ -2,12 +2,12 @@
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
 from legacy import contents, leave_a_log
+from programs import run
 
 from nirs4all_store import (
     WorkspaceBusyError,
@@ -75,7 +75,7 @@ def test_a_log_whose_only_commit_a_kill_has_torn_once_blocked_upgrade_and_vacuum
     with WorkspaceStore(old) as store:
         assert store.list_runs().height == 2
     program = f"import nirs4all_store as n, os; n.WorkspaceStore({str(tmp_path / 'new')!r}).begin_run('r'); os._exit(0)"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
     log = tmp_path / "new" / "store.duckdb.wal"
     log.write_bytes(log.read_bytes()[:100])
     with WorkspaceStore(tmp_path / "new") as store:

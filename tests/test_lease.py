@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from programs import Process, programs, says, tell
 
 from nirs4all_store import ReadOnlyError, WorkspaceBusyError
 from nirs4all_store.lease import LOCK_NAME, Lease
@@ -36,36 +35,14 @@ except WorkspaceBusyError:
 Lease(Path(sys.argv[1]), shared=False, timeout=300)
 print("holds", flush=True)
 """
-Process = subprocess.Popen[str]
 Start = Callable[..., Process]
 
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
     """Start programs on the folder of the test; those that still run at its end are killed."""
-    started: list[Process] = []
-
-    def run(program: str, *arguments: str) -> Process:
-        command = [sys.executable, "-c", program, str(tmp_path), *arguments]
-        process = subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        started.append(process)
-        return process
-
-    yield run
-    for process in started:
-        process.kill()
-        process.communicate()
-
-
-def says(process: Process) -> str:
-    assert process.stdout is not None
-    return process.stdout.readline().strip()
-
-
-def tell(process: Process) -> None:
-    assert process.stdin is not None
-    process.stdin.write("go\n")
-    process.stdin.flush()
+    with programs(tmp_path) as given:
+        yield given.start
 
 
 def take(folder: Path, *, shared: bool = False) -> None:

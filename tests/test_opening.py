@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from programs import Process, run
 
 from nirs4all_store import (
     InvalidInputError,
@@ -135,7 +136,7 @@ def make_newer_with_a_log(path: Path) -> None:
         f"import duckdb, os; c = duckdb.connect({str(path)!r}); "
         "c.execute(\"UPDATE alembic_version SET version_num = '9999'\"); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
     assert path.with_name("store.duckdb.wal").exists()
 
 
@@ -253,6 +254,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "export_predictions_parquet": (tmp_path / "q",), "vacuum": (), "backup": (tmp_path / "b",), "unit_of_work": (),
         "import_bundle": (tmp_path / "m",), "trust_chain": (unknown, True), "sql": ("SELECT 1",), "check": (),
         "repair": (), "plan_gc": (), "find_ids": (unknown,), "shorten_ids": ([unknown],),
+        "is_in_transaction": (),
     }  # fmt: skip
     methods = {name for name in dir(store) if not name.startswith("_")} - {"close", "workspace_path", "transaction"}
     assert methods == set(calls)
@@ -309,7 +311,7 @@ def test_writing_to_a_database_that_was_removed_or_replaced_is_refused_not_lost(
 
 def names_in_another_process(folder: Path) -> str:
     program = f"import nirs4all_store as n; print(sorted(n.WorkspaceStore({str(folder)!r}).list_runs()['name']))"
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    return run(program).strip()
 
 
 def test_a_workspace_made_anew_was_joined_to_the_one_that_was_removed(tmp_path: Path) -> None:
@@ -349,7 +351,7 @@ def test_closing_a_moved_database_removed_the_log_of_the_one_that_has_its_name_n
     moved.begin_run("old")
     (tmp_path / "w").rename(tmp_path / "moved")
     program = f"import nirs4all_store as n, os; n.WorkspaceStore({str(tmp_path / 'w')!r}).begin_run('new'); os._exit(0)"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
     assert (tmp_path / "w" / "store.duckdb.wal").exists()
     moved.close()
     assert names_in_another_process(tmp_path / "w") == "['new']"
@@ -358,7 +360,7 @@ def test_closing_a_moved_database_removed_the_log_of_the_one_that_has_its_name_n
 
 def test_a_log_without_its_database_is_not_taken_into_a_new_one(tmp_path: Path) -> None:
     program = f"import nirs4all_store as n, os; n.WorkspaceStore({str(tmp_path)!r}).begin_run('r'); os._exit(0)"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
     (tmp_path / "store.duckdb").rename(tmp_path / "kept")
     before = snapshot(tmp_path)
     with pytest.raises(WorkspaceCorruptError, match=r"store\.duckdb\.wal is there without store\.duckdb"):
@@ -431,10 +433,7 @@ def test_waiting_for_one_workspace_keeps_nobody_from_another(tmp_path: Path) -> 
         f"import nirs4all_store as n, sys; s = n.WorkspaceStore({str(tmp_path / 'a')!r}); t = s.transaction(); "
         "t.__enter__(); print('open', flush=True); sys.stdin.readline()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
+    with Process(program) as other:
         other.stdout.readline()
         waiting = threading.Thread(target=lambda: WorkspaceStore(tmp_path / "a", timeout=60).close())
         waiting.start()

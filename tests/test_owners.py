@@ -15,6 +15,7 @@ import yaml
 from anything import JSON, MANY
 from hypothesis import given
 from hypothesis import strategies as st
+from programs import Process
 from sqlalchemy import text
 
 from nirs4all_store import (
@@ -78,17 +79,20 @@ import subprocess
 subprocess.run([sys.executable, "-c", {STATUSES!r}, sys.argv[1]], check=True)
 """
 
-Start = Callable[..., "subprocess.Popen[str]"]
+Start = Callable[..., Any]
 
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start programs that end with the test."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Any] = []
 
-    def begin(program: str, folder: Path, *before: str) -> "subprocess.Popen[str]":
+    def begin(program: str, folder: Path, *before: str) -> Any:
         command = [*before, sys.executable, "-W", "error", "-c", program, str(folder)]
-        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        if before:
+            started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        else:
+            started.append(Process(program, folder, strict=True))
         return started[-1]
 
     yield begin
@@ -97,9 +101,8 @@ def start() -> Iterator[Start]:
         process.communicate()
 
 
-def said(process: "subprocess.Popen[str]") -> list[str]:
+def said(process: Any) -> list[str]:
     """Return the words of the next line of a program."""
-    assert process.stdout is not None
     return process.stdout.readline().split()
 
 
@@ -176,7 +179,7 @@ def test_the_run_of_a_living_process_is_left_alone_and_named(tmp_path: Path, sta
 
 
 def test_a_zombie_is_gone(tmp_path: Path, start: Start) -> None:
-    process = start(BEGIN + WAIT, tmp_path)
+    process = start(BEGIN + WAIT, tmp_path, "env")  # A child of this process, which alone may wait for it.
     said(process)
     process.send_signal(signal.SIGKILL)
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # It has ended, and stays in the table.

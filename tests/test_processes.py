@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from programs import Process
 
 from nirs4all_store import StoreClosedError, WorkspaceBusyError, WorkspaceStore
 
@@ -39,31 +40,19 @@ print(store.begin_run("last"))
 """
 
 
-def start(program: str, *arguments: object) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    return subprocess.Popen(command, text=True, **pipes)  # type: ignore[call-overload, no-any-return]
-
-
-def finish(process: "subprocess.Popen[str]") -> None:
-    process.communicate()
-
-
 def test_a_second_process_is_told_which_process_is_in_its_way(tmp_path: Path) -> None:
-    holder = start(HOLD, tmp_path)
-    assert holder.stdout is not None
+    holder = Process(HOLD, tmp_path)
     assert holder.stdout.readline() == "ready\n"
     for options in ({}, {"read_only": True}):
         with pytest.raises(WorkspaceBusyError, match=rf"process {holder.pid} on {os.uname().nodename}.*`-c "):
             WorkspaceStore(tmp_path, timeout=0.1, **options)
-    finish(holder)
+    holder.communicate()
     WorkspaceStore(tmp_path, timeout=0).close()
 
 
 @pytest.mark.parametrize("acknowledged", [1, 7, 20])
 def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, acknowledged: int) -> None:
-    process = start(SAVE_FOR_EVER, tmp_path)
-    assert process.stdout is not None
+    process = Process(SAVE_FOR_EVER, tmp_path)
     lines = [process.stdout.readline().split() for _ in range(acknowledged)]
     os.kill(process.pid, signal.SIGKILL)
     rest, _ = process.communicate()
@@ -75,7 +64,7 @@ def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, acknowledged: 
 
 
 def test_a_program_that_ends_with_a_thread_at_work_ends_well(tmp_path: Path) -> None:
-    process = start(LEAVE_A_THREAD, tmp_path)
+    process = Process(LEAVE_A_THREAD, tmp_path)
     printed, _ = process.communicate()
     assert process.returncode == 0
     with WorkspaceStore(tmp_path) as store:
@@ -91,7 +80,7 @@ with n.WorkspaceStore(sys.argv[1]) as store:
             store.begin_run(str(i), {}, [{"name": "d"}])
     store.list_runs(dataset="d")
 """
-    process = start(program, tmp_path)
+    process = Process(program, tmp_path)
     assert process.communicate() == ("", "")
 
 
@@ -105,14 +94,15 @@ with n.WorkspaceStore(sys.argv[1]) as store:
         print(uow.session.connection().exec_driver_sql(asked).scalar_one())
 """
     # Without a file to run, DuckDB takes it for a notebook, as the first word shows.
-    assert start(program, tmp_path).communicate()[0].split() == ["True", "False", "False"]
+    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False", "False"]
 
 
 def test_closing_in_one_store_leaves_the_process_its_lease_while_another_is_open(tmp_path: Path) -> None:
     first, second = WorkspaceStore(tmp_path), WorkspaceStore(tmp_path)
     first.close()
     with second.transaction():
-        blocked = start("import sys, nirs4all_store as n; n.WorkspaceStore(sys.argv[1], timeout=0)", tmp_path)
+        blocked = Process("import sys, nirs4all_store as n; n.WorkspaceStore(sys.argv[1], timeout=0)", tmp_path)
         assert "WorkspaceBusyError" in blocked.communicate()[1]
     second.close()
     with pytest.raises(StoreClosedError):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from faults.steps import rows
 from legacy import contents, leave_a_log
+from programs import Process, run
 from test_upgrade import not_writable, small_disk
 
 from nirs4all_store import (
@@ -56,8 +57,7 @@ os._exit(0)  # As a kill would: what was committed stands in the log.
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[int]]:
     """Give a workspace whose process was killed, and how long its log was after each run."""
     folder = tmp_path_factory.mktemp("killed") / "workspace"
-    done = subprocess.run([sys.executable, "-c", WRITER, folder], capture_output=True, text=True, check=True)
-    return folder, [int(line) for line in done.stdout.split()]
+    return folder, [int(line) for line in run(WRITER, folder).split()]
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_a_log_that_is_cut_or_followed_by_garbage_needs_no_help(
 
 def test_a_log_of_another_database_is_kept_and_none_of_it_used(workspace: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    subprocess.run([sys.executable, "-c", WRITER, other], capture_output=True, check=True)
+    run(WRITER, other)
     before = damage(workspace, lambda log: (other / LOG).read_bytes())
     report = check_recovered(workspace, before, set())
     assert (report.used, report.commits) == (0, 0)
@@ -249,7 +249,7 @@ def test_an_old_workspace_is_recovered_and_stays_old(old: Path) -> None:
         "c.execute('PRAGMA disable_checkpoint_on_shutdown'); "
         "c.execute(\"INSERT INTO runs(run_id, name) VALUES ('lost', 'r')\"); os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
     before = damage(old, lambda log: log[:-30] + bytes(30))
     with pytest.raises(WorkspaceCorruptError, match=f"nirs4all-store recover {old}"):
         WorkspaceStore(old, upgrade=True)
@@ -297,10 +297,7 @@ def test_another_process_that_uses_it_is_named(workspace: Path, through: str) ->
         "duckdb": "duckdb.connect(sys.argv[1] + '/store.duckdb')",
     }[through]
     program = f"import duckdb, nirs4all_store, sys; o = {opened}; print('open', flush=True); sys.stdin.readline()"
-    with subprocess.Popen(
-        [sys.executable, "-c", program, workspace], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
+    with Process(program, workspace) as other:
         other.stdout.readline()
         with pytest.raises(WorkspaceBusyError, match=str(other.pid)):
             recover_workspace(workspace, timeout=0.1)
@@ -351,7 +348,7 @@ def test_too_little_memory_is_not_taken_for_damage(workspace: Path, monkeypatch:
         "c.execute(\"SET checkpoint_threshold = '1TB'\"); "
         'c.execute("CREATE TABLE large AS SELECT repeat(md5(i::VARCHAR), 40) FROM range(20000) t(i)"); os._exit(0)'
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
     before = contents(workspace)
     with monkeypatch.context() as little:
         real = recovery.Database

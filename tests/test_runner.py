@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from chemotools.datasets import load_coffee, load_fermentation_train
 from chemotools.derivative import SavitzkyGolay
 from chemotools.scatter import StandardNormalVariate
 from dask.distributed import Client, LocalCluster
-from programs import programs, says
+from programs import programs, run, says
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
@@ -451,8 +449,7 @@ def test_nothing_is_printed_where_there_is_no_terminal(tmp_path: Path) -> None:
         "import sys, numpy as np; from nirs4all_store import PipelineRunner; from sklearn.linear_model import Ridge\n"
         "PipelineRunner(sys.argv[1]).run([Ridge()], (np.ones((20, 3)), np.arange(20.0)))"
     )
-    done = subprocess.run([sys.executable, "-c", program, tmp_path], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("", "")
+    assert run(program, tmp_path) == ""
 
 
 def statuses(store: WorkspaceStore) -> list[str]:

@@ -12,6 +12,7 @@ import duckdb
 import numpy as np
 import pytest
 from legacy import contents, leave_a_log, make_legacy
+from programs import Process, tell
 from sqlalchemy import Connection, text
 
 from nirs4all_store import (
@@ -40,14 +41,9 @@ def test_two_processes_upgrade_at_once_and_one_does_it(old: Path) -> None:
     program = (
         f"import nirs4all_store, sys; sys.stdin.readline(); print(nirs4all_store.upgrade_workspace({str(old)!r}).copy)"
     )
-    started = [
-        subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
+    started = [Process(program) for _ in range(2)]
     for process in started:
-        assert process.stdin is not None
-        process.stdin.write("go\n")
-        process.stdin.flush()
+        tell(process)
     printed = sorted(process.communicate()[0].strip() for process in started)
     assert printed == [str(old / "store.duckdb.before-0001"), "None"]
 
@@ -59,10 +55,7 @@ def test_an_upgrade_waits_for_nobody_who_knows_no_lease_and_changes_nothing(old:
         f"import duckdb, sys; c = duckdb.connect({str(old / 'store.duckdb')!r}, read_only={read_only}); "
         "print('open', flush=True); sys.stdin.readline()"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdout is not None
+    with Process(program) as other:
         other.stdout.readline()
         with pytest.raises(WorkspaceBusyError, match=str(other.pid)):
             upgrade_workspace(old)

@@ -4,35 +4,22 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import pkgutil
 import warnings
 from functools import partial
 from pathlib import Path
 
-import pyarrow.parquet  # noqa: F401
-from sqlalchemy import create_engine
-
-import nirs4all_store
-from nirs4all_store.dialect import DRIVER
+from zygote import warm_up
 
 from . import FAULTS, content
 from .programme import Fault, load, passes, run, say, store, table, tidy
-
-
-def warm_up() -> None:
-    """Import here what every trial would import again, and open nothing."""
-    for module in pkgutil.iter_modules(nirs4all_store.__path__):
-        importlib.import_module(f"nirs4all_store.{module.name}")
-    create_engine(f"{DRIVER}://").dispose()
-    nirs4all_store.migrate.missing("0001")
-    for number in range(content.CONTENTS):
-        content.model(number).predict(content.X)
 
 
 def main() -> int:
     """Try what is asked for; return 1 if anything failed, now or in what is resumed."""
     warnings.simplefilter("default")  # What is told and not raised is no failure, also under -W error.
     warm_up()
+    for number in range(content.CONTENTS):
+        content.model(number).predict(content.X)
     faults = {name: importlib.import_module(f".{name}", __package__).FAULT for name in FAULTS}
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--trials", type=int, help="how many of each fault; by default the whole programme")
