@@ -325,7 +325,10 @@ def test_a_listing_ends_quietly_where_nobody_reads_on(here: Path) -> None:
 
 
 def test_a_workspace_that_is_not_there_is_not_made_by_looking(here: Path) -> None:
-    assert "there is no workspace" in command("top -w nowhere", 1)
+    for line in ("top -w nowhere", "gc nowhere", "vacuum nowhere", "delete 01 -w nowhere", "repair nowhere --apply"):
+        told = command(line, 1)
+        assert told.startswith("there is no workspace at nowhere; name one with --workspace")
+    command("check nowhere", 2)
     assert not (here / "nowhere").exists()
 
 

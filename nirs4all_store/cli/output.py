@@ -15,10 +15,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, WorkspaceNotFoundError
 from ..models import Base
 from ..models import Json as JsonType
 from ..store import WorkspaceStore
+from ..workspace import DATABASE_NAME
 
 DEFAULT_WORKSPACE = Path("workspace")
 ENVIRONMENT = "NIRS4ALL_WORKSPACE"
@@ -71,8 +72,24 @@ def printable(text: str) -> str:
 
 
 def reading(workspace: Path) -> WorkspaceStore:
-    """Open a workspace to read from it."""
-    return WorkspaceStore(workspace, read_only=True)
+    """Open a workspace that is there to read from it."""
+    return existing(workspace, read_only=True)
+
+
+def existing(workspace: Path, *, read_only: bool = False) -> WorkspaceStore:
+    """Open a workspace that is there.
+
+    Raises
+    ------
+    WorkspaceNotFoundError
+        There is none, and none is made.
+    """
+    if not any(workspace.glob(f"{DATABASE_NAME}*")):
+        raise WorkspaceNotFoundError(
+            f"there is no workspace at {workspace}; name one with --workspace or {ENVIRONMENT}, or make one with "
+            "`nirs4all-store init` or `run`"
+        )
+    return WorkspaceStore(workspace, read_only=read_only)
 
 
 def show_rows(

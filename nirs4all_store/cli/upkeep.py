@@ -19,7 +19,7 @@ from ..migrate import UNSTAMPED, Migrations, run_migrations
 from ..recovery import RecoveryReport
 from ..store import WorkspaceStore
 from ..upgrade import UpgradePlan, UpgradeReport
-from .output import DEFAULT_WORKSPACE, Folder, Workspace, Yes, complain, find, say
+from .output import DEFAULT_WORKSPACE, Folder, Workspace, Yes, complain, existing, find, say
 
 app = typer.Typer()
 
@@ -42,7 +42,7 @@ def delete(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Delete a run, a pipeline or a prediction, and all below it; artifacts that nothing else uses go too."""
-    with WorkspaceStore(workspace) as store:
+    with existing(workspace) as store:
         kind, name = find(store, beginning, "runs", "pipelines", "predictions")
         if not yes:
             typer.confirm(f"Delete {kind[:-1]} {name} and all below it?", abort=True)
@@ -62,7 +62,7 @@ def gc(
 ) -> None:
     """Remove the files of artifacts that no chain uses."""
     grace = timedelta(days=days)
-    with WorkspaceStore(folder or workspace) as store:
+    with existing(folder or workspace) as store:
         plan = store.plan_gc(grace=grace)
         for row in plan.to_dicts() if dry_run else []:
             say(Console(), f"to do: {row}")
@@ -73,7 +73,7 @@ def gc(
 @app.command(epilog="nirs4all-store vacuum")
 def vacuum(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Give the disk back what deleted rows have left."""
-    with WorkspaceStore(folder or workspace) as store:
+    with existing(folder or workspace) as store:
         done = store.vacuum()
     say(Console(), f"the database took {_size(done.before)} and takes {_size(done.after)}")
 
@@ -189,7 +189,7 @@ def check(folder: Folder = None, deep: Deep = False, workspace: Workspace = DEFA
     """Compare every row and file with each other: exit code 0 for all well, 1 for findings, 2 if it cannot be done."""
     console = Console()
     try:
-        with WorkspaceStore(folder or workspace, read_only=True) as store:
+        with existing(folder or workspace, read_only=True) as store:
             report = store.check(deep)
     except StoreError as error:
         complain(str(error))
@@ -211,7 +211,7 @@ def repair(
 ) -> None:
     """Do what check says can be done; no bytes of an artifact are deleted."""
     console = Console()
-    with WorkspaceStore(folder or workspace, read_only=not apply) as store:
+    with existing(folder or workspace, read_only=not apply) as store:
         report = store.repair(dry_run=not apply, deep=deep)
     for finding in report.repaired:
         say(console, f"{'done' if apply else 'to do'}: {finding.subject}: {finding.repair}")
