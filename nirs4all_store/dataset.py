@@ -90,8 +90,8 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Datas
         `weights`, `name`; a polars or pandas frame, or the path of a CSV or Parquet file, of which `target` names the
         column of y. A frame may also stand in the place of `X` and of `X_test`, and names of its columns in those of
         `y`, `groups`, `weights` and `y_test`: `(frame, "protein")`. Where columns of a frame are named by numbers
-        (`1100`, `X1100`, `1100 nm`), they are X and their names the wavelengths, and other columns are left out;
-        otherwise all columns of numbers but the named ones are X.
+        (`1100`; ten or more like `X1100` or `1100 nm`, in order), they are X and their names the wavelengths, and other
+        columns are left out; otherwise all columns of numbers but the named ones are X.
     target : str or list of str, optional
 
     Raises
@@ -123,7 +123,7 @@ def read_spectra(path: Path, columns: Sequence[str] | None = None) -> tuple[Arra
             raise InvalidInputError(f"{path} cannot be read: {error}") from error
     table = frames.read(path)
     if columns is not None:
-        table = pl.DataFrame(frames.columns_of(table, columns, str(path)), schema=list(columns), orient="row")
+        return frames.columns_of(table, columns, str(path)), frames.wavelengths_of(columns)
     found = frames.spectra_of(table)
     return found.X, found.wavelengths
 

@@ -12,18 +12,20 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from .errors import InvalidInputError
 
 Array = Any
 
 READERS = {".csv": pl.read_csv, ".tsv": pl.read_csv, ".parquet": pl.read_parquet}
-SEPARATORS = (",", ";", "\t")
-MISSING = ("", "na", "n/a", "nan", "null", "none", "-")
+QUOTED = re.compile(r'"[^"]*"')
+PANDAS_INDEX = r"^__index_level_\d+__$"
+MISSING = ("", "na", "n/a", "nan", "null", "-")
 DECIMAL_COMMA = re.compile(r"\d,\d")
 # As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, wl_1100.
 NUMBERED = re.compile(r"(\D*?)(\d+(?:\.\d+)?)(\D*)")
-LEAST_NUMBERED = 3
+LEAST_NUMBERED = 10
 MOST_NAMED = 20
 
 
@@ -66,7 +68,12 @@ def frame(table: Any) -> pl.DataFrame:
     if isinstance(table, pl.DataFrame):
         return table
     _refuse_twins([str(name) for name in table.columns], "the table")
-    return pl.from_pandas(table.rename(columns=str))
+    try:
+        return pl.from_pandas(table.rename(columns=str))
+    except (pa.ArrowException, pl.exceptions.PolarsError, TypeError) as error:
+        raise InvalidInputError(
+            f"the table has a column of several types: {error}; leave it out, or make it one"
+        ) from error
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -86,16 +93,26 @@ def read(path: Path) -> pl.DataFrame:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     if not found.height:
         raise InvalidInputError(f"{path} has no rows")
-    return found
+    return found.select(pl.exclude(PANDAS_INDEX))
 
 
 def _dialect(path: Path) -> dict[str, Any]:
     """Return how a CSV file is to be read: what separates its columns, and whether its decimals have a comma."""
     header, _, rows = path.read_text(encoding="utf-8-sig").partition("\n")
-    separator = max(SEPARATORS, key=header.count)
+    bare = QUOTED.sub("", header)
+    separator = next((mark for mark in (";", "\t") if mark in bare), ",")
     _refuse_twins(next(csv.reader([header], delimiter=separator), []), str(path))
-    decimal_comma = separator != "," and DECIMAL_COMMA.search(rows) is not None
-    return {"separator": separator, "decimal_comma": decimal_comma, "infer_schema_length": None}
+    decimal_comma = separator != "," and DECIMAL_COMMA.search(QUOTED.sub("", rows)) is not None
+    return {
+        "separator": separator, "decimal_comma": decimal_comma, "infer_schema_length": None,
+        "null_values": [*MISSING, *(text.upper() for text in MISSING), "NaN"],
+    }  # fmt: skip
+
+
+def wavelengths_of(columns: Sequence[str]) -> Array | None:
+    """Return the numbers that columns are named by; None if they are not."""
+    found, wavelengths = _spectral(columns)
+    return wavelengths if len(found) == len(columns) else None
 
 
 def _refuse_twins(names: Sequence[str], where: str) -> None:
@@ -114,6 +131,7 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     """
     names = [name for name in table.columns if name not in without]
     columns, wavelengths = _spectral(names)
+    _refuse_twins([str(_key(name)) for name in columns], "the table")
     columns = columns or [name for name in names if table.schema[name].is_numeric()]
     if not columns:
         raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
@@ -154,36 +172,50 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array
             f"{texts[:MOST_NAMED]}"
         )
     _refuse_twins(targets, "the target")
-    y = table.select(targets).to_numpy()
+    y = table.select([_values(table[name]) for name in targets]).to_numpy()
     return y[:, 0] if len(targets) == 1 else y
 
 
+def _values(column: pl.Series) -> pl.Series:
+    """Return a column in which texts that stand for a missing value are missing, as numbers if all others are."""
+    if column.dtype != pl.String:
+        return column
+    texts = column.str.strip_chars()
+    texts = texts.set(texts.str.to_lowercase().is_in(MISSING), None)
+    numbers = texts.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+    return numbers if numbers.null_count() == texts.null_count() < len(texts) else texts
+
+
 def _spectral(names: Sequence[str]) -> tuple[list[str], Array | None]:
-    """Return the columns that are named by numbers, and these."""
+    """Return the columns that are named by numbers, and these.
+
+    `X1100` and `1100 nm` are numbers if there are many of them, all alike and in order; others may only be counted.
+    """
     plain = [name for name in names if _is_number(name)]
     if plain:
-        return plain, np.array([float(name) for name in plain])
-    groups: dict[tuple[str, str], list[str]] = {}
+        return plain, np.array([_key(name) for name in plain])
+    groups: dict[tuple[str, str], list[tuple[str, float]]] = {}
     for name in names:
         if match := NUMBERED.fullmatch(name):
-            groups.setdefault((match[1], match[3]), []).append(name)
+            groups.setdefault((match[1], match[3]), []).append((name, float(match[2])))
     largest = max(groups.values(), key=len, default=[])
-    if len(largest) < max(LEAST_NUMBERED, len(names) / 2):
+    numbers = np.array([number for _, number in largest])
+    steps = np.diff(numbers)
+    if len(largest) < LEAST_NUMBERED or not (np.all(steps > 0) or np.all(steps < 0)):
         return [], None
-    numbers = np.array([float(NUMBERED.fullmatch(name)[2]) for name in largest])  # type: ignore[index]  # they match
-    is_counted = np.array_equal(numbers - numbers[0], np.arange(len(numbers))) and numbers[0] in (0, 1)
-    return largest, None if is_counted else numbers
+    is_counted = np.all(steps == 1) and numbers[0] in (0, 1)
+    return [name for name, _ in largest], None if is_counted else numbers
 
 
 def _is_number(name: str) -> bool:
     try:
-        return bool(np.isfinite(float(name)))
+        return bool(np.isfinite(float(name.replace(",", "."))))
     except ValueError:
         return False
 
 
 def _key(name: str) -> Any:
-    return float(name) if _is_number(name) else name
+    return float(name.replace(",", ".")) if _is_number(name) else name
 
 
 def _matrix(table: pl.DataFrame, columns: Sequence[str]) -> Array:
@@ -198,7 +230,7 @@ def _numbers(column: pl.Series) -> pl.Series:
         return column.cast(pl.Float64)
     texts = column.str.strip_chars()
     known = texts.is_not_null() & ~texts.str.to_lowercase().is_in(MISSING)
-    numbers = texts.set(~known, None).cast(pl.Float64, strict=False)
+    numbers = texts.set(~known, None).str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
     wrong = (known & numbers.is_null()).arg_true()
     if len(wrong):
         raise InvalidInputError(

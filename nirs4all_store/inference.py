@@ -216,9 +216,15 @@ def votes(models: list[Any]) -> bool:
 
     One alone does, and so do classifiers with a threshold of their own, for which the likelier class need not be it.
     """
-    return len(models) == 1 or any(
-        kind.__name__ == "BaseThresholdClassifier" for model in models for kind in type(model).__mro__
-    )
+    return len(models) == 1 or any(map(_has_threshold, models))
+
+
+def _has_threshold(model: Any) -> bool:
+    """Tell whether a model, or what it leaves predicting to (the last step of a pipeline, a search's best) has one."""
+    if any(kind.__name__ == "BaseThresholdClassifier" for kind in type(model).__mro__):
+        return True
+    inner = [steps[-1][1]] if (steps := getattr(model, "steps", None)) else [getattr(model, "best_estimator_", None)]
+    return inner[0] is not None and inner[0] is not model and _has_threshold(inner[0])
 
 
 def all_classes(models: list[Any]) -> list[Any]:

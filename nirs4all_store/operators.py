@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
+import cloudpickle
 import numpy as np
 
 from .errors import InvalidInputError
@@ -89,12 +91,22 @@ def describe(value: Any) -> Any:
         return [describe(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(map(describe, value), key=repr)
+    if isinstance(value, np.ufunc):
+        return f"{'numpy' if getattr(np, value.__name__, None) is value else 'ufunc'}.{value.__name__}"
     if inspect.isclass(value) or inspect.isroutine(value):
-        return f"{value.__module__}.{value.__qualname__}"
+        return _name_of_code(value)
     params = params_of(value)
     if params is None:
         return repr(value)
     return {"class": name_of(type(value))} | ({"params": params} if params else {})
+
+
+def _name_of_code(value: Any) -> str:
+    """Return the name of a function or class; where another one may have it, with a hash of what it does."""
+    name = f"{getattr(value, '__module__', None) or 'builtins'}.{value.__qualname__}"
+    if "<" not in name and not name.startswith("__main__."):
+        return name
+    return f"{name} {hashlib.sha256(cloudpickle.dumps(value)).hexdigest()[:12]}"
 
 
 def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | None:

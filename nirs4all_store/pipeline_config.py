@@ -21,6 +21,8 @@ OR, RANGE = "_or_", "_range_"
 # How exactly a range must hit its end for the end to be in it.
 NEARLY = 1e-9
 MOST_PIPELINES = 100_000
+MOST_DIGITS = 15
+MOST = 1e300
 # Steps of a range have the digits that one would write.
 DIGITS = 12
 KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
@@ -184,11 +186,11 @@ def pipelines_of(config: Any) -> list[Pipeline]:
     if not isinstance(config, list | tuple) or not config:
         raise InvalidInputError(f"a configuration is a list of steps, not {_shown(config)}")
     try:
-        count = _count(list(config))
+        count = _count(list(config), {})
     except RecursionError as error:
         raise InvalidInputError("this configuration is nested too deeply, or has itself inside") from error
     if count > MOST_PIPELINES:
-        raise InvalidInputError(f"this configuration makes {count:,} pipelines, more than {MOST_PIPELINES:,}")
+        raise InvalidInputError(f"this configuration makes {_many(count)} pipelines, more than {MOST_PIPELINES:,}")
     alternatives = [list(_alternatives(item, f"step {number}")) for number, item in enumerate(config, 1)]
     return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
 
@@ -197,14 +199,27 @@ Alternative = tuple[Any, list[dict[str, Any]]]
 """A value in which all choices are made, and the choices."""
 
 
-def _count(value: Any) -> int:
-    """Return how many alternatives a value has, without making them; of what is wrong in it, one."""
-    if isinstance(value, Mapping) and isinstance(value.get(OR), list | tuple):
-        return sum(map(_count, value[OR]))
-    if isinstance(value, Mapping) and isinstance(value.get(RANGE), list | tuple):
-        return max(1, _steps_of(value[RANGE]))
-    parts = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
-    return math.prod(map(_count, parts))
+def _count(value: Any, known: dict[int, int]) -> int:
+    """Return how many alternatives a value has, without making them; of what is wrong in it, one.
+
+    `known` are those of parts that were looked at: with YAML's aliases, one may be in many places.
+    """
+    if not isinstance(value, Mapping | list):
+        return 1
+    if id(value) not in known:
+        if isinstance(value, Mapping) and isinstance(value.get(OR), list | tuple):
+            known[id(value)] = sum(_count(item, known) for item in value[OR])
+        elif isinstance(value, Mapping) and isinstance(value.get(RANGE), list | tuple):
+            known[id(value)] = max(1, _steps_of(value[RANGE]))
+        else:
+            parts = value.values() if isinstance(value, Mapping) else value
+            known[id(value)] = math.prod(_count(item, known) for item in parts)
+        known[id(value)] = min(known[id(value)], 10**MOST_DIGITS)
+    return known[id(value)]
+
+
+def _many(count: int) -> str:
+    return f"{count:,}" if count < 10**MOST_DIGITS else f"more than 10^{MOST_DIGITS}"
 
 
 def _alternatives(value: Any, where: str) -> Iterator[Alternative]:
@@ -249,9 +264,11 @@ def _range(given: Sequence[Any], where: str) -> list[Any]:
 
 def _steps_of(given: Sequence[Any]) -> int:
     """Return how many numbers a range has; 0 if it is none."""
-    if len(given) not in (2, 3) or not all(isinstance(item, int | float) and math.isfinite(item) for item in given):
+    if len(given) not in (2, 3) or not all(isinstance(item, int | float) and abs(item) < math.inf for item in given):
         return 0
     first, last, step = (*given, 1)[:3]
+    if max(map(abs, given)) > MOST:
+        return 0
     steps = (last - first) / step if step else -1
     return math.floor(steps + NEARLY) + 1 if 0 <= steps < math.inf else 0
 
@@ -313,14 +330,18 @@ def _check_params(operator: Any, given: Sequence[str], where: str) -> None:
     """
     if not hasattr(operator, "_parameter_constraints"):
         return
-    try:
-        operator._validate_params()
-    except ValueError as error:
-        lists = {name: value for name in given if isinstance(value := getattr(operator, name, None), list)}
+    lists = [name for name in given if isinstance(getattr(operator, name, None), list)]
+    while True:
         try:
-            operator.set_params(**{name: tuple(value) for name, value in lists.items()})._validate_params()
-        except ValueError:
-            raise InvalidInputError(f"{where}: {error}") from error
+            operator._validate_params()
+        except ValueError as error:
+            refused = next((name for name in lists if f"'{name}'" in str(error)), None)
+            if refused is None:
+                raise InvalidInputError(f"{where}: {error}") from error
+            lists.remove(refused)
+            operator.set_params(**{refused: tuple(getattr(operator, refused))})
+        else:
+            return
 
 
 def _shown(value: Any) -> str:

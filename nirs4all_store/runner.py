@@ -186,7 +186,7 @@ class _Run:
         self._folds = folds
         self._skipped = skipped
         self._threads = blas_threads()  # Here is where the chains will be replayed.
-        self._begun: list[str] = []
+        self._begun: dict[str, Pipeline] = {}
         self._completed: list[str] = []
         self._failed: list[str] = []
         self._problem: Exception | None = None
@@ -224,17 +224,28 @@ class _Run:
         return self._completed
 
     def _train_until_a_worker_dies(self, left: Iterator[Pipeline], n_jobs: int, advance: Callable[[], object]) -> bool:
-        """Train what is left; return False if the system has ended a process that did, with which others go, too."""
+        """Train what is left; return False once the system has ended a process that did.
+
+        Which pipeline was to blame, and which were done and waited for being stored, cannot be known then: each that
+        was begun is trained again, alone.
+        """
         try:
-            for pipeline_id, pipeline, result, seconds in _parallel(n_jobs)(self._tasks(left)):
-                self._keep(pipeline_id, pipeline, result, seconds)
+            for outcome in _parallel(n_jobs)(self._tasks(left)):
+                self._keep(*outcome)
                 advance()
-        except BrokenExecutor as error:
-            for pipeline_id in list(self._begun):
-                self._fail(pipeline_id, f"its process, or one beside it, was ended from outside: {error}")
+        except BrokenExecutor:
+            for pipeline_id, pipeline in list(self._begun.items()):
+                self._train_alone(pipeline_id, pipeline, n_jobs)
                 advance()
             return False
         return True
+
+    def _train_alone(self, pipeline_id: str, pipeline: Pipeline, n_jobs: int) -> None:
+        try:
+            for outcome in _parallel(n_jobs)([self._task(pipeline_id, pipeline)]):
+                self._keep(*outcome)
+        except BrokenExecutor as error:
+            self._fail(pipeline_id, f"the process that trained it was ended from outside: {error}")
 
     def _tasks(self, pipelines: Iterator[Pipeline]) -> Iterator[Any]:
         """Begin one pipeline after the other, each as soon as somebody has time for it."""
@@ -247,9 +258,12 @@ class _Run:
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
                 self._problem = problem
                 return
-            self._begun.append(pipeline_id)
-            folds = self._folds[pipeline.folds_key]
-            yield delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads)
+            self._begun[pipeline_id] = pipeline
+            yield self._task(pipeline_id, pipeline)
+
+    def _task(self, pipeline_id: str, pipeline: Pipeline) -> Any:
+        folds = self._folds[pipeline.folds_key]
+        return delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads)
 
     def _keep(self, pipeline_id: str, pipeline: Pipeline, result: Trained | _Failed, seconds: float) -> None:
         if isinstance(result, _Failed):
@@ -264,11 +278,11 @@ class _Run:
                 raise
             self._fail(pipeline_id, traceback.format_exc())
             return
-        self._begun.remove(pipeline_id)
+        del self._begun[pipeline_id]
         self._completed.append(pipeline_id)
 
     def _fail(self, pipeline_id: str, problem: str) -> None:
-        self._begun.remove(pipeline_id)
+        del self._begun[pipeline_id]
         self._failed.append(problem)
         self._store.fail_pipeline(pipeline_id, problem)
 

@@ -210,8 +210,8 @@ def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -
         if step.kind == "transformer":
             operator = clone(step.operator, safe=False)
             options = _wavelengths(operator.fit, data) | ({"y": deepcopy(y)} if _takes(operator.fit, "y") else {})
-            # A copy: some write to what they are fitted on.
-            operator = as_stored(operator.fit(deepcopy(X), **options))
+            operator.fit(deepcopy(X), **options)  # A copy: some write to what they are fitted on.
+            operator = as_stored(operator)
             X = inference.transform([(step.where, operator)], X, data.wavelengths)
             fitted.append((step, operator))
         elif step.kind == "model":
@@ -219,7 +219,8 @@ def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -
             if target is not None:
                 model = TransformedTargetRegressor(model, transformer=clone(target))
             weights = {} if data.weights is None else {"sample_weight": data.weights[rows]}
-            fitted.append((step, as_stored(model.fit(deepcopy(X), deepcopy(y), **weights))))
+            model.fit(deepcopy(X), deepcopy(y), **weights)
+            fitted.append((step, as_stored(model)))
         seconds[position] += time.perf_counter() - began
     return fitted
 

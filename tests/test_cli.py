@@ -279,11 +279,22 @@ def test_a_name_that_looks_like_json_stays_a_name(here: Path) -> None:
     assert isinstance(rows("runs")[0]["datasets"], list)
 
 
-def test_a_narrow_terminal_cuts_no_number(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
-    wide = command("top -n 1").splitlines()[1].split()
-    monkeypatch.setenv("COLUMNS", "30")
-    assert {wide[0], *wide[-2:]} <= set(command("top -n 1").split())
+@pytest.mark.parametrize("width", [30, 60, 80, 100, 120, 200])
+def test_a_terminal_of_any_width_cuts_no_number_and_no_id(
+    here: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    (here / "long.yaml").write_text(
+        "- class: sklearn.preprocessing.StandardScaler\n- class: sklearn.preprocessing.MinMaxScaler\n"
+        "- model: {class: sklearn.cross_decomposition.PLSRegression, params: {n_components: 2, scale: false}}\n"
+    )
+    command("run long.yaml wheat.csv -t glucose")
+    best = rows("top")[0]
+    monkeypatch.setenv("COLUMNS", str(width))
+    told = command("top").split()
+    assert {f"{best['val_score']:.4g}", f"{best['train_score']:.4g}", "train"} <= set(told)
+    assert best["chain_id"].startswith(told[told.index("train") + 1])
+    for word in ("PLSRegression(n_components=2,", "scale=False)", "StandardScaler", "MinMaxScaler"):
+        assert word in told
 
 
 def test_every_answer_is_plain_json_or_csv(here: Path) -> None:

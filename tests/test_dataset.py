@@ -165,16 +165,70 @@ def test_a_csv_without_rows_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("shape", ["X{}", "{} nm", "wl_{}.5"])
 def test_other_measurements_beside_spectra_that_are_named_by_text_are_left_out(shape: str) -> None:
-    names = [shape.format(wavelength) for wavelength in (1100, 1102, 1106)]
-    frame = pl.DataFrame([[0, 7.0, 1.0, 2.0, 3.0, 11.5]], schema=["", "fat", *names, "protein"], orient="row")
-    data = read_dataset(frame, "protein")
-    assert (data.X.tolist(), data.columns) == ([[1, 2, 3]], names)
-    assert (data.wavelengths - data.wavelengths[0]).tolist() == [0, 2, 6]
+    names = [shape.format(wavelength) for wavelength in range(1100, 1120, 2)]
+    others = ["", "fat", "ash", *names, "rep1", "rep2", "protein"]
+    data = read_dataset(pl.DataFrame([[*map(float, range(len(others)))]], schema=others, orient="row"), "protein")
+    assert (data.X.tolist(), data.columns) == ([[*range(3, 13)]], names)
+    assert (data.wavelengths - data.wavelengths[0]).tolist() == [*range(0, 20, 2)]
+
+
+@pytest.mark.parametrize("name", ["batch{}", "peak{}", "2024-01-{}"])
+def test_some_columns_with_a_number_in_their_names_are_no_spectra(name: str) -> None:
+    names = [*(name.format(n) for n in (1, 2, 3)), "fat", "p"]
+    data = read_dataset(pl.DataFrame([[1.0, 2.0, 3.0, 4.0, 5.0]], schema=names, orient="row"), "p")
+    assert (data.columns, data.wavelengths) == (names[:4], None)
+
+
+def test_one_wavelength_written_in_two_ways_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match=r"several columns with the name '1100\.0'"):
+        read_dataset(pl.DataFrame({"1100": [1.0], "1100.0": [2.0], "p": [3.0]}), "p")
+
+
+def test_a_target_that_is_missing_is_no_class_and_makes_no_text_of_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("kind,1100,1102\nA,1,2\nn/a,3,4\nB,5,6\n-,7,8\n")
+    data = read_dataset(path, "kind")
+    assert (data.y.tolist(), data.excluded) == (["A", "B"], 2)
+    path.write_text("p;1100;1102\n1,5;n/a;3,5\nNA;3,5;4,5\n2,5;1;2\n")
+    data = read_dataset(path, "p")
+    assert (data.y.tolist(), data.X.tolist(), data.excluded) == ([2.5], [[1, 2]], 2)
+    read = read_dataset(pl.DataFrame({"1100": [1.0, 2.0], "p": ["1.5", "n/a"]}), "p")
+    assert read.y.tolist() == [1.5]
+
+
+def test_a_header_with_decimal_commas_and_a_note_with_one(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("p;1100,5;1102,5\n1,5;2;3,5\n")
+    data = read_dataset(path, "p")
+    assert (data.X.tolist(), data.y.tolist(), data.wavelengths.tolist()) == ([[2, 3.5]], [1.5], [1100.5, 1102.5])
+    path.write_text('p;note;1100\n1.5;"a 1,2 mix";2.5\n')
+    data = read_dataset(path, "p")
+    assert (data.X.tolist(), data.y.tolist()) == ([[2.5]], [1.5])
+
+
+def test_the_index_of_a_frame_of_pandas_is_no_spectrum(tmp_path: Path) -> None:
+    import pandas as pd
+
+    table = pd.DataFrame({"a": [1.0, 2.0], "p": [3.0, 4.0]}, index=[7, 9])
+    table.to_parquet(tmp_path / "a.parquet")
+    assert read_dataset(tmp_path / "a.parquet", "p").columns == ["a"]
+    with pytest.raises(InvalidInputError, match="several types"):
+        read_dataset(table.assign(mixed=[1, "a"]), "p")
+
+
+def test_new_spectra_have_the_columns_that_were_chosen_in_training(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"peak1": [1.0], "peak2": [2.0], "ratio": [3.0], "note": ["n"], "p": [4.0]})
+    data = read_dataset(frame, "p")
+    frame.write_csv(tmp_path / "new.csv")
+    X, _ = read_spectra(tmp_path / "new.csv", data.columns)
+    np.testing.assert_array_equal(X, data.X)
 
 
 def test_columns_that_are_only_counted_are_no_wavelengths() -> None:
-    frame = pl.DataFrame([[1.0, 2.0, 3.0, 4.0]], schema=["x0", "x1", "x2", "y"], orient="row")
-    assert read_dataset(frame, "y").wavelengths is None
+    names = [f"x{n}" for n in range(12)]
+    frame = pl.DataFrame([[*map(float, range(14))]], schema=[*names, "fat", "y"], orient="row")
+    data = read_dataset(frame, "y")
+    assert (data.columns, data.wavelengths) == (names, None)
 
 
 def test_text_labels_of_groups_have_one_hash_in_every_process() -> None:

@@ -130,6 +130,8 @@ def test_a_configuration_is_read_from_json_and_yaml(tmp_path: Path) -> None:
         ([{"_range_": [0, float("inf"), 1]}, Ridge()], "step 1: _range_ takes"),
         ([{"_range_": [0, float("nan"), 1]}, Ridge()], "step 1: _range_ takes"),
         ([{"_range_": [1, 5, 1e-310]}, Ridge()], "step 1: _range_ takes"),
+        ([{"_range_": [1, 10**400]}, Ridge()], "step 1: _range_ takes"),
+        ([[[{"_or_": [1] * 1000}] * 9] * 9, Ridge()], r"more than 10\^15 pipelines"),
         ([{"y": Normalizer()}, Ridge()], r"step 1 \(Normalizer\) is no target.*no inverse_transform"),
         ([Ridge(), StandardScaler()], r"step 2 \(StandardScaler\) comes after the last model"),
         ([{"transformer": Ridge()}, Ridge()], r"step 1 \(Ridge\) is no transformer.*no transform"),
@@ -197,3 +199,28 @@ def test_a_model_that_is_no_estimator_of_scikit_learn_is_a_model_where_it_is_cal
 
     (pipeline,) = pipelines_of([{"model": Model()}])
     assert pipeline.models[0].name == "Model"
+
+
+def test_aliases_of_aliases_are_counted_once() -> None:
+    lines = ["- &a0 [1, 2]"] + [f"- &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12)]
+    with pytest.raises(InvalidInputError, match="no step"):
+        pipelines_of(read_config("\n".join(lines[:2])))
+    text = "\n".join(lines).replace("[1, 2]", "{_or_: [1, 2]}")
+    with pytest.raises(InvalidInputError, match=r"more than 10\^15 pipelines"):
+        pipelines_of(read_config(text))
+
+
+def test_only_the_list_that_must_be_one_becomes_a_tuple() -> None:
+    words = {"class": "sklearn.feature_extraction.text.TfidfVectorizer",
+             "params": {"ngram_range": [1, 2], "stop_words": ["a"]}}  # fmt: skip
+    (pipeline,) = pipelines_of([words, Ridge()])
+    assert (pipeline.steps[0].operator.ngram_range, pipeline.steps[0].operator.stop_words) == ((1, 2), ["a"])
+
+
+def test_another_function_makes_another_configuration() -> None:
+    configs = [
+        pipelines_of([FunctionTransformer(function), Ridge()])[0].config
+        for function in (lambda X: X, lambda X: X * 0, np.log1p)
+    ]
+    assert configs[0] != configs[1]
+    assert configs[2][0]["params"] == {"func": "numpy.log1p"}

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 import polars as pl
 import typer
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -37,6 +38,7 @@ NUMBER_OF_DIGITS = 4
 MOST_NAMED = 5
 LONGEST_LIST = 20
 MOST_OF_A_WORD = 32
+GAP = 2
 JSON_COLUMNS = {column.name for table in Base.metadata.sorted_tables for column in table.c if column.type is JsonType}
 
 
@@ -118,25 +120,37 @@ def print_rows(
         flat = [pl.Series(name, map(json_of, frame[name].to_list()), dtype=pl.String) for name in nested]
         typer.echo(frame.with_columns(flat).write_csv(), nl=False)
         return
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
     rows = [
         [shown(short.get(value, value) if isinstance(value, str) else value) for value in row]
         for row in frame.select(columns).iter_rows()
     ]
-    needed = 0
-    for column, cells in zip(columns, zip(columns, *rows, strict=True), strict=True):
-        is_number = frame.schema[column].is_numeric()
-        is_narrow = is_number or column in IDS
-        words = cells if is_narrow else [*" ".join(cells).split(), ""]
-        least = max(map(len, words)) if is_narrow else min(MOST_OF_A_WORD, max(map(len, words)))
-        justify: Literal["left", "right"] = "right" if is_number else "left"
-        table.add_column(column, justify=justify, no_wrap=is_narrow, overflow="fold", min_width=least)
-        needed += 2 + least
+    whole = [frame.schema[column].is_numeric() or column in IDS for column in columns]
+    console = Console()
+    widths = _widths([*zip(columns, *rows, strict=True)], whole, console.width)
+    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
+    for column, width in zip(columns, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if frame.schema[column].is_numeric() else "left"
+        table.add_column(column, justify=justify, width=width, overflow="fold")
     for row in rows:
         table.add_row(*map(Text, row))
     # A number that is cut is another number: rather lines that the terminal breaks.
-    console = Console()
-    (console if console.width >= needed else Console(width=needed)).print(table)
+    Console(width=max(console.width, sum(widths) + GAP * len(widths))).print(table)
+
+
+def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: int) -> list[int]:
+    """Return how wide each column is: some are never broken, others between words as far as there is need."""
+    natural = [max(map(cell_len, cells)) for cells in columns]
+    words = [max((cell_len(word) for cell in cells for word in cell.split()), default=1) for cells in columns]
+    widths = [
+        full if is_whole else min(full, longest, MOST_OF_A_WORD)
+        for full, longest, is_whole in zip(natural, words, whole, strict=True)
+    ]
+    spare = available - sum(widths) - GAP * len(widths)
+    while spare > 0 and widths != natural:
+        narrowest = min((i for i in range(len(widths)) if widths[i] < natural[i]), key=lambda i: widths[i])
+        widths[narrowest] += 1
+        spare -= 1
+    return widths
 
 
 def json_of(value: Any, indent: int | None = None) -> str:
