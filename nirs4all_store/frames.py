@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from .errors import InvalidInputError
 
@@ -70,10 +69,8 @@ def frame(table: Any) -> pl.DataFrame:
     _refuse_twins([str(name) for name in table.columns], "the table")
     try:
         return pl.from_pandas(table.rename(columns=str))
-    except (pa.ArrowException, pl.exceptions.PolarsError, TypeError) as error:
-        raise InvalidInputError(
-            f"the table has a column of several types: {error}; leave it out, or make it one"
-        ) from error
+    except Exception as error:  # What pandas and Arrow raise of a column of several types is not of one kind.
+        raise InvalidInputError(f"the table has a column of several types: {error}; leave it out") from error
 
 
 def read(path: Path) -> pl.DataFrame:
