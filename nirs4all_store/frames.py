@@ -177,10 +177,15 @@ def _values(column: pl.Series) -> pl.Series:
     """Return a column in which texts that stand for a missing value are missing, as numbers if all others are."""
     if column.dtype != pl.String:
         return column
+    texts, numbers = _read_as_numbers(column)
+    return numbers if numbers.null_count() == texts.null_count() < len(texts) else texts
+
+
+def _read_as_numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return a column of text in which what stands for a missing value is missing, and what of it is a number."""
     texts = column.str.strip_chars()
     texts = texts.set(texts.str.to_lowercase().is_in(MISSING), None)
-    numbers = texts.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-    return numbers if numbers.null_count() == texts.null_count() < len(texts) else texts
+    return texts, texts.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
 
 
 def _spectral(names: Sequence[str]) -> tuple[list[str], Array | None]:
@@ -225,10 +230,8 @@ def _numbers(column: pl.Series) -> pl.Series:
         if not column.dtype.is_numeric() and column.dtype != pl.Null:
             raise InvalidInputError(f"column {column.name!r} is {column.dtype} and no numbers")
         return column.cast(pl.Float64)
-    texts = column.str.strip_chars()
-    known = texts.is_not_null() & ~texts.str.to_lowercase().is_in(MISSING)
-    numbers = texts.set(~known, None).str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-    wrong = (known & numbers.is_null()).arg_true()
+    texts, numbers = _read_as_numbers(column)
+    wrong = (texts.is_not_null() & numbers.is_null()).arg_true()
     if len(wrong):
         raise InvalidInputError(
             f"column {column.name!r} has {column[wrong[0]]!r} in row {wrong[0] + 1}, which is no number; correct it, "

@@ -83,7 +83,7 @@ class Operators:
 
     def predict(self, X: Any, wavelengths: Any = None) -> Any:
         """Predict; see `predict` of this module."""
-        folds_models, outputs = self._outputs(X, wavelengths, votes)
+        folds_models, outputs = self._outputs(X, wavelengths, may_vote=True)
         kinds = {_kind(model, output) for model, output in zip(folds_models, outputs, strict=True)}
         if len(kinds) > 1:
             raise PredictionError(f"the folds' models are of different kinds: {sorted(kinds)}")
@@ -110,14 +110,11 @@ class Operators:
         -------
         ndarray of shape (n_samples, n_classes), or a list of such for several targets
         """
-        shares = [share for _, share in _class_shares(*self._outputs(X, wavelengths, lambda models: False))]
+        shares = [share for _, share in _class_shares(*self._outputs(X, wavelengths, may_vote=False))]
         return shares[0] if len(shares) == 1 else shares
 
-    def _outputs(self, X: Any, wavelengths: Any, votes: Any) -> tuple[list[Any], list[Any]]:
-        """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array.
-
-        `votes`, given the models, tells whether their labels are asked for and not their probabilities.
-        """
+    def _outputs(self, X: Any, wavelengths: Any, *, may_vote: bool) -> tuple[list[Any], list[Any]]:
+        """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
         is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
         X = _run("the chain", contiguous, X) if is_array else X
         X = _transform([operator.ready() for operator in self._shared], X, wavelengths)
@@ -127,7 +124,7 @@ class Operators:
         def each(method: Any) -> list[Any]:
             return [method(model, _transform(transformers, X, wavelengths)) for *transformers, model in operators]
 
-        if has_proba(models) and not votes(models):
+        if has_proba(models) and not (may_vote and votes(models)):
             probabilities = each(_probabilities)
             if all(found is not None for found in probabilities):
                 return models, probabilities
@@ -223,8 +220,9 @@ def _has_threshold(model: Any) -> bool:
     """Tell whether a model, or what it leaves predicting to (the last step of a pipeline, a search's best) has one."""
     if any(kind.__name__ == "BaseThresholdClassifier" for kind in type(model).__mro__):
         return True
-    inner = [steps[-1][1]] if (steps := getattr(model, "steps", None)) else [getattr(model, "best_estimator_", None)]
-    return inner[0] is not None and inner[0] is not model and _has_threshold(inner[0])
+    steps = getattr(model, "steps", None)
+    inner = steps[-1][1] if steps else getattr(model, "best_estimator_", None)
+    return inner is not None and inner is not model and _has_threshold(inner)
 
 
 def all_classes(models: list[Any]) -> list[Any]:

@@ -264,11 +264,9 @@ def _range(given: Sequence[Any], where: str) -> list[Any]:
 
 def _steps_of(given: Sequence[Any]) -> int:
     """Return how many numbers a range has; 0 if it is none."""
-    if len(given) not in (2, 3) or not all(isinstance(item, int | float) and abs(item) < math.inf for item in given):
+    if len(given) not in (2, 3) or not all(isinstance(item, int | float) and abs(item) <= MOST for item in given):
         return 0
     first, last, step = (*given, 1)[:3]
-    if max(map(abs, given)) > MOST:
-        return 0
     steps = (last - first) / step if step else -1
     return math.floor(steps + NEARLY) + 1 if 0 <= steps < math.inf else 0
 

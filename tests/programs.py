@@ -56,11 +56,9 @@ class Process:
                 self._answers.setblocking(True)
         return self.returncode
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self) -> int:
         """Wait until it has ended; return its exit code, negative for a signal."""
         if self.returncode is None:
-            if timeout is not None:
-                self._answers.settimeout(timeout)
             self.returncode = int(self._answers.recv(32))
         return self.returncode
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from chemotools.datasets import load_fermentation_train
 from legacy import make_legacy
-from typer.main import get_command
+from test_cli import COMMANDS
 from typer.testing import CliRunner
 
 import nirs4all_store
@@ -156,17 +156,9 @@ def test_every_public_name_is_in_the_reference() -> None:
 def test_every_command_is_in_the_reference(tmp_path: Path) -> None:
     commands = runpy.run_path(str(DOCS / "conf.py"))["commands"]()
     assert commands.startswith("# Command line\n")
-    for names, found in every_command():
+    for names, found in COMMANDS:
         place = commands.index(f"## `nirs4all-store {' '.join(names)}`")
         told = commands[place : commands.find("\n## ", place + 1)]
         for option in (name for param in found.params for name in param.opts if name.startswith("--")):
             assert option in told, f"{names}: {option}"
         assert "For example:" in told, names
-
-
-def every_command(group: Any = None, before: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    found = []
-    for name, command in (group or get_command(app)).commands.items():
-        names = (*before, name)
-        found += every_command(command, names) if hasattr(command, "commands") else [(names, command)]
-    return found
