@@ -1,5 +1,7 @@
 """The documentation: what stands on its pages runs, leads somewhere, and leaves no name out."""
 
+import contextlib
+import io
 import json
 import re
 import runpy
@@ -21,7 +23,8 @@ from nirs4all_store.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
-BLOCK = re.compile(r"^```(python|console|yaml)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```(python|console|yaml|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]+)+")
 NOT_HERE = ("pip ", "python3 -m venv", "bash .ci/run", "python -m tests.")
 IDS = {"CHAIN": "chain_id", "PREDICTION": "prediction_id", "PIPELINE": "pipeline_id"}
 
@@ -74,13 +77,24 @@ PAGES: dict[str, Callable[[Path], None]] = {
 }
 
 
-def run_python(code: str, page: str, line: int, names: dict[str, Any]) -> None:
-    """Run an example; a traceback names the line of the page."""
-    exec(compile("\n" * line + code, page, "exec"), names)
+def run_python(code: str, page: str, line: int, names: dict[str, Any]) -> str:
+    """Run an example and return what it prints; a traceback names the line of the page."""
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile("\n" * line + code, page, "exec"), names)
+    return printed.getvalue()
 
 
-def run_commands(lines: str) -> None:
-    """Run what one types; names in capitals stand for the ids of the best model, RUN for that of the newest run."""
+def words(text: str) -> set[str]:
+    """Return what is printed each time, wherever a table breaks its lines: no ids, and no dots for what is left out."""
+    return set(re.findall(r"[\w.]+", ID.sub("", text))) - {"..."}
+
+
+def run_commands(lines: str) -> str:
+    """Run what one types, and return what our commands print.
+
+    Names in capitals stand for the ids of the best model, RUN for that of the newest run.
+    """
+    printed = ""
     for line in filter(None, map(str.strip, lines.splitlines())):
         if line.startswith(NOT_HERE):
             continue
@@ -90,6 +104,8 @@ def run_commands(lines: str) -> None:
             continue
         done = CliRunner().invoke(app, [named(word) for word in words[1:]])
         assert done.exit_code == 0, f"{line}\n{done.output}"
+        printed += done.output
+    return printed
 
 
 def named(word: str) -> str:
@@ -105,20 +121,25 @@ def rows(listing: str) -> list[dict[str, str]]:
 
 @pytest.mark.makes_databases
 @pytest.mark.parametrize("page", PAGES)
-def test_what_stands_on_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_stands_on_a_page_runs_and_prints_what_the_page_shows(
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     PAGES[page](tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     text = (ROOT / page).read_text()
     names: dict[str, Any] = {"__name__": "__main__"}
+    printed = ""
     blocks = list(BLOCK.finditer(text))
     assert blocks
     for block in blocks:
         kind, code = block.groups()
         if kind == "python":
-            run_python(code, page, text[: block.start()].count("\n") + 1, names)
+            printed = run_python(code, page, text[: block.start()].count("\n") + 1, names)
         elif kind == "console":
-            run_commands(code)
+            printed = run_commands(code)
+        elif kind == "text":
+            assert words(code) <= words(printed), f"{sorted(words(code) - words(printed))} of\n{code}\nin\n{printed}"
         elif file := re.match(r"# (\S+\.yaml)\n", code):
             Path(file.group(1)).write_text(code)
 
