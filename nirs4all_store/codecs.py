@@ -185,6 +185,8 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
         else:
             what = f"its {format} bytes cannot be read back: {type(error).__name__}: {error}"
             advice = "install the versions of then"
+            if isinstance(error, AttributeError) and "__main__" in str(error):
+                advice = "it was defined in a script or notebook; define it here, too, or save it as cloudpickle"
         then = packages_in(made_with)
         now = {name: _version(name) for name in then}
         raise ArtifactLoadError(

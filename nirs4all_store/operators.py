@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import inspect
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import cloudpickle
 import numpy as np
 
+from . import definitions
 from .errors import InvalidInputError
 
 WITHOUT_A_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
@@ -76,8 +75,9 @@ def _made(kind: type, params: dict[str, Any], where: str) -> Any:
 def describe(value: Any) -> Any:
     """Return as JSON has it what `build` makes an operator, or a parameter's value, from.
 
-    Parameters that have their defaults are left out. What has no such form (a function that was defined on the way,
-    an array) is told in words, which tell it from others but do not build it.
+    Parameters that have their defaults are left out. What has no such form (a function or class that was defined on
+    the way, an operator that does not keep its parameters by their names) is told in words that no other has, as far as
+    a hash of its pickle tells, but which do not build it.
     """
     if isinstance(value, NATIVE):
         return value
@@ -97,16 +97,27 @@ def describe(value: Any) -> Any:
         return _name_of_code(value)
     params = params_of(value)
     if params is None:
-        return repr(value)
-    return {"class": name_of(type(value))} | ({"params": params} if params else {})
+        return _in_words(value)
+    kind = type(value)
+    name = _name_of_code(kind) if definitions.is_of_the_way(kind) else name_of(kind)
+    return {"class": name} | ({"params": params} if params else {})
 
 
-def _name_of_code(value: Any) -> str:
+def _in_words(value: Any) -> str:
+    """Return what an object says of itself; its place in memory, which another may have later, becomes a hash."""
+    text, place, _ = repr(value).partition(" at 0x")
+    if not place:
+        return text
+    kind = type(value)
+    if definitions.is_of_the_way(kind) and hasattr(value, "__dict__"):
+        return f"{text}> {definitions.digest_of(kind)} {describe(vars(value))}"
+    return f"{text}> {definitions.pickle_digest_of(value)}"
+
+
+def _name_of_code(code: Any) -> str:
     """Return the name of a function or class; where another one may have it, with a hash of what it does."""
-    name = f"{getattr(value, '__module__', None) or 'builtins'}.{value.__qualname__}"
-    if "<" not in name and not name.startswith("__main__."):
-        return name
-    return f"{name} {hashlib.sha256(cloudpickle.dumps(value)).hexdigest()[:12]}"
+    name = definitions.whole_name(code)
+    return f"{name} {definitions.digest_of(code)}" if definitions.is_of_the_way(code) else name
 
 
 def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | None:
@@ -121,6 +132,11 @@ def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | No
         return None
     named = {parameter.name: parameter.default for parameter in taken if parameter.kind not in WITHOUT_A_NAME}
     kept = own.get("cvargs", {}) | own  # The first is where a repeated split has some of its own.
+    if len(named) < len(taken):
+        if not hasattr(operator, "get_params") or any(one.kind == inspect.Parameter.VAR_POSITIONAL for one in taken):
+            return None
+        kept = operator.get_params(deep=False)  # What is no parameter by name is none by default.
+        named = dict.fromkeys(kept) | named
     if not named.keys() <= kept.keys():
         return None
     return {

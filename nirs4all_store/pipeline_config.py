@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +98,7 @@ class Pipeline:
     steps: tuple[Step, ...]
     choices: list[dict[str, Any]]
 
-    @property
+    @cached_property  # A random state, as one of the parameters may be, is another once it was used.
     def config(self) -> list[Any]:
         """All its steps as JSON has them."""
         return [step.config for step in self.steps]
@@ -107,16 +108,16 @@ class Pipeline:
         """Its models; there is at least one."""
         return [step for step in self.steps if step.kind == "model"]
 
-    @property
-    def preprocessings(self) -> str:
-        """A short name of what comes before the model."""
-        return " > ".join(step.name for step in self.steps if step.kind == "transformer")
+    def preprocessings(self, model: Step) -> str:
+        """Return a short name of what comes before one of its models."""
+        before = self.steps[: self.steps.index(model)]
+        return " > ".join(step.name for step in before if step.kind == "transformer")
 
     @property
     def name(self) -> str:
         """A name for people."""
         models = ", ".join(str(step.operator).replace("\n", "") for step in self.models)
-        return " > ".join(filter(None, [self.preprocessings, models]))
+        return " > ".join(filter(None, [self.preprocessings(self.models[-1]), models]))
 
     @property
     def is_classification(self) -> bool:
@@ -126,7 +127,9 @@ class Pipeline:
     @property
     def folds_key(self) -> str:
         """What pipelines have in common that are judged by the same folds."""
-        splitter = next((step.config for step in self.steps if step.kind == "splitter"), None)
+        splitter = next(
+            (config for step, config in zip(self.steps, self.config, strict=True) if step.kind == "splitter"), None
+        )
         return json.dumps([splitter, splitter is None and self.is_classification])
 
     def only(self, kind: str) -> Any:

@@ -13,24 +13,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import polars as pl
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from .chain_builder import ChainBuilder
 from .dataset import Dataset, read_dataset
 from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from .library import PipelineLibrary
-from .operators import name_of
-from .pipeline_config import Pipeline, Step, pipelines_of, read_config
-from .scores import MAIN
+from .outcomes import save_outcome
+from .pipeline_config import Pipeline, pipelines_of, read_config
 from .store import WorkspaceStore
-from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
-from .training import AVERAGE, FORMATS, Folds, Trained, TrainedModel, blas_threads, check_fit, content_of, splits, train
+from .training import AVERAGE, Folds, Trained, blas_threads, check_fit, splits, train
 from .values import checked_int, json_text
 
 PARTITIONS = ("val", "test", "train")
+CONFIG = {"runner": "PipelineRunner"}
+"""By this the runs of runners are known."""
 
 
 class PipelineRunner:
@@ -83,7 +83,8 @@ class PipelineRunner:
         target : str or list of str, optional
             The column of y, where the dataset is a table.
         resume : bool
-            Leave out pipelines that the workspace has already, completed, with the same configuration and data.
+            Leave out pipelines that a runner has completed in this workspace, with the same configuration and data.
+            Functions and classes of a script or notebook are compared, too; the code of modules is not.
 
         Returns
         -------
@@ -94,8 +95,8 @@ class PipelineRunner:
         Raises
         ------
         InvalidInputError
-            The configuration or the dataset is wrong, one does not fit the other, or joblib's backend cannot do this;
-            nothing was trained.
+            The configuration or the dataset is wrong, one does not fit the other, joblib's backend cannot do this, or
+            `resume` was asked for and the folds are others each time; nothing was trained.
         UnitOfWorkError
             It was called inside a transaction, which would stay open as long as the training takes.
         NotFoundError
@@ -113,6 +114,8 @@ class PipelineRunner:
                 check_fit(pipeline, data)
                 if pipeline.folds_key not in folds:
                     folds[pipeline.folds_key] = splits(pipeline, data)
+                    if resume:
+                        _check_repeats(pipeline, data, folds[pipeline.folds_key])
             _parallel(self._n_jobs)
             done = _done(store, data) if resume else {}
             left = [pipeline for pipeline in pipelines if _key(pipeline) not in done]
@@ -141,10 +144,29 @@ def _key(pipeline: Pipeline) -> str:
     return json.dumps(json.loads(json_text(pipeline.config, "a configuration") or "null"), sort_keys=True)
 
 
+def _check_repeats(pipeline: Pipeline, data: Dataset, folds: Folds) -> None:
+    """Refuse folds that are others each time: what was judged by them cannot be ranked with what was before."""
+    again = splits(pipeline, data)
+    if len(again) != len(folds) or not all(
+        np.array_equal(part, other)
+        for pair in zip(folds, again, strict=True)
+        for part, other in zip(*pair, strict=True)
+    ):
+        raise InvalidInputError(
+            "the cross-validator makes other folds each time, so that pipelines that the workspace has were judged by "
+            "others; give it a random_state, or leave resume out and train all of them"
+        )
+
+
 def _done(store: WorkspaceStore, data: Dataset) -> dict[str, str]:
-    """Return the completed pipelines that were trained on the same data: configuration to id."""
+    """Return the pipelines that a runner completed on the same data: configuration to id.
+
+    Those of bundles are not among them: what their files say of configurations and data is not known to be so.
+    """
+    runs = [run for run, config in store.list_runs(limit=None).select("run_id", "config").iter_rows()
+            if config is not None and json.loads(config) == CONFIG]  # fmt: skip
     rows = store.list_pipelines().filter(
-        (pl.col("status") == "completed") & (pl.col("dataset_hash") == data.content_hash)
+        pl.col("run_id").is_in(runs), pl.col("status") == "completed", pl.col("dataset_hash") == data.content_hash
     )
     pairs = rows.select("expanded_config", "pipeline_id").iter_rows()
     return {json.dumps(json.loads(config), sort_keys=True): pipeline_id for config, pipeline_id in pairs}
@@ -190,7 +212,7 @@ class _Run:
         self._completed: list[str] = []
         self._failed: list[str] = []
         self._problem: Exception | None = None
-        self._run_id = store.begin_run(name, {"runner": "PipelineRunner"}, [data.summary])
+        self._run_id = store.begin_run(name, CONFIG, [data.summary])
 
     def train(self, pipelines: list[Pipeline], n_jobs: int, *, is_shown: bool) -> list[str]:
         """Train and store them; return the ids of those that succeeded."""
@@ -271,7 +293,7 @@ class _Run:
             return
         try:
             with self._store.transaction():
-                self._save(pipeline_id, pipeline, result, seconds)
+                save_outcome(self._store, pipeline_id, pipeline, self._data, result, seconds)
         except Exception as error:
             # What is wrong with the workspace would be wrong with every other pipeline.
             if isinstance(error, StoreError) and not isinstance(error, InvalidInputError):
@@ -282,89 +304,11 @@ class _Run:
         self._completed.append(pipeline_id)
 
     def _fail(self, pipeline_id: str, problem: str) -> None:
+        # Messages may hold whatever a file held that could not be read.
+        problem = problem.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
         del self._begun[pipeline_id]
         self._failed.append(problem)
         self._store.fail_pipeline(pipeline_id, problem)
-
-    def _save(self, pipeline_id: str, pipeline: Pipeline, trained: Trained, seconds: float) -> None:
-        store = self._store
-        trace = _trace(store, pipeline, trained, self._data)
-        bests = []
-        for model, chain in zip(trained.models, ChainBuilder(trace).build_all(), strict=True):
-            chain_id = store.save_chain(pipeline_id, **chain)
-            store.save_predictions(pipeline_id, _records(model, chain_id, pipeline, self._data))
-            bests.append(_main_scores(model, AVERAGE))
-        for position, (step, took) in enumerate(zip(pipeline.steps, trained.seconds, strict=True)):
-            store.log_step(pipeline_id, position, step.name, "end", round(1000 * took))
-        task = trained.models[0].task
-        bests = [scores for scores in bests if "val" in scores]
-        if not bests:
-            raise ValueError(f"what it predicts of the samples held out has no {MAIN[task]}: it is too far from y")
-        best = (max if task == "classification" else min)(bests, key=lambda scores: scores["val"])
-        store.complete_pipeline(pipeline_id, best["val"], best.get("test"), MAIN[task], round(1000 * seconds))
-
-
-def _trace(store: WorkspaceStore, pipeline: Pipeline, trained: Trained, data: Dataset) -> ExecutionTrace:
-    """Save what was fitted, once each, and tell what happened in the shape that `ChainBuilder` reads."""
-    kept: dict[int, StepArtifacts] = {}
-    ids: dict[Any, str] = {}
-
-    def save(step: Step, fitted: Any) -> str:
-        # Once each: a chain takes over one save of what it names, however often it does.
-        content = content_of(fitted)
-        if content not in ids:
-            ids[content] = _saved(store, fitted, step.kind)
-        return ids[content]
-
-    for model in trained.models:
-        for step, fitted in model.shared:
-            kept[id(step)] = StepArtifacts([save(step, fitted)])
-        for entries in zip(*model.folds, strict=True):
-            of_folds = {str(fold): save(step, fitted) for fold, (step, fitted) in enumerate(entries)}
-            kept[id(entries[0][0])] = StepArtifacts(fold_artifact_ids=of_folds)
-    # By these names new spectra are known, whatever the order in which they come.
-    columns = {} if data.columns is None else {"columns": data.columns}
-    steps = [
-        ExecutionStep(
-            i, step.name, step.config | columns if step.kind == "model" else step.params,
-            artifacts=kept.get(id(step), StepArtifacts()),
-        )
-        for i, step in enumerate(pipeline.steps)
-    ]  # fmt: skip
-    return ExecutionTrace(steps, preprocessing_chain=pipeline.preprocessings)
-
-
-def _saved(store: WorkspaceStore, fitted: Any, kind: str) -> str:
-    name = name_of(type(fitted))
-    try:
-        return store.save_artifact(fitted, name, kind, FORMATS[0])
-    except InvalidInputError:
-        return store.save_artifact(fitted, name, kind, FORMATS[1])
-
-
-def _main_scores(model: TrainedModel, fold: str) -> dict[str, float]:
-    """Return the score that a model is ranked by, for each partition that has one."""
-    metric = MAIN[model.task]
-    return {partition: scores[metric] for partition, scores in model.scores[fold].items() if metric in scores}
-
-
-def _records(model: TrainedModel, chain_id: str, pipeline: Pipeline, data: Dataset) -> Iterator[dict[str, Any]]:
-    """Give every prediction of a model as `save_predictions` takes it."""
-    for fold, parts in model.parts.items():
-        main = _main_scores(model, fold)
-        for partition, part in parts.items():
-            weights = None if data.weights is None or partition == "test" else data.weights[data.places(part.rows)]
-            yield {
-                "chain_id": chain_id, "dataset_name": data.name, "model_name": model.step.name,
-                "model_class": model.step.name, "fold_id": fold, "partition": partition,
-                "val_score": main.get("val"), "test_score": main.get("test"), "train_score": main.get("train"),
-                "metric": MAIN[model.task], "task_type": model.task, "n_samples": len(part.rows),
-                "n_features": data.X.shape[1], "scores": model.scores[fold],
-                "best_params": model.step.params, "branch_id": None,
-                "branch_name": None, "exclusion_count": data.excluded, "exclusion_rate": data.exclusion_rate,
-                "preprocessings": pipeline.preprocessings, "y_true": part.y, "y_pred": part.y_pred,
-                "y_proba": part.proba, "sample_indices": part.rows, "weights": weights,
-            }  # fmt: skip
 
 
 def _ranked(store: WorkspaceStore, pipeline_ids: list[str]) -> pl.DataFrame:

@@ -26,8 +26,6 @@ from .scores import scores_of
 Array = Any
 
 FOLDS = 5
-FORMATS = ("joblib", "cloudpickle")
-"""How objects are stored: the second holds what the first does not, as functions that were defined on the way."""
 AVERAGE = "avg"
 """The fold under whose name stands what all folds have in common."""
 
@@ -182,10 +180,20 @@ def as_stored(fitted: Any) -> Any:
     InvalidInputError
         It cannot be stored.
     """
+    format = format_for(fitted)
+    return codecs.load(codecs.dump(fitted, format), format, None)
+
+
+def format_for(fitted: Any) -> str:
+    """Return the format that another process can load: joblib, or cloudpickle for what was defined on the way.
+
+    joblib would keep the name alone of a class or function of a script or notebook.
+    """
     try:
-        return codecs.load(codecs.dump(fitted, FORMATS[0]), FORMATS[0], None)
+        names_main = b"__main__" in codecs.dump(fitted, "joblib")
     except InvalidInputError:
-        return codecs.load(codecs.dump(fitted, FORMATS[1]), FORMATS[1], None)
+        return "cloudpickle"
+    return "cloudpickle" if names_main else "joblib"
 
 
 def content_of(fitted: Any) -> Any:
@@ -247,8 +255,9 @@ def _model(step: Step, fitted: list[list[tuple[Step, Any]]]) -> TrainedModel:
 
 def _predict(model: TrainedModel, data: Dataset, folds: Folds) -> None:
     """Predict as the stored chain will, with each fold's objects and with those of all."""
-    alone = [_Predictor(model, [fold]) for fold in model.folds]
-    together = _Predictor(model, model.folds)
+    is_single = data.y.ndim == 1
+    alone = [_Predictor(model, [fold], is_single=is_single) for fold in model.folds]
+    together = _Predictor(model, model.folds, is_single=is_single)
     model.task = together.task
     for name, (predictor, split) in enumerate(zip(alone, folds, strict=True)):
         parts = {
@@ -272,7 +281,7 @@ def _predict(model: TrainedModel, data: Dataset, folds: Folds) -> None:
 class _Predictor:
     """Some folds of a model, which predict as the stored chain does with them."""
 
-    def __init__(self, model: TrainedModel, folds: list[list[tuple[Step, Any]]]) -> None:
+    def __init__(self, model: TrainedModel, folds: list[list[tuple[Step, Any]]], *, is_single: bool) -> None:
         def labelled(entries: list[tuple[Step, Any]]) -> list[inference.Labelled]:
             return [(step.where, fitted) for step, fitted in entries]
 
@@ -282,9 +291,9 @@ class _Predictor:
         )
         self.votes = inference.votes(models)
         self.task = "classification" if all(map(inference.is_classifier, models)) else "regression"
-        classes = inference.all_classes(models) if inference.has_proba(models) else []
         # One target's; several targets have probabilities apart, which one array cannot hold.
-        self.classes: Array = classes[0] if len(classes) == 1 else None
+        has_classes = is_single and inference.has_proba(models)
+        self.classes: Array = inference.all_classes(models)[0] if has_classes else None
 
     def part(self, X: Array, y: Array | None, rows: Array, wavelengths: Array | None) -> Part:
         """Predict one partition."""

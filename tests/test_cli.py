@@ -13,6 +13,9 @@ import numpy as np
 import polars as pl
 import pytest
 from chemotools.datasets import load_coffee, load_fermentation_train
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
 from typer.main import get_command
 from typer.testing import CliRunner
 
@@ -24,6 +27,18 @@ PLS = """
 - _or_: [null, {class: sklearn.preprocessing.StandardScaler}]
 - model: {class: sklearn.cross_decomposition.PLSRegression, params: {n_components: {_range_: [2, 4, 2]}}}
 """
+
+
+class Slope(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """Derives spectra by their wavelengths."""
+
+    def fit(self, X: Any, y: Any = None) -> "Slope":
+        return self
+
+    def transform(self, X: Any, wavelengths: Any) -> Any:
+        return np.gradient(X, wavelengths, axis=1)
+
+
 CLASSIFIER = "- class: sklearn.preprocessing.StandardScaler\n- class: sklearn.neighbors.KNeighborsClassifier\n"
 
 
@@ -241,6 +256,22 @@ def test_new_spectra_are_known_by_the_names_of_their_columns(here: Path) -> None
     shifted = {name: str(float(name) + 300) for name in wheat.columns if name != "glucose"}
     wheat.rename(shifted).write_csv("shifted.csv")
     assert "lacks" in command(f"predict {chain} shifted.csv", 1)
+
+
+def test_the_wavelengths_of_training_once_were_forgotten_when_new_spectra_came(here: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(20, 6)).cumsum(axis=1)
+    wavelengths = np.array([1100.0, 1200, 1350, 1500, 1800, 2500])
+    for names in ([*"123456"], [f"p{i}" for i in range(6)]):
+        table = pl.DataFrame(X, schema=names)
+        table.write_csv("pixels.csv")
+        data = {"X": table, "y": X[:, 0], "wavelengths": wavelengths}
+        with WorkspaceStore("workspace") as store:
+            chain = PipelineRunner(store).run([KFold(3), Slope(), {"model": Ridge()}], data)["chain_id"][0]
+            expected = store.replay_chain(chain, X, wavelengths)
+            store.export_chain(chain, "model.n4a")
+        for model in (chain, "model.n4a --trusted"):
+            command(f"predict {model} pixels.csv -o found.csv")
+            np.testing.assert_allclose(pl.read_csv("found.csv")["predicted"], expected, rtol=1e-12)
 
 
 def test_a_row_with_a_missing_value_has_no_prediction_and_the_others_have(here: Path) -> None:

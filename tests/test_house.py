@@ -33,6 +33,7 @@ FLOORS = (
         "version",
         "yaml_text",
     ),
+    ("definitions",),
     ("arrays", "chain_builder", "files", "frames", "operators", "pickles", "values"),
     ("gate",),
     (
@@ -65,6 +66,7 @@ FLOORS = (
     ("bundle", "checking", "importing", "maintenance", "upgrade"),
     ("opening", "recovery"),
     ("inspection", "store"),
+    ("outcomes",),
     ("contract", "machine", "runner"),
     ("demo",),
     ("cli/output", "cli/pictures", "testing"),

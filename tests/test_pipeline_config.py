@@ -26,7 +26,10 @@ def names(config: Any) -> list[str]:
 def test_a_list_of_operators_is_one_pipeline() -> None:
     (pipeline,) = pipelines_of([StandardScaler(), KFold(3), {"y": MinMaxScaler()}, Ridge()])
     assert [step.kind for step in pipeline.steps] == ["transformer", "splitter", "target", "model"]
-    assert (pipeline.preprocessings, pipeline.name) == ("StandardScaler", "StandardScaler > Ridge()")
+    assert (pipeline.preprocessings(pipeline.models[0]), pipeline.name) == (
+        "StandardScaler",
+        "StandardScaler > Ridge()",
+    )
     assert pipeline.choices == []
 
 

@@ -31,7 +31,9 @@ from sklearn.model_selection import (
     ShuffleSplit,
     cross_val_predict,
 )
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 from sklearn.svm import SVC, SVR
@@ -488,6 +490,44 @@ def test_a_pipeline_that_cannot_be_stored_fails_alone(
     assert problem in store.list_pipelines().filter(status="failed")["error"][0]
     assert store.list_runs()["status"].to_list() == ["completed"]
     assert store.check(deep=True).is_sound
+
+
+class Garbled(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
+    def fit(self, X: Any, y: Any) -> "Garbled":
+        raise ValueError("cannot read \x00\ud800 of a file")
+
+
+def test_a_message_that_is_no_text_once_ended_the_run(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    runner.run([KFold(3), {"_or_": [Ridge(), Garbled(), Ridge(2.0)]}], glucose)
+    assert statuses(store) == ["completed", "completed", "failed"]
+    assert r"cannot read \x00\ud800 of a file" in store.list_pipelines().filter(status="failed")["error"][0]
+
+
+def test_a_model_once_was_said_to_have_steps_before_it_that_came_after(
+    store: WorkspaceStore, runner: PipelineRunner, glucose: Data
+) -> None:
+    found = runner.run([KFold(3), StandardScaler(), {"model": Ridge()}, PCA(3), {"model": SVR()}], glucose)
+    expected = {("Ridge", "StandardScaler"), ("SVR", "StandardScaler > PCA")}
+    assert set(found.select("model_class", "preprocessings").iter_rows()) == expected
+    chains = store.get_chains_for_pipeline(found["pipeline_id"][0])
+    assert set(chains.select("model_class", "preprocessings").iter_rows()) == expected
+
+
+@pytest.mark.parametrize(
+    "model", [MLPClassifier((5,), max_iter=2000, random_state=0), OneVsRestClassifier(LogisticRegression())]
+)
+def test_several_labels_with_probabilities_in_one_array_once_failed(
+    store: WorkspaceStore, runner: PipelineRunner, model: Any
+) -> None:
+    X = np.random.default_rng(0).normal(size=(60, 4))
+    y = (X[:, :2] + X[:, 2:] > 0).astype(int)
+    found = runner.run([KFold(3), model], {"X": X[:50], "y": y[:50], "X_test": X[50:], "y_test": y[50:]})
+    test = arrays(store, found.filter(fold_id="avg", partition="test").to_dicts()[0])
+    assert test["y_pred"].shape == (10, 2)
+    assert np.mean(test["y_pred"] == y[50:]) > 0.7
+    np.testing.assert_array_equal(store.replay_chain(found["chain_id"][0], X[50:]), test["y_pred"])
 
 
 @pytest.mark.parametrize(

@@ -90,12 +90,12 @@ def predict(
     """Predict new spectra with a stored chain or with a bundle."""
     if chain.endswith(".n4a"):
         model = load_bundle(chain, trusted=trusted)
-        X, wavelengths = read_spectra(data, _columns(inspect_bundle(chain).chain))
+        X, wavelengths = _spectra(data, inspect_bundle(chain).chain)
         frame = _predicted(lambda X: model.predict(X, wavelengths), X)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            X, wavelengths = read_spectra(data, _columns(store.get_chain(chain_id) or {}))
+            X, wavelengths = _spectra(data, store.get_chain(chain_id) or {})
             frame = _predicted(lambda X: store.replay_chain(chain_id, X, wavelengths), X)
     if output is None:
         typer.echo(frame.write_csv(), nl=False)
@@ -107,14 +107,20 @@ def predict(
     say(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
 
 
-def _columns(chain: dict[str, Any]) -> list[str] | None:
-    """Return the names of the columns that a chain was trained on, if the runner has kept them."""
+def _spectra(path: Path, chain: dict[str, Any]) -> tuple[Any, Any]:
+    """Read the columns that a chain was trained on, if the runner has kept their names; return X and wavelengths."""
     model: dict[str, Any] = next(
         (step for step in chain["steps"] if step.get("step_idx") == chain["model_step_idx"]), {}
     )
-    columns = (model.get("params") or {}).get("columns")
-    is_list = isinstance(columns, list) and all(isinstance(name, str) for name in columns)
-    return columns if is_list and columns else None
+    params = model.get("params") or {}
+    X, named = read_spectra(path, _list_of(str, params.get("columns")))
+    wavelengths = _list_of((int, float), params.get("wavelengths"))
+    return X, named if wavelengths is None else np.array(wavelengths)
+
+
+def _list_of(kind: Any, value: Any) -> list[Any] | None:
+    """Return a list that the runner has kept; None where a chain has something else there."""
+    return value if isinstance(value, list) and value and all(isinstance(item, kind) for item in value) else None
 
 
 def _predicted(predict: Callable[[Any], Any], X: Any) -> pl.DataFrame:

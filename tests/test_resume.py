@@ -1,0 +1,168 @@
+"""What `resume=True` leaves out is what was trained here, in the same way, on the same data; nothing else."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from programs import run
+from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit
+from sklearn.preprocessing import StandardScaler
+
+from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore
+from nirs4all_store.pipeline_config import pipelines_of
+
+X = np.random.default_rng(0).normal(size=(40, 6))
+DATA = (X, X[:, 0] + 1)
+
+
+class Boosted(RegressorMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """Takes most of its parameters without naming them, as the models of some packages do."""
+
+    def __init__(self, *, objective: str = "squares", **others: Any) -> None:
+        self.objective = objective
+        self.others = others
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        return {"objective": self.objective, "missing": None, **self.others}
+
+    def set_params(self, **params: Any) -> "Boosted":
+        self.others |= params
+        return self
+
+    def fit(self, X: Any, y: Any) -> "Boosted":
+        self.mean_ = np.mean(y) + self.others["depth"]
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return np.full(len(X), self.mean_)
+
+
+class Folds:
+    """Keeps what it was made of under no name of a parameter."""
+
+    def __init__(self, *held_out: list[int]) -> None:
+        self._held_out = held_out
+
+    def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
+        return len(self._held_out)
+
+    def split(self, X: Any, y: Any = None, groups: Any = None) -> Any:
+        for rows in self._held_out:
+            yield np.setdiff1d(np.arange(len(X)), rows), np.array(rows)
+
+
+def trained(store: WorkspaceStore, config: Any, data: Any = DATA) -> int:
+    """Return how many pipelines are trained for a configuration that is resumed."""
+    before = store.list_pipelines().height
+    PipelineRunner(store).run(config, data, resume=True)
+    return store.list_pipelines().height - before
+
+
+def test_models_whose_parameters_have_no_names_once_were_taken_for_one_another(store: WorkspaceStore) -> None:
+    config = [KFold(4), {"model": {"class": f"{__name__}.Boosted", "params": {"depth": {"_or_": [2, 4]}}}}]
+    found = PipelineRunner(store).run(config, DATA)
+    assert set(found["best_params"]) == {'{"depth": 2}', '{"depth": 4}'}
+    assert trained(store, config) == 0
+    assert trained(store, [KFold(4), {"model": Boosted(depth=9)}]) == 1
+
+
+def test_cross_validators_that_tell_nothing_of_themselves_once_shared_folds(store: WorkspaceStore) -> None:
+    few, half = Folds([0, 1], [2, 3]), Folds([*range(20)], [*range(20, 40)])
+    found = PipelineRunner(store).run([{"_or_": [few, half]}, Ridge()], DATA)
+    assert sorted(found.filter(fold_id="avg", partition="val")["n_samples"]) == [4, 40]
+    assert trained(store, [Folds([0, 1], [2, 3]), Ridge()]) == 0
+    assert trained(store, [Folds([0, 1], [2, 4]), Ridge()]) == 1
+
+
+def test_a_cross_validator_that_cannot_be_told_from_others_is_refused(store: WorkspaceStore) -> None:
+    splitter = Folds([0, 1])
+    splitter.lock = threading.Lock()  # type: ignore[attr-defined]
+    with pytest.raises(InvalidInputError, match="can be told from others neither by"):
+        PipelineRunner(store).run([splitter, Ridge()], DATA)
+    assert store.list_runs().is_empty()
+
+
+def test_a_random_state_that_was_used_is_still_the_one_of_its_configuration() -> None:
+    (pipeline,) = pipelines_of([ShuffleSplit(3, random_state=np.random.RandomState(7)), Ridge()])
+    before = pipeline.folds_key
+    list(pipeline.only("splitter").split(X))
+    assert pipeline.folds_key == before
+
+
+def test_a_class_of_a_notebook_that_was_changed_once_was_left_out(store: WorkspaceStore) -> None:
+    def shifting(by: float) -> Any:
+        class Shift(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+            def fit(self, X: Any, y: Any = None) -> "Shift":
+                return self
+
+            def transform(self, X: Any) -> Any:
+                return X + by
+
+        return Shift()
+
+    first = shifting(1.0)
+    assert trained(store, [KFold(3), first, Ridge()]) == 1
+    assert trained(store, [KFold(3), first, Ridge()]) == 0
+    assert trained(store, [KFold(3), shifting(2.0), Ridge()]) == 1
+
+
+def test_what_a_bundle_says_of_itself_once_counted_as_trained(store: WorkspaceStore, tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path / "elsewhere") as other:
+        found = PipelineRunner(other).run([KFold(3), Ridge()], DATA)
+        bundle = other.export_chain(found["chain_id"][0], tmp_path / "model.n4a")
+    store.import_bundle(bundle)
+    assert trained(store, [KFold(3), Ridge()]) == 1
+    assert trained(store, [KFold(3), Ridge()]) == 0
+
+
+@pytest.mark.parametrize(
+    "splitter",
+    [KFold(4, shuffle=True), RepeatedKFold(n_splits=4), ShuffleSplit(3, random_state=np.random.RandomState(1))],
+)
+def test_pipelines_of_other_folds_once_were_ranked_together(store: WorkspaceStore, splitter: Any) -> None:
+    with pytest.raises(InvalidInputError, match="other folds each time"):
+        trained(store, [splitter, StandardScaler(), Ridge()])
+    assert store.list_runs().is_empty()
+    assert PipelineRunner(store).run([splitter, Ridge()], DATA).height
+
+
+PROGRAM = """
+import sys
+import numpy as np
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import FunctionTransformer
+from nirs4all_store import PipelineRunner
+
+class Shift(TransformerMixin, BaseEstimator):
+    def fit(self, X, y=None):
+        self.n_features_in_ = X.shape[1]
+        return self
+    def transform(self, X):
+        return 2 * X + 1
+
+def half(X):
+    return X / 2
+
+X = np.random.default_rng(0).normal(size=(40, 6))
+runner = PipelineRunner(sys.argv[1], n_jobs=int(sys.argv[2]))
+config = [KFold(3), Shift(), FunctionTransformer(half), Ridge()]
+found = runner.run(config, {"X": X, "y": X[:, 0], "X_test": X[:3]}, resume=True)
+print(found["chain_id"][0])
+"""
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_chains_of_classes_of_a_script_once_did_not_predict_in_another_process(tmp_path: Path, n_jobs: int) -> None:
+    chain_id = run(PROGRAM, tmp_path / "w", n_jobs).strip()
+    assert run(PROGRAM, tmp_path / "w", n_jobs).strip() == chain_id, "the same classes in another process are resumed"
+    with WorkspaceStore(tmp_path / "w", read_only=True) as store:
+        stored = store.query_predictions(fold_id="avg", partition="test")
+        assert stored["chain_id"].to_list() == [chain_id]
+        expected = store.get_prediction(stored["prediction_id"][0], load_arrays=True)
+        np.testing.assert_array_equal(store.replay_chain(chain_id, X[:3]), expected["y_pred"])
