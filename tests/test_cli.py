@@ -18,7 +18,8 @@ from typer.testing import CliRunner
 
 from nirs4all_store import PipelineRunner, WorkspaceStore
 from nirs4all_store.cli import app
-from nirs4all_store.cli.looking import differences
+from nirs4all_store.cli.looking import apart, differences
+from nirs4all_store.contract import add_pipeline, add_prediction
 
 PLS = """
 - _or_: [null, {class: sklearn.preprocessing.StandardScaler}]
@@ -264,10 +265,13 @@ def test_what_is_trained_on_is_said(here: Path) -> None:
 
 
 def test_values_that_differ_a_little_or_in_kind_differ() -> None:
-    assert differences(0.123411, 0.123449) == [("", "0.123411", "0.123449")]
-    assert differences({"a": 1}, {"a": "1"}) == [("a", "1", '"1"')]
-    assert differences({"a": None}, {"a": ""}) == [("a", "null", '""')]
-    ((_, one, other),) = differences("x" * 80 + "1", "x" * 80 + "2")
+    assert differences(0.123411, 0.123449) == [("", 0.123411, 0.123449)]
+    assert apart(0.123411, 0.123449) == ("0.123411", "0.123449")
+    assert differences({"a": 1}, {"a": "1"}) == [("a", 1, "1")]
+    assert apart(1, "1") == ("1", '"1"')
+    assert differences({"a": None}, {"a": ""}) == [("a", None, "")]
+    assert apart(None, "") == ("null", '""')
+    one, other = apart("x" * 80 + "1", "x" * 80 + "2")
     assert (one[-2:], other[-2:]) == ('1"', '2"')
     assert differences(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == []
 
@@ -341,6 +345,70 @@ def test_a_workspace_that_is_not_there_is_not_made_by_looking(here: Path) -> Non
         assert told.startswith("there is no workspace at nowhere; name one with --workspace")
     command("check nowhere", 2)
     assert not (here / "nowhere").exists()
+
+
+def test_top_said_that_a_metric_ranks_nothing_and_that_it_may_be_chosen(here: Path) -> None:
+    command("run classes.yaml coffee.csv -t labels")
+    classes = rows("runs")[0]["run_id"]
+    command("run pls.yaml wheat.csv -t glucose")
+    refused = "nothing here is ranked by 'rmse'; --metric takes balanced_accuracy\n"
+    assert command(f"top {classes} --metric rmse", 1) == command("top --dataset coffee --metric rmse", 1) == refused
+    folds = "nothing here has the fold '9'; --fold takes any, 0, 1, 2, 3, 4, avg\n"
+    assert command("top --metric rmse --fold 9", 1) == folds
+    assert command("top --metric rmse --fold 9 --csv", 1) == command(f"top {classes} --fold 9", 1) == folds
+    assert "'maize'; --dataset takes coffee, wheat" in command("top --dataset maize", 1)
+
+
+def test_a_workspace_without_predictions_ranks_nothing(here: Path) -> None:
+    command("init")
+    assert rows("top") == rows("top --metric rmse --fold 9") == []
+
+
+def test_predictions_of_classes_under_another_name_could_not_be_shown(here: Path) -> None:
+    labels = np.array(["low", "high", "low"])
+    with WorkspaceStore(here / "workspace") as store:
+        _, pipeline_id = add_pipeline(store)
+        for task, y in (("binary_classification", labels), ("classes", labels), ("binary_classification", [0, 1, 0])):
+            name = add_prediction(store, pipeline_id, task_type=task)
+            store.save_prediction_arrays(name, y_true=y, y_pred=y)
+    for row in rows("sql 'SELECT prediction_id FROM predictions'"):
+        told = command(f"show {row['prediction_id']} --plot counts.png")
+        assert re.search(r"true +(high +low|0 +1)", told)
+        assert (here / "counts.png").exists()
+        (here / "counts.png").unlink()
+
+
+def test_a_traceback_was_printed_as_one_paragraph(here: Path) -> None:
+    with WorkspaceStore(here / "workspace") as store:
+        _, pipeline_id = add_pipeline(store)
+        store.fail_pipeline(pipeline_id, "Traceback:\n  File 'x'\nValueError: \x1b[31mred")
+    told = [line.rstrip() for line in command(f"show {pipeline_id}").splitlines()]
+    place = next(number for number, line in enumerate(told) if line.startswith("error"))
+    indent = " " * told[place].index("Traceback")
+    assert told[place + 1 : place + 3] == [f"{indent}  File 'x'", f"{indent}ValueError: \\x1b[31mred"]
+
+
+def test_what_a_program_compares_was_clipped(here: Path) -> None:
+    names = [f"{'x' * 100} {number}" for number in range(2)]
+    configs: list[Any] = [{"seed": 1, "steps": [1, 2]}, {"seed": "1"}]
+    with WorkspaceStore(here / "workspace") as store:
+        one, other = (store.begin_run(*pair) for pair in zip(names, configs, strict=True))
+    found = {row["what"]: (row["one"], row["other"]) for row in rows(f"compare {one} {other}")}
+    assert found["name"] == tuple(names)
+    assert found["config.seed"] == (1, "1")
+    assert found["config.steps"] == ([1, 2], None)
+    table = pl.read_csv(command(f"compare {one} {other} --csv").encode(), infer_schema=False).rows()
+    assert ("name", *(f'"{name}"' for name in names)) in table
+    assert ("config.seed", "1", '"1"') in table
+    assert names[0] not in command(f"compare {one} {other}")
+
+
+def test_sums_were_text_in_json_and_bytes_could_not_be_printed(here: Path) -> None:
+    command("init")
+    query = "SELECT sum(x) AS a, 1.25::DECIMAL(9, 2) AS b, 'a b'::BLOB AS c, ['z'::BLOB] AS d FROM range(3) t(x)"
+    assert rows(f'sql "{query}"') == [{"a": 3, "b": 1.25, "c": "612062", "d": ["7a"]}]
+    assert command(f'sql "{query}" --csv').splitlines() == ["a,b,c,d", '3,1.25,612062,"[""7a""]"']
+    assert command(f'sql "{query}"').split()[4:] == ["3", "1.25", "612062", '["7a"]']
 
 
 def commands(group: Any, before: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
