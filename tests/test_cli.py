@@ -347,6 +347,19 @@ def test_a_workspace_that_is_not_there_is_not_made_by_looking(here: Path) -> Non
     assert not (here / "nowhere").exists()
 
 
+def test_a_run_was_silent_about_pipelines_that_failed(here: Path) -> None:
+    (here / "some.yaml").write_text(PLS.replace("[2, 4, 2]", "[2, 5002, 5000]"))
+    done = CliRunner().invoke(app, shlex.split("run some.yaml wheat.csv -t glucose"))
+    (told,) = [line for line in done.stderr.splitlines() if "failed" in line]
+    assert (done.exit_code, told.partition(";")[0]) == (0, "2 of 4 pipelines failed")
+    show, listing = re.findall("`nirs4all-store (.*?)`", told)
+    assert "n_components" in command(show)
+    assert command(listing).count("failed") == 2
+    again = CliRunner().invoke(app, shlex.split("run some.yaml wheat.csv -t glucose --resume"))
+    assert "all 2 pipelines" in again.stderr
+    assert "failed" not in command("run pls.yaml wheat.csv -t glucose")
+
+
 def test_top_said_that_a_metric_ranks_nothing_and_that_it_may_be_chosen(here: Path) -> None:
     command("run classes.yaml coffee.csv -t labels")
     classes = rows("runs")[0]["run_id"]
@@ -409,6 +422,45 @@ def test_sums_were_text_in_json_and_bytes_could_not_be_printed(here: Path) -> No
     assert rows(f'sql "{query}"') == [{"a": 3, "b": 1.25, "c": "612062", "d": ["7a"]}]
     assert command(f'sql "{query}" --csv').splitlines() == ["a,b,c,d", '3,1.25,612062,"[""7a""]"']
     assert command(f'sql "{query}"').split()[4:] == ["3", "1.25", "612062", '["7a"]']
+
+
+def test_endings_in_capitals_were_not_known_and_unknown_ones_added_to(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    (here / "CAPITALS.YAML").write_text(PLS)
+    command("run CAPITALS.YAML wheat.csv -t glucose --resume")
+    best, run = rows("top -n 1")[0], rows("runs")[0]["run_id"]
+    for name, output in (
+        (run, "run.PARQUET"), (run, "run.YAML"), (best["pipeline_id"], "p.JSON"), (best["chain_id"], "m.N4A"),
+        (best["chain_id"], "m.n4a.PY"), (run, "plain"),
+    ):  # fmt: skip
+        command(f"export {name} {output}")
+    command(f"predict {best['chain_id']} new.csv -o out.PARQUET")
+    assert pl.read_parquet("run.PARQUET").height
+    assert pl.read_parquet("out.PARQUET").columns == ["predicted"]
+    assert (here / "m.n4a.PY").read_text().startswith('"""Predict with a chain')
+    assert (here / "plain.yaml").exists()
+    assert command(f"export {run} run.txt", 1) == (
+        "a run cannot be written as run.txt; give a name that ends in .yaml or .parquet\n"
+    )
+    assert "ends in .json" in command(f"export {best['pipeline_id']} p.yaml", 1)
+    assert "ends in .n4a or .n4a.py" in command(f"export {best['chain_id']} model.py", 1)
+    assert not [*here.glob("*.txt*"), *here.glob("*.YAML.*"), *here.glob("*.PARQUET.*")]
+
+
+def test_a_wrong_configuration_or_bundle_left_an_empty_workspace(here: Path) -> None:
+    (here / "wrong.yaml").write_text("- class: sklearn.preprocessing.StandardScaler\n")
+    (here / "wrong.n4a").write_text("no bundle")
+    for line in ("run wrong.yaml wheat.csv -t glucose", "run nowhere.yaml wheat.csv -t glucose",
+                 "run nothing wheat.csv -t glucose", "import nowhere.n4a", "import wrong.n4a"):  # fmt: skip
+        command(line, 1)
+        assert not (here / "workspace").exists(), line
+
+
+def test_a_template_whose_name_is_yaml_too_could_not_be_run(here: Path) -> None:
+    for name in ("2024", "a: b", "[1]", "best.yaml"):
+        command(f"library save pls.yaml '{name}'")
+        command(f"run '{name}' wheat.csv -t glucose --resume")
+    assert len(rows("runs")) == 1
 
 
 def commands(group: Any, before: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
