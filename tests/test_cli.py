@@ -21,7 +21,8 @@ from typer.testing import CliRunner
 
 from nirs4all_store import PipelineRunner, WorkspaceStore
 from nirs4all_store.cli import app
-from nirs4all_store.cli.looking import differences
+from nirs4all_store.cli.looking import apart, differences
+from nirs4all_store.contract import add_pipeline, add_prediction
 
 PLS = """
 - _or_: [null, {class: sklearn.preprocessing.StandardScaler}]
@@ -295,10 +296,13 @@ def test_what_is_trained_on_is_said(here: Path) -> None:
 
 
 def test_values_that_differ_a_little_or_in_kind_differ() -> None:
-    assert differences(0.123411, 0.123449) == [("", "0.123411", "0.123449")]
-    assert differences({"a": 1}, {"a": "1"}) == [("a", "1", '"1"')]
-    assert differences({"a": None}, {"a": ""}) == [("a", "null", '""')]
-    ((_, one, other),) = differences("x" * 80 + "1", "x" * 80 + "2")
+    assert differences(0.123411, 0.123449) == [("", 0.123411, 0.123449)]
+    assert apart(0.123411, 0.123449) == ("0.123411", "0.123449")
+    assert differences({"a": 1}, {"a": "1"}) == [("a", 1, "1")]
+    assert apart(1, "1") == ("1", '"1"')
+    assert differences({"a": None}, {"a": ""}) == [("a", None, "")]
+    assert apart(None, "") == ("null", '""')
+    one, other = apart("x" * 80 + "1", "x" * 80 + "2")
     assert (one[-2:], other[-2:]) == ('1"', '2"')
     assert differences(np.array([1.0, np.nan]), np.array([1.0, np.nan])) == []
 
@@ -372,6 +376,122 @@ def test_a_workspace_that_is_not_there_is_not_made_by_looking(here: Path) -> Non
         assert told.startswith("there is no workspace at nowhere; name one with --workspace")
     command("check nowhere", 2)
     assert not (here / "nowhere").exists()
+
+
+def test_a_run_was_silent_about_pipelines_that_failed(here: Path) -> None:
+    (here / "some.yaml").write_text(PLS.replace("[2, 4, 2]", "[2, 5002, 5000]"))
+    done = CliRunner().invoke(app, shlex.split("run some.yaml wheat.csv -t glucose"))
+    (told,) = [line for line in done.stderr.splitlines() if "failed" in line]
+    assert (done.exit_code, told.partition(";")[0]) == (0, "2 of 4 pipelines failed")
+    show, listing = re.findall("`nirs4all-store (.*?)`", told)
+    assert "n_components" in command(show)
+    assert command(listing).count("failed") == 2
+    again = CliRunner().invoke(app, shlex.split("run some.yaml wheat.csv -t glucose --resume"))
+    assert "all 2 pipelines" in again.stderr
+    assert "failed" not in command("run pls.yaml wheat.csv -t glucose")
+
+
+def test_top_said_that_a_metric_ranks_nothing_and_that_it_may_be_chosen(here: Path) -> None:
+    command("run classes.yaml coffee.csv -t labels")
+    classes = rows("runs")[0]["run_id"]
+    command("run pls.yaml wheat.csv -t glucose")
+    refused = "nothing here is ranked by 'rmse'; --metric takes balanced_accuracy\n"
+    assert command(f"top {classes} --metric rmse", 1) == command("top --dataset coffee --metric rmse", 1) == refused
+    folds = "nothing here has the fold '9'; --fold takes any, 0, 1, 2, 3, 4, avg\n"
+    assert command("top --metric rmse --fold 9", 1) == folds
+    assert command("top --metric rmse --fold 9 --csv", 1) == command(f"top {classes} --fold 9", 1) == folds
+    assert "'maize'; --dataset takes coffee, wheat" in command("top --dataset maize", 1)
+
+
+def test_a_workspace_without_predictions_ranks_nothing(here: Path) -> None:
+    command("init")
+    assert rows("top") == rows("top --metric rmse --fold 9") == []
+
+
+def test_predictions_of_classes_under_another_name_could_not_be_shown(here: Path) -> None:
+    labels = np.array(["low", "high", "low"])
+    with WorkspaceStore(here / "workspace") as store:
+        _, pipeline_id = add_pipeline(store)
+        for task, y in (("binary_classification", labels), ("classes", labels), ("binary_classification", [0, 1, 0])):
+            name = add_prediction(store, pipeline_id, task_type=task)
+            store.save_prediction_arrays(name, y_true=y, y_pred=y)
+    for row in rows("sql 'SELECT prediction_id FROM predictions'"):
+        told = command(f"show {row['prediction_id']} --plot counts.png")
+        assert re.search(r"true +(high +low|0 +1)", told)
+        assert (here / "counts.png").exists()
+        (here / "counts.png").unlink()
+
+
+def test_a_traceback_was_printed_as_one_paragraph(here: Path) -> None:
+    with WorkspaceStore(here / "workspace") as store:
+        _, pipeline_id = add_pipeline(store)
+        store.fail_pipeline(pipeline_id, "Traceback:\n  File 'x'\nValueError: \x1b[31mred")
+    told = [line.rstrip() for line in command(f"show {pipeline_id}").splitlines()]
+    place = next(number for number, line in enumerate(told) if line.startswith("error"))
+    indent = " " * told[place].index("Traceback")
+    assert told[place + 1 : place + 3] == [f"{indent}  File 'x'", f"{indent}ValueError: \\x1b[31mred"]
+
+
+def test_what_a_program_compares_was_clipped(here: Path) -> None:
+    names = [f"{'x' * 100} {number}" for number in range(2)]
+    configs: list[Any] = [{"seed": 1, "steps": [1, 2]}, {"seed": "1"}]
+    with WorkspaceStore(here / "workspace") as store:
+        one, other = (store.begin_run(*pair) for pair in zip(names, configs, strict=True))
+    found = {row["what"]: (row["one"], row["other"]) for row in rows(f"compare {one} {other}")}
+    assert found["name"] == tuple(names)
+    assert found["config.seed"] == (1, "1")
+    assert found["config.steps"] == ([1, 2], None)
+    table = pl.read_csv(command(f"compare {one} {other} --csv").encode(), infer_schema=False).rows()
+    assert ("name", *(f'"{name}"' for name in names)) in table
+    assert ("config.seed", "1", '"1"') in table
+    assert names[0] not in command(f"compare {one} {other}")
+
+
+def test_sums_were_text_in_json_and_bytes_could_not_be_printed(here: Path) -> None:
+    command("init")
+    query = "SELECT sum(x) AS a, 1.25::DECIMAL(9, 2) AS b, 'a b'::BLOB AS c, ['z'::BLOB] AS d FROM range(3) t(x)"
+    assert rows(f'sql "{query}"') == [{"a": 3, "b": 1.25, "c": "612062", "d": ["7a"]}]
+    assert command(f'sql "{query}" --csv').splitlines() == ["a,b,c,d", '3,1.25,612062,"[""7a""]"']
+    assert command(f'sql "{query}"').split()[4:] == ["3", "1.25", "612062", '["7a"]']
+
+
+def test_endings_in_capitals_were_not_known_and_unknown_ones_added_to(here: Path) -> None:
+    command("run pls.yaml wheat.csv -t glucose")
+    (here / "CAPITALS.YAML").write_text(PLS)
+    command("run CAPITALS.YAML wheat.csv -t glucose --resume")
+    best, run = rows("top -n 1")[0], rows("runs")[0]["run_id"]
+    for name, output in (
+        (run, "run.PARQUET"), (run, "run.YAML"), (best["pipeline_id"], "p.JSON"), (best["chain_id"], "m.N4A"),
+        (best["chain_id"], "m.n4a.PY"), (run, "plain"),
+    ):  # fmt: skip
+        command(f"export {name} {output}")
+    command(f"predict {best['chain_id']} new.csv -o out.PARQUET")
+    assert pl.read_parquet("run.PARQUET").height
+    assert pl.read_parquet("out.PARQUET").columns == ["predicted"]
+    assert (here / "m.n4a.PY").read_text().startswith('"""Predict with a chain')
+    assert (here / "plain.yaml").exists()
+    assert command(f"export {run} run.txt", 1) == (
+        "a run cannot be written as run.txt; give a name that ends in .yaml or .parquet\n"
+    )
+    assert "ends in .json" in command(f"export {best['pipeline_id']} p.yaml", 1)
+    assert "ends in .n4a or .n4a.py" in command(f"export {best['chain_id']} model.py", 1)
+    assert not [*here.glob("*.txt*"), *here.glob("*.YAML.*"), *here.glob("*.PARQUET.*")]
+
+
+def test_a_wrong_configuration_or_bundle_left_an_empty_workspace(here: Path) -> None:
+    (here / "wrong.yaml").write_text("- class: sklearn.preprocessing.StandardScaler\n")
+    (here / "wrong.n4a").write_text("no bundle")
+    for line in ("run wrong.yaml wheat.csv -t glucose", "run nowhere.yaml wheat.csv -t glucose",
+                 "run nothing wheat.csv -t glucose", "import nowhere.n4a", "import wrong.n4a"):  # fmt: skip
+        command(line, 1)
+        assert not (here / "workspace").exists(), line
+
+
+def test_a_template_whose_name_is_yaml_too_could_not_be_run(here: Path) -> None:
+    for name in ("2024", "a: b", "[1]", "best.yaml"):
+        command(f"library save pls.yaml '{name}'")
+        command(f"run '{name}' wheat.csv -t glucose --resume")
+    assert len(rows("runs")) == 1
 
 
 def commands(group: Any, before: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:

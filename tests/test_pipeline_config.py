@@ -13,8 +13,8 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer, StandardScaler
 
-from nirs4all_store import InvalidInputError
-from nirs4all_store.pipeline_config import pipelines_of, read_config
+from nirs4all_store import InvalidInputError, NotFoundError, PipelineLibrary
+from nirs4all_store.pipeline_config import find_config, pipelines_of, read_config
 
 PLS = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_range_": [2, 6, 2]}}}
 
@@ -149,6 +149,37 @@ def test_a_wrong_configuration_is_refused_naming_the_step(config: Any, message: 
 def test_what_cannot_be_read_is_refused(given: Any) -> None:
     with pytest.raises(InvalidInputError, match="cannot be read"):
         read_config(given)
+
+
+def test_a_file_comes_before_a_template_and_a_template_before_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    library = PipelineLibrary(tmp_path / "workspace")
+    Path("PLS.YAML").write_text("- in a file\n")
+    for name in ("PLS.YAML", "2024", "a: b", "[1]", "best.yaml"):
+        library.save_template([name], name)
+    assert find_config("PLS.YAML", library.load_template) == ["in a file"]
+    for name in ("2024", "a: b", "[1]", "best.yaml"):
+        assert find_config(name, library.load_template) == [name]
+    assert find_config("[2]", library.load_template) == find_config([2], library.load_template) == [2]
+    assert find_config(Path("PLS.YAML"), library.load_template) == ["in a file"]
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        find_config("nowhere.yaml", library.load_template)
+
+
+def test_what_is_no_configuration_was_said_to_be_no_template_only(tmp_path: Path) -> None:
+    library = PipelineLibrary(tmp_path)
+    with pytest.raises(NotFoundError) as told:
+        find_config("pls.yam", library.load_template)
+    assert str(told.value) == (
+        "'pls.yam' is no file that ends in one of .json, .yaml, .yml, no JSON or YAML of a list of steps, and the "
+        "library has no template 'pls.yam'; see list_templates() for those it has (in a shell, "
+        "`nirs4all-store library list` shows all)"
+    )
+    library.save_template([1], "pls")
+    with pytest.raises(NotFoundError, match=r"the nearest are \['pls'\]"):
+        find_config("pls.yam", library.load_template)
 
 
 def test_numbers_of_yaml_and_json_are_numbers(tmp_path: Path) -> None:

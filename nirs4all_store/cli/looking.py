@@ -89,18 +89,36 @@ def top(
     """Rank the models by their validation score, best first."""
     with reading(workspace) as store:
         run_id = find(store, run, "runs")[1] if run else None
+        fold_id = None if fold == "any" else fold
         try:
             found = store.top_predictions(
-                limit, score_metric=metric, dataset_name=dataset, run_id=run_id, fold_id=None if fold == "any" else fold
+                limit, score_metric=metric, dataset_name=dataset, run_id=run_id, fold_id=fold_id
             )
         except InvalidInputError as error:
             raise InvalidInputError(f"{str(error).partition(';')[0]}; choose one of them with --metric") from error
-        if metric is not None and found.is_empty():
-            known = store.sql("SELECT DISTINCT metric FROM predictions WHERE metric IS NOT NULL ORDER BY metric")
-            raise InvalidInputError(
-                f"nothing here is ranked by {metric!r}; --metric takes {', '.join(known['metric'])}"
-            )
+        if found.is_empty():
+            _refuse_what_nothing_has(store.query_predictions(partition="val", run_id=run_id), dataset, fold_id, metric)
         show_ranked(store, found, as_json=as_json, as_csv=as_csv)
+
+
+def _refuse_what_nothing_has(
+    predictions: pl.DataFrame, dataset: str | None, fold: str | None, metric: str | None
+) -> None:
+    """Name the first choice that leaves nothing to rank, and what it leaves to choose from."""
+    left = predictions.filter(pl.col("val_score").is_not_nan())
+    if left.is_empty():
+        return
+    for column, chosen, problem, takes in (
+        ("dataset_name", dataset, "is of the dataset", "--dataset takes"),
+        ("fold_id", fold, "has the fold", "--fold takes any,"),
+        ("metric", metric, "is ranked by", "--metric takes"),
+    ):
+        if chosen is None:
+            continue
+        known = left[column].unique().sort()
+        if chosen not in known:
+            raise InvalidInputError(f"nothing here {problem} {chosen!r}; {takes} {', '.join(known)}")
+        left = left.filter(pl.col(column) == chosen)
 
 
 def show_ranked(store: WorkspaceStore, found: pl.DataFrame, *, as_json: bool, as_csv: bool) -> None:
@@ -201,6 +219,8 @@ def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
             for part, scores in value.items():
                 shown_scores = ", ".join(f"{metric} {shown(score)}" for metric, score in scores.items())
                 table.add_row(f"scores, {printable(part)}", Text(shown_scores))
+        elif name == "error":
+            table.add_row(name, Text("\n".join(map(printable, value.splitlines()))))
         elif isinstance(value, dict | list) and value:
             table.add_row(name, Text(printable(json_of(brief(value)))))
         else:
@@ -221,24 +241,29 @@ def compare(
         kind, first = find(store, one)
         second = find(store, other, kind)[1]
         rows = differences(_details(store, kind, first), _details(store, kind, second))
-        frame = pl.DataFrame(rows, schema={"what": pl.String, "one": pl.String, "other": pl.String}, orient="row")
+        if as_csv:
+            rows = [(what, json_of(a), json_of(b)) for what, a, b in rows]
+        elif not as_json:
+            rows = [(what, *apart(a, b)) for what, a, b in rows]
+        value = pl.Object if as_json else pl.String
+        frame = pl.DataFrame(rows, schema={"what": pl.String, "one": value, "other": value}, orient="row")
         show_rows(store, frame, frame.columns, as_json=as_json, as_csv=as_csv)
 
 
-def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, str, str]]:
-    """Return the places in which two values differ, down to what has no parts."""
+def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, Any, Any]]:
+    """Return the places in which two values differ, and what is there, down to what has no parts."""
     if isinstance(one, dict) and isinstance(other, dict):
         keys = dict.fromkeys([*one, *other])
         return [row for key in keys for row in differences(one.get(key), other.get(key), f"{where}.{key}".strip("."))]
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         pairs = enumerate(zip(one, other, strict=True))
         return [row for place, pair in pairs for row in differences(*pair, f"{where}[{place}]")]
-    exact = (json_of(one), json_of(other))
-    return [] if exact[0] == exact[1] else [(where, *_apart(one, other, exact))]
+    return [] if json_of(one) == json_of(other) else [(where, one, other)]
 
 
-def _apart(one: Any, other: Any, exact: tuple[str, str]) -> tuple[str, str]:
+def apart(one: Any, other: Any) -> tuple[str, str]:
     """Return what tells two values apart, as short as may be; of long ones, from where they differ."""
+    exact = (json_of(one), json_of(other))
     short = (shown(one), shown(other))
     if short[0] != short[1] and max(map(len, short)) <= LONGEST_VALUE:
         return short

@@ -6,11 +6,13 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
 import typer
+from polars import selectors
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -112,6 +114,7 @@ def print_rows(
     """Print rows as `show_rows` does, with what is shown for an id."""
     if as_json and as_csv:
         raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
+    frame = frame.with_columns(selectors.binary().bin.encode("hex"))
     if as_json:
         typer.echo(json_of([decoded(row) for row in frame.to_dicts()], indent=1))
         return
@@ -177,6 +180,10 @@ def _plain(value: Any) -> Any:
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Decimal):  # DuckDB's sums of whole numbers are such, too.
+        value = float(value) if value % 1 else int(value)
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value if isinstance(value, str | int | float | None) else str(value)
@@ -202,7 +209,7 @@ def shown(value: Any) -> str:
         return f"{value:.{NUMBER_OF_DIGITS}g}"
     if hasattr(value, "strftime"):
         return str(value.strftime("%Y-%m-%d %H:%M"))
-    return printable(value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False))
+    return printable(value if isinstance(value, str) else json_of(value))
 
 
 def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:

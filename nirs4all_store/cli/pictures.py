@@ -19,7 +19,7 @@ def draw(prediction: dict[str, Any]) -> str:
     y, y_pred = prediction.get("y_true"), prediction.get("y_pred")
     if y is None or y_pred is None:
         return "There is nothing to draw: its true values are not known."
-    if prediction["task_type"] == "classification":
+    if _is_of_classes(prediction):
         return _confusion(y, y_pred)
     from plotext import figure
 
@@ -33,6 +33,12 @@ def draw(prediction: dict[str, Any]) -> str:
     figure.draw(figure.segment(ends, ends, marker="."))
     figure.draw(figure.signal(y.tolist(), y_pred.tolist(), marker="o"))
     return str(figure.build())
+
+
+def _is_of_classes(prediction: dict[str, Any]) -> bool:
+    """Tell whether classes were predicted, whatever its writer calls that: nirs4all has `binary_classification`."""
+    arrays = (np.asarray(prediction[name]) for name in ("y_true", "y_pred"))
+    return "classification" in prediction["task_type"] or any(array.dtype.kind not in "biuf" for array in arrays)
 
 
 def _confusion(y: Any, y_pred: Any) -> str:
@@ -84,7 +90,7 @@ def _fill(axes: Any, prediction: dict[str, Any]) -> None:
     axes.set_title(f"{prediction['model_name']}, {partition}" + ("" if score is None else f": {metric} {score:.4g}"))
     axes.set_xlabel("true")
     axes.set_ylabel("predicted")
-    if prediction["task_type"] == "classification":
+    if _is_of_classes(prediction):
         classes = np.unique(np.concatenate([np.ravel(y), np.ravel(y_pred)]))
         counts = np.array([[np.sum((y == true) & (y_pred == guess)) for true in classes] for guess in classes])
         axes.imshow(counts, cmap="Blues", origin="lower")

@@ -15,13 +15,16 @@ from ..bundle import inspect_bundle, load_bundle
 from ..dataset import Dataset, read_dataset, read_spectra
 from ..errors import InvalidInputError
 from ..files import whole_file
+from ..library import PipelineLibrary
+from ..pipeline_config import find_config, pipelines_of
 from ..runner import PipelineRunner
 from ..store import WorkspaceStore
 from .looking import show_ranked
-from .output import DEFAULT_WORKSPACE, Csv, Json, Workspace, complain, find, reading, say
+from .output import DEFAULT_WORKSPACE, LEAST_ID, Csv, Json, Workspace, complain, find, reading, say
 
 app = typer.Typer()
 
+ENDINGS = {"chains": (".n4a", ".n4a.py"), "pipelines": (".json",), "runs": (".yaml", ".parquet")}
 INTERRUPTED = 130
 """The exit code of what Ctrl-C has ended, as shells have it."""
 
@@ -57,16 +60,35 @@ def run(
 ) -> None:
     """Train every pipeline of a configuration and rank them."""
     dataset = read_dataset(data, target)
+    # What is wrong with it is said before a workspace is made.
+    steps = find_config(config, PipelineLibrary(workspace).load_template)
+    pipelines_of(steps)
     with WorkspaceStore(workspace) as store:
+        known = store.list_runs(limit=None)["run_id"]
         runner = PipelineRunner(store, n_jobs=jobs)
         _tell(dataset)
         try:
-            found = runner.run(config, dataset, name=name, resume=resume)
+            found = runner.run(steps, dataset, name=name, resume=resume)
         except KeyboardInterrupt:
             complain("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
         best = found.filter(pl.col("fold_id") == "avg", pl.col("partition") == "val").head(limit)
         show_ranked(store, best, as_json=as_json, as_csv=as_csv)
+        trained = store.list_pipelines().filter(pl.col("pipeline_id").is_in(found["pipeline_id"].implode()))
+        for run_id in set(trained["run_id"]) - set(known):
+            _tell_failures(store, run_id)
+
+
+def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
+    """Say how many pipelines of a run are not among those ranked, and how to see why."""
+    pipelines = store.list_pipelines(run_id)
+    failed = pipelines.filter(pl.col("status") == "failed")["pipeline_id"].to_list()
+    if failed:
+        short = store.shorten_ids([run_id, failed[-1]], LEAST_ID)
+        complain(
+            f"{len(failed):,} of {pipelines.height:,} pipelines failed; `nirs4all-store show {short[failed[-1]]}` says "
+            f"why the first did, `nirs4all-store pipelines {short[run_id]} -n {pipelines.height}` which they are"
+        )
 
 
 def _tell(dataset: Dataset) -> None:
@@ -100,10 +122,10 @@ def predict(
     if output is None:
         typer.echo(frame.write_csv(), nl=False)
         return
-    if output.suffix not in (".csv", ".parquet"):
+    if output.suffix.lower() not in (".csv", ".parquet"):
         raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
     with whole_file(output) as unfinished:
-        (frame.write_csv if output.suffix == ".csv" else frame.write_parquet)(unfinished)
+        (frame.write_csv if output.suffix.lower() == ".csv" else frame.write_parquet)(unfinished)
     say(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
 
 
@@ -148,12 +170,16 @@ def export(
 ) -> None:
     """Write a chain as a bundle or a script, a pipeline's configuration, or a run's story or predictions."""
     with reading(workspace) as store:
-        kind, name = find(store, beginning, "chains", "pipelines", "runs")
+        kind, name = find(store, beginning, *ENDINGS)
+        suffix = output.suffix.lower()
+        if suffix and not output.name.lower().endswith(ENDINGS[kind]):
+            endings = " or ".join(ENDINGS[kind])
+            raise InvalidInputError(f"a {kind[:-1]} cannot be written as {output}; give a name that ends in {endings}")
         if kind == "chains":
-            path = store.export_chain(name, output, format="n4a.py" if output.suffix == ".py" else "n4a")
+            path = store.export_chain(name, output, format="n4a.py" if suffix == ".py" else "n4a")
         elif kind == "pipelines":
             path = store.export_pipeline_config(name, output)
-        elif output.suffix == ".parquet":
+        elif suffix == ".parquet":
             path = store.export_predictions_parquet(output, run_id=name)
         else:
             path = store.export_run(name, output)
@@ -167,6 +193,7 @@ def import_(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Take a bundle into the workspace as a run of its own."""
+    inspect_bundle(bundle)  # What is none is refused before a workspace is made.
     with WorkspaceStore(workspace) as store:
         done = store.import_bundle(bundle, trusted)
     say(Console(), f"chain {done.chain_id} of run {done.run_id}")
