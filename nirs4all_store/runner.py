@@ -23,7 +23,7 @@ from .dataset import Dataset, read_dataset
 from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from .library import PipelineLibrary
 from .outcomes import save_outcome
-from .pipeline_config import Pipeline, pipelines_of, read_config
+from .pipeline_config import Pipeline, find_config, pipelines_of
 from .store import WorkspaceStore
 from .training import AVERAGE, Folds, Trained, blas_threads, check_fit, splits, train
 from .values import checked_int, json_text
@@ -107,7 +107,7 @@ class PipelineRunner:
         with self._store() as store:
             if store.is_in_transaction:
                 raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
-            pipelines = pipelines_of(_config(config, store))
+            pipelines = pipelines_of(find_config(config, PipelineLibrary(store.workspace_path).load_template))
             data = read_dataset(dataset, target)
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
             for pipeline in pipelines:
@@ -132,11 +132,6 @@ class PipelineRunner:
         else:
             with WorkspaceStore(self._workspace) as store:
                 yield store
-
-
-def _config(given: Any, store: WorkspaceStore) -> Any:
-    config = read_config(given)
-    return PipelineLibrary(store.workspace_path).load_template(config) if isinstance(config, str) else config
 
 
 def _key(pipeline: Pipeline) -> str:
