@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -17,11 +18,11 @@ from .errors import InvalidInputError
 
 Array = Any
 
-READERS = {".csv": pl.read_csv, ".tsv": pl.read_csv, ".parquet": pl.read_parquet}
+TABLES = (".csv", ".tsv", ".parquet")
 QUOTED = re.compile(r'"[^"]*"')
 PANDAS_INDEX = r"^__index_level_\d+__$"
+ONLY_DIGITS = r"^\d+$"
 MISSING = ("", "na", "n/a", "nan", "null", "-")
-DECIMAL_COMMA = re.compile(r"\d,\d")
 # As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, wl_1100.
 NUMBERED = re.compile(r"(\D*?)(\d+(?:\.\d+)?)(\D*)")
 LEAST_NUMBERED = 10
@@ -50,7 +51,7 @@ class Spectra:
 def is_table(value: Any) -> bool:
     """Tell whether something is a frame, or the path of a file that is one by its name."""
     if isinstance(value, str | Path):
-        return Path(value).suffix.lower() in READERS
+        return Path(value).suffix.lower() in TABLES
     return isinstance(value, pl.DataFrame) or (hasattr(value, "columns") and hasattr(value, "iloc"))
 
 
@@ -74,36 +75,58 @@ def frame(table: Any) -> pl.DataFrame:
 
 
 def read(path: Path) -> pl.DataFrame:
-    """Read a CSV, TSV or Parquet file; a CSV may have semicolons and decimal commas.
+    """Read a CSV, TSV or Parquet file; with semicolons or tabs between its columns, decimals may have commas.
 
     Raises
     ------
     InvalidInputError
-        It cannot be read, has no rows, or two columns have one name.
+        It cannot be read, is not UTF-8, has no rows or one that is too long, or two columns have one name.
     """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(READERS)}")
+    kind = path.suffix.lower()
+    if kind not in TABLES:
+        raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(TABLES)}")
     try:
-        found = reader(path) if reader is pl.read_parquet else pl.read_csv(path, **_dialect(path))
-    except (OSError, UnicodeError, pl.exceptions.PolarsError) as error:
+        found = pl.read_parquet(path) if kind == ".parquet" else _read_csv(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     if not found.height:
         raise InvalidInputError(f"{path} has no rows")
     return found.select(pl.exclude(PANDAS_INDEX))
 
 
-def _dialect(path: Path) -> dict[str, Any]:
-    """Return how a CSV file is to be read: what separates its columns, and whether its decimals have a comma."""
-    header, _, rows = path.read_text(encoding="utf-8-sig").partition("\n")
+def _read_csv(path: Path) -> pl.DataFrame:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} is not UTF-8; save it as UTF-8, which spreadsheets offer") from error
+    header = text.partition("\n")[0]
     bare = QUOTED.sub("", header)
     separator = next((mark for mark in (";", "\t") if mark in bare), ",")
-    _refuse_twins(next(csv.reader([header], delimiter=separator), []), str(path))
-    decimal_comma = separator != "," and DECIMAL_COMMA.search(QUOTED.sub("", rows)) is not None
-    return {
-        "separator": separator, "decimal_comma": decimal_comma, "infer_schema_length": None,
-        "null_values": [*MISSING, *(text.upper() for text in MISSING), "NaN"],
-    }  # fmt: skip
+    names = next(csv.reader([header], delimiter=separator), [])
+    _refuse_twins(names, str(path))
+    try:
+        table = pl.read_csv(path, separator=separator, infer_schema=False)
+    except pl.exceptions.ComputeError:
+        _refuse_long_rows(path, text, separator, len(names))
+        raise
+    return pl.DataFrame([_typed(column, has_decimal_commas=separator != ",") for column in table])
+
+
+def _refuse_long_rows(path: Path, text: str, separator: str, width: int) -> None:
+    rows = csv.reader(io.StringIO(text), delimiter=separator)
+    for row in rows:
+        if len(row) > width:
+            raise InvalidInputError(
+                f"{path} has {len(row)} fields in line {rows.line_num} and {width} columns in its header; correct the "
+                f"line, and put a text that has {separator!r} in it in quotes"
+            )
+
+
+def _typed(cells: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
+    """Return a column of a file as numbers if it has nothing else; otherwise its cells as they stand there."""
+    points = cells.str.replace(",", ".", literal=True) if has_decimal_commas else cells
+    numbers = None if _are_names(cells) else _all_numbers(points)
+    return cells if numbers is None else numbers
 
 
 def wavelengths_of(columns: Sequence[str]) -> Array | None:
@@ -129,7 +152,7 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     names = [name for name in table.columns if name not in without]
     columns, wavelengths = _spectral(names)
     _refuse_twins([str(_key(name)) for name in columns], "the table")
-    columns = columns or [name for name in names if table.schema[name].is_numeric()]
+    columns = columns or [name for name in names if _is_of_numbers(table[name])]
     if not columns:
         raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
     return Spectra(_matrix(table, columns), columns, wavelengths)
@@ -174,18 +197,62 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array
 
 
 def _values(column: pl.Series) -> pl.Series:
-    """Return a column in which texts that stand for a missing value are missing, as numbers if all others are."""
+    """Return a column as numbers if it has nothing else; of other texts only an empty one is missing.
+
+    Among numbers `-` and `n/a` stand for a missing one; among texts they may be the names of classes.
+    """
     if column.dtype != pl.String:
-        return column
-    texts, numbers = _read_as_numbers(column)
-    return numbers if numbers.null_count() == texts.null_count() < len(texts) else texts
-
-
-def _read_as_numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Return a column of text in which what stands for a missing value is missing, and what of it is a number."""
+        return _finite(column)
+    if not _are_names(column):
+        _refuse_commas(column)
+        numbers = _all_numbers(column)
+        if numbers is not None:
+            return _finite(numbers)
     texts = column.str.strip_chars()
-    texts = texts.set(texts.str.to_lowercase().is_in(MISSING), None)
-    return texts, texts.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
+    return texts.set(texts == "", None)
+
+
+def _without_missing(column: pl.Series) -> pl.Series:
+    """Return a column of text, null where the text stands for a missing number."""
+    texts = column.str.strip_chars()
+    return texts.set(texts.str.to_lowercase().is_in(MISSING), None)
+
+
+def _all_numbers(column: pl.Series) -> pl.Series | None:
+    """Return a column of text as numbers, null where one is missing; None if it has something else, or nothing."""
+    texts = _without_missing(column)
+    for kind in (pl.Int64, pl.Float64):
+        numbers = texts.cast(kind, strict=False)
+        if numbers.null_count() == texts.null_count() < len(texts):
+            return numbers
+    return None
+
+
+def _are_names(column: pl.Series) -> bool:
+    """Tell whether digits are names: as numbers, `01` and `1` would be one."""
+    digits = column.str.strip_chars().unique()
+    digits = digits.filter(digits.str.contains(ONLY_DIGITS))
+    return digits.cast(pl.Float64).n_unique() < len(digits)
+
+
+def _refuse_commas(column: pl.Series) -> None:
+    """Refuse numbers of which one has a comma: before its decimals or between its thousands, nobody can tell."""
+    commas = column.str.contains(",", literal=True).arg_true()
+    if len(commas) and _all_numbers(column.str.replace_all(",", "", literal=True)) is not None:
+        raise InvalidInputError(
+            f"column {column.name!r} has {column[commas[0]]!r} in row {commas[0] + 1}; write numbers with a decimal "
+            "point and without separators of thousands, or leave the column out"
+        )
+
+
+def _finite(column: pl.Series) -> pl.Series:
+    if column.dtype.is_float() and column.is_infinite().any():
+        row = column.is_infinite().arg_true()[0] + 1
+        raise InvalidInputError(
+            f"column {column.name!r} has an infinite value in row {row}; correct it, or leave the cell empty and the "
+            "row is left out"
+        )
+    return column
 
 
 def _spectral(names: Sequence[str]) -> tuple[list[str], Array | None]:
@@ -220,8 +287,14 @@ def _key(name: str) -> Any:
     return float(name.replace(",", ".")) if _is_number(name) else name
 
 
+def _is_of_numbers(column: pl.Series) -> bool:
+    if column.dtype == pl.String:
+        _refuse_commas(column)
+    return column.dtype.is_numeric()
+
+
 def _matrix(table: pl.DataFrame, columns: Sequence[str]) -> Array:
-    return pl.DataFrame([_numbers(table[name]) for name in columns]).to_numpy()
+    return pl.DataFrame([_finite(_numbers(table[name])) for name in columns]).to_numpy()
 
 
 def _numbers(column: pl.Series) -> pl.Series:
@@ -230,11 +303,13 @@ def _numbers(column: pl.Series) -> pl.Series:
         if not column.dtype.is_numeric() and column.dtype != pl.Null:
             raise InvalidInputError(f"column {column.name!r} is {column.dtype} and no numbers")
         return column.cast(pl.Float64)
-    texts, numbers = _read_as_numbers(column)
-    wrong = (texts.is_not_null() & numbers.is_null()).arg_true()
+    texts = _without_missing(column)
+    without_commas = texts.str.replace_all(",", "", literal=True).cast(pl.Float64, strict=False)
+    wrong = (texts.is_not_null() & without_commas.is_null()).arg_true()
     if len(wrong):
         raise InvalidInputError(
             f"column {column.name!r} has {column[wrong[0]]!r} in row {wrong[0] + 1}, which is no number; correct it, "
             "or leave the cell empty and the row is left out"
         )
-    return numbers
+    _refuse_commas(column)
+    return texts.cast(pl.Float64)

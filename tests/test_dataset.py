@@ -186,7 +186,7 @@ def test_one_wavelength_written_in_two_ways_is_refused() -> None:
 
 def test_a_target_that_is_missing_is_no_class_and_makes_no_text_of_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("kind,1100,1102\nA,1,2\nn/a,3,4\nB,5,6\n-,7,8\n")
+    path.write_text('kind,1100,1102\nA,1,2\n,3,4\nB,5,6\n"",7,8\n')
     data = read_dataset(path, "kind")
     assert (data.y.tolist(), data.excluded) == (["A", "B"], 2)
     path.write_text("p;1100;1102\n1,5;n/a;3,5\nNA;3,5;4,5\n2,5;1;2\n")
@@ -194,6 +194,76 @@ def test_a_target_that_is_missing_is_no_class_and_makes_no_text_of_numbers(tmp_p
     assert (data.y.tolist(), data.X.tolist(), data.excluded) == ([2.5], [[1, 2]], 2)
     read = read_dataset(pl.DataFrame({"1100": [1.0, 2.0], "p": ["1.5", "n/a"]}), "p")
     assert read.y.tolist() == [1.5]
+
+
+def test_a_class_may_have_a_name_that_stands_for_a_missing_number(tmp_path: Path) -> None:
+    path, names = tmp_path / "a.csv", ["+", "-", "NA", "null", "N/A"]
+    frame = pl.DataFrame({"1100": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "kind": [*names, None]})
+    frame.write_csv(path)
+    for table in (path, frame, frame.to_pandas()):
+        data = read_dataset(table, "kind")
+        assert (data.y.tolist(), data.excluded) == (names, 1)
+
+
+@pytest.mark.parametrize(("target", "spectra"), [('"1,234"', "0.5"), ("1", '"1,234"'), ("1", '"1,234,567.5"')])
+def test_separators_of_thousands_are_no_decimal_commas(tmp_path: Path, target: str, spectra: str) -> None:
+    import pandas as pd
+
+    path = tmp_path / "a.csv"
+    for name in ("1100", "peak"):
+        path.write_text(f"note,p,{name}\na,999,999\n1,{target},{spectra}\n")
+        for table in (path, pd.read_csv(path)):
+            with pytest.raises(InvalidInputError, match=r"has '1,234.*' in row 2; write numbers with a decimal point"):
+                read_dataset(table, "p")
+    path.write_text(f"1100\n{spectra}\n")
+    for columns in (["1100"], None) if "," in spectra else ():
+        with pytest.raises(InvalidInputError, match=r"has '1,234.*' in row 1"):
+            read_spectra(path, columns)
+
+
+def test_a_comma_in_a_column_that_is_not_looked_at_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('1100,lot\n1,"1,5"\n')
+    assert read_spectra(tmp_path / "a.csv", ["1100"])[0].tolist() == [[1]]
+
+
+def test_labels_that_would_be_one_number_stay_two_texts(tmp_path: Path) -> None:
+    labels, ids = ["01", "1", "2", "1,0"], ["9007199254740992", "9007199254740993", "1", "1"]
+    frame = pl.DataFrame({"1100": [1.0, 2.0, 3.0, 4.0], "kind": labels, "lot": ids})
+    frame.write_csv(tmp_path / "a.csv")
+    frame.write_csv(tmp_path / "b.csv", separator=";")
+    for table in (frame, tmp_path / "a.csv", tmp_path / "b.csv"):
+        for y, groups in (("kind", "lot"), ("lot", "kind")):
+            data = read_dataset({"X": table, "y": y, "groups": groups})
+            assert (data.y.tolist(), data.groups.tolist()) == (frame[y].to_list(), frame[groups].to_list())
+
+
+def test_numbers_of_different_lengths_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("p,1100\n12.50,1\n12.5,2\n.5,3\n0.5,4\n12,5\n12.0,6\n")
+    assert read_dataset(tmp_path / "a.csv", "p").y.tolist() == [12.5, 12.5, 0.5, 0.5, 12, 12]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_csv_in_another_encoding_is_to_be_saved_as_utf_8(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "blé.csv").write_text("protéine,1100\n1,2\n", encoding=encoding)
+    with pytest.raises(InvalidInputError, match=r"blé\.csv is not UTF-8; save it as UTF-8"):
+        read_dataset(tmp_path / "blé.csv", "protéine")
+
+
+def test_a_row_that_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('note,p,1100\n"two\nlines",1,2\n"a, b",1,2\na, b,1,2\n')
+    with pytest.raises(InvalidInputError, match="has 4 fields in line 5 and 3 columns in its header"):
+        read_dataset(tmp_path / "a.csv", "p")
+
+
+def test_a_value_that_is_not_finite_is_named_by_its_column_and_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("p,1100,1102\n1,2,3\n4,5,-inf\n")
+    with pytest.raises(InvalidInputError, match="column '1102' has an infinite value in row 2"):
+        read_dataset(path, "p")
+    with pytest.raises(InvalidInputError, match="column '1102' has an infinite value in row 2"):
+        read_spectra(path, ["1100", "1102"])
+    with pytest.raises(InvalidInputError, match="column 'p' has an infinite value in row 1"):
+        read_dataset(pl.DataFrame({"p": [np.inf], "1100": [1.0]}), "p")
 
 
 def test_a_header_with_decimal_commas_and_a_note_with_one(tmp_path: Path) -> None:
