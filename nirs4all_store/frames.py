@@ -17,10 +17,14 @@ import polars as pl
 from .errors import InvalidInputError
 
 Array = Any
+Family = list[tuple[str, float]]
+"""Names of columns that are alike but for a number, and the numbers."""
 
 TABLES = (".csv", ".tsv", ".parquet")
 QUOTED = re.compile(r'"[^"]*"')
 PANDAS_INDEX = r"^__index_level_\d+__$"
+# What pandas calls the first column of a CSV when it writes its index there, and when it reads that again.
+PANDAS_CSV_INDEX = ("", "Unnamed: 0")
 ONLY_DIGITS = r"^\d+$"
 MISSING = ("", "na", "n/a", "nan", "null", "-")
 # As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, wl_1100.
@@ -109,7 +113,7 @@ def _read_csv(path: Path) -> pl.DataFrame:
     except pl.exceptions.ComputeError:
         _refuse_long_rows(path, text, separator, len(names))
         raise
-    return pl.DataFrame([_typed(column, has_decimal_commas=separator != ",") for column in table])
+    return table.select(_typed(column, has_decimal_commas=separator != ",") for column in table)
 
 
 def _refuse_long_rows(path: Path, text: str, separator: str, width: int) -> None:
@@ -131,7 +135,7 @@ def _typed(cells: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
 
 def wavelengths_of(columns: Sequence[str]) -> Array | None:
     """Return the numbers that columns are named by; None if they are not."""
-    found, wavelengths = _spectral(columns)
+    found, wavelengths = _spectral(_families(columns))
     return wavelengths if len(found) == len(columns) else None
 
 
@@ -147,10 +151,14 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     Raises
     ------
     InvalidInputError
-        A column that is named by a number has something else in it, or there are no columns for X.
+        A column that is named by a number has something else in it, there are no columns for X, or several kinds of
+        columns that each could be X.
     """
-    names = [name for name in table.columns if name not in without]
-    columns, wavelengths = _spectral(names)
+    left_out = {*without, *(name for name in table.columns[:1] if name in PANDAS_CSV_INDEX)}
+    names = [name for name in table.columns if name not in left_out]
+    families = _families(names)
+    _refuse_choice(families)
+    columns, wavelengths = _spectral(families)
     _refuse_twins([str(_key(name)) for name in columns], "the table")
     columns = columns or [name for name in names if _is_of_numbers(table[name])]
     if not columns:
@@ -164,9 +172,12 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Array
     Raises
     ------
     InvalidInputError
-        One is missing, or has something else than numbers.
+        One is missing, is there twice, or has something else than numbers.
     """
-    known = {_key(name): name for name in table.columns}
+    keys = {_key(name) for name in columns}
+    found = [name for name in table.columns if _key(name) in keys]
+    _refuse_twins([str(_key(name)) for name in found], where)
+    known = {_key(name): name for name in found}
     missing = [name for name in columns if _key(name) not in known]
     if missing:
         raise InvalidInputError(
@@ -255,25 +266,46 @@ def _finite(column: pl.Series) -> pl.Series:
     return column
 
 
-def _spectral(names: Sequence[str]) -> tuple[list[str], Array | None]:
-    """Return the columns that are named by numbers, and these.
-
-    `X1100` and `1100 nm` are numbers if there are many of them, all alike and in order; others may only be counted.
-    """
-    plain = [name for name in names if _is_number(name)]
-    if plain:
-        return plain, np.array([_key(name) for name in plain])
-    groups: dict[tuple[str, str], list[tuple[str, float]]] = {}
+def _families(names: Sequence[str]) -> list[Family]:
+    """Return the columns that are named by numbers alone, and those of each kind like `X1100` that has many."""
+    plain = [(name, float(_key(name))) for name in names if _is_number(name)]
+    alike: dict[tuple[str, str], Family] = {}
     for name in names:
-        if match := NUMBERED.fullmatch(name):
-            groups.setdefault((match[1], match[3]), []).append((name, float(match[2])))
-    largest = max(groups.values(), key=len, default=[])
-    numbers = np.array([number for _, number in largest])
+        if (match := NUMBERED.fullmatch(name)) and not _is_number(name):
+            alike.setdefault((match[1], match[3]), []).append((name, float(match[2])))
+    many = [family for family in alike.values() if len(family) >= LEAST_NUMBERED]
+    return [plain, *many] if plain else many
+
+
+def _refuse_choice(families: Sequence[Family]) -> None:
+    """Refuse to choose between families, unless the first are so many plain numbers that others stand beside them."""
+    if len(families) < 2 or (_is_number(families[0][0][0]) and len(families[0]) >= LEAST_NUMBERED):
+        return
+    choices = [
+        f"{family[0][0]!r} to {family[-1][0]!r} ({len(family)})" if len(family) > 1 else f"{family[0][0]!r} alone"
+        for family in families
+    ]
+    raise InvalidInputError(
+        f"X could be the columns {', or '.join(choices)}; leave out or rename those that are no spectra, or give X as "
+        "an array"
+    )
+
+
+def _spectral(families: Sequence[Family]) -> tuple[list[str], Array | None]:
+    """Return the columns of the first family if they are spectra, and the wavelengths.
+
+    `X1100` and `1100 nm` must be in order; others may only be counted.
+    """
+    if not families:
+        return [], None
+    columns, numbers = [name for name, _ in families[0]], np.array([number for _, number in families[0]])
+    if _is_number(columns[0]):
+        return columns, numbers
     steps = np.diff(numbers)
-    if len(largest) < LEAST_NUMBERED or not (np.all(steps > 0) or np.all(steps < 0)):
+    if not (np.all(steps > 0) or np.all(steps < 0)):
         return [], None
     is_counted = np.all(steps == 1) and numbers[0] in (0, 1)
-    return [name for name, _ in largest], None if is_counted else numbers
+    return columns, None if is_counted else numbers
 
 
 def _is_number(name: str) -> bool:

@@ -179,9 +179,39 @@ def test_some_columns_with_a_number_in_their_names_are_no_spectra(name: str) -> 
     assert (data.columns, data.wavelengths) == (names[:4], None)
 
 
-def test_one_wavelength_written_in_two_ways_is_refused() -> None:
+NAMED_A = [f"A{wavelength}" for wavelength in range(1100, 1112)]
+NAMED_B = [f"B{wavelength}" for wavelength in range(1100, 1112)]
+
+
+@pytest.mark.parametrize(
+    ("names", "choices"),
+    [
+        ([*NAMED_A, "2021"], r"'2021' alone, or 'A1100' to 'A1111' \(12\)"),
+        (["900", *NAMED_A, "910"], r"'900' to '910' \(2\), or 'A1100' to 'A1111' \(12\)"),
+        ([*NAMED_A, *NAMED_B], r"'A1100' to 'A1111' \(12\), or 'B1100' to 'B1111' \(12\)"),
+    ],
+)
+def test_columns_of_several_kinds_are_not_chosen_from_in_silence(names: list[str], choices: str) -> None:
+    frame = pl.DataFrame([[*map(float, range(len(names) + 1))]], schema=[*names, "p"], orient="row")
+    with pytest.raises(InvalidInputError, match=f"X could be the columns {choices}; leave out or rename"):
+        read_dataset(frame, "p")
+    assert read_dataset(frame.select(*NAMED_A, "p"), "p").columns == NAMED_A
+
+
+def test_many_columns_that_are_named_by_numbers_alone_are_the_spectra() -> None:
+    plain = [f"{wavelength}.5" for wavelength in range(1100, 1110)]
+    frame = pl.DataFrame([[*map(float, range(23))]], schema=[*NAMED_A, *plain, "p"], orient="row")
+    assert read_dataset(frame, "p").columns == plain
+
+
+def test_one_wavelength_written_in_two_ways_is_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"1100": [1.0], "1100.0": [2.0], "p": [3.0]})
     with pytest.raises(InvalidInputError, match=r"several columns with the name '1100\.0'"):
-        read_dataset(pl.DataFrame({"1100": [1.0], "1100.0": [2.0], "p": [3.0]}), "p")
+        read_dataset(frame, "p")
+    frame.write_csv(tmp_path / "new.csv")
+    with pytest.raises(InvalidInputError, match=r"new\.csv has several columns with the name '1100\.0'"):
+        read_spectra(tmp_path / "new.csv", ["1100"])
+    assert read_spectra(tmp_path / "new.csv", ["p"])[0].tolist() == [[3]]
 
 
 def test_a_target_that_is_missing_is_no_class_and_makes_no_text_of_numbers(tmp_path: Path) -> None:
@@ -282,8 +312,18 @@ def test_the_index_of_a_frame_of_pandas_is_no_spectrum(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": [1.0, 2.0], "p": [3.0, 4.0]}, index=[7, 9])
     table.to_parquet(tmp_path / "a.parquet")
     assert read_dataset(tmp_path / "a.parquet", "p").columns == ["a"]
+    table.to_csv(tmp_path / "a.csv")
+    for written in (tmp_path / "a.csv", pd.read_csv(tmp_path / "a.csv")):
+        assert read_dataset(written, "p").columns == ["a"]
+    for columns in (["a", "p"], None):
+        assert read_spectra(tmp_path / "a.csv", columns)[0].tolist() == [[1, 3], [2, 4]]
     with pytest.raises(InvalidInputError, match="several types"):
         read_dataset(table.assign(mixed=[1, "a"]), "p")
+
+
+def test_a_chain_that_was_trained_on_a_column_without_a_name_still_gets_it(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text(",a\n1,2\n")
+    assert read_spectra(tmp_path / "new.csv", ["", "a"])[0].tolist() == [[1, 2]]
 
 
 def test_new_spectra_have_the_columns_that_were_chosen_in_training(tmp_path: Path) -> None:
