@@ -187,6 +187,14 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Array
     return _matrix(table, [known[_key(name)] for name in columns])
 
 
+def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:
+    """Return the names of columns that something is; None if it is values itself."""
+    if isinstance(value, str):
+        return [value]
+    are_names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return list(value) if are_names and (not value or set(value) & set(table.columns)) else None
+
+
 def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array:
     """Return the named columns: one as an array of shape (n_samples,), several as (n_samples, n_targets).
 

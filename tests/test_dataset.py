@@ -105,7 +105,17 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
         ((X[:0], Y[:0]), r"X has shape \(0, 4\)"),
         (([["a", "b"]], [1]), "something else than numbers"),
         ((X, np.zeros((6, 2, 2))), "y has shape"),
-        ((X, [object()] * 6), "values of type object"),
+        ((X, [object()] * 6), r"y has <object .* in row 0 \(the first is 0\); give numbers or text"),
+        ((X, [[1, 2], [3]] * 3), r"y has \[1, 2\] in row 0"),
+        ((X, Y.astype(complex)), "values of type complex128"),
+        ((X, [1, None, "a", 2, 3, 4]), "y has a text in row 2 and a number in row 0"),
+        ((X, np.array(["a", np.nan, "b", 1, 2, 3], dtype=object)), "y has a text in row 0 and a number in row 3"),
+        ((X, [1, None, 2, np.inf, 3, 4]), "y has an infinite value in row 3"),
+        ((X, Y, ["a", "b", None, "a", "a", "b"]), "groups has no value in row 2"),
+        ((X, Y, ("a", "b", np.nan, "a", "a", "b")), "groups has no value in row 2"),
+        ((X, Y, np.where(Y > 3, np.nan, Y)), "groups has no value in row 4"),
+        ((X, Y, [1, 2, "a", 3, 4, 5]), "groups has a text in row 2"),
+        ({"X": X, "y": list("abcdef"), "X_test": X, "y_test": ["a", 1] * 3}, "y_test has a text in row 0"),
         ((X.astype(complex), Y), "complex128 is not real numbers"),
         ((X.astype("datetime64[s]"), Y), "is not real numbers"),
         ((np.where(X > 9, np.inf, X), Y), "infinite value in row 2"),
@@ -131,6 +141,58 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
 def test_what_does_not_fit_together_is_refused(given: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         read_dataset(given)
+
+
+@pytest.mark.parametrize("given", [(X, Y), {"X": X}, read_dataset((X, Y))])
+def test_a_target_that_names_no_column_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidInputError, match="target='p' names a column of a table, and X is none"):
+        read_dataset(given, "p")
+
+
+def test_two_targets_where_one_is_meant_are_refused() -> None:
+    frame = pl.DataFrame({"1100": [1.0], "p": [2.0], "fat": [3.0]})
+    with pytest.raises(InvalidInputError, match="both y and target='fat' are given"):
+        read_dataset({"X": frame, "y": "p"}, "fat")
+
+
+@pytest.mark.parametrize("labels", [["a", np.nan, "b"], ("a", None, "b"), [["a"], [np.nan], ["b"]]])
+def test_a_missing_label_in_a_list_is_no_class(labels: Any) -> None:
+    data = read_dataset((X[:3], labels))
+    assert (data.y.tolist(), data.y.dtype.kind, data.rows.tolist()) == (["a", "b"], "U", [0, 2])
+
+
+def test_a_list_is_the_array_that_it_looks_like() -> None:
+    for values in ([1, 2, 3, 4, 5, 6], [1.5] * 6, [True, False] * 3, [[1, 2.5]] * 6, [np.float32(0.1)] * 6):
+        array = np.array(values)
+        data = read_dataset((X, values))
+        assert (data.y.tolist(), data.y.dtype) == (array.tolist(), array.dtype)
+        assert data.content_hash == read_dataset((X, array)).content_hash
+
+
+def test_a_sample_without_a_group_may_be_left_out() -> None:
+    data = read_dataset((X, np.where(Y == 1, np.nan, Y), [1, None, 2, 2, 1, 1]))
+    assert data.groups.tolist() == [1, 2, 2, 1, 1]
+
+
+def test_a_group_that_is_missing_in_a_table_is_named_by_its_row() -> None:
+    frame = pl.DataFrame({"1100": [1.0, 2.0], "p": [3.0, 4.0], "lot": ["a", None]})
+    with pytest.raises(InvalidInputError, match="groups has no value in row 1"):
+        read_dataset({"X": frame, "y": "p", "groups": "lot"})
+
+
+def test_a_table_to_test_with_brings_its_targets(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [1.0, 2.0], "b": [5.0, 6.0], "fat": [1.0, 2.0], "p": [3.0, 4.0]})
+    frame.write_csv(tmp_path / "test.csv")
+    for test in (frame, frame.to_pandas(), tmp_path / "test.csv"):
+        one = read_dataset({"X": frame.drop("fat"), "y": "p", "X_test": test})
+        assert (one.X_test.tolist(), one.y_test.tolist()) == ([[1, 5], [2, 6]], [3, 4])
+        two = read_dataset({"X": frame, "X_test": test}, ["fat", "p"])
+        assert (two.X_test.tolist(), two.y_test.tolist()) == ([[1, 5], [2, 6]], [[1, 3], [2, 4]])
+    without = read_dataset({"X": frame, "y": "p", "X_test": frame.with_columns(p=None)})
+    assert (without.y_test, len(without.X_test)) == (None, 2)
+    assert read_dataset({"X": frame, "y": [7, 8], "X_test": frame}).y_test is None
+    with pytest.raises(InvalidInputError, match="X_test has no column 'p'"):
+        read_dataset({"X": frame, "y": ["fat", "p"], "X_test": frame.drop("p")})
 
 
 def test_a_text_among_the_spectra_is_named_and_not_left_out_with_its_column(tmp_path: Path) -> None:
