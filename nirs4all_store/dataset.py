@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ Array = Any
 
 KEYS = ("X", "y", "groups", "weights", "X_test", "y_test", "wavelengths", "name")
 NUMBERS = "biuf"
+FROM_0 = "(the first is 0)"
 
 
 @dataclass(frozen=True)
@@ -91,15 +93,19 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Datas
         column of y. A frame may also stand in the place of `X` and of `X_test`, and names of its columns in those of
         `y`, `groups`, `weights` and `y_test`: `(frame, "protein")`. Where columns of a frame are named by numbers
         (`1100`; ten or more like `X1100` or `1100 nm`, in order), they are X and their names the wavelengths, and other
-        columns are left out; otherwise all columns of numbers but the named ones are X.
+        columns are left out; otherwise all columns of numbers but the named ones, and but the index that pandas writes
+        first, are X. A frame as `X_test` brings `y_test` along if it has the columns of y.
     target : str or list of str, optional
 
     Raises
     ------
     InvalidInputError
-        It is none of these, or its parts do not fit together.
+        It is none of these, its parts do not fit together, or `target` is given and has no table to name a column of.
     """
-    return given if isinstance(given, Dataset) else _checked(_parts(given, target))
+    if not isinstance(given, Dataset):
+        return _checked(_parts(given, target))
+    _refuse_target(target)
+    return given
 
 
 def read_spectra(path: Path, columns: Sequence[str] | None = None) -> tuple[Array, Array | None]:
@@ -145,16 +151,26 @@ def _parts(given: Any, target: Any) -> dict[str, Any]:
         raise InvalidInputError(
             f"a dataset's dict needs X and y, and may have {', '.join(KEYS[2:])}; it has {', '.join(map(str, given))}"
         )
-    return _of_tables(given, target) if frames.is_table(given["X"]) else dict(given)
+    if frames.is_table(given["X"]):
+        return _of_tables(given, target)
+    _refuse_target(target)
+    return dict(given)
+
+
+def _refuse_target(target: Any) -> None:
+    if target is not None:
+        raise InvalidInputError(f"target={target!r} names a column of a table, and X is none; give the values as y")
 
 
 def _of_tables(given: Mapping[str, Any], target: Any) -> dict[str, Any]:
     """Return the parts of a dataset whose X is a table, of which others may be columns."""
     table = frames.frame(given["X"])
     where = str(given["X"]) if isinstance(given["X"], str | Path) else "the table"
+    if given.get("y") is not None and target is not None:
+        raise InvalidInputError(f"both y and target={target!r} are given; give one of them")
     targets = [target] if isinstance(target, str) else list(target or [])
-    named = {"y": targets if given.get("y") is None else _names(given["y"], table)}
-    named |= {name: _names(given.get(name), table) for name in ("groups", "weights")}
+    named = {"y": targets if given.get("y") is None else frames.names_in(table, given["y"])}
+    named |= {name: frames.names_in(table, given.get(name)) for name in ("groups", "weights")}
     parts: dict[str, Any] = {"name": Path(where).stem} if where != "the table" else {}
     parts |= dict(given)
     parts |= {name: frames.targets_of(table, found, where) for name, found in named.items() if found is not None}
@@ -165,17 +181,21 @@ def _of_tables(given: Mapping[str, Any], target: Any) -> dict[str, Any]:
     if frames.is_table(given.get("X_test")):
         test = frames.frame(given["X_test"])
         parts["X_test"] = frames.columns_of(test, spectra.columns, "X_test")
-        if (found := _names(given.get("y_test"), test)) is not None:
-            parts["y_test"] = frames.targets_of(test, found, "X_test")
+        if (y_test := _test_targets(given.get("y_test"), test, named["y"])) is not None:
+            parts["y_test"] = y_test
     return parts
 
 
-def _names(value: Any, table: pl.DataFrame) -> list[str] | None:
-    """Return the columns that a value names; None if it is values itself."""
-    if isinstance(value, str):
-        return [value]
-    are_names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
-    return list(value) if are_names and (not value or set(value) & set(table.columns)) else None
+def _test_targets(given: Any, test: pl.DataFrame, targets: list[str] | None) -> Array | None:
+    """Return y of a table to test with, from the columns that are named for it or the target's; None if it has none."""
+    named = frames.names_in(test, given)
+    if named is not None:
+        return frames.targets_of(test, named, "X_test")
+    if given is not None or not set(targets or []) & set(test.columns):
+        return None
+    y_test = frames.targets_of(test, targets or [], "X_test")
+    # Who wants predictions may leave the target's column empty.
+    return None if _misses(y_test.ravel()).all() else y_test
 
 
 def _checked(parts: Mapping[str, Any]) -> Dataset:
@@ -199,8 +219,12 @@ def _checked(parts: Mapping[str, Any]) -> Dataset:
 def _groups(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
     if parts.get("groups") is None:
         return None
-    groups = np.asarray(parts["groups"])
+    groups = _array(parts["groups"])
     _check_length(groups, "groups", X, "X")
+    _refuse_mixture(groups, "groups")
+    missing = np.flatnonzero(_misses(groups) & kept)
+    if len(missing):
+        raise InvalidInputError(f"groups has no value in row {missing[0]} {FROM_0}; say whose sample it is")
     return _labels(groups[kept], "groups")
 
 
@@ -269,13 +293,46 @@ def _spectra(value: Any, name: str) -> Array:
 def _targets(value: Any, name: str) -> Array | None:
     if value is None:
         return None
-    y = np.asarray(_unmasked(value, None))
+    y = _array(value)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim not in (1, 2) or y.size == 0:
         raise InvalidInputError(f"{name} has shape {y.shape}; give (n_samples,) or (n_samples, n_targets)")
+    _refuse_mixture(y, name)
     _refuse_infinite(y, name)
     return y
+
+
+def _array(value: Any) -> Array:
+    """Return values as an array; what is none yet as objects, since NumPy makes texts of what is beside a text."""
+    value = _unmasked(value, None)
+    return np.asarray(value) if hasattr(value, "__array__") else np.asarray(value, dtype=object)
+
+
+def _refuse_mixture(values: Array, name: str) -> None:
+    """Refuse objects that are neither numbers nor texts, and both together."""
+    if values.dtype.kind != "O":
+        return
+    missing = _each(_is_missing, values)
+    texts, numbers = _each(lambda value: isinstance(value, str | bytes), values), _each(_is_number, values) & ~missing
+    others = ~(missing | texts | numbers)
+    if others.any():
+        row = np.argwhere(others)[0][0]
+        raise InvalidInputError(f"{name} has {values[row]!r} in row {row} {FROM_0}; give numbers or text")
+    if texts.any() and numbers.any():
+        text, number = (np.argwhere(found)[0][0] for found in (texts, numbers))
+        raise InvalidInputError(
+            f"{name} has a text in row {text} and a number in row {number} {FROM_0}; give either numbers or text"
+        )
+
+
+def _each(test: Callable[[Any], bool], values: Array) -> Array:
+    """Tell of each object what a test says."""
+    return np.frompyfunc(test, 1, 1)(values).astype(bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real | np.bool_)
 
 
 def _unmasked(value: Any, missing: Any) -> Any:
@@ -286,10 +343,14 @@ def _unmasked(value: Any, missing: Any) -> Any:
 
 
 def _refuse_infinite(values: Array, name: str) -> None:
-    if values.dtype.kind == "f" and np.isinf(values).any():
-        row = np.argwhere(np.isinf(values))[0][0]
+    if values.dtype.kind == "O":
+        infinite = _each(lambda value: isinstance(value, float | np.floating) and bool(np.isinf(value)), values)
+    else:
+        infinite = np.isinf(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
+    if infinite.any():
+        row = np.argwhere(infinite)[0][0]
         raise InvalidInputError(
-            f"{name} has an infinite value in row {row}; correct it, or make it NaN to leave it out"
+            f"{name} has an infinite value in row {row} {FROM_0}; correct it, or make it NaN to leave it out"
         )
 
 
@@ -308,7 +369,7 @@ def _misses(values: Array) -> Array:
     if values.dtype.kind == "f":
         missing = np.isnan(values)
     elif values.dtype.kind == "O":
-        missing = np.frompyfunc(_is_missing, 1, 1)(values).astype(bool)
+        missing = _each(_is_missing, values)
     else:
         missing = np.zeros(values.shape, dtype=bool)
     return missing if missing.ndim == 1 else missing.any(axis=1)
@@ -316,7 +377,8 @@ def _misses(values: Array) -> Array:
 
 def _is_missing(value: Any) -> bool:
     # pandas' own NA cannot be compared.
-    return value is None or type(value).__name__ in ("NAType", "NaTType") or bool(value != value)
+    is_null = value is None or type(value).__name__ in ("NAType", "NaTType")
+    return is_null or (_is_number(value) and bool(value != value))
 
 
 def _labels(y: Array, name: str) -> Array:

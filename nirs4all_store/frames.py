@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -16,12 +17,16 @@ import polars as pl
 from .errors import InvalidInputError
 
 Array = Any
+Family = list[tuple[str, float]]
+"""Names of columns that are alike but for a number, and the numbers."""
 
-READERS = {".csv": pl.read_csv, ".tsv": pl.read_csv, ".parquet": pl.read_parquet}
+TABLES = (".csv", ".tsv", ".parquet")
 QUOTED = re.compile(r'"[^"]*"')
 PANDAS_INDEX = r"^__index_level_\d+__$"
+# What pandas calls the first column of a CSV when it writes its index there, and when it reads that again.
+PANDAS_CSV_INDEX = ("", "Unnamed: 0")
+ONLY_DIGITS = r"^\d+$"
 MISSING = ("", "na", "n/a", "nan", "null", "-")
-DECIMAL_COMMA = re.compile(r"\d,\d")
 # As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, wl_1100.
 NUMBERED = re.compile(r"(\D*?)(\d+(?:\.\d+)?)(\D*)")
 LEAST_NUMBERED = 10
@@ -50,7 +55,7 @@ class Spectra:
 def is_table(value: Any) -> bool:
     """Tell whether something is a frame, or the path of a file that is one by its name."""
     if isinstance(value, str | Path):
-        return Path(value).suffix.lower() in READERS
+        return Path(value).suffix.lower() in TABLES
     return isinstance(value, pl.DataFrame) or (hasattr(value, "columns") and hasattr(value, "iloc"))
 
 
@@ -74,41 +79,63 @@ def frame(table: Any) -> pl.DataFrame:
 
 
 def read(path: Path) -> pl.DataFrame:
-    """Read a CSV, TSV or Parquet file; a CSV may have semicolons and decimal commas.
+    """Read a CSV, TSV or Parquet file; with semicolons or tabs between its columns, decimals may have commas.
 
     Raises
     ------
     InvalidInputError
-        It cannot be read, has no rows, or two columns have one name.
+        It cannot be read, is not UTF-8, has no rows or one that is too long, or two columns have one name.
     """
-    reader = READERS.get(path.suffix.lower())
-    if reader is None:
-        raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(READERS)}")
+    kind = path.suffix.lower()
+    if kind not in TABLES:
+        raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(TABLES)}")
     try:
-        found = reader(path) if reader is pl.read_parquet else pl.read_csv(path, **_dialect(path))
-    except (OSError, UnicodeError, pl.exceptions.PolarsError) as error:
+        found = pl.read_parquet(path) if kind == ".parquet" else _read_csv(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     if not found.height:
         raise InvalidInputError(f"{path} has no rows")
     return found.select(pl.exclude(PANDAS_INDEX))
 
 
-def _dialect(path: Path) -> dict[str, Any]:
-    """Return how a CSV file is to be read: what separates its columns, and whether its decimals have a comma."""
-    header, _, rows = path.read_text(encoding="utf-8-sig").partition("\n")
+def _read_csv(path: Path) -> pl.DataFrame:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InvalidInputError(f"{path} is not UTF-8; save it as UTF-8, which spreadsheets offer") from error
+    header = text.partition("\n")[0]
     bare = QUOTED.sub("", header)
     separator = next((mark for mark in (";", "\t") if mark in bare), ",")
-    _refuse_twins(next(csv.reader([header], delimiter=separator), []), str(path))
-    decimal_comma = separator != "," and DECIMAL_COMMA.search(QUOTED.sub("", rows)) is not None
-    return {
-        "separator": separator, "decimal_comma": decimal_comma, "infer_schema_length": None,
-        "null_values": [*MISSING, *(text.upper() for text in MISSING), "NaN"],
-    }  # fmt: skip
+    names = next(csv.reader([header], delimiter=separator), [])
+    _refuse_twins(names, str(path))
+    try:
+        table = pl.read_csv(path, separator=separator, infer_schema=False)
+    except pl.exceptions.ComputeError:
+        _refuse_long_rows(path, text, separator, len(names))
+        raise
+    return table.select(_typed(column, has_decimal_commas=separator != ",") for column in table)
+
+
+def _refuse_long_rows(path: Path, text: str, separator: str, width: int) -> None:
+    rows = csv.reader(io.StringIO(text), delimiter=separator)
+    for row in rows:
+        if len(row) > width:
+            raise InvalidInputError(
+                f"{path} has {len(row)} fields in line {rows.line_num} and {width} columns in its header; correct the "
+                f"line, and put a text that has {separator!r} in it in quotes"
+            )
+
+
+def _typed(cells: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
+    """Return a column of a file as numbers if it has nothing else; otherwise its cells as they stand there."""
+    points = cells.str.replace(",", ".", literal=True) if has_decimal_commas else cells
+    numbers = None if _are_names(cells) else _all_numbers(points)
+    return cells if numbers is None else numbers
 
 
 def wavelengths_of(columns: Sequence[str]) -> Array | None:
     """Return the numbers that columns are named by; None if they are not."""
-    found, wavelengths = _spectral(columns)
+    found, wavelengths = _spectral(_families(columns))
     return wavelengths if len(found) == len(columns) else None
 
 
@@ -124,12 +151,16 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     Raises
     ------
     InvalidInputError
-        A column that is named by a number has something else in it, or there are no columns for X.
+        A column that is named by a number has something else in it, there are no columns for X, or several kinds of
+        columns that each could be X.
     """
-    names = [name for name in table.columns if name not in without]
-    columns, wavelengths = _spectral(names)
+    left_out = {*without, *(name for name in table.columns[:1] if name in PANDAS_CSV_INDEX)}
+    names = [name for name in table.columns if name not in left_out]
+    families = _families(names)
+    _refuse_choice(families)
+    columns, wavelengths = _spectral(families)
     _refuse_twins([str(_key(name)) for name in columns], "the table")
-    columns = columns or [name for name in names if table.schema[name].is_numeric()]
+    columns = columns or [name for name in names if _is_of_numbers(table[name])]
     if not columns:
         raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
     return Spectra(_matrix(table, columns), columns, wavelengths)
@@ -141,9 +172,12 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Array
     Raises
     ------
     InvalidInputError
-        One is missing, or has something else than numbers.
+        One is missing, is there twice, or has something else than numbers.
     """
-    known = {_key(name): name for name in table.columns}
+    keys = {_key(name) for name in columns}
+    found = [name for name in table.columns if _key(name) in keys]
+    _refuse_twins([str(_key(name)) for name in found], where)
+    known = {_key(name): name for name in found}
     missing = [name for name in columns if _key(name) not in known]
     if missing:
         raise InvalidInputError(
@@ -151,6 +185,14 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Array
             f"{', '.join(map(repr, missing[:3]))}; give spectra of the same instrument, or name the columns as there"
         )
     return _matrix(table, [known[_key(name)] for name in columns])
+
+
+def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:
+    """Return the names of columns that something is; None if it is values itself."""
+    if isinstance(value, str):
+        return [value]
+    are_names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+    return list(value) if are_names and (not value or set(value) & set(table.columns)) else None
 
 
 def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array:
@@ -174,39 +216,104 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array
 
 
 def _values(column: pl.Series) -> pl.Series:
-    """Return a column in which texts that stand for a missing value are missing, as numbers if all others are."""
-    if column.dtype != pl.String:
-        return column
-    texts, numbers = _read_as_numbers(column)
-    return numbers if numbers.null_count() == texts.null_count() < len(texts) else texts
+    """Return a column as numbers if it has nothing else; of other texts only an empty one is missing.
 
-
-def _read_as_numbers(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Return a column of text in which what stands for a missing value is missing, and what of it is a number."""
-    texts = column.str.strip_chars()
-    texts = texts.set(texts.str.to_lowercase().is_in(MISSING), None)
-    return texts, texts.str.replace(",", ".", literal=True).cast(pl.Float64, strict=False)
-
-
-def _spectral(names: Sequence[str]) -> tuple[list[str], Array | None]:
-    """Return the columns that are named by numbers, and these.
-
-    `X1100` and `1100 nm` are numbers if there are many of them, all alike and in order; others may only be counted.
+    Among numbers `-` and `n/a` stand for a missing one; among texts they may be the names of classes.
     """
-    plain = [name for name in names if _is_number(name)]
-    if plain:
-        return plain, np.array([_key(name) for name in plain])
-    groups: dict[tuple[str, str], list[tuple[str, float]]] = {}
+    if column.dtype != pl.String:
+        return _finite(column)
+    if not _are_names(column):
+        _refuse_commas(column)
+        numbers = _all_numbers(column)
+        if numbers is not None:
+            return _finite(numbers)
+    texts = column.str.strip_chars()
+    return texts.set(texts == "", None)
+
+
+def _without_missing(column: pl.Series) -> pl.Series:
+    """Return a column of text, null where the text stands for a missing number."""
+    texts = column.str.strip_chars()
+    return texts.set(texts.str.to_lowercase().is_in(MISSING), None)
+
+
+def _all_numbers(column: pl.Series) -> pl.Series | None:
+    """Return a column of text as numbers, null where one is missing; None if it has something else, or nothing."""
+    texts = _without_missing(column)
+    for kind in (pl.Int64, pl.Float64):
+        numbers = texts.cast(kind, strict=False)
+        if numbers.null_count() == texts.null_count() < len(texts):
+            return numbers
+    return None
+
+
+def _are_names(column: pl.Series) -> bool:
+    """Tell whether digits are names: as numbers, `01` and `1` would be one."""
+    digits = column.str.strip_chars().unique()
+    digits = digits.filter(digits.str.contains(ONLY_DIGITS))
+    return digits.cast(pl.Float64).n_unique() < len(digits)
+
+
+def _refuse_commas(column: pl.Series) -> None:
+    """Refuse numbers of which one has a comma: before its decimals or between its thousands, nobody can tell."""
+    commas = column.str.contains(",", literal=True).arg_true()
+    if len(commas) and _all_numbers(column.str.replace_all(",", "", literal=True)) is not None:
+        raise InvalidInputError(
+            f"column {column.name!r} has {column[commas[0]]!r} in row {commas[0] + 1}; write numbers with a decimal "
+            "point and without separators of thousands, or leave the column out"
+        )
+
+
+def _finite(column: pl.Series) -> pl.Series:
+    if column.dtype.is_float() and column.is_infinite().any():
+        row = column.is_infinite().arg_true()[0] + 1
+        raise InvalidInputError(
+            f"column {column.name!r} has an infinite value in row {row}; correct it, or leave the cell empty and the "
+            "row is left out"
+        )
+    return column
+
+
+def _families(names: Sequence[str]) -> list[Family]:
+    """Return the columns that are named by numbers alone, and those of each kind like `X1100` that has many."""
+    plain = [(name, float(_key(name))) for name in names if _is_number(name)]
+    alike: dict[tuple[str, str], Family] = {}
     for name in names:
-        if match := NUMBERED.fullmatch(name):
-            groups.setdefault((match[1], match[3]), []).append((name, float(match[2])))
-    largest = max(groups.values(), key=len, default=[])
-    numbers = np.array([number for _, number in largest])
+        if (match := NUMBERED.fullmatch(name)) and not _is_number(name):
+            alike.setdefault((match[1], match[3]), []).append((name, float(match[2])))
+    many = [family for family in alike.values() if len(family) >= LEAST_NUMBERED]
+    return [plain, *many] if plain else many
+
+
+def _refuse_choice(families: Sequence[Family]) -> None:
+    """Refuse to choose between families, unless the first are so many plain numbers that others stand beside them."""
+    if len(families) < 2 or (_is_number(families[0][0][0]) and len(families[0]) >= LEAST_NUMBERED):
+        return
+    choices = [
+        f"{family[0][0]!r} to {family[-1][0]!r} ({len(family)})" if len(family) > 1 else f"{family[0][0]!r} alone"
+        for family in families
+    ]
+    raise InvalidInputError(
+        f"X could be the columns {', or '.join(choices)}; leave out or rename those that are no spectra, or give X as "
+        "an array"
+    )
+
+
+def _spectral(families: Sequence[Family]) -> tuple[list[str], Array | None]:
+    """Return the columns of the first family if they are spectra, and the wavelengths.
+
+    `X1100` and `1100 nm` must be in order; others may only be counted.
+    """
+    if not families:
+        return [], None
+    columns, numbers = [name for name, _ in families[0]], np.array([number for _, number in families[0]])
+    if _is_number(columns[0]):
+        return columns, numbers
     steps = np.diff(numbers)
-    if len(largest) < LEAST_NUMBERED or not (np.all(steps > 0) or np.all(steps < 0)):
+    if not (np.all(steps > 0) or np.all(steps < 0)):
         return [], None
     is_counted = np.all(steps == 1) and numbers[0] in (0, 1)
-    return [name for name, _ in largest], None if is_counted else numbers
+    return columns, None if is_counted else numbers
 
 
 def _is_number(name: str) -> bool:
@@ -220,8 +327,14 @@ def _key(name: str) -> Any:
     return float(name.replace(",", ".")) if _is_number(name) else name
 
 
+def _is_of_numbers(column: pl.Series) -> bool:
+    if column.dtype == pl.String:
+        _refuse_commas(column)
+    return column.dtype.is_numeric()
+
+
 def _matrix(table: pl.DataFrame, columns: Sequence[str]) -> Array:
-    return pl.DataFrame([_numbers(table[name]) for name in columns]).to_numpy()
+    return pl.DataFrame([_finite(_numbers(table[name])) for name in columns]).to_numpy()
 
 
 def _numbers(column: pl.Series) -> pl.Series:
@@ -230,11 +343,13 @@ def _numbers(column: pl.Series) -> pl.Series:
         if not column.dtype.is_numeric() and column.dtype != pl.Null:
             raise InvalidInputError(f"column {column.name!r} is {column.dtype} and no numbers")
         return column.cast(pl.Float64)
-    texts, numbers = _read_as_numbers(column)
-    wrong = (texts.is_not_null() & numbers.is_null()).arg_true()
+    texts = _without_missing(column)
+    without_commas = texts.str.replace_all(",", "", literal=True).cast(pl.Float64, strict=False)
+    wrong = (texts.is_not_null() & without_commas.is_null()).arg_true()
     if len(wrong):
         raise InvalidInputError(
             f"column {column.name!r} has {column[wrong[0]]!r} in row {wrong[0] + 1}, which is no number; correct it, "
             "or leave the cell empty and the row is left out"
         )
-    return numbers
+    _refuse_commas(column)
+    return texts.cast(pl.Float64)

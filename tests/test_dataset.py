@@ -105,7 +105,17 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
         ((X[:0], Y[:0]), r"X has shape \(0, 4\)"),
         (([["a", "b"]], [1]), "something else than numbers"),
         ((X, np.zeros((6, 2, 2))), "y has shape"),
-        ((X, [object()] * 6), "values of type object"),
+        ((X, [object()] * 6), r"y has <object .* in row 0 \(the first is 0\); give numbers or text"),
+        ((X, [[1, 2], [3]] * 3), r"y has \[1, 2\] in row 0"),
+        ((X, Y.astype(complex)), "values of type complex128"),
+        ((X, [1, None, "a", 2, 3, 4]), "y has a text in row 2 and a number in row 0"),
+        ((X, np.array(["a", np.nan, "b", 1, 2, 3], dtype=object)), "y has a text in row 0 and a number in row 3"),
+        ((X, [1, None, 2, np.inf, 3, 4]), "y has an infinite value in row 3"),
+        ((X, Y, ["a", "b", None, "a", "a", "b"]), "groups has no value in row 2"),
+        ((X, Y, ("a", "b", np.nan, "a", "a", "b")), "groups has no value in row 2"),
+        ((X, Y, np.where(Y > 3, np.nan, Y)), "groups has no value in row 4"),
+        ((X, Y, [1, 2, "a", 3, 4, 5]), "groups has a text in row 2"),
+        ({"X": X, "y": list("abcdef"), "X_test": X, "y_test": ["a", 1] * 3}, "y_test has a text in row 0"),
         ((X.astype(complex), Y), "complex128 is not real numbers"),
         ((X.astype("datetime64[s]"), Y), "is not real numbers"),
         ((np.where(X > 9, np.inf, X), Y), "infinite value in row 2"),
@@ -131,6 +141,58 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
 def test_what_does_not_fit_together_is_refused(given: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         read_dataset(given)
+
+
+@pytest.mark.parametrize("given", [(X, Y), {"X": X}, read_dataset((X, Y))])
+def test_a_target_that_names_no_column_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidInputError, match="target='p' names a column of a table, and X is none"):
+        read_dataset(given, "p")
+
+
+def test_two_targets_where_one_is_meant_are_refused() -> None:
+    frame = pl.DataFrame({"1100": [1.0], "p": [2.0], "fat": [3.0]})
+    with pytest.raises(InvalidInputError, match="both y and target='fat' are given"):
+        read_dataset({"X": frame, "y": "p"}, "fat")
+
+
+@pytest.mark.parametrize("labels", [["a", np.nan, "b"], ("a", None, "b"), [["a"], [np.nan], ["b"]]])
+def test_a_missing_label_in_a_list_is_no_class(labels: Any) -> None:
+    data = read_dataset((X[:3], labels))
+    assert (data.y.tolist(), data.y.dtype.kind, data.rows.tolist()) == (["a", "b"], "U", [0, 2])
+
+
+def test_a_list_is_the_array_that_it_looks_like() -> None:
+    for values in ([1, 2, 3, 4, 5, 6], [1.5] * 6, [True, False] * 3, [[1, 2.5]] * 6, [np.float32(0.1)] * 6):
+        array = np.array(values)
+        data = read_dataset((X, values))
+        assert (data.y.tolist(), data.y.dtype) == (array.tolist(), array.dtype)
+        assert data.content_hash == read_dataset((X, array)).content_hash
+
+
+def test_a_sample_without_a_group_may_be_left_out() -> None:
+    data = read_dataset((X, np.where(Y == 1, np.nan, Y), [1, None, 2, 2, 1, 1]))
+    assert data.groups.tolist() == [1, 2, 2, 1, 1]
+
+
+def test_a_group_that_is_missing_in_a_table_is_named_by_its_row() -> None:
+    frame = pl.DataFrame({"1100": [1.0, 2.0], "p": [3.0, 4.0], "lot": ["a", None]})
+    with pytest.raises(InvalidInputError, match="groups has no value in row 1"):
+        read_dataset({"X": frame, "y": "p", "groups": "lot"})
+
+
+def test_a_table_to_test_with_brings_its_targets(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"a": [1.0, 2.0], "b": [5.0, 6.0], "fat": [1.0, 2.0], "p": [3.0, 4.0]})
+    frame.write_csv(tmp_path / "test.csv")
+    for test in (frame, frame.to_pandas(), tmp_path / "test.csv"):
+        one = read_dataset({"X": frame.drop("fat"), "y": "p", "X_test": test})
+        assert (one.X_test.tolist(), one.y_test.tolist()) == ([[1, 5], [2, 6]], [3, 4])
+        two = read_dataset({"X": frame, "X_test": test}, ["fat", "p"])
+        assert (two.X_test.tolist(), two.y_test.tolist()) == ([[1, 5], [2, 6]], [[1, 3], [2, 4]])
+    without = read_dataset({"X": frame, "y": "p", "X_test": frame.with_columns(p=None)})
+    assert (without.y_test, len(without.X_test)) == (None, 2)
+    assert read_dataset({"X": frame, "y": [7, 8], "X_test": frame}).y_test is None
+    with pytest.raises(InvalidInputError, match="X_test has no column 'p'"):
+        read_dataset({"X": frame, "y": ["fat", "p"], "X_test": frame.drop("p")})
 
 
 def test_a_text_among_the_spectra_is_named_and_not_left_out_with_its_column(tmp_path: Path) -> None:
@@ -179,14 +241,44 @@ def test_some_columns_with_a_number_in_their_names_are_no_spectra(name: str) -> 
     assert (data.columns, data.wavelengths) == (names[:4], None)
 
 
-def test_one_wavelength_written_in_two_ways_is_refused() -> None:
+NAMED_A = [f"A{wavelength}" for wavelength in range(1100, 1112)]
+NAMED_B = [f"B{wavelength}" for wavelength in range(1100, 1112)]
+
+
+@pytest.mark.parametrize(
+    ("names", "choices"),
+    [
+        ([*NAMED_A, "2021"], r"'2021' alone, or 'A1100' to 'A1111' \(12\)"),
+        (["900", *NAMED_A, "910"], r"'900' to '910' \(2\), or 'A1100' to 'A1111' \(12\)"),
+        ([*NAMED_A, *NAMED_B], r"'A1100' to 'A1111' \(12\), or 'B1100' to 'B1111' \(12\)"),
+    ],
+)
+def test_columns_of_several_kinds_are_not_chosen_from_in_silence(names: list[str], choices: str) -> None:
+    frame = pl.DataFrame([[*map(float, range(len(names) + 1))]], schema=[*names, "p"], orient="row")
+    with pytest.raises(InvalidInputError, match=f"X could be the columns {choices}; leave out or rename"):
+        read_dataset(frame, "p")
+    assert read_dataset(frame.select(*NAMED_A, "p"), "p").columns == NAMED_A
+
+
+def test_many_columns_that_are_named_by_numbers_alone_are_the_spectra() -> None:
+    plain = [f"{wavelength}.5" for wavelength in range(1100, 1110)]
+    frame = pl.DataFrame([[*map(float, range(23))]], schema=[*NAMED_A, *plain, "p"], orient="row")
+    assert read_dataset(frame, "p").columns == plain
+
+
+def test_one_wavelength_written_in_two_ways_is_refused(tmp_path: Path) -> None:
+    frame = pl.DataFrame({"1100": [1.0], "1100.0": [2.0], "p": [3.0]})
     with pytest.raises(InvalidInputError, match=r"several columns with the name '1100\.0'"):
-        read_dataset(pl.DataFrame({"1100": [1.0], "1100.0": [2.0], "p": [3.0]}), "p")
+        read_dataset(frame, "p")
+    frame.write_csv(tmp_path / "new.csv")
+    with pytest.raises(InvalidInputError, match=r"new\.csv has several columns with the name '1100\.0'"):
+        read_spectra(tmp_path / "new.csv", ["1100"])
+    assert read_spectra(tmp_path / "new.csv", ["p"])[0].tolist() == [[3]]
 
 
 def test_a_target_that_is_missing_is_no_class_and_makes_no_text_of_numbers(tmp_path: Path) -> None:
     path = tmp_path / "a.csv"
-    path.write_text("kind,1100,1102\nA,1,2\nn/a,3,4\nB,5,6\n-,7,8\n")
+    path.write_text('kind,1100,1102\nA,1,2\n,3,4\nB,5,6\n"",7,8\n')
     data = read_dataset(path, "kind")
     assert (data.y.tolist(), data.excluded) == (["A", "B"], 2)
     path.write_text("p;1100;1102\n1,5;n/a;3,5\nNA;3,5;4,5\n2,5;1;2\n")
@@ -194,6 +286,76 @@ def test_a_target_that_is_missing_is_no_class_and_makes_no_text_of_numbers(tmp_p
     assert (data.y.tolist(), data.X.tolist(), data.excluded) == ([2.5], [[1, 2]], 2)
     read = read_dataset(pl.DataFrame({"1100": [1.0, 2.0], "p": ["1.5", "n/a"]}), "p")
     assert read.y.tolist() == [1.5]
+
+
+def test_a_class_may_have_a_name_that_stands_for_a_missing_number(tmp_path: Path) -> None:
+    path, names = tmp_path / "a.csv", ["+", "-", "NA", "null", "N/A"]
+    frame = pl.DataFrame({"1100": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0], "kind": [*names, None]})
+    frame.write_csv(path)
+    for table in (path, frame, frame.to_pandas()):
+        data = read_dataset(table, "kind")
+        assert (data.y.tolist(), data.excluded) == (names, 1)
+
+
+@pytest.mark.parametrize(("target", "spectra"), [('"1,234"', "0.5"), ("1", '"1,234"'), ("1", '"1,234,567.5"')])
+def test_separators_of_thousands_are_no_decimal_commas(tmp_path: Path, target: str, spectra: str) -> None:
+    import pandas as pd
+
+    path = tmp_path / "a.csv"
+    for name in ("1100", "peak"):
+        path.write_text(f"note,p,{name}\na,999,999\n1,{target},{spectra}\n")
+        for table in (path, pd.read_csv(path)):
+            with pytest.raises(InvalidInputError, match=r"has '1,234.*' in row 2; write numbers with a decimal point"):
+                read_dataset(table, "p")
+    path.write_text(f"1100\n{spectra}\n")
+    for columns in (["1100"], None) if "," in spectra else ():
+        with pytest.raises(InvalidInputError, match=r"has '1,234.*' in row 1"):
+            read_spectra(path, columns)
+
+
+def test_a_comma_in_a_column_that_is_not_looked_at_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('1100,lot\n1,"1,5"\n')
+    assert read_spectra(tmp_path / "a.csv", ["1100"])[0].tolist() == [[1]]
+
+
+def test_labels_that_would_be_one_number_stay_two_texts(tmp_path: Path) -> None:
+    labels, ids = ["01", "1", "2", "1,0"], ["9007199254740992", "9007199254740993", "1", "1"]
+    frame = pl.DataFrame({"1100": [1.0, 2.0, 3.0, 4.0], "kind": labels, "lot": ids})
+    frame.write_csv(tmp_path / "a.csv")
+    frame.write_csv(tmp_path / "b.csv", separator=";")
+    for table in (frame, tmp_path / "a.csv", tmp_path / "b.csv"):
+        for y, groups in (("kind", "lot"), ("lot", "kind")):
+            data = read_dataset({"X": table, "y": y, "groups": groups})
+            assert (data.y.tolist(), data.groups.tolist()) == (frame[y].to_list(), frame[groups].to_list())
+
+
+def test_numbers_of_different_lengths_are_numbers(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("p,1100\n12.50,1\n12.5,2\n.5,3\n0.5,4\n12,5\n12.0,6\n")
+    assert read_dataset(tmp_path / "a.csv", "p").y.tolist() == [12.5, 12.5, 0.5, 0.5, 12, 12]
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_csv_in_another_encoding_is_to_be_saved_as_utf_8(tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "blé.csv").write_text("protéine,1100\n1,2\n", encoding=encoding)
+    with pytest.raises(InvalidInputError, match=r"blé\.csv is not UTF-8; save it as UTF-8"):
+        read_dataset(tmp_path / "blé.csv", "protéine")
+
+
+def test_a_row_that_is_too_long_is_named_by_its_line(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text('note,p,1100\n"two\nlines",1,2\n"a, b",1,2\na, b,1,2\n')
+    with pytest.raises(InvalidInputError, match="has 4 fields in line 5 and 3 columns in its header"):
+        read_dataset(tmp_path / "a.csv", "p")
+
+
+def test_a_value_that_is_not_finite_is_named_by_its_column_and_row(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text("p,1100,1102\n1,2,3\n4,5,-inf\n")
+    with pytest.raises(InvalidInputError, match="column '1102' has an infinite value in row 2"):
+        read_dataset(path, "p")
+    with pytest.raises(InvalidInputError, match="column '1102' has an infinite value in row 2"):
+        read_spectra(path, ["1100", "1102"])
+    with pytest.raises(InvalidInputError, match="column 'p' has an infinite value in row 1"):
+        read_dataset(pl.DataFrame({"p": [np.inf], "1100": [1.0]}), "p")
 
 
 def test_a_header_with_decimal_commas_and_a_note_with_one(tmp_path: Path) -> None:
@@ -212,8 +374,18 @@ def test_the_index_of_a_frame_of_pandas_is_no_spectrum(tmp_path: Path) -> None:
     table = pd.DataFrame({"a": [1.0, 2.0], "p": [3.0, 4.0]}, index=[7, 9])
     table.to_parquet(tmp_path / "a.parquet")
     assert read_dataset(tmp_path / "a.parquet", "p").columns == ["a"]
+    table.to_csv(tmp_path / "a.csv")
+    for written in (tmp_path / "a.csv", pd.read_csv(tmp_path / "a.csv")):
+        assert read_dataset(written, "p").columns == ["a"]
+    for columns in (["a", "p"], None):
+        assert read_spectra(tmp_path / "a.csv", columns)[0].tolist() == [[1, 3], [2, 4]]
     with pytest.raises(InvalidInputError, match="several types"):
         read_dataset(table.assign(mixed=[1, "a"]), "p")
+
+
+def test_a_chain_that_was_trained_on_a_column_without_a_name_still_gets_it(tmp_path: Path) -> None:
+    (tmp_path / "new.csv").write_text(",a\n1,2\n")
+    assert read_spectra(tmp_path / "new.csv", ["", "a"])[0].tolist() == [[1, 2]]
 
 
 def test_new_spectra_have_the_columns_that_were_chosen_in_training(tmp_path: Path) -> None:
