@@ -168,7 +168,7 @@ def _of_tables(given: Mapping[str, Any], target: Any) -> dict[str, Any]:
     where = str(given["X"]) if isinstance(given["X"], str | Path) else "the table"
     if given.get("y") is not None and target is not None:
         raise InvalidInputError(f"both y and target={target!r} are given; give one of them")
-    targets = [target] if isinstance(target, str) else list(target or [])
+    targets = [str(target)] if isinstance(target, str | int) else list(target or [])  # pandas has numbers as names.
     named = {"y": targets if given.get("y") is None else frames.names_in(table, given["y"])}
     named |= {name: frames.names_in(table, given.get(name)) for name in ("groups", "weights")}
     parts: dict[str, Any] = {"name": Path(where).stem} if where != "the table" else {}
@@ -191,9 +191,9 @@ def _test_targets(given: Any, test: pl.DataFrame, targets: list[str] | None) -> 
     named = frames.names_in(test, given)
     if named is not None:
         return frames.targets_of(test, named, "X_test")
-    if given is not None or not set(targets or []) & set(test.columns):
+    if given is not None or not targets or not set(targets) <= set(test.columns):
         return None
-    y_test = frames.targets_of(test, targets or [], "X_test")
+    y_test = frames.targets_of(test, targets, "X_test")
     # Who wants predictions may leave the target's column empty.
     return None if _misses(y_test.ravel()).all() else y_test
 
@@ -270,7 +270,8 @@ def _test(parts: Mapping[str, Any], X: Array, y: Array) -> tuple[Array, Array | 
     y_test = _labels(y_test[kept], "y_test")
     if y_test.shape[1:] != y.shape[1:] or (y_test.dtype.kind in NUMBERS) != (y.dtype.kind in NUMBERS):
         raise InvalidInputError(
-            f"y_test is {y_test.dtype} of shape {y_test.shape}, y is {y.dtype} of shape {y.shape}; give the same kind"
+            f"y_test is {y_test.dtype} of shape {y_test.shape}, y is {y.dtype} of shape {y.shape}; give the same kind, "
+            "or leave its column out of X_test"
         )
     return np.flatnonzero(kept), _rows(X_test, kept), y_test
 

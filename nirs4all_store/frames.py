@@ -25,7 +25,7 @@ QUOTED = re.compile(r'"[^"]*"')
 PANDAS_INDEX = r"^__index_level_\d+__$"
 # What pandas calls the first column of a CSV when it writes its index there, and when it reads that again.
 PANDAS_CSV_INDEX = ("", "Unnamed: 0")
-ONLY_DIGITS = r"^\d+$"
+ONLY_DIGITS = r"^[0-9]+$"
 MISSING = ("", "na", "n/a", "nan", "null", "-")
 # As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, wl_1100.
 NUMBERED = re.compile(r"(\D*?)(\d+(?:\.\d+)?)(\D*)")
@@ -120,9 +120,12 @@ def _refuse_long_rows(path: Path, text: str, separator: str, width: int) -> None
     rows = csv.reader(io.StringIO(text), delimiter=separator)
     for row in rows:
         if len(row) > width:
+            advice = (
+                f"correct the line, and put a text that has {separator!r} in it in quotes" if any(row[width:]) else
+                f"remove the {separator!r} at the end of the line, or add it to the header"
+            )  # fmt: skip
             raise InvalidInputError(
-                f"{path} has {len(row)} fields in line {rows.line_num} and {width} columns in its header; correct the "
-                f"line, and put a text that has {separator!r} in it in quotes"
+                f"{path} has {len(row)} fields in line {rows.line_num} and {width} columns in its header; {advice}"
             )
 
 
@@ -221,7 +224,7 @@ def _values(column: pl.Series) -> pl.Series:
     Among numbers `-` and `n/a` stand for a missing one; among texts they may be the names of classes.
     """
     if column.dtype != pl.String:
-        return _finite(column)
+        return _finite(column.cast(pl.Float64) if column.dtype.is_decimal() else column)
     if not _are_names(column):
         _refuse_commas(column)
         numbers = _all_numbers(column)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
 
-from . import definitions
 from .errors import InvalidInputError
 
 WITHOUT_A_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+SCRIPTS = ("__main__", "__mp_main__")
+"""The modules whose names mean something else each time."""
+LONGEST_WORDS = 200
 NATIVE = (str, int, float, bool, type(None))
 
 
@@ -72,52 +75,65 @@ def _made(kind: type, params: dict[str, Any], where: str) -> Any:
     return made
 
 
+class Words(str):
+    """What a description says of something that cannot be built from it; another one may have the same words."""
+
+    __slots__ = ()
+
+
 def describe(value: Any) -> Any:
     """Return as JSON has it what `build` makes an operator, or a parameter's value, from.
 
     Parameters that have their defaults are left out. What has no such form (a function or class that was defined on
-    the way, an operator that does not keep its parameters by their names) is told in words that no other has, as far as
-    a hash of its pickle tells, but which do not build it.
+    the way, a random generator, an operator that does not keep its parameters by their names) is told in `Words`, with
+    its place in memory: as long as it lives, no other has them.
     """
     if isinstance(value, NATIVE):
         return value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, np.ndarray):
-        return value.tolist()
+        return describe(value.tolist())
     if isinstance(value, Mapping):
         return {str(key): describe(item) for key, item in value.items()}
     if isinstance(value, list | tuple | range):
         return [describe(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(map(describe, value), key=repr)
+    if isinstance(value, slice | np.dtype):
+        return repr(value)
     if isinstance(value, np.ufunc):
-        return f"{'numpy' if getattr(np, value.__name__, None) is value else 'ufunc'}.{value.__name__}"
+        name = value.__name__
+        return f"numpy.{name}" if getattr(np, name, None) is value else _in_words(value)
     if inspect.isclass(value) or inspect.isroutine(value):
-        return _name_of_code(value)
+        return name_of(value) if _has_a_name(value) else _in_words(value)
     params = params_of(value)
     if params is None:
         return _in_words(value)
     kind = type(value)
-    name = _name_of_code(kind) if definitions.is_of_the_way(kind) else name_of(kind)
-    return {"class": name} | ({"params": params} if params else {})
+    return {"class": name_of(kind) if _has_a_name(kind) else _in_words(kind)} | ({"params": params} if params else {})
 
 
-def _in_words(value: Any) -> str:
-    """Return what an object says of itself; its place in memory, which another may have later, becomes a hash."""
-    text, place, _ = repr(value).partition(" at 0x")
-    if not place:
-        return text
-    kind = type(value)
-    if definitions.is_of_the_way(kind) and hasattr(value, "__dict__"):
-        return f"{text}> {definitions.digest_of(kind)} {describe(vars(value))}"
-    return f"{text}> {definitions.pickle_digest_of(value)}"
+def is_whole(described: Any) -> bool:
+    """Tell whether a description has everything in it: what it describes is known again in another process."""
+    if isinstance(described, Mapping):
+        return all(map(is_whole, described.values()))
+    return all(map(is_whole, described)) if isinstance(described, list) else not isinstance(described, Words)
 
 
-def _name_of_code(code: Any) -> str:
-    """Return the name of a function or class; where another one may have it, with a hash of what it does."""
-    name = definitions.whole_name(code)
-    return f"{name} {definitions.digest_of(code)}" if definitions.is_of_the_way(code) else name
+def _in_words(value: Any) -> Words:
+    return Words(f"{repr(value).partition(' at 0x')[0].removeprefix('<')[:LONGEST_WORDS]} at {id(value):#x}")
+
+
+def _has_a_name(code: Any) -> bool:
+    """Tell whether a function or class is what its module has under its name, and always will be."""
+    module = getattr(code, "__module__", None) or ""
+    if module in SCRIPTS or not hasattr(code, "__qualname__"):
+        return False
+    found: Any = sys.modules.get(module)
+    for part in code.__qualname__.split("."):
+        found = getattr(found, part, None)
+    return found is code
 
 
 def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | None:
@@ -135,7 +151,10 @@ def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | No
     if len(named) < len(taken):
         if not hasattr(operator, "get_params") or any(one.kind == inspect.Parameter.VAR_POSITIONAL for one in taken):
             return None
-        kept = operator.get_params(deep=False)  # What is no parameter by name is none by default.
+        try:
+            kept = operator.get_params(deep=False)  # What is no parameter by name is none by default.
+        except Exception:  # It keeps less than it says, and may say so as it likes.
+            return None
         named = dict.fromkeys(kept) | named
     if not named.keys() <= kept.keys():
         return None
@@ -146,11 +165,11 @@ def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | No
     }
 
 
-def name_of(kind: type) -> str:
-    """Return a class's name with the shortest public module that has it."""
-    parts = kind.__module__.split(".")
+def name_of(code: Any) -> str:
+    """Return a class's or function's name with the shortest public module that has it."""
+    parts, name = code.__module__.split("."), code.__qualname__
     for length in range(1, len(parts) + 1):
         module = importlib.import_module(".".join(parts[:length]))
-        if getattr(module, kind.__qualname__, None) is kind:
-            return f"{module.__name__}.{kind.__qualname__}"
-    return f"{kind.__module__}.{kind.__qualname__}"
+        if getattr(module, name, None) is code:
+            return f"{module.__name__}.{name}"
+    return f"{code.__module__}.{name}"

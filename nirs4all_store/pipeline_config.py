@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +98,7 @@ class Pipeline:
     steps: tuple[Step, ...]
     choices: list[dict[str, Any]]
 
-    @cached_property  # A random state, as one of the parameters may be, is another once it was used.
+    @property
     def config(self) -> list[Any]:
         """All its steps as JSON has them."""
         return [step.config for step in self.steps]
@@ -128,9 +127,7 @@ class Pipeline:
     @property
     def folds_key(self) -> str:
         """What pipelines have in common that are judged by the same folds."""
-        splitter = next(
-            (config for step, config in zip(self.steps, self.config, strict=True) if step.kind == "splitter"), None
-        )
+        splitter = next((step.config for step in self.steps if step.kind == "splitter"), None)
         return json.dumps([splitter, splitter is None and self.is_classification])
 
     def only(self, kind: str) -> Any:

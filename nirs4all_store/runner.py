@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .dataset import Dataset, read_dataset
 from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from .library import PipelineLibrary
+from .operators import is_whole
 from .outcomes import save_outcome
 from .pipeline_config import Pipeline, find_config, pipelines_of
 from .store import WorkspaceStore
@@ -84,7 +85,8 @@ class PipelineRunner:
             The column of y, where the dataset is a table.
         resume : bool
             Leave out pipelines that a runner has completed in this workspace, with the same configuration and data.
-            Functions and classes of a script or notebook are compared, too; the code of modules is not.
+            Those that have a function or class of a script or notebook are trained again, since nobody can tell whether
+            it is the same; so are those with something else in them that cannot be described, as a random generator.
 
         Returns
         -------
@@ -119,7 +121,7 @@ class PipelineRunner:
             _parallel(self._n_jobs)
             done = _done(store, data) if resume else {}
             left = [pipeline for pipeline in pipelines if _key(pipeline) not in done]
-            found = [done[key] for key in dict.fromkeys(map(_key, pipelines)) if key in done]
+            found = [done[key] for key in dict.fromkeys(map(_key, pipelines)) if key is not None and key in done]
             if left:
                 run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left))
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
@@ -134,9 +136,12 @@ class PipelineRunner:
                 yield store
 
 
-def _key(pipeline: Pipeline) -> str:
-    """Return what two pipelines have in common if they are the same, whoever wrote them."""
-    return json.dumps(json.loads(json_text(pipeline.config, "a configuration") or "null"), sort_keys=True)
+def _key(pipeline: Pipeline) -> str | None:
+    """Return what two pipelines have in common if they are the same, whoever wrote them; None if nobody can tell."""
+    config = pipeline.config
+    if not is_whole(config):
+        return None
+    return json.dumps(json.loads(json_text(config, "a configuration") or "null"), sort_keys=True)
 
 
 def _check_repeats(pipeline: Pipeline, data: Dataset, folds: Folds) -> None:
@@ -149,7 +154,7 @@ def _check_repeats(pipeline: Pipeline, data: Dataset, folds: Folds) -> None:
     ):
         raise InvalidInputError(
             "the cross-validator makes other folds each time, so that pipelines that the workspace has were judged by "
-            "others; give it a random_state, or leave resume out and train all of them"
+            "others; give it a whole number as random_state, or leave resume out and train all of them"
         )
 
 

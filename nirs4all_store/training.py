@@ -190,7 +190,7 @@ def format_for(fitted: Any) -> str:
     joblib would keep the name alone of a class or function of a script or notebook.
     """
     try:
-        names_main = b"__main__" in codecs.dump(fitted, "joblib")
+        names_main = b"_main__" in codecs.dump(fitted, "joblib")
     except InvalidInputError:
         return "cloudpickle"
     return "cloudpickle" if names_main else "joblib"

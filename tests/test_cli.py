@@ -275,6 +275,21 @@ def test_the_wavelengths_of_training_once_were_forgotten_when_new_spectra_came(h
             np.testing.assert_allclose(pl.read_csv("found.csv")["predicted"], expected, rtol=1e-12)
 
 
+def test_the_wavelengths_of_a_file_once_were_not_looked_at_where_those_of_training_are_known(here: Path) -> None:
+    X = np.random.default_rng(0).normal(size=(20, 4)).cumsum(axis=1)
+    data = {"X": X, "y": X[:, 0], "wavelengths": np.array([1100.0, 1102, 1104, 1106])}
+    found = PipelineRunner("workspace").run([KFold(3), Slope(), {"model": Ridge()}], data)
+    chain = found["chain_id"][0]
+    table = pl.DataFrame(X, schema=["1100", "1102", "1104", "1106"])
+    table.write_csv("same.csv")
+    table.select(reversed(table.columns)).write_csv("reversed.csv")
+    table.rename(lambda name: f"2{name[1:]}").write_csv("other.csv")
+    command(f"predict {chain} same.csv -o expected.csv")
+    command(f"predict {chain} reversed.csv -o found.csv")
+    assert pl.read_csv("found.csv").equals(pl.read_csv("expected.csv"))
+    assert "lacks 4 of the 4 wavelengths" in command(f"predict {chain} other.csv", 1)
+
+
 def test_a_row_with_a_missing_value_has_no_prediction_and_the_others_have(here: Path) -> None:
     command("run pls.yaml wheat.csv -t glucose")
     chain = rows("top -n 1")[0]["chain_id"]

@@ -33,7 +33,6 @@ FLOORS = (
         "version",
         "yaml_text",
     ),
-    ("definitions",),
     ("arrays", "chain_builder", "files", "frames", "operators", "pickles", "values"),
     ("gate",),
     (

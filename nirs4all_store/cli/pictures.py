@@ -17,7 +17,7 @@ PAGE = '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</t
 def draw(prediction: dict[str, Any]) -> str:
     """Return a picture made of characters of a prediction: points of numbers, or how often each class became which."""
     y, y_pred = prediction.get("y_true"), prediction.get("y_pred")
-    if y is None or y_pred is None:
+    if y is None or y_pred is None or not len(y):
         return "There is nothing to draw: its true values are not known."
     if _is_of_classes(prediction):
         return _confusion(y, y_pred)

@@ -110,7 +110,7 @@ def predict(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle."""
-    if chain.endswith(".n4a"):
+    if chain.lower().endswith(".n4a"):
         model = load_bundle(chain, trusted=trusted)
         X, wavelengths = _spectra(data, inspect_bundle(chain).chain)
         frame = _predicted(lambda X: model.predict(X, wavelengths), X)
@@ -135,9 +135,24 @@ def _spectra(path: Path, chain: dict[str, Any]) -> tuple[Any, Any]:
         (step for step in chain["steps"] if step.get("step_idx") == chain["model_step_idx"]), {}
     )
     params = model.get("params") or {}
-    X, named = read_spectra(path, _list_of(str, params.get("columns")))
+    columns = _list_of(str, params.get("columns"))
     wavelengths = _list_of((int, float), params.get("wavelengths"))
-    return X, named if wavelengths is None else np.array(wavelengths)
+    X, named = read_spectra(path, columns)
+    if wavelengths is None:
+        return X, named
+    if columns is None and named is not None:
+        X = X[:, _places(named.tolist(), wavelengths, path)]
+    return X, np.array(wavelengths)
+
+
+def _places(named: list[float], wanted: list[float], path: Path) -> list[int]:
+    missing = [wavelength for wavelength in wanted if wavelength not in named]
+    if missing:
+        raise InvalidInputError(
+            f"{path} lacks {len(missing)} of the {len(wanted)} wavelengths that the chain was trained on, the first "
+            f"{missing[0]:g}; give spectra of the same instrument"
+        )
+    return [named.index(wavelength) for wavelength in wanted]
 
 
 def _list_of(kind: Any, value: Any) -> list[Any] | None:
