@@ -11,6 +11,8 @@ from pathlib import Path
 import duckdb
 import pytest
 from legacy import contents, leave_a_log
+from programs import Process
+from typer.testing import CliRunner
 
 from nirs4all_store import (
     WorkspaceBusyError,
@@ -24,6 +26,7 @@ from nirs4all_store import (
     migrate,
     upgrade_workspace,
 )
+from nirs4all_store.cli import app
 
 TESTS = Path(__file__).parent
 
@@ -64,11 +67,10 @@ def test_the_three_doors_lead_to_the_same(old: Path, tmp_path: Path) -> None:
 )
 def test_alembic_does_nothing_to_a_workspace_but_the_way_up(old: Path, command: list[str]) -> None:
     before = contents(old)
-    alembic = Path(sys.executable).with_name("alembic")
-    done = subprocess.run([alembic, "-x", f"workspace={old}", *command], cwd=TESTS.parent, capture_output=True,
-                          text=True, check=False)  # fmt: skip
-    assert done.returncode != 0
-    assert "`upgrade head` is the way up" in done.stdout + done.stderr
+    program = "import os, sys; from alembic.config import main; os.chdir(sys.argv.pop(1)); main()"
+    alembic = Process(program, TESTS.parent, "-x", f"workspace={old}", *command)
+    assert "`upgrade head` is the way up" in "".join(alembic.communicate())
+    assert alembic.returncode != 0
     assert contents(old) == before
 
 
@@ -139,9 +141,8 @@ def test_a_database_that_this_process_has_open_through_duckdb_keeps_its_lock(old
             with pytest.raises(WorkspaceOpenHereError, match="through duckdb itself"):
                 use(old)
         connection.execute("INSERT INTO runs(run_id, name) VALUES ('mine', 'r')")
-        rival = f"import duckdb; duckdb.connect({str(old / 'store.duckdb')!r})"
-        done = subprocess.run([sys.executable, "-c", rival], capture_output=True, text=True, check=False)
-        assert "Could not set lock" in done.stderr
+        _, errors = Process("import duckdb, sys; duckdb.connect(sys.argv[1])", old / "store.duckdb").communicate()
+        assert "Could not set lock" in errors
     assert upgrade_workspace(old).plan.rows["runs"] == 3
 
 
@@ -150,10 +151,9 @@ def test_names_that_look_like_markup_are_printed_as_they_are(old: Path) -> None:
     workspace = old.rename(old.parent / "x[" / "c] [red]")
     with duckdb.connect(str(workspace / "store.duckdb")) as connection:
         connection.execute('CREATE TABLE "[/x]"(a INTEGER)')
-    command = Path(sys.executable).with_name("nirs4all-store")
     for arguments in (["info"], ["upgrade", "--dry-run"], ["upgrade"]):
-        done = subprocess.run([command, *arguments, workspace], capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+        done = CliRunner().invoke(app, [*arguments, str(workspace)])
+        assert done.exit_code == 0, done.output
         assert str(workspace) in done.stdout
     assert shlex.quote(str(workspace / "store.duckdb.before-0001")) in done.stdout
 
@@ -217,6 +217,5 @@ def test_info_tells_of_old_new_and_too_new_workspaces_alike(old: Path, tmp_path:
         (old, f"revision   {migrate.HEAD}\n"),
         (tmp_path / "newer", f"this version works on {migrate.HEAD}"),
     ):
-        done = subprocess.run([command, "info", folder], capture_output=True, text=True, check=True)
-        assert advice in done.stdout
-    assert "6 predictions" in subprocess.run([command, "info", old], capture_output=True, text=True, check=True).stdout
+        assert advice in subprocess.run([command, "info", folder], capture_output=True, text=True, check=True).stdout
+    assert "6 predictions" in CliRunner().invoke(app, ["info", str(old)]).stdout

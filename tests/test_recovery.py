@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import Result
 from faults.steps import rows
 from legacy import contents, leave_a_log
 from programs import Process, run
 from test_upgrade import not_writable, small_disk
+from typer.testing import CliRunner
 
 from nirs4all_store import (
     ReadOnlyError,
@@ -28,6 +30,7 @@ from nirs4all_store import (
     recover_workspace,
     recovery,
 )
+from nirs4all_store.cli import app
 
 TESTS = Path(__file__).parent
 LOG = "store.duckdb.wal"
@@ -374,22 +377,21 @@ def test_killed_at_any_step_the_workspace_is_as_it_was_or_recovered(
     assert int(done.stdout) > steps
 
 
-def run_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = Path(sys.executable).with_name("nirs4all-store")
-    return subprocess.run([command, "recover", *arguments], capture_output=True, text=True, check=False)
+def run_command(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(app, ["recover", *map(str, arguments)])
 
 
 def test_the_command_tells_what_was_saved_and_lost_and_how_to_go_back(workspace: Path) -> None:
     healthy = run_command(workspace)
-    assert (healthy.returncode, healthy.stderr) == (0, "")
+    assert (healthy.exit_code, healthy.stderr) == (0, "")
     assert "nothing to do" in healthy.stdout
     damage(workspace, lambda log: flipped(log, len(log) - 200))
     planned = run_command(workspace, "--dry-run")
-    assert planned.returncode == 0
+    assert planned.exit_code == 0
     assert "11 runs" in planned.stdout
     assert "Nothing was changed (dry run)." in planned.stdout
     done = run_command(workspace)
-    assert done.returncode == 0
+    assert done.exit_code == 0
     for told in (
         f"{len(RUNS) - 1} runs",
         "the end of 1 commits",
@@ -403,7 +405,8 @@ def test_the_command_tells_what_was_saved_and_lost_and_how_to_go_back(workspace:
 
 
 def test_the_command_complains_in_one_line(tmp_path: Path) -> None:
-    done = run_command(tmp_path)
+    command = Path(sys.executable).with_name("nirs4all-store")
+    done = subprocess.run([command, "recover", tmp_path], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert str(tmp_path) in done.stderr

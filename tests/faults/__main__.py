@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import importlib
 import warnings
 from functools import partial
@@ -20,6 +21,7 @@ def main() -> int:
     warm_up()
     for number in range(content.CONTENTS):
         content.model(number).predict(content.X)
+    gc.freeze()  # A collection in a child need not look at, and so copy, what is here.
     faults = {name: importlib.import_module(f".{name}", __package__).FAULT for name in FAULTS}
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("--trials", type=int, help="how many of each fault; by default the whole programme")
