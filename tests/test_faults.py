@@ -10,7 +10,7 @@ from faults import FAULTS
 
 ROOT = Path(__file__).parents[1]
 
-SHARES = {"kill": 60, "steps": 100, "syscalls": 40, "disk": 3, "wal": 100, "bits": 200, "gc": 50, "sharing": 10}
+SHARES = {"kill": 60, "steps": 40, "syscalls": 40, "disk": 3, "wal": 100, "bits": 200, "gc": 50, "sharing": 10}
 LARGER = {
     "kill": 200,
     "steps": 400,

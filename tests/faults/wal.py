@@ -11,7 +11,7 @@ from . import content
 from .processes import Child, in_new_process
 from .programme import Fault
 
-TRANSACTIONS = 25
+TRANSACTIONS = 12
 LOG = "store.duckdb.wal"
 
 
