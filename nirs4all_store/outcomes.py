@@ -12,7 +12,7 @@ from .pipeline_config import Pipeline, Step
 from .scores import MAIN
 from .store import WorkspaceStore
 from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
-from .training import AVERAGE, Trained, TrainedModel, content_of, format_for
+from .training import AVERAGE, Trained, TrainedModel, content_of, dumped
 
 
 def save_outcome(
@@ -64,7 +64,8 @@ def _trace(store: WorkspaceStore, pipeline: Pipeline, trained: Trained, data: Da
         # Once each: a chain takes over one save of what it names, however often it does.
         content = content_of(fitted)
         if content not in ids:
-            ids[content] = store.save_artifact(fitted, name_of(type(fitted)), step.kind, format_for(fitted))
+            format, _ = dumped(fitted)
+            ids[content] = store.save_artifact(fitted, name_of(type(fitted)), step.kind, format)
         return ids[content]
 
     for model in trained.models:

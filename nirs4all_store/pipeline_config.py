@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +99,7 @@ class Pipeline:
     steps: tuple[Step, ...]
     choices: list[dict[str, Any]]
 
-    @property
+    @cached_property
     def config(self) -> list[Any]:
         """All its steps as JSON has them."""
         return [step.config for step in self.steps]
@@ -124,7 +125,7 @@ class Pipeline:
         """Whether its models predict classes."""
         return estimator_type(self.models[0].operator) == "classifier"
 
-    @property
+    @cached_property
     def folds_key(self) -> str:
         """What pipelines have in common that are judged by the same folds."""
         splitter = next((step.config for step in self.steps if step.kind == "splitter"), None)

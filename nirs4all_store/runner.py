@@ -121,7 +121,7 @@ class PipelineRunner:
             _parallel(self._n_jobs)
             done = _done(store, data) if resume else {}
             left = [pipeline for pipeline in pipelines if _key(pipeline) not in done]
-            found = [done[key] for key in dict.fromkeys(map(_key, pipelines)) if key is not None and key in done]
+            found = [done[key] for key in dict.fromkeys(map(_key, pipelines)) if key in done]
             if left:
                 run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left))
                 found += run.train(left, self._n_jobs, is_shown=self._progress)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import time
 from copy import deepcopy
@@ -180,20 +181,26 @@ def as_stored(fitted: Any) -> Any:
     InvalidInputError
         It cannot be stored.
     """
-    format = format_for(fitted)
-    return codecs.load(codecs.dump(fitted, format), format, None)
+    format, content = dumped(fitted)
+    return codecs.load(content, format, None)
 
 
-def format_for(fitted: Any) -> str:
-    """Return the format that another process can load: joblib, or cloudpickle for what was defined on the way.
+def dumped(fitted: Any) -> tuple[str, bytes]:
+    """Return a fitted object's bytes, and their format, which another process can load.
 
-    joblib would keep the name alone of a class or function of a script or notebook.
+    That is joblib, or cloudpickle for what was defined on the way: joblib would keep the name alone of a class or
+    function of a script or notebook.
+
+    Raises
+    ------
+    InvalidInputError
+        No format takes it.
     """
-    try:
-        names_main = b"_main__" in codecs.dump(fitted, "joblib")
-    except InvalidInputError:
-        return "cloudpickle"
-    return "cloudpickle" if names_main else "joblib"
+    with contextlib.suppress(InvalidInputError):
+        content = codecs.dump(fitted, "joblib")
+        if b"_main__" not in content:
+            return "joblib", content
+    return "cloudpickle", codecs.dump(fitted, "cloudpickle")
 
 
 def content_of(fitted: Any) -> Any:

@@ -98,11 +98,11 @@ def run_commands(lines: str) -> str:
     for line in filter(None, map(str.strip, lines.splitlines())):
         if line.startswith(NOT_HERE):
             continue
-        words = shlex.split(line, comments=True)
-        if words[:1] != ["nirs4all-store"] or "|" in words or ">" in words:
+        typed = shlex.split(line, comments=True)
+        if typed[:1] != ["nirs4all-store"] or "|" in typed or ">" in typed:
             subprocess.run(line, shell=True, check=True, capture_output=True)
             continue
-        done = CliRunner().invoke(app, [named(word) for word in words[1:]])
+        done = CliRunner().invoke(app, [named(word) for word in typed[1:]])
         assert done.exit_code == 0, f"{line}\n{done.output}"
         printed += done.output
     return printed

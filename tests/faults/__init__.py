@@ -9,4 +9,4 @@ for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))  # For the modules of tests/ that are in no package.
 
-FAULTS = ("kill", "steps", "syscall_kill", "syscalls", "disk", "wal", "bits", "gc", "sharing")
+FAULTS = ("kill", "steps", "states", "syscall_kill", "syscalls", "disk", "wal", "bits", "gc", "sharing")

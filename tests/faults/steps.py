@@ -10,6 +10,7 @@ import functools
 import hashlib
 import itertools
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -54,17 +55,16 @@ def files(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def die_at(step: int, folder: Path, start: points.Point | None = None) -> Callable[[], int]:
-    """Let this process end at its n-th step that has to do with a folder; return what counts its steps.
+def at_each_step(folder: Path, act: Callable[[], object], start: points.Point | None = None) -> None:
+    """Let something be done before each step of this process that has to do with a folder.
 
     With `start`, only what comes after that point counts.
     """
-    steps = itertools.count(1)
     has_begun = start is None
 
     def count() -> None:
-        if has_begun and next(steps) == step:
-            os._exit(KILLED)
+        if has_begun:
+            act()
 
     def on_reached(point: points.Point) -> None:
         nonlocal has_begun
@@ -90,7 +90,17 @@ def die_at(step: int, folder: Path, start: points.Point | None = None) -> Callab
     duckdb.connect = counted(duckdb.connect)
     columns.raw_connection = counted(columns.raw_connection)  # What is done on it is a statement.
     duckdb_files.Comparison._all = counted(duckdb_files.Comparison._all)
-    return lambda: next(steps) - 1
+
+
+def die_at(step: int, folder: Path, start: points.Point | None = None) -> None:
+    """Let this process end at its n-th step; see `at_each_step`."""
+    numbers = itertools.count(1)
+
+    def end() -> None:
+        if next(numbers) == step:
+            os._exit(KILLED)
+
+    at_each_step(folder, end, start)
 
 
 def act(
@@ -109,34 +119,68 @@ def nothing() -> None:
 
 @functools.cache
 def measured(name: str) -> dict[str, Any]:
-    """Do an operation undisturbed; return its number of steps, and what is there before and after it."""
-    operation, workspace = OPERATIONS[name], scratch() / f"template-after-{name}"
+    """Do an operation undisturbed; return what is there before and after it, and the disk's state at each step."""
+    operation, base = OPERATIONS[name], scratch() / f"template-after-{name}"
+    workspace = base / "workspace"
+    base.mkdir()
     if operation.begin is not None:
-        content.copy_of(operation.begin, workspace / "w")
+        content.copy_of(operation.begin, workspace)
 
-    def work() -> dict[str, Any]:
-        unopened = rows(workspace / "w" / DATABASE)
+    def before() -> dict[str, Any]:
+        unopened = rows(workspace / DATABASE)
         if not operation.opens:
-            WorkspaceStore(workspace / "w").close()  # Marks runs whose process is gone, as each opening does first.
-        before, counters = rows(workspace / "w" / DATABASE), []
-        before_files = files(workspace / "w")
-        act(operation, workspace / "w", workspace / "o", lambda: counters.append(die_at(0, workspace)),
-            nothing)  # fmt: skip
-        steps = counters[0]()
-        return {
-            "steps": steps, "unopened": unopened, "before": before, "before_files": before_files,
-            "after": rows(workspace / "w" / DATABASE),
-        }  # fmt: skip
+            WorkspaceStore(workspace).close()  # Marks runs whose process is gone, as each opening does first.
+        return {"unopened": unopened, "before": rows(workspace / DATABASE), "before_files": files(workspace)}
 
-    path = workspace / "measured.json"
-    workspace.mkdir(exist_ok=True)
-    in_new_process(lambda: content.write_json(path, work()))
-    return content.read_json(path)
+    path = base / "measured.json"
+    in_new_process(lambda: content.write_json(path, before()))
+    found = {**content.read_json(path), "states": states(operation, base)}
+    in_new_process(lambda: content.write_json(path, {"after": rows(workspace / DATABASE)}))
+    return found | content.read_json(path)
+
+
+def states(operation: Operation, base: Path) -> list[str]:
+    """Do an operation, which waits before each of its steps; return what a process that ends there leaves behind.
+
+    That is a hash of all names and bytes in the folder, and whether the operation was acknowledged.
+    """
+
+    def work(child: Child) -> None:
+        def wait() -> None:
+            child.say("step")
+            child.hear()
+
+        act(operation, base / "workspace", base / "outside",
+            lambda: at_each_step(base, wait), lambda: child.say("done"))  # fmt: skip
+
+    child, found, is_done = Child(work), [], False
+    for heard in child.hear_all():
+        if heard == "step":
+            found.append(f"{state_of(base)} {is_done}")
+            child.say("go on")
+        elif heard == "done":
+            is_done = True
+        else:
+            raise AssertionError(heard["failed"])
+    child.end()
+    child.close()
+    return found
+
+
+def state_of(folder: Path) -> str:
+    """Return the hash of all that is in a folder, read by a process that has nothing of it open."""
+    found = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        found.update(f"{path} {path.lstat()[stat.ST_MODE]} ".encode())
+        if path.is_file():
+            found.update(hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()
 
 
 def seeds(count: int | None) -> Sequence[str]:
     """Return the steps of all operations, `operation:number`."""
-    return some_of([f"{name}:{step}" for name in OPERATIONS for step in range(1, measured(name)["steps"] + 1)], count)
+    every = [(name, range(1, len(measured(name)["states"]) + 1)) for name in OPERATIONS]
+    return some_of([f"{name}:{step}" for name, steps in every for step in steps], count)
 
 
 def trial(folder: Path, seed: str) -> None:
