@@ -46,7 +46,7 @@ class Dataset:
     excluded : int
         How many of the rows to train on were left out.
     content_hash : str
-        SHA-256 of all arrays above.
+        SHA-256 of all above but the name.
     """
 
     name: str
@@ -210,9 +210,13 @@ def _checked(parts: Mapping[str, Any]) -> Dataset:
     found["groups"], found["weights"] = _groups(parts, X, kept), _weights(parts, X, kept)
     test_rows, X_test, y_test = _test(parts, found["X"], found["y"])
     found |= {"X_test": X_test, "y_test": y_test, "wavelengths": _wavelengths(parts, X.shape[1])}
+    found |= {"rows": np.flatnonzero(kept), "test_rows": test_rows}
+    columns, excluded = parts.get("columns"), int(np.sum(~kept))
+    # What is known by its wavelengths is the same, whatever it was read from.
+    told = [columns if found["wavelengths"] is None else None, excluded]
     return Dataset(
-        name=str(parts.get("name") or "dataset"), columns=parts.get("columns"), rows=np.flatnonzero(kept),
-        test_rows=test_rows, excluded=int(np.sum(~kept)), content_hash=_hash(found), **found,
+        name=str(parts.get("name") or "dataset"), columns=columns, excluded=excluded, content_hash=_hash(found, told),
+        **found,
     )  # fmt: skip
 
 
@@ -233,8 +237,13 @@ def _weights(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
         return None
     weights = np.asarray(parts["weights"])
     _check_length(weights, "weights", X, "X")
-    if weights.ndim != 1 or weights.dtype.kind not in NUMBERS or not np.all(np.isfinite(weights) & (weights >= 0)):
-        raise InvalidInputError("weights must be one finite number from 0 up for each sample")
+    if weights.ndim != 1 or weights.dtype.kind not in NUMBERS:
+        raise InvalidInputError("weights must be one number for each sample")
+    wrong = np.flatnonzero(kept & ~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        raise InvalidInputError(
+            f"weights has {weights[wrong[0]]} in row {wrong[0]} {FROM_0}; give finite numbers from 0 up"
+        )
     return weights[kept].astype(float)
 
 
@@ -391,8 +400,8 @@ def _labels(y: Array, name: str) -> Array:
     return y
 
 
-def _hash(arrays: Mapping[str, Any]) -> str:
-    digest = hashlib.sha256()
+def _hash(arrays: Mapping[str, Any], told: Any) -> str:
+    digest = hashlib.sha256(json.dumps(told).encode())
     for name, array in sorted(arrays.items()):
         if array is not None:
             digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())

@@ -26,9 +26,12 @@ PANDAS_INDEX = r"^__index_level_\d+__$"
 # What pandas calls the first column of a CSV when it writes its index there, and when it reads that again.
 PANDAS_CSV_INDEX = ("", "Unnamed: 0")
 ONLY_DIGITS = r"^[0-9]+$"
-MISSING = ("", "na", "n/a", "nan", "null", "-")
-# As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, wl_1100.
-NUMBERED = re.compile(r"(\D*?)(\d+(?:\.\d+)?)(\D*)")
+MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "-")
+# Python would read more than these, as 2024_1.
+NUMBER = re.compile(r"\s*[-+]?[0-9]+([.,][0-9]+)?([eE][-+]?[0-9]+)?\s*")
+THOUSANDS = re.compile(r"\s*[0-9]{1,3}(,[0-9]{3})+\s*")
+# As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, 4000 cm-1, NIR2_1100.
+NUMBERED = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 LEAST_NUMBERED = 10
 MOST_NAMED = 20
 
@@ -113,6 +116,8 @@ def _read_csv(path: Path) -> pl.DataFrame:
     except pl.exceptions.ComputeError:
         _refuse_long_rows(path, text, separator, len(names))
         raise
+    has_something = table.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
+    table = table.head(has_something[-1] + 1 if len(has_something) else 0)  # Empty lines at the end are no samples.
     return table.select(_typed(column, has_decimal_commas=separator != ",") for column in table)
 
 
@@ -155,7 +160,7 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     ------
     InvalidInputError
         A column that is named by a number has something else in it, there are no columns for X, or several kinds of
-        columns that each could be X.
+        columns that each could be X; or names like `X1100` are in no order and have other numbers beside them.
     """
     left_out = {*without, *(name for name in table.columns[:1] if name in PANDAS_CSV_INDEX)}
     names = [name for name in table.columns if name not in left_out]
@@ -163,7 +168,9 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     _refuse_choice(families)
     columns, wavelengths = _spectral(families)
     _refuse_twins([str(_key(name)) for name in columns], "the table")
-    columns = columns or [name for name in names if _is_of_numbers(table[name])]
+    if not columns:
+        columns = [name for name in names if _is_of_numbers(table[name])]
+        _refuse_disorder(families, columns)
     if not columns:
         raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
     return Spectra(_matrix(table, columns), columns, wavelengths)
@@ -204,7 +211,7 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array
     Raises
     ------
     InvalidInputError
-        There is no such column, or one is named twice.
+        There is no such column, one is named twice, or one has text and another one numbers.
     """
     missing = [name for name in targets if name not in table.columns]
     if missing or not targets:
@@ -214,7 +221,11 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array
             f"{texts[:MOST_NAMED]}"
         )
     _refuse_twins(targets, "the target")
-    y = table.select([_values(table[name]) for name in targets]).to_numpy()
+    columns = [_values(table[name]) for name in targets]
+    if len({column.dtype == pl.String for column in columns}) > 1:
+        for column in columns:
+            _numbers(column)  # Says which value is none.
+    y = table.select(columns).to_numpy()
     return y[:, 0] if len(targets) == 1 else y
 
 
@@ -280,10 +291,12 @@ def _finite(column: pl.Series) -> pl.Series:
 def _families(names: Sequence[str]) -> list[Family]:
     """Return the columns that are named by numbers alone, and those of each kind like `X1100` that has many."""
     plain = [(name, float(_key(name))) for name in names if _is_number(name)]
+    _refuse_thousands([name for name, _ in plain])
     alike: dict[tuple[str, str], Family] = {}
     for name in names:
-        if (match := NUMBERED.fullmatch(name)) and not _is_number(name):
-            alike.setdefault((match[1], match[3]), []).append((name, float(match[2])))
+        for match in NUMBERED.finditer(name) if not _is_number(name) else ():
+            rest = name[: match.start()], name[match.end() :]
+            alike.setdefault(rest, []).append((name, float(match[0])))
     many = [family for family in alike.values() if len(family) >= LEAST_NUMBERED]
     return [plain, *many] if plain else many
 
@@ -300,6 +313,28 @@ def _refuse_choice(families: Sequence[Family]) -> None:
         f"X could be the columns {', or '.join(choices)}; leave out or rename those that are no spectra, or give X as "
         "an array"
     )
+
+
+def _refuse_thousands(names: Sequence[str]) -> None:
+    """Refuse `1,000` beside `990`, since it may be a thousand or one."""
+    without_comma = [name for name in names if "," not in name]
+    thousands = [name for name in names if THOUSANDS.fullmatch(name)]
+    if without_comma and len(without_comma) + len(thousands) == len(names) and thousands:
+        raise InvalidInputError(
+            f"columns are named {without_comma[0]!r} and {thousands[0]!r}; write wavelengths without separators of "
+            "thousands"
+        )
+
+
+def _refuse_disorder(families: Sequence[Family], columns: Sequence[str]) -> None:
+    """Refuse to take spectra whose names are in no order for X together with whatever stands beside them."""
+    if families and len(columns) > len(families[0]):
+        names = [name for name, _ in families[0]]
+        others = [name for name in columns if name not in names]
+        raise InvalidInputError(
+            f"columns {names[0]!r} to {names[-1]!r} look like spectra and are in no order, and {others[0]!r} has "
+            "numbers, too; sort them, or leave out what is no spectrum"
+        )
 
 
 def _spectral(families: Sequence[Family]) -> tuple[list[str], Array | None]:
@@ -320,10 +355,7 @@ def _spectral(families: Sequence[Family]) -> tuple[list[str], Array | None]:
 
 
 def _is_number(name: str) -> bool:
-    try:
-        return bool(np.isfinite(float(name.replace(",", "."))))
-    except ValueError:
-        return False
+    return NUMBER.fullmatch(name) is not None
 
 
 def _key(name: str) -> Any:

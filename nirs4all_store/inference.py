@@ -26,7 +26,7 @@ class _Operator:
     def __init__(self, label: str, fitted: Any) -> None:
         self.label = label
         parts = _parts(fitted)
-        inside = [type(part).__name__ for part in parts if hasattr(part, "transform") and _takes_wavelengths(part)]
+        inside = [type(part).__name__ for part in parts if hasattr(part, "transform") and takes_wavelengths(part)]
         if inside:
             raise PredictionError(f"{label} has {inside[0]} inside, which would get no wavelengths there; "
                                   "save it as a step of its own")  # fmt: skip
@@ -314,7 +314,7 @@ def _transform(transformers: list[_Operator], X: Any, wavelengths: Any) -> Any:
     for operator in transformers:
         if not hasattr(operator.fitted, "transform"):
             raise PredictionError(f"{operator.label} is a {type(operator.fitted).__name__}, which transforms nothing")
-        if not _takes_wavelengths(operator.fitted):
+        if not takes_wavelengths(operator.fitted):
             X = operator.apply("transform", X)
         elif wavelengths is None:
             raise PredictionError(f"{operator.label} needs wavelengths; give wavelengths=, one per column of X")
@@ -323,7 +323,8 @@ def _transform(transformers: list[_Operator], X: Any, wavelengths: Any) -> Any:
     return X
 
 
-def _takes_wavelengths(operator: Any) -> bool:
+def takes_wavelengths(operator: Any) -> bool:
+    """Tell whether a transformer's `transform` is given the wavelengths, too."""
     return "wavelengths" in inspect.signature(operator.transform).parameters
 
 

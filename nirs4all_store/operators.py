@@ -9,12 +9,15 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
+from sklearn.base import BaseEstimator
 
 from .errors import InvalidInputError
 
 WITHOUT_A_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 SCRIPTS = ("__main__", "__mp_main__")
 """The modules whose names mean something else each time."""
+FUNCTION, ITEMS, SLICE = "function", "items", "slice"
+"""What a parameter is that is no value of JSON: imported by its name, a dict by its pairs, a slice by its bounds."""
 LONGEST_WORDS = 200
 NATIVE = (str, int, float, bool, type(None))
 
@@ -25,9 +28,10 @@ def build(described: Any, where: str) -> Any:
     Parameters
     ----------
     described : object
-        `{"class": "package.module.Name", "params": {...}}`, whose parameters may be such again; a class, which is
-        made without parameters; anything else stands for itself. To import a class runs its module: a configuration
-        from elsewhere is code.
+        `{"class": "package.module.Name", "params": {...}}`, whose parameters may be such again, or
+        `{"function": "numpy.log1p"}` for a function or type, `{"items": [[key, value], ...]}` for a dict whose keys
+        are no text, `{"slice": [start, stop, step]}`; a class, which is made without parameters; anything else stands
+        for itself. To import a class runs its module: a configuration from elsewhere is code.
     where : str
         What a message calls it.
 
@@ -45,20 +49,39 @@ def build(described: Any, where: str) -> Any:
         if not isinstance(params, Mapping):
             raise InvalidInputError(f"{where}: params must be a dict of parameters, not {type(params).__name__}")
         return _made(kind, {str(name): build(value, f"{where}, {name}") for name, value in params.items()}, where)
+    if isinstance(described, Mapping):
+        return _value(described, where)
     if isinstance(described, list):
         return [build(value, where) for value in described]
     return _made(described, {}, where) if inspect.isclass(described) else described
 
 
-def _class(name: Any, where: str) -> type:
+def _value(described: Mapping[Any, Any], where: str) -> Any:
+    """Return the value of a parameter that a dict without a class stands for."""
+    if len(described) == 1:
+        ((key, given),) = described.items()
+        if key == FUNCTION and isinstance(given, str):
+            return _imported(given, where, "function", "numpy.log1p")
+        if key == SLICE and isinstance(given, list):
+            return slice(*given)
+        if key == ITEMS and isinstance(given, list):
+            return {name: build(value, where) for name, value in given}
+    return {key: build(value, where) for key, value in described.items()}
+
+
+def _imported(name: Any, where: str, kind: str, example: str) -> Any:
     module, _, attribute = str(name).rpartition(".")
     try:
-        found = getattr(importlib.import_module(module), attribute) if module else None
+        return getattr(importlib.import_module(module), attribute) if module else None
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"{where}: there is no class {name}: {error}; give its whole name, as in "
-            "'sklearn.preprocessing.StandardScaler', and install its package"
+            f"{where}: there is no {kind} {name}: {error}; give its whole name, as in {example!r}, and install its "
+            "package"
         ) from error
+
+
+def _class(name: Any, where: str) -> type:
+    found = _imported(name, where, "class", "sklearn.preprocessing.StandardScaler")
     if not inspect.isclass(found) or not any(hasattr(found, method) for method in ("fit", "split", "__sklearn_tags__")):
         raise InvalidInputError(
             f"{where}: {name} is no class of an operator; give its whole name, as in "
@@ -94,19 +117,23 @@ def describe(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return describe(value.tolist())
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        return {key: describe(item) for key, item in value.items()}
     if isinstance(value, Mapping):
-        return {str(key): describe(item) for key, item in value.items()}
+        return {ITEMS: [[describe(key), describe(item)] for key, item in value.items()]}
     if isinstance(value, list | tuple | range):
         return [describe(item) for item in value]
     if isinstance(value, set | frozenset):
         return sorted(map(describe, value), key=repr)
-    if isinstance(value, slice | np.dtype):
-        return repr(value)
+    if isinstance(value, slice):
+        return {SLICE: [describe(bound) for bound in (value.start, value.stop, value.step)]}
+    if isinstance(value, np.dtype):
+        return value.str
     if isinstance(value, np.ufunc):
         name = value.__name__
-        return f"numpy.{name}" if getattr(np, name, None) is value else _in_words(value)
+        return {FUNCTION: f"numpy.{name}"} if getattr(np, name, None) is value else _in_words(value)
     if inspect.isclass(value) or inspect.isroutine(value):
-        return name_of(value) if _has_a_name(value) else _in_words(value)
+        return {FUNCTION: name_of(value)} if _has_a_name(value) else _in_words(value)
     params = params_of(value)
     if params is None:
         return _in_words(value)
@@ -139,7 +166,7 @@ def _has_a_name(code: Any) -> bool:
 def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | None:
     """Return, described, the parameters that are not the defaults, and those that were given.
 
-    None for what does not keep them by their names.
+    None for what does not keep them by their names, or keeps more when it is cloned, as what is frozen does.
     """
     try:
         taken = inspect.signature(type(operator)).parameters.values()
@@ -147,6 +174,10 @@ def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | No
     except (TypeError, ValueError):  # Written in C, as a slice and a random generator are.
         return None
     named = {parameter.name: parameter.default for parameter in taken if parameter.kind not in WITHOUT_A_NAME}
+    clones_itself = getattr(type(operator), "__sklearn_clone__", None) not in (None, BaseEstimator.__sklearn_clone__)
+    is_copied = hasattr(operator, "fit") and not hasattr(operator, "get_params")
+    if clones_itself or (is_copied and not own.keys() <= named.keys()):
+        return None
     kept = own.get("cvargs", {}) | own  # The first is where a repeated split has some of its own.
     if len(named) < len(taken):
         if not hasattr(operator, "get_params") or any(one.kind == inspect.Parameter.VAR_POSITIONAL for one in taken):

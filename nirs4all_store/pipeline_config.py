@@ -16,7 +16,7 @@ import yaml
 
 from .errors import InvalidInputError, NotFoundError
 from .inference import estimator_type
-from .operators import build, describe, params_of
+from .operators import build, describe, name_of, params_of
 
 FILES = (".json", ".yaml", ".yml")
 OR, RANGE = "_or_", "_range_"
@@ -117,7 +117,7 @@ class Pipeline:
     @property
     def name(self) -> str:
         """A name for people."""
-        models = ", ".join(str(step.operator).replace("\n", "") for step in self.models)
+        models = ", ".join(_printed(step) for step in self.models)
         return " > ".join(filter(None, [self.preprocessings(self.models[-1]), models]))
 
     @property
@@ -134,6 +134,13 @@ class Pipeline:
     def only(self, kind: str) -> Any:
         """Return the operator of its one step of a kind, or None."""
         return next((step.operator for step in self.steps if step.kind == kind), None)
+
+
+def _printed(step: Step) -> str:
+    try:
+        return str(step.operator).replace("\n", "")
+    except Exception:  # What an operator says of itself is its author's.
+        return step.name
 
 
 def find_config(given: Any, load_template: Callable[[str], Any]) -> Any:
@@ -329,6 +336,8 @@ def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
     target = next((step for step in steps if step.kind == "target"), None)
     if target and estimator_type(models[0].operator) == "classifier":
         raise InvalidInputError(f"{target.where}: y is transformed for models of numbers; classes stay as they are")
+    if target and getattr(target.operator, "func", None) and not getattr(target.operator, "inverse_func", None):
+        raise InvalidInputError(f"{target.where} has a func and no inverse_func, which predictions need; give both")
     return Pipeline(tuple(steps), [choice for _, choices in chosen for choice in choices])
 
 
@@ -360,10 +369,19 @@ def _kind(operator: Any) -> str | None:
 
 
 def _check_params(operator: Any, given: Sequence[str], where: str) -> None:
-    """Let scikit-learn's own operators refuse their parameters now instead of when they are fitted.
+    """Let scikit-learn's own operators, and those inside, refuse their parameters now instead of when they are fitted.
 
     JSON has no tuples: of the parameters that it gave, a list that is refused is tried as one.
     """
+    inside = operator.get_params() if hasattr(operator, "get_params") else vars(operator)
+    for name, value in inside.items():
+        if isinstance(value, Mapping) and (OR in value or RANGE in value):
+            raise InvalidInputError(
+                f"{where}, {name}: an operator that is made already has one value of each parameter; write it as "
+                f"{{'class': {name_of(type(operator))!r}, 'params': {{{name!r}: {value}}}}}"
+            )
+        if hasattr(value, "_parameter_constraints") and not isinstance(value, type):
+            _check_params(value, (), f"{where}, {name}")
     if not hasattr(operator, "_parameter_constraints"):
         return
     lists = [name for name in given if isinstance(getattr(operator, name, None), list)]
@@ -381,4 +399,4 @@ def _check_params(operator: Any, given: Sequence[str], where: str) -> None:
 
 
 def _shown(value: Any) -> str:
-    return f"{str(json.dumps(value, default=repr))[:200]}"
+    return repr(value)[:200]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pickle import PicklingError
 from typing import Any
 
 import numpy as np
@@ -104,7 +105,7 @@ class PipelineRunner:
         NotFoundError
             There is no such template.
         TrainingFailedError
-            Every pipeline failed.
+            Every pipeline failed, and none was left out.
         """
         with self._store() as store:
             if store.is_in_transaction:
@@ -114,6 +115,7 @@ class PipelineRunner:
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
             for pipeline in pipelines:
                 check_fit(pipeline, data)
+                _key(pipeline)
                 if pipeline.folds_key not in folds:
                     folds[pipeline.folds_key] = splits(pipeline, data)
                     if resume:
@@ -138,10 +140,8 @@ class PipelineRunner:
 
 def _key(pipeline: Pipeline) -> str | None:
     """Return what two pipelines have in common if they are the same, whoever wrote them; None if nobody can tell."""
-    config = pipeline.config
-    if not is_whole(config):
-        return None
-    return json.dumps(json.loads(json_text(config, "a configuration") or "null"), sort_keys=True)
+    config = json_text(pipeline.config, "a configuration") or "null"
+    return json.dumps(json.loads(config), sort_keys=True) if is_whole(pipeline.config) else None
 
 
 def _check_repeats(pipeline: Pipeline, data: Dataset, folds: Folds) -> None:
@@ -159,15 +159,17 @@ def _check_repeats(pipeline: Pipeline, data: Dataset, folds: Folds) -> None:
 
 
 def _done(store: WorkspaceStore, data: Dataset) -> dict[str, str]:
-    """Return the pipelines that a runner completed on the same data: configuration to id.
+    """Return the pipelines that a runner completed on the same data, and that can be ranked: configuration to id.
 
     Those of bundles are not among them: what their files say of configurations and data is not known to be so.
     """
     runs = [run for run, config in store.list_runs(limit=None).select("run_id", "config").iter_rows()
             if config is not None and json.loads(config) == CONFIG]  # fmt: skip
+    judged = store.query_predictions(fold_id=AVERAGE, partition=PARTITIONS[0])["pipeline_id"]
     rows = store.list_pipelines().filter(
-        pl.col("run_id").is_in(runs), pl.col("status") == "completed", pl.col("dataset_hash") == data.content_hash
-    )
+        pl.col("run_id").is_in(runs), pl.col("status") == "completed", pl.col("dataset_hash") == data.content_hash,
+        pl.col("pipeline_id").is_in(judged.implode()),
+    )  # fmt: skip
     pairs = rows.select("expanded_config", "pipeline_id").iter_rows()
     return {json.dumps(json.loads(config), sort_keys=True): pipeline_id for config, pipeline_id in pairs}
 
@@ -194,7 +196,7 @@ def _outcome(
     began = time.perf_counter()
     try:
         result: Trained | _Failed = train(pipeline, data, folds, threads)
-    except Exception:
+    except (Exception, SystemExit):
         result = _Failed(traceback.format_exc())
     return pipeline_id, pipeline, result, time.perf_counter() - began
 
@@ -235,7 +237,7 @@ class _Run:
             "failed_pipelines": len(self._failed), "skipped_pipelines": self._skipped,
             "duration_ms": round(1000 * (time.perf_counter() - began)),
         }  # fmt: skip
-        if not self._completed:
+        if not self._completed and not self._skipped:
             problem = self._failed[0].strip().splitlines()[-1]
             self._store.fail_run(self._run_id, f"all {len(pipelines)} pipelines failed, the first with {problem}")
             raise TrainingFailedError(
@@ -246,7 +248,7 @@ class _Run:
         return self._completed
 
     def _train_until_a_worker_dies(self, left: Iterator[Pipeline], n_jobs: int, advance: Callable[[], object]) -> bool:
-        """Train what is left; return False once the system has ended a process that did.
+        """Train what is left; return False once the system has ended a process that did, or one was sent in vain.
 
         Which pipeline was to blame, and which were done and waited for being stored, cannot be known then: each that
         was begun is trained again, alone.
@@ -255,7 +257,7 @@ class _Run:
             for outcome in _parallel(n_jobs)(self._tasks(left)):
                 self._keep(*outcome)
                 advance()
-        except BrokenExecutor:
+        except (BrokenExecutor, PicklingError):
             for pipeline_id, pipeline in list(self._begun.items()):
                 self._train_alone(pipeline_id, pipeline, n_jobs)
                 advance()
@@ -268,6 +270,8 @@ class _Run:
                 self._keep(*outcome)
         except BrokenExecutor as error:
             self._fail(pipeline_id, f"the process that trained it was ended from outside: {error}")
+        except PicklingError:
+            self._fail(pipeline_id, traceback.format_exc())
 
     def _tasks(self, pipelines: Iterator[Pipeline]) -> Iterator[Any]:
         """Begin one pipeline after the other, each as soon as somebody has time for it."""

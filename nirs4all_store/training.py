@@ -13,7 +13,8 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
+from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RandomizedSearchCV, StratifiedKFold
+from sklearn.pipeline import Pipeline as SklearnPipeline
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info, threadpool_limits
@@ -105,21 +106,47 @@ def check_fit(pipeline: Pipeline, data: Dataset) -> None:
         The message names the step.
     """
     kind = data.y.dtype.kind
+    for step in pipeline.steps:
+        if step.kind == "transformer" and data.wavelengths is None and inference.takes_wavelengths(step.operator):
+            raise InvalidInputError(f"{step.where} needs wavelengths, and {data.name} has none; give them beside X")
     for step in pipeline.models:
-        if data.weights is not None and not has_fit_parameter(step.operator, "sample_weight"):
+        if data.weights is not None and not _takes_weights(step.operator):
             raise InvalidInputError(
                 f"{step.where} takes no weights of samples; leave them or the model out, or give the steps that it has "
                 "inside as steps of their own"
             )
         if not pipeline.is_classification and kind in "Ub":
             raise InvalidInputError(
-                f"{step.where} predicts numbers, and y of {data.name} is {'text' if kind == 'U' else 'true or false'}; "
-                "give a classifier"
+                f"{step.where} predicts numbers, and y of {data.name} has {_no_number(data)}; correct it, leave it "
+                "empty, or give a classifier"
             )
         if pipeline.is_classification and type_of_target(data.y).startswith("continuous"):
             raise InvalidInputError(
                 f"{step.where} predicts classes, and y of {data.name} is numbers with decimals; give a regressor"
             )
+
+
+def _no_number(data: Dataset) -> str:
+    """Return a value of y that is no number, and its row."""
+    for row, values in zip(data.rows, data.y.reshape(len(data.y), -1), strict=True):
+        for value in values.tolist():
+            try:
+                float(value if isinstance(value, str) else "")
+            except ValueError:
+                return f"{value!r} in row {row} (the first is 0)"
+    return "texts"
+
+
+def _takes_weights(model: Any) -> bool:
+    """Tell whether a model can be given weights of samples, or hands them to models inside that can."""
+    if isinstance(model, SklearnPipeline):  # It takes weights by the names of its steps.
+        return False
+    if has_fit_parameter(model, "sample_weight"):
+        return True
+    inside = [value for value in model.get_params().values() if hasattr(value, "predict")]
+    taken = inspect.signature(model.fit).parameters.values()
+    hands_on = any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in taken)
+    return hands_on and bool(inside) and all(map(_takes_weights, inside))
 
 
 def splits(pipeline: Pipeline, data: Dataset) -> Folds:
@@ -233,8 +260,10 @@ def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -
             model = clone(step.operator, safe=False)
             if target is not None:
                 model = TransformedTargetRegressor(model, transformer=clone(target))
-            weights = {} if data.weights is None else {"sample_weight": data.weights[rows]}
-            model.fit(deepcopy(X), deepcopy(y), **weights)
+            options = {} if data.weights is None else {"sample_weight": data.weights[rows]}
+            if data.groups is not None and isinstance(step.operator, GridSearchCV | RandomizedSearchCV):
+                options["groups"] = data.groups[rows]
+            model.fit(deepcopy(X), deepcopy(y), **options)
             fitted.append((step, as_stored(model)))
         seconds[position] += time.perf_counter() - began
     return fitted

@@ -121,7 +121,7 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
         ((X.astype("datetime64[s]"), Y), "is not real numbers"),
         ((np.where(X > 9, np.inf, X), Y), "infinite value in row 2"),
         ((X, np.where(Y > 4, np.inf, Y)), "y has an infinite value in row 5"),
-        ({"X": X, "y": Y, "weights": [1, 1, 1, 1, 1, np.nan]}, "weights must be"),
+        ({"X": X, "y": Y, "weights": [1, 1, 1, 1, 1, np.nan]}, "weights has nan in row 5"),
         ({"X": X, "y": Y, "weights": np.ones((6, 2))}, "weights must be"),
         ({"X": X, "y": Y, "wavelengths": list("abcd")}, "wavelengths must be numbers"),
         ({"X": X, "y": Y, "X_test": X * np.nan}, "every one of the 6 rows to test"),
@@ -468,3 +468,63 @@ def test_separators_at_the_ends_of_lines_are_named(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("1100;1102;y\n1;2;3;\n4;5;6;\n")
     with pytest.raises(InvalidInputError, match="remove the ';' at the end of the line"):
         read_dataset(tmp_path / "t.csv", "y")
+
+
+@pytest.mark.parametrize("header", ["{} cm-1", "NIR2_{}", "X{}"])
+def test_spectra_whose_headers_have_two_numbers_once_left_other_measurements_in(header: str) -> None:
+    spectra = np.random.default_rng(0).normal(size=(5, 12))
+    frame = pl.DataFrame({"protein": range(5), "moisture": range(5)}).with_columns(
+        pl.Series(header.format(4000 + 100 * i), spectra[:, i]) for i in range(12)
+    )
+    data = read_dataset(frame, "protein")
+    np.testing.assert_array_equal(data.X, spectra)
+    np.testing.assert_array_equal(data.wavelengths, range(4000, 5200, 100))
+
+
+def test_spectra_in_no_order_once_went_with_whatever_stood_beside_them() -> None:
+    numbers = [1100, 1300, 1200, *range(1400, 2200, 100)]
+    frame = pl.DataFrame({f"{number} nm": [1.0, 2.0] for number in numbers}).with_columns(protein=1, moisture=2.5)
+    with pytest.raises(InvalidInputError, match=r"'1100 nm' to '2100 nm' look like spectra.*'moisture' has numbers"):
+        read_dataset(frame, "protein")
+    alone = read_dataset(frame.drop("moisture"), "protein")
+    assert (alone.X.shape, alone.wavelengths) == ((2, 11), None)
+
+
+def test_a_sample_number_once_was_a_wavelength() -> None:
+    frame = pl.DataFrame({"2024_1": [1.0, 2.0], "1100": [3.0, 4.0], "1101": [5.0, 6.0], "protein": [1, 2]})
+    assert read_dataset(frame, "protein").columns == ["1100", "1101"]
+
+
+def test_separators_of_thousands_in_a_header_are_refused() -> None:
+    frame = pl.DataFrame({f"{number:,}": [1.0, 2.0] for number in (980, 990, 1000, 1010)})
+    with pytest.raises(InvalidInputError, match="'980' and '1,000'; write wavelengths without separators"):
+        read_dataset((frame, [1, 2]))
+
+
+def test_empty_lines_at_the_end_of_a_csv_once_were_samples(tmp_path: Path) -> None:
+    path = tmp_path / "wheat.csv"
+    path.write_text("1100;1101;protein\n1;2;3\n\n4;5;6\n;;\n\n")
+    data = read_dataset(path, "protein")
+    assert (data.rows.tolist(), data.excluded) == ([0, 2], 1)
+    assert read_spectra(path)[0].shape == (3, 2)
+
+
+def test_weights_of_rows_that_are_left_out_once_were_asked_for() -> None:
+    data = read_dataset({"X": X, "y": [1.0, 2.0, np.nan, 4.0, 5.0, 6.0], "weights": [1, 1, np.nan, 1, 1, 1]})
+    assert data.weights.tolist() == [1] * 5
+    with pytest.raises(InvalidInputError, match="weights has -1 in row 4"):
+        read_dataset({"X": X, "y": Y, "weights": [1, 1, 1, 1, -1, 1]})
+
+
+def test_a_target_that_is_no_number_in_one_of_several_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "wheat.csv"
+    path.write_text("1100,1101,protein,fat\n1,2,3,4\n3,4,<0.5,5\n5,6,#N/A,6\n")
+    with pytest.raises(InvalidInputError, match=r"column 'protein' has '<0.5' in row 2, which is no number"):
+        read_dataset(path, ["protein", "fat"])
+
+
+def test_rows_and_names_of_columns_once_had_no_part_in_the_hash() -> None:
+    with_gap = np.insert(X, 3, np.nan, axis=0), np.insert(Y, 3, 0)
+    frames = [pl.DataFrame(X, schema=[f"{letter}{i}x" for i in range(4)], orient="row") for letter in "ab"]
+    given: list[Any] = [(X, Y), with_gap, (np.vstack([X, X[:1]]), [*Y, np.nan]), *((frame, Y) for frame in frames)]
+    assert len({read_dataset(one).content_hash for one in given}) == 5

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sklearn.compose import ColumnTransformer
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import KFold
+from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer, StandardScaler
 
@@ -17,6 +19,9 @@ from nirs4all_store import InvalidInputError, NotFoundError, PipelineLibrary
 from nirs4all_store.pipeline_config import find_config, pipelines_of, read_config
 
 PLS = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_range_": [2, 6, 2]}}}
+
+
+AS_LISTS = str.maketrans("()", "[]")  # JSON has no tuples.
 
 
 def names(config: Any) -> list[str]:
@@ -216,11 +221,53 @@ def test_what_could_be_a_model_can_be_a_transformer() -> None:
 
 
 def test_parameters_without_a_form_in_json_are_told_in_words() -> None:
-    columns = ColumnTransformer([("a", StandardScaler(), slice(0, 10))])
     splitter = KFold(3, shuffle=True, random_state=np.random.RandomState(0))
-    (pipeline,) = pipelines_of([columns, splitter, Ridge()])
-    assert "slice(0, 10, None)" in json.dumps(pipeline.config)
+    (pipeline,) = pipelines_of([splitter, Ridge()])
     assert "RandomState" in json.dumps(pipeline.config)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        TransformedTargetRegressor(Ridge(), func=np.log1p, inverse_func=np.expm1),
+        RandomForestClassifier(class_weight={0: 1, 1: 5}),
+        CountVectorizer(dtype=np.float32),
+        make_pipeline(ColumnTransformer([("a", StandardScaler(), slice(0, 3))]), Ridge()),
+        GridSearchCV(make_pipeline(StandardScaler(), Ridge()), {"standardscaler": [StandardScaler(), MinMaxScaler()]}),
+    ],
+)
+def test_a_stored_configuration_once_could_not_be_trained_again(model: Any) -> None:
+    (pipeline,) = pipelines_of([{"transformer": model}, Ridge()] if not hasattr(model, "predict") else [model])
+    (again,) = pipelines_of(json.loads(json.dumps(pipeline.config)))
+    assert again.config == pipeline.config
+    assert repr(again.steps[0].operator).translate(AS_LISTS) == repr(model).translate(AS_LISTS)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([Ridge(alpha={"_or_": [1, 2]})], r"step 1 \(Ridge\), alpha: .*'params': {'alpha': {'_or_': \[1, 2\]}}"),
+        ([make_pipeline(StandardScaler(), Ridge(-1))], r"step 1 \(Pipeline\), ridge: The 'alpha' parameter"),
+        ([{(1, 2): 3}, Ridge()], r"step 1 \(dict\) is no step: {\(1, 2\): 3}"),
+        ([{"y": FunctionTransformer(np.log)}, Ridge()], "has a func and no inverse_func"),
+        ([FunctionTransformer({"function": "numpy.nowhere"}), Ridge()], "'func' parameter"),
+        (
+            [{"class": "sklearn.preprocessing.FunctionTransformer", "params": {"func": {"function": "numpy.no"}}}],
+            "there is no function numpy.no",
+        ),
+    ],
+)
+def test_what_would_fail_in_training_is_refused_naming_the_step(config: Any, message: str) -> None:
+    with pytest.raises(InvalidInputError, match=message):
+        pipelines_of(config)
+
+
+def test_an_operator_that_cannot_be_printed_is_called_by_its_class() -> None:
+    class Silent(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
+        def __repr__(self) -> str:
+            raise RuntimeError
+
+    assert pipelines_of([Silent()])[0].name == "Silent"
 
 
 def test_a_model_that_is_no_estimator_of_scikit_learn_is_a_model_where_it_is_called_one() -> None:
@@ -257,4 +304,4 @@ def test_another_function_makes_another_configuration() -> None:
         for function in (lambda X: X, lambda X: X * 0, np.log1p)
     ]
     assert configs[0] != configs[1]
-    assert configs[2][0]["params"] == {"func": "numpy.log1p"}
+    assert configs[2][0]["params"] == {"func": {"function": "numpy.log1p"}}
