@@ -170,7 +170,8 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     if trust == [] and format != SKOPS:  # skops trusts some types by itself.
         raise UntrustedArtifactError(
             "it came from elsewhere, and unpickling it runs whatever code it names; once you know who made it, say "
-            "trusted=True or trusted=[types], for a stored chain with trust_chain(chain_id, trusted)"
+            "trusted=True or trusted=[types], for a stored chain with trust_chain(chain_id, trusted); in a shell, "
+            "predict or import it with --trusted"
         )
     try:
         return (
@@ -188,10 +189,9 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
             if isinstance(error, AttributeError) and "__main__" in str(error):
                 advice = "it was defined in a script or notebook; define it here, too, or save it as cloudpickle"
         then = packages_in(made_with)
-        now = {name: _version(name) for name in then}
-        raise ArtifactLoadError(
-            f"{what}; it was saved with {then or 'unknown versions'}, here are {now}: {advice}"
-        ) from error
+        here = {name: _version(name) for name in then}
+        now = f", here are {here}" if then else ""
+        raise ArtifactLoadError(f"{what}; it was saved with {then or 'unknown versions'}{now}: {advice}") from error
 
 
 def versions_of(obj: Any, format: str) -> dict[str, Any]:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,12 @@ import polars as pl
 
 from . import frames
 from .errors import InvalidInputError
+from .given import FROM_0, NUMBERS, as_array, labels, misses, refuse_infinite, refuse_mixture, unmasked
 from .inference import contiguous
 
 Array = Any
 
 KEYS = ("X", "y", "groups", "weights", "X_test", "y_test", "wavelengths", "name")
-NUMBERS = "biuf"
-FROM_0 = "(the first is 0)"
 
 
 @dataclass(frozen=True)
@@ -195,7 +193,7 @@ def _test_targets(given: Any, test: pl.DataFrame, targets: list[str] | None) -> 
         return None
     y_test = frames.targets_of(test, targets, "X_test")
     # Who wants predictions may leave the target's column empty.
-    return None if _misses(y_test.ravel()).all() else y_test
+    return None if misses(y_test.ravel()).all() else y_test
 
 
 def _checked(parts: Mapping[str, Any]) -> Dataset:
@@ -203,10 +201,10 @@ def _checked(parts: Mapping[str, Any]) -> Dataset:
     if y is None:
         raise InvalidInputError("a dataset to train on needs y")
     _check_length(y, "y", X, "X")
-    kept = ~(_misses(X) | _misses(y))
+    kept = ~(misses(X) | misses(y))
     if not kept.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value in X or y")
-    found: dict[str, Any] = {"X": _rows(X, kept), "y": _labels(y[kept], "y")}
+    found: dict[str, Any] = {"X": _rows(X, kept), "y": labels(y[kept], "y")}
     found["groups"], found["weights"] = _groups(parts, X, kept), _weights(parts, X, kept)
     test_rows, X_test, y_test = _test(parts, found["X"], found["y"])
     found |= {"X_test": X_test, "y_test": y_test, "wavelengths": _wavelengths(parts, X.shape[1])}
@@ -223,13 +221,13 @@ def _checked(parts: Mapping[str, Any]) -> Dataset:
 def _groups(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
     if parts.get("groups") is None:
         return None
-    groups = _array(parts["groups"])
+    groups = as_array(parts["groups"])
     _check_length(groups, "groups", X, "X")
-    _refuse_mixture(groups, "groups")
-    missing = np.flatnonzero(_misses(groups) & kept)
+    refuse_mixture(groups, "groups")
+    missing = np.flatnonzero(misses(groups) & kept)
     if len(missing):
         raise InvalidInputError(f"groups has no value in row {missing[0]} {FROM_0}; say whose sample it is")
-    return _labels(groups[kept], "groups")
+    return labels(groups[kept], "groups")
 
 
 def _weights(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
@@ -268,15 +266,15 @@ def _test(parts: Mapping[str, Any], X: Array, y: Array) -> tuple[Array, Array | 
     X_test, y_test = _spectra(parts["X_test"], "X_test"), _targets(parts.get("y_test"), "y_test")
     if X_test.shape[1] != X.shape[1]:
         raise InvalidInputError(f"X_test has {X_test.shape[1]} columns and X has {X.shape[1]}; give the same")
-    kept = ~_misses(X_test)
+    kept = ~misses(X_test)
     if y_test is not None:
         _check_length(y_test, "y_test", X_test, "X_test")
-        kept &= ~_misses(y_test)
+        kept &= ~misses(y_test)
     if not kept.any():
         raise InvalidInputError(f"every one of the {len(X_test)} rows to test has a missing value")
     if y_test is None:
         return np.flatnonzero(kept), _rows(X_test, kept), None
-    y_test = _labels(y_test[kept], "y_test")
+    y_test = labels(y_test[kept], "y_test")
     if y_test.shape[1:] != y.shape[1:] or (y_test.dtype.kind in NUMBERS) != (y.dtype.kind in NUMBERS):
         raise InvalidInputError(
             f"y_test is {y_test.dtype} of shape {y_test.shape}, y is {y.dtype} of shape {y.shape}; give the same kind, "
@@ -288,7 +286,7 @@ def _test(parts: Mapping[str, Any], X: Array, y: Array) -> tuple[Array, Array | 
 def _spectra(value: Any, name: str) -> Array:
     """Return X as numbers, lying in memory as replaying will have it."""
     try:
-        X = np.asarray(_unmasked(value, np.nan))
+        X = np.asarray(unmasked(value, np.nan))
         if X.dtype.kind not in f"{NUMBERS}O":
             raise TypeError(f"{X.dtype} is not real numbers")
         X = contiguous(X if X.dtype.kind == "f" else X.astype(float))
@@ -296,72 +294,21 @@ def _spectra(value: Any, name: str) -> Array:
         raise InvalidInputError(f"{name} has something else than numbers: {error}") from error
     if X.ndim != 2 or 0 in X.shape:
         raise InvalidInputError(f"{name} has shape {X.shape}; give (n_samples, n_features)")
-    _refuse_infinite(X, name)
+    refuse_infinite(X, name)
     return X
 
 
 def _targets(value: Any, name: str) -> Array | None:
     if value is None:
         return None
-    y = _array(value)
+    y = as_array(value)
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim not in (1, 2) or y.size == 0:
         raise InvalidInputError(f"{name} has shape {y.shape}; give (n_samples,) or (n_samples, n_targets)")
-    _refuse_mixture(y, name)
-    _refuse_infinite(y, name)
+    refuse_mixture(y, name)
+    refuse_infinite(y, name)
     return y
-
-
-def _array(value: Any) -> Array:
-    """Return values as an array; what is none yet as objects, since NumPy makes texts of what is beside a text."""
-    value = _unmasked(value, None)
-    return np.asarray(value) if hasattr(value, "__array__") else np.asarray(value, dtype=object)
-
-
-def _refuse_mixture(values: Array, name: str) -> None:
-    """Refuse objects that are neither numbers nor texts, and both together."""
-    if values.dtype.kind != "O":
-        return
-    missing = _each(_is_missing, values)
-    texts, numbers = _each(lambda value: isinstance(value, str | bytes), values), _each(_is_number, values) & ~missing
-    others = ~(missing | texts | numbers)
-    if others.any():
-        row = np.argwhere(others)[0][0]
-        raise InvalidInputError(f"{name} has {values[row]!r} in row {row} {FROM_0}; give numbers or text")
-    if texts.any() and numbers.any():
-        text, number = (np.argwhere(found)[0][0] for found in (texts, numbers))
-        raise InvalidInputError(
-            f"{name} has a text in row {text} and a number in row {number} {FROM_0}; give either numbers or text"
-        )
-
-
-def _each(test: Callable[[Any], bool], values: Array) -> Array:
-    """Tell of each object what a test says."""
-    return np.frompyfunc(test, 1, 1)(values).astype(bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, Real | np.bool_)
-
-
-def _unmasked(value: Any, missing: Any) -> Any:
-    """Return the values of a masked array, those that are masked as missing ones."""
-    if not np.ma.isMaskedArray(value):
-        return value
-    return np.where(np.ma.getmaskarray(value), missing, np.asarray(value, dtype=object))
-
-
-def _refuse_infinite(values: Array, name: str) -> None:
-    if values.dtype.kind == "O":
-        infinite = _each(lambda value: isinstance(value, float | np.floating) and bool(np.isinf(value)), values)
-    else:
-        infinite = np.isinf(values) if values.dtype.kind == "f" else np.zeros(values.shape, dtype=bool)
-    if infinite.any():
-        row = np.argwhere(infinite)[0][0]
-        raise InvalidInputError(
-            f"{name} has an infinite value in row {row} {FROM_0}; correct it, or make it NaN to leave it out"
-        )
 
 
 def _rows(X: Array, kept: Array) -> Array:
@@ -372,32 +319,6 @@ def _rows(X: Array, kept: Array) -> Array:
 def _check_length(column: Array, name: str, X: Array, name_X: str) -> None:
     if column.ndim == 0 or len(column) != len(X):
         raise InvalidInputError(f"{name} has {column.size} samples and {name_X} has {len(X)}; give the same")
-
-
-def _misses(values: Array) -> Array:
-    """Tell which rows have a missing value: NaN, or None among labels."""
-    if values.dtype.kind == "f":
-        missing = np.isnan(values)
-    elif values.dtype.kind == "O":
-        missing = _each(_is_missing, values)
-    else:
-        missing = np.zeros(values.shape, dtype=bool)
-    return missing if missing.ndim == 1 else missing.any(axis=1)
-
-
-def _is_missing(value: Any) -> bool:
-    # pandas' own NA cannot be compared.
-    is_null = value is None or type(value).__name__ in ("NAType", "NaTType")
-    return is_null or (_is_number(value) and bool(value != value))
-
-
-def _labels(y: Array, name: str) -> Array:
-    """Return labels as text or numbers, not as objects."""
-    y = np.asarray(y.tolist()) if y.dtype.kind == "O" else y
-    y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
-    if y.dtype.kind not in f"{NUMBERS}U":
-        raise InvalidInputError(f"{name} has values of type {y.dtype}; give numbers or text")
-    return y
 
 
 def _hash(arrays: Mapping[str, Any], told: Any) -> str:

@@ -39,12 +39,14 @@ from sklearn.preprocessing import StandardScaler
 from .blobs import sha256
 from .bundle import load_bundle
 from .chain_builder import ChainBuilder
+from .errors import InvalidInputError
 from .library import PipelineLibrary
 from .store import WorkspaceStore
 from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
 
 Array = Any
 
+RUNS = {"fermentation": "fermentation sweep", "coffee": "coffee sweep"}
 MINUTES_BETWEEN_SPECTRA = 1.25
 METRICS = {
     "regression": {"rmse": root_mean_squared_error, "mae": mean_absolute_error, "r2": r2_score},
@@ -242,6 +244,7 @@ class Demo:
         glucose, wavenumbers = fermentation()
         beans = coffee()
         with WorkspaceStore(self._folder) as store:
+            _refuse_others(store)
             self._say(f"opened the workspace [cyan]{store.workspace_path}[/]")
             regression = self._train(store, glucose, wavenumbers)
             classification = self._train(store, beans, None)
@@ -273,7 +276,7 @@ class Demo:
             TimeRemainingColumn(),
         )
         with self._timed("{name}: {pipelines} pipelines x 5 folds, {rows} predictions stored") as said:
-            run_id = store.begin_run(f"{data.name} sweep", {"folds": 5}, [{"name": data.name, "task": data.task}])
+            run_id = store.begin_run(RUNS[data.name], {"folds": 5}, [{"name": data.name, "task": data.task}])
             trainer = Trainer(store, run_id, data)
             with Progress(
                 *columns, console=self._console, transient=True, disable=not self._console.is_terminal
@@ -333,6 +336,15 @@ class Demo:
         with self._timed("compacted: rows and artifacts now take {size:,} kB") as said:
             store.vacuum()
             said.update(size=_size(self._folder))
+
+
+def _refuse_others(store: WorkspaceStore) -> None:
+    """Refuse somebody's own workspace: the demo replaces exports and a template, and collects without grace."""
+    others = set(store.list_runs(limit=None)["name"]) - set(RUNS.values())
+    if others:
+        raise InvalidInputError(
+            f"{store.workspace_path} has runs that are not the demo's, as {min(others)!r}; give the demo another folder"
+        )
 
 
 def predict_elsewhere(script: Path, spectra: Path) -> Array:

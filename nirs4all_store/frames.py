@@ -106,13 +106,15 @@ def _read_csv(path: Path) -> pl.DataFrame:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not UTF-8; save it as UTF-8, which spreadsheets offer") from error
-    header = text.partition("\n")[0]
+    first, _, rest = text.partition("\n")
+    skipped = 1 if first.strip().lower().startswith("sep=") else 0  # By this a spreadsheet knows the separator.
+    header = rest.partition("\n")[0] if skipped else first
     bare = QUOTED.sub("", header)
     separator = next((mark for mark in (";", "\t") if mark in bare), ",")
     names = next(csv.reader([header], delimiter=separator), [])
     _refuse_twins(names, str(path))
     try:
-        table = pl.read_csv(path, separator=separator, infer_schema=False)
+        table = pl.read_csv(path, separator=separator, infer_schema=False, skip_lines=skipped)
     except pl.exceptions.ComputeError:
         _refuse_long_rows(path, text, separator, len(names))
         raise
@@ -218,7 +220,7 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array
         texts = [name for name in table.columns if not _is_number(name)] or table.columns
         raise InvalidInputError(
             f"{where} has no column {', '.join(map(repr, missing)) or 'that is known to be y'}; name one of "
-            f"{texts[:MOST_NAMED]}"
+            f"{texts[:MOST_NAMED]} as target=, in a shell with --target"
         )
     _refuse_twins(targets, "the target")
     columns = [_values(table[name]) for name in targets]

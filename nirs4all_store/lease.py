@@ -88,8 +88,8 @@ class Lease:
         except OSError as error:
             if not self._shared:
                 raise ReadOnlyError(
-                    f"cannot write to {self._path.parent}: {error}; open it with read_only=True, "
-                    "or ask for the right to write"
+                    f"cannot write to {self._path.parent}: {error}; ask for the right to write, or open it with "
+                    "read_only=True if you only read"
                 ) from error
         try:
             return FileIO(self._path)

@@ -206,7 +206,11 @@ class PipelineLibrary:
             near = difflib.get_close_matches(name, others)
             raise NotFoundError(
                 f"the library has no template {name!r}; "
-                + (f"the nearest are {near}" if near else "see list_templates() for those it has")
+                + (
+                    f"the nearest are {near}"
+                    if near
+                    else "see list_templates(), in a shell `nirs4all-store library list`, for those it has"
+                )
             )
         if category is not None and template["category"] != category:
             raise NotFoundError(f"the template {name!r} is of category {template['category']!r}, not {category!r}")
@@ -236,7 +240,9 @@ def _content(template: Template) -> bytes:
 
 
 def _exists(name: str) -> TemplateExistsError:
-    return TemplateExistsError(f"the library has a template {name!r} already; pass overwrite=True to replace it")
+    return TemplateExistsError(
+        f"the library has a template {name!r} already; pass overwrite=True, in a shell --overwrite, to replace it"
+    )
 
 
 def _readable(path: Path) -> Template | None:

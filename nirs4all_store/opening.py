@@ -185,7 +185,8 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
 def not_found(path: Path) -> WorkspaceNotFoundError:
     """Return the error of a folder that is no workspace."""
     return WorkspaceNotFoundError(
-        f"there is no workspace at {path}; give another folder, or create one with WorkspaceStore({str(path)!r})"
+        f"there is no workspace at {path}; give another folder, or create one with WorkspaceStore({str(path)!r}), in a "
+        "shell with `nirs4all-store init`"
     )
 
 

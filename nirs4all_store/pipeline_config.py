@@ -5,20 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-import yaml
-
-from .errors import InvalidInputError, NotFoundError
+from .errors import InvalidInputError
 from .inference import estimator_type
 from .operators import build, describe, name_of, params_of
 
-FILES = (".json", ".yaml", ".yml")
 OR, RANGE = "_or_", "_range_"
 # How exactly a range must hit its end for the end to be in it.
 NEARLY = 1e-9
@@ -32,15 +27,6 @@ NEEDED = {
     "model": ("fit", "predict"), "splitter": ("split",), "target": ("fit", "transform", "inverse_transform"),
     "transformer": ("fit", "transform"),
 }  # fmt: skip
-
-
-class _Yaml(yaml.SafeLoader):
-    """Reads `1e-3` as a number, as JSON and YAML 1.2 do."""
-
-
-_Yaml.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+"), [*"-+.0123456789"]
-)
 
 
 @dataclass(frozen=True)
@@ -141,72 +127,6 @@ def _printed(step: Step) -> str:
         return str(step.operator).replace("\n", "")
     except Exception:  # What an operator says of itself is its author's.
         return step.name
-
-
-def find_config(given: Any, load_template: Callable[[str], Any]) -> Any:
-    """Return a configuration given as itself, in a file, by the name of a template, or as text.
-
-    A text is the first of these that there is: also `2024` and `a: b` may be names.
-
-    Parameters
-    ----------
-    given : object
-    load_template : callable
-        Returns the template of a name, or raises `NotFoundError`.
-
-    Raises
-    ------
-    InvalidInputError
-        It cannot be read.
-    NotFoundError
-        It is none of them.
-    """
-    if not isinstance(given, str) or (_names_file(given) and Path(given).is_file()):
-        return read_config(given)
-    try:
-        return load_template(given)
-    except NotFoundError as error:
-        config = read_config(given)
-        if isinstance(config, list | dict):
-            return config
-        raise NotFoundError(
-            f"{given!r} is no file that ends in one of {', '.join(FILES)}, no JSON or YAML of a list of steps, and "
-            f"{error} (in a shell, `nirs4all-store library list` shows all)"
-        ) from error
-
-
-def read_config(given: Any) -> Any:
-    """Return a configuration given as text or in a file.
-
-    Parameters
-    ----------
-    given : object
-        JSON or YAML as text, the path of such a file, or the configuration itself, which is returned as it is.
-
-    Raises
-    ------
-    InvalidInputError
-        It cannot be read.
-    """
-    if not isinstance(given, str | Path):
-        return given
-    try:
-        is_file = isinstance(given, Path) or _names_file(given)
-        text = Path(given).read_text(encoding="utf-8") if is_file else str(given)
-        return _parsed(text)
-    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
-        raise InvalidInputError(f"the configuration {str(given)[:200]!r} cannot be read: {error}") from error
-
-
-def _names_file(given: str) -> bool:
-    return given.lower().endswith(FILES) and "\n" not in given
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return yaml.load(text, Loader=_Yaml)  # noqa: S506  # a SafeLoader that reads more numbers
 
 
 def pipelines_of(config: Any) -> list[Pipeline]:

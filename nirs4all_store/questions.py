@@ -21,6 +21,7 @@ import polars as pl
 from .database import Database
 from .duckdb_files import NO_EXTENSIONS
 from .errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
+from .models import Base
 from .values import checked_int, checked_text, checked_timeout
 
 ROWS_AT_ONCE = 50_000
@@ -62,9 +63,18 @@ def ask(
     except StoreError:
         raise
     except Exception as error:  # The engine, or a value that it or polars cannot turn into one of its own.
-        raise QueryError(f"the query was refused: {error}") from error
+        raise QueryError(f"the query was refused: {_brief(error)}") from error
     finally:
         connection.close()
+
+
+def _brief(error: Exception) -> str:
+    """Return what the engine says on one line: without the query, which we have put words before."""
+    lines = str(error).partition("\n\nLINE ")[0].splitlines()
+    if isinstance(error, duckdb.CatalogException):  # It guesses among its own catalog's names, too.
+        lines = [line for line in lines if not line.startswith("Did you mean")]
+        lines.append(f"The tables are {', '.join(table.name for table in Base.metadata.sorted_tables)}.")
+    return " ".join(lines)
 
 
 @contextlib.contextmanager

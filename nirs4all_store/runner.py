@@ -20,12 +20,13 @@ from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from .config_files import find_config
 from .dataset import Dataset, read_dataset
 from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from .library import PipelineLibrary
 from .operators import is_whole
 from .outcomes import save_outcome
-from .pipeline_config import Pipeline, find_config, pipelines_of
+from .pipeline_config import Pipeline, pipelines_of
 from .store import WorkspaceStore
 from .training import AVERAGE, Folds, Trained, blas_threads, check_fit, splits, train
 from .values import checked_int, json_text
@@ -53,6 +54,11 @@ class PipelineRunner:
     progress : bool
         Show a bar with the time that is left, where the output is a terminal.
 
+    Attributes
+    ----------
+    run_id : str or None
+        The run that the last call of `run` has begun; None where it had nothing to train.
+
     Examples
     --------
     >>> runner = PipelineRunner("workspace")  # doctest: +SKIP
@@ -67,6 +73,7 @@ class PipelineRunner:
         if not self._n_jobs:
             raise InvalidInputError("n_jobs is how many pipelines are trained side by side, -1 for all cores, not 0")
         self._progress = progress
+        self.run_id: str | None = None
 
     def run(
         self, config: Any, dataset: Any, *, name: str | None = None, target: Any = None, resume: bool = False
@@ -107,6 +114,7 @@ class PipelineRunner:
         TrainingFailedError
             Every pipeline failed, and none was left out.
         """
+        self.run_id = None
         with self._store() as store:
             if store.is_in_transaction:
                 raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
@@ -126,6 +134,7 @@ class PipelineRunner:
             found = [done[key] for key in dict.fromkeys(map(_key, pipelines)) if key in done]
             if left:
                 run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left))
+                self.run_id = run.run_id
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
             return _ranked(store, found)
 
@@ -212,9 +221,9 @@ class _Run:
         self._threads = blas_threads()  # Here is where the chains will be replayed.
         self._begun: dict[str, Pipeline] = {}
         self._completed: list[str] = []
-        self._failed: list[str] = []
+        self._failed: dict[str, str] = {}
         self._problem: Exception | None = None
-        self._run_id = store.begin_run(name, CONFIG, [data.summary])
+        self.run_id = store.begin_run(name, CONFIG, [data.summary])
 
     def train(self, pipelines: list[Pipeline], n_jobs: int, *, is_shown: bool) -> list[str]:
         """Train and store them; return the ids of those that succeeded."""
@@ -229,7 +238,7 @@ class _Run:
         except BaseException:
             # If that fails, too, whoever opens the workspace after the end of this process marks it.
             with contextlib.suppress(StoreError), self._store.unit_of_work() as uow:
-                uow.runs.interrupt(self._run_id)
+                uow.runs.interrupt(self.run_id)
                 uow.commit()
             raise
         summary = {
@@ -238,13 +247,14 @@ class _Run:
             "duration_ms": round(1000 * (time.perf_counter() - began)),
         }  # fmt: skip
         if not self._completed and not self._skipped:
-            problem = self._failed[0].strip().splitlines()[-1]
-            self._store.fail_run(self._run_id, f"all {len(pipelines)} pipelines failed, the first with {problem}")
+            first, problem = next(iter(self._failed.items()))
+            problem = problem.strip().splitlines()[-1]
+            self._store.fail_run(self.run_id, f"all {len(pipelines)} pipelines failed, the first with {problem}")
             raise TrainingFailedError(
-                f"all {len(pipelines)} pipelines of run {self._run_id} failed, the first with {problem}; "
-                "the traceback of each is in list_pipelines(run_id), or `nirs4all-store show PIPELINE`"
+                f"all {len(pipelines)} pipelines of run {self.run_id} failed, the first with {problem}; "
+                f"the traceback of each is in list_pipelines(run_id), or `nirs4all-store show {first}`"
             )
-        self._store.complete_run(self._run_id, summary)
+        self._store.complete_run(self.run_id, summary)
         return self._completed
 
     def _train_until_a_worker_dies(self, left: Iterator[Pipeline], n_jobs: int, advance: Callable[[], object]) -> bool:
@@ -278,7 +288,7 @@ class _Run:
         for pipeline in pipelines:
             try:
                 pipeline_id = self._store.begin_pipeline(
-                    self._run_id, pipeline.name, pipeline.config, pipeline.choices, self._data.name,
+                    self.run_id, pipeline.name, pipeline.config, pipeline.choices, self._data.name,
                     self._data.content_hash,
                 )  # fmt: skip
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
@@ -311,7 +321,7 @@ class _Run:
         # Messages may hold whatever a file held that could not be read.
         problem = problem.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
         del self._begun[pipeline_id]
-        self._failed.append(problem)
+        self._failed[pipeline_id] = problem
         self._store.fail_pipeline(pipeline_id, problem)
 
 

@@ -22,6 +22,7 @@ import copy
 import hashlib
 import inspect
 import io
+import os
 import pickle
 import sys
 from typing import Any
@@ -99,8 +100,12 @@ def main():
         y = predict(shared, folds, read_matrix(options.X, options.header), wavelengths)
     except (OSError, ValueError) as error:
         raise SystemExit(f"cannot predict: {{error}}")
-    for row in y.tolist():
-        print(",".join(map(str, row)) if isinstance(row, list) else row)
+    try:
+        for row in y.tolist():
+            print(",".join(map(str, row)) if isinstance(row, list) else row)
+        sys.stdout.flush()
+    except BrokenPipeError:  # Whoever reads has enough, and Python would complain once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -169,7 +169,9 @@ def splits(pipeline: Pipeline, data: Dataset) -> Folds:
     try:
         parts = list(splitter.split(data.X, data.y, data.groups))
     except Exception as error:  # A cross-validator may be anybody's.
-        raise InvalidInputError(f"{where} cannot split {data.name}: {error}") from error
+        raise InvalidInputError(
+            f"{where} cannot split {data.name}: {error}; give a cross-validator that can, as KFold(3)"
+        ) from error
     folds = [(np.asarray(rows), np.asarray(held_out)) for rows, held_out in parts]
     if not folds or not all(len(rows) and len(held_out) for rows, held_out in folds):
         raise InvalidInputError(f"{where} gives {data.name} no folds, or one without samples")

@@ -33,7 +33,7 @@ FLOORS = (
         "version",
         "yaml_text",
     ),
-    ("arrays", "chain_builder", "files", "frames", "operators", "pickles", "values"),
+    ("arrays", "chain_builder", "config_files", "files", "frames", "given", "operators", "pickles", "values"),
     ("gate",),
     (
         "blobs",

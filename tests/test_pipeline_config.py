@@ -16,7 +16,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer, StandardScaler
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineLibrary
-from nirs4all_store.pipeline_config import find_config, pipelines_of, read_config
+from nirs4all_store.config_files import find_config, read_config
+from nirs4all_store.pipeline_config import pipelines_of
 
 PLS = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_range_": [2, 6, 2]}}}
 
@@ -179,8 +180,8 @@ def test_what_is_no_configuration_was_said_to_be_no_template_only(tmp_path: Path
         find_config("pls.yam", library.load_template)
     assert str(told.value) == (
         "'pls.yam' is no file that ends in one of .json, .yaml, .yml, no JSON or YAML of a list of steps, and the "
-        "library has no template 'pls.yam'; see list_templates() for those it has (in a shell, "
-        "`nirs4all-store library list` shows all)"
+        "library has no template 'pls.yam'; see list_templates(), in a shell `nirs4all-store library list`, for those "
+        "it has"
     )
     library.save_template([1], "pls")
     with pytest.raises(NotFoundError, match=r"the nearest are \['pls'\]"):
@@ -191,6 +192,10 @@ def test_numbers_of_yaml_and_json_are_numbers(tmp_path: Path) -> None:
     assert read_config(json.dumps([1e-5])) == read_config("- 1e-5\n") == [1e-5]
     assert read_config("- -2E+3\n- .5e1\n- 1e\n- 0x10\n") == [-2000.0, 5.0, "1e", 16]
     assert read_config("[\n\t1,\n\t2\n]") == [1, 2]
+
+
+def test_a_hash_that_begins_like_a_number_once_ended_in_a_raw_error() -> None:
+    assert read_config("hash: 65e355dbbd2af6\nsmall: 1e-3\n") == {"hash": "65e355dbbd2af6", "small": 0.001}
 
 
 def test_a_configuration_that_has_itself_inside_is_refused() -> None:

@@ -20,6 +20,12 @@ __all__ = ["app", "show_upgrade"]
 class _Commands(TyperGroup):
     """All commands: an error is one red line and exit code 1; a warning is told once."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `--debug` wherever it stands."""
+        others = [word for word in args if word != "--debug"]
+        parsed: list[str] = super().parse_args(ctx, ["--debug", *others] if len(others) < len(args) else args)
+        return parsed
+
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
             warnings.showwarning = warns_once()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,13 +21,16 @@ from .output import (
     Csv,
     Json,
     Limit,
+    Overwrite,
     Workspace,
     brief,
     decoded,
     find,
     json_of,
+    local,
     printable,
     reading,
+    refuse_output,
     show_rows,
     shown,
 )
@@ -129,7 +133,8 @@ def show_ranked(store: WorkspaceStore, found: pl.DataFrame, *, as_json: bool, as
         ", ".join(f"{name}={clipped(repr(value))}" for name, value in (row["best_params"] or {}).items())
         for row in rows
     ]
-    models = [f"{row['model_name']}({own})" for row, own in zip(rows, params, strict=True)]
+    # With a space, at which a narrow terminal breaks it.
+    models = [f"{row['model_name']}" + f" ({own})" * bool(own) for row, own in zip(rows, params, strict=True)]
     for_people = found.rename(scores).with_columns(model=pl.Series(models, dtype=pl.String))
     listed = [name for name in LISTED_TOP if name != "test" or for_people["test"].is_not_null().any()]
     show_rows(store, found if as_json or as_csv else for_people, listed, as_json=as_json, as_csv=as_csv)
@@ -165,10 +170,13 @@ def sql(
 def show(
     beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of any id.")],
     plot: Annotated[Path | None, typer.Option(help="Save predicted against true as a PNG or HTML file.")] = None,
+    overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Show a run, pipeline, chain, prediction or artifact; of a chain or prediction also predicted against true."""
+    if plot is not None:
+        refuse_output(plot, workspace, overwrite=overwrite)
     with reading(workspace) as store:
         kind, name = find(store, beginning)
         found = _details(store, kind, name)
@@ -224,7 +232,7 @@ def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
         elif isinstance(value, dict | list) and value:
             table.add_row(name, Text(printable(json_of(brief(value)))))
         else:
-            table.add_row(name, Text(str(value) if hasattr(value, "isoformat") else shown(value)))
+            table.add_row(name, Text(str(local(value)) if isinstance(value, datetime) else shown(value)))
     console.print(table)
 
 

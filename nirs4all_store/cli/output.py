@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,11 +19,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import InvalidInputError, WorkspaceNotFoundError
+from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
+from ..files import refuse_below
 from ..models import Base
 from ..models import Json as JsonType
 from ..store import WorkspaceStore
-from ..workspace import DATABASE_NAME
+from ..workspace import ARTIFACTS_NAME, DATABASE_NAME
 
 DEFAULT_WORKSPACE = Path("workspace")
 ENVIRONMENT = "NIRS4ALL_WORKSPACE"
@@ -32,6 +34,7 @@ Folder = Annotated[Path | None, typer.Argument(help="The workspace's folder; the
 Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, all columns and whole ids.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the rows as CSV, all columns and whole ids.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows at most.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 
 IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
@@ -39,7 +42,8 @@ LEAST_ID = 8
 NUMBER_OF_DIGITS = 4
 MOST_NAMED = 5
 LONGEST_LIST = 20
-MOST_OF_A_WORD = 32
+MOST_OF_A_WORD = 36
+LEAST_OF_A_WORD = 16
 GAP = 2
 JSON_COLUMNS = {column.name for table in Base.metadata.sorted_tables for column in table.c if column.type is JsonType}
 
@@ -96,6 +100,19 @@ def existing(workspace: Path, *, read_only: bool = False) -> WorkspaceStore:
     return WorkspaceStore(workspace, read_only=read_only)
 
 
+def refuse_output(path: Path, workspace: Path, *, overwrite: bool) -> None:
+    """Refuse to write over a file without being told to, or where the workspace has its artifacts.
+
+    Raises
+    ------
+    OutputPathError
+        One of these it would be.
+    """
+    refuse_below(path, workspace / ARTIFACTS_NAME)
+    if path.exists() and not overwrite:
+        raise OutputPathError(f"{path} is there already and stays as it is; give another name, or --overwrite")
+
+
 def show_rows(
     store: WorkspaceStore, frame: pl.DataFrame, columns: Sequence[str], *, as_json: bool, as_csv: bool
 ) -> None:
@@ -114,7 +131,9 @@ def print_rows(
     """Print rows as `show_rows` does, with what is shown for an id."""
     if as_json and as_csv:
         raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
-    frame = frame.with_columns(selectors.binary().bin.encode("hex"))
+    # What the workspace has of times is UTC; people have a clock on the wall.
+    utc = selectors.datetime(time_zone=None).dt.replace_time_zone("UTC")
+    frame = frame.with_columns(selectors.binary().bin.encode("hex"), utc)
     if as_json:
         typer.echo(json_of([decoded(row) for row in frame.to_dicts()], indent=1))
         return
@@ -141,7 +160,7 @@ def print_rows(
 
 
 def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: int) -> list[int]:
-    """Return how wide each column is: some are never broken, others between words as far as there is need."""
+    """Return how wide each column is: some are never broken, others between words, or in them, as there is need."""
     natural = [max(map(cell_len, cells)) for cells in columns]
     words = [max((cell_len(word) for cell in cells for word in cell.split()), default=1) for cells in columns]
     widths = [
@@ -149,6 +168,12 @@ def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: 
         for full, longest, is_whole in zip(natural, words, whole, strict=True)
     ]
     spare = available - sum(widths) - GAP * len(widths)
+    while spare < 0:
+        widest = max((i for i in range(len(widths)) if not whole[i]), key=lambda i: widths[i], default=None)
+        if widest is None or widths[widest] <= LEAST_OF_A_WORD:
+            break
+        widths[widest] -= 1
+        spare += 1
     while spare > 0 and widths != natural:
         narrowest = min((i for i in range(len(widths)) if widths[i] < natural[i]), key=lambda i: widths[i])
         widths[narrowest] += 1
@@ -182,6 +207,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, bytes):
         return value.hex()
+    if isinstance(value, datetime):
+        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
     if isinstance(value, Decimal):  # DuckDB's sums of whole numbers are such, too.
         value = float(value) if value % 1 else int(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -207,9 +234,14 @@ def shown(value: Any) -> str:
         return ""
     if isinstance(value, float):
         return f"{value:.{NUMBER_OF_DIGITS}g}"
-    if hasattr(value, "strftime"):
-        return str(value.strftime("%Y-%m-%d %H:%M"))
+    if isinstance(value, datetime):
+        return local(value).strftime("%Y-%m-%d %H:%M")
     return printable(value if isinstance(value, str) else json_of(value))
+
+
+def local(time: datetime) -> datetime:
+    """Return a time as the clock on the wall has it; what has no zone is UTC."""
+    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone()
 
 
 def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:

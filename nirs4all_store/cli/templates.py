@@ -10,8 +10,9 @@ import polars as pl
 import typer
 from rich.console import Console
 
+from ..config_files import read_config
 from ..library import PipelineLibrary
-from ..pipeline_config import pipelines_of, read_config
+from ..pipeline_config import pipelines_of
 from .output import DEFAULT_WORKSPACE, Csv, Json, Workspace, Yes, print_rows, say
 
 app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")

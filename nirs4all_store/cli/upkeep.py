@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+from dataclasses import asdict, fields
 from datetime import timedelta
 from shlex import quote
 from typing import Annotated
 
+import polars as pl
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from .. import migrate
+from ..checking import Finding
 from ..duckdb_files import logs_of
 from ..errors import StoreError
 from ..inspection import inspect_workspace, recover_workspace, upgrade_workspace
@@ -19,7 +22,20 @@ from ..migrate import UNSTAMPED, Migrations, run_migrations
 from ..recovery import RecoveryReport
 from ..store import WorkspaceStore
 from ..upgrade import UpgradePlan, UpgradeReport
-from .output import DEFAULT_WORKSPACE, Folder, Workspace, Yes, complain, existing, find, say
+from .output import (
+    DEFAULT_WORKSPACE,
+    Csv,
+    Folder,
+    Json,
+    Workspace,
+    Yes,
+    complain,
+    existing,
+    find,
+    print_rows,
+    say,
+    show_rows,
+)
 
 app = typer.Typer()
 
@@ -37,7 +53,9 @@ def init(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> Non
 
 @app.command(epilog="nirs4all-store delete 01a2 --yes")
 def delete(
-    beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a run's or pipeline's id.")],
+    beginning: Annotated[
+        str, typer.Argument(metavar="ID", help="The beginning of a run's, pipeline's or prediction's id.")
+    ],
     yes: Yes = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -58,16 +76,19 @@ def gc(
     folder: Folder = None,
     days: Annotated[float, typer.Option(min=0, help="How old a saved object must be that no chain uses.")] = 1.0,
     dry_run: DryRun = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Remove the files of artifacts that no chain uses."""
+    """Remove the files of artifacts that no chain uses; with --dry-run, list them."""
     grace = timedelta(days=days)
-    with existing(folder or workspace) as store:
+    with existing(folder or workspace, read_only=dry_run) as store:
         plan = store.plan_gc(grace=grace)
-        for row in plan.to_dicts() if dry_run else []:
-            say(Console(), f"to do: {row}")
+        if dry_run:
+            show_rows(store, plan, plan.columns, as_json=as_json, as_csv=as_csv)
         removed = plan.height if dry_run else store.gc_artifacts(grace=grace)
-    say(Console(), f"{'would remove' if dry_run else 'removed'} {removed:,} files")
+    if not (as_json or as_csv):
+        say(Console(), f"{'would remove' if dry_run else 'removed'} {removed:,} files")
 
 
 @app.command(epilog="nirs4all-store vacuum")
@@ -185,7 +206,13 @@ def info(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> Non
 
 
 @app.command(epilog="nirs4all-store check --deep")
-def check(folder: Folder = None, deep: Deep = False, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+def check(
+    folder: Folder = None,
+    deep: Deep = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
     """Compare every row and file with each other: exit code 0 for all well, 1 for findings, 2 if it cannot be done."""
     console = Console()
     try:
@@ -194,10 +221,15 @@ def check(folder: Folder = None, deep: Deep = False, workspace: Workspace = DEFA
     except StoreError as error:
         complain(str(error))
         raise typer.Exit(2) from error
-    for finding in report.findings:
-        say(console, f"{finding.code}: {finding.subject}: {finding.message}")
-        say(console, f"  repair would {finding.repair}" if finding.repair else "  repair can do nothing about it")
-    say(console, f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
+    if as_json or as_csv:
+        columns = dict.fromkeys((field.name for field in fields(Finding)), pl.String)
+        frame = pl.DataFrame([asdict(finding) for finding in report.findings], schema=columns)
+        print_rows(frame, frame.columns, {}, as_json=as_json, as_csv=as_csv)
+    else:
+        for finding in report.findings:
+            say(console, f"{finding.code}: {finding.subject}: {finding.message}")
+            say(console, f"  repair would {finding.repair}" if finding.repair else "  repair can do nothing about it")
+        say(console, f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
     if not report.is_sound:
         raise typer.Exit(1)
 
@@ -217,6 +249,8 @@ def repair(
         say(console, f"{'done' if apply else 'to do'}: {finding.subject}: {finding.repair}")
     for finding in report.left:
         say(console, f"left: {finding.subject}: {finding.message}")
+    if not report.repaired and not report.left:
+        say(console, "There is nothing to repair.")
     if report.repaired and not apply:
         say(console, "Nothing was changed; do it with --apply.")
 

@@ -12,15 +12,28 @@ import typer
 from rich.console import Console
 
 from ..bundle import inspect_bundle, load_bundle
+from ..config_files import find_config
 from ..dataset import Dataset, read_dataset, read_spectra
 from ..errors import InvalidInputError
 from ..files import whole_file
 from ..library import PipelineLibrary
-from ..pipeline_config import find_config, pipelines_of
+from ..pipeline_config import pipelines_of
 from ..runner import PipelineRunner
 from ..store import WorkspaceStore
 from .looking import show_ranked
-from .output import DEFAULT_WORKSPACE, LEAST_ID, Csv, Json, Workspace, complain, find, reading, say
+from .output import (
+    DEFAULT_WORKSPACE,
+    LEAST_ID,
+    Csv,
+    Json,
+    Overwrite,
+    Workspace,
+    complain,
+    find,
+    reading,
+    refuse_output,
+    say,
+)
 
 app = typer.Typer()
 
@@ -64,7 +77,6 @@ def run(
     steps = find_config(config, PipelineLibrary(workspace).load_template)
     pipelines_of(steps)
     with WorkspaceStore(workspace) as store:
-        known = store.list_runs(limit=None)["run_id"]
         runner = PipelineRunner(store, n_jobs=jobs)
         _tell(dataset)
         try:
@@ -74,9 +86,8 @@ def run(
             raise typer.Exit(INTERRUPTED) from None
         best = found.filter(pl.col("fold_id") == "avg", pl.col("partition") == "val").head(limit)
         show_ranked(store, best, as_json=as_json, as_csv=as_csv)
-        trained = store.list_pipelines().filter(pl.col("pipeline_id").is_in(found["pipeline_id"].implode()))
-        for run_id in set(trained["run_id"]) - set(known):
-            _tell_failures(store, run_id)
+        if runner.run_id is not None:
+            _tell_failures(store, runner.run_id)
 
 
 def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
@@ -106,10 +117,15 @@ def predict(
     chain: Annotated[str, typer.Argument(help="The beginning of a chain's id, or a bundle's path.")],
     data: Annotated[Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, a row a sample.")],
     output: Annotated[Path | None, typer.Option("--output", "-o", help="A CSV or Parquet file; else printed.")] = None,
+    overwrite: Overwrite = False,
     trusted: Trusted = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle."""
+    if output is not None:
+        refuse_output(output, workspace, overwrite=overwrite and not (output.exists() and output.samefile(data)))
+        if output.suffix.lower() not in (".csv", ".parquet"):
+            raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
     if chain.lower().endswith(".n4a"):
         model = load_bundle(chain, trusted=trusted)
         X, wavelengths = _spectra(data, inspect_bundle(chain).chain)
@@ -122,8 +138,6 @@ def predict(
     if output is None:
         typer.echo(frame.write_csv(), nl=False)
         return
-    if output.suffix.lower() not in (".csv", ".parquet"):
-        raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
     with whole_file(output) as unfinished:
         (frame.write_csv if output.suffix.lower() == ".csv" else frame.write_parquet)(unfinished)
     say(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
@@ -181,6 +195,7 @@ def _predicted(predict: Callable[[Any], Any], X: Any) -> pl.DataFrame:
 def export(
     beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a chain's, pipeline's or run's id.")],
     output: Annotated[Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.")],
+    overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Write a chain as a bundle or a script, a pipeline's configuration, or a run's story or predictions."""
@@ -190,6 +205,9 @@ def export(
         if suffix and not output.name.lower().endswith(ENDINGS[kind]):
             endings = " or ".join(ENDINGS[kind])
             raise InvalidInputError(f"a {kind[:-1]} cannot be written as {output}; give a name that ends in {endings}")
+        if not suffix:
+            output = output.with_name(output.name + ENDINGS[kind][0])
+        refuse_output(output, workspace, overwrite=overwrite)
         if kind == "chains":
             path = store.export_chain(name, output, format="n4a.py" if suffix == ".py" else "n4a")
         elif kind == "pipelines":

@@ -1,0 +1,207 @@
+"""What the command line once did wrong: files that it wrote over, ways out that no shell has, times of another zone."""
+
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+from typer.testing import CliRunner
+
+from nirs4all_store import PipelineRunner, WorkspaceStore
+from nirs4all_store.cli import app
+
+X = np.random.default_rng(0).normal(size=(40, 4))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a folder with a workspace of one pipeline, and spectra beside it."""
+    folder = tmp_path_factory.mktemp("trained")
+    spectra = pl.DataFrame(X, schema=["1100", "1102", "1104", "1106"], orient="row")
+    spectra.write_csv(folder / "new.csv")
+    spectra.with_columns(protein=X[:, 0]).write_csv(folder / "wheat.csv")
+    (folder / "ridge.yaml").write_text("- model: {class: sklearn.linear_model.Ridge}\n")
+    PipelineRunner(folder / "workspace").run([KFold(3), Ridge()], (spectra, X[:, 0]), name="a run")
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    monkeypatch.setenv("COLUMNS", "160")
+    return trained
+
+
+def command(line: str, code: int = 0) -> str:
+    """Run a command, which must end with an exit code; return what it printed."""
+    done = CliRunner().invoke(app, shlex.split(line))
+    assert done.exit_code == code, done.output
+    return done.output
+
+
+def an_id(kind: str) -> str:
+    with WorkspaceStore("workspace", read_only=True) as store:
+        found: str = store.sql(f"SELECT {kind}_id FROM {kind}s")[0, 0]
+    return found
+
+
+def test_commands_once_wrote_over_files_without_asking(here: Path) -> None:
+    chain, run, pipeline = an_id("chain"), an_id("run"), an_id("pipeline")
+    before = (here / "new.csv").read_bytes()
+    for line in (
+        f"predict {chain} new.csv -o new.csv", f"export {run} taken.yaml", f"export {pipeline} taken.json",
+        f"export {chain} taken", f"show {chain} --plot taken.html",
+    ):  # fmt: skip
+        for name in ("taken.yaml", "taken.json", "taken.n4a", "taken.html"):
+            (here / name).write_text("mine")
+        assert "is there already and stays as it is" in command(line, 1)
+        if line.split()[0] != "predict":
+            command(f"{line} --overwrite")
+    assert (here / "new.csv").read_bytes() == before
+    assert "stays as it is" in command(f"predict {chain} new.csv -o new.csv --overwrite", 1), "that is its input"
+    command(f"predict {chain} new.csv -o found.csv")
+    command(f"predict {chain} new.csv -o found.csv --overwrite")
+
+
+@pytest.mark.parametrize("line", ["predict {} new.csv -o {}/x.csv", "show {} --plot {}/x.png", "export {} {}/x.n4a"])
+def test_commands_once_wrote_among_the_artifacts(here: Path, line: str) -> None:
+    assert "gc_artifacts() removes" in command(line.format(an_id("chain"), "workspace/artifacts"), 1)
+    assert "1 findings" not in command("check")
+
+
+@pytest.mark.parametrize(
+    ("line", "way_out"),
+    [
+        ("run ridge.yaml wheat.csv", "in a shell with --target"),
+        ("info nowhere", "in a shell with `nirs4all-store init`"),
+        ("library show nowhere", "in a shell `nirs4all-store library list`"),
+        ("sql 'SELECT * FROM nowhere'", "The tables are artifacts, runs, pipelines"),
+    ],
+)
+def test_errors_once_named_ways_out_that_a_shell_does_not_have(here: Path, line: str, way_out: str) -> None:
+    told = command(line, 1)
+    assert way_out in told
+    assert "\\n" not in told
+    assert "EXPLAIN" not in told
+
+
+def test_the_way_out_for_what_is_not_trusted_once_was_not_named(here: Path) -> None:
+    command(f"export {an_id('chain')} model.n4a")
+    assert "predict or import it with --trusted" in command("predict model.n4a new.csv", 1)
+    command("library save ridge.yaml ridge")
+    assert "in a shell --overwrite" in command("library save ridge.yaml ridge", 1)
+
+
+def test_a_broken_configuration_is_told_in_one_line(here: Path) -> None:
+    (here / "broken.yaml").write_text("- a: b\n  - c: [\n")
+    told = command("run broken.yaml wheat.csv -t protein", 1)
+    assert "it is neither JSON nor YAML in line" in told
+    assert "\\n" not in told
+
+
+def test_the_first_failed_pipeline_of_a_run_is_named(here: Path) -> None:
+    (here / "bad.yaml").write_text("- class: sklearn.decomposition.PCA\n  params: {n_components: 50}\n" + RIDGE)
+    told = command("run bad.yaml wheat.csv -t protein -w bad", 1)
+    failed = json.loads(command("pipelines -w bad --json"))[0]["pipeline_id"]
+    assert f"`nirs4all-store show {failed}`" in told
+
+
+RIDGE = "- model: {class: sklearn.linear_model.Ridge}\n"
+
+
+@pytest.fixture
+def in_tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_times_once_were_those_of_greenwich_and_did_not_say_so(here: Path) -> None:
+    with WorkspaceStore("workspace", read_only=True) as store:
+        (created,) = store.list_runs()["created_at"]
+    local = created.hour + 9
+    assert f" {local % 24:02}:{created.minute:02}" in command("runs")
+    assert f" {local % 24:02}:{created.minute:02}:" in command(f"show {an_id('run')}")
+    assert json.loads(command("runs --json"))[0]["created_at"] == f"{created.isoformat()}+00:00"
+    assert json.loads(command(f"show {an_id('run')} --json"))["created_at"].endswith("+00:00")
+    assert f"{created:%Y-%m-%dT%H:%M:%S.%f}+0000" in command("runs --csv")
+
+
+def test_a_traceback_is_shown_wherever_one_asks_for_it(here: Path) -> None:
+    program = Path(sys.executable).with_name("nirs4all-store")
+    done = subprocess.run([program, "show", "zzz", "--debug"], capture_output=True, text=True, check=False)
+    assert done.stderr.startswith("Traceback")
+
+
+def test_what_check_and_collection_list_is_for_programs_too(here: Path) -> None:
+    (here / "workspace" / "artifacts" / "zz").mkdir(exist_ok=True)
+    stray = here / "workspace" / "artifacts" / "zz" / "stray.joblib"
+    stray.write_bytes(b"x")
+    os.utime(stray, (0, 0))
+    (finding,) = json.loads(command("check --json", 1))
+    assert (finding["code"], finding["subject"]) == ("unlisted-file", "zz/stray.joblib")
+    (row,) = json.loads(command("gc --dry-run --json"))
+    assert (row["path"], row["size_bytes"]) == ("zz/stray.joblib", 1)
+    assert command("gc --dry-run --csv").count("\n") == 2
+    assert "would remove 1 files" in command("gc --dry-run")
+    stray.unlink()
+    assert "There is nothing to repair." in command("repair")
+
+
+def test_to_look_at_what_would_be_collected_takes_no_right_to_write(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[bool] = []
+    real = WorkspaceStore.__init__
+
+    def note(self: WorkspaceStore, path: Path, *, read_only: bool = False) -> None:
+        opened.append(read_only)
+        real(self, path, read_only=read_only)
+
+    monkeypatch.setattr(WorkspaceStore, "__init__", note)
+    command("gc --dry-run")
+    assert opened == [True]
+
+
+def test_the_demo_once_collected_in_the_workspace_of_others(here: Path) -> None:
+    assert "has runs that are not the demo's, as 'a run'" in command("demo workspace", 1)
+
+
+def test_a_script_whose_reader_has_enough_once_ended_in_a_traceback(here: Path) -> None:
+    command(f"export {an_id('chain')} model.n4a.py --overwrite")
+    np.save(here / "many.npy", np.repeat(X, 2000, axis=0))
+    line = f"{shlex.quote(sys.executable)} model.n4a.py many.npy | head -n 1"
+    done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
+    assert (len(done.stdout.splitlines()), done.stderr) == (1, "")
+
+
+def test_a_line_for_spreadsheets_once_was_the_header(here: Path) -> None:
+    plain = command(f"predict {an_id('chain')} new.csv")
+    (here / "sheet.csv").write_text("sep=,\r\n" + (here / "new.csv").read_text().replace("\n", "\r\n"))
+    assert command(f"predict {an_id('chain')} sheet.csv") == plain
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_ranking_once_was_wider_than_an_ordinary_terminal(
+    here: Path, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    (here / "pls.yaml").write_text(
+        "- class: sklearn.preprocessing.StandardScaler\n"
+        "- model: {class: sklearn.cross_decomposition.PLSRegression, params: {n_components: 2, scale: false}}\n"
+    )
+    command("run pls.yaml wheat.csv -t protein -w wide")
+    monkeypatch.setenv("COLUMNS", str(width))
+    lines = command("top -w wide").splitlines()
+    assert max(map(len, lines)) <= max(width, 75)
