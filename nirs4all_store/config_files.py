@@ -78,7 +78,7 @@ def read_config(given: Any) -> Any:
     except yaml.MarkedYAMLError as error:
         place = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""
         raise InvalidInputError(
-            f"the configuration {str(given)[:200]!r} cannot be read: it is neither JSON nor YAML{place}: {error.problem}"
+            f"the configuration {str(given)[:200]!r} cannot be read: neither JSON nor YAML{place}: {error.problem}"
         ) from error
     except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
         raise InvalidInputError(f"the configuration {str(given)[:200]!r} cannot be read: {error}") from error

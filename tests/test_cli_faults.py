@@ -104,7 +104,7 @@ def test_the_way_out_for_what_is_not_trusted_once_was_not_named(here: Path) -> N
 def test_a_broken_configuration_is_told_in_one_line(here: Path) -> None:
     (here / "broken.yaml").write_text("- a: b\n  - c: [\n")
     told = command("run broken.yaml wheat.csv -t protein", 1)
-    assert "it is neither JSON nor YAML in line" in told
+    assert "neither JSON nor YAML in line" in told
     assert "\\n" not in told
 
 
