@@ -106,8 +106,8 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Datas
     return given
 
 
-def read_spectra(path: Path, columns: Sequence[str] | None = None) -> tuple[Array, Array | None]:
-    """Return X of a CSV, Parquet or NPY file, and the wavelengths if its columns are named by them.
+def read_spectra(path: Path, columns: Sequence[str] | None = None) -> frames.Spectra:
+    """Return X of a CSV, Parquet or NPY file, and what else the file tells of each sample.
 
     Parameters
     ----------
@@ -122,14 +122,12 @@ def read_spectra(path: Path, columns: Sequence[str] | None = None) -> tuple[Arra
     """
     if path.suffix.lower() == ".npy":
         try:
-            return _spectra(np.load(path, allow_pickle=False), str(path)), None
+            X = _spectra(np.load(path, allow_pickle=False), str(path))
+            return frames.Spectra(X, [], None, pl.DataFrame(height=len(X)))
         except (OSError, ValueError) as error:
             raise InvalidInputError(f"{path} cannot be read: {error}") from error
     table = frames.read(path)
-    if columns is not None:
-        return frames.columns_of(table, columns, str(path)), frames.wavelengths_of(columns)
-    found = frames.spectra_of(table)
-    return found.X, found.wavelengths
+    return frames.spectra_of(table) if columns is None else frames.columns_of(table, columns, str(path))
 
 
 def _parts(given: Any, target: Any) -> dict[str, Any]:
@@ -178,7 +176,7 @@ def _of_tables(given: Mapping[str, Any], target: Any) -> dict[str, Any]:
         parts["wavelengths"] = spectra.wavelengths
     if frames.is_table(given.get("X_test")):
         test = frames.frame(given["X_test"])
-        parts["X_test"] = frames.columns_of(test, spectra.columns, "X_test")
+        parts["X_test"] = frames.columns_of(test, spectra.columns, "X_test").X
         if (y_test := _test_targets(given.get("y_test"), test, named["y"])) is not None:
             parts["y_test"] = y_test
     return parts

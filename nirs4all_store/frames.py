@@ -48,11 +48,14 @@ class Spectra:
         Their names.
     wavelengths : ndarray of shape (n_features,), or None
         What the names say, if they are numbers.
+    others : polars.DataFrame
+        The columns that are not X.
     """
 
     X: Array
     columns: list[str]
     wavelengths: Array | None
+    others: pl.DataFrame
 
 
 def is_table(value: Any) -> bool:
@@ -175,11 +178,11 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
         _refuse_disorder(families, columns)
     if not columns:
         raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
-    return Spectra(_matrix(table, columns), columns, wavelengths)
+    return Spectra(_matrix(table, columns), columns, wavelengths, table.drop(columns))
 
 
-def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Array:
-    """Return the columns of a table that have certain names, in their order; `1100.0` is `1100`.
+def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Spectra:
+    """Return X made of the columns of a table that have certain names, in their order; `1100.0` is `1100`.
 
     Raises
     ------
@@ -196,7 +199,8 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Array
             f"{where} lacks {len(missing)} of the {len(columns)} columns that the spectra were trained on, as "
             f"{', '.join(map(repr, missing[:3]))}; give spectra of the same instrument, or name the columns as there"
         )
-    return _matrix(table, [known[_key(name)] for name in columns])
+    X = _matrix(table, [known[_key(name)] for name in columns])
+    return Spectra(X, list(columns), wavelengths_of(columns), table.drop(found))
 
 
 def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:

@@ -205,3 +205,17 @@ def test_a_ranking_once_was_wider_than_an_ordinary_terminal(
     monkeypatch.setenv("COLUMNS", str(width))
     lines = command("top -w wide").splitlines()
     assert max(map(len, lines)) <= max(width, 75)
+
+
+def test_predictions_once_did_not_say_of_which_sample_they_are(here: Path) -> None:
+    new = pl.read_csv("new.csv")
+    new = new.with_columns(pl.Series("1102", [None, *new["1102"][1:]]), row=pl.int_range(100, 140), predicted=0.5)
+    new.insert_column(0, pl.Series("sample", [f"wheat {number}" for number in range(40)])).write_csv("named.csv")
+    plain = command(f"predict {an_id('chain')} new.csv").splitlines()
+    command(f"predict {an_id('chain')} named.csv -o named.parquet")
+    found = pl.read_parquet("named.parquet")
+    assert found.columns == ["sample", "row", "predicted"]
+    assert found["sample"][39] == "wheat 39"
+    assert found["predicted"].to_list() == [None, *map(float, plain[2:])]
+    np.save(here / "new.npy", X)
+    assert command(f"predict {an_id('chain')} new.npy").splitlines() == plain

@@ -273,7 +273,7 @@ def test_one_wavelength_written_in_two_ways_is_refused(tmp_path: Path) -> None:
     frame.write_csv(tmp_path / "new.csv")
     with pytest.raises(InvalidInputError, match=r"new\.csv has several columns with the name '1100\.0'"):
         read_spectra(tmp_path / "new.csv", ["1100"])
-    assert read_spectra(tmp_path / "new.csv", ["p"])[0].tolist() == [[3]]
+    assert read_spectra(tmp_path / "new.csv", ["p"]).X.tolist() == [[3]]
 
 
 def test_a_target_that_is_missing_is_no_class_and_makes_no_text_of_numbers(tmp_path: Path) -> None:
@@ -315,7 +315,7 @@ def test_separators_of_thousands_are_no_decimal_commas(tmp_path: Path, target: s
 
 def test_a_comma_in_a_column_that_is_not_looked_at_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text('1100,lot\n1,"1,5"\n')
-    assert read_spectra(tmp_path / "a.csv", ["1100"])[0].tolist() == [[1]]
+    assert read_spectra(tmp_path / "a.csv", ["1100"]).X.tolist() == [[1]]
 
 
 def test_labels_that_would_be_one_number_stay_two_texts(tmp_path: Path) -> None:
@@ -378,21 +378,21 @@ def test_the_index_of_a_frame_of_pandas_is_no_spectrum(tmp_path: Path) -> None:
     for written in (tmp_path / "a.csv", pd.read_csv(tmp_path / "a.csv")):
         assert read_dataset(written, "p").columns == ["a"]
     for columns in (["a", "p"], None):
-        assert read_spectra(tmp_path / "a.csv", columns)[0].tolist() == [[1, 3], [2, 4]]
+        assert read_spectra(tmp_path / "a.csv", columns).X.tolist() == [[1, 3], [2, 4]]
     with pytest.raises(InvalidInputError, match="several types"):
         read_dataset(table.assign(mixed=[1, "a"]), "p")
 
 
 def test_a_chain_that_was_trained_on_a_column_without_a_name_still_gets_it(tmp_path: Path) -> None:
     (tmp_path / "new.csv").write_text(",a\n1,2\n")
-    assert read_spectra(tmp_path / "new.csv", ["", "a"])[0].tolist() == [[1, 2]]
+    assert read_spectra(tmp_path / "new.csv", ["", "a"]).X.tolist() == [[1, 2]]
 
 
 def test_new_spectra_have_the_columns_that_were_chosen_in_training(tmp_path: Path) -> None:
     frame = pl.DataFrame({"peak1": [1.0], "peak2": [2.0], "ratio": [3.0], "note": ["n"], "p": [4.0]})
     data = read_dataset(frame, "p")
     frame.write_csv(tmp_path / "new.csv")
-    X, _ = read_spectra(tmp_path / "new.csv", data.columns)
+    X = read_spectra(tmp_path / "new.csv", data.columns).X
     np.testing.assert_array_equal(X, data.X)
 
 
@@ -441,9 +441,10 @@ def test_a_frame_of_spectra_goes_with_values_of_the_target() -> None:
 def test_spectra_are_found_by_their_names_in_any_order(tmp_path: Path) -> None:
     frame = pl.DataFrame(X, schema=["1100", "1102", "1104", "1106"], orient="row").with_columns(p=Y)
     frame.select(reversed(frame.columns)).write_csv(tmp_path / "new.csv")
-    found, wavelengths = read_spectra(tmp_path / "new.csv", ["1100", "1102.0", "1104", "1106"])
-    np.testing.assert_array_equal(found, X)
-    np.testing.assert_array_equal(wavelengths, [1100, 1102, 1104, 1106])
+    found = read_spectra(tmp_path / "new.csv", ["1100", "1102.0", "1104", "1106"])
+    np.testing.assert_array_equal(found.X, X)
+    np.testing.assert_array_equal(found.wavelengths, [1100, 1102, 1104, 1106])
+    assert found.others.columns == ["p"]
     with pytest.raises(InvalidInputError, match=r"lacks 2 of the 3 columns .* as '1400', '1402'"):
         read_spectra(tmp_path / "new.csv", ["1100", "1400", "1402"])
 
@@ -506,7 +507,7 @@ def test_empty_lines_at_the_end_of_a_csv_once_were_samples(tmp_path: Path) -> No
     path.write_text("1100;1101;protein\n1;2;3\n\n4;5;6\n;;\n\n")
     data = read_dataset(path, "protein")
     assert (data.rows.tolist(), data.excluded) == ([0, 2], 1)
-    assert read_spectra(path)[0].shape == (3, 2)
+    assert read_spectra(path).X.shape == (3, 2)
 
 
 def test_weights_of_rows_that_are_left_out_once_were_asked_for() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,7 +16,8 @@ from ..bundle import inspect_bundle, load_bundle
 from ..config_files import find_config
 from ..dataset import Dataset, read_dataset, read_spectra
 from ..errors import InvalidInputError
-from ..files import whole_file
+from ..files import identity, whole_file
+from ..frames import Spectra
 from ..library import PipelineLibrary
 from ..pipeline_config import pipelines_of
 from ..runner import PipelineRunner
@@ -121,20 +123,20 @@ def predict(
     trusted: Trusted = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Predict new spectra with a stored chain or with a bundle."""
+    """Predict new spectra with a stored chain or with a bundle; columns that are no spectra stand before it."""
     if output is not None:
-        refuse_output(output, workspace, overwrite=overwrite and not (output.exists() and output.samefile(data)))
+        refuse_output(output, workspace, overwrite=overwrite and identity(output) != identity(data))
         if output.suffix.lower() not in (".csv", ".parquet"):
             raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
     if chain.lower().endswith(".n4a"):
         model = load_bundle(chain, trusted=trusted)
-        X, wavelengths = _spectra(data, inspect_bundle(chain).chain)
-        frame = _predicted(lambda X: model.predict(X, wavelengths), X)
+        spectra = _spectra(data, inspect_bundle(chain).chain)
+        frame = _predicted(lambda X: model.predict(X, spectra.wavelengths), spectra)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            X, wavelengths = _spectra(data, store.get_chain(chain_id) or {})
-            frame = _predicted(lambda X: store.replay_chain(chain_id, X, wavelengths), X)
+            spectra = _spectra(data, store.get_chain(chain_id) or {})
+            frame = _predicted(lambda X: store.replay_chain(chain_id, X, spectra.wavelengths), spectra)
     if output is None:
         typer.echo(frame.write_csv(), nl=False)
         return
@@ -143,20 +145,21 @@ def predict(
     say(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
 
 
-def _spectra(path: Path, chain: dict[str, Any]) -> tuple[Any, Any]:
-    """Read the columns that a chain was trained on, if the runner has kept their names; return X and wavelengths."""
+def _spectra(path: Path, chain: dict[str, Any]) -> Spectra:
+    """Read the columns that a chain was trained on, if the runner has kept their names."""
     model: dict[str, Any] = next(
         (step for step in chain["steps"] if step.get("step_idx") == chain["model_step_idx"]), {}
     )
     params = model.get("params") or {}
     columns = _list_of(str, params.get("columns"))
     wavelengths = _list_of((int, float), params.get("wavelengths"))
-    X, named = read_spectra(path, columns)
+    found = read_spectra(path, columns)
     if wavelengths is None:
-        return X, named
-    if columns is None and named is not None:
-        X = X[:, _places(named.tolist(), wavelengths, path)]
-    return X, np.array(wavelengths)
+        return found
+    X = found.X
+    if columns is None and found.wavelengths is not None:
+        X = X[:, _places(found.wavelengths.tolist(), wavelengths, path)]
+    return replace(found, X=X, wavelengths=np.array(wavelengths))
 
 
 def _places(named: list[float], wanted: list[float], path: Path) -> list[int]:
@@ -174,21 +177,20 @@ def _list_of(kind: Any, value: Any) -> list[Any] | None:
     return value if isinstance(value, list) and value and all(isinstance(item, kind) for item in value) else None
 
 
-def _predicted(predict: Callable[[Any], Any], X: Any) -> pl.DataFrame:
+def _predicted(predict: Callable[[Any], Any], spectra: Spectra) -> pl.DataFrame:
     """Predict each row that has all its values; of the others there is nothing."""
+    X = spectra.X
     whole = ~np.isnan(X).any(axis=1)
     if not whole.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value")
+    if not whole.all():
+        complain(f"{int(np.sum(~whole)):,} rows have a missing value, and no prediction")
     columns = np.atleast_2d(predict(X if whole.all() else X[whole]).T)
     names = ["predicted"] if len(columns) == 1 else [f"predicted_{place}" for place in range(len(columns))]
     found = pl.DataFrame(dict(zip(names, columns, strict=True)))
-    if whole.all():
-        return found
-    complain(f"{int(np.sum(~whole)):,} rows have a missing value, and no prediction")
-    places = found.with_columns(row=pl.Series(np.flatnonzero(whole)))
-    return (
-        pl.DataFrame({"row": np.arange(len(X))}).join(places, on="row", how="left", maintain_order="left").drop("row")
-    )
+    places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)
+    others = spectra.others.drop(names, strict=False)
+    return pl.concat([others, found.select(pl.all().gather(places))], how="horizontal")
 
 
 @app.command(epilog="nirs4all-store export 01a2 model.n4a")
