@@ -38,7 +38,8 @@ SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
 # file by then: `close` does it instead, after a look.
 AFTER_CONNECTING = (
     "PRAGMA disable_checkpoint_on_shutdown; SET allowed_configs = ['search_path', 'enable_progress_bar']; "
-    f"SET lock_configuration = true; {NO_PROGRESS_BAR}"
+    # The times of our rows are UTC, also where a question compares them with now().
+    f"SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true; {NO_PROGRESS_BAR}"
 )
 IDLE_CONNECTIONS = 16
 # What a transaction has inserted stays in memory until its end, unless there is a limit.

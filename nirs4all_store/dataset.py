@@ -90,8 +90,8 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Datas
         `weights`, `name`; a polars or pandas frame, or the path of a CSV or Parquet file, of which `target` names the
         column of y. A frame may also stand in the place of `X` and of `X_test`, and names of its columns in those of
         `y`, `groups`, `weights` and `y_test`: `(frame, "protein")`. Where columns of a frame are named by numbers
-        (`1100`; ten or more like `X1100` or `1100 nm`, in order), they are X and their names the wavelengths, and other
-        columns are left out; otherwise all columns of numbers but the named ones, and but the index that pandas writes
+        (`1100`; ten or more like `X1100` or `4000 cm-1`), they are X and their names the wavelengths, and other columns
+        are left out; otherwise all columns of numbers but the named ones, and but the index that pandas writes
         first, are X. A frame as `X_test` brings `y_test` along if it has the columns of y.
     target : str or list of str, optional
 

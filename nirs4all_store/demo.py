@@ -243,8 +243,10 @@ class Demo:
         self._console.rule("[bold]nirs4all_store on real spectra")
         glucose, wavenumbers = fermentation()
         beans = coffee()
+        is_new = not self._folder.is_dir() or not any(self._folder.iterdir())
         with WorkspaceStore(self._folder) as store:
-            _refuse_others(store)
+            if not is_new:
+                _refuse_others(store)
             self._say(f"opened the workspace [cyan]{store.workspace_path}[/]")
             regression = self._train(store, glucose, wavenumbers)
             classification = self._train(store, beans, None)
@@ -340,10 +342,11 @@ class Demo:
 
 def _refuse_others(store: WorkspaceStore) -> None:
     """Refuse somebody's own workspace: the demo replaces exports and a template, and collects without grace."""
-    others = set(store.list_runs(limit=None)["name"]) - set(RUNS.values())
-    if others:
+    names = set(store.list_runs(limit=None)["name"])
+    if not names or not names <= set(RUNS.values()):
         raise InvalidInputError(
-            f"{store.workspace_path} has runs that are not the demo's, as {min(others)!r}; give the demo another folder"
+            f"{store.workspace_path} is not the demo's own: it has runs of {sorted(names)[:3]}; give the demo another "
+            "folder"
         )
 
 

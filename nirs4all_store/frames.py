@@ -17,10 +17,11 @@ import polars as pl
 from .errors import InvalidInputError
 
 Array = Any
-Family = list[tuple[str, float]]
-"""Names of columns that are alike but for a number, and the numbers."""
+Family = tuple[list[str], Array]
+"""Names of columns that are alike but for their numbers, and the numbers if there is one in each that differs."""
 
 TABLES = (".csv", ".tsv", ".parquet")
+SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # By this first line a spreadsheet knows it.
 QUOTED = re.compile(r'"[^"]*"')
 PANDAS_INDEX = r"^__index_level_\d+__$"
 # What pandas calls the first column of a CSV when it writes its index there, and when it reads that again.
@@ -28,8 +29,8 @@ PANDAS_CSV_INDEX = ("", "Unnamed: 0")
 ONLY_DIGITS = r"^[0-9]+$"
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "-")
 # Python would read more than these, as 2024_1.
-NUMBER = re.compile(r"\s*[-+]?[0-9]+([.,][0-9]+)?([eE][-+]?[0-9]+)?\s*")
-THOUSANDS = re.compile(r"\s*[0-9]{1,3}(,[0-9]{3})+\s*")
+NUMBER = re.compile(r"\s*[-+]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][-+]?[0-9]+)?\s*")
+THOUSANDS = re.compile(r"\s*[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?\s*")
 # As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, 4000 cm-1, NIR2_1100.
 NUMBERED = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 LEAST_NUMBERED = 10
@@ -110,14 +111,14 @@ def _read_csv(path: Path) -> pl.DataFrame:
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not UTF-8; save it as UTF-8, which spreadsheets offer") from error
     first, _, rest = text.partition("\n")
-    skipped = 1 if first.strip().lower().startswith("sep=") else 0  # By this a spreadsheet knows the separator.
-    header = rest.partition("\n")[0] if skipped else first
+    told = SEPARATOR.fullmatch(first.rstrip("\r"))
+    header = rest.partition("\n")[0] if told else first
     bare = QUOTED.sub("", header)
-    separator = next((mark for mark in (";", "\t") if mark in bare), ",")
+    separator = told[1] if told else next((mark for mark in (";", "\t") if mark in bare), ",")
     names = next(csv.reader([header], delimiter=separator), [])
     _refuse_twins(names, str(path))
     try:
-        table = pl.read_csv(path, separator=separator, infer_schema=False, skip_lines=skipped)
+        table = pl.read_csv(path, separator=separator, infer_schema=False, skip_lines=1 if told else 0)
     except pl.exceptions.ComputeError:
         _refuse_long_rows(path, text, separator, len(names))
         raise
@@ -148,8 +149,8 @@ def _typed(cells: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
 
 def wavelengths_of(columns: Sequence[str]) -> Array | None:
     """Return the numbers that columns are named by; None if they are not."""
-    found, wavelengths = _spectral(_families(columns))
-    return wavelengths if len(found) == len(columns) else None
+    families = _families(columns)
+    return families[0][1] if len(families) == 1 and len(families[0][0]) == len(columns) else None
 
 
 def _refuse_twins(names: Sequence[str], where: str) -> None:
@@ -165,17 +166,15 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     ------
     InvalidInputError
         A column that is named by a number has something else in it, there are no columns for X, or several kinds of
-        columns that each could be X; or names like `X1100` are in no order and have other numbers beside them.
+        columns that each could be X.
     """
     left_out = {*without, *(name for name in table.columns[:1] if name in PANDAS_CSV_INDEX)}
     names = [name for name in table.columns if name not in left_out]
     families = _families(names)
     _refuse_choice(families)
-    columns, wavelengths = _spectral(families)
+    columns, wavelengths = families[0] if families else ([], None)
     _refuse_twins([str(_key(name)) for name in columns], "the table")
-    if not columns:
-        columns = [name for name in names if _is_of_numbers(table[name])]
-        _refuse_disorder(families, columns)
+    columns = columns or [name for name in names if _is_of_numbers(table[name])]
     if not columns:
         raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
     return Spectra(_matrix(table, columns), columns, wavelengths, table.drop(columns))
@@ -296,24 +295,33 @@ def _finite(column: pl.Series) -> pl.Series:
 
 def _families(names: Sequence[str]) -> list[Family]:
     """Return the columns that are named by numbers alone, and those of each kind like `X1100` that has many."""
-    plain = [(name, float(_key(name))) for name in names if _is_number(name)]
-    _refuse_thousands([name for name, _ in plain])
-    alike: dict[tuple[str, str], Family] = {}
+    _refuse_thousands(names)
+    plain = [name for name in names if _is_number(name)]
+    alike: dict[str, list[str]] = {}
     for name in names:
-        for match in NUMBERED.finditer(name) if not _is_number(name) else ():
-            rest = name[: match.start()], name[match.end() :]
-            alike.setdefault(rest, []).append((name, float(match[0])))
-    many = [family for family in alike.values() if len(family) >= LEAST_NUMBERED]
-    return [plain, *many] if plain else many
+        if not _is_number(name) and NUMBERED.search(name):
+            alike.setdefault(NUMBERED.sub("#", name), []).append(name)
+    many = [(family, _differing(family)) for family in alike.values() if len(family) >= LEAST_NUMBERED]
+    return [(plain, np.array([_key(name) for name in plain])), *many] if plain else many
+
+
+def _differing(family: Sequence[str]) -> Array | None:
+    """Return the numbers by which names differ; None if there are several in each, or if they only count."""
+    numbers = np.array([[float(number) for number in NUMBERED.findall(name)] for name in family])
+    differing = [column for column in numbers.T if len(np.unique(column)) > 1]
+    if len(differing) != 1:
+        return None
+    in_order = np.sort(differing[0])
+    return None if in_order[0] in (0, 1) and np.all(np.diff(in_order) == 1) else differing[0]
 
 
 def _refuse_choice(families: Sequence[Family]) -> None:
     """Refuse to choose between families, unless the first are so many plain numbers that others stand beside them."""
-    if len(families) < 2 or (_is_number(families[0][0][0]) and len(families[0]) >= LEAST_NUMBERED):
+    if len(families) < 2 or (_is_number(families[0][0][0]) and len(families[0][0]) >= LEAST_NUMBERED):
         return
     choices = [
-        f"{family[0][0]!r} to {family[-1][0]!r} ({len(family)})" if len(family) > 1 else f"{family[0][0]!r} alone"
-        for family in families
+        f"{names[0]!r} to {names[-1]!r} ({len(names)})" if len(names) > 1 else f"{names[0]!r} alone"
+        for names, _ in families[:MOST_NAMED]
     ]
     raise InvalidInputError(
         f"X could be the columns {', or '.join(choices)}; leave out or rename those that are no spectra, or give X as "
@@ -322,42 +330,15 @@ def _refuse_choice(families: Sequence[Family]) -> None:
 
 
 def _refuse_thousands(names: Sequence[str]) -> None:
-    """Refuse `1,000` beside `990`, since it may be a thousand or one."""
-    without_comma = [name for name in names if "," not in name]
+    """Refuse `1,000` beside `990`, since it may be a thousand or one, and `1,000.5`."""
     thousands = [name for name in names if THOUSANDS.fullmatch(name)]
-    if without_comma and len(without_comma) + len(thousands) == len(names) and thousands:
+    others = [name for name in names if _is_number(name) and name not in thousands]
+    is_one = any("," in name for name in others)
+    if thousands and not is_one and (others or not all(map(_is_number, thousands))):
         raise InvalidInputError(
-            f"columns are named {without_comma[0]!r} and {thousands[0]!r}; write wavelengths without separators of "
-            "thousands"
+            f"columns are named {', '.join(map(repr, [*others[:1], *thousands[:2]]))}; write wavelengths without "
+            "separators of thousands"
         )
-
-
-def _refuse_disorder(families: Sequence[Family], columns: Sequence[str]) -> None:
-    """Refuse to take spectra whose names are in no order for X together with whatever stands beside them."""
-    if families and len(columns) > len(families[0]):
-        names = [name for name, _ in families[0]]
-        others = [name for name in columns if name not in names]
-        raise InvalidInputError(
-            f"columns {names[0]!r} to {names[-1]!r} look like spectra and are in no order, and {others[0]!r} has "
-            "numbers, too; sort them, or leave out what is no spectrum"
-        )
-
-
-def _spectral(families: Sequence[Family]) -> tuple[list[str], Array | None]:
-    """Return the columns of the first family if they are spectra, and the wavelengths.
-
-    `X1100` and `1100 nm` must be in order; others may only be counted.
-    """
-    if not families:
-        return [], None
-    columns, numbers = [name for name, _ in families[0]], np.array([number for _, number in families[0]])
-    if _is_number(columns[0]):
-        return columns, numbers
-    steps = np.diff(numbers)
-    if not (np.all(steps > 0) or np.all(steps < 0)):
-        return [], None
-    is_counted = np.all(steps == 1) and numbers[0] in (0, 1)
-    return columns, None if is_counted else numbers
 
 
 def _is_number(name: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pkgutil
 import sys
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -18,6 +19,7 @@ SCRIPTS = ("__main__", "__mp_main__")
 """The modules whose names mean something else each time."""
 FUNCTION, ITEMS, SLICE = "function", "items", "slice"
 """What a parameter is that is no value of JSON: imported by its name, a dict by its pairs, a slice by its bounds."""
+FORMS = {"class", FUNCTION, ITEMS, SLICE}
 LONGEST_WORDS = 200
 NATIVE = (str, int, float, bool, type(None))
 
@@ -58,31 +60,33 @@ def build(described: Any, where: str) -> Any:
 
 def _value(described: Mapping[Any, Any], where: str) -> Any:
     """Return the value of a parameter that a dict without a class stands for."""
-    if len(described) == 1:
-        ((key, given),) = described.items()
-        if key == FUNCTION and isinstance(given, str):
-            return _imported(given, where, "function", "numpy.log1p")
-        if key == SLICE and isinstance(given, list):
-            return slice(*given)
-        if key == ITEMS and isinstance(given, list):
-            return {name: build(value, where) for name, value in given}
-    return {key: build(value, where) for key, value in described.items()}
+    if len(described) != 1 or not set(described) & FORMS:
+        return {key: build(value, where) for key, value in described.items()}
+    ((form, given),) = described.items()
+    if form == FUNCTION:
+        return _imported(given, where, "function", "numpy.log1p")
+    try:
+        return slice(*given) if form == SLICE else {key: build(value, where) for key, value in given}
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{where}: no {form} can be made of {given!r:.200}: {error}") from error
 
 
 def _imported(name: Any, where: str, kind: str, example: str) -> Any:
-    module, _, attribute = str(name).rpartition(".")
     try:
-        return getattr(importlib.import_module(module), attribute) if module else None
+        found = pkgutil.resolve_name(str(name))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInputError(
             f"{where}: there is no {kind} {name}: {error}; give its whole name, as in {example!r}, and install its "
             "package"
         ) from error
+    if not callable(found):
+        raise InvalidInputError(f"{where}: {name} is no {kind}; give its whole name, as in {example!r}")
+    return found
 
 
 def _class(name: Any, where: str) -> type:
     found = _imported(name, where, "class", "sklearn.preprocessing.StandardScaler")
-    if not inspect.isclass(found) or not any(hasattr(found, method) for method in ("fit", "split", "__sklearn_tags__")):
+    if not inspect.isclass(found) or not any(hasattr(found, method) for method in ("fit", "split", "get_params")):
         raise InvalidInputError(
             f"{where}: {name} is no class of an operator; give its whole name, as in "
             "'sklearn.preprocessing.StandardScaler'"
@@ -117,7 +121,7 @@ def describe(value: Any) -> Any:
         return value.item()
     if isinstance(value, np.ndarray):
         return describe(value.tolist())
-    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value) and not set(value) & FORMS:
         return {key: describe(item) for key, item in value.items()}
     if isinstance(value, Mapping):
         return {ITEMS: [[describe(key), describe(item)] for key, item in value.items()]}

@@ -268,7 +268,7 @@ def _step(item: Any, where: str) -> Step:
     described = item[key] if key else item
     operator = build(described, where)
     where = f"{where} ({type(operator).__name__})"
-    kind = KINDS[key] if key else _kind(operator)
+    kind = None if isinstance(operator, type) else KINDS[key] if key else _kind(operator)
     missing = [method for method in NEEDED[kind or "transformer"] if not hasattr(operator, method)]
     if kind is None or missing:
         raise InvalidInputError(
@@ -276,7 +276,7 @@ def _step(item: Any, where: str) -> Step:
             "operator, or {'class': 'package.Name', 'params': {...}}"
         )
     given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
-    _check_params(operator, given, where)
+    _check_params(operator, where, is_built=isinstance(described, Mapping))
     return Step(kind, operator, where, given)
 
 
@@ -288,24 +288,24 @@ def _kind(operator: Any) -> str | None:
     return "transformer" if hasattr(operator, "transform") else None
 
 
-def _check_params(operator: Any, given: Sequence[str], where: str) -> None:
+def _check_params(operator: Any, where: str, *, is_built: bool) -> None:
     """Let scikit-learn's own operators, and those inside, refuse their parameters now instead of when they are fitted.
 
-    JSON has no tuples: of the parameters that it gave, a list that is refused is tried as one.
+    JSON has no tuples: of what was built from it, a list that is refused is tried as one.
     """
-    inside = operator.get_params() if hasattr(operator, "get_params") else vars(operator)
-    for name, value in inside.items():
+    params = _own_params(operator)
+    for name, value in params.items():
         if isinstance(value, Mapping) and (OR in value or RANGE in value):
             raise InvalidInputError(
                 f"{where}, {name}: an operator that is made already has one value of each parameter; write it as "
                 f"{{'class': {name_of(type(operator))!r}, 'params': {{{name!r}: {value}}}}}"
             )
-        if hasattr(value, "_parameter_constraints") and not isinstance(value, type):
-            _check_params(value, (), f"{where}, {name}")
-    if not hasattr(operator, "_parameter_constraints"):
-        return
-    lists = [name for name in given if isinstance(getattr(operator, name, None), list)]
-    while True:
+    # A search sets the parameters of what it has inside before that is fitted.
+    inside = () if "param_grid" in params or "param_distributions" in params else _operators_in([*params.values()])
+    for part in inside:
+        _check_params(part, f"{where}, {type(part).__name__}", is_built=is_built)
+    lists = [name for name, value in params.items() if is_built and isinstance(value, list)]
+    while hasattr(operator, "_parameter_constraints"):
         try:
             operator._validate_params()
         except ValueError as error:
@@ -316,6 +316,24 @@ def _check_params(operator: Any, given: Sequence[str], where: str) -> None:
             operator.set_params(**{refused: tuple(getattr(operator, refused))})
         else:
             return
+
+
+def _own_params(operator: Any) -> dict[str, Any]:
+    """Return the parameters of an operator; of one that tells none, nothing."""
+    try:
+        params: dict[str, Any] = operator.get_params(deep=False) if hasattr(operator, "get_params") else vars(operator)
+    except Exception:  # It may be anybody's.
+        return {}
+    return params
+
+
+def _operators_in(values: Sequence[Any]) -> Iterator[Any]:
+    """Give the operators among values, and in lists of them: the steps of a pipeline are pairs of name and operator."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _operators_in(value)
+        elif hasattr(value, "_parameter_constraints") and not isinstance(value, type):
+            yield value
 
 
 def _shown(value: Any) -> str:

@@ -120,18 +120,18 @@ class PipelineRunner:
                 raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
             pipelines = pipelines_of(find_config(config, PipelineLibrary(store.workspace_path).load_template))
             data = read_dataset(dataset, target)
+            keys = [_key(pipeline) for pipeline in pipelines]
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
             for pipeline in pipelines:
                 check_fit(pipeline, data)
-                _key(pipeline)
                 if pipeline.folds_key not in folds:
                     folds[pipeline.folds_key] = splits(pipeline, data)
                     if resume:
                         _check_repeats(pipeline, data, folds[pipeline.folds_key])
             _parallel(self._n_jobs)
             done = _done(store, data) if resume else {}
-            left = [pipeline for pipeline in pipelines if _key(pipeline) not in done]
-            found = [done[key] for key in dict.fromkeys(map(_key, pipelines)) if key in done]
+            left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
+            found = [done[key] for key in dict.fromkeys(keys) if key in done]
             if left:
                 run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left))
                 self.run_id = run.run_id

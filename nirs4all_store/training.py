@@ -13,7 +13,15 @@ import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
-from sklearn.model_selection import GridSearchCV, GroupKFold, KFold, RandomizedSearchCV, StratifiedKFold
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    LeaveOneGroupOut,
+    LeavePGroupsOut,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
 from sklearn.pipeline import Pipeline as SklearnPipeline
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import has_fit_parameter
@@ -28,6 +36,7 @@ from .scores import scores_of
 Array = Any
 
 FOLDS = 5
+BY_GROUPS = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, StratifiedGroupKFold)
 AVERAGE = "avg"
 """The fold under whose name stands what all folds have in common."""
 
@@ -143,7 +152,8 @@ def _takes_weights(model: Any) -> bool:
         return False
     if has_fit_parameter(model, "sample_weight"):
         return True
-    inside = [value for value in model.get_params().values() if hasattr(value, "predict")]
+    params = model.get_params() if hasattr(model, "get_params") else {}
+    inside = [value for value in params.values() if hasattr(value, "predict")]
     taken = inspect.signature(model.fit).parameters.values()
     hands_on = any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in taken)
     return hands_on and bool(inside) and all(map(_takes_weights, inside))
@@ -263,7 +273,7 @@ def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -
             if target is not None:
                 model = TransformedTargetRegressor(model, transformer=clone(target))
             options = {} if data.weights is None else {"sample_weight": data.weights[rows]}
-            if data.groups is not None and isinstance(step.operator, GridSearchCV | RandomizedSearchCV):
+            if data.groups is not None and isinstance(getattr(step.operator, "cv", None), BY_GROUPS):
                 options["groups"] = data.groups[rows]
             model.fit(deepcopy(X), deepcopy(y), **options)
             fitted.append((step, as_stored(model)))

@@ -67,7 +67,14 @@ def test_commands_once_wrote_over_files_without_asking(here: Path) -> None:
         if line.split()[0] != "predict":
             command(f"{line} --overwrite")
     assert (here / "new.csv").read_bytes() == before
-    assert "stays as it is" in command(f"predict {chain} new.csv -o new.csv --overwrite", 1), "that is its input"
+    assert "has the spectra themselves" in command(f"predict {chain} new.csv -o new.csv --overwrite", 1)
+    assert "cannot be read" in command(f"predict {chain} nowhere.csv -o found.csv --overwrite", 1)
+    (here / "folder").mkdir()
+    for line in (f"export {chain} folder", f"export {chain} .", f"predict {chain} new.csv -o folder"):
+        assert "it is a folder" in command(line, 1)
+    command("library save ridge.yaml kept")
+    (here / "kept.json").write_text("mine")
+    assert "is there already" in command("library export kept kept.json", 1)
     command(f"predict {chain} new.csv -o found.csv")
     command(f"predict {chain} new.csv -o found.csv --overwrite")
 
@@ -136,7 +143,16 @@ def test_times_once_were_those_of_greenwich_and_did_not_say_so(here: Path) -> No
     assert f" {local % 24:02}:{created.minute:02}:" in command(f"show {an_id('run')}")
     assert json.loads(command("runs --json"))[0]["created_at"] == f"{created.isoformat()}+00:00"
     assert json.loads(command(f"show {an_id('run')} --json"))["created_at"].endswith("+00:00")
-    assert f"{created:%Y-%m-%dT%H:%M:%S.%f}+0000" in command("runs --csv")
+    assert f"{created:%Y-%m-%dT%H:%M:%S.%f}+00:00" in command("runs --csv")
+
+
+@pytest.mark.usefixtures("in_tokyo")
+def test_times_that_are_not_the_workspace_s_own_stay_as_they_are(here: Path) -> None:
+    query = "SELECT DATE '2026-01-31' AS day, TIMESTAMP '2026-01-31 22:00:00' AS moment"
+    assert command(f'sql "{query}"').splitlines()[1].split() == ["2026-01-31", "2026-01-31", "22:00"]
+    assert json.loads(command(f'sql "{query}" --json')) == [{"day": "2026-01-31", "moment": "2026-01-31T22:00:00"}]
+    recent = "SELECT count(*) AS n FROM runs WHERE created_at BETWEEN now() - INTERVAL 1 HOUR AND now()"
+    assert json.loads(command(f'sql "{recent}" --json')) == [{"n": 1}], "now() is of the same zone"
 
 
 def test_a_traceback_is_shown_wherever_one_asks_for_it(here: Path) -> None:
@@ -156,6 +172,8 @@ def test_what_check_and_collection_list_is_for_programs_too(here: Path) -> None:
     assert (row["path"], row["size_bytes"]) == ("zz/stray.joblib", 1)
     assert command("gc --dry-run --csv").count("\n") == 2
     assert "would remove 1 files" in command("gc --dry-run")
+    assert "give them with --dry-run" in command("gc --days 0 --json", 1)
+    assert stray.exists()
     stray.unlink()
     assert "There is nothing to repair." in command("repair")
 
@@ -176,7 +194,11 @@ def test_to_look_at_what_would_be_collected_takes_no_right_to_write(
 
 
 def test_the_demo_once_collected_in_the_workspace_of_others(here: Path) -> None:
-    assert "has runs that are not the demo's, as 'a run'" in command("demo workspace", 1)
+    assert "it has runs of ['a run']; give the demo another folder" in command("demo workspace", 1)
+    with WorkspaceStore("empty") as store:
+        artifact = store.save_artifact(Ridge().fit(X, X[:, 0]), "Ridge", "model", "joblib")
+        assert "is not the demo's own" in command("demo empty", 1)
+        assert store.load_artifact(artifact) is not None
 
 
 def test_a_script_whose_reader_has_enough_once_ended_in_a_traceback(here: Path) -> None:

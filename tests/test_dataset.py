@@ -485,10 +485,24 @@ def test_spectra_whose_headers_have_two_numbers_once_left_other_measurements_in(
 def test_spectra_in_no_order_once_went_with_whatever_stood_beside_them() -> None:
     numbers = [1100, 1300, 1200, *range(1400, 2200, 100)]
     frame = pl.DataFrame({f"{number} nm": [1.0, 2.0] for number in numbers}).with_columns(protein=1, moisture=2.5)
-    with pytest.raises(InvalidInputError, match=r"'1100 nm' to '2100 nm' look like spectra.*'moisture' has numbers"):
-        read_dataset(frame, "protein")
-    alone = read_dataset(frame.drop("moisture"), "protein")
-    assert (alone.X.shape, alone.wavelengths) == ((2, 11), None)
+    data = read_dataset(frame, "protein")
+    assert (data.X.shape, data.wavelengths.tolist()) == ((2, 11), numbers)
+
+
+@pytest.mark.parametrize("shape", ["EX{0}_EM{1}", "ch{0}_{1}", "{0}-{1} nm"])
+def test_columns_whose_names_have_several_numbers_are_spectra_without_wavelengths(shape: str) -> None:
+    names = [shape.format(240 + 10 * (i // 4), 300 + i) for i in range(12)]
+    frame = pl.DataFrame([[*map(float, range(14))]], schema=[*names, "moisture", "p"], orient="row")
+    data = read_dataset(frame, "p")
+    assert (data.columns, data.wavelengths) == (names, None)
+
+
+@pytest.mark.parametrize(
+    "names", [[".90", ".95", "1.00", "1.05"], ["1100.", "1100.5", "1101.", "1101.5"], [",9", "1", "1,1"]]
+)
+def test_numbers_without_digits_before_or_after_the_point_are_numbers(names: list[str]) -> None:
+    data = read_dataset((pl.DataFrame({name: [1.0, 2.0] for name in names}), [1, 2]))
+    assert data.wavelengths.tolist() == [float(name.replace(",", ".")) for name in names]
 
 
 def test_a_sample_number_once_was_a_wavelength() -> None:
@@ -496,10 +510,18 @@ def test_a_sample_number_once_was_a_wavelength() -> None:
     assert read_dataset(frame, "protein").columns == ["1100", "1101"]
 
 
-def test_separators_of_thousands_in_a_header_are_refused() -> None:
-    frame = pl.DataFrame({f"{number:,}": [1.0, 2.0] for number in (980, 990, 1000, 1010)})
-    with pytest.raises(InvalidInputError, match="'980' and '1,000'; write wavelengths without separators"):
+@pytest.mark.parametrize("names", [["980", "990", "1,000"], ["980.5", "1,000.5"], ["1,000.5", "1,001.5"]])
+def test_separators_of_thousands_in_a_header_are_refused(names: list[str]) -> None:
+    frame = pl.DataFrame({name: [1.0, 2.0] for name in names})
+    with pytest.raises(InvalidInputError, match=r"'1,000.*write wavelengths without separators of thousands"):
         read_dataset((frame, [1, 2]))
+
+
+@pytest.mark.parametrize(("line", "mark"), [("sep=,", ","), ("sep=|", "|"), ('"sep=;"', ";"), ("SEP=\t", "\t")])
+def test_a_line_for_spreadsheets_says_what_separates(tmp_path: Path, line: str, mark: str) -> None:
+    path = tmp_path / "wheat.csv"
+    path.write_text(f"{line}\r\na{mark}1100{mark}1101\r\nx{mark}1{mark}2\r\n")
+    assert read_spectra(path).X.tolist() == [[1, 2]]
 
 
 def test_empty_lines_at_the_end_of_a_csv_once_were_samples(tmp_path: Path) -> None:

@@ -10,16 +10,43 @@ from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer, RobustScaler, StandardScaler
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineLibrary
 from nirs4all_store.config_files import find_config, read_config
 from nirs4all_store.pipeline_config import pipelines_of
 
 PLS = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_range_": [2, 6, 2]}}}
+
+
+class Tools:
+    @staticmethod
+    def logarithm(X: Any) -> Any:
+        return np.log1p(X)
+
+
+class Slotted:
+    __slots__ = ("alpha",)
+
+    def fit(self, X: Any, y: Any) -> "Slotted":
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return X[:, 0]
+
+
+class Secretive(Slotted):
+    def get_params(self, deep: bool = True) -> Any:
+        raise RuntimeError("no")
+
+
+def described(**params: Any) -> dict[str, Any]:
+    return {"class": "sklearn.preprocessing.FunctionTransformer", "params": params}
 
 
 AS_LISTS = str.maketrans("()", "[]")  # JSON has no tuples.
@@ -118,7 +145,7 @@ def test_a_configuration_is_read_from_json_and_yaml(tmp_path: Path) -> None:
         ([{"y": Ridge()}, Ridge()], r"step 1 \(Ridge\) is no target.*no transform"),
         ([{"class": "sklearn.linear_model.Rigde"}], "step 1: there is no class sklearn.linear_model.Rigde"),
         ([{"class": "no_such_package.Ridge"}], "step 1: there is no class"),
-        ([{"class": "Ridge"}], "step 1: Ridge is no class"),
+        ([{"class": "Ridge"}], "step 1: there is no class Ridge"),
         ([{"class": "os.system"}], "step 1: os.system is no class of an operator"),
         ([{"class": "subprocess.Popen", "params": {"args": "true"}}], "is no class of an operator"),
         ([{"class": "sklearn.linear_model.Ridge", "params": {"alhpa": 1}}], "step 1: Ridge cannot be made.*alhpa"),
@@ -238,6 +265,11 @@ def test_parameters_without_a_form_in_json_are_told_in_words() -> None:
         RandomForestClassifier(class_weight={0: 1, 1: 5}),
         CountVectorizer(dtype=np.float32),
         make_pipeline(ColumnTransformer([("a", StandardScaler(), slice(0, 3))]), Ridge()),
+        make_pipeline(RobustScaler(quantile_range=(10, 90)), Ridge()),
+        TransformedTargetRegressor(Ridge(), transformer=MinMaxScaler((-1, 1))),
+        GaussianProcessRegressor(RBF(2.0)),
+        FunctionTransformer(Tools.logarithm, kw_args={"slice": [1, 2]}),
+        FunctionTransformer(np.log1p, kw_args={"class": "x", 1: {"items": (1, 2)}}),
         GridSearchCV(make_pipeline(StandardScaler(), Ridge()), {"standardscaler": [StandardScaler(), MinMaxScaler()]}),
     ],
 )
@@ -252,7 +284,7 @@ def test_a_stored_configuration_once_could_not_be_trained_again(model: Any) -> N
     ("config", "message"),
     [
         ([Ridge(alpha={"_or_": [1, 2]})], r"step 1 \(Ridge\), alpha: .*'params': {'alpha': {'_or_': \[1, 2\]}}"),
-        ([make_pipeline(StandardScaler(), Ridge(-1))], r"step 1 \(Pipeline\), ridge: The 'alpha' parameter"),
+        ([make_pipeline(StandardScaler(), Ridge(-1))], r"step 1 \(Pipeline\), Ridge: The 'alpha' parameter"),
         ([{(1, 2): 3}, Ridge()], r"step 1 \(dict\) is no step: {\(1, 2\): 3}"),
         ([{"y": FunctionTransformer(np.log)}, Ridge()], "has a func and no inverse_func"),
         ([FunctionTransformer({"function": "numpy.nowhere"}), Ridge()], "'func' parameter"),
@@ -260,11 +292,23 @@ def test_a_stored_configuration_once_could_not_be_trained_again(model: Any) -> N
             [{"class": "sklearn.preprocessing.FunctionTransformer", "params": {"func": {"function": "numpy.no"}}}],
             "there is no function numpy.no",
         ),
+        ([described(func={"function": "log1p"}), Ridge()], "there is no function log1p"),
+        ([described(func={"function": "numpy.pi"}), Ridge()], "numpy.pi is no function"),
+        ([described(kw_args={"items": [1]}), Ridge()], r"step 1, kw_args: no items can be made of \[1\]"),
+        ([described(kw_args={"slice": [1, 2, 3, 4]}), Ridge()], "no slice can be made of"),
+        ([{"function": "sklearn.preprocessing.StandardScaler"}, Ridge()], r"step 1 \(type\) is no"),
     ],
 )
 def test_what_would_fail_in_training_is_refused_naming_the_step(config: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         pipelines_of(config)
+
+
+@pytest.mark.parametrize(
+    "model", [Slotted(), Secretive(), GridSearchCV(Ridge(alpha=None), {"alpha": [1.0, 2.0]})], ids=lambda m: type(m)
+)
+def test_models_that_tell_nothing_or_are_set_later_are_no_wrong_configuration(model: Any) -> None:
+    assert len(pipelines_of([{"model": model}])) == 1
 
 
 def test_an_operator_that_cannot_be_printed_is_called_by_its_class() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+import sklearn
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.ensemble import StackingRegressor, VotingRegressor
@@ -115,6 +116,26 @@ def test_a_search_once_did_not_get_the_groups_that_it_splits_by(store: Workspace
     search = GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=GroupKFold(2))
     found = PipelineRunner(store).run([GroupKFold(2), search], (X, Y, np.repeat(np.arange(8), 5)))
     assert found.height == 6
+
+
+def test_groups_go_to_no_search_that_has_no_use_for_them(store: WorkspaceStore) -> None:
+    data = (X, Y, np.repeat(np.arange(8), 5))
+    with sklearn.config_context(enable_metadata_routing=True):
+        found = PipelineRunner(store).run([GroupKFold(2), GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=3)], data)
+    assert found.height == 6
+
+
+class Duck:
+    def fit(self, X: Any, y: Any) -> "Duck":
+        return self
+
+    def predict(self, X: Any) -> Any:
+        return X[:, 0]
+
+
+def test_a_model_that_has_no_parameters_takes_no_weights(store: WorkspaceStore) -> None:
+    with pytest.raises(InvalidInputError, match=r"step 2 \(Duck\) takes no weights"):
+        PipelineRunner(store).run([FOLDS, {"model": Duck()}], {"X": X, "y": Y, "weights": np.ones(40)})
 
 
 class Resampled(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types

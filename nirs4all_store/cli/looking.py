@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +35,7 @@ from .output import (
     refuse_output,
     show_rows,
     shown,
+    with_zone,
 )
 from .pictures import draw, save
 
@@ -76,7 +79,13 @@ def pipelines(
     """List the pipelines, newest first."""
     with reading(workspace) as store:
         found = store.list_pipelines(find(store, run, "runs")[1] if run else None).head(limit)
-        show_rows(store, found, LISTED_PIPELINES, as_json=as_json, as_csv=as_csv)
+        show_rows(store, found, _with_something(LISTED_PIPELINES, found), as_json=as_json, as_csv=as_csv)
+
+
+def _with_something(columns: Sequence[str], frame: pl.DataFrame) -> list[str]:
+    """Return the columns without the score of test data, where there are none."""
+    empty = {name for name in ("test", "best_test") if name in frame.columns and frame[name].is_null().all()}
+    return [name for name in columns if name not in empty]
 
 
 @app.command(epilog="nirs4all-store top --metric rmse -n 5")
@@ -136,8 +145,8 @@ def show_ranked(store: WorkspaceStore, found: pl.DataFrame, *, as_json: bool, as
     # With a space, at which a narrow terminal breaks it.
     models = [f"{row['model_name']}" + f" ({own})" * bool(own) for row, own in zip(rows, params, strict=True)]
     for_people = found.rename(scores).with_columns(model=pl.Series(models, dtype=pl.String))
-    listed = [name for name in LISTED_TOP if name != "test" or for_people["test"].is_not_null().any()]
-    show_rows(store, found if as_json or as_csv else for_people, listed, as_json=as_json, as_csv=as_csv)
+    frame = found if as_json or as_csv else for_people
+    show_rows(store, frame, _with_something(LISTED_TOP, for_people), as_json=as_json, as_csv=as_csv)
 
 
 @app.command(epilog="nirs4all-store log 01a2")
@@ -205,12 +214,14 @@ def _predictions_of(store: WorkspaceStore, chain: dict[str, Any]) -> pl.DataFram
 
 
 def _details(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
-    if kind == "predictions":
-        return store.get_prediction(name, load_arrays=True) or {}
     if kind == "artifacts":
-        return decoded(store.sql("SELECT * FROM artifacts WHERE artifact_id = ?", [name]).row(0, named=True))
-    get = {"runs": store.get_run, "pipelines": store.get_pipeline, "chains": store.get_chain}[kind]
-    return get(name) or {}
+        row = store.sql("SELECT * FROM artifacts WHERE artifact_id = ?", [name]).row(0, named=True)
+        return with_zone(decoded(row))
+    get: dict[str, Callable[[str], dict[str, Any] | None]] = {
+        "runs": store.get_run, "pipelines": store.get_pipeline, "chains": store.get_chain,
+        "predictions": partial(store.get_prediction, load_arrays=True),
+    }  # fmt: skip
+    return with_zone(get[kind](name) or {})
 
 
 def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -18,9 +18,10 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from sqlalchemy import DateTime
 
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
-from ..files import refuse_below
+from ..files import refuse_below, refuse_folder
 from ..models import Base
 from ..models import Json as JsonType
 from ..store import WorkspaceStore
@@ -45,7 +46,10 @@ LONGEST_LIST = 20
 MOST_OF_A_WORD = 36
 LEAST_OF_A_WORD = 16
 GAP = 2
-JSON_COLUMNS = {column.name for table in Base.metadata.sorted_tables for column in table.c if column.type is JsonType}
+COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.c]
+JSON_COLUMNS = {column.name for column in COLUMNS if column.type is JsonType}
+TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
+ISO = "%Y-%m-%dT%H:%M:%S%.6f%:z"
 
 
 def complain(problem: str) -> None:
@@ -108,6 +112,7 @@ def refuse_output(path: Path, workspace: Path, *, overwrite: bool) -> None:
     OutputPathError
         One of these it would be.
     """
+    refuse_folder(path)
     refuse_below(path, workspace / ARTIFACTS_NAME)
     if path.exists() and not overwrite:
         raise OutputPathError(f"{path} is there already and stays as it is; give another name, or --overwrite")
@@ -131,16 +136,17 @@ def print_rows(
     """Print rows as `show_rows` does, with what is shown for an id."""
     if as_json and as_csv:
         raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
-    # What the workspace has of times is UTC; people have a clock on the wall.
-    utc = selectors.datetime(time_zone=None).dt.replace_time_zone("UTC")
-    frame = frame.with_columns(selectors.binary().bin.encode("hex"), utc)
+    # Times of the workspace's own columns are UTC; of others nobody knows.
+    ours = selectors.datetime(time_zone=None) & selectors.by_name(*TIMES, require_all=False)
+    frame = frame.with_columns(selectors.binary().bin.encode("hex"), ours.dt.replace_time_zone("UTC"))
     if as_json:
         typer.echo(json_of([decoded(row) for row in frame.to_dicts()], indent=1))
         return
     if as_csv:
         nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
         flat = [pl.Series(name, map(json_of, frame[name].to_list()), dtype=pl.String) for name in nested]
-        typer.echo(frame.with_columns(flat).write_csv(), nl=False)
+        times = selectors.datetime(time_zone="*").dt.to_string(ISO)
+        typer.echo(frame.with_columns(flat).with_columns(times).write_csv(), nl=False)
         return
     rows = [
         [shown(short.get(value, value) if isinstance(value, str) else value) for value in row]
@@ -207,8 +213,8 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, bytes):
         return value.hex()
-    if isinstance(value, datetime):
-        return (value if value.tzinfo else value.replace(tzinfo=UTC)).isoformat()
+    if isinstance(value, date):
+        return value.isoformat()
     if isinstance(value, Decimal):  # DuckDB's sums of whole numbers are such, too.
         value = float(value) if value % 1 else int(value)
     if isinstance(value, float) and not math.isfinite(value):
@@ -236,12 +242,22 @@ def shown(value: Any) -> str:
         return f"{value:.{NUMBER_OF_DIGITS}g}"
     if isinstance(value, datetime):
         return local(value).strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, date):
+        return value.isoformat()
     return printable(value if isinstance(value, str) else json_of(value))
 
 
 def local(time: datetime) -> datetime:
-    """Return a time as the clock on the wall has it; what has no zone is UTC."""
-    return (time if time.tzinfo else time.replace(tzinfo=UTC)).astimezone()
+    """Return a time as the clock on the wall has it, if its zone is known."""
+    return time.astimezone() if time.tzinfo else time
+
+
+def with_zone(row: dict[str, Any]) -> dict[str, Any]:
+    """Return a row whose own times say that they are UTC."""
+    return {
+        name: value.replace(tzinfo=UTC) if name in TIMES and isinstance(value, datetime) else value
+        for name, value in row.items()
+    }
 
 
 def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from rich.console import Console
 from ..config_files import read_config
 from ..library import PipelineLibrary
 from ..pipeline_config import pipelines_of
-from .output import DEFAULT_WORKSPACE, Csv, Json, Workspace, Yes, print_rows, say
+from .output import DEFAULT_WORKSPACE, Csv, Json, Overwrite, Workspace, Yes, print_rows, refuse_output, say
 
 app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
 
@@ -74,9 +74,11 @@ def export(
     name: Name,
     output: Annotated[Path, typer.Argument(help="The file to write.")],
     category: Category = None,
+    overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Write a template to a file for somebody else."""
+    refuse_output(output, workspace, overwrite=overwrite)
     say(Console(), f"wrote {PipelineLibrary(workspace).export_template(name, output, category)}")
 
 

@@ -16,7 +16,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from .. import migrate
 from ..checking import Finding
 from ..duckdb_files import logs_of
-from ..errors import StoreError
+from ..errors import InvalidInputError, StoreError
 from ..inspection import inspect_workspace, recover_workspace, upgrade_workspace
 from ..migrate import UNSTAMPED, Migrations, run_migrations
 from ..recovery import RecoveryReport
@@ -82,13 +82,16 @@ def gc(
 ) -> None:
     """Remove the files of artifacts that no chain uses; with --dry-run, list them."""
     grace = timedelta(days=days)
+    if (as_json or as_csv) and not dry_run:
+        raise InvalidInputError("--json and --csv print what would be removed; give them with --dry-run")
     with existing(folder or workspace, read_only=dry_run) as store:
+        if not dry_run:
+            say(Console(), f"removed {store.gc_artifacts(grace=grace):,} files")
+            return
         plan = store.plan_gc(grace=grace)
-        if dry_run:
-            show_rows(store, plan, plan.columns, as_json=as_json, as_csv=as_csv)
-        removed = plan.height if dry_run else store.gc_artifacts(grace=grace)
+        show_rows(store, plan, plan.columns, as_json=as_json, as_csv=as_csv)
     if not (as_json or as_csv):
-        say(Console(), f"{'would remove' if dry_run else 'removed'} {removed:,} files")
+        say(Console(), f"would remove {plan.height:,} files")
 
 
 @app.command(epilog="nirs4all-store vacuum")

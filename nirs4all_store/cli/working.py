@@ -16,7 +16,7 @@ from ..bundle import inspect_bundle, load_bundle
 from ..config_files import find_config
 from ..dataset import Dataset, read_dataset, read_spectra
 from ..errors import InvalidInputError
-from ..files import identity, whole_file
+from ..files import identity, whole_file, with_suffix_added
 from ..frames import Spectra
 from ..library import PipelineLibrary
 from ..pipeline_config import pipelines_of
@@ -125,7 +125,9 @@ def predict(
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle; columns that are no spectra stand before it."""
     if output is not None:
-        refuse_output(output, workspace, overwrite=overwrite and identity(output) != identity(data))
+        refuse_output(output, workspace, overwrite=overwrite)
+        if identity(output) is not None and identity(output) == identity(data):
+            raise InvalidInputError(f"{output} has the spectra themselves; give the predictions another name")
         if output.suffix.lower() not in (".csv", ".parquet"):
             raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
     if chain.lower().endswith(".n4a"):
@@ -208,7 +210,7 @@ def export(
             endings = " or ".join(ENDINGS[kind])
             raise InvalidInputError(f"a {kind[:-1]} cannot be written as {output}; give a name that ends in {endings}")
         if not suffix:
-            output = output.with_name(output.name + ENDINGS[kind][0])
+            output = with_suffix_added(output, ENDINGS[kind][0])
         refuse_output(output, workspace, overwrite=overwrite)
         if kind == "chains":
             path = store.export_chain(name, output, format="n4a.py" if suffix == ".py" else "n4a")
