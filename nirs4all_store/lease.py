@@ -18,6 +18,7 @@ import os
 import socket
 import sys
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -65,6 +66,7 @@ class Lease:
     """
 
     # Files, not numbers: one that is closed twice, since Ctrl-C came between, is no other file by then.
+    _process = 0
     _file: FileIO | None = None
     _line: FileIO | None = None
 
@@ -72,6 +74,8 @@ class Lease:
         self._path = folder / LOCK_NAME
         self._line_path = folder / LINE_NAME
         self._shared = shared
+        self._process = os.getpid()
+        _leases.add(self)
         self._file = self._opened()
         try:
             self._wait(timeout)
@@ -84,7 +88,7 @@ class Lease:
     def _opened(self) -> FileIO | None:
         """Return the lock file, open; None for a reader where there is none and none can be made."""
         try:
-            return FileIO(self._path, "r+", opener=lambda path, _: os.open(path, os.O_RDWR | os.O_CREAT, 0o666))
+            return FileIO(self._path, "r+", opener=lambda path, _: _descriptor(path))
         except OSError as error:
             if not self._shared:
                 raise ReadOnlyError(
@@ -100,7 +104,7 @@ class Lease:
         deadline = time.monotonic() + timeout
         if not self.is_wanted and self._take():
             return
-        with _standing_in_line(self._line_path) as is_first:
+        with _standing_in_line(self._line_path, deadline) as is_first:
             patient_until = math.inf
             while True:
                 first, now = is_first(), time.monotonic()
@@ -120,7 +124,7 @@ class Lease:
                 time.sleep(min(between, max(0.0, deadline - now)))
 
     def _put_back(self) -> None:
-        if self._file is not None:
+        if self._file is not None and fcntl is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _take(self) -> bool:
@@ -155,13 +159,19 @@ class Lease:
         if not self._is_in_place:
             return True
         # Where there is no line, nobody has ever had to wait; asking is cheaper than the error of opening none.
-        if self._line is None and identity(self._line_path) is not None:
+        line = identity(self._line_path)
+        if self._line is not None and identity(self._line.fileno()) != line:
+            self._line.close()  # It was removed, and whoever comes now stands in another one.
+            self._line = None
+        if self._line is None and line is not None:
             with contextlib.suppress(OSError):  # Another user's, whom this one cannot see.
                 self._line = FileIO(self._line_path)
         return self._line is not None and not _is_free(self._line.fileno(), 0)
 
     def release(self) -> None:
-        """Give the lease back; twice is fine."""
+        """Give the lease back; twice is fine. A forked child leaves its parent's alone, and closes its own copy."""
+        if self._process == os.getpid() and self._file is not None and not self._file.closed:
+            self._put_back()  # A child that has a copy, since another thread forked just then, would keep it.
         for file in (self._file, self._line):
             if file is not None:
                 file.close()
@@ -171,28 +181,53 @@ class Lease:
         self.release()  # Ctrl-C may come before anybody has it who would.
 
 
+# Also those that wait: a child that is forked then has a copy of their files.
+_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+
+
+def _close_copies() -> None:
+    for lease in [*_leases]:
+        lease.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_copies)
+
+
+def _descriptor(path: str | os.PathLike[str]) -> int:
+    """Open a file to lock, made when absent for everybody who may work in the folder, whoever comes first."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    folder, file = os.stat(os.path.dirname(path)), os.fstat(descriptor)  # noqa: PTH116, PTH120  # as they are asked for
+    with contextlib.suppress(OSError):  # Another user's: it is as that one has made it.
+        if hasattr(os, "fchown") and (file.st_uid, file.st_gid) != (folder.st_uid, folder.st_gid):
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            os.fchmod(descriptor, folder.st_mode & 0o666)
+    return descriptor
+
+
 @contextmanager
-def _standing_in_line(path: Path) -> Iterator[Callable[[], bool]]:
+def _standing_in_line(path: Path, deadline: float) -> Iterator[Callable[[], bool]]:
     """Stand in line for the length of a block; yields what tells whether one is the first.
 
     A reader who may not write in the folder cannot stand in line, and takes its chance when there is one.
     """
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = _descriptor(path)
     except OSError:
         yield lambda: True
         return
     try:
-        place = _place_in_line(descriptor)
+        place = _place_in_line(descriptor, deadline)
         yield lambda: _is_free(descriptor, place)
     finally:
         os.close(descriptor)
 
 
-def _place_in_line(descriptor: int) -> int:
+def _place_in_line(descriptor: int, deadline: float) -> int:
     while True:
         place = time.monotonic_ns() // 1000
-        if _lock(descriptor, fcntl.LOCK_EX, 1, place):
+        # One who was stopped while it looked at the line keeps everybody out of it, but no longer than they wait.
+        if _lock(descriptor, fcntl.LOCK_EX, 1, place) or time.monotonic() >= deadline:
             return place
         time.sleep(0)  # Somebody is looking at the line just now.
 

@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -78,6 +79,7 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
         _make_workspace_folder(path)
     elif not path.is_dir():
         raise not_found(path)
+    path, deadline = path.resolve(), time.monotonic() + timeout  # A link may be gone before those who came by it.
     _close_what_was_here(path, timeout)
     with place_of(path) as place:
         if place.workspace is None:
@@ -89,8 +91,8 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
         is_new = workspace.open(timeout, write=not read_only, upgrade=upgrade)
         if not read_only:
             make_folder(path / ARTIFACTS_NAME)
-            if is_new:
-                interrupt_lost_runs(workspace, timeout)
+            # A store that this process has open keeps nobody waiting for it.
+            interrupt_lost_runs(workspace, max(0.0, deadline - time.monotonic()) if is_new else 0)
     except BaseException:
         close_workspace(workspace, store, timeout)
         raise

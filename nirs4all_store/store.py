@@ -10,7 +10,7 @@ from datetime import timedelta
 from inspect import signature
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy.typing as npt
 import polars as pl
@@ -89,16 +89,19 @@ class WorkspaceStore:
         self._timeout = checked_timeout(timeout)
         self._read_only = read_only
         self._closed = False
+        self._opened: dict[int, _Opened] = {}
         self._connect(upgrade=upgrade)
 
-    def _connect(self, *, upgrade: bool = False) -> Workspace:
+    def _connect(self, *, upgrade: bool = False) -> _Opened:
         ticket = object()
         workspace = open_workspace(
             self._path, ticket, read_only=self._read_only, upgrade=upgrade, timeout=self._timeout
         )
-        self._open, self._ticket, self._loader = workspace, ticket, ChainLoader(workspace.blobs)
-        self._process = os.getpid()
-        return workspace
+        mine = _Opened(workspace, ticket, ChainLoader(workspace.blobs))
+        first = self._opened.setdefault(os.getpid(), mine)
+        if first is not mine:  # Another thread was faster.
+            close_workspace(workspace, ticket, self._timeout)
+        return first
 
     def __getstate__(self) -> dict[str, Any]:
         # It travels to another process as its path and options, and opens there when it is used.
@@ -106,7 +109,7 @@ class WorkspaceStore:
         return {"_path": self._path, "_timeout": self._timeout, "_read_only": self._read_only}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _closed=False, _process=None)
+        self.__dict__.update(state, _closed=False, _opened={})
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -117,8 +120,9 @@ class WorkspaceStore:
 
     def close(self) -> None:
         """Release the workspace; every later call raises `StoreClosedError`, but closing twice is fine."""
-        if not self._closed and self._process == os.getpid():
-            close_workspace(self._open, self._ticket, self._timeout)
+        opened = self._opened.get(os.getpid())
+        if not self._closed and opened is not None:
+            close_workspace(opened.workspace, opened.ticket, self._timeout)
         self._closed = True
 
     def __enter__(self) -> Self:
@@ -133,11 +137,13 @@ class WorkspaceStore:
         return f"WorkspaceStore({str(self._path)!r}{', closed' if self._closed else ''})"
 
     @property
-    def _workspace(self) -> Workspace:
+    def _here(self) -> _Opened:
         self._check_open()
-        if self._process != os.getpid():  # It came from another process.
-            return self._connect()
-        return self._open
+        return self._opened.get(os.getpid()) or self._connect()  # It may have come from another process.
+
+    @property
+    def _workspace(self) -> Workspace:
+        return self._here.workspace
 
     def _check_open(self) -> None:
         if self._closed:
@@ -156,7 +162,7 @@ class WorkspaceStore:
             At the end of the block: an error of the engine happened in it and was caught there.
             Nothing of the block is kept.
         """
-        with self._writing():
+        with self._writing(is_block=True):
             yield
 
     @property
@@ -177,11 +183,14 @@ class WorkspaceStore:
         """
         return UnitOfWork(self._workspace, timeout=self._timeout, read_only=self._read_only)
 
-    def _writing(self) -> _Call:
-        """Give a unit of work to write in: the open one of this thread, or a new one that is committed."""
+    def _writing(self, *, is_block: bool = False) -> _Call:
+        """Give a unit of work to write in: the open one of this thread, or a new one that is committed.
+
+        Calls inside a block join it; no other call is in the middle of anything when one begins.
+        """
         self._workspace.check_writable(read_only=self._read_only)
         current = self._workspace.current
-        return _Call(current or self.unit_of_work(), is_joined=current is not None)
+        return _Call(current or self.unit_of_work(), is_joined=current is not None, is_block=is_block)
 
     def _reading(self) -> _Call:
         """Give a unit of work to read in: the open one of this thread, or a new one."""
@@ -460,11 +469,11 @@ class WorkspaceStore:
             An artifact's file is missing, damaged, or cannot be loaded here.
         """
         epoch = self._workspace.epoch
-        fitted = self._loader.kept(checked_text(chain_id, "chain_id"), epoch)
+        fitted = self._here.loader.kept(checked_text(chain_id, "chain_id"), epoch)
         if fitted is None:
             chain, artifacts = self._chain_and_artifacts(chain_id)
-            fitted = self._loader.fitted(chain, artifacts, fresh=False)
-            self._loader.keep(fitted, chain_id, epoch, artifacts.values())
+            fitted = self._here.loader.fitted(chain, artifacts, fresh=False)
+            self._here.loader.keep(fitted, chain_id, epoch, artifacts.values())
         y: npt.NDArray[Any] = fitted.predict(X, wavelengths)
         return y
 
@@ -476,7 +485,7 @@ class WorkspaceStore:
         from .estimator import as_estimator
 
         chain, artifacts = self._chain_and_artifacts(chain_id)
-        return as_estimator(self._loader.fitted(chain, artifacts, fresh=True))
+        return as_estimator(self._here.loader.fitted(chain, artifacts, fresh=True))
 
     def _chain_and_artifacts(self, chain_id: str) -> tuple[Row, dict[str, Row]]:
         with self._reading() as uow:
@@ -750,7 +759,7 @@ class WorkspaceStore:
         ArtifactLoadError
             Its file is missing, damaged, or cannot be loaded here.
         """
-        return self._loader.load(self._artifact(artifact_id))
+        return self._here.loader.load(self._artifact(artifact_id))
 
     def get_artifact_path(self, artifact_id: str) -> Path:
         """Return the path of an artifact's file; read it, but never write to it. An unknown id raises."""
@@ -1192,6 +1201,14 @@ class WorkspaceStore:
         return maintenance.backup(self._workspace, target, self._timeout)
 
 
+class _Opened(NamedTuple):
+    """What a store has open in one process."""
+
+    workspace: Workspace
+    ticket: object
+    loader: ChainLoader
+
+
 class _Call:
     """One call's share of a unit of work: all of a new one, or a part of one that goes on.
 
@@ -1199,13 +1216,20 @@ class _Call:
     most errors, reads included, but not after all of them. A call that fails halfway dooms the one it has joined.
     """
 
-    def __init__(self, uow: UnitOfWork, *, is_joined: bool) -> None:
+    def __init__(self, uow: UnitOfWork, *, is_joined: bool, is_block: bool = False) -> None:
         self._uow = uow
         self._is_joined = is_joined
+        self._is_block = is_block
 
     def __enter__(self) -> UnitOfWork:
         if not self._is_joined:
             self._uow.__enter__()
+        elif self._uow.is_busy:
+            raise UnitOfWorkError(
+                "a signal handler or finalizer called in the middle of another call of this thread; let it leave a "
+                "note, and call when that one has returned"
+            )
+        self._uow.is_busy = not self._is_block
         self._before = self._uow.changes
         return self._uow
 
@@ -1214,6 +1238,7 @@ class _Call:
     ) -> None:
         if self._is_joined:
             self._doom_if_halfway(error)
+            self._uow.is_busy = False
         else:
             self._end(kind, error, trace)
         if was_interrupted(error):
@@ -1228,6 +1253,7 @@ class _Call:
             self._uow.doom(error)
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._uow.is_busy = True
         try:
             if error is None and self._uow.writes:
                 self._uow.commit()

@@ -43,6 +43,9 @@ class UnitOfWork:
         What must be true of all their rows together.
     ids : Ids
         What begins so.
+    is_busy : bool
+        Whether it is in the middle of a call, which another call of the thread must not join: signal handlers and
+        finalizers come at any moment.
     """
 
     runs: RunRepo
@@ -62,6 +65,7 @@ class UnitOfWork:
         self._discarded: set[str] = set()
         self._is_handed_out = False
         self._turn: Turn | None = None
+        self.is_busy = True
 
     def __enter__(self) -> Self:
         self._turn = turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
@@ -70,6 +74,7 @@ class UnitOfWork:
         except BaseException:  # Ctrl-C may come at any moment.
             self._workspace.leave(turn)
             raise
+        self.is_busy = False
         return self
 
     def _begin(self) -> None:
@@ -151,6 +156,8 @@ class UnitOfWork:
             Or the engine failed in the commit itself, and nothing is there of what was committed.
         CommitFailedError
             The engine failed in the commit itself: whether the data was kept is not known.
+        WorkspaceCorruptError
+            The database was removed or replaced meanwhile: everything was rolled back.
         """
         if not self._write:
             raise UnitOfWorkError("a unit of work for reading has nothing to commit; open one for writing")
@@ -161,6 +168,7 @@ class UnitOfWork:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
         witness = self._tables.witness
+        self._check_place()
         reached(Point.COMMIT_BEGINS)
         try:
             self._session.commit()
@@ -168,6 +176,9 @@ class UnitOfWork:
             if was_interrupted(error):  # As after any Ctrl-C: nobody knows how far it came.
                 self._workspace.known.forget()
                 raise KeyboardInterrupt from error
+            if not isinstance(error, ENGINE_ERRORS):  # A signal handler's own.
+                self._workspace.known.forget()
+                raise
             self._look_whether_it_was_kept(turn, witness, error)
         self._tables.committed()
         self._discarded.clear()
@@ -177,6 +188,14 @@ class UnitOfWork:
                 self.blobs.remove(relative)
             except (OSError, StoreError) as error:  # The commit has happened: nothing may look as if it had not.
                 warnings.warn(f"{relative} could not be removed: {error}; gc_artifacts() will try again", stacklevel=2)
+
+    def _check_place(self) -> None:
+        """Refuse to commit beside a file that is not the one that was opened: its log would be another's."""
+        try:
+            self._workspace.database.check_file()
+        except StoreError:
+            self.rollback()
+            raise
 
     def _look_whether_it_was_kept(self, turn: Turn, witness: Row | None, error: Exception) -> None:
         """Open the database anew and look for a row of a commit that failed; raise unless it is there."""

@@ -8,8 +8,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from nirs4all_store.duckdb_files import LOG_ENDINGS
+
 TOUCHING = {"open", "os.truncate", "shutil.copyfile"}
-NAMES = ("store.duckdb", "store.duckdb.wal")
+NAMES = tuple(f"store.duckdb{ending}" for ending in ("", *LOG_ENDINGS))
 
 
 class Touched(BaseException):

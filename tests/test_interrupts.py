@@ -152,8 +152,9 @@ def test_ctrl_c_at_this_step_once_left_something_taken(tmp_path: Path, work: str
 
 
 def test_a_lease_that_was_released_in_part_once_closed_the_next_ones_file(tmp_path: Path) -> None:
-    def strike(frame: FrameType, event: str, _argument: object) -> None:
-        if event == "c_return" and frame.f_code.co_qualname == "Lease.release":
+    def strike(frame: FrameType, event: str, argument: object) -> None:
+        is_closed = event == "c_return" and getattr(argument, "__name__", "") == "close"
+        if is_closed and frame.f_code.co_qualname == "Lease.release":
             sys.setprofile(None)
             raise KeyboardInterrupt
 

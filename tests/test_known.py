@@ -229,11 +229,11 @@ def test_chains_are_kept_no_longer_than_their_objects(store: WorkspaceStore, mon
     _, pipeline_id = add_pipeline(store)
     chains = [add_chain(store, pipeline_id, components=k) for k in (1, 2, 3)]
     expected = [store.replay_chain(chain_id, X) for chain_id in chains]
-    assert len(store._loader._chains) == 1
-    store._loader._max_bytes = 0
+    assert len(store._here.loader._chains) == 1
+    store._here.loader._max_bytes = 0
     fourth = add_chain(store, pipeline_id, components=4)
     store.replay_chain(fourth, X)
-    assert not store._loader._chains
+    assert not store._here.loader._chains
     for chain_id, y in zip(chains, expected, strict=True):
         np.testing.assert_array_equal(store.replay_chain(chain_id, X), y)
 
