@@ -332,7 +332,16 @@ def _run(label: str, method: Any, X: Any, **options: Any) -> Any:
     try:
         return method(X, **options)
     except Exception as error:
-        raise PredictionError(f"{label} refused X of shape {getattr(X, 'shape', None)}: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise PredictionError(f"{label} refused X of shape {getattr(X, 'shape', None)}{_gaps(X)}: {reason}") from error
+
+
+def _gaps(X: Any) -> str:
+    """Say which rows have a NaN, as a flat spectrum has once it was divided by its deviation."""
+    if not (isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.ndim == 2):
+        return ""
+    rows = np.flatnonzero(np.isnan(X).any(axis=1))
+    return f" with NaN in {len(rows)} rows, the first of them {rows[0]} (counted from 0)" if len(rows) else ""
 
 
 def _parts(fitted: Any) -> list[Any]:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chemotools.scatter import StandardNormalVariate
 from sklearn.base import BaseEstimator, OutlierMixin, RegressorMixin, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.datasets import make_multilabel_classification
@@ -213,3 +214,13 @@ def test_what_a_model_hands_through_is_not_the_callers_X() -> None:
     identity.predict = identity.transform
     predict(identity, X=given)[:] = 0
     np.testing.assert_array_equal(given, X)
+
+
+@pytest.mark.filterwarnings("ignore:.*Standard deviation is zero", "ignore:invalid value:RuntimeWarning")
+def test_a_flat_spectrum_once_was_refused_without_a_word_of_which_it_is() -> None:
+    scatter = StandardNormalVariate()
+    model = Ridge().fit(scatter.fit_transform(X), Y)
+    with pytest.raises(PredictionError) as refused:
+        predict(model, X=np.vstack([X, np.ones(8)]), shared=(scatter,))
+    assert "refused X of shape (91, 8) with NaN in 1 rows, the first of them 90 (counted from 0)" in str(refused.value)
+    assert "\n" not in str(refused.value)
