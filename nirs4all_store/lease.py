@@ -197,8 +197,8 @@ if hasattr(os, "register_at_fork"):
 def _descriptor(path: str | os.PathLike[str]) -> int:
     """Open a file to lock, made when absent for everybody who may work in the folder, whoever comes first."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    folder, file = os.stat(os.path.dirname(path)), os.fstat(descriptor)  # noqa: PTH116, PTH120  # as they are asked for
     with contextlib.suppress(OSError):  # Another user's: it is as that one has made it.
+        folder, file = Path(path).parent.stat(), os.fstat(descriptor)
         if hasattr(os, "fchown") and (file.st_uid, file.st_gid) != (folder.st_uid, folder.st_gid):
             os.fchown(descriptor, folder.st_uid, folder.st_gid)
             os.fchmod(descriptor, folder.st_mode & 0o666)

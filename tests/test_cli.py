@@ -342,11 +342,14 @@ def test_a_terminal_of_any_width_cuts_no_number_and_no_id(
     command("run long.yaml wheat.csv -t glucose")
     best = rows("top")[0]
     monkeypatch.setenv("COLUMNS", str(width))
-    told = command("top").split()
+    ranking = command("top")
+    told = ranking.split()
     assert {f"{best['val_score']:.4g}", f"{best['train_score']:.4g}", "train"} <= set(told)
     assert best["chain_id"].startswith(told[told.index("train") + 1])
     for word in ("PLSRegression", "(n_components=2,", "scale=False)", "StandardScaler", "MinMaxScaler"):
         assert word in told
+    if width <= 80:  # The rest of it: an id is as long as it must be.
+        assert max(map(len, ranking.splitlines())) - len(told[told.index("train") + 1]) <= 70
 
 
 def test_every_answer_is_plain_json_or_csv(here: Path) -> None:

@@ -215,21 +215,6 @@ def test_a_line_for_spreadsheets_once_was_the_header(here: Path) -> None:
     assert command(f"predict {an_id('chain')} sheet.csv") == plain
 
 
-@pytest.mark.parametrize("width", [60, 80])
-def test_a_ranking_once_was_wider_than_an_ordinary_terminal(
-    here: Path, monkeypatch: pytest.MonkeyPatch, width: int
-) -> None:
-    (here / "pls.yaml").write_text(
-        "- class: sklearn.preprocessing.StandardScaler\n"
-        "- model: {class: sklearn.cross_decomposition.PLSRegression, params: {n_components: 2, scale: false}}\n"
-    )
-    command("run pls.yaml wheat.csv -t protein -w wide")
-    monkeypatch.setenv("COLUMNS", str(width))
-    lines = command("top -w wide").splitlines()
-    # An id is as long as it must be.
-    assert max(map(len, lines)) - len(lines[1].split()[0]) <= 70
-
-
 def test_predictions_once_did_not_say_of_which_sample_they_are(here: Path) -> None:
     new = pl.read_csv("new.csv")
     new = new.with_columns(pl.Series("1102", [None, *new["1102"][1:]]), row=pl.int_range(100, 140), predicted=0.5)
@@ -242,3 +227,11 @@ def test_predictions_once_did_not_say_of_which_sample_they_are(here: Path) -> No
     assert found["predicted"].to_list() == [None, *map(float, plain[2:])]
     np.save(here / "new.npy", X)
     assert command(f"predict {an_id('chain')} new.npy").splitlines() == plain
+
+
+def test_long_words_once_made_a_table_wider_than_the_terminal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    columns = ", ".join(f"repeat('{letter}', 60) AS {letter}" for letter in "abc")
+    told = command(f'sql "SELECT {columns}"')
+    assert max(map(len, told.splitlines())) <= 80
+    assert [told.count(letter) for letter in "abc"] == [61, 61, 61], "nothing is cut"
