@@ -19,6 +19,11 @@ from .inference import contiguous
 
 Array = Any
 
+PARTITIONS = ("val", "test", "train")
+"""In the order in which one judges a model by them."""
+AVERAGE = "avg"
+"""The fold under whose name stands what all folds have in common."""
+
 KEYS = ("X", "y", "groups", "weights", "X_test", "y_test", "wavelengths", "name")
 
 

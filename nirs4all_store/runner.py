@@ -21,17 +21,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from .config_files import find_config
-from .dataset import Dataset, read_dataset
+from .dataset import AVERAGE, PARTITIONS, Dataset, read_dataset
 from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from .library import PipelineLibrary
 from .operators import is_whole
 from .outcomes import save_outcome
 from .pipeline_config import Pipeline, pipelines_of
 from .store import WorkspaceStore
-from .training import AVERAGE, Folds, Trained, blas_threads, check_fit, splits, train
+from .training import Folds, Trained, blas_threads, check_fit, splits, train
 from .values import checked_int, json_text
 
-PARTITIONS = ("val", "test", "train")
 CONFIG = {"runner": "PipelineRunner"}
 """By this the runs of runners are known."""
 

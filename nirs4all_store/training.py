@@ -28,7 +28,7 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from . import codecs, inference
-from .dataset import Dataset
+from .dataset import AVERAGE, Dataset
 from .errors import InvalidInputError
 from .pipeline_config import Pipeline, Step
 from .scores import scores_of
@@ -37,8 +37,6 @@ Array = Any
 
 FOLDS = 5
 BY_GROUPS = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, StratifiedGroupKFold)
-AVERAGE = "avg"
-"""The fold under whose name stands what all folds have in common."""
 
 
 @dataclass(frozen=True)

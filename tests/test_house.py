@@ -3,15 +3,18 @@
 import ast
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import nirs4all_store
 from nirs4all_store import WorkspaceStore
+from nirs4all_store.contract import add_chain, add_pipeline, add_prediction
 
 PACKAGE = Path(nirs4all_store.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
@@ -171,3 +174,28 @@ def test_importing_the_package_loads_no_scikit_learn_alembic_typer_or_rich() -> 
     program = f"from nirs4all_store import WorkspaceStore; import sys; print({slow} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_commands_that_only_look_once_waited_for_scikit_learn(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        run_id, pipeline_id = add_pipeline(store)
+        chain_id = add_chain(store, pipeline_id)
+        prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg")
+        store.save_prediction_arrays(prediction_id, y_true=np.arange(3.0), y_pred=np.arange(3.0))
+    commands = [
+        ["--help"], ["runs"], ["pipelines"], ["top"], ["log", pipeline_id], ["sql", "SELECT 1"],
+        ["show", prediction_id], ["show", chain_id], ["compare", run_id, run_id], ["info"], ["check"],
+        ["gc", "--dry-run"], ["library", "list"], ["export", run_id, "run.yaml"],
+    ]  # fmt: skip
+    program = (
+        "import sys; sys.modules['sklearn'] = None\nfrom nirs4all_store.cli import app\n"
+        "from typer.testing import CliRunner\n"
+        f"for command in {commands}:\n    done = CliRunner().invoke(app, command)\n"
+        "    assert done.exit_code == 0, (command, done.output)"
+    )
+    environment = os.environ | {"NIRS4ALL_WORKSPACE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr

@@ -14,10 +14,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from ..dataset import AVERAGE, PARTITIONS
 from ..errors import InvalidInputError
-from ..runner import PARTITIONS
 from ..store import WorkspaceStore
-from ..training import AVERAGE
 from .output import (
     DEFAULT_WORKSPACE,
     Csv,

@@ -12,7 +12,6 @@ from rich.console import Console
 
 from ..config_files import read_config
 from ..library import PipelineLibrary
-from ..pipeline_config import pipelines_of
 from .output import DEFAULT_WORKSPACE, Csv, Json, Overwrite, Workspace, Yes, print_rows, refuse_output, say
 
 app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
@@ -46,6 +45,8 @@ def save(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Keep a configuration as a template."""
+    from ..pipeline_config import pipelines_of  # scikit-learn takes longer to import than the others run.
+
     found = read_config(config)
     pipelines_of(found)
     library = PipelineLibrary(workspace)

@@ -1,4 +1,7 @@
-"""Commands that do the work: demo, run, predict, export, import."""
+"""Commands that do the work: demo, run, predict, export, import.
+
+What needs scikit-learn is imported by the commands that need it: that takes longer than the others run.
+"""
 
 from __future__ import annotations
 
@@ -12,15 +15,12 @@ import polars as pl
 import typer
 from rich.console import Console
 
-from ..bundle import inspect_bundle, load_bundle
 from ..config_files import find_config
-from ..dataset import Dataset, read_dataset, read_spectra
+from ..dataset import AVERAGE, PARTITIONS, Dataset, read_dataset, read_spectra
 from ..errors import InvalidInputError
 from ..files import identity, whole_file, with_suffix_added
 from ..frames import Spectra
 from ..library import PipelineLibrary
-from ..pipeline_config import pipelines_of
-from ..runner import PipelineRunner
 from ..store import WorkspaceStore
 from .looking import show_ranked
 from .output import (
@@ -74,6 +74,9 @@ def run(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Train every pipeline of a configuration and rank them."""
+    from ..pipeline_config import pipelines_of
+    from ..runner import PipelineRunner
+
     dataset = read_dataset(data, target)
     # What is wrong with it is said before a workspace is made.
     steps = find_config(config, PipelineLibrary(workspace).load_template)
@@ -86,7 +89,7 @@ def run(
         except KeyboardInterrupt:
             complain("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
-        best = found.filter(pl.col("fold_id") == "avg", pl.col("partition") == "val").head(limit)
+        best = found.filter(pl.col("fold_id") == AVERAGE, pl.col("partition") == PARTITIONS[0]).head(limit)
         show_ranked(store, best, as_json=as_json, as_csv=as_csv)
         if runner.run_id is not None:
             _tell_failures(store, runner.run_id)
@@ -131,6 +134,8 @@ def predict(
         if output.suffix.lower() not in (".csv", ".parquet"):
             raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
     if chain.lower().endswith(".n4a"):
+        from ..bundle import inspect_bundle, load_bundle
+
         model = load_bundle(chain, trusted=trusted)
         spectra = _spectra(data, inspect_bundle(chain).chain)
         frame = _predicted(lambda X: model.predict(X, spectra.wavelengths), spectra)
@@ -230,6 +235,8 @@ def import_(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Take a bundle into the workspace as a run of its own."""
+    from ..bundle import inspect_bundle
+
     inspect_bundle(bundle)  # What is none is refused before a workspace is made.
     with WorkspaceStore(workspace) as store:
         done = store.import_bundle(bundle, trusted)
