@@ -118,6 +118,14 @@ class Database:
                 "restore the file, and open it again"
             )
 
+    def keep_committed(self) -> None:
+        """Put what was committed into the file, if the log is gone.
+
+        Somebody may have removed it: the engine goes on writing to it, and nobody ever finds what is there.
+        """
+        if not logs_of(self.path):
+            self._anchor.execute("CHECKPOINT")
+
     @property
     def is_alive(self) -> bool:
         """Whether the engine still answers: some errors, of the disk among them, leave it dead until it is opened."""
@@ -173,6 +181,10 @@ class Database:
             self._anchor.execute("CHECKPOINT")
         except duckdb.Error:  # Without room for it the log stays: nothing is lost, the next opening tries again.
             return {}
+        except RuntimeError as error:
+            if was_interrupted(error):
+                raise KeyboardInterrupt from error
+            raise
         reached(Point.FOLDED)
         with contextlib.suppress(OSError):
             return {log: log.stat() for log in logs_of(self.path)}

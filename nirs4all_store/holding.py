@@ -62,6 +62,11 @@ class Holding:
         return cast(Database, self._database)
 
     @property
+    def is_open(self) -> bool:
+        """Whether the database is open, or may be at any moment: who only waits for the lease has opened nothing."""
+        return self._lease is not None or self._database is not None
+
+    @property
     def is_in_place(self) -> bool:
         """Whether the folder, and the database if it is open, are still the ones that have the names."""
         return identity(self._folder) == self._identity and (not self.is_held or self.database.is_in_place)
@@ -113,10 +118,6 @@ class Holding:
         if self._database is not None:
             self._database.close()  # If that fails, the lease is still needed.
             self._database = None
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Give the lease back, and leave the database alone: it is closed, or another process's."""
         if self._lease is not None:
             self._lease.release()
             self._lease = None

@@ -26,7 +26,13 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceError, WorkspaceOpenHereError
+from .errors import (
+    ReadOnlyError,
+    WorkspaceBusyError,
+    WorkspaceCorruptError,
+    WorkspaceError,
+    WorkspaceOpenHereError,
+)
 from .files import identity
 from .values import utc_now
 
@@ -41,6 +47,7 @@ SECONDS_BETWEEN_TRIES = 0.002
 SECONDS_BETWEEN_LOOKS = 0.01
 # Who is stopped keeps its place in the line; those behind pass it when nobody has had the lease for so long.
 PATIENCE = 0.5
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Lease:
@@ -89,6 +96,10 @@ class Lease:
         """Return the lock file, open; None for a reader where there is none and none can be made."""
         try:
             return FileIO(self._path, "r+", opener=lambda path, _: _descriptor(path))
+        except FileNotFoundError as error:
+            raise WorkspaceCorruptError(
+                f"{self._path.parent} was removed; restore it, or open another workspace"
+            ) from error
         except OSError as error:
             if not self._shared:
                 raise ReadOnlyError(
@@ -196,12 +207,18 @@ if hasattr(os, "register_at_fork"):
 
 def _descriptor(path: str | os.PathLike[str]) -> int:
     """Open a file to lock, made when absent for everybody who may work in the folder, whoever comes first."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    with contextlib.suppress(OSError):  # Another user's: it is as that one has made it.
-        folder, file = Path(path).parent.stat(), os.fstat(descriptor)
-        if hasattr(os, "fchown") and (file.st_uid, file.st_gid) != (folder.st_uid, folder.st_gid):
-            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+    if Path(path).is_symlink():  # Whoever opens the workspace would write to what it leads to.
+        raise WorkspaceCorruptError(f"{path} is a link, and no workspace has one there; remove it")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINKS, 0o666)
+    except FileExistsError:
+        return os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
+    if hasattr(os, "fchown"):
+        folder = Path(path).parent.stat()
+        with contextlib.suppress(OSError):
             os.fchmod(descriptor, folder.st_mode & 0o666)
+        with contextlib.suppress(OSError):  # Only root may.
+            os.fchown(descriptor, folder.st_uid, folder.st_gid)
     return descriptor
 
 
@@ -313,8 +330,9 @@ def _say_who(descriptor: int) -> None:
     who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
            "since": utc_now().isoformat(timespec="milliseconds")}  # fmt: skip
     with contextlib.suppress(OSError):  # A reader who may not write stays unnamed; so does everybody on a full disk.
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, json.dumps(who).encode(), 0)
+        if os.fstat(descriptor).st_nlink == 1:  # Else it may be another file that was given this name, too.
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(who).encode(), 0)
 
 
 def _holder(descriptor: int) -> str:
@@ -323,7 +341,7 @@ def _holder(descriptor: int) -> str:
     try:
         who = json.loads(os.pread(descriptor, 4096, 0))
         held = (utc_now() - datetime.fromisoformat(who["since"])).total_seconds()
-    except (ValueError, KeyError, TypeError):  # It is being written just now.
+    except (ValueError, KeyError, TypeError, RecursionError):  # It is being written just now.
         return "a process that has only just opened it"
     if holders and who["pid"] not in holders:
         return f"process {', '.join(map(str, holders))}"

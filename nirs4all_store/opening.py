@@ -27,6 +27,7 @@ from .files import make_folder
 from .lease import refuse_if_open_here
 from .maintenance import interrupt_lost_runs
 from .mounts import warn_if_remote
+from .turns import refuse_in_between
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
@@ -38,7 +39,7 @@ SECONDS_TO_CLOSE_AT_EXIT = 5.0
 class _Place:
     """One folder, the workspace that this process has open there, and the stores that use it."""
 
-    lock: threading.Lock = field(default_factory=threading.Lock)
+    lock: threading.RLock = field(default_factory=threading.RLock)
     workspace: Workspace | None = None
     stores: dict[object, bool] = field(default_factory=dict)
     """Those that use it, and whether they write."""
@@ -46,9 +47,9 @@ class _Place:
 
 # By device and inode of the folder, so that two spellings of one path share one engine.
 _places: dict[tuple[int, int], _Place] = {}
-_registry = threading.Lock()
-_one_fork_at_a_time = threading.Lock()
-_forking: list[Workspace] = []
+_one_fork_at_a_time = threading.RLock()
+# Of each fork that goes on, the workspaces that it keeps others out of; a signal handler may fork in the middle of one.
+_forking: list[list[Workspace]] = []
 # What a forked child has of databases that its parent was at work on: kept for ever, since closing them would harm.
 _inherited: dict[tuple[int, int], Workspace] = {}
 
@@ -82,6 +83,7 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
     path, deadline = path.resolve(), time.monotonic() + timeout  # A link may be gone before those who came by it.
     _close_what_was_here(path, timeout)
     with place_of(path) as place:
+        _clear(place, timeout)  # It may have come here by another name.
         if place.workspace is None:
             warn_if_remote(path)
             place.workspace = Workspace(path, _open_database, read_only=read_only)
@@ -103,7 +105,7 @@ def close_workspace(workspace: Workspace, store: object, timeout: float) -> None
     """Give back what `open_workspace` returned; the last one to do so closes it. Twice is fine."""
     # Not by the folder's identity: the folder may be gone by now.
     for place in _places_with(lambda opened: opened is workspace):
-        with place.lock:
+        with _alone_at(place):
             if place.workspace is workspace and place.stores.keys() == {store}:
                 workspace.close(timeout)
                 place.workspace = None
@@ -117,17 +119,29 @@ def _close_what_was_here(path: Path, timeout: float) -> None:
     DuckDB would join it by the path, and what is written then would go where nobody finds it.
     """
     for place in _places_with(lambda opened: opened.path == path and not opened.is_usable):
-        with place.lock:
-            if place.workspace is not None and not place.workspace.is_usable:
-                place.workspace.close(timeout)
-                place.workspace = None
-                place.stores.clear()
+        with _alone_at(place):
+            _clear(place, timeout)
+
+
+def _clear(place: _Place, timeout: float) -> None:
+    """Close what is open at a place, if its folder or database was removed, moved or replaced."""
+    if place.workspace is not None and not place.workspace.is_usable:
+        place.workspace.close(timeout)
+        place.workspace = None
+        place.stores.clear()
 
 
 def _places_with(wanted: Callable[[Workspace], bool]) -> list[_Place]:
     """Return the places of wanted workspaces, without waiting for those in which somebody is opening one."""
-    with _registry:
-        return [place for place in _places.values() if place.workspace is not None and wanted(place.workspace)]
+    return [place for place in list(_places.values()) if place.workspace is not None and wanted(place.workspace)]
+
+
+@contextmanager
+def _alone_at(place: _Place) -> Iterator[None]:
+    """Keep others from opening and closing at a place for the length of a block."""
+    refuse_in_between(place.lock)
+    with place.lock:
+        yield
 
 
 @contextmanager
@@ -140,9 +154,8 @@ def place_of(path: Path) -> Iterator[_Place]:
             f"this process was forked while its parent was at work on {path}, so it can never open it safely: "
             "fork before or after a transaction, or start processes with the spawn or forkserver method"
         )
-    with _registry:
-        place = _places.setdefault(key, _Place())
-    with place.lock:
+    place = _places.setdefault(key, _Place())
+    with _alone_at(place):
         yield place
 
 
@@ -230,25 +243,25 @@ def _close_all() -> None:
 
 def _close_before_fork() -> None:
     _one_fork_at_a_time.acquire()
+    _forking.append([])
     for place in list(_places.values()):
         if place.workspace is not None:
-            place.workspace.stop_before_fork()
-            _forking.append(place.workspace)
+            _forking[-1].append(place.workspace)  # First: Ctrl-C may come before all of it is done.
             place.workspace.close_before_fork()
 
 
 def _go_on_after_fork() -> None:
-    while _forking:
-        _forking.pop().after_fork()
+    for workspace in _forking.pop():
+        workspace.after_fork()
     _one_fork_at_a_time.release()
 
 
 def _start_anew_after_fork() -> None:
     """Let a forked child open workspaces of its own; the parent's connections must never run here."""
-    global _registry, _one_fork_at_a_time
-    _registry, _one_fork_at_a_time = threading.Lock(), threading.Lock()
+    global _one_fork_at_a_time
+    _one_fork_at_a_time = threading.RLock()
     for key, place in _places.items():
-        if place.workspace is not None and place.workspace.abandon():
+        if place.workspace is not None and place.workspace.is_open:
             _inherited[key] = place.workspace
     _forking.clear()
     _places.clear()

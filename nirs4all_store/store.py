@@ -31,6 +31,7 @@ from .errors import (
 from .files import checked_path, whole_file, with_suffix_added, write_whole
 from .opening import close_workspace, open_workspace
 from .replay import ChainLoader
+from .turns import IN_BETWEEN
 from .unit_of_work import UnitOfWork
 from .values import checked_text, checked_timeout
 from .workspace import Workspace
@@ -1225,10 +1226,7 @@ class _Call:
         if not self._is_joined:
             self._uow.__enter__()
         elif self._uow.is_busy:
-            raise UnitOfWorkError(
-                "a signal handler or finalizer called in the middle of another call of this thread; let it leave a "
-                "note, and call when that one has returned"
-            )
+            raise UnitOfWorkError(IN_BETWEEN)
         self._uow.is_busy = not self._is_block
         self._before = self._uow.changes
         return self._uow

@@ -12,6 +12,13 @@ from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from typing import Any
 
+from .errors import UnitOfWorkError
+
+IN_BETWEEN = (
+    "a signal handler or finalizer called in the middle of another call of this thread; let it leave a note, and call "
+    "when that one has returned"
+)
+
 
 class Turn:
     """Leave to be inside a workspace: for the unit of work that holds it, and for no longer than it does.
@@ -58,9 +65,27 @@ class Condition(threading.Condition):
         try:
             return super().wait(timeout)
         except BaseException:
-            if not self._is_owned():  # type: ignore[attr-defined]  # what it asks itself
+            if not is_owned(self):
                 self.acquire()
             raise
+
+
+def is_owned(lock: threading.Condition | threading.RLock) -> bool:
+    """Tell whether this thread has a lock, or the lock of a condition."""
+    owned: bool = lock._is_owned()  # type: ignore[union-attr]  # what a condition asks
+    return owned
+
+
+def refuse_in_between(lock: threading.Condition | threading.RLock, alone: Turn | None = None) -> None:
+    """Refuse a call in the middle of another one of this thread: a handler's or finalizer's may come at any moment.
+
+    Raises
+    ------
+    UnitOfWorkError
+        The thread has the lock, or is the one that is alone.
+    """
+    if is_owned(lock) or (alone is not None and alone.where[1] == threading.get_ident()):
+        raise UnitOfWorkError(IN_BETWEEN)
 
 
 def nothing() -> None:

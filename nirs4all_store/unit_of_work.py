@@ -172,6 +172,7 @@ class UnitOfWork:
         reached(Point.COMMIT_BEGINS)
         try:
             self._session.commit()
+            self._workspace.database.keep_committed()
         except Exception as error:
             if was_interrupted(error):  # As after any Ctrl-C: nobody knows how far it came.
                 self._workspace.known.forget()

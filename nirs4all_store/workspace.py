@@ -24,7 +24,7 @@ from .database import Database
 from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError, WorkspaceBusyError
 from .holding import Holding, Opener
 from .known import Known
-from .turns import Condition, Held, Turn, alive, nothing, open_turns
+from .turns import Condition, Held, Turn, alive, is_owned, nothing, open_turns, refuse_in_between
 
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
@@ -80,6 +80,11 @@ class Workspace:
         return not self._closed and self._holding.is_in_place
 
     @property
+    def is_open(self) -> bool:
+        """Whether its database is open, or may be at any moment."""
+        return self._holding.is_open
+
+    @property
     def is_foreign(self) -> bool:
         """Whether it belongs to the process from which this one was forked."""
         return self._process != os.getpid()
@@ -101,12 +106,7 @@ class Workspace:
         return None if is_inside else self.known.epoch
 
     def check_writable(self, *, read_only: bool) -> None:
-        """Refuse to write through a store that was opened for reading, or in a workspace that was.
-
-        Raises
-        ------
-        ReadOnlyError
-        """
+        """Raise `ReadOnlyError` for a store that was opened for reading, or a workspace that was."""
         if read_only or self.read_only:
             raise ReadOnlyError(
                 f"{self.path} is open for reading only; open a WorkspaceStore without read_only to write"
@@ -129,6 +129,7 @@ class Workspace:
         WorkspaceError
             See its subclasses. Nothing was changed.
         """
+        refuse_in_between(self._state, self._alone())
         deadline = time.monotonic() + timeout
         if write and self.read_only:
             with self._nobody_else(timeout):
@@ -175,6 +176,7 @@ class Workspace:
         """
         if self.current is not None:
             raise UnitOfWorkError("this thread has a unit of work open already; use it, or leave it first")
+        refuse_in_between(self._state, self._alone())
         if self.is_foreign:
             raise StoreClosedError(
                 f"this unit of work on {self.path} belongs to process {self._process}, from which this one was forked; "
@@ -203,7 +205,7 @@ class Workspace:
         """Let a unit of work in; False if the database must be opened first, for which this thread is alone."""
         with self._lock:
             self._wait_for(self._lets_in, deadline)
-            self._check_open()
+            self._check_open(write=turn.write)
             if self._holding.is_held and turn.write:
                 self.database.check_file()
                 if self.database.is_full and not self._inside:
@@ -291,7 +293,7 @@ class Workspace:
     def _take_turn(self, turn: Turn, timeout: float) -> None:
         with self._lock:
             # Not kept in a variable: what waits may keep no other's turn alive.
-            if any(writer.where == turn.where for writer in alive(self._writers)[:1]):
+            if any(writer.where == turn.where for writer in alive(self._writers)):
                 raise UnitOfWorkError(
                     f"another task of this thread is in the middle of writing to {self.path}; "
                     "await its end before this one writes, or let this one run in a thread of its own"
@@ -303,8 +305,8 @@ class Workspace:
                     "end its transaction, or give a longer timeout"
                 )
 
-    def _check_open(self) -> None:
-        if self._closed:
+    def _check_open(self, *, write: bool = False) -> None:
+        if self._closed or (write and self.read_only):  # The last store that wrote may have been closed meanwhile.
             raise StoreClosedError(f"the store on {self.path} is closed; open a new WorkspaceStore")
 
     def _wait_for(self, condition: Callable[[], bool], deadline: float) -> None:
@@ -352,6 +354,7 @@ class Workspace:
         """Be alone as soon as nobody is inside, and nobody else is."""
         if self.current is not None:
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
+        refuse_in_between(self._state, self._alone())
         deadline = time.monotonic() + timeout
         turn = Turn(self, self, write=True)
         try:
@@ -375,26 +378,21 @@ class Workspace:
                 self._alone = nothing
                 self._state.notify_all()
 
-    def stop_before_fork(self) -> None:
-        """Let nobody in until `after_fork`."""
-        self._lock.acquire()
-
     def close_before_fork(self) -> None:
-        """Leave nothing open that a forked child would inherit, unless somebody stays at work.
+        """Let nobody in until `after_fork`; leave nothing open that a child would inherit, unless one stays at work.
 
         What a child does with an inherited database destroys it: DuckDB takes it for its own.
         """
+        self._lock.acquire()
         self._is_due = True
         if not any(turn.where[1] == threading.get_ident() for turn in self._inside):
-            self._state.wait_for(lambda: not self._inside and not self._alone(), SECONDS_BEFORE_FORK)
+            # Who only waits for other processes has opened nothing.
+            self._state.wait_for(lambda: not self._inside and not (self._alone() and self.is_open), SECONDS_BEFORE_FORK)
         if not self._inside and not self._alone():
             self._let_go()
 
     def after_fork(self) -> None:
         """Let others in again."""
-        self._lock.release()
-
-    def abandon(self) -> bool:
-        """Forget the parent's lease in a forked child; tell whether the child has inherited the open database."""
-        self._holding.abandon()
-        return self._holding.is_held or self._alone() is not None
+        if is_owned(self._state):  # Ctrl-C may have come before it was.
+            self._state.notify_all()
+            self._lock.release()

@@ -32,11 +32,10 @@ FLOORS = (
         "points",
         "scores",
         "script_template",
-        "turns",
         "version",
         "yaml_text",
     ),
-    ("arrays", "chain_builder", "config_files", "files", "frames", "given", "operators", "pickles", "values"),
+    ("arrays", "chain_builder", "config_files", "files", "frames", "given", "operators", "pickles", "turns", "values"),
     ("gate",),
     (
         "blobs",

@@ -214,9 +214,10 @@ def test_an_opening_that_ctrl_c_cut_off_once_kept_everybody_out(tmp_path: Path) 
 def test_a_transaction_that_ctrl_c_left_open_is_closed_when_the_next_unit_of_work_ends(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path, timeout=5) as store:
         workspace = store._workspace
-        with workspace._lock:  # So that its own thread cannot be the one that looks.
-            store.unit_of_work().__enter__().session.connection()  # Nobody holds it.
-            gc.collect()
-            assert store.begin_run("the next one")
-            assert not workspace._holding.is_held
+        workspace._over.release()
+        workspace._watcher.join()  # So that its own thread cannot be the one that looks.
+        store.unit_of_work().__enter__().session.connection()  # Nobody holds it.
+        gc.collect()
+        assert store.begin_run("the next one")
+        assert not workspace._holding.is_held
         assert store.list_runs()["name"].to_list() == ["the next one"]

@@ -1,0 +1,259 @@
+"""Calls and forks in the middle of calls and forks, and files that are not what their names say."""
+
+import gc
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import Programs, ends_well, programs, run, says, tell
+
+from nirs4all_store import StoreClosedError, UnitOfWorkError, WorkspaceCorruptError, WorkspaceStore, points
+from nirs4all_store.database import INTERRUPTED
+from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
+from nirs4all_store.points import Point
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Iterator[Programs]:
+    with programs(tmp_path / "w") as given:
+        yield given
+
+
+def names(folder: Path) -> list[str]:
+    with WorkspaceStore(folder, timeout=5) as store:
+        return sorted(store.list_runs(limit=None)["name"])
+
+
+AT_ONCE = """
+import os, signal, sys, threading, traceback, nirs4all_store as n
+
+store = n.WorkspaceStore(sys.argv[1], timeout=20)
+inside, over = threading.Event(), threading.Event()
+
+def work(where):
+    # Works in a transaction until the main thread, which waits for it there, has called from a signal's handler.
+    with store.transaction():
+        store.begin_run("by the worker")
+        inside.set()
+        main = threading.main_thread().ident
+        while not any(name == where for _, _, name, _ in traceback.extract_stack(sys._current_frames()[main])):
+            pass
+        os.kill(os.getpid(), signal.SIGUSR1)
+        over.wait()
+
+def during(where, call):
+    def handler(*_):
+        try:
+            call()
+            print("called")
+        except n.UnitOfWorkError:
+            print("refused")
+        over.set()
+    signal.signal(signal.SIGUSR1, handler)
+    worker = threading.Thread(target=work, args=[where])
+    worker.start()
+    inside.wait()
+    return worker
+
+def fork():
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_a_handler_that_closed_a_store_while_its_thread_did_once_hung_for_ever(tmp_path: Path) -> None:
+    program = AT_ONCE + "worker = during('_nobody_else', store.close); store.close(); worker.join(); print('closed')"
+    assert run(program, tmp_path) == "refused\nclosed\n"
+    assert names(tmp_path) == ["by the worker"]
+
+
+def test_a_handler_that_forked_while_its_thread_did_once_hung_for_ever(tmp_path: Path) -> None:
+    program = AT_ONCE + (
+        "worker = during('close_before_fork', fork); fork(); worker.join(); "
+        "store.begin_run('afterwards'); store.close()"
+    )
+    assert run(program, tmp_path) == "called\n"
+    assert names(tmp_path) == ["afterwards", "by the worker"]
+
+
+def test_a_handler_that_saved_while_its_thread_waited_for_its_turn_once_waited_behind_it(tmp_path: Path) -> None:
+    program = AT_ONCE + (
+        "worker = during('_take_turn', lambda: store.begin_run('by the handler')); store.begin_run('by the caller'); "
+        "worker.join(); store.close()"
+    )
+    assert run(program, tmp_path) == "refused\n"
+    assert names(tmp_path) == ["by the caller", "by the worker"]
+
+
+def test_what_a_handler_saved_while_its_thread_handed_over_once_broke_the_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused = []
+
+    def handler(point: Point) -> None:
+        if point is Point.FOLDED:
+            monkeypatch.undo()
+            with pytest.raises(UnitOfWorkError, match="in the middle of another call") as error:
+                store.begin_run("by the handler")
+            refused.append(error)
+
+    with WorkspaceStore(tmp_path) as store:
+        monkeypatch.setattr(points, "on_reached", handler)
+        with store.transaction():
+            store.begin_run("by the caller")
+            store._workspace._is_due = True  # Another process wants it.
+        store.begin_run("afterwards")
+    assert len(refused) == 1
+    assert names(tmp_path) == ["afterwards", "by the caller"]
+
+
+def test_a_fork_once_put_a_saving_thread_to_sleep_until_its_timeout(tmp_path: Path) -> None:
+    program = """
+import os, sys, threading, nirs4all_store as n
+store, may_end = n.WorkspaceStore(sys.argv[1], timeout=float("inf")), threading.Event()
+def work():
+    while not may_end.is_set():
+        store.begin_run("by the thread")
+workers = [threading.Thread(target=work, daemon=True) for _ in range(2)]
+for worker in workers:
+    worker.start()
+for _ in range(15):
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+may_end.set()
+for worker in workers:
+    worker.join(30)
+print(*(worker.is_alive() for worker in workers), flush=True)
+os._exit(0)
+"""
+    assert run(program, tmp_path) == "False False\n"
+
+
+WAITS = """
+import os, sys, threading, time, nirs4all_store as n
+def save(name):
+    with n.WorkspaceStore(sys.argv[1], timeout=60) as store:
+        store.begin_run(name)
+thread = threading.Thread(target=save, args=["by the thread"])
+thread.start()
+while not os.path.exists(os.path.join(sys.argv[1], ".store.line")):
+    time.sleep(0.01)
+child = os.fork()
+if child == 0:
+    save("by the child")
+    os._exit(0)
+print("forked", flush=True)
+thread.join()
+assert os.waitpid(child, 0)[1] == 0
+"""
+HOLDS = """
+import sys, nirs4all_store as n
+with n.WorkspaceStore(sys.argv[1]) as store, store.transaction():
+    print("holds", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_child_forked_while_a_thread_waited_for_another_process_once_could_never_open_it(
+    tmp_path: Path, others: Programs
+) -> None:
+    WorkspaceStore(tmp_path / "w").close()
+    holder = others.start(HOLDS)
+    assert says(holder) == "holds"
+    parent = others.start(WAITS)
+    assert says(parent) == "forked"
+    tell(holder)
+    for process in (holder, parent):
+        ends_well(process)
+    assert names(tmp_path / "w") == ["by the child", "by the thread"]
+
+
+@pytest.mark.parametrize("name", [LOCK_NAME, LINE_NAME])
+def test_a_link_in_the_place_of_a_lock_file_once_destroyed_or_gave_away_what_it_led_to(
+    tmp_path: Path, name: str
+) -> None:
+    victim, folder = tmp_path / "victim", tmp_path / "w"
+    victim.write_text("years of work")
+    victim.chmod(0o600)
+    folder.mkdir(mode=0o777)
+    (folder / name).symlink_to(victim)
+    with pytest.raises(WorkspaceCorruptError, match="is a link"):
+        leases = [Lease(folder, shared=False, timeout=0) for _ in range(2)]  # The second one stands in line.
+        del leases
+    gc.collect()
+    assert (victim.read_text(), stat.S_IMODE(victim.stat().st_mode)) == ("years of work", 0o600)
+
+
+def test_another_file_that_was_given_the_name_of_the_lock_once_was_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("years of work")
+    (tmp_path / LOCK_NAME).hardlink_to(tmp_path / "victim")
+    Lease(tmp_path, shared=False, timeout=0).release()
+    assert (tmp_path / "victim").read_text() == "years of work"
+
+
+def test_a_lock_file_made_under_a_narrow_umask_once_kept_the_group_out(tmp_path: Path) -> None:
+    tmp_path.chmod(0o2775)
+    before = os.umask(0o022)
+    try:
+        Lease(tmp_path, shared=False, timeout=0).release()
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / LOCK_NAME).stat().st_mode) == 0o664
+
+
+def test_a_folder_that_was_removed_was_once_said_to_need_the_right_to_write(tmp_path: Path) -> None:
+    with pytest.raises(WorkspaceCorruptError, match="was removed"):
+        Lease(tmp_path / "gone", shared=False, timeout=0)
+
+
+def test_what_was_committed_after_the_log_was_removed_once_was_lost(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, nirs4all_store as n; store = n.WorkspaceStore(sys.argv[1]); store.begin_run('before'); "
+        "os.remove(os.path.join(sys.argv[1], 'store.duckdb.wal')); "
+        "store.begin_run('first'); store.begin_run('second'); os._exit(0)"
+    )
+    run(program, tmp_path)
+    assert names(tmp_path) == ["before", "first", "second"]
+
+
+def test_a_folder_that_was_moved_while_open_once_could_not_be_used_by_its_new_name(tmp_path: Path) -> None:
+    store = WorkspaceStore(tmp_path / "old")
+    store.begin_run("before")
+    (tmp_path / "old").rename(tmp_path / "new")
+    with WorkspaceStore(tmp_path / "new") as moved:
+        moved.begin_run("after")
+    assert names(tmp_path / "new") == ["after", "before"]
+    store.close()
+
+
+def test_a_store_closed_while_another_thread_wrote_once_called_it_an_aborted_transaction(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path) as store, WorkspaceStore(tmp_path, read_only=True):
+        late = store.unit_of_work()
+        store.close()
+        with pytest.raises(StoreClosedError, match="is closed"):
+            late.__enter__()
+
+
+def test_ctrl_c_while_the_log_was_folded_in_once_was_another_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        """An anchor as Ctrl-C leaves it: no test can press at that moment."""
+
+        def execute(self, _: str) -> Any:
+            raise RuntimeError(INTERRUPTED)
+
+    store = WorkspaceStore(tmp_path)
+    store.begin_run("kept")
+    with monkeypatch.context() as pressed, pytest.raises(KeyboardInterrupt):
+        pressed.setattr(store._workspace.database, "_anchor", Interrupted())
+        store._workspace.database._fold()
+    store.close()
+    assert names(tmp_path) == ["kept"]
