@@ -174,7 +174,9 @@ def _of_tables(given: Mapping[str, Any], target: Any) -> dict[str, Any]:
     named |= {name: frames.names_in(table, given.get(name)) for name in ("groups", "weights")}
     parts: dict[str, Any] = {"name": Path(where).stem} if where != "the table" else {}
     parts |= dict(given)
-    parts |= {name: frames.targets_of(table, found, where) for name, found in named.items() if found is not None}
+    for name, found in named.items():
+        if found is not None:
+            parts[name] = frames.targets_of(table, found, where, are_names=name == "groups")
     spectra = frames.spectra_of(table, [column for found in named.values() for column in found or []])
     parts |= {"X": spectra.X, "columns": spectra.columns}
     if given.get("wavelengths") is None:

@@ -26,7 +26,8 @@ QUOTED = re.compile(r'"[^"]*"')
 PANDAS_INDEX = r"^__index_level_\d+__$"
 # What pandas calls the first column of a CSV when it writes its index there, and when it reads that again.
 PANDAS_CSV_INDEX = ("", "Unnamed: 0")
-ONLY_DIGITS = r"^[0-9]+$"
+# As a number it would lose its zeros, or the last of more digits than a float has.
+CODE = r"^\s*(0[0-9]+|[0-9]{16,})\s*$"
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "-")
 # Python would read more than these, as 2024_1.
 NUMBER = re.compile(r"\s*[-+]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][-+]?[0-9]+)?\s*")
@@ -88,6 +89,8 @@ def frame(table: Any) -> pl.DataFrame:
 def read(path: Path) -> pl.DataFrame:
     """Read a CSV, TSV or Parquet file; with semicolons or tabs between its columns, decimals may have commas.
 
+    The cells of a CSV are text: which of them are numbers is known where a column is used.
+
     Raises
     ------
     InvalidInputError
@@ -124,7 +127,7 @@ def _read_csv(path: Path) -> pl.DataFrame:
         raise
     has_something = table.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
     table = table.head(has_something[-1] + 1 if len(has_something) else 0)  # Empty lines at the end are no samples.
-    return table.select(_typed(column, has_decimal_commas=separator != ",") for column in table)
+    return table if separator == "," else table.select(map(_with_points, table))
 
 
 def _refuse_long_rows(path: Path, text: str, separator: str, width: int) -> None:
@@ -140,11 +143,16 @@ def _refuse_long_rows(path: Path, text: str, separator: str, width: int) -> None
             )
 
 
-def _typed(cells: pl.Series, *, has_decimal_commas: bool) -> pl.Series:
-    """Return a column of a file as numbers if it has nothing else; otherwise its cells as they stand there."""
-    points = cells.str.replace(",", ".", literal=True) if has_decimal_commas else cells
-    numbers = None if _are_names(cells) else _all_numbers(points)
-    return cells if numbers is None else numbers
+def _with_points(cells: pl.Series) -> pl.Series:
+    """Return a column with points for its decimal commas, if it has numbers and nothing else.
+
+    Where some have a comma and others a point, one of both separates thousands, and the column stays as it is.
+    """
+    commas, has_points = cells.str.contains(",", literal=True), cells.str.contains(".", literal=True).any()
+    if not commas.any() or has_points or _are_names(cells):
+        return cells
+    points = cells.str.replace(",", ".", literal=True)
+    return cells if _all_numbers(points) is None else points
 
 
 def wavelengths_of(columns: Sequence[str]) -> Array | None:
@@ -162,6 +170,8 @@ def _refuse_twins(names: Sequence[str], where: str) -> None:
 def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     """Return X of a table: the columns that are named by numbers, else all columns of numbers.
 
+    In a table that has only text, as that of a CSV, columns of numbers are those whose text can be read as such.
+
     Raises
     ------
     InvalidInputError
@@ -174,7 +184,9 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     _refuse_choice(families)
     columns, wavelengths = families[0] if families else ([], None)
     _refuse_twins([str(_key(name)) for name in columns], "the table")
-    columns = columns or [name for name in names if _is_of_numbers(table[name])]
+    # Beside columns that have another type, text is meant to be text.
+    is_text = all(kind == pl.String for kind in table.dtypes)
+    columns = columns or [name for name in names if _is_of_numbers(table[name], may_be_text=is_text)]
     if not columns:
         raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
     return Spectra(_matrix(table, columns), columns, wavelengths, table.drop(columns))
@@ -210,8 +222,10 @@ def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:
     return list(value) if are_names and (not value or set(value) & set(table.columns)) else None
 
 
-def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array:
+def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str, *, are_names: bool = False) -> Array:
     """Return the named columns: one as an array of shape (n_samples,), several as (n_samples, n_targets).
+
+    Text that can be read as numbers becomes numbers, unless it is told that they are names.
 
     Raises
     ------
@@ -226,7 +240,7 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array
             f"{texts[:MOST_NAMED]} as target=, in a shell with --target"
         )
     _refuse_twins(targets, "the target")
-    columns = [_values(table[name]) for name in targets]
+    columns = [_values(table[name], are_names=are_names) for name in targets]
     if len({column.dtype == pl.String for column in columns}) > 1:
         for column in columns:
             _numbers(column)  # Says which value is none.
@@ -234,26 +248,28 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str) -> Array
     return y[:, 0] if len(targets) == 1 else y
 
 
-def _values(column: pl.Series) -> pl.Series:
-    """Return a column as numbers if it has nothing else; of other texts only an empty one is missing.
+def _values(column: pl.Series, *, are_names: bool) -> pl.Series:
+    """Return a column as numbers if it has nothing else and they are no names; of other texts only "" is missing.
 
     Among numbers `-` and `n/a` stand for a missing one; among texts they may be the names of classes.
     """
     if column.dtype != pl.String:
         return _finite(column.cast(pl.Float64) if column.dtype.is_decimal() else column)
-    if not _are_names(column):
+    are_names = are_names or _are_names(column)
+    if not are_names:
         _refuse_commas(column)
-        numbers = _all_numbers(column)
-        if numbers is not None:
-            return _finite(numbers)
+    numbers = _all_numbers(column)
+    if numbers is not None:
+        return _without_missing(column) if are_names else _finite(numbers)
     texts = column.str.strip_chars()
     return texts.set(texts == "", None)
 
 
 def _without_missing(column: pl.Series) -> pl.Series:
     """Return a column of text, null where the text stands for a missing number."""
-    texts = column.str.strip_chars()
-    return texts.set(texts.str.to_lowercase().is_in(MISSING), None)
+    texts = pl.first().str.strip_chars()
+    # One expression, since a file may have thousands of columns.
+    return column.to_frame().select(pl.when(~texts.str.to_lowercase().is_in(MISSING)).then(texts)).to_series()
 
 
 def _all_numbers(column: pl.Series) -> pl.Series | None:
@@ -267,10 +283,8 @@ def _all_numbers(column: pl.Series) -> pl.Series | None:
 
 
 def _are_names(column: pl.Series) -> bool:
-    """Tell whether digits are names: as numbers, `01` and `1` would be one."""
-    digits = column.str.strip_chars().unique()
-    digits = digits.filter(digits.str.contains(ONLY_DIGITS))
-    return digits.cast(pl.Float64).n_unique() < len(digits)
+    """Tell whether digits are names, as `0007` is."""
+    return bool(column.str.contains(CODE).any())
 
 
 def _refuse_commas(column: pl.Series) -> None:
@@ -349,10 +363,11 @@ def _key(name: str) -> Any:
     return float(name.replace(",", ".")) if _is_number(name) else name
 
 
-def _is_of_numbers(column: pl.Series) -> bool:
-    if column.dtype == pl.String:
-        _refuse_commas(column)
-    return column.dtype.is_numeric()
+def _is_of_numbers(column: pl.Series, *, may_be_text: bool) -> bool:
+    if column.dtype != pl.String:
+        return column.dtype.is_numeric()
+    _refuse_commas(column)
+    return may_be_text and not _are_names(column) and _all_numbers(column) is not None
 
 
 def _matrix(table: pl.DataFrame, columns: Sequence[str]) -> Array:
@@ -366,6 +381,9 @@ def _numbers(column: pl.Series) -> pl.Series:
             raise InvalidInputError(f"column {column.name!r} is {column.dtype} and no numbers")
         return column.cast(pl.Float64)
     texts = _without_missing(column)
+    numbers = texts.cast(pl.Float64, strict=False)
+    if numbers.null_count() == texts.null_count():
+        return numbers
     without_commas = texts.str.replace_all(",", "", literal=True).cast(pl.Float64, strict=False)
     wrong = (texts.is_not_null() & without_commas.is_null()).arg_true()
     if len(wrong):
@@ -374,4 +392,4 @@ def _numbers(column: pl.Series) -> pl.Series:
             "or leave the cell empty and the row is left out"
         )
     _refuse_commas(column)
-    return texts.cast(pl.Float64)
+    return numbers

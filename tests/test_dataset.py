@@ -551,3 +551,54 @@ def test_rows_and_names_of_columns_once_had_no_part_in_the_hash() -> None:
     frames = [pl.DataFrame(X, schema=[f"{letter}{i}x" for i in range(4)], orient="row") for letter in "ab"]
     given: list[Any] = [(X, Y), with_gap, (np.vstack([X, X[:1]]), [*Y, np.nan]), *((frame, Y) for frame in frames)]
     assert len({read_dataset(one).content_hash for one in given}) == 5
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_ids_with_a_leading_zero_once_lost_it(tmp_path: Path, separator: str) -> None:
+    path = tmp_path / "new.csv"
+    codes = pl.DataFrame({"id": ["0007", "0008"], "lot": ["1.1", "1.10"], "barcode": ["10000000000001234567"] * 2})
+    codes.with_columns(pl.Series("1100", ["1", "2"])).write_csv(path, separator=separator)
+    assert read_spectra(path).others.equals(codes)
+    codes.with_columns(peak=pl.Series(["1", "2"])).drop("lot").write_csv(path, separator=separator)
+    assert read_spectra(path).columns == ["peak"]
+
+
+@pytest.mark.parametrize("labels", [["01", "02", "NA"], ["10000000000001234567", "10000000000001234568", "-"]])
+def test_class_codes_once_were_numbers_unless_two_became_one(tmp_path: Path, labels: list[str]) -> None:
+    frame = pl.DataFrame({"1100": [1.0, 2.0, 3.0], "kind": labels})
+    frame.write_csv(tmp_path / "a.csv")
+    for table in (frame, tmp_path / "a.csv"):
+        data = read_dataset(table, "kind")
+        assert (data.y.tolist(), data.excluded) == (labels[:2], 1)
+
+
+def test_groups_that_look_like_numbers_once_became_one(tmp_path: Path) -> None:
+    path, plots = tmp_path / "a.csv", ["1.1", "1.10", " 1.1", "1,2"]
+    frame = pl.DataFrame({"1100": [1.0, 2.0, 3.0, 4.0], "p": [1.0, 2.0, 3.0, 4.0], "plot": plots})
+    for separator in (",", ";"):
+        frame.write_csv(path, separator=separator)
+        for table in (frame, path):
+            data = read_dataset({"X": table, "y": "p", "groups": "plot"})
+            assert data.groups.tolist() == ["1.1", "1.10", "1.1", "1,2"]
+    frame.with_columns(plot=pl.Series(["1.1", "n/a", "1.10", "1.10"])).write_csv(path)
+    with pytest.raises(InvalidInputError, match="groups has no value in row 1"):
+        read_dataset({"X": path, "y": "p", "groups": "plot"})
+    assert read_dataset({"X": frame.with_columns(plot=4), "y": "p", "groups": "plot"}).groups.tolist() == [4] * 4
+
+
+def test_texts_beside_numbers_in_a_frame_are_no_spectra_and_a_frame_of_texts_is_like_a_csv() -> None:
+    frame = pl.DataFrame({"lot": ["1", "2"], "peak": [1.0, 2.0], "p": [3.0, 4.0]})
+    assert read_dataset(frame, "p").columns == ["peak"]
+    assert read_dataset(frame.cast(pl.String), "p").columns == ["lot", "peak"]
+
+
+def test_points_that_separate_thousands_once_were_decimal_ones_beside_commas(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    for line in ("1.007;1", "1;1.007"):
+        path.write_text(f"p;1100\n990,5;990,5\n{line}\n")
+        with pytest.raises(InvalidInputError, match="has '990,5' in row 1; write numbers with a decimal point and"):
+            read_dataset(path, "p")
+    path.write_text("note;1100\n990,5;990,5\n1.007;-\n")
+    assert read_spectra(path).others["note"].to_list() == ["990,5", "1.007"]
+    path.write_text("lot;1100\n990,5;990,5\n-;1\n")
+    assert read_spectra(path).others["lot"].to_list() == ["990.5", "-"]
