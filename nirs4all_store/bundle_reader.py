@@ -21,6 +21,7 @@ from .chain_shape import artifact_ids, with_ids
 from .codecs import CODECS, SKOPS
 from .errors import BundleError, StoreError
 from .old_bundle import read_old
+from .values import without_twins
 
 FORMAT = "nirs4all_store.n4a"
 FORMAT_VERSION = 1
@@ -209,16 +210,9 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: int) -
 def _json_of(members: dict[str, bytes], name: str) -> Row:
     if name not in members:
         raise BundleError(f"it has no {name}; export it again")
-    found = json.loads(members[name], object_pairs_hook=_without_duplicates)
+    found = json.loads(members[name], object_pairs_hook=without_twins)
     if not isinstance(found, dict):
         raise BundleError(f"its {name} is no JSON object")
-    return found
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> Row:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise BundleError("a key is there twice in its JSON")
     return found
 
 

@@ -11,12 +11,25 @@ from typing import Any
 import yaml
 
 from .errors import InvalidInputError, NotFoundError
+from .values import without_twins
 
 FILES = (".json", ".yaml", ".yml")
+MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Yaml(yaml.SafeLoader):
-    """Reads `1e-3` as a number, as JSON and YAML 1.2 do."""
+    """Reads `1e-3` as a number, as JSON and YAML 1.2 do, and refuses a key that is given twice, as YAML does."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        node = super().compose_mapping_node(anchor)
+        seen = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+                if (key.tag, key.value) in seen:
+                    line = key.start_mark.line + 1
+                    raise InvalidInputError(f"the key {key.value!r:.200} is given twice, again in line {line}")
+                seen.add((key.tag, key.value))
+        return node
 
 
 _Yaml.add_implicit_resolver(
@@ -80,7 +93,11 @@ def read_config(given: Any) -> Any:
         raise InvalidInputError(
             f"the configuration {str(given)[:200]!r} cannot be read: neither JSON nor YAML{place}: {error.problem}"
         ) from error
-    except (OSError, UnicodeError, yaml.YAMLError, RecursionError) as error:
+    except InvalidInputError as error:
+        raise InvalidInputError(
+            f"the configuration {str(given)[:200]!r} cannot be read: {error}; remove one, or make a step of each"
+        ) from error
+    except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
         raise InvalidInputError(f"the configuration {str(given)[:200]!r} cannot be read: {error}") from error
 
 
@@ -90,6 +107,6 @@ def _names_file(given: str) -> bool:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
+        return json.loads(text, object_pairs_hook=without_twins)
+    except json.JSONDecodeError:
         return yaml.load(text, Loader=_Yaml)  # noqa: S506  # a SafeLoader that reads more numbers

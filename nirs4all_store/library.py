@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError
 from .files import checked_path, refuse_below, with_suffix_added, write_new, write_whole
-from .values import checked_text, checked_texts, json_text, utc_now
+from .values import checked_text, checked_texts, json_text, utc_now, without_twins
 
 Template = dict[str, Any]
 
@@ -255,7 +255,7 @@ def _readable(path: Path) -> Template | None:
 
 def _read(path: Path) -> Template:
     try:
-        template = json.loads(path.read_text(encoding="utf-8"))
+        template = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_twins)
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} cannot be read as a template: {error}; repair it or move it away") from error
     texts = ("name", "category", "description", "notes", "created_at")

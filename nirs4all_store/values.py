@@ -177,6 +177,16 @@ def json_text(value: Any, where: str) -> str | None:
     return _encode(_plain(value, where, 0))
 
 
+def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON as a dict; json itself would keep the last of two values and drop the first."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise InvalidInputError(f"the key {key!r:.200} is given twice in one object")
+        found[key] = value
+    return found
+
+
 def _plain(value: Any, where: str, depth: int) -> Any:
     """Return `value` rebuilt from what the json module writes by itself."""
     if value is None or type(value) in (float, bool):

@@ -35,8 +35,8 @@ FLOORS = (
         "version",
         "yaml_text",
     ),
-    ("arrays", "chain_builder", "config_files", "files", "frames", "given", "operators", "pickles", "turns", "values"),
-    ("gate",),
+    ("arrays", "chain_builder", "files", "frames", "given", "operators", "pickles", "turns", "values"),
+    ("config_files", "gate"),
     (
         "blobs",
         "chain_shape",

@@ -121,6 +121,13 @@ def test_a_damaged_template_could_neither_be_replaced_nor_deleted(library: Pipel
     assert library.list_templates() == []
 
 
+def test_a_key_that_is_twice_in_a_template_once_was_dropped_without_a_word(library: PipelineLibrary) -> None:
+    path = library.save_template([{"model": 1}], "t")
+    path.write_text(path.read_text().replace('"model": 1', '"model": 1, "model": 2'))
+    with pytest.raises(InvalidInputError, match="cannot be read as a template: the key 'model' is given twice"):
+        library.load_template("t")
+
+
 def test_a_name_from_an_enum_was_saved_as_the_enums_own_and_not_found_again(library: PipelineLibrary) -> None:
     class Kind(str, Enum):  # noqa: UP042  # str() of a StrEnum is its value
         BASE = "base"

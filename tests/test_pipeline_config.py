@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.ensemble import RandomForestClassifier
@@ -178,7 +179,7 @@ def test_a_wrong_configuration_is_refused_naming_the_step(config: Any, message: 
         pipelines_of(config)
 
 
-@pytest.mark.parametrize("given", ["- [", Path("nowhere.json"), "nowhere.yaml"])
+@pytest.mark.parametrize("given", ["- [", "- " + "9" * 5000, Path("nowhere.json"), "nowhere.yaml"])
 def test_what_cannot_be_read_is_refused(given: Any) -> None:
     with pytest.raises(InvalidInputError, match="cannot be read"):
         read_config(given)
@@ -223,6 +224,39 @@ def test_numbers_of_yaml_and_json_are_numbers(tmp_path: Path) -> None:
 
 def test_a_hash_that_begins_like_a_number_once_ended_in_a_raw_error() -> None:
     assert read_config("hash: 65e355dbbd2af6\nsmall: 1e-3\n") == {"hash": "65e355dbbd2af6", "small": 0.001}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "- model: {class: a.B}\n  model: {class: a.C}\n",
+            "the key 'model' is given twice, again in line 2; remove",
+        ),
+        ("- {class: a.B, params: {n: 1, 'n': 2}}", "the key 'n' is given twice, again in line 1"),
+        (
+            '[{"model": 1,\n\t"model": 2}]',
+            "the key 'model' is given twice in one object; remove one, or make a step",
+        ),
+    ],
+)
+def test_the_first_of_two_models_in_one_step_once_was_dropped_without_a_word(
+    tmp_path: Path, text: str, message: str
+) -> None:
+    path = tmp_path / "pls.yaml"
+    path.write_text(text)
+    with pytest.raises(InvalidInputError, match=rf"pls\.yaml' cannot be read: {message}"):
+        read_config(path)
+    with pytest.raises(InvalidInputError, match=message):
+        find_config(text, PipelineLibrary(tmp_path).load_template)
+
+
+def test_keys_that_yaml_merges_are_no_keys_that_are_given_twice() -> None:
+    text = "- {a: &a {x: 1, y: 1}, b: {c: &b {<<: *a, y: 2}}, d: {<<: *b, x: 3}, e: {<<: [*a, *b]}}"
+    assert read_config(text) == yaml.safe_load(text)
+    assert read_config("{1: a, '1': b}") == {1: "a", "1": "b"}
+    with pytest.raises(InvalidInputError, match="unhashable key"):
+        read_config("{[1]: a, [1]: b}")
 
 
 def test_a_configuration_that_has_itself_inside_is_refused() -> None:
