@@ -132,7 +132,7 @@ def describe(value: Any) -> Any:
     if isinstance(value, slice):
         return {SLICE: [describe(bound) for bound in (value.start, value.stop, value.step)]}
     if isinstance(value, np.dtype):
-        return value.str
+        return _in_words(value) if value.kind == "V" else value.str  # As text, such types are only told by their size.
     if isinstance(value, np.ufunc):
         name = value.__name__
         return {FUNCTION: f"numpy.{name}"} if getattr(np, name, None) is value else _in_words(value)
@@ -179,7 +179,8 @@ def params_of(operator: Any, given: Collection[str] = ()) -> dict[str, Any] | No
         return None
     named = {parameter.name: parameter.default for parameter in taken if parameter.kind not in WITHOUT_A_NAME}
     clones_itself = getattr(type(operator), "__sklearn_clone__", None) not in (None, BaseEstimator.__sklearn_clone__)
-    is_copied = hasattr(operator, "fit") and not hasattr(operator, "get_params")
+    # With all that it has, also what was set later; of cross-validators it is known what they keep beside.
+    is_copied = not hasattr(operator, "get_params") and not hasattr(operator, "split")
     if clones_itself or (is_copied and not own.keys() <= named.keys()):
         return None
     kept = own.get("cvargs", {}) | own  # The first is where a repeated split has some of its own.

@@ -94,6 +94,7 @@ class PipelineRunner:
             Leave out pipelines that a runner has completed in this workspace, with the same configuration and data.
             Those that have a function or class of a script or notebook are trained again, since nobody can tell whether
             it is the same; so are those with something else in them that cannot be described, as a random generator.
+            A class or function of a module is known by its name alone: leave `resume` out once you have changed one.
 
         Returns
         -------

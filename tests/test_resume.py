@@ -11,13 +11,14 @@ from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
+from sklearn.gaussian_process.kernels import RBF
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore
-from nirs4all_store.operators import is_whole
+from nirs4all_store.operators import describe, is_whole
 from nirs4all_store.pipeline_config import pipelines_of
 
 X = np.random.default_rng(0).normal(size=(40, 6))
@@ -125,6 +126,32 @@ def test_what_only_looks_the_same_once_was_left_out(store: WorkspaceStore, make:
     both = pipelines_of([{"_or_": [step, make(3)]}, Ridge()])
     assert both[0].config != both[1].config
     assert [trained(store, [KFold(3), one, Ridge()]) for one in (step, step, make(3))] == [1, 1, 1]
+
+
+class Table:
+    """A function whose values are read after it was made."""
+
+    def __init__(self, scale: float = 1.0) -> None:
+        self.scale = scale
+
+    def read(self, offset: float) -> "Table":
+        self.offset = offset
+        return self
+
+    def __call__(self, X: Any) -> Any:
+        return self.scale * np.abs(X) ** self.offset
+
+
+def test_an_object_whose_attributes_were_set_later_once_was_taken_for_another(store: WorkspaceStore) -> None:
+    one, other = ([KFold(3), FunctionTransformer(Table().read(offset)), Ridge()] for offset in (1, 3))
+    assert [trained(store, config) for config in (one, other)] == [1, 1]
+    for kind in ([("a", "i4")], ("i4", 2)):
+        assert not is_whole(describe(np.dtype(kind))), "its name would be that of all others of its length"
+
+
+@pytest.mark.parametrize("operator", [Table(2.0), KFold(3), ShuffleSplit(2), RepeatedKFold(n_splits=2), RBF() + RBF(2)])
+def test_an_object_that_keeps_its_parameters_alone_is_known_again(operator: Any) -> None:
+    assert is_whole(describe(operator))
 
 
 @pytest.mark.parametrize(
