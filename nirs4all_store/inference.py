@@ -17,7 +17,17 @@ Labelled = tuple[str, Any]
 
 
 class PredictionError(ValueError):
-    """A fitted object refused its input, or lacks something that it needs."""
+    """A fitted object refused its input, or lacks something that it needs.
+
+    Attributes
+    ----------
+    row : int or None
+        The first row that had a NaN when it was refused, counted from 0.
+    """
+
+    def __init__(self, message: str, row: int | None = None) -> None:
+        super().__init__(message)
+        self.row = row
 
 
 class _Operator:
@@ -332,16 +342,20 @@ def _run(label: str, method: Any, X: Any, **options: Any) -> Any:
     try:
         return method(X, **options)
     except Exception as error:
-        reason = str(error).partition("\n")[0]
-        raise PredictionError(f"{label} refused X of shape {getattr(X, 'shape', None)}{_gaps(X)}: {reason}") from error
+        reason, rows = str(error).partition("\n")[0], _gaps(X)
+        refused = f"{label} refused X of shape {getattr(X, 'shape', None)}"
+        if not rows:
+            raise PredictionError(f"{refused}: {reason}") from error
+        named = f"row {rows[0]}" if len(rows) == 1 else f"{len(rows)} rows, the first of them {rows[0]}"
+        raise PredictionError(f"{refused} with NaN in {named} (counted from 0): {reason}", rows[0]) from error
 
 
-def _gaps(X: Any) -> str:
-    """Say which rows have a NaN, as a flat spectrum has once it was divided by its deviation."""
+def _gaps(X: Any) -> list[int]:
+    """Return which rows have a NaN, as a flat spectrum has once it was divided by its deviation."""
     if not (isinstance(X, np.ndarray) and X.dtype.kind == "f" and X.ndim == 2):
-        return ""
-    rows = np.flatnonzero(np.isnan(X).any(axis=1))
-    return f" with NaN in {len(rows)} rows, the first of them {rows[0]} (counted from 0)" if len(rows) else ""
+        return []
+    rows: list[int] = np.flatnonzero(np.isnan(X).any(axis=1)).tolist()
+    return rows
 
 
 def _parts(fitted: Any) -> list[Any]:

@@ -301,7 +301,7 @@ def test_a_row_with_a_missing_value_has_no_prediction_and_the_others_have(here: 
     holes.with_columns(pl.when(pl.col("index") == 2).then(None).otherwise(pl.col(first)).alias(first)).drop(
         "index"
     ).write_csv("holes.csv")
-    assert "1 rows have a missing value" in command(f"predict {chain} holes.csv -o part.csv")
+    assert "no prediction for 1 row with a missing value" in command(f"predict {chain} holes.csv -o part.csv")
     whole, part = pl.read_csv("whole.csv")["predicted"].to_list(), pl.read_csv("part.csv")["predicted"].to_list()
     assert part[2] is None
     assert part[:2] + part[3:] == pytest.approx(whole[:2] + whole[3:])

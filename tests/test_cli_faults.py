@@ -14,6 +14,7 @@ import polars as pl
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
+from sklearn.preprocessing import FunctionTransformer
 from typer.testing import CliRunner
 
 from nirs4all_store import PipelineRunner, WorkspaceStore
@@ -235,3 +236,19 @@ def test_long_words_once_made_a_table_wider_than_the_terminal(here: Path, monkey
     told = command(f'sql "SELECT {columns}"')
     assert max(map(len, told.splitlines())) <= 80
     assert [told.count(letter) for letter in "abc"] == [61, 61, 61], "nothing is cut"
+
+
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_a_spectrum_that_was_refused_once_was_counted_without_those_left_out(here: Path) -> None:
+    spectra = pl.DataFrame(X, schema=["1100", "1102", "1104", "1106"]).select(pl.all().abs())
+    PipelineRunner("logs").run([FunctionTransformer(np.log), Ridge()], (spectra, X[:, 0]))
+    spectra[1, 0], spectra[4, 0] = None, -1.0
+    spectra.write_csv("negative.csv")
+    with WorkspaceStore("logs", read_only=True) as store:
+        chain = store.sql("SELECT chain_id FROM chains")[0, 0]
+    told = command(f"predict {chain} negative.csv -w logs", 1)
+    assert "no prediction for 1 row with a missing value" in told
+    assert "NaN in row 3" in told
+    assert "in the file that is row 4 (the first is 0)" in told
+    command(f"export {chain} logs.n4a -w logs")
+    assert "in the file that is row 4" in command("predict logs.n4a negative.csv --trusted", 1)

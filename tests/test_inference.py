@@ -222,5 +222,7 @@ def test_a_flat_spectrum_once_was_refused_without_a_word_of_which_it_is() -> Non
     model = Ridge().fit(scatter.fit_transform(X), Y)
     with pytest.raises(PredictionError) as refused:
         predict(model, X=np.vstack([X, np.ones(8)]), shared=(scatter,))
-    assert "refused X of shape (91, 8) with NaN in 1 rows, the first of them 90 (counted from 0)" in str(refused.value)
+    assert "refused X of shape (91, 8) with NaN in row 90 (counted from 0)" in str(refused.value)
     assert "\n" not in str(refused.value)
+    with pytest.raises(PredictionError, match=r"with NaN in 2 rows, the first of them 1 \(counted from 0\)"):
+        predict(model, X=np.vstack([X[:1], np.ones((2, 8))]), shared=(scatter,))

@@ -17,9 +17,10 @@ from rich.console import Console
 
 from ..config_files import find_config
 from ..dataset import AVERAGE, PARTITIONS, Dataset, read_dataset, read_spectra
-from ..errors import InvalidInputError
+from ..errors import ChainInputError, InvalidInputError
 from ..files import identity, whole_file, with_suffix_added
 from ..frames import Spectra
+from ..given import FROM_0
 from ..library import PipelineLibrary
 from ..store import WorkspaceStore
 from .looking import show_ranked
@@ -110,7 +111,7 @@ def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
 def _tell(dataset: Dataset) -> None:
     """Say what is trained on, since it may not be what one thinks."""
     columns = dataset.columns or [""]
-    left_out = f"; {dataset.excluded:,} rows with a missing value are left out" if dataset.excluded else ""
+    left_out = f", without {_rows(dataset.excluded)}" if dataset.excluded else ""
     line = (
         f"{dataset.name}: {len(dataset.X):,} samples, {len(columns):,} columns of X from {columns[0]} to {columns[-1]}"
     )
@@ -184,6 +185,10 @@ def _list_of(kind: Any, value: Any) -> list[Any] | None:
     return value if isinstance(value, list) and value and all(isinstance(item, kind) for item in value) else None
 
 
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'} with a missing value"
+
+
 def _predicted(predict: Callable[[Any], Any], spectra: Spectra) -> pl.DataFrame:
     """Predict each row that has all its values; of the others there is nothing."""
     X = spectra.X
@@ -191,8 +196,14 @@ def _predicted(predict: Callable[[Any], Any], spectra: Spectra) -> pl.DataFrame:
     if not whole.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value")
     if not whole.all():
-        complain(f"{int(np.sum(~whole)):,} rows have a missing value, and no prediction")
-    columns = np.atleast_2d(predict(X if whole.all() else X[whole]).T)
+        complain(f"no prediction for {_rows(int(np.sum(~whole)))}")
+    try:
+        columns = np.atleast_2d(predict(X if whole.all() else X[whole]).T)
+    except ChainInputError as error:
+        row = getattr(error.__cause__, "row", None)
+        if row is None or whole.all():
+            raise
+        raise ChainInputError(f"{error}; in the file that is row {np.flatnonzero(whole)[row]} {FROM_0}") from error
     names = ["predicted"] if len(columns) == 1 else [f"predicted_{place}" for place in range(len(columns))]
     found = pl.DataFrame(dict(zip(names, columns, strict=True)))
     places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)
