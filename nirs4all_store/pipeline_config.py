@@ -269,7 +269,7 @@ def _step(item: Any, where: str) -> Step:
     operator = build(described, where)
     where = f"{where} ({type(operator).__name__})"
     kind = None if isinstance(operator, type) else KINDS[key] if key else _kind(operator)
-    missing = [method for method in NEEDED[kind or "transformer"] if not hasattr(operator, method)]
+    missing = [method for method in NEEDED[kind or "transformer"] if not _has(operator, method)]
     if kind is None or missing:
         raise InvalidInputError(
             f"{where} is no {kind or 'step'}: {_shown(operator)} has no {' and no '.join(missing) or 'use'}; give an "
@@ -278,6 +278,12 @@ def _step(item: Any, where: str) -> Step:
     given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
     _check_params(operator, where, is_built=isinstance(described, Mapping))
     return Step(kind, operator, where, given)
+
+
+def _has(operator: Any, method: str) -> bool:
+    # Some know only once they are fitted that they predict, as a stack whose last model is the default one.
+    will_predict = method == "predict" and _kind(operator) == "model"
+    return hasattr(operator, method) or (will_predict and hasattr(type(operator), method))
 
 
 def _kind(operator: Any) -> str | None:

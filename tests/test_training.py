@@ -9,13 +9,14 @@ import pytest
 import sklearn
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
-from sklearn.ensemble import StackingRegressor, VotingRegressor
+from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, GroupKFold, KFold
 from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import Normalizer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 from nirs4all_store import InvalidInputError, PipelineRunner, TrainingFailedError, WorkspaceStore
 
@@ -110,6 +111,19 @@ def test_models_that_hand_weights_on_once_were_refused(store: WorkspaceStore, mo
 def test_models_that_take_no_weights_are_refused(store: WorkspaceStore, model: Any) -> None:
     with pytest.raises(InvalidInputError, match="takes no weights"):
         PipelineRunner(store).run([FOLDS, model], {"X": X, "y": Y, "weights": np.ones(40)})
+
+
+def test_a_stack_that_predicts_once_it_is_fitted_was_said_to_be_no_model(store: WorkspaceStore) -> None:
+    for stack, y in (
+        (StackingRegressor([("ridge", Ridge())]), Y),
+        (StackingClassifier([("tree", DecisionTreeClassifier())]), np.where(Y > 1, "a", "b")),
+    ):
+        found = PipelineRunner(store).run([FOLDS, {"model": stack}], (X, y))
+        chain_id = found["chain_id"][0]
+        assert store.replay_chain(chain_id, X).shape == y.shape
+    for step in ({"model": make_pipeline(StandardScaler())}, {"y": make_pipeline(Normalizer())}):
+        with pytest.raises(InvalidInputError, match=r"has no (predict|inverse_transform)"):
+            PipelineRunner(store).run([step, Ridge()], (X, Y))
 
 
 def test_a_search_once_did_not_get_the_groups_that_it_splits_by(store: WorkspaceStore) -> None:
