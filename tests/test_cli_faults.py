@@ -252,3 +252,15 @@ def test_a_spectrum_that_was_refused_once_was_counted_without_those_left_out(her
     assert "in the file that is row 4 (the first is 0)" in told
     command(f"export {chain} logs.n4a -w logs")
     assert "in the file that is row 4" in command("predict logs.n4a negative.csv --trusted", 1)
+
+
+def test_two_ways_to_print_once_were_refused_after_all_was_trained(here: Path) -> None:
+    for line in ("--json --csv", "--csv --json"):
+        told = command(f"run ridge.yaml wheat.csv -t protein -w nowhere {line}", 1)
+        assert told == "--json and --csv are two ways to print the same rows; give one\n"
+    assert not (here / "nowhere").exists()
+
+
+@pytest.mark.parametrize("name", ["run_id", "chain_id"])
+def test_a_number_that_is_called_an_id_once_broke_the_listing(here: Path, name: str) -> None:
+    assert command(f'sql "SELECT count(*) AS {name} FROM runs"').split() == [name, "1"]

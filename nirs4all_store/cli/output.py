@@ -32,8 +32,19 @@ ENVIRONMENT = "NIRS4ALL_WORKSPACE"
 
 Workspace = Annotated[Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.")]
 Folder = Annotated[Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the rows as JSON, all columns and whole ids.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print the rows as CSV, all columns and whole ids.")]
+
+
+def _alone(context: typer.Context, value: bool) -> bool:
+    if value and (context.params.get("as_json") or context.params.get("as_csv")):
+        raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
+    return value
+
+
+# What cannot be printed is refused before a command does anything.
+Json = Annotated[
+    bool, typer.Option("--json", callback=_alone, help="Print the rows as JSON, all columns and whole ids.")
+]
+Csv = Annotated[bool, typer.Option("--csv", callback=_alone, help="Print the rows as CSV, all columns and whole ids.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows at most.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -125,7 +136,9 @@ def show_rows(
 
     Ids are shortened to the shortest beginning that no other id of the workspace has.
     """
-    names = [name for column in columns if column in IDS for name in frame[column]]
+    # What a query calls an id may be a number.
+    are_ids = [column for column in columns if column in IDS and frame.schema[column] == pl.String]
+    names = [name for column in are_ids for name in frame[column]]
     short = {} if as_json or as_csv else store.shorten_ids(names, LEAST_ID)
     print_rows(frame, columns, short, as_json=as_json, as_csv=as_csv)
 
@@ -134,8 +147,6 @@ def print_rows(
     frame: pl.DataFrame, columns: Sequence[str], short: dict[str, str], *, as_json: bool, as_csv: bool
 ) -> None:
     """Print rows as `show_rows` does, with what is shown for an id."""
-    if as_json and as_csv:
-        raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
     # Times of the workspace's own columns are UTC; of others nobody knows.
     ours = selectors.datetime(time_zone=None) & selectors.by_name(*TIMES, require_all=False)
     frame = frame.with_columns(selectors.binary().bin.encode("hex"), ours.dt.replace_time_zone("UTC"))
