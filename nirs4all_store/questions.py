@@ -12,8 +12,9 @@ import contextlib
 import json
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import timedelta
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
@@ -24,7 +25,11 @@ from .errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
 from .models import Base
 from .values import checked_int, checked_text, checked_timeout
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 ROWS_AT_ONCE = 50_000
+INTERVAL = "month_day_nano_interval"
 # An interrupt that comes before the engine has begun is forgotten.
 SECONDS_BETWEEN_INTERRUPTS = 0.02
 READING = frozenset(
@@ -142,4 +147,23 @@ def _answer(connection: duckdb.DuckDBPyConnection, query: str, params: Any, max_
         if count > max_rows:
             raise QueryError(f"the query gives more than {max_rows:,} rows; add a LIMIT, or give a larger max_rows=")
     table = pa.Table.from_batches(batches, schema=reader.schema)
+    for place, field in enumerate(table.schema):
+        if pa.types.is_interval(field.type):
+            table = table.set_column(place, field.name, [_durations(table.column(place), field.name)])
+        elif INTERVAL in str(field.type):
+            raise _no_duration(field.name, "intervals inside another value")
     return pl.DataFrame(table)
+
+
+def _durations(intervals: pa.ChunkedArray, name: str) -> pa.Array:
+    import pyarrow as pa
+
+    values = [value.as_py() for value in intervals]
+    if any(value is not None and value.months for value in values):
+        raise _no_duration(name, "an interval of months, which have no length")
+    durations = [value and timedelta(value.days, microseconds=value.nanoseconds // 1000) for value in values]
+    return pa.array(durations, pa.duration("us"))
+
+
+def _no_duration(name: str, what: str) -> QueryError:
+    return QueryError(f"column {name!r} has {what}; ask for numbers with epoch(...) or date_diff(...)")

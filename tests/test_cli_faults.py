@@ -264,3 +264,10 @@ def test_two_ways_to_print_once_were_refused_after_all_was_trained(here: Path) -
 @pytest.mark.parametrize("name", ["run_id", "chain_id"])
 def test_a_number_that_is_called_an_id_once_broke_the_listing(here: Path, name: str) -> None:
     assert command(f'sql "SELECT count(*) AS {name} FROM runs"').split() == [name, "1"]
+
+
+def test_the_time_between_two_moments_is_printed(here: Path) -> None:
+    query = 'sql "SELECT INTERVAL 90 MINUTE AS took"'
+    assert command(query).split() == ["took", "1:30:00"]
+    assert json.loads(command(f"{query} --json")) == [{"took": "1:30:00"}]
+    assert command(f"{query} --csv") == "took\nPT1H30M\n"

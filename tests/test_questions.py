@@ -4,6 +4,7 @@ import contextlib
 import subprocess
 import sys
 import threading
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,15 @@ def files_of(workspace: Path) -> dict[str, tuple[str, int]]:
     return {
         path.name: (digest, path.stat().st_mtime_ns) for path, digest in zip(paths, done.stdout.split(), strict=True)
     }
+
+
+def test_the_time_between_two_moments_once_was_refused_with_a_hint_about_polars(asked: WorkspaceStore) -> None:
+    query = "SELECT created_at + INTERVAL 90 MINUTE - created_at AS took, completed_at - created_at AS none FROM runs"
+    assert asked.sql(query).rows() == [(timedelta(minutes=90), None)]
+    assert asked.sql("SELECT INTERVAL '-1 day 1.5 seconds' AS took").item() == timedelta(days=-1, seconds=1.5)
+    for value in ("INTERVAL 5 MONTH", "[INTERVAL 3 DAY]", "{'a': [INTERVAL 3 DAY]}"):
+        with pytest.raises(QueryError, match="column 'took' has .*; ask for numbers with epoch"):
+            asked.sql(f"SELECT {value} AS took")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -157,7 +157,8 @@ def print_rows(
         nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
         flat = [pl.Series(name, map(json_of, frame[name].to_list()), dtype=pl.String) for name in nested]
         times = selectors.datetime(time_zone="*").dt.to_string(ISO)
-        typer.echo(frame.with_columns(flat).with_columns(times).write_csv(), nl=False)
+        spans = selectors.duration().dt.to_string("iso")
+        typer.echo(frame.with_columns(flat).with_columns(times, spans).write_csv(), nl=False)
         return
     rows = [
         [shown(short.get(value, value) if isinstance(value, str) else value) for value in row]
@@ -255,6 +256,8 @@ def shown(value: Any) -> str:
         return local(value).strftime("%Y-%m-%d %H:%M")
     if isinstance(value, date):
         return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
     return printable(value if isinstance(value, str) else json_of(value))
 
 
