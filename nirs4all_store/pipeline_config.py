@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from .errors import InvalidInputError
 from .inference import estimator_type
 from .operators import build, describe, name_of, params_of
@@ -138,8 +140,8 @@ def pipelines_of(config: Any) -> list[Pipeline]:
         Its steps: operators of scikit-learn's kind, or `{"class": ..., "params": {...}}`; `{"model": operator}`, one or
         several, which may be left out for a regressor or classifier; `{"transformer": operator}` for one that could
         be a model, too; at most one cross-validator; at most one `{"y": transformer}`. `{"_or_": [...]}` in the place
-        of a step or value stands for each of them in turn (None: no step; a list: several), `{"_range_": [first,
-        last, step]}` for each number from the first to the last.
+        of a step or value stands for each of them in turn (None, also as `y`: no step; a list: several),
+        `{"_range_": [first, last, step]}` for each number from the first to the last.
 
     Raises
     ------
@@ -172,10 +174,12 @@ def _count(value: Any, known: dict[int, int]) -> int:
     if not isinstance(value, Mapping | list):
         return 1
     if id(value) not in known:
-        if isinstance(value, Mapping) and isinstance(value.get(OR), list | tuple):
-            known[id(value)] = sum(_count(item, known) for item in value[OR])
-        elif isinstance(value, Mapping) and isinstance(value.get(RANGE), list | tuple):
-            known[id(value)] = max(1, _steps_of(value[RANGE]))
+        if isinstance(value, Mapping) and isinstance(value.get(OR), range):
+            known[id(value)] = len(value[OR])
+        elif isinstance(value, Mapping) and isinstance(_listed(value.get(OR)), list):
+            known[id(value)] = sum(_count(item, known) for item in _listed(value[OR]))
+        elif isinstance(value, Mapping) and RANGE in value:
+            known[id(value)] = max(1, _steps_of(_listed(value[RANGE])))
         else:
             parts = value.values() if isinstance(value, Mapping) else value
             known[id(value)] = math.prod(_count(item, known) for item in parts)
@@ -208,11 +212,19 @@ def _choices(value: Mapping[str, Any], where: str) -> Iterator[Alternative]:
     if len(value) > 1:
         raise InvalidInputError(f"{where} has {sorted(map(str, value))} in one place; give {OR} or {RANGE} alone")
     ((key, given),) = value.items()
-    if not isinstance(given, list | tuple) or not given:
+    items = list(given) if key == OR and isinstance(given, range) else _listed(given)
+    if not isinstance(items, list) or not items:
         raise InvalidInputError(f"{where}: {key} needs a list, not {_shown(given)}")
-    for item in _range(given, where) if key == RANGE else given:
+    for item in _range(items, where) if key == RANGE else items:
         for chosen, choices in _alternatives(item, where):
             yield chosen, [{key: describe(chosen)}, *choices]
+
+
+def _listed(given: Any) -> Any:
+    """Return a list with Python's own numbers, also of a tuple or an array; anything else as it is."""
+    if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim):
+        return [item.item() if isinstance(item, np.generic) else item for item in given]
+    return given
 
 
 def _range(given: Sequence[Any], where: str) -> list[Any]:
@@ -227,9 +239,11 @@ def _range(given: Sequence[Any], where: str) -> list[Any]:
     return [float(f"{number:.{DIGITS}g}") if isinstance(number, float) else number for number in numbers]
 
 
-def _steps_of(given: Sequence[Any]) -> int:
+def _steps_of(given: Any) -> int:
     """Return how many numbers a range has; 0 if it is none."""
-    if len(given) not in (2, 3) or not all(isinstance(item, int | float) and abs(item) <= MOST for item in given):
+    if not isinstance(given, list) or len(given) not in (2, 3):
+        return 0
+    if not all(isinstance(item, int | float) and abs(item) <= MOST for item in given):
         return 0
     first, last, step = (*given, 1)[:3]
     steps = (last - first) / step if step else -1
@@ -240,7 +254,7 @@ def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
     steps: list[Step] = []
     for number, (item, _) in enumerate(chosen, 1):
         several = item if isinstance(item, list) else [item]
-        steps += [_step(one, f"step {number}") for one in several if one is not None]
+        steps += [_step(one, f"step {number}") for one in several if not _is_none(one)]
     for kind in ("splitter", "target"):
         found = [step.where for step in steps if step.kind == kind]
         if len(found) > 1:
@@ -259,6 +273,13 @@ def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
     if target and getattr(target.operator, "func", None) and not getattr(target.operator, "inverse_func", None):
         raise InvalidInputError(f"{target.where} has a func and no inverse_func, which predictions need; give both")
     return Pipeline(tuple(steps), [choice for _, choices in chosen for choice in choices])
+
+
+def _is_none(item: Any) -> bool:
+    """Tell whether something is no step, as `{"y": None}` is where y may be transformed or not."""
+    if isinstance(item, Mapping):
+        return [*item] in (["y"], ["transformer"]) and all(value is None for value in item.values())
+    return item is None
 
 
 def _step(item: Any, where: str) -> Step:

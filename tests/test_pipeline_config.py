@@ -266,6 +266,33 @@ def test_a_configuration_that_has_itself_inside_is_refused() -> None:
         pipelines_of(read_config("[" * 5000 + "]" * 5000))
 
 
+def test_no_transformer_of_the_target_once_was_a_wrong_one() -> None:
+    assert names([{"y": {"_or_": [None, StandardScaler()]}}, Ridge()]) == ["Ridge()"] * 2
+    assert names([{"transformer": None}, Ridge()]) == ["Ridge()"]
+    for config in ([{"model": None}], [{"model": {"_or_": [None, Ridge()]}}, PLSRegression()]):
+        with pytest.raises(InvalidInputError, match=r"step 1 \(NoneType\) is no model: .* give an operator"):
+            pipelines_of(config)
+
+
+@pytest.mark.parametrize(
+    ("choice", "alphas"),
+    [
+        ({"_range_": [np.int64(1), np.int64(3)]}, [1, 2, 3]), ({"_range_": np.array([0.5, 1.5, 0.5])}, [0.5, 1.0, 1.5]),
+        ({"_or_": np.logspace(-1, 1, 3)}, [0.1, 1.0, 10.0]), ({"_or_": range(1, 4)}, [1, 2, 3]),
+        ({"_range_": [np.float32(0.5), 1]}, [0.5]),
+    ],
+)  # fmt: skip
+def test_numbers_of_numpy_once_were_no_range(choice: Any, alphas: list[float]) -> None:
+    found = pipelines_of([{"model": {"class": "sklearn.linear_model.Ridge", "params": {"alpha": choice}}}])
+    assert [pipeline.models[0].operator.alpha for pipeline in found] == alphas
+    assert json.dumps([pipeline.choices for pipeline in found])
+    for wrong in ({"_or_": np.array(1)}, {"_or_": np.array([])}, {"_range_": range(1, 4)}, {"_range_": np.array(1)}):
+        with pytest.raises(InvalidInputError, match="_ needs a list"):
+            pipelines_of([wrong, Ridge()])
+    with pytest.raises(InvalidInputError, match="1,000,000,000 pipelines"):
+        pipelines_of([{"_or_": range(10**9)}, Ridge()])
+
+
 def test_a_range_has_the_digits_that_one_would_write() -> None:
     config = [{"class": "sklearn.linear_model.Ridge", "params": {"alpha": {"_range_": [0.1, 0.5, 0.1]}}}]
     assert [pipeline.models[0].operator.alpha for pipeline in pipelines_of(config)] == [0.1, 0.2, 0.3, 0.4, 0.5]

@@ -164,7 +164,7 @@ def test_the_time_between_two_moments_once_was_refused_with_a_hint_about_polars(
     assert asked.sql(query).rows() == [(timedelta(minutes=90), None)]
     assert asked.sql("SELECT INTERVAL '-1 day 1.5 seconds' AS took").item() == timedelta(days=-1, seconds=1.5)
     for value in ("INTERVAL 5 MONTH", "[INTERVAL 3 DAY]", "{'a': [INTERVAL 3 DAY]}"):
-        with pytest.raises(QueryError, match="column 'took' has .*; ask for numbers with epoch"):
+        with pytest.raises(QueryError, match=r"column 'took' has .*; ask for numbers with epoch"):
             asked.sql(f"SELECT {value} AS took")
 
 
