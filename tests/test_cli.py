@@ -292,6 +292,25 @@ def test_the_wavelengths_of_a_file_once_were_not_looked_at_where_those_of_traini
     assert "lacks 4 of the 4 wavelengths" in command(f"predict {chain} other.csv", 1)
 
 
+def test_a_chain_once_refused_the_spectra_that_it_was_resumed_with(here: Path) -> None:
+    table = pl.DataFrame(np.random.default_rng(0).normal(size=(20, 12)), schema=[str(1100 + 2 * n) for n in range(12)])
+    for name in ("{}", "X{}"):
+        table.rename(name.format).with_columns(p=pl.Series(range(20))).write_csv("wheat.csv")
+        command("run pls.yaml wheat.csv -t p --resume")
+    chains = rows("top")
+    assert len(chains) == 4
+    chain = chains[0]["chain_id"]
+    table.write_csv("new.csv")
+    expected = command(f"predict {chain} new.csv")
+    for name in ("X{}", "{} nm"):
+        table.rename(name.format).select(pl.nth(*reversed(range(12)))).write_csv("new.csv")
+        assert command(f"predict {chain} new.csv") == expected
+    table.rename("X2{}".format).write_csv("new.csv")
+    assert "lacks 12 of the 12 wavelengths" in command(f"predict {chain} new.csv", 1)
+    table.rename(lambda name: f"{chr(int(name) % 26 + 97)}").write_csv("new.csv")
+    assert "lacks 12 of the 12 columns" in command(f"predict {chain} new.csv", 1)
+
+
 def test_a_row_with_a_missing_value_has_no_prediction_and_the_others_have(here: Path) -> None:
     command("run pls.yaml wheat.csv -t glucose")
     chain = rows("top -n 1")[0]["chain_id"]

@@ -161,7 +161,15 @@ def _spectra(path: Path, chain: dict[str, Any]) -> Spectra:
     params = model.get("params") or {}
     columns = _list_of(str, params.get("columns"))
     wavelengths = _list_of((int, float), params.get("wavelengths"))
-    found = read_spectra(path, columns)
+    try:
+        found = read_spectra(path, columns)
+    except InvalidInputError:
+        if columns is None or wavelengths is None:
+            raise
+        # Data of the same wavelengths are the same to the runner, whatever their columns are called.
+        found, columns = read_spectra(path), None
+        if found.wavelengths is None:
+            raise
     if wavelengths is None:
         return found
     X = found.X
