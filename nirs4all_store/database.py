@@ -124,13 +124,15 @@ class Database:
         Somebody may have removed it: the engine goes on writing to it, and nobody ever finds what is there.
         """
         if not logs_of(self.path):
-            self._anchor.execute("CHECKPOINT")
+            with contextlib.closing(self.cursor()) as connection:  # Any thread may be using the anchor.
+                connection.execute(f"CHECKPOINT {quoted_name(self._name)}")
 
     @property
     def is_alive(self) -> bool:
         """Whether the engine still answers: some errors, of the disk among them, leave it dead until it is opened."""
         try:
-            self._anchor.execute("SELECT 1").fetchall()
+            with contextlib.closing(self._anchor.cursor()) as connection:
+                connection.execute("SELECT 1").fetchall()
         except duckdb.Error:
             return False
         return True

@@ -216,9 +216,11 @@ def _descriptor(path: str | os.PathLike[str]) -> int:
     if hasattr(os, "fchown"):
         folder = Path(path).parent.stat()
         with contextlib.suppress(OSError):
+            os.fchown(descriptor, -1, folder.st_gid)
+        with contextlib.suppress(OSError):
             os.fchmod(descriptor, folder.st_mode & 0o666)
         with contextlib.suppress(OSError):  # Only root may.
-            os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            os.fchown(descriptor, folder.st_uid, -1)
     return descriptor
 
 

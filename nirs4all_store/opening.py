@@ -27,7 +27,7 @@ from .files import make_folder
 from .lease import refuse_if_open_here
 from .maintenance import interrupt_lost_runs
 from .mounts import warn_if_remote
-from .turns import refuse_in_between
+from .turns import is_owned, refuse_in_between
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
@@ -251,9 +251,10 @@ def _close_before_fork() -> None:
 
 
 def _go_on_after_fork() -> None:
-    for workspace in _forking.pop():
-        workspace.after_fork()
-    _one_fork_at_a_time.release()
+    if is_owned(_one_fork_at_a_time):  # Ctrl-C may have come before it was, or right after.
+        for workspace in _forking.pop() if _forking else []:
+            workspace.after_fork()
+        _one_fork_at_a_time.release()
 
 
 def _start_anew_after_fork() -> None:

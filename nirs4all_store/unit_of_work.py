@@ -109,7 +109,8 @@ class UnitOfWork:
                 raise KeyboardInterrupt from problem
             raise
         finally:
-            self._workspace.database.new_keys += self._tables.inserted
+            if self._workspace.is_open:  # It is closed if it could not be opened again after a failed commit.
+                self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:
                 self._workspace.known.forget()
             self._workspace.leave(turn)

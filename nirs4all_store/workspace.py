@@ -133,14 +133,15 @@ class Workspace:
         deadline = time.monotonic() + timeout
         if write and self.read_only:
             with self._nobody_else(timeout):
-                self._let_go()
-                self._holding.read_only = False
-                try:
-                    self._holding.take(deadline, create=True, upgrade=upgrade)
-                except BaseException:
-                    self._holding.read_only = True
-                    raise
-            return True
+                if self.read_only:  # Another one may have done the same meanwhile.
+                    self._let_go()
+                    self._holding.read_only = False
+                    try:
+                        self._holding.take(deadline, create=True, upgrade=upgrade)
+                    except BaseException:
+                        self._holding.read_only = True
+                        raise
+                    return True
         turn = Turn(self, self, write=write)
         try:
             with self._lock:
@@ -176,12 +177,12 @@ class Workspace:
         """
         if self.current is not None:
             raise UnitOfWorkError("this thread has a unit of work open already; use it, or leave it first")
-        refuse_in_between(self._state, self._alone())
         if self.is_foreign:
             raise StoreClosedError(
                 f"this unit of work on {self.path} belongs to process {self._process}, from which this one was forked; "
                 "ask the store for a new one"
             )
+        refuse_in_between(self._state, self._alone())
         deadline = time.monotonic() + timeout
         turn = Turn(unit, self, write=write)
         try:
@@ -385,7 +386,7 @@ class Workspace:
         """
         self._lock.acquire()
         self._is_due = True
-        if not any(turn.where[1] == threading.get_ident() for turn in self._inside):
+        if not any(turn.where[1] == threading.get_ident() for turn in alive([*self._entered, self._alone])):
             # Who only waits for other processes has opened nothing.
             self._state.wait_for(lambda: not self._inside and not (self._alone() and self.is_open), SECONDS_BEFORE_FORK)
         if not self._inside and not self._alone():

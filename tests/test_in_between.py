@@ -3,17 +3,28 @@
 import gc
 import os
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from programs import Programs, ends_well, programs, run, says, tell
 
-from nirs4all_store import StoreClosedError, UnitOfWorkError, WorkspaceCorruptError, WorkspaceStore, points
+from nirs4all_store import (
+    CommitFailedError,
+    StoreClosedError,
+    UnitOfWorkError,
+    WorkspaceBusyError,
+    WorkspaceCorruptError,
+    WorkspaceStore,
+    points,
+)
 from nirs4all_store.database import INTERRUPTED
 from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
 from nirs4all_store.points import Point
+from nirs4all_store.workspace import Workspace
 
 
 @pytest.fixture
@@ -33,13 +44,15 @@ import os, signal, sys, threading, traceback, nirs4all_store as n
 store = n.WorkspaceStore(sys.argv[1], timeout=20)
 inside, over = threading.Event(), threading.Event()
 
+def is_in(where, thread):
+    return any(name == where for _, _, name, _ in traceback.extract_stack(sys._current_frames()[thread.ident]))
+
 def work(where):
     # Works in a transaction until the main thread, which waits for it there, has called from a signal's handler.
     with store.transaction():
         store.begin_run("by the worker")
         inside.set()
-        main = threading.main_thread().ident
-        while not any(name == where for _, _, name, _ in traceback.extract_stack(sys._current_frames()[main])):
+        while not is_in(where, threading.main_thread()):
             pass
         os.kill(os.getpid(), signal.SIGUSR1)
         over.wait()
@@ -134,6 +147,34 @@ print(*(worker.is_alive() for worker in workers), flush=True)
 os._exit(0)
 """
     assert run(program, tmp_path) == "False False\n"
+
+
+def test_ctrl_c_while_a_fork_waited_for_another_threads_once_made_every_later_fork_hang(tmp_path: Path) -> None:
+    program = (
+        AT_ONCE
+        + """
+from nirs4all_store import workspace
+workspace.SECONDS_BEFORE_FORK = 0.5
+forks = threading.Thread(target=fork)
+def press():
+    raise KeyboardInterrupt
+sys.unraisablehook = lambda _: None  # Python ignores what is raised before a fork.
+worker = during("_close_before_fork", press)
+forks.start()
+while not is_in("close_before_fork", forks):
+    pass
+fork()
+over.set()
+again = threading.Thread(target=fork, daemon=True)
+for thread in (worker, forks, again):
+    if thread is again:
+        again.start()
+    thread.join(20)
+print(again.is_alive(), flush=True)
+os._exit(0)
+"""
+    )
+    assert run(program, tmp_path) == "False\n"
 
 
 WAITS = """
@@ -257,3 +298,89 @@ def test_ctrl_c_while_the_log_was_folded_in_once_was_another_error(
         store._workspace.database._fold()
     store.close()
     assert names(tmp_path) == ["kept"]
+
+
+def test_a_commit_beside_a_thread_that_looked_whether_the_engine_lives_once_failed(tmp_path: Path) -> None:
+    is_over = threading.Event()
+
+    def look(workspace: Workspace) -> None:
+        while not is_over.is_set():
+            workspace.suspect()
+
+    with WorkspaceStore(tmp_path) as store:
+        store.vacuum()  # There is no log afterwards.
+        looking = threading.Thread(target=look, args=[store._workspace])
+        looking.start()
+        try:
+            for _ in range(50):
+                with store.transaction():
+                    assert store.list_runs(limit=1).is_empty()
+        finally:
+            is_over.set()
+            looking.join()
+
+
+def test_a_commit_that_failed_where_nothing_could_be_opened_again_once_kept_its_turn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise duckdb.IOException("the disk is gone")
+
+    with WorkspaceStore(tmp_path, timeout=5) as store:
+        with monkeypatch.context() as gone, pytest.raises(CommitFailedError) as kept:
+            gone.setattr("nirs4all_store.database._Session.commit", fails)
+            gone.setattr(store._workspace._holding, "_opener", fails)
+            store.begin_run("unknown")
+        assert store.begin_run("afterwards")
+        del kept
+
+
+def test_a_child_was_once_told_of_a_handler_where_it_used_a_unit_of_its_parents(tmp_path: Path) -> None:
+    program = (
+        "import os, sys, nirs4all_store as n; store = n.WorkspaceStore(sys.argv[1]); unit = store.unit_of_work()\n"
+        "child = os.fork()\n"
+        "if child:\n    print(os.waitpid(child, 0)[1]); store.close()\nelse:\n"
+        "    try:\n        unit.__enter__()\n    except n.StoreClosedError:\n        os._exit(0)\n    os._exit(1)"
+    )
+    assert run(program, tmp_path) == "0\n"
+
+
+def test_one_who_could_not_open_for_writing_once_took_it_from_one_who_could(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise WorkspaceBusyError("another process was faster")
+
+    WorkspaceStore(tmp_path).close()
+    with WorkspaceStore(tmp_path, read_only=True) as reader:
+        workspace, others = reader._workspace, []
+        nobody_else = workspace._nobody_else
+
+        def late(timeout: float) -> Any:
+            monkeypatch.undo()
+            others.append(WorkspaceStore(tmp_path))
+            monkeypatch.setattr(workspace._holding, "take", fails)
+            return nobody_else(timeout)
+
+        monkeypatch.setattr(workspace, "_nobody_else", late)
+        with WorkspaceStore(tmp_path) as second, others[0] as first:
+            monkeypatch.undo()
+            first.begin_run("first")
+            second.begin_run("second")
+    assert names(tmp_path) == ["first", "second"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become others")
+def test_the_first_to_come_to_a_groups_folder_once_kept_the_group_out(tmp_path: Path) -> None:
+    folder = tmp_path / "w"
+    folder.mkdir()
+    os.chown(folder, 65533, 65532)
+    folder.chmod(0o775)
+    program = (
+        "import os, sys; from pathlib import Path; from nirs4all_store.lease import Lease\n"
+        "os.chdir(sys.argv[1]); os.umask(0o022); os.setgroups([65532]); os.setgid(65531); os.setuid(65531)\n"
+        "Lease(Path(), shared=False, timeout=0).release()"
+    )
+    run(program, folder)
+    status = (folder / LOCK_NAME).stat()
+    assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (65532, 0o664)
