@@ -89,25 +89,23 @@ class ChainLoader:
         """
         name = f"chain {chain['chain_id']}"
         wanted = plan(chain)
-        failed: dict[str | None, StoreError] = {}
+        failed: dict[str | None, tuple[str, StoreError]] = {}
 
         def load(label: str, artifact_id: str, fold: str | None = None) -> tuple[str, Any]:
-            where = f"{name}, {label}{'' if fold is None else f' of fold {fold}'}"
+            where = f"{label}{'' if fold is None else f' of fold {fold}'}, artifact {artifact_id}"
             try:
                 row = artifacts.get(artifact_id)
                 if row is None:
-                    raise ChainReplayError(f"{where}: artifact {artifact_id!r} is not registered")
+                    raise ChainReplayError("it is not registered")
                 return label, self.load(row) if fresh else self._keep(row)
-            except ChainReplayError as error:
-                failed.setdefault(fold, error)
-            except (ArtifactLoadError, UntrustedArtifactError) as error:
-                failed.setdefault(fold, type(error)(f"{where}, artifact {artifact_id}: {error}"))
+            except (ChainReplayError, ArtifactLoadError, UntrustedArtifactError) as error:
+                failed.setdefault(fold, (where, error))
             return label, None
 
         shared = [load(*entry) for entry in wanted.shared]
         folds = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
         if failed:
-            raise _with_what_still_works(failed, [*folds])
+            raise _with_what_still_works(name, failed, [*folds])
         return FittedChain(name, shared, folds)
 
     def load(self, row: Row) -> Any:
@@ -142,11 +140,15 @@ def _key(row: Row) -> Key:
     return row["content_hash"], row["format"], str(row["trust"])
 
 
-def _with_what_still_works(failed: dict[str | None, StoreError], folds: list[str]) -> StoreError:
-    """Return one error: what failed for which fold, and which folds would predict all the same."""
+def _with_what_still_works(name: str, failed: dict[str | None, tuple[str, StoreError]], folds: list[str]) -> StoreError:
+    """Return one error: what failed where, each reason once, and which folds would predict all the same."""
     working = [] if None in failed else [fold for fold in folds if fold not in failed]
     rest = f"these folds would still predict: {', '.join(working)}" if working else "no fold predicts without that"
-    return type(next(iter(failed.values())))(f"{'; '.join(map(str, failed.values()))}; {rest}")
+    places: dict[str, list[str]] = {}
+    for where, error in failed.values():
+        places.setdefault(str(error), []).append(where)
+    told = "; ".join(f"{' and '.join(wheres)}: {reason}" for reason, wheres in places.items())
+    return type(next(iter(failed.values()))[1])(f"{name}, {told}; {rest}")
 
 
 def replay_chain(store: Any, chain_id: str, X: Any, wavelengths: Any = None) -> Any:

@@ -109,6 +109,14 @@ def test_the_way_out_for_what_is_not_trusted_once_was_not_named(here: Path) -> N
     assert "in a shell --overwrite" in command("library save ridge.yaml ridge", 1)
 
 
+def test_every_fold_of_a_chain_that_is_not_trusted_once_gave_the_same_advice(here: Path) -> None:
+    command(f"export {an_id('chain')} twin.n4a")
+    chain = command("import twin.n4a -w elsewhere").split()[1]
+    told = command(f"predict {chain} new.csv -w elsewhere", 1)
+    assert told.count("predict or import it with --trusted") == 1
+    assert [told.count(f"of fold fold_{fold}, artifact ") for fold in range(3)] == [1, 1, 1]
+
+
 def test_a_broken_configuration_is_told_in_one_line(here: Path) -> None:
     (here / "broken.yaml").write_text("- a: b\n  - c: [\n")
     told = command("run broken.yaml wheat.csv -t protein", 1)
