@@ -185,8 +185,8 @@ def splits(pipeline: Pipeline, data: Dataset) -> Folds:
         raise InvalidInputError(f"{where} gives {data.name} no folds, or one without samples")
     if max(int(np.max(part)) for fold in folds for part in fold) >= len(data.X):
         raise InvalidInputError(
-            f"{where} names samples that {data.name} has not; {data.excluded} with a missing value were left out, and "
-            "it must be made for the others"
+            f"{where} names samples that {data.name} has not, with {data.excluded} left out for a missing value; make "
+            "it for the others"
         )
     return folds
 

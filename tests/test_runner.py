@@ -681,7 +681,7 @@ class NoFolds(KFold):  # type: ignore[misc]  # scikit-learn ships no types
     [
         ([Splitter(3), Ridge()], {}, "cannot split"),
         ([NoFolds(3), Ridge()], {}, "no folds"),
-        ([PredefinedSplit([0, 1] * 8 + [1]), Ridge()], {"hole": True}, "names samples that .* 1 with a missing value"),
+        ([PredefinedSplit([0, 1] * 8 + [1]), Ridge()], {"hole": True}, "names samples that .* 1 left out"),
         ([Ridge()], {"y": np.arange(17) % 2 == 0}, "has True in row"),
         ([LogisticRegression()], {"y": np.linspace(0, 1, 17)}, "numbers with decimals"),
     ],
