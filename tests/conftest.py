@@ -5,6 +5,7 @@ from pathlib import Path
 import fence
 import pytest
 from legacy import make_legacy
+from programs import Programs, programs
 
 from nirs4all_store import WorkspaceStore, migrate
 
@@ -40,3 +41,10 @@ def old(tmp_path: Path) -> Path:
     """Give an old workspace."""
     make_legacy(tmp_path / "old", "0.7.1")
     return tmp_path / "old"
+
+
+@pytest.fixture
+def others(tmp_path: Path) -> Iterator[Programs]:
+    """Start other processes on the folder `w` of the test."""
+    with programs(tmp_path / "w") as given:
+        yield given

@@ -13,7 +13,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Self, TextIO
 
+from nirs4all_store import WorkspaceStore
+
 ZYGOTE = Path(__file__).with_name("zygote.py")
+HOLDS = """
+import sys, nirs4all_store as n
+with n.WorkspaceStore(sys.argv[1]) as store, store.transaction():
+    print("holds", flush=True)
+    sys.stdin.readline()
+"""
+"""Holds a workspace until it is told to end."""
 
 
 class Process:
@@ -153,3 +162,9 @@ def ends_well(process: Process) -> str:
     assert process.returncode == 0, errors
     assert errors == ""
     return printed
+
+
+def names(folder: Path) -> list[str]:
+    """Return the names of a workspace's runs."""
+    with WorkspaceStore(folder, timeout=5) as store:
+        return sorted(store.list_runs(limit=None)["name"])

@@ -4,13 +4,12 @@ import gc
 import os
 import stat
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
-from programs import Programs, ends_well, programs, run, says, tell
+from programs import HOLDS, Programs, ends_well, names, run, says, tell
 
 from nirs4all_store import (
     CommitFailedError,
@@ -25,18 +24,6 @@ from nirs4all_store.database import INTERRUPTED
 from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
 from nirs4all_store.points import Point
 from nirs4all_store.workspace import Workspace
-
-
-@pytest.fixture
-def others(tmp_path: Path) -> Iterator[Programs]:
-    with programs(tmp_path / "w") as given:
-        yield given
-
-
-def names(folder: Path) -> list[str]:
-    with WorkspaceStore(folder, timeout=5) as store:
-        return sorted(store.list_runs(limit=None)["name"])
-
 
 AT_ONCE = """
 import os, signal, sys, threading, traceback, nirs4all_store as n
@@ -193,12 +180,6 @@ if child == 0:
 print("forked", flush=True)
 thread.join()
 assert os.waitpid(child, 0)[1] == 0
-"""
-HOLDS = """
-import sys, nirs4all_store as n
-with n.WorkspaceStore(sys.argv[1]) as store, store.transaction():
-    print("holds", flush=True)
-    sys.stdin.readline()
 """
 
 

@@ -5,28 +5,16 @@ import pickle
 import stat
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
-from programs import Programs, ends_well, programs, run, says, tell
+from programs import HOLDS, Programs, ends_well, names, run, says, tell
 from sqlalchemy.orm import Session
 
 from nirs4all_store import StoreError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceStore
 from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
-
-
-@pytest.fixture
-def others(tmp_path: Path) -> Iterator[Programs]:
-    with programs(tmp_path / "w") as given:
-        yield given
-
-
-def names(folder: Path) -> list[str]:
-    with WorkspaceStore(folder, timeout=5) as store:
-        return sorted(store.list_runs(limit=None)["name"])
 
 
 def test_a_commit_was_acknowledged_into_another_workspace_that_took_the_folders_place(tmp_path: Path) -> None:
@@ -135,12 +123,6 @@ print("forked", flush=True)
 thread.join()
 print(*saved, flush=True)
 os._exit(0)
-"""
-HOLDS = """
-import sys, nirs4all_store as n
-with n.WorkspaceStore(sys.argv[1]) as store, store.transaction():
-    print("holds", flush=True)
-    sys.stdin.readline()
 """
 
 
