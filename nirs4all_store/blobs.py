@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from .errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError, StoreError
 from .files import fsync_folder, make_folder, refuse_below, write_whole
 from .points import Point, reached
-from .values import checked_text
+from .values import checked_text, utc_now
 
 QUARANTINE = ".quarantine"
 MAX_NAME = 255
@@ -233,6 +233,13 @@ class Blobs:
         cutoff = before.replace(tzinfo=UTC).timestamp()
         found = [path.relative_to(self.root).as_posix() for path in self._files() if path.stat().st_mtime <= cutoff]
         return sorted(set(found) - known)
+
+    def is_younger(self, relative: str, before: datetime) -> bool:
+        """Tell whether a file is there that was written after a time (UTC), as far as its own date is not to come."""
+        if not self._is_there(relative):
+            return False
+        written = self.path(relative).stat().st_mtime
+        return before.replace(tzinfo=UTC).timestamp() < written <= utc_now().replace(tzinfo=UTC).timestamp()
 
     def links(self, named: Iterable[str]) -> list[str]:
         """Return the links in the folder that no row names; nothing follows them."""

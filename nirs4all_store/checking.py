@@ -21,7 +21,6 @@ from .errors import (
     StoreError,
 )
 from .unit_of_work import UnitOfWork
-from .values import time_before
 
 GRACE = timedelta(days=1)
 RESTORE = "restore it from a backup, or train again"
@@ -188,7 +187,7 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     paths = [row["artifact_path"] for row in rows]
     for path in uow.blobs.links(paths):
         yield Finding("link", path, "it is a link, which nothing here follows; remove it if you did not make it")
-    for path in uow.blobs.strays(paths, time_before(GRACE)):
+    for path in uow.blobs.strays(paths, uow.time_before(GRACE)):
         yield Finding("unlisted-file", path, "no artifact names it", "move it to artifacts/.quarantine")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, cast
 
@@ -76,6 +77,16 @@ class Holding:
         """Whether another process wants it and this one has had it for long enough."""
         return self._lease is not None and time.monotonic() >= self._held_until and self._lease.is_wanted
 
+    @property
+    def put_forward(self) -> timedelta:
+        """See `Lease`; only while it is held."""
+        return cast(Lease, self._lease).put_forward
+
+    def watch_clocks(self) -> None:
+        """See `Lease`."""
+        if self._lease is not None:
+            self._lease.watch_clocks()
+
     def take(self, deadline: float, *, create: bool = False, upgrade: bool = False) -> None:
         """Wait for the lease, until a moment of the monotonic clock, and open the database.
 
@@ -95,6 +106,15 @@ class Holding:
         self._open(deadline, create=create, upgrade=upgrade)
         now = time.monotonic()
         self._held_until = now + min(max(OPENINGS_HELD * (now - began), LEAST_SECONDS_HELD), MOST_SECONDS_HELD)
+
+    def take_for_writing(self, deadline: float, *, upgrade: bool) -> None:
+        """Take for writing what was open for reading, or leave it closed, for reading; see `take`."""
+        self.read_only = False
+        try:
+            self.take(deadline, create=True, upgrade=upgrade)
+        except BaseException:
+            self.read_only = True
+            raise
 
     def _open(self, deadline: float, *, create: bool = False, upgrade: bool = False) -> None:
         try:

@@ -21,10 +21,10 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from .errors import (
     ReadOnlyError,
@@ -33,6 +33,7 @@ from .errors import (
     WorkspaceError,
     WorkspaceOpenHereError,
 )
+from . import steady
 from .files import identity
 from .values import utc_now
 
@@ -47,6 +48,7 @@ SECONDS_BETWEEN_TRIES = 0.002
 SECONDS_BETWEEN_LOOKS = 0.01
 # Who is stopped keeps its place in the line; those behind pass it when nobody has had the lease for so long.
 PATIENCE = 0.5
+MOST_BYTES = 4096
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
@@ -76,6 +78,7 @@ class Lease:
     _process = 0
     _file: FileIO | None = None
     _line: FileIO | None = None
+    _clocks: steady.Record | None = None
 
     def __init__(self, folder: Path, *, shared: bool, timeout: float) -> None:
         self._path = folder / LOCK_NAME
@@ -86,8 +89,7 @@ class Lease:
         self._file = self._opened()
         try:
             self._wait(timeout)
-            if self._file is not None:
-                _say_who(self._file.fileno())
+            self._say_who()
         except BaseException:
             self.release()
             raise
@@ -133,6 +135,29 @@ class Lease:
                     )
                 between = SECONDS_BETWEEN_TRIES if first else SECONDS_BETWEEN_LOOKS
                 time.sleep(min(between, max(0.0, deadline - now)))
+
+    def _say_who(self) -> None:
+        if self._file is None:
+            return
+        descriptor = self._file.fileno()
+        self._clocks = steady.seen(self._clocks or _content(descriptor).get("clocks"))
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
+               "since": utc_now().isoformat(timespec="milliseconds"), "clocks": self._clocks}  # fmt: skip
+        # A reader who may not write stays unnamed; so does everybody on a full disk.
+        with contextlib.suppress(OSError):
+            if os.fstat(descriptor).st_nlink == 1:  # Else it may be another file that was given this name, too.
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(who).encode(), 0)
+
+    def watch_clocks(self) -> None:
+        """Write it down when the clock was put back: what is dated now seems too old once it is put right."""
+        if self._clocks and steady.was_put_back(self._clocks):
+            self._say_who()
+
+    @property
+    def put_forward(self) -> timedelta:
+        """By how much the clock was put forward since this machine was started, as far as anybody has seen here."""
+        return steady.put_forward(self._clocks) if self._clocks else timedelta(0)
 
     def _put_back(self) -> None:
         if self._file is not None and fcntl is not None:
@@ -328,26 +353,29 @@ def held_alone(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
-def _say_who(descriptor: int) -> None:
-    who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
-           "since": utc_now().isoformat(timespec="milliseconds")}  # fmt: skip
-    with contextlib.suppress(OSError):  # A reader who may not write stays unnamed; so does everybody on a full disk.
-        if os.fstat(descriptor).st_nlink == 1:  # Else it may be another file that was given this name, too.
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(who).encode(), 0)
+def _content(descriptor: int) -> dict[str, Any]:
+    """Return what stands in the lock file, or nothing where it is no object of JSON: anybody may have written to it."""
+    try:
+        content = json.loads(os.pread(descriptor, MOST_BYTES, 0))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
 
 
 def _holder(descriptor: int) -> str:
     """Describe who holds the lock: the last to write its name, unless the kernel knows of others only."""
     holders = _lock_holders(os.fstat(descriptor).st_ino, "FLOCK")
+    who = _content(descriptor)
+    pid, host, command = (who.get(name) for name in ("pid", "host", "command"))
     try:
-        who = json.loads(os.pread(descriptor, 4096, 0))
         held = (utc_now() - datetime.fromisoformat(who["since"])).total_seconds()
-    except (ValueError, KeyError, TypeError, RecursionError):  # It is being written just now.
-        return "a process that has only just opened it"
-    if holders and who["pid"] not in holders:
+    except (ValueError, KeyError, TypeError):  # It is being written just now.
+        held = None
+    if holders and pid not in holders:
         return f"process {', '.join(map(str, holders))}"
-    return f"process {who['pid']} on {who['host']} (`{who['command']}`, for {held:.0f} s)"
+    if held is None or type(pid) is not int or not isinstance(host, str) or not isinstance(command, str):
+        return "a process that has only just opened it"
+    return f"process {pid} on {host} (`{command}`, for {held:.0f} s)"
 
 
 def _lock_holders(inode: int, kind: str) -> list[int]:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 import warnings
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from .points import Point, reached
 from .repositories import ArtifactRepo
 from .tables import Tables
 from .unit_of_work import UnitOfWork
-from .values import checked_text, time_before
+from .values import checked_text
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 
 PLAN = {"path": pl.String, "artifact_id": pl.String, "reason": pl.String, "size_bytes": pl.Int64}
@@ -89,9 +89,10 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
     grace : timedelta
         How long a save may wait for its chain, and a file for its row.
     """
-    old = time_before(grace)
-    _, files = _drop(uow, uow.artifacts.collectable(grace))
-    strays = uow.blobs.strays(uow.artifacts.paths(), old)
+    before = uow.time_before(grace)
+    _, files = _drop(uow, _collectable(uow, before))
+    uow.artifacts.date_back()
+    strays = uow.blobs.strays(uow.artifacts.paths(), before)
     for path in strays:
         uow.discard_blob(path)
     reached(Point.COLLECTION_IS_CHOSEN)
@@ -100,7 +101,8 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
 
 def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
     """Return what `collect` would remove, a row a file, with the reason; see `WorkspaceStore.plan_gc`."""
-    rows = uow.artifacts.collectable(grace)
+    before = uow.time_before(grace)
+    rows = _collectable(uow, before)
     ids = {row["artifact_id"] for row in rows}
     kept = {plain_path(row["artifact_path"]) for row in uow.artifacts.all() if row["artifact_id"] not in ids}
     unclaimed = "it was saved, and no chain claimed it"
@@ -109,9 +111,15 @@ def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
         for row in rows
         if (path := plain_path(row["artifact_path"])) not in kept
     }
-    found |= dict.fromkeys(uow.blobs.strays(uow.artifacts.paths(), time_before(grace)), (None, "no artifact names it"))
+    found |= dict.fromkeys(uow.blobs.strays(uow.artifacts.paths(), before), (None, "no artifact names it"))
     planned = [(_shown(path), *found[path], uow.blobs.size(path)) for path in sorted(uow.blobs.present(found))]
     return pl.DataFrame(planned, schema=PLAN, orient="row").select("path", "artifact_id", "size_bytes", "reason")
+
+
+def _collectable(uow: UnitOfWork, before: datetime) -> list[dict[str, Any]]:
+    """Return the rows that nothing keeps; a save is as old as the youngest of its two witnesses, row and file."""
+    rows = uow.artifacts.collectable(before)
+    return [row for row in rows if row["unclaimed"] <= 0 or not uow.blobs.is_younger(row["artifact_path"], before)]
 
 
 def _shown(path: str) -> str:

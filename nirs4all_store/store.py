@@ -825,7 +825,8 @@ class WorkspaceStore:
         Parameters
         ----------
         grace : timedelta
-            How long a save may wait for a chain to claim it, and a file for its row.
+            How long a save may wait for a chain to claim it, and a file for its row. It is longer by as much as the
+            clock was put forward since the machine was started; 0: not at all, whatever the clock says.
 
         Returns
         -------

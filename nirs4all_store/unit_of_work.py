@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from datetime import datetime, timedelta
 from types import TracebackType
 from typing import Self
 
@@ -15,6 +16,7 @@ from .points import Point, reached
 from .repositories import ArtifactRepo, ChainRepo, Ids, Integrity, PredictionRepo, RunRepo
 from .tables import Row, Tables
 from .turns import Turn
+from .values import time_before
 from .workspace import Workspace
 
 
@@ -131,6 +133,10 @@ class UnitOfWork:
     def writes(self) -> bool:
         """Whether it may write."""
         return self._write
+
+    def time_before(self, grace: timedelta) -> datetime:
+        """Return the date (UTC) of what lies `grace` back for sure, however the clock was set since; see `steady`."""
+        return time_before(grace, self._workspace.put_forward) if grace != timedelta(0) else datetime.max
 
     @property
     def changes(self) -> int:

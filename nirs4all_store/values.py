@@ -51,8 +51,8 @@ def utc_now() -> datetime:
     return datetime.now(UTC).replace(tzinfo=None)
 
 
-def time_before(span: timedelta) -> datetime:
-    """Return the time that lies `span` before now (UTC), or the earliest there is.
+def time_before(span: timedelta, more: timedelta = timedelta(0)) -> datetime:
+    """Return the time that lies `span`, and so much more, before now (UTC), or the earliest there is.
 
     Raises
     ------
@@ -64,7 +64,7 @@ def time_before(span: timedelta) -> datetime:
     if span < timedelta(0):
         raise InvalidInputError(f"grace must not be negative, but is {span}")
     try:
-        return utc_now() - span
+        return utc_now() - span - more
     except OverflowError:
         return datetime.min
 

@@ -16,6 +16,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,11 @@ class Workspace:
         return self._holding.database
 
     @property
+    def put_forward(self) -> timedelta:
+        """By how much the clock was put forward; see `Lease`, and `database` for whom this is."""
+        return self._holding.put_forward
+
+    @property
     def read_only(self) -> bool:
         """Whether it refuses to write, and shares the lease with other readers."""
         return self._holding.read_only
@@ -101,9 +107,8 @@ class Workspace:
 
         None for a thread in a unit of work: what it sees may never be committed.
         """
-        is_inside = self.current is not None
         self._check_open()
-        return None if is_inside else self.known.epoch
+        return self.known.epoch if self.current is None else None
 
     def check_writable(self, *, read_only: bool) -> None:
         """Raise `ReadOnlyError` for a store that was opened for reading, or a workspace that was."""
@@ -135,12 +140,7 @@ class Workspace:
             with self._nobody_else(timeout):
                 if self.read_only:  # Another one may have done the same meanwhile.
                     self._let_go()
-                    self._holding.read_only = False
-                    try:
-                        self._holding.take(deadline, create=True, upgrade=upgrade)
-                    except BaseException:
-                        self._holding.read_only = True
-                        raise
+                    self._holding.take_for_writing(deadline, upgrade=upgrade)
                     return True
         turn = Turn(self, self, write=write)
         try:
@@ -266,6 +266,7 @@ class Workspace:
         if not self._holding.is_held:
             self._holding.let_go()  # What Ctrl-C has cut short.
             return
+        self._holding.watch_clocks()
         self._is_due = self._is_due or self._holding.is_wanted
         if self._is_due and not self._inside:
             self._let_go()

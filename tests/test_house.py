@@ -36,7 +36,7 @@ FLOORS = (
         "yaml_text",
     ),
     ("arrays", "chain_builder", "files", "frames", "given", "operators", "pickles", "turns", "values"),
-    ("config_files", "gate"),
+    ("config_files", "gate", "steady"),
     (
         "blobs",
         "chain_shape",

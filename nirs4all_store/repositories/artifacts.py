@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import timedelta
+from datetime import datetime
 from typing import Any, Literal
 
 from sqlalchemy import JSON, bindparam, case, func, null, select, update
@@ -14,7 +14,7 @@ from ..codecs import Trust
 from ..known import MAX_FACTS, Fact
 from ..models import Artifact
 from ..tables import Tables, table_of
-from ..values import checked_text, checked_texts, new_id, time_before, utc_now
+from ..values import checked_text, checked_texts, new_id, utc_now
 from .uses import uses
 
 ARTIFACTS = table_of(Artifact)
@@ -190,25 +190,25 @@ class ArtifactRepo:
             lower = func.greatest(ARTIFACTS.c.ref_count - count, ARTIFACTS.c.unclaimed)
             self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(ref_count=lower))
 
-    def collectable(self, grace: timedelta | None, among: Iterable[str] | None = None) -> list[dict[str, Any]]:
+    def collectable(self, before: datetime | None, among: Iterable[str] | None = None) -> list[dict[str, Any]]:
         """Return the rows that nothing keeps.
 
         Parameters
         ----------
-        grace : timedelta or None
-            How long a save may wait for a chain to claim it; None: for ever.
+        before : datetime or None
+            Since when (UTC) a save may wait for a chain to claim it; None: for ever.
         among : iterable of str, optional
             Only these ids.
 
         Returns
         -------
         list of dict
-            Rows that no stored chain names and that have no unclaimed save within `grace`; without what is JSON in
+            Rows that no stored chain names and that have no unclaimed save since `before`; without what is JSON in
             them. An id that is anywhere in the row of a chain that cannot be read counts as named.
         """
         loose = ARTIFACTS.c.unclaimed <= 0
-        if grace is not None:
-            loose |= ARTIFACTS.c.saved_at <= time_before(grace)
+        if before is not None:
+            loose |= ARTIFACTS.c.saved_at <= before
         query = select(*PLAIN).where(loose).order_by(ARTIFACTS.c.artifact_id)
         if among is not None:
             query = query.where(ARTIFACTS.c.artifact_id.in_(checked_texts(among, "among")))
@@ -217,6 +217,12 @@ class ArtifactRepo:
             return []
         found = uses(self._tables)
         return [row for row in rows if row["artifact_id"] not in found.users and not found.may_name(row["artifact_id"])]
+
+    def date_back(self) -> None:
+        """Let a save that is dated in the future, by a clock that was put back since, wait from now on."""
+        now = utc_now()
+        if self._tables.rows(select(ARTIFACTS.c.artifact_id).where(ARTIFACTS.c.saved_at > now).limit(1)):
+            self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.saved_at > now).values(saved_at=now))
 
     def all(self) -> list[dict[str, Any]]:
         """Return the rows of all artifacts, without what is JSON in them: it may be damaged in one."""

@@ -1,0 +1,136 @@
+"""The clock is set while a workspace is in use: what is young is kept, and what is old goes."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from nirs4all_store import WorkspaceStore, steady, values
+from nirs4all_store.contract import add_chain, add_pipeline
+from nirs4all_store.lease import LOCK_NAME
+from nirs4all_store.repositories import artifacts
+
+DAY = timedelta(days=1)
+
+
+class Clock:
+    """The machine's clock as somebody sets it: the real one cannot be."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.off = timedelta(0)
+        for module in (values, artifacts, steady):
+            monkeypatch.setattr(module, "utc_now", self.now)
+
+    def now(self) -> datetime:
+        return datetime.now(UTC).replace(tzinfo=None) + self.off
+
+    @contextmanager
+    def stands(self, off: timedelta) -> Iterator[None]:
+        """Let it stand wrong for the length of a block."""
+        self.off = off
+        yield
+        self.off = timedelta(0)
+
+    def dates(self, path: Path) -> None:
+        """Date a file as the system would have done now."""
+        now = time.time() + self.off.total_seconds()
+        os.utime(path, (now, now))
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    return Clock(monkeypatch)
+
+
+@pytest.mark.parametrize("opens_again", [False, True])
+def test_a_save_made_while_the_clock_stood_back_was_collected_at_once(
+    tmp_path: Path, clock: Clock, opens_again: bool
+) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        with clock.stands(-3 * DAY):
+            model = store.save_artifact("young", "str", "model")
+            clock.dates(store.get_artifact_path(model))
+        if opens_again:
+            store.close()
+            store = WorkspaceStore(tmp_path)
+        assert store.plan_gc().is_empty()
+        assert store.gc_artifacts() == 0
+        assert store.load_artifact(model) == "young"
+        clock.off = 2 * DAY  # It seems to be 5 days old now.
+        assert store.gc_artifacts() == 0
+        assert store.gc_artifacts(grace=timedelta(0)) == 1
+        store.close()
+
+
+def test_a_save_of_bytes_that_were_there_already_was_collected_as_well(store: WorkspaceStore, clock: Clock) -> None:
+    _, pipeline_id = add_pipeline(store)
+    add_chain(store, pipeline_id)
+    with clock.stands(-9 * DAY):
+        again = [store.save_artifact(each, "str", "model") for each in ("same", "same")]
+        clock.dates(store.get_artifact_path(again[0]))
+    assert store.gc_artifacts() == 0
+    assert store.load_artifact(again[1]) == "same"
+
+
+def test_a_file_whose_save_was_cut_off_while_the_clock_stood_back_was_collected_at_once(
+    store: WorkspaceStore, clock: Clock
+) -> None:
+    with clock.stands(-3 * DAY):
+        with pytest.raises(ZeroDivisionError), store.transaction():
+            path = store.get_artifact_path(store.save_artifact("young", "str", "model"))
+            clock.dates(path)
+            raise ZeroDivisionError
+        store.list_runs()
+    assert store.check().is_sound
+    assert store.gc_artifacts() == 0
+    assert path.exists()
+
+
+def test_where_the_clock_was_never_set_the_grace_is_no_longer_than_it_was(store: WorkspaceStore, clock: Clock) -> None:
+    clock.off = -3 * DAY
+    model = store.save_artifact("old", "str", "model")
+    clock.dates(store.get_artifact_path(model))
+    (store.workspace_path / LOCK_NAME).unlink()
+    store.close()
+    clock.off = timedelta(0)  # Nothing says that the clock was set: it was three days ago.
+    with WorkspaceStore(store.workspace_path) as later:
+        assert later.gc_artifacts() == 1
+
+
+def test_a_save_made_while_the_clock_stood_in_the_future_was_never_collected(
+    store: WorkspaceStore, clock: Clock
+) -> None:
+    with clock.stands(3650 * DAY):
+        model = store.save_artifact("of the future", "str", "model")
+        clock.dates(store.get_artifact_path(model))
+    assert store.gc_artifacts(grace=2 * DAY) == 0
+    (store.workspace_path / LOCK_NAME).unlink()
+    clock.off = 3 * DAY
+    assert store.gc_artifacts(grace=5 * DAY) == 0
+    clock.off = 8 * DAY
+    store.close()
+    with WorkspaceStore(store.workspace_path) as later:
+        assert later.gc_artifacts(grace=2 * DAY) == 1
+
+
+def test_a_file_that_was_written_a_moment_ago_tells_how_old_its_row_is(store: WorkspaceStore, clock: Clock) -> None:
+    with clock.stands(-3 * DAY):
+        model = store.save_artifact("young", "str", "model")
+    (store.workspace_path / LOCK_NAME).unlink()
+    store.close()
+    with WorkspaceStore(store.workspace_path) as later:
+        assert later.gc_artifacts() == 0
+        assert later.load_artifact(model) == "young"
+
+
+def test_a_lock_file_remembers_each_start_of_a_machine_for_a_while() -> None:
+    record = {f"start {number}": float(number) for number in range(20)} | {"odd": "text"}
+    now = steady.seen(json.loads(json.dumps(record)))
+    assert len(now) == steady.MOST_STARTS
+    assert {*now} > {"start 19", "start 18"}
+    assert steady.seen(None).keys() == steady.seen([1]).keys() < now.keys()
