@@ -100,6 +100,7 @@ def main():
         y = predict(shared, folds, read_matrix(options.X, options.header), wavelengths)
     except (OSError, ValueError) as error:
         raise SystemExit(f"cannot predict: {{error}}")
+    sys.stdout.reconfigure(errors="backslashreplace")  # A class may have letters that the terminal lacks.
     try:
         for row in y.tolist():
             print(",".join(map(str, row)) if isinstance(row, list) else row)

@@ -69,7 +69,7 @@ FLOORS = (
     ("inspection", "store"),
     ("outcomes",),
     ("contract", "machine", "runner"),
-    ("demo",),
+    ("cli/escapes", "demo"),
     ("cli/output", "cli/pictures", "testing"),
     ("cli/looking", "cli/templates", "cli/upkeep"),
     ("cli/working",),

@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from ..errors import StoreError
 from ..version import __version__
 from . import looking, templates, upkeep, working
+from .escapes import escape_what_the_terminal_lacks
 from .output import complain, warns_once
 from .upkeep import show_upgrade
 
@@ -19,6 +20,11 @@ __all__ = ["app", "show_upgrade"]
 
 class _Commands(TyperGroup):
     """All commands: an error is one red line and exit code 1; a warning is told once."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Print nothing that the terminal lacks."""
+        escape_what_the_terminal_lacks()
+        return super().main(*args, **options)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Take `--debug` wherever it stands."""

@@ -17,6 +17,7 @@ from rich.text import Text
 from ..dataset import AVERAGE, PARTITIONS
 from ..errors import InvalidInputError
 from ..store import WorkspaceStore
+from .escapes import cell
 from .output import (
     DEFAULT_WORKSPACE,
     Csv,
@@ -29,14 +30,15 @@ from .output import (
     find,
     json_of,
     local,
-    printable,
+    print_json,
     reading,
     refuse_output,
+    say,
     show_rows,
     shown,
     with_zone,
 )
-from .pictures import draw, save
+from .pictures import draw, print_picture, save
 
 app = typer.Typer()
 
@@ -193,15 +195,15 @@ def show(
         if predictions.height:
             drawn = store.get_prediction(predictions["prediction_id"][0], load_arrays=True)
         if as_json:
-            typer.echo(json_of(found, indent=1))
+            print_json(found)
         else:
             _print_details(Console(), kind[:-1], found)
             if predictions.height:
                 show_rows(store, predictions, LISTED_PREDICTIONS, as_json=False, as_csv=False)
     if drawn is not None and not as_json:
-        typer.echo(draw(drawn))
+        print_picture(draw(drawn))
     if plot is not None:
-        typer.echo(f"saved {save(drawn, plot)}", err=as_json)
+        say(Console(stderr=as_json), f"saved {save(drawn, plot)}")
 
 
 def _predictions_of(store: WorkspaceStore, chain: dict[str, Any]) -> pl.DataFrame:
@@ -230,19 +232,19 @@ def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
     table.add_row(kind, "")
     for name, value in found.items():
         if hasattr(value, "shape"):
-            table.add_row(name, Text(f"{value.dtype} {value.shape}"))
+            table.add_row(name, cell(f"{value.dtype} {value.shape}"))
         elif value in (None, ""):
             continue
         elif name == "scores" and isinstance(value, dict) and all(isinstance(part, dict) for part in value.values()):
             for part, scores in value.items():
                 shown_scores = ", ".join(f"{metric} {shown(score)}" for metric, score in scores.items())
-                table.add_row(f"scores, {printable(part)}", Text(shown_scores))
+                table.add_row(cell(f"scores, {part}"), cell(shown_scores))
         elif name == "error":
-            table.add_row(name, Text("\n".join(map(printable, value.splitlines()))))
+            table.add_row(name, Text("\n").join(map(cell, value.splitlines())))
         elif isinstance(value, dict | list) and value:
-            table.add_row(name, Text(printable(json_of(brief(value)))))
+            table.add_row(name, cell(json_of(brief(value))))
         else:
-            table.add_row(name, Text(str(local(value)) if isinstance(value, datetime) else shown(value)))
+            table.add_row(name, cell(str(local(value)) if isinstance(value, datetime) else shown(value)))
     console.print(table)
 
 

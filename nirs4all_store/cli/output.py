@@ -17,7 +17,6 @@ from polars import selectors
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 from sqlalchemy import DateTime
 
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
@@ -26,6 +25,7 @@ from ..models import Base
 from ..models import Json as JsonType
 from ..store import WorkspaceStore
 from ..workspace import ARTIFACTS_NAME, DATABASE_NAME
+from .escapes import cell, for_programs, printable, put
 
 DEFAULT_WORKSPACE = Path("workspace")
 ENVIRONMENT = "NIRS4ALL_WORKSPACE"
@@ -89,9 +89,14 @@ def say(console: Console, line: str, style: str | None = None) -> None:
     console.print(printable(line), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
-def printable(text: str) -> str:
-    """Return text on one line that steers no terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    put(f"{for_programs(json_of(value, indent=1))}\n")
+
+
+def print_csv(frame: pl.DataFrame) -> None:
+    """Print rows as CSV."""
+    put(for_programs(frame.write_csv()))
 
 
 def reading(workspace: Path) -> WorkspaceStore:
@@ -151,28 +156,31 @@ def print_rows(
     ours = selectors.datetime(time_zone=None) & selectors.by_name(*TIMES, require_all=False)
     frame = frame.with_columns(selectors.binary().bin.encode("hex"), ours.dt.replace_time_zone("UTC"))
     if as_json:
-        typer.echo(json_of([decoded(row) for row in frame.to_dicts()], indent=1))
+        print_json([decoded(row) for row in frame.to_dicts()])
         return
     if as_csv:
         nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
         flat = [pl.Series(name, map(json_of, frame[name].to_list()), dtype=pl.String) for name in nested]
         times = selectors.datetime(time_zone="*").dt.to_string(ISO)
         spans = selectors.duration().dt.to_string("iso")
-        typer.echo(frame.with_columns(flat).with_columns(times, spans).write_csv(), nl=False)
+        print_csv(frame.with_columns(flat).with_columns(times, spans))
         return
+    titles = [cell(column) for column in columns]
     rows = [
-        [shown(short.get(value, value) if isinstance(value, str) else value) for value in row]
+        [cell(shown(short.get(value, value) if isinstance(value, str) else value)) for value in row]
         for row in frame.select(columns).iter_rows()
     ]
     whole = [frame.schema[column].is_numeric() or column in IDS for column in columns]
     console = Console()
-    widths = _widths([*zip(columns, *rows, strict=True)], whole, console.width)
+    widths = _widths(
+        [*zip(*([text.plain for text in row] for row in (titles, *rows)), strict=True)], whole, console.width
+    )
     table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
-    for column, width in zip(columns, widths, strict=True):
+    for column, title, width in zip(columns, titles, widths, strict=True):
         justify: Literal["left", "right"] = "right" if frame.schema[column].is_numeric() else "left"
-        table.add_column(column, justify=justify, width=width, overflow="fold")
+        table.add_column(title, justify=justify, width=width, overflow="fold")
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*row)
     # A number that is cut is another number: rather lines that the terminal breaks.
     Console(width=max(console.width, sum(widths) + GAP * len(widths))).print(table)
 

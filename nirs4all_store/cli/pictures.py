@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,14 @@ import numpy as np
 
 from ..errors import InvalidInputError
 from ..files import whole_file
+from .escapes import has, printable, put
 
 WIDTH, HEIGHT = 64, 22
-PAGE = '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{title}</title>\n<body>{picture}</body></html>\n'
+BOXES = str.maketrans("─│┌┐└┘┤┬├┴┼", "-|+++++++++")
+PAGE = (
+    '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>prediction {title}</title>\n'
+    "<body>{picture}</body></html>\n"
+)
 
 
 def draw(prediction: dict[str, Any]) -> str:
@@ -44,11 +50,16 @@ def _is_of_classes(prediction: dict[str, Any]) -> bool:
 def _confusion(y: Any, y_pred: Any) -> str:
     classes = np.unique(np.concatenate([np.ravel(y), np.ravel(y_pred)]))
     counts = [[str(np.sum((y == true) & (y_pred == predicted))) for predicted in classes] for true in classes]
-    names = [str(name) for name in classes]
+    names = [printable(str(name)) for name in classes]
     width = max(map(len, [*names, "true"])) + 2
     lines = ["".join(cell.rjust(width) for cell in ("true", *names))]
     lines += ["".join(cell.rjust(width) for cell in (name, *row)) for name, row in zip(names, counts, strict=True)]
     return "\n".join(lines)
+
+
+def print_picture(picture: str) -> None:
+    """Print what is drawn of characters: where the terminal has no lines of boxes, of simpler ones."""
+    put((picture if has(picture) else picture.translate(BOXES)) + "\n")
 
 
 def save(prediction: dict[str, Any] | None, path: Path) -> Path:
@@ -77,7 +88,7 @@ def save(prediction: dict[str, Any] | None, path: Path) -> Path:
             figure.savefig(unfinished, format="svg")
             svg = unfinished.read_text(encoding="utf-8")
             unfinished.write_text(
-                PAGE.format(title=f"prediction {prediction['prediction_id']}", picture=svg[svg.index("<svg") :]),
+                PAGE.format(title=escape(prediction["prediction_id"]), picture=svg[svg.index("<svg") :]),
                 encoding="utf-8",
             )
     return path
@@ -87,15 +98,17 @@ def _fill(axes: Any, prediction: dict[str, Any]) -> None:
     y, y_pred = prediction["y_true"], prediction["y_pred"]
     metric, partition = prediction["metric"], prediction["partition"]
     score = prediction.get(f"{partition}_score")
-    axes.set_title(f"{prediction['model_name']}, {partition}" + ("" if score is None else f": {metric} {score:.4g}"))
+    title = f"{prediction['model_name']}, {partition}" + ("" if score is None else f": {metric} {score:.4g}")
+    axes.set_title(printable(title), parse_math=False)
     axes.set_xlabel("true")
     axes.set_ylabel("predicted")
     if _is_of_classes(prediction):
         classes = np.unique(np.concatenate([np.ravel(y), np.ravel(y_pred)]))
         counts = np.array([[np.sum((y == true) & (y_pred == guess)) for true in classes] for guess in classes])
         axes.imshow(counts, cmap="Blues", origin="lower")
-        axes.set_xticks(range(len(classes)), classes)
-        axes.set_yticks(range(len(classes)), classes)
+        names = [printable(str(name)) for name in classes]
+        axes.set_xticks(range(len(classes)), names, parse_math=False)
+        axes.set_yticks(range(len(classes)), names, parse_math=False)
         for (row, column), count in np.ndenumerate(counts):
             axes.text(column, row, count, ha="center", va="center")
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +11,19 @@ from rich.console import Console
 
 from ..config_files import read_config
 from ..library import PipelineLibrary
-from .output import DEFAULT_WORKSPACE, Csv, Json, Overwrite, Workspace, Yes, print_rows, refuse_output, say
+from .escapes import printable
+from .output import (
+    DEFAULT_WORKSPACE,
+    Csv,
+    Json,
+    Overwrite,
+    Workspace,
+    Yes,
+    print_json,
+    print_rows,
+    refuse_output,
+    say,
+)
 
 app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
 
@@ -56,7 +67,7 @@ def save(
 @app.command("show", epilog="nirs4all-store library show baseline_pls")
 def show(name: Name, category: Category = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Print a template's configuration as JSON."""
-    typer.echo(json.dumps(PipelineLibrary(workspace).load_template(name, category), indent=1, ensure_ascii=False))
+    print_json(PipelineLibrary(workspace).load_template(name, category))
 
 
 @app.command("delete", epilog="nirs4all-store library delete baseline_pls --yes")
@@ -65,7 +76,7 @@ def delete(name: Name, category: Category = None, yes: Yes = False, workspace: W
     library = PipelineLibrary(workspace)
     library.get_template_metadata(name, category)
     if not yes:
-        typer.confirm(f"Delete template {name}?", abort=True)
+        typer.confirm(printable(f"Delete template {name}?"), abort=True)
     library.delete_template(name, category)
     say(Console(), f"deleted {name}")
 

@@ -22,6 +22,7 @@ from ..migrate import UNSTAMPED, Migrations, run_migrations
 from ..recovery import RecoveryReport
 from ..store import WorkspaceStore
 from ..upgrade import UpgradePlan, UpgradeReport
+from .escapes import escape_what_the_terminal_lacks, printable
 from .output import (
     DEFAULT_WORKSPACE,
     Csv,
@@ -63,7 +64,7 @@ def delete(
     with existing(workspace) as store:
         kind, name = find(store, beginning, "runs", "pipelines", "predictions")
         if not yes:
-            typer.confirm(f"Delete {kind[:-1]} {name} and all below it?", abort=True)
+            typer.confirm(printable(f"Delete {kind[:-1]} {name} and all below it?"), abort=True)
         if kind == "predictions":
             rows = int(store.delete_prediction(name))
         else:
@@ -118,6 +119,7 @@ def show_upgrade(
     migrations: Migrations = run_migrations,
 ) -> None:
     """Upgrade a workspace, telling what was found and what was done; see `upgrade_workspace`."""
+    escape_what_the_terminal_lacks()  # Alembic's own command line comes here by itself.
     console = Console()
     _print_plan(console, upgrade_workspace(folder, dry_run=True, timeout=timeout).plan)
     if dry_run:
@@ -130,7 +132,9 @@ def show_upgrade(
             folder,
             timeout=timeout,
             migrations=migrations,
-            progress=lambda what, done, total: bar.update(task, description=what, completed=done, total=total),
+            progress=lambda what, done, total: bar.update(
+                task, description=printable(what), completed=done, total=total
+            ),
         )
     if report.copy is None:
         say(console, "There was nothing to do.")
@@ -164,30 +168,30 @@ def recover(
     """Let a workspace open again whose write-ahead log is damaged; the original is kept."""
     place = folder or workspace
     report = recover_workspace(place, dry_run=dry_run, timeout=timeout)
-    _print_recovery(Console(soft_wrap=True, highlight=False, markup=False), report, quote(str(place)))
+    _print_recovery(Console(), report, quote(str(place)))
 
 
 def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> None:
     if report.log is None:
-        console.print(f"{report.database} opens; there was nothing to do.")
-        console.print(f"rows       {_rows(report.rows)}")
+        say(console, f"{report.database} opens; there was nothing to do.")
+        say(console, f"rows       {_rows(report.rows)}")
         return
-    console.print(f"{report.database} does not open: {report.problem}")
-    console.print(f"damaged    {report.log}")
-    console.print(f"saved      the first {report.used:,} of its {report.size:,} bytes, {report.commits:,} commits")
+    say(console, f"{report.database} does not open: {report.problem}")
+    say(console, f"damaged    {report.log}")
+    say(console, f"saved      the first {report.used:,} of its {report.size:,} bytes, {report.commits:,} commits")
     lost = report.size - report.used
-    console.print(f"lost       {lost:,} bytes, which show the end of {report.lost_commits:,} commits")
-    console.print(f"rows       {_rows(report.rows)}; each was read")
+    say(console, f"lost       {lost:,} bytes, which show the end of {report.lost_commits:,} commits")
+    say(console, f"rows       {_rows(report.rows)}; each was read")
     if report.copy is None:
-        console.print("Nothing was changed (dry run).")
+        say(console, "Nothing was changed (dry run).")
         return
     logs = "".join(f" and {log}" for log in logs_of(report.copy))
-    console.print(f"The original, byte for byte: {report.copy}{logs}")
-    console.print(f"To go back: {report.way_back}")
+    say(console, f"The original, byte for byte: {report.copy}{logs}")
+    say(console, f"To go back: {report.way_back}")
     if report.findings is None:
-        console.print(f"Not checked: it stands at revision {report.revision} or is in use.")
+        say(console, f"Not checked: it stands at revision {report.revision} or is in use.")
     else:
-        console.print(f"{len(report.findings)} findings: nirs4all-store check {folder}")
+        say(console, f"{len(report.findings)} findings: nirs4all-store check {folder}")
 
 
 @app.command(epilog="nirs4all-store info workspace")

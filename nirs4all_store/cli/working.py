@@ -33,6 +33,7 @@ from .output import (
     Workspace,
     complain,
     find,
+    print_csv,
     reading,
     refuse_output,
     say,
@@ -146,7 +147,7 @@ def predict(
             spectra = _spectra(data, store.get_chain(chain_id) or {})
             frame = _predicted(lambda X: store.replay_chain(chain_id, X, spectra.wavelengths), spectra)
     if output is None:
-        typer.echo(frame.write_csv(), nl=False)
+        print_csv(frame)
         return
     with whole_file(output) as unfinished:
         (frame.write_csv if output.suffix.lower() == ".csv" else frame.write_parquet)(unfinished)
