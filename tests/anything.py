@@ -15,13 +15,23 @@ from hypothesis.extra import numpy as hnp
 
 from nirs4all_store import StoreError
 
+SHARE = int(os.environ.get("EXAMPLES", "20"))
+
+
+def examples(whole: int) -> int:
+    """Return how many examples a test has that has so many as a whole: `EXAMPLES` of a hundred, 20 where it is not set.
+
+    `EXAMPLES=100 pytest` has all of them, `EXAMPLES=3000 pytest tests/test_any_*.py` many more.
+    """
+    return max(1, whole * SHARE // 100)
+
+
 MANY = settings(
-    max_examples=int(os.environ.get("EXAMPLES", "300")),
+    max_examples=examples(300),
     deadline=None,
     database=None,  # Ids and paths differ from one run to the next.
     suppress_health_check=list(HealthCheck),
 )
-"""300 examples; `EXAMPLES=10000 pytest tests/test_any_*.py` for many more."""
 
 NASTY = [
     "", " ", ".", "..", "/", "\\", "../../etc/passwd", "/etc/passwd", "C:\\x", "C:x", "\\\\host\\share", "~", "~root",

@@ -28,9 +28,15 @@ def run(*command: str | Path, folder: Path) -> str:
     return done.stdout
 
 
+def build_wheel(folder: Path) -> Path:
+    """Build the wheel of this checkout into a folder."""
+    run(sys.executable, "-m", "build", "--wheel", "--outdir", folder, ROOT, folder=folder)
+    (wheel,) = folder.glob("*.whl")
+    return wheel
+
+
 def test_a_fresh_environment_creates_a_workspace_with_the_wheel(tmp_path: Path) -> None:
-    run(sys.executable, "-m", "build", "--wheel", "--outdir", tmp_path, ROOT, folder=tmp_path)
-    (wheel,) = tmp_path.glob("*.whl")
+    wheel = build_wheel(tmp_path)
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"nirs4all_store/py.typed", "nirs4all_store/migrations/env.py", "nirs4all_store/alembic.ini"} <= names
     assert not {name for name in names if name.startswith(("tests/", "migrations/"))}
