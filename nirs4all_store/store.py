@@ -1028,9 +1028,7 @@ class WorkspaceStore:
             if run is None:
                 raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
             del run["owner"]  # Which machine it was says nothing elsewhere.
-            ids = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].reverse().to_list()
-            pipelines = [uow.runs.get_pipeline(pipeline_id) for pipeline_id in ids]
-            chains = uow.chains.of_pipelines(ids)
+            pipelines, chains = uow.runs.pipelines_of(run_id), uow.chains.of_run(run_id)
         return write_whole(path, yaml_text({"run": run, "pipelines": pipelines, "chains": chains}).encode())
 
     def export_predictions_parquet(self, output_path: str | os.PathLike[str], **filters: Any) -> Path:

@@ -19,8 +19,11 @@ def yaml_text(value: Any) -> str:
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
-class _Dumper(yaml.SafeDumper):
-    """Quotes the texts that some reader of YAML would take for something else."""
+class _Dumper(getattr(yaml, "CSafeDumper", yaml.SafeDumper)):  # type: ignore[misc]  # known when it is imported
+    """Quotes the texts that some reader of YAML would take for something else.
+
+    PyYAML's own writer takes five times as long as libyaml, which some installations lack.
+    """
 
 
 def _as_yaml(dumper: _Dumper, value: str) -> Any:

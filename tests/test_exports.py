@@ -1,5 +1,8 @@
 """What leaves the workspace is read back as it was, or an error says why it cannot leave."""
 
+import importlib
+import json
+import math
 import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,11 +13,21 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from anything import JSON, MANY
+from hypothesis import given
+from sqlalchemy import event
 
-from nirs4all_store import OutputPathError, WorkspaceCorruptError, WorkspaceStore, load_bundle
+from nirs4all_store import (
+    InvalidInputError,
+    OutputPathError,
+    WorkspaceCorruptError,
+    WorkspaceStore,
+    load_bundle,
+    yaml_text,
+)
 from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
 from nirs4all_store.duckdb_files import copy_compacted
-from nirs4all_store.values import MAX_JSON_DEPTH
+from nirs4all_store.values import MAX_JSON_DEPTH, json_text
 
 # What one version of YAML or the other, or PyYAML itself, takes for something else than this text.
 TRICKY = [
@@ -76,6 +89,59 @@ def test_a_text_like_1e5_was_written_bare_and_is_a_number_for_readers_of_yaml_1_
     text = store.export_run(run_id, tmp_path / "run").read_text()
     assert 'name: "1e5"' in text
     assert '"0o7": "1.5e3"' in text
+
+
+def statements_of_exporting(store: WorkspaceStore, pipelines: int, path: Path) -> int:
+    """Return how many questions the database was asked while a run of so many pipelines was exported."""
+    run_id = store.begin_run("r")
+    with store.transaction():
+        for number in range(pipelines):
+            add_chain(store, store.begin_pipeline(run_id, f"p{number}", [{"a": float(number)}]))
+    asked: list[str] = []
+
+    def note(_connection: object, _cursor: object, statement: str, *_: object) -> None:
+        asked.append(statement)
+
+    with store.unit_of_work() as uow:
+        engine = uow.session.get_bind()
+        event.listen(engine, "before_cursor_execute", note)
+        found = yaml.safe_load(store.export_run(run_id, path).read_text())
+        event.remove(engine, "before_cursor_execute", note)
+    assert [row["name"] for row in found["pipelines"]] == [f"p{number}" for number in range(pipelines)]
+    assert [row["pipeline_id"] for row in found["chains"]] == [row["pipeline_id"] for row in found["pipelines"]]
+    return len(asked)
+
+
+def test_a_run_of_3000_pipelines_was_asked_for_one_by_one_and_took_36_seconds(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    few, more = (statements_of_exporting(store, number, tmp_path / str(number)) for number in (2, 40))
+    assert few == more
+    assert not yaml.__with_libyaml__ or issubclass(yaml_text._Dumper, yaml.CSafeDumper), "written in Python"
+
+
+def test_a_run_is_exported_where_there_is_no_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = {"list": TRICKY, **{text: [1e20, math.nan, math.inf, -0.0, None, True, {}] for text in TRICKY}}
+    by_libyaml = yaml_text.yaml_text(value)
+    monkeypatch.delattr(yaml, "CSafeDumper", raising=False)
+    try:
+        text = importlib.reload(yaml_text).yaml_text(value)
+    finally:
+        monkeypatch.undo()
+        importlib.reload(yaml_text)
+    assert repr(yaml.safe_load(text)) == repr(yaml.safe_load(by_libyaml)) == repr(value)
+
+
+@MANY
+@given(JSON)
+def test_whatever_can_be_stored_is_the_same_in_yaml(value: Any) -> None:
+    try:
+        stored = json.loads(json_text(value, "value") or "null")
+    except InvalidInputError:
+        return
+    text = yaml_text.yaml_text({"a": stored})
+    for loader in (yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        assert repr(yaml.load(text, loader)) == repr({"a": stored})
 
 
 def test_what_is_as_deep_as_may_be_saved_can_be_exported(store: WorkspaceStore, tmp_path: Path) -> None:

@@ -145,9 +145,9 @@ def test_one_id_is_taken_where_several_are(uow: UnitOfWork) -> None:
 
 def test_ids_that_are_no_text_once_gave_errors_of_the_engine_and_ended_the_transaction(uow: UnitOfWork) -> None:
     calls: list[Callable[[Any], object]] = [
-        uow.runs.delete, uow.runs.delete_pipeline, uow.chains.delete, uow.chains.of_pipelines, uow.chains.uses,
-        uow.chains.users_of, uow.artifacts.claim, uow.artifacts.release, uow.artifacts.delete, uow.artifacts.get_many,
-        uow.artifacts.get_by_hash, uow.artifacts.named_among, uow.predictions.detach,
+        uow.runs.delete, uow.runs.delete_pipeline, uow.runs.pipelines_of, uow.chains.delete, uow.chains.of_run,
+        uow.chains.uses, uow.chains.users_of, uow.artifacts.claim, uow.artifacts.release, uow.artifacts.delete,
+        uow.artifacts.get_many, uow.artifacts.get_by_hash, uow.artifacts.named_among, uow.predictions.detach,
         uow.predictions.delete_of_pipelines, lambda ids: uow.artifacts.collectable(NOW, among=ids),
         lambda value: uow.artifacts.adopt(value, "p", "h", None, None, "joblib", None),
     ]  # fmt: skip

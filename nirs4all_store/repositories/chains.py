@@ -16,7 +16,7 @@ from ..tables import Tables, table_of
 from ..values import checked_int, checked_text, checked_texts, new_id, utc_now
 from .uses import Uses, uses
 
-CHAINS = table_of(Chain)
+CHAINS, PIPELINES = table_of(Chain), table_of(Pipeline)
 
 
 class ChainRepo:
@@ -71,10 +71,12 @@ class ChainRepo:
         query = select(CHAINS).where(CHAINS.c.pipeline_id == checked_text(pipeline_id, "pipeline_id"))
         return self._tables.frame(query.order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
 
-    def of_pipelines(self, pipeline_ids: Iterable[str]) -> Any:
-        """Return the chains of these pipelines as a list of dicts."""
-        ids = checked_texts(pipeline_ids, "pipeline ids")
-        return self._tables.rows(select(CHAINS).where(CHAINS.c.pipeline_id.in_(ids)))
+    def of_run(self, run_id: str) -> Any:
+        """Return the chains of a run's pipelines as a list of dicts, oldest first."""
+        of_run = CHAINS.c.pipeline_id.in_(
+            select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
+        )
+        return self._tables.rows(select(CHAINS).where(of_run).order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
 
     def delete(self, *chain_ids: str) -> int:
         """Delete chains' own rows; return how many there were."""

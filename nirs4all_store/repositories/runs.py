@@ -150,6 +150,12 @@ class RunRepo:
             query = query.where(PIPELINES.c.dataset_name == checked_text(dataset_name, "dataset_name"))
         return self._tables.frame(query)
 
+    def pipelines_of(self, run_id: str) -> Any:
+        """Return the pipelines of a run as a list of dicts, oldest first."""
+        order = (PIPELINES.c.created_at, PIPELINES.c.pipeline_id)
+        of_run = PIPELINES.c.run_id == checked_text(run_id, "run_id")
+        return self._tables.rows(select(PIPELINES).where(of_run).order_by(*order))
+
     def complete_pipeline(
         self, pipeline_id: str, best_val: float | None, best_test: float | None, metric: str | None,
         duration_ms: float | None,
