@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import pickle
 import platform
 import sys
+import zipfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
 from .errors import ArtifactLoadError, InvalidInputError, InvalidTypeError, UntrustedArtifactError
 from .gate import load_with
-from .pickles import names_in
+from .pickles import UnlistableError, names_in
+from .work import TooMuchWorkError, Work
 
 Trust = Literal[True] | list[str] | None
 """None: this workspace saved it. Otherwise it was imported, and a user said this: True, or what it may import."""
@@ -61,7 +64,10 @@ def _load_skops(content: bytes) -> Any:
 
 
 def _load_skops_with(content: bytes, allowed: list[str]) -> Any:
-    others = [name for name in _skops_names(content) if name not in allowed]
+    try:
+        others = [name for name in _skops_names(content) if name not in allowed]
+    except UnlistableError as error:
+        raise UntrustedArtifactError(f"{error}; ask who made it for one in another format") from error
     if others:
         raise UntrustedArtifactError(
             f"it is made of {', '.join(others)}, which skops does not trust by itself; "
@@ -71,7 +77,32 @@ def _load_skops_with(content: bytes, allowed: list[str]) -> Any:
 
 
 def _skops_names(content: bytes) -> list[str]:
+    _check_work_of_skops(content)
     return list(importlib.import_module("skops.io").get_untrusted_types(data=content))
+
+
+def _check_work_of_skops(content: bytes) -> None:
+    """Refuse a file in which few objects are many: skops goes to each as often as it is named."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        text = archive.read("schema.json")
+    sizes: dict[Any, int] = {}
+
+    def size(part: Any) -> int:
+        name = part.get("__id__") if isinstance(part, dict) else None
+        if name is not None and name in sizes:
+            return sizes[name]
+        if name is not None:
+            sizes[name] = 0  # It may hold itself.
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        total = 1 + sum(map(size, inner))
+        if name is not None:
+            sizes[name] = total
+        return total
+
+    try:
+        Work(len(text)).spend(size(json.loads(text)))
+    except TooMuchWorkError as error:
+        raise UnlistableError(f"it {error}") from error
 
 
 _PLAIN = partial(load_with, is_joblib=False), partial(names_in, is_joblib=False)

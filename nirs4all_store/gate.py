@@ -22,8 +22,18 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .errors import UntrustedArtifactError
-from .numpy_parts import NDARRAY_ARGS, array_over, buffered_array, dtype_of, filled_array, scalar_of
+from .numpy_parts import (
+    NDARRAY_ARGS,
+    array_over,
+    buffered_array,
+    dtype_of,
+    filled_array,
+    parts_of,
+    scalar_of,
+    shown,
+)
 from .pickles import ARRAY_WRAPPER, Reader, UnlistableError, full_name, names_in
+from .work import TooMuchWorkError, Work
 
 # numpy's own names for what its pickles are made with.
 _NUMPY: dict[str, Any] = {
@@ -42,7 +52,6 @@ _KNOWN: dict[str, Any] = {
 }  # fmt: skip
 HARMLESS = frozenset({ARRAY_WRAPPER, *_KNOWN})
 """What arrays and plain containers are made with; here it makes a value and does nothing else."""
-MAX_NESTED_KEY = 20
 
 
 def load_with(content: bytes, allowed: Collection[str], *, is_joblib: bool) -> Any:
@@ -67,7 +76,10 @@ def load_with(content: bytes, allowed: Collection[str], *, is_joblib: bool) -> A
             f"it would import {', '.join(others)}, which you did not name; "
             "trust them by name, or say trusted=True if you know who made it"
         )
-    return _Gated(io.BytesIO(content), len(content), allowed, is_joblib=is_joblib).load()
+    try:
+        return _Gated(io.BytesIO(content), Work(len(content)), allowed, is_joblib=is_joblib).load()
+    except TooMuchWorkError as error:
+        raise _refused(str(error)) from error
 
 
 def _refused(what: str) -> UntrustedArtifactError:
@@ -94,8 +106,8 @@ class _Memo(dict[int, Any]):
 class _Gated(Reader):
     """Makes real objects, of what is harmless or allowed."""
 
-    def __init__(self, stream: io.BytesIO, size: int, allowed: Collection[str], *, is_joblib: bool) -> None:
-        super().__init__(stream, size, is_joblib=is_joblib)
+    def __init__(self, stream: io.BytesIO, work: Work, allowed: Collection[str], *, is_joblib: bool) -> None:
+        super().__init__(stream, work, is_joblib=is_joblib)
         self._allowed = allowed
         self.memo = _Memo()
         self._pending = 0
@@ -130,8 +142,9 @@ class _Gated(Reader):
 
     def load_reduce(self) -> None:
         args = self.stack.pop()
-        maker = _maker(self.stack[-1])
-        self.stack[-1] = self._made(_make(maker, args) if maker else self.stack[-1](*args))
+        kind = self.stack[-1]
+        maker = _maker(kind)
+        self.stack[-1] = self._made(self._make(maker, args) if maker else kind(*args))
 
     dispatch[pickle.REDUCE[0]] = load_reduce
 
@@ -143,15 +156,30 @@ class _Gated(Reader):
         if kind is _Pending:
             self.append(self._made(_Pending(self._wrapped_array)))
         else:
-            self.append(self._made(_new(kind, args, {})))
+            self.append(self._made(self._new(kind, args, {})))
 
     dispatch[pickle.NEWOBJ[0]] = load_newobj
 
     def load_newobj_ex(self) -> None:
         named, args, kind = self.stack.pop(), self.stack.pop(), self.stack.pop()
-        self.append(self._made(_new(kind, args, named)))
+        self.append(self._made(self._new(kind, args, named)))
 
     dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+
+    def _new(self, kind: Any, args: Any, named: Any) -> Any:
+        maker = _maker(kind)
+        return self._make(maker, args) if maker else _new(kind, args, named)
+
+    def _make(self, maker: Callable[..., Any], args: Any) -> Any:
+        """Make a value of what is harmless, counting what is copied and hashed."""
+        for arg in args if type(args) is tuple else ():
+            self._work.spend(len(arg) if isinstance(arg, _COPIED) else 0)
+            if maker in (_set, _frozenset) and isinstance(arg, list | tuple):
+                self._work.hash(set(), arg)
+        made = _make(maker, args)
+        dtype = made if isinstance(made, np.dtype) else getattr(made, "dtype", None)
+        self._work.spend(parts_of(dtype) if isinstance(dtype, np.dtype) else 0)
+        return made
 
     # What gets a state.
 
@@ -161,8 +189,8 @@ class _Gated(Reader):
             self._finish(built, self.stack.pop())
             return
         if isinstance(built, type | ModuleType | np.ndarray | np.generic | np.dtype) or inspect.isroutine(built):
-            shown = type(built) if isinstance(built, np.ndarray | np.generic | np.dtype) else built
-            raise _refused(f"changes {shown!r:.100}, which is not its own")
+            kind = built if isinstance(built, type | ModuleType) else type(built)
+            raise _refused(f"changes {kind!r:.100}, which is not its own")
         if "__setstate__" in getattr(built, "__dict__", {}):
             raise _refused("gives an object another __setstate__ than its class has")
         Reader.dispatch[pickle.BUILD[0]](self)
@@ -171,7 +199,8 @@ class _Gated(Reader):
 
     def _finish(self, pending: _Pending, state: Any) -> None:
         """Put what is now known where it was waited for: on the stack, and where later opcodes ask for it again."""
-        self.stack[-1] = made = _make(pending.finish, (state,))
+        self._work.spend(sum(len(part) for part in state if isinstance(part, _COPIED)))
+        self.stack[-1] = made = self._make(pending.finish, (state,))
         self._pending -= 1
         for key in pending.keys:
             if self.memo.get(key) is pending:
@@ -183,69 +212,58 @@ class _Gated(Reader):
         if state["subclass"] is not np.ndarray:
             raise ValueError(f"an array of {state['subclass']}")
         if dtype.hasobject:
-            return _Gated(self._stream, self._size, self._allowed, is_joblib=False).load()
+            return _Gated(self._stream, self._work, self._allowed, is_joblib=False).load()
         content = self._array_bytes(state, dtype)
         return array_over(content, dtype, state["shape"], state["order"]).copy(state["order"])
 
     # What is filled.
 
     def load_setitem(self) -> None:
-        _check_filled(self.stack[-3], dict, [self.stack[-2]])
+        self._check_filled(self.stack[-3], dict, [self.stack[-2]])
         Reader.dispatch[pickle.SETITEM[0]](self)
 
     dispatch[pickle.SETITEM[0]] = load_setitem
 
     def load_setitems(self) -> None:
-        _check_filled(self.metastack[-1][-1], dict, self.stack[::2])
+        self._check_filled(self.metastack[-1][-1], dict, self.stack[::2])
         Reader.dispatch[pickle.SETITEMS[0]](self)
 
     dispatch[pickle.SETITEMS[0]] = load_setitems
 
     def load_dict(self) -> None:
-        _check_filled({}, dict, self.stack[::2])
+        self._check_filled({}, dict, self.stack[::2])
         Reader.dispatch[pickle.DICT[0]](self)
 
     dispatch[pickle.DICT[0]] = load_dict
 
     def load_append(self) -> None:
-        _check_filled(self.stack[-2], list | collections.deque, [])
+        self._check_filled(self.stack[-2], list | collections.deque, [])
         Reader.dispatch[pickle.APPEND[0]](self)
 
     dispatch[pickle.APPEND[0]] = load_append
 
     def load_appends(self) -> None:
-        _check_filled(self.metastack[-1][-1], list | collections.deque, [])
+        self._check_filled(self.metastack[-1][-1], list | collections.deque, [])
         Reader.dispatch[pickle.APPENDS[0]](self)
 
     dispatch[pickle.APPENDS[0]] = load_appends
 
     def load_additems(self) -> None:
-        _check_filled(self.metastack[-1][-1], set, self.stack)
+        self._check_filled(self.metastack[-1][-1], set, self.stack)
         Reader.dispatch[pickle.ADDITEMS[0]](self)
 
     dispatch[pickle.ADDITEMS[0]] = load_additems
 
     def load_frozenset(self) -> None:
-        _check_filled(set(), set, self.stack)
+        self._check_filled(set(), set, self.stack)
         Reader.dispatch[pickle.FROZENSET[0]](self)
 
     dispatch[pickle.FROZENSET[0]] = load_frozenset
 
-
-def _check_filled(target: Any, kinds: Any, keys: Iterable[Any]) -> None:
-    if not isinstance(target, kinds):
-        raise _refused(f"puts something into a {type(target).__name__}")
-    _check_hashed(keys)
-
-
-def _check_hashed(keys: Iterable[Any]) -> None:
-    """Refuse tuples in tuples without end: to hash them ends the process."""
-    level = {id(key): key for key in keys if isinstance(key, tuple)}
-    for _ in range(MAX_NESTED_KEY):
-        level = {id(item): item for key in level.values() for item in key if isinstance(item, tuple)}
-        if not level:
-            return
-    raise _refused("has a key of tuples in tuples")
+    def _check_filled(self, target: Any, kinds: Any, keys: Iterable[Any]) -> None:
+        if not isinstance(target, kinds):
+            raise _refused(f"puts something into a {type(target).__name__}")
+        self._work.hash(target, keys)
 
 
 def _make(maker: Callable[..., Any], args: Any) -> Any:
@@ -265,10 +283,7 @@ def _maker(kind: Any) -> Callable[..., Any] | None:
 
 
 def _new(kind: Any, args: Any, named: Any) -> Any:
-    """Return an object of a class, made without calling its `__init__`."""
-    maker = _maker(kind)
-    if maker:
-        return _make(maker, args)
+    """Return an object of an allowed class, made without calling its `__init__`."""
     if not isinstance(kind, type):
         raise _refused(f"makes an object of a {type(kind).__name__}, which is no class")
     return kind.__new__(kind, *args, **named)
@@ -283,19 +298,19 @@ def _dtype(*args: Any) -> _Pending:
 
 def _array(*args: Any) -> _Pending:
     if args != NDARRAY_ARGS:
-        raise ValueError(f"an array of {args[0]!r:.100}")
+        raise ValueError(f"an array of {shown(args[0])}")
     return _Pending(filled_array)
 
 
 def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
     if base is not object or state is not None:
-        raise ValueError(f"a {kind!r:.100} of a {base!r:.100}")
+        raise ValueError(f"{shown(kind)} made of {shown(base)}")
     return _new(kind, (), {})
 
 
 def _encoded(text: Any, encoding: Any) -> bytes:
     if type(text) is not str or encoding not in ("latin1", "latin-1"):
-        raise ValueError(f"text in the encoding {encoding!r:.60}")
+        raise ValueError(f"text in the encoding {shown(encoding)}")
     return text.encode("latin1")
 
 
@@ -312,8 +327,11 @@ def _complex(real: Any, imaginary: Any) -> complex:
 
 
 def _set(items: Any = ()) -> set[Any]:
-    _check_hashed(items if isinstance(items, tuple) else _of(list, items))
-    return set(items)
+    return set(items if isinstance(items, tuple) else _of(list, items))
+
+
+def _frozenset(items: Any = ()) -> frozenset[Any]:
+    return frozenset(_set(items))
 
 
 def _slice(*limits: Any) -> slice:
@@ -342,9 +360,10 @@ _MAKERS: list[tuple[Any, Callable[..., Any]]] = [
     (bytearray, _bytearray),
     (bytes, _no_bytes),
     (complex, _complex),
-    (frozenset, lambda items=(): frozenset(_set(items))),
+    (frozenset, _frozenset),
     (object, object),
     (set, _set),
     (slice, _slice),
 ]
+_COPIED = (str, bytes, bytearray, list, tuple)
 _VALUES = [np.ndarray, *(getattr(np, name) for name in _SCALARS)]

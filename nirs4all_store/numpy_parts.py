@@ -20,6 +20,8 @@ ALIGNED = 0x80
 NDARRAY_ARGS = (np.ndarray, (0,), b"b")
 """What numpy gives `_reconstruct`, to make the empty array that is then filled."""
 MAX_NESTED = 10
+MAX_PARTS = 10_000
+"""What numpy does with a dtype it does for each field of each field, also where one dtype is many of them."""
 
 
 def dtype_of(args: Any, state: Any) -> np.dtype[Any]:
@@ -30,12 +32,31 @@ def dtype_of(args: Any, state: Any) -> np.dtype[Any]:
     if type(args) is not tuple or type(state) is not tuple or len(state) not in (8, 9):
         raise ValueError("a dtype that numpy does not write")
     if type(args[0]) is not str or not KIND.fullmatch(args[0]):
-        raise ValueError(f"a dtype of {args[0]!r:.60}")
+        raise ValueError(f"a dtype of {shown(args[0])}")
     made = _dtype(args[0], *state)
+    parts_of(made)
     reduced: Any = made.__reduce__()
-    if reduced[1:] != (args, state) or _depth(made) > MAX_NESTED:
+    if reduced[1:] != (args, state):
         raise ValueError(f"a dtype of {args[0]!r} that is more than its fields, sizes and unit")
     return made
+
+
+def parts_of(dtype: np.dtype[Any]) -> int:
+    """Return how many dtypes are in one, itself too, each as often as it is in it; too many raise ValueError."""
+    parts, left = 0, [(dtype, 1)]
+    while left:
+        part, depth = left.pop()
+        parts += 1
+        if depth > MAX_NESTED or parts + len(left) > MAX_PARTS:
+            raise ValueError("a dtype of too many dtypes")
+        inner: list[Any] = [item for item, *_ in (part.fields or {}).values()] or list(part.subdtype or ())[:1]
+        left += [(item, depth + 1) for item in inner]
+    return parts
+
+
+def shown(value: Any) -> str:
+    """Return what a message says of a value: the repr of a container may be longer than any memory."""
+    return f"{value!r:.60}" if isinstance(value, str | type) else f"a {type(value).__name__}"
 
 
 def _dtype(
@@ -46,6 +67,9 @@ def _dtype(
         base, shape = part
         return np.dtype((_checked_dtype(base), _checked_shape(shape)))
     if names is not None:
+        texts = [*names, *(title for _, _, *rest in fields.values() for title in rest)]
+        if any(type(text) is not str for text in texts):  # Others can take for ever to hash.
+            raise ValueError("a dtype with names that are no text")
         told = [fields[name] for name in names]
         for item, *_rest in told:
             _checked_dtype(item)
@@ -70,16 +94,9 @@ def _checked_dtype(value: Any) -> np.dtype[Any]:
     return value
 
 
-def _depth(dtype: np.dtype[Any]) -> int:
-    inner = [item for item, *_ in (dtype.fields or {}).values()] + [
-        base for base, _ in [dtype.subdtype or (None, 0)] if base
-    ]
-    return 1 + max(map(_depth, inner), default=0)
-
-
 def _checked_shape(shape: Any) -> tuple[int, ...]:
     if type(shape) is not tuple or any(type(length) is not int or length < 0 for length in shape):
-        raise ValueError(f"an array of the shape {shape!r:.60}")
+        raise ValueError(f"an array of the shape {shown(shape)}")
     return shape
 
 

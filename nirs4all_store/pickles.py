@@ -16,7 +16,8 @@ from typing import Any, ClassVar, NoReturn
 
 import numpy as np
 
-from .numpy_parts import dtype_of, size_of
+from .numpy_parts import dtype_of, parts_of, size_of
+from .work import TooMuchWorkError, Work
 
 ARRAY_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
 _WRAPPER_KEYS = {"subclass", "shape", "order", "dtype", "allow_mmap"}
@@ -41,9 +42,11 @@ def names_in(content: bytes, *, is_joblib: bool) -> list[str]:
         raise UnlistableError("it is compressed, or no pickle of protocol 2 or newer")
     names: set[str] = set()
     try:
-        _Listing(io.BytesIO(content), len(content), names, is_joblib=is_joblib).load()
+        _Listing(io.BytesIO(content), Work(len(content)), names, is_joblib=is_joblib).load()
     except UnlistableError:
         raise
+    except TooMuchWorkError as error:
+        raise UnlistableError(f"it {error}") from error
     except (Exception, RecursionError) as error:  # Damaged bytes make the machine raise what they like.
         raise UnlistableError(f"it is damaged, or no pickle: {type(error).__name__}: {error}"[:300]) from error
     return sorted(names)
@@ -62,10 +65,11 @@ class Reader(pickle._Unpickler):
     read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, stream: io.BytesIO, size: int, *, is_joblib: bool) -> None:
+    def __init__(self, stream: io.BytesIO, work: Work, *, is_joblib: bool) -> None:
         super().__init__(stream)
         self._stream = stream
-        self._size = size
+        self._size = len(stream.getbuffer())
+        self._work = work
         self._is_joblib = is_joblib
 
     dispatch: ClassVar[Any] = dict(pickle._Unpickler.dispatch)
@@ -152,9 +156,9 @@ class _Listing(Reader):
     """Writes names down, and makes and calls nothing."""
 
     def __init__(
-        self, stream: io.BytesIO, size: int, names: set[str], *, is_joblib: bool, outer_protocol: int | None = None
+        self, stream: io.BytesIO, work: Work, names: set[str], *, is_joblib: bool, outer_protocol: int | None = None
     ) -> None:
-        super().__init__(stream, size, is_joblib=is_joblib)
+        super().__init__(stream, work, is_joblib=is_joblib)
         self._names = names
         # Of the file of joblib's that this pickle is an array of objects in.
         self._outer_protocol = outer_protocol
@@ -218,6 +222,7 @@ class _Listing(Reader):
             return
         if built.name == "numpy.dtype" and built.args is not None:
             built.dtype = None if built.is_built else _told_dtype(built.args, state)
+            self._work.spend(parts_of(built.dtype) if built.dtype is not None else 0)
         elif self._is_joblib and built.args is None:
             raise UnlistableError(f"it changes {built.name or 'an array'}, which is not its own")
         elif self._is_joblib and built.is_wrapper:
@@ -237,7 +242,7 @@ class _Listing(Reader):
             raise UnlistableError("it has an array of an unknown kind")
         if dtype.hasobject:
             # joblib reads these with a plain unpickler.
-            _Listing(self._stream, self._size, self._names, is_joblib=False, outer_protocol=self.proto).load()
+            _Listing(self._stream, self._work, self._names, is_joblib=False, outer_protocol=self.proto).load()
         else:
             self._array_bytes(state, dtype)
 

@@ -21,6 +21,7 @@ with atheris.instrument_imports(include=["nirs4all_store", "zipfile", "json", "p
     from bundles import chain_in
     from canary import listening
     from test_any_bundle import with_hashes
+    from test_work import ENDLESS
 
     from nirs4all_store import ArtifactLoadError, BundleError, UntrustedArtifactError, WorkspaceStore, codecs
     from nirs4all_store.bundle import inspect_bundle
@@ -94,6 +95,8 @@ def seeds() -> dict[str, bytes]:
         buffer = io.BytesIO()
         joblib.dump(value, buffer)
         found[f"joblib-{number}"] = bytes([OBJECT]) + buffer.getvalue()
+    for number, opcodes in enumerate(ENDLESS.values()):
+        found[f"endless-{number}"] = bytes([OBJECT]) + b"\x80\x05" + opcodes + b"."
     return found
 
 

@@ -33,6 +33,7 @@ FLOORS = (
         "scores",
         "script_template",
         "version",
+        "work",
         "yaml_text",
     ),
     ("arrays", "chain_builder", "files", "frames", "given", "operators", "pickles", "turns", "values"),
