@@ -20,6 +20,8 @@ SECONDS_BETWEEN_TRIES = 0.05
 OPENINGS_HELD = 10
 LEAST_SECONDS_HELD = 0.1
 MOST_SECONDS_HELD = 0.5
+# Who waits cannot tell, and looking after each of many short calls takes a part of them.
+SECONDS_BETWEEN_LOOKS = 0.005
 
 
 class Opener(Protocol):
@@ -75,7 +77,13 @@ class Holding:
     @property
     def is_wanted(self) -> bool:
         """Whether another process wants it and this one has had it for long enough."""
-        return self._lease is not None and time.monotonic() >= self._held_until and self._lease.is_wanted
+        now = time.monotonic()
+        if self._lease is None or now < self._held_until:
+            return False
+        if self._lease.is_wanted:
+            return True
+        self._held_until = now + SECONDS_BETWEEN_LOOKS
+        return False
 
     @property
     def put_forward(self) -> timedelta:

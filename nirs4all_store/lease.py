@@ -26,6 +26,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from . import steady
 from .errors import (
     ReadOnlyError,
     WorkspaceBusyError,
@@ -33,8 +34,10 @@ from .errors import (
     WorkspaceError,
     WorkspaceOpenHereError,
 )
-from . import steady
 from .files import identity
+from .kinds import FILE, kind_of, opened
+from .line import is_free, place_in
+from .mounts import remote_kind
 from .values import utc_now
 
 try:
@@ -49,7 +52,6 @@ SECONDS_BETWEEN_LOOKS = 0.01
 # Who is stopped keeps its place in the line; those behind pass it when nobody has had the lease for so long.
 PATIENCE = 0.5
 MOST_BYTES = 4096
-NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 
 
 class Lease:
@@ -87,6 +89,8 @@ class Lease:
         self._process = os.getpid()
         _leases.add(self)
         self._file = self._opened()
+        # Elsewhere the two kinds of locks, of whole files and of bytes, keep each other out.
+        self._has_places = sys.platform == "linux" and remote_kind(folder) is None
         try:
             self._wait(timeout)
             self._say_who()
@@ -97,7 +101,7 @@ class Lease:
     def _opened(self) -> FileIO | None:
         """Return the lock file, open; None for a reader where there is none and none can be made."""
         try:
-            return FileIO(self._path, "r+", opener=lambda path, _: _descriptor(path))
+            return FileIO(self._path, "r+", opener=_descriptor)
         except FileNotFoundError as error:
             raise WorkspaceCorruptError(
                 f"{self._path.parent} was removed; restore it, or open another workspace"
@@ -109,15 +113,20 @@ class Lease:
                     "read_only=True if you only read"
                 ) from error
         try:
-            return FileIO(self._path)
-        except OSError:  # On read-only media nobody can write, so readers need no lease there.
-            return None
+            return FileIO(self._path, opener=opened)
+        except OSError as error:
+            if kind_of(self._path) == FILE:
+                raise ReadOnlyError(
+                    f"cannot read {self._path}: {error}; ask for the right to read it, without which nobody can tell "
+                    "that you are reading"
+                ) from error
+            return None  # On read-only media nobody can write, so readers need no lease there.
 
     def _wait(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
         if not self.is_wanted and self._take():
             return
-        with _standing_in_line(self._line_path, deadline) as is_first:
+        with self._standing_in_line(deadline) as is_first:
             patient_until = math.inf
             while True:
                 first, now = is_first(), time.monotonic()
@@ -194,15 +203,37 @@ class Lease:
             return False
         if not self._is_in_place:
             return True
+        try:
+            return not self._is_free(0)
+        except WorkspaceCorruptError:  # There is no line, but something else. Who takes the lease next time is told.
+            return True
+
+    @contextmanager
+    def _standing_in_line(self, deadline: float) -> Iterator[Callable[[], bool]]:
+        """Stand in line for the length of a block; yields what tells whether one is the first.
+
+        A reader who may not write to the line stands in the lock file instead, with a lock for reading.
+        """
+        choices = [(self._line_path, "r+", _descriptor), (self._path, "r", opened)]
+        stands_in = _open_one_of(*choices[: 1 + self._has_places])
+        if stands_in is None:
+            yield lambda: True
+            return
+        with stands_in:
+            place = place_in(stands_in, deadline)
+            yield lambda: self._is_free(place)
+
+    def _is_free(self, length: int) -> bool:
+        """Tell whether nobody stands at one of the first places; 0: at any."""
         # Where there is no line, nobody has ever had to wait; asking is cheaper than the error of opening none.
         line = identity(self._line_path)
         if self._line is not None and identity(self._line.fileno()) != line:
             self._line.close()  # It was removed, and whoever comes now stands in another one.
             self._line = None
         if self._line is None and line is not None:
-            with contextlib.suppress(OSError):  # Another user's, whom this one cannot see.
-                self._line = FileIO(self._line_path)
-        return self._line is not None and not _is_free(self._line.fileno(), 0)
+            self._line = _open_one_of((self._line_path, "r+", opened), (self._line_path, "r", opened))
+        files = [self._line, self._file] if self._has_places else [self._line]
+        return all(file is None or is_free(file, length) for file in files)
 
     def release(self) -> None:
         """Give the lease back; twice is fine. A forked child leaves its parent's alone, and closes its own copy."""
@@ -230,14 +261,17 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_close_copies)
 
 
-def _descriptor(path: str | os.PathLike[str]) -> int:
+def _descriptor(path: str, flags: int) -> int:
     """Open a file to lock, made when absent for everybody who may work in the folder, whoever comes first."""
-    if Path(path).is_symlink():  # Whoever opens the workspace would write to what it leads to.
-        raise WorkspaceCorruptError(f"{path} is a link, and no workspace has one there; remove it")
     try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | NO_LINKS, 0o666)
+        # Not to be made where it is there: in a folder such as /tmp, Linux refuses that for another user's file.
+        return opened(path, flags)
+    except FileNotFoundError:
+        pass
+    try:
+        descriptor = opened(path, flags | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
-        return os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
+        return opened(path, flags)
     if hasattr(os, "fchown"):
         folder = Path(path).parent.stat()
         with contextlib.suppress(OSError):
@@ -249,47 +283,12 @@ def _descriptor(path: str | os.PathLike[str]) -> int:
     return descriptor
 
 
-@contextmanager
-def _standing_in_line(path: Path, deadline: float) -> Iterator[Callable[[], bool]]:
-    """Stand in line for the length of a block; yields what tells whether one is the first.
-
-    A reader who may not write in the folder cannot stand in line, and takes its chance when there is one.
-    """
-    try:
-        descriptor = _descriptor(path)
-    except OSError:
-        yield lambda: True
-        return
-    try:
-        place = _place_in_line(descriptor, deadline)
-        yield lambda: _is_free(descriptor, place)
-    finally:
-        os.close(descriptor)
-
-
-def _place_in_line(descriptor: int, deadline: float) -> int:
-    while True:
-        place = time.monotonic_ns() // 1000
-        # One who was stopped while it looked at the line keeps everybody out of it, but no longer than they wait.
-        if _lock(descriptor, fcntl.LOCK_EX, 1, place) or time.monotonic() >= deadline:
-            return place
-        time.sleep(0)  # Somebody is looking at the line just now.
-
-
-def _is_free(descriptor: int, length: int) -> bool:
-    """Tell whether nobody stands at one of the first places; 0: at any."""
-    if not _lock(descriptor, fcntl.LOCK_SH, length, 0):
-        return False
-    fcntl.lockf(descriptor, fcntl.LOCK_UN, length)
-    return True
-
-
-def _lock(descriptor: int, kind: int, length: int, start: int) -> bool:
-    try:
-        fcntl.lockf(descriptor, kind | fcntl.LOCK_NB, length, start)
-    except BlockingIOError:
-        return False
-    return True
+def _open_one_of(*choices: tuple[Path, str, Callable[[str, int], int]]) -> FileIO | None:
+    """Return the first of some files that can be opened; None if none can."""
+    for path, mode, opener in choices:
+        with contextlib.suppress(OSError):  # It is another user's, or not there.
+            return FileIO(path, mode, opener=opener)
+    return None
 
 
 def refuse_if_open_here(path: Path) -> None:

@@ -15,8 +15,8 @@ REMOTE = {
 
 def warn_if_remote(folder: Path) -> None:
     """Warn, once a folder and process, of a workspace on a network file system."""
-    kind = file_system_of(folder, MOUNTS.read_text() if MOUNTS.exists() else "")
-    if kind in REMOTE:
+    kind = remote_kind(folder)
+    if kind is not None:
         # Python shows a warning once a text.
         warnings.warn(
             f"{folder} is on a network file system ({kind}), whose locks and flushes may not hold: two machines that "
@@ -24,6 +24,12 @@ def warn_if_remote(folder: Path) -> None:
             "backup(), or let one machine at a time use it",
             stacklevel=5,  # Whoever made the store.
         )
+
+
+def remote_kind(folder: Path) -> str | None:
+    """Return the type of the network file system that a folder is on; None if it is on none that is known."""
+    kind = file_system_of(folder, MOUNTS.read_text() if MOUNTS.exists() else "")
+    return kind if kind in REMOTE else None
 
 
 def file_system_of(folder: Path, mounts: str) -> str | None:

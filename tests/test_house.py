@@ -26,6 +26,7 @@ FLOORS = (
         "errors",
         "inference",
         "known",
+        "line",
         "mounts",
         "numpy_parts",
         "owners",
@@ -36,8 +37,8 @@ FLOORS = (
         "work",
         "yaml_text",
     ),
-    ("arrays", "chain_builder", "files", "frames", "given", "operators", "pickles", "turns", "values"),
-    ("config_files", "gate", "steady"),
+    ("arrays", "chain_builder", "given", "kinds", "operators", "pickles", "turns", "values"),
+    ("config_files", "files", "frames", "gate", "steady"),
     (
         "blobs",
         "chain_shape",
