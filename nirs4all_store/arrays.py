@@ -2,15 +2,18 @@
 
 Numbers are kept as native lists, so that SQL can work on them. What such a list cannot tell is
 recorded beside it: the dtype and shape of each array in one JSON `layout`, and text, integers that
-the list would round, or floats where it holds integers in a list of text.
+the list would round, or floats where it holds integers in a list of text. Probabilities of several
+targets, an array for each, are in the same lists one after the other, with a layout for each.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,8 @@ import polars as pl
 from .errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
 
 Array = npt.NDArray[Any]
+Given = Array | list[Array] | None
+"""An array, one for each target, or nothing."""
 
 NATIVE_DTYPES: dict[str, np.dtype[Any]] = {
     "y_true": np.dtype(np.float64),
@@ -43,7 +48,22 @@ class Columns:
     shape: tuple[int, ...]
 
 
-def as_array(value: Any, name: str) -> Array:
+def as_arrays(value: Any, name: str) -> Given:
+    """Return `value` as `as_array` does; probabilities may have three dimensions, or be a list of an array a target.
+
+    Raises
+    ------
+    InvalidInputError, InvalidTypeError
+        As of `as_array`.
+    """
+    if value is None or name != "y_proba":
+        return None if value is None else as_array(value, name)
+    if isinstance(value, list | tuple) and value and all(len(getattr(item, "shape", ())) == 2 for item in value):
+        return [as_array(item, f"{name}[{number}]") for number, item in enumerate(value)]
+    return as_array(value, name, most=3)
+
+
+def as_array(value: Any, name: str, most: int = 2) -> Array:
     """Return `value` as a 1-D or 2-D array of floats, ints, bools or text.
 
     Parameters
@@ -52,6 +72,8 @@ def as_array(value: Any, name: str) -> Array:
         A numpy array, a list, or anything that numpy converts.
     name : str
         Which array it is, for the message.
+    most : int
+        How many dimensions it may have.
 
     Raises
     ------
@@ -66,8 +88,9 @@ def as_array(value: Any, name: str) -> Array:
         array = np.asarray(value)
     except ValueError as error:
         raise InvalidInputError(f"{name} is ragged: {error}; give rows of equal length") from None
-    if array.ndim not in (1, 2):
-        raise InvalidInputError(f"{name} has {array.ndim} dimensions, shape {array.shape}; give a 1-D or 2-D array")
+    if not 1 <= array.ndim <= most:
+        allowed = " or ".join(f"{count}-D" for count in range(1, most + 1))
+        raise InvalidInputError(f"{name} has {array.ndim} dimensions, shape {array.shape}; give a {allowed} array")
     _check_elements(value, array, name)
     return array
 
@@ -113,6 +136,18 @@ def _check_integers(items: list[Any], name: str) -> None:
 
 def _is_rounded(item: Any) -> bool:
     return isinstance(item, int) and int(float(item)) != item
+
+
+def sample_counts(arrays: Mapping[str, Given]) -> dict[str, int]:
+    """Return how many samples each array has; of probabilities in three dimensions, those may be the second."""
+    counts = {name: len(array) for name, array in arrays.items() if isinstance(array, np.ndarray)}
+    others = {count for name, count in counts.items() if name != "y_proba"}
+    proba = arrays.get("y_proba")
+    if isinstance(proba, list):
+        counts |= {f"y_proba[{number}]": len(target) for number, target in enumerate(proba)}
+    elif proba is not None and proba.ndim == 3 and proba.shape[1] in others:
+        counts["y_proba"] = proba.shape[1]
+    return counts
 
 
 def encode(array: Array, name: str) -> Columns:
@@ -167,26 +202,61 @@ def decode(native: Array | None, text: list[str] | None, layout: dict[str, Any] 
     return np.array([number(item) for item in text], dtype=dtype).reshape(shape)
 
 
-def encode_all(arrays: dict[str, Array | None]) -> dict[str, Any]:
+def encode_all(arrays: Mapping[str, Given]) -> dict[str, Any]:
     """Return the columns of one row of `prediction_arrays` for arrays by name (None: absent)."""
     row: dict[str, Any] = {}
-    layout = []
-    for name, array in arrays.items():
+    layout: list[tuple[str, Any]] = []
+    for name, given in arrays.items():
         row[name] = row[f"{name}_text"] = None
-        if array is not None:
-            columns = encode(array, name)
+        if isinstance(given, list):
+            targets = [encode(array, name) for array in given]
+            row[name] = _joined([target.native for target in targets if target.text is None])
+            row[f"{name}_text"] = [item for target in targets for item in target.text or ()] or None
+            layout.append((name, tuple((target.dtype, target.shape, target.text is not None) for target in targets)))
+        elif given is not None:
+            columns = encode(given, name)
             row[name], row[f"{name}_text"] = columns.native, columns.text
-            layout.append((name, columns.dtype, columns.shape))
+            layout.append((name, (columns.dtype, columns.shape)))
     row["layout"] = _layout_text(tuple(layout))
     return row
 
 
+def _joined(parts: list[Array | None]) -> Array | None:
+    present = [part for part in parts if part is not None]
+    return np.concatenate(present) if present else None
+
+
 @lru_cache
-def _layout_text(layout: tuple[tuple[str, str, tuple[int, ...]], ...]) -> str:
-    return json.dumps({name: {"dtype": dtype, "shape": shape} for name, dtype, shape in layout})
+def _layout_text(layout: tuple[tuple[str, Any], ...]) -> str:
+    return json.dumps({
+        name: {"dtype": told[0], "shape": told[1]} if isinstance(told[0], str) else [
+            {"dtype": dtype, "shape": shape, "is_text": is_text} for dtype, shape, is_text in told
+        ]
+        for name, told in layout
+    })  # fmt: skip
 
 
-def decode_all(row: dict[str, Any]) -> dict[str, Array | None]:
+def _decoded(native: Array | None, text: list[str] | None, layout: Any) -> Given:
+    return _decode_targets(native, text, layout) if isinstance(layout, list) else decode(native, text, layout)
+
+
+def _decode_targets(native: Array | None, text: list[str] | None, layouts: list[dict[str, Any]]) -> list[Array]:
+    """Return the arrays of several targets, which lie one after the other in the two columns."""
+    columns: dict[bool, Any] = {False: () if native is None else native, True: text or ()}
+    ends = {False: 0, True: 0}
+    targets = []
+    for layout in layouts:
+        is_text = layout["is_text"]
+        start, ends[is_text] = ends[is_text], ends[is_text] + math.prod(layout["shape"])
+        own = columns[is_text][start : ends[is_text]]
+        array = decode(None, own, layout) if is_text else decode(np.asarray(own), None, layout)
+        targets.append(cast(Array, array))
+    if any(len(columns[is_text]) != end for is_text, end in ends.items()):
+        raise ValueError("its lists are longer than its layout tells")
+    return targets
+
+
+def decode_all(row: dict[str, Any]) -> dict[str, Given]:
     """Return the arrays by name from one row of `prediction_arrays`; the inverse of `encode_all`.
 
     Raises
@@ -196,7 +266,7 @@ def decode_all(row: dict[str, Any]) -> dict[str, Array | None]:
     """
     try:
         layouts = json.loads(row["layout"]) if row["layout"] else {}
-        return {name: decode(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}
+        return {name: _decoded(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}
     except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
         raise WorkspaceCorruptError(
             f"the arrays of prediction {row['prediction_id']} are damaged: {error!r}; restore them from a backup"

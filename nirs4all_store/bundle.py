@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import inspect
 import json
@@ -11,9 +12,10 @@ import zipfile
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from . import inference
+from . import inference, probabilities
 from .blobs import sha256
 from .bundle_reader import (
     ARTIFACT_KEYS,
@@ -256,13 +258,20 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         about={"chain_id": chain["chain_id"], "model_class": chain["model_class"],
                "exported_at": utc_now().isoformat(timespec="seconds")},
         packages=_packages([rows[item] for item in wanted.ids]),
-        inference=inspect.getsource(inference).split("from typing import Any\n", 1)[1].strip(),
+        inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference))),
         shared=[(label, rows[item]["content_hash"]) for label, item in wanted.shared],
         folds={fold: [(label, rows[item]["content_hash"]) for label, item in entries]
                for fold, entries in wanted.folds.items()},
         objects=_objects_source(objects),
     )  # fmt: skip
     return write_whole(with_suffix_added(output_path, ".n4a.py"), script.encode())
+
+
+def _source_below_imports(module: ModuleType) -> str:
+    """Return the text of a module that needs numpy alone and others that go into the script before it."""
+    source = inspect.getsource(module)
+    last = max(node.end_lineno or 0 for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom))
+    return "\n".join(source.splitlines()[last:]).strip()
 
 
 def _base64(content: bytes) -> str:

@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from . import inference
 from .errors import FrozenChainError
 from .fitted import FittedChain
+from .probabilities import all_classes
 
 
 class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -73,12 +74,14 @@ class ChainClassifier(ClassifierMixin, _StoredChain):  # type: ignore[misc]  # s
 
     @property
     def classes_(self) -> Any:
-        """The sorted classes that any fold has seen; a list of such arrays for several targets."""
-        classes = inference.all_classes(self.chain.models)
-        return classes[0] if len(classes) == 1 else classes
+        """The sorted classes that any fold has seen, as its models have them: several targets may have a list."""
+        return all_classes(self.chain.models)
 
     def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
-        """Return the folds' mean class probabilities, or their share of votes where a model has none.
+        """Return class probabilities, for one row as for many.
+
+        One fold gives what its model gives; several give the mean of theirs, or their share of the votes where a model
+        has no probabilities.
 
         Parameters
         ----------
@@ -87,7 +90,7 @@ class ChainClassifier(ClassifierMixin, _StoredChain):  # type: ignore[misc]  # s
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), or a list of such for several targets
+        ndarray of shape (n_samples, n_classes), or as the models give those of several targets or labels
         """
         return self.chain.predict_proba(X, wavelengths)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from . import inference
 from .errors import ChainInputError, ChainReplayError
+from .probabilities import PredictionError
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,9 @@ class FittedChain:
     def _run(self, method: str, X: Any, wavelengths: Any) -> Any:
         try:
             return getattr(self._operators, method)(X, wavelengths)
-        except inference.PredictionError as error:
+        except inference.OutputError as error:
+            raise ChainReplayError(f"{self.name}: {error}") from error
+        except PredictionError as error:
             raise ChainInputError(
                 f"{self.name}: {error}; give X with the columns that the chain was trained on"
             ) from error

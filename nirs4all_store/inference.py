@@ -1,12 +1,22 @@
-"""How fitted objects turn X into y. Needs numpy alone: exported scripts carry this very file."""
+"""How fitted objects turn X into y. Needs numpy alone: exported scripts carry this very file and `probabilities`."""
 
 from __future__ import annotations
 
 import copy
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+
+from .probabilities import (
+    PredictionError,
+    as_columns,
+    class_shares,
+    is_choice,
+    mean_probabilities,
+    vote_probabilities,
+)
 
 # Objects of these packages do not change themselves when they transform or predict, and write to no
 # array that says it is not theirs. Everything else is copied before it is used, and gets X as a copy.
@@ -16,18 +26,8 @@ Labelled = tuple[str, Any]
 """A name for messages and a fitted object."""
 
 
-class PredictionError(ValueError):
-    """A fitted object refused its input, or lacks something that it needs.
-
-    Attributes
-    ----------
-    row : int or None
-        The first row that had a NaN when it was refused, counted from 0.
-    """
-
-    def __init__(self, message: str, row: int | None = None) -> None:
-        super().__init__(message)
-        self.row = row
+class OutputError(PredictionError):
+    """A fitted object gave something else than one row for each row that it got, or no y."""
 
 
 class _Operator:
@@ -57,8 +57,24 @@ class _Operator:
         return twin
 
     def apply(self, name: str, X: Any, **options: Any) -> Any:
-        """Call a method with X, or with a copy of it where it writes to what it gets."""
-        method = getattr(self.fitted, name)
+        """Call a method with X, or with a copy of it where it writes to what it gets.
+
+        Raises
+        ------
+        OutputError
+            It gives more rows than it got, or fewer, as a filter of outliers does: nobody could tell whose they are.
+        """
+        found = self._call(getattr(self.fitted, name), X, options)
+        shapes, (rows, *_) = _shapes(found), _shapes(X)[0]
+        # A row of each target, or of each sample those of its targets.
+        if not all(shape[:1] == (rows,) or (len(shape) == 3 and shape[1] == rows) for shape in shapes):
+            raise OutputError(
+                f"{self.label} gave an array of shape {' and '.join(map(str, shapes))} for {rows} rows of X; a chain "
+                "predicts each row, so leave this step out of it, or give an operator that keeps the rows"
+            )
+        return found
+
+    def _call(self, method: Any, X: Any, options: dict[str, Any]) -> Any:
         if self._is_pure and isinstance(X, np.ndarray):
             view = X.view()
             view.flags.writeable = False
@@ -93,19 +109,19 @@ class Operators:
 
     def predict(self, X: Any, wavelengths: Any = None) -> Any:
         """Predict; see `predict` of this module."""
-        folds_models, outputs = self._outputs(X, wavelengths, may_vote=True)
-        kinds = {_kind(model, output) for model, output in zip(folds_models, outputs, strict=True)}
+        models, outputs = self._outputs(X, wavelengths)
+        kinds = {_kind(model, output) for model, output in zip(models, outputs, strict=True)}
         if len(kinds) > 1:
             raise PredictionError(f"the folds' models are of different kinds: {sorted(kinds)}")
         if kinds == {"labels"}:
-            shares = _class_shares(folds_models, outputs)
+            shares = class_shares(models, outputs)
             columns = [classes[np.argmax(share, axis=1)] for classes, share in shares]
             return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
         if kinds == {"clusters"} and len(outputs) > 1:
             raise PredictionError(
                 "the folds' models number their clusters each in its own way; save a chain for each fold"
             )
-        columns = [_as_columns(y) for y in outputs]
+        columns = [as_columns(y) for y in outputs]
         if len({y.shape for y in columns}) > 1 or any(y.dtype.kind not in "biuf" for y in columns):
             found = [f"{y.dtype} of shape {y.shape}" for y in columns]
             raise PredictionError(f"the folds' models do not fit together: they give {found}")
@@ -114,31 +130,40 @@ class Operators:
         return y if y.flags.writeable else y.copy()  # What a model hands through is X, which is the caller's.
 
     def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
-        """Return the folds' mean class probabilities; parameters and errors as for `predict` of this module.
+        """Return class probabilities; parameters and errors as for `predict` of this module.
+
+        One fold gives what its model gives; several the mean of theirs, each class with itself. Where a model has no
+        `predict_proba`, each class has its share of the votes.
 
         Returns
         -------
-        ndarray of shape (n_samples, n_classes), or a list of such for several targets
+        ndarray of shape (n_samples, n_classes), or as the models give those of several targets or labels
         """
-        shares = [share for _, share in _class_shares(*self._outputs(X, wavelengths, may_vote=False))]
-        return shares[0] if len(shares) == 1 else shares
+        models, each = self._ready(X, wavelengths)
+        if all(hasattr(model, "predict_proba") for model in models):
+            return mean_probabilities(models, each(_probabilities))
+        return vote_probabilities(models, each(_predict))
 
-    def _outputs(self, X: Any, wavelengths: Any, *, may_vote: bool) -> tuple[list[Any], list[Any]]:
+    def _outputs(self, X: Any, wavelengths: Any) -> tuple[list[Any], list[Any]]:
         """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
+        models, each = self._ready(X, wavelengths)
+        if has_proba(models) and not votes(models):
+            probabilities = each(_choices)
+            if all(found is not None for found in probabilities):
+                return models, probabilities
+        return models, each(_predict)
+
+    def _ready(self, X: Any, wavelengths: Any) -> tuple[list[Any], Callable[[Any], list[Any]]]:
+        """Return the folds' models, and what calls a function with each of them and the X that it gets."""
         is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
         X = _run("the chain", contiguous, X) if is_array else X
         X = _transform([operator.ready() for operator in self._shared], X, wavelengths)
         operators = [[operator.ready() for operator in fold] for fold in self._folds]
-        models = [fold[-1].fitted for fold in operators]
 
-        def each(method: Any) -> list[Any]:
-            return [method(model, _transform(transformers, X, wavelengths)) for *transformers, model in operators]
+        def each(function: Any) -> list[Any]:
+            return [function(model, _transform(transformers, X, wavelengths)) for *transformers, model in operators]
 
-        if has_proba(models) and not (may_vote and votes(models)):
-            probabilities = each(_probabilities)
-            if all(found is not None for found in probabilities):
-                return models, probabilities
-        return models, each(_predict)
+        return [fold[-1].fitted for fold in operators], each
 
 
 def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any = None) -> Any:
@@ -235,89 +260,38 @@ def _has_threshold(model: Any) -> bool:
     return inner is not None and inner is not model and _has_threshold(inner)
 
 
-def all_classes(models: list[Any]) -> list[Any]:
-    """Return, for each target, the sorted classes that any of the models has seen."""
-    if any(getattr(model, "classes_", None) is None for model in models):
-        raise AttributeError("a model of this chain does not tell its classes; use predict")
-    return _union([_target_classes(model) for model in models])
-
-
-def _union(seen: list[list[Any]]) -> list[Any]:
-    targets = list(zip(*seen, strict=True))
-    if any(len({own.dtype.kind in "OUST" for own in target}) > 1 for target in targets):
-        raise PredictionError("the folds' models do not fit together: classes are text in one fold, numbers in another")
-    return [np.unique(np.concatenate(target)) for target in targets]
-
-
-def _class_shares(models: list[Any], outputs: list[Any]) -> list[tuple[Any, Any]]:
-    """Return, for each target, the sorted classes and the models' mean share of each.
-
-    A share is a probability, or where a model gives labels the fraction of the votes. A model that
-    has not seen a class gives it nothing.
-    """
-    voting = not all(isinstance(output, list) for output in outputs)
-    try:
-        seen = [_classes_of(model, output) for model, output in zip(models, outputs, strict=True)]
-        if len({len(own) for own in seen}) > 1:
-            raise PredictionError(f"the folds' models predict different numbers of targets: {[len(o) for o in seen]}")
-        return [
-            _shares_of_target(target, classes, seen, outputs, voting) for target, classes in enumerate(_union(seen))
-        ]
-    except TypeError as error:  # Classes of several types, which have no order.
-        raise PredictionError(f"the folds' models do not fit together: {error}") from error
-
-
-def _shares_of_target(
-    target: int, classes: Any, seen: list[list[Any]], outputs: list[Any], voting: bool
-) -> tuple[Any, Any]:
-    own = [_as_columns(output)[:, target] if voting else output[target] for output in outputs]
-    shares = np.zeros((len(own), len(own[0]), len(classes)))
-    for share, values, own_targets in zip(shares, own, seen, strict=True):
-        own_classes = own_targets[target]
-        share[:, np.searchsorted(classes, own_classes)] = values[:, None] == own_classes[None, :] if voting else values
-    return classes, shares.mean(axis=0)
-
-
 def _predict(model: _Operator, X: Any) -> Any:
     if not hasattr(model.fitted, "predict"):
         raise PredictionError(f"{model.label} is a {type(model.fitted).__name__}, which predicts nothing")
-    return np.asarray(model.apply("predict", X))
+    found = model.apply("predict", X)
+    try:
+        y = found.toarray() if hasattr(found, "toarray") else np.asarray(found)
+    except ValueError as error:
+        raise OutputError(f"{model.label} predicted what is no array: {error}") from error
+    if y.ndim > 2 or y.shape[1:] == (0,):
+        raise OutputError(f"{model.label} predicted a y of shape {y.shape}; a chain needs (n_samples,) or "
+                          "(n_samples, n_targets) of its model")  # fmt: skip
+    return y
 
 
-def _probabilities(model: _Operator, X: Any) -> list[Any] | None:
-    """Return a model's class probabilities; None if they are no choice among the classes of each target.
+def _probabilities(model: _Operator, X: Any) -> Any:
+    """Return what a model gives as probabilities: an array, or a list with one for each target."""
+    found = model.apply("predict_proba", X)
+    if isinstance(found, list):
+        return [np.array(target) for target in found]
+    return np.array(found)  # A copy: what a model hands through is X, which is the caller's.
+
+
+def _choices(model: _Operator, X: Any) -> list[Any] | None:
+    """Return a model's class probabilities for each target; None if they are no choice among the classes of each.
 
     A model that says yes or no to each class of a sample, or has them for several targets in one array, gives
     numbers that look alike; how many columns it predicts tells.
     """
-    found = model.apply("predict_proba", X)
-    targets = [np.asarray(proba) for proba in found] if isinstance(found, list) else [np.asarray(found)]
-    classes = _target_classes(model.fitted)
-    columns = _as_columns(_predict(model, X[:1])).shape[1]
-    fits = len(targets) == len(classes) == columns and all(
-        proba.ndim == 2 and proba.shape[1] == len(own) for proba, own in zip(targets, classes, strict=True)
-    )
+    found, classes = _probabilities(model, X), model.fitted.classes_
+    targets = found if isinstance(found, list) else [found]
+    fits = is_choice(found, classes) and as_columns(_predict(model, X[:1])).shape[1] == len(targets)
     return targets if fits else None
-
-
-def _classes_of(model: Any, output: Any) -> list[Any]:
-    """Return the classes of each target that a model chose among, or where that cannot be known, those it gave."""
-    if isinstance(output, list):
-        return _target_classes(model)
-    columns = _as_columns(output)
-    classes = _target_classes(model) if getattr(model, "classes_", None) is not None else []
-    return classes if len(classes) == columns.shape[1] else [np.unique(column) for column in columns.T]
-
-
-def _target_classes(model: Any) -> list[Any]:
-    """Return a model's classes for each target."""
-    classes = model.classes_
-    return [np.asarray(own) for own in classes] if isinstance(classes, list) else [np.asarray(classes)]
-
-
-def _as_columns(y: Any) -> Any:
-    y = np.asarray(y)
-    return y.reshape(-1, 1) if y.ndim == 1 else y
 
 
 def _transform(transformers: list[_Operator], X: Any, wavelengths: Any) -> Any:
@@ -348,6 +322,16 @@ def _run(label: str, method: Any, X: Any, **options: Any) -> Any:
             raise PredictionError(f"{refused}: {reason}") from error
         named = f"row {rows[0]}" if len(rows) == 1 else f"{len(rows)} rows, the first of them {rows[0]}"
         raise PredictionError(f"{refused} with NaN in {named} (counted from 0): {reason}", rows[0]) from error
+
+
+def _shapes(found: Any) -> list[tuple[int, ...]]:
+    """Return the shape of an array, or of each in a list that has one for each target."""
+    if isinstance(found, list) and found and all(len(getattr(target, "shape", ())) == 2 for target in found):
+        return [target.shape for target in found]
+    try:
+        return [found.shape if hasattr(found, "shape") else np.shape(found)]
+    except ValueError:  # A ragged list is no array.
+        return [()]
 
 
 def _gaps(X: Any) -> list[int]:

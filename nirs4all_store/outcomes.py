@@ -7,12 +7,13 @@ from typing import Any
 
 from .chain_builder import ChainBuilder
 from .dataset import AVERAGE, Dataset
+from .judging import TrainedModel
 from .operators import name_of
 from .pipeline_config import Pipeline, Step
 from .scores import MAIN
 from .store import WorkspaceStore
 from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
-from .training import Trained, TrainedModel, content_of, dumped
+from .training import Trained, content_of, dumped
 
 
 def save_outcome(

@@ -23,12 +23,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .config_files import find_config
 from .dataset import AVERAGE, PARTITIONS, Dataset, read_dataset
 from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
+from .judging import Folds
 from .library import PipelineLibrary
 from .operators import is_whole
 from .outcomes import save_outcome
 from .pipeline_config import Pipeline, pipelines_of
 from .store import WorkspaceStore
-from .training import Folds, Trained, blas_threads, check_fit, splits, train
+from .training import Trained, blas_threads, check_fit, splits, train
 from .values import checked_int, json_text
 
 CONFIG = {"runner": "PipelineRunner"}

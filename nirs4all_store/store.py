@@ -591,6 +591,8 @@ class WorkspaceStore:
         prediction_id : str
         y_true, y_pred : array of shape (n_samples,) or (n_samples, n_targets), or None
         y_proba : array of shape (n_samples, n_classes), optional
+            Those of several targets or labels: a list of such arrays, one for each, or one array of up to three
+            dimensions, as the model gives them.
         sample_indices : array of shape (n_samples,), optional
         weights : array, optional
             One per sample, or one per fold of the prediction's chain.

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import time
 from copy import deepcopy
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import joblib
@@ -28,61 +28,15 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info, threadpool_limits
 
 from . import codecs, inference
-from .dataset import AVERAGE, Dataset
+from .dataset import Dataset
 from .errors import InvalidInputError
+from .judging import Folds, TrainedModel, judge
 from .pipeline_config import Pipeline, Step
-from .scores import scores_of
 
 Array = Any
 
 FOLDS = 5
 BY_GROUPS = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, StratifiedGroupKFold)
-
-
-@dataclass(frozen=True)
-class Part:
-    """The predictions of one partition.
-
-    Attributes
-    ----------
-    y, y_pred : ndarray
-        `y` is None where it is not known.
-    proba : ndarray of shape (n_samples, n_classes), or None
-    rows : ndarray of int
-        Which rows of what was given these are.
-    """
-
-    y: Array | None
-    y_pred: Array
-    proba: Array | None
-    rows: Array
-
-
-@dataclass
-class TrainedModel:
-    """One model of a pipeline, with everything that leads to it.
-
-    Attributes
-    ----------
-    step : Step
-    shared : list of (Step, object)
-        What the folds have in common, fitted: it does not depend on the samples.
-    folds : list of list of (Step, object)
-        What each fold has fitted of its own, the model last.
-    task : str
-        `regression` or `classification`.
-    parts : dict
-        Fold (`"0"`, ..., `"avg"`) and partition (`train`, `val`, `test`) to predictions.
-    scores : dict
-        Fold to partition to score to value.
-    """
-
-    step: Step
-    shared: list[tuple[Step, Any]]
-    folds: list[list[tuple[Step, Any]]]
-    task: str = ""
-    parts: dict[str, dict[str, Part]] = field(default_factory=dict)
-    scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -98,10 +52,6 @@ class Trained:
 
     models: list[TrainedModel]
     seconds: list[float]
-
-
-Folds = list[tuple[Array, Array]]
-"""Of each fold the places in X to train on, and those to validate with."""
 
 
 def check_fit(pipeline: Pipeline, data: Dataset) -> None:
@@ -206,7 +156,7 @@ def train(pipeline: Pipeline, data: Dataset, folds: Folds, threads: int) -> Trai
     models = [_model(step, fitted) for step in pipeline.models]
     with threadpool_limits(threads, user_api="blas"):
         for model in models:
-            _predict(model, data, folds)
+            judge(model, data, folds)
     return Trained(models, seconds)
 
 
@@ -297,94 +247,3 @@ def _model(step: Step, fitted: list[list[tuple[Step, Any]]]) -> TrainedModel:
     while common < len(chains[0]) - 1 and len({content_of(chain[common][1]) for chain in chains}) == 1:
         common += 1
     return TrainedModel(step, chains[0][:common], [chain[common:] for chain in chains])
-
-
-def _predict(model: TrainedModel, data: Dataset, folds: Folds) -> None:
-    """Predict as the stored chain will, with each fold's objects and with those of all."""
-    is_single = data.y.ndim == 1
-    alone = [_Predictor(model, [fold], is_single=is_single) for fold in model.folds]
-    together = _Predictor(model, model.folds, is_single=is_single)
-    model.task = together.task
-    for name, (predictor, split) in enumerate(zip(alone, folds, strict=True)):
-        parts = {
-            partition: predictor.part(data.X[rows], data.y[rows], data.rows[rows], data.wavelengths)
-            for partition, rows in zip(("train", "val"), split, strict=True)
-        }
-        model.parts[str(name)] = parts | _of_test(predictor, data)
-    model.parts[AVERAGE] = {
-        partition: _average([model.parts[str(name)][partition] for name in range(len(folds))], alone, together, data)
-        for partition in ("train", "val")
-    } | _of_test(together, data)
-    for fold, parts in model.parts.items():
-        predictor = together if fold == AVERAGE else alone[int(fold)]
-        model.scores[fold] = {
-            partition: scores_of(predictor.task, part.y, part.y_pred, part.proba, predictor.classes)
-            for partition, part in parts.items()
-            if part.y is not None and len(part.y)
-        }
-
-
-class _Predictor:
-    """Some folds of a model, which predict as the stored chain does with them."""
-
-    def __init__(self, model: TrainedModel, folds: list[list[tuple[Step, Any]]], *, is_single: bool) -> None:
-        def labelled(entries: list[tuple[Step, Any]]) -> list[inference.Labelled]:
-            return [(step.where, fitted) for step, fitted in entries]
-
-        models = [fold[-1][1] for fold in folds]
-        self._operators = inference.Operators(
-            labelled(model.shared), {str(number): labelled(fold) for number, fold in enumerate(folds)}
-        )
-        self.votes = inference.votes(models)
-        self.task = "classification" if all(map(inference.is_classifier, models)) else "regression"
-        # One target's; several targets have probabilities apart, which one array cannot hold.
-        has_classes = is_single and inference.has_proba(models)
-        self.classes: Array = inference.all_classes(models)[0] if has_classes else None
-
-    def part(self, X: Array, y: Array | None, rows: Array, wavelengths: Array | None) -> Part:
-        """Predict one partition."""
-        y_pred = self._operators.predict(X, wavelengths)
-        proba = None if self.classes is None else self._operators.predict_proba(X, wavelengths)
-        return Part(y, y_pred, proba, rows)
-
-
-def _of_test(predictor: _Predictor, data: Dataset) -> dict[str, Part]:
-    if data.X_test is None:
-        return {}
-    return {"test": predictor.part(data.X_test, data.y_test, data.test_rows, data.wavelengths)}
-
-
-def _average(parts: list[Part], alone: list[_Predictor], together: _Predictor, data: Dataset) -> Part:
-    """Combine what the folds predict of each row that they have, as replaying combines folds.
-
-    Numbers become their mean; classes the one with the highest mean probability, or with the most votes.
-    """
-    rows = np.unique(np.concatenate([part.rows for part in parts]))
-    y = data.y[data.places(rows)]
-    places = [np.searchsorted(rows, part.rows) for part in parts]
-    if together.task == "regression":
-        return Part(y, _means(places, [part.y_pred for part in parts], len(rows)), None, rows)
-    proba = None
-    if together.classes is not None:
-        shares = [np.zeros((len(part.rows), len(together.classes))) for part in parts]
-        for share, part, predictor in zip(shares, parts, alone, strict=True):
-            share[:, np.isin(together.classes, predictor.classes)] = part.proba
-        proba = _means(places, shares, len(rows))
-    if proba is not None and not together.votes:
-        return Part(y, together.classes[np.argmax(proba, axis=1)], proba, rows)
-    columns = []
-    for labels in zip(*(part.y_pred.reshape(len(part.rows), -1).T for part in parts), strict=True):
-        classes = np.unique(np.concatenate(labels))
-        votes = _means(places, [own[:, None] == classes[None, :] for own in labels], len(rows))
-        columns.append(classes[np.argmax(votes, axis=1)])
-    return Part(y, np.stack(columns, axis=1).reshape((len(rows), *parts[0].y_pred.shape[1:])), proba, rows)
-
-
-def _means(places: list[Array], values: list[Array], length: int) -> Array:
-    """Return for each row the mean of the values that there are of it."""
-    total = np.zeros((length, *values[0].shape[1:]))
-    count = np.zeros((length, *[1] * (values[0].ndim - 1)))
-    for place, own in zip(places, values, strict=True):
-        total[place] += own
-        count[place] += 1
-    return total / count

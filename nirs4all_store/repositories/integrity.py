@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import JSON, func, select
 
-from ..arrays import decode_all
+from ..arrays import decode_all, sample_counts
 from ..errors import StoreError
 from ..models import Artifact, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
 from ..tables import Model, Tables, key_of, table_of
@@ -106,8 +106,8 @@ def _problem(model: Model, row: dict[str, Any]) -> str | None:
         arrays = {name: array for name, array in decode_all(row).items() if array is not None and name != "weights"}
     except (StoreError, ValueError, TypeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
-    lengths = {name: len(array) for name, array in arrays.items()}
-    samples = len(arrays.get("y_true", arrays.get("y_pred", ())))
+    lengths = sample_counts(arrays)
+    samples = lengths.get("y_true", lengths.get("y_pred", 0))
     if row["layout"] is None and samples and lengths.get("y_proba", 0) % samples == 0:
         lengths.pop("y_proba", None)  # nirs4all keeps it flat, with as many columns as there are classes.
     return f"its arrays differ in length: {lengths}" if len({*lengths.values()}) > 1 else None

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import Select, func, select
 
-from ..arrays import ARRAY_NAMES, Array, as_array, decode_all, encode_all
+from ..arrays import ARRAY_NAMES, Given, as_arrays, decode_all, encode_all, sample_counts
 from ..errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..records import as_records
@@ -110,7 +110,7 @@ class PredictionRepo:
         Parameters
         ----------
         y_true, y_pred : array_like of shape (n_samples,) or (n_samples, n_targets), or None
-        y_proba : array_like of shape (n_samples, n_classes), optional
+        y_proba : array_like of shape (n_samples, n_classes), or of three dimensions, or a list of arrays, optional
         sample_indices : array_like of shape (n_samples,), optional
         weights : array_like, optional
             One per sample, or, as nirs4all stores them, one per fold of the prediction's chain.
@@ -120,12 +120,12 @@ class PredictionRepo:
         NotFoundError
             The prediction does not exist.
         InvalidInputError
-            The arrays differ in length, or one is not what `arrays.as_array` accepts.
+            The arrays differ in length, or one is not what `arrays.as_arrays` accepts.
         """
         prediction_id = self._tables.require(Prediction, prediction_id)
         given = {"y_true": y_true, "y_pred": y_pred, "y_proba": y_proba,
                  "sample_indices": sample_indices, "weights": weights}  # fmt: skip
-        arrays = {name: None if value is None else as_array(value, name) for name, value in given.items()}
+        arrays = {name: as_arrays(value, name) for name, value in given.items()}
         self._check_lengths(prediction_id, arrays)
         row = encode_all(arrays) | {"prediction_id": prediction_id}
         is_waiting = self._tables.waits(PredictionArrays, prediction_id)
@@ -133,8 +133,8 @@ class PredictionRepo:
             self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, [prediction_id])
         self._tables.add_encoded(PredictionArrays, prediction_id, row)
 
-    def _check_lengths(self, prediction_id: str, arrays: dict[str, Array | None]) -> None:
-        lengths = {name: len(array) for name, array in arrays.items() if array is not None}
+    def _check_lengths(self, prediction_id: str, arrays: dict[str, Given]) -> None:
+        lengths = sample_counts(arrays)
         weights = lengths.pop("weights", None)
         samples = set(lengths.values())
         if len(samples) > 1:
