@@ -12,7 +12,7 @@ from .blobs import checked_hash, plain_path
 from .chain_plan import problem_of
 from .chain_shape import artifact_ids
 from .codecs import CODECS
-from .database import ENGINE_ERRORS
+from .database import ENGINE_ERRORS, more_than
 from .errors import (
     ArtifactCorruptError,
     ArtifactLoadError,
@@ -20,6 +20,7 @@ from .errors import (
     InvalidInputError,
     StoreError,
 )
+from .migrate import HEAD, printed
 from .unit_of_work import UnitOfWork
 
 GRACE = timedelta(days=1)
@@ -38,7 +39,7 @@ class Finding:
     code : str
         Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
         `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
-        `link`, `unreadable-value`, `unreadable`.
+        `link`, `unreadable-value`, `unreadable`, `not-ours`.
     subject : str
         The table and id, or the path below `artifacts/`.
     message : str
@@ -100,7 +101,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     """Look at every row and file, and change nothing; see `WorkspaceStore.check`."""
     findings: list[Finding] = []
     rows: dict[str, int] = {}
-    parts: list[Part] = [_links, _chains, _counts, partial(_files, deep=deep)]
+    parts: list[Part] = [_more, _links, _chains, _counts, partial(_files, deep=deep)]
     if deep:
         parts += [partial(_values, table=table) for table in uow.integrity.tables if table != "chains"]  # Read already.
     try:
@@ -119,6 +120,13 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
 
 def _unreadable(error: Exception) -> Finding:
     return Finding("unreadable", "store.duckdb", f"it cannot be read in part: {error}; restore it from a backup")
+
+
+def _more(uow: UnitOfWork) -> Iterator[Finding]:
+    for extra in more_than(uow.session, printed(HEAD)):
+        yield Finding(
+            "not-ours", extra.what, f"no workspace has it, and it may act by itself; to remove it: {extra.drop}"
+        )
 
 
 def _links(uow: UnitOfWork) -> Iterator[Finding]:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
+from .catalog import Extra, extras
 from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, logs_of, memory_config, quoted_name
 from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
 from .files import identity
@@ -42,6 +43,8 @@ AFTER_CONNECTING = (
     f"SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true; {NO_PROGRESS_BAR}"
 )
 IDLE_CONNECTIONS = 16
+# Of files in which this process has found no macros, how they lay there: looking takes as long as opening.
+_without_macros: dict[tuple[int, int] | None, tuple[int, ...]] = {}
 # What a transaction has inserted stays in memory until its end, unless there is a limit.
 WORKING_MEMORY = 400 * 2**20
 # Below the limit, DuckDB never lets go of the keys that were inserted since it opened the file: 80 bytes each.
@@ -128,6 +131,15 @@ class Database:
                 connection.execute(f"CHECKPOINT {quoted_name(self._name)}")
 
     @property
+    def has_no_macros(self) -> bool:
+        """Whether this process knows it: none was found, and neither the file nor a log is another one since."""
+        return _without_macros.get(self._file) == _status(self.path)
+
+    def found_no_macros(self) -> None:
+        """Keep it in mind, for as long as nobody writes to the file."""
+        _without_macros[self._file] = _status(self.path)
+
+    @property
     def is_alive(self) -> bool:
         """Whether the engine still answers: some errors, of the disk among them, leave it dead until it is opened."""
         try:
@@ -191,6 +203,12 @@ class Database:
         with contextlib.suppress(OSError):
             return {log: log.stat() for log in logs_of(self.path)}
         return {}
+
+
+def _status(path: Path) -> tuple[int, ...]:
+    """Return what is another one once a database or its log was written to."""
+    found = [name.stat() for name in (path, *logs_of(path)) if name.exists()]
+    return tuple(number for file in found for number in (file.st_size, file.st_mtime_ns, file.st_ctime_ns))
 
 
 def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
@@ -318,21 +336,10 @@ def make_tables_in(connection: Connection) -> None:
     connection.execute(text("RESET search_path"))
 
 
-def refuse_macros(connection: Connection) -> None:
-    """Refuse a file in which, after `make_tables_in`, macros would be run in the place of functions.
-
-    Raises
-    ------
-    WorkspaceCorruptError
-        It has some.
-    """
-    macros = text("SELECT DISTINCT function_name FROM system.main.duckdb_functions() WHERE NOT internal")
-    names = sorted(connection.execute(macros).scalars())
-    if names:
-        raise WorkspaceCorruptError(
-            f"this database has macros ({', '.join(names)}), which no workspace has; nothing of it was run: "
-            "ask where it comes from, and DROP them if you know what they are"
-        )
+def more_than(session: Session, printed: str, *, macros: bool = True) -> list[Extra]:
+    """Return what the database has more than a revision, before `make_tables_in`; see `catalog.extras`."""
+    connection = raw_connection(session)
+    return extras(connection, _name(connection), printed, macros=macros)
 
 
 def stamp(connection: Connection, revision: str) -> None:

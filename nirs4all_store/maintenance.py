@@ -17,6 +17,7 @@ from .database import ENGINE_ERRORS, Database
 from .duckdb_files import copy_compacted, logs_of
 from .errors import OutputPathError, StoreError
 from .files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
+from .migrate import refuse_more_at
 from .points import Point, reached
 from .repositories import ArtifactRepo
 from .tables import Tables
@@ -150,7 +151,7 @@ def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
         compact.unlink(missing_ok=True)
         before = path.stat().st_size
         try:
-            copy_compacted(path, compact)
+            _copy_tables(path, compact)
             if compact.stat().st_size < path.stat().st_size:
                 fsync_file(compact)
                 compact.replace(path)
@@ -189,7 +190,7 @@ def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
 
 
 def _copy_into(workspace: Workspace, folder: Path) -> list[str]:
-    copy_compacted(workspace.path / DATABASE_NAME, folder / DATABASE_NAME)
+    _copy_tables(workspace.path / DATABASE_NAME, folder / DATABASE_NAME)
     fsync_file(folder / DATABASE_NAME)
     copied = Database(folder / DATABASE_NAME, read_only=True)
     try:
@@ -199,3 +200,9 @@ def _copy_into(workspace: Workspace, folder: Path) -> list[str]:
         copied.close()
     make_folder(folder / ARTIFACTS_NAME)
     return workspace.blobs.copy_to(folder / ARTIFACTS_NAME, paths)
+
+
+def _copy_tables(source: Path, target: Path) -> None:
+    """Copy a database, unless it has more than tables: a reader may have opened it all the same."""
+    refuse_more_at(source)
+    copy_compacted(source, target)

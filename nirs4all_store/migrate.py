@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,7 +16,7 @@ from .database import (
     Database,
     checkpoint,
     make_tables_in,
-    refuse_macros,
+    more_than,
     row_counts,
     schema_revision,
     stamp,
@@ -76,6 +77,57 @@ def revision_at(path: Path) -> str:
         database.close()
 
 
+def refuse_more(database: Database, *, macros: bool = True, shown: Path | None = None) -> None:
+    """Refuse an open database that has more than its revision: it may act by itself, in what is written here.
+
+    What a newer version may have is not known here, which writes nothing to it.
+
+    Parameters
+    ----------
+    database : Database
+    macros : bool
+        See `catalog.extras`; not looked for again in a file that nobody has written to since.
+    shown : Path, optional
+        The database that it is a copy of.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        It has; the message names each and the statement that removes it.
+    """
+    revision, path = revision_of(database), shown or database.path
+    if not _is_ours(revision) or revision > HEAD:
+        return
+    try:
+        with database.session() as session:
+            found = more_than(session, printed(revision), macros=macros and not database.has_no_macros)
+    except ENGINE_ERRORS as error:
+        raise WorkspaceCorruptError(f"what {path} has besides rows cannot be read: {error}") from error
+    if found:
+        raise WorkspaceCorruptError(
+            f"{path} has what no workspace of revision {revision} has, and what may act by itself: "
+            f"{'; '.join(map(str, found))}. Nothing was changed: ask where it comes from; if you know what it is, "
+            "remove it with duckdb itself"
+        )
+    if macros:
+        database.found_no_macros()
+
+
+def refuse_more_at(path: Path, shown: Path | None = None) -> None:
+    """Do the same to a database that this process has not open, without changing a byte."""
+    database = Database(path, read_only=True)
+    try:
+        refuse_more(database, shown=shown)
+    finally:
+        database.close()
+
+
+@cache
+def printed(revision: str) -> str:
+    """Return what a revision has, as DuckDB prints it."""
+    return (script_folder() / "catalogs" / f"{revision}.sql").read_text(encoding="utf-8")
+
+
 def rows_of(database: Path) -> dict[str, int]:
     """Return how many rows each table of a database has that nobody has open, without changing a byte."""
     opened = Database(database, read_only=True)
@@ -96,7 +148,7 @@ def check_revision(revision: str, path: Path, *, upgrade: bool) -> None:
     """
     if revision == HEAD:
         return
-    if not (revision.isascii() and revision.isdecimal() and len(revision) == len(HEAD) and revision >= UNSTAMPED):
+    if not _is_ours(revision):
         raise WorkspaceCorruptError(
             f"{path} stands at the unknown revision {revision!r}; nothing was changed: "
             "open it with the program that wrote it, or restore it from a backup"
@@ -111,6 +163,10 @@ def check_revision(revision: str, path: Path, *, upgrade: bool) -> None:
             f"{path} stands at revision {revision}, this version needs {HEAD}; nothing was changed: "
             f"run `nirs4all-store upgrade {quote(str(path.parent))}`, or open it once with upgrade=True"
         )
+
+
+def _is_ours(revision: str) -> bool:
+    return revision.isascii() and revision.isdecimal() and len(revision) == len(HEAD) and revision >= UNSTAMPED
 
 
 def create(path: Path) -> None:
@@ -148,9 +204,9 @@ def run(
     is_new = not path.exists()
     database = Database(path, memory_limit=memory_limit, create=True)
     try:
+        if not is_new:
+            refuse_more(database)
         with database.engine.begin() as connection:
-            if not is_new:  # Looking takes a sixth of the time that creating does.
-                refuse_macros(connection)
             make_tables_in(connection)
             event.listen(connection, "before_cursor_execute", lambda _c, _r, statement, *_: on_statement(statement))
             if not is_stamped:

@@ -180,21 +180,37 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
                 "put the database back, or move the log away to start anew"
             )
         migrate.create(path)
-    # Opening it for writing folds its log in, which must not happen to a database of another version.
-    memory = None if read_only else WORKING_MEMORY
-    opened = Database(path, read_only=read_only or bool(logs_of(path)), memory_limit=memory)
-    try:
+    # Opening it for writing folds its log in, which must not happen to a database of another version, nor to one that
+    # has what may act by itself.
+    as_reader = read_only or bool(logs_of(path))
+    opened = _opened(path, as_reader=as_reader, write=not read_only)
+    with _closed_after_errors(opened):
         revision = migrate.revision_of(opened)
         migrate.check_revision(revision, path, upgrade=upgrade and not read_only)
-        if revision == migrate.HEAD and opened.read_only == read_only:
-            return opened
-    except BaseException:
-        opened.close()
-        raise
+        if revision == migrate.HEAD and not read_only:
+            migrate.refuse_more(opened, macros=create)
+    if revision == migrate.HEAD and as_reader == read_only:
+        return opened
     opened.close()
     if revision != migrate.HEAD:
         upgrading.upgrade(upgrading.plan_upgrade(path))
-    return Database(path, read_only=read_only, memory_limit=memory)
+    opened = _opened(path, as_reader=read_only, write=not read_only)
+    with _closed_after_errors(opened):  # A program that knows nothing of leases may have been faster.
+        migrate.refuse_more(opened, macros=False)
+    return opened
+
+
+def _opened(path: Path, *, as_reader: bool, write: bool) -> Database:
+    return Database(path, read_only=as_reader, memory_limit=WORKING_MEMORY if write else None)
+
+
+@contextmanager
+def _closed_after_errors(opened: Database) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
 
 
 def not_found(path: Path) -> WorkspaceNotFoundError:

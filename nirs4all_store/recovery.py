@@ -88,6 +88,7 @@ def recover(database: Path, *, dry_run: bool) -> RecoveryReport:
     """
     problem = _problem(database)
     if not problem:
+        migrate.refuse_more_at(database)
         return RecoveryReport(database, "", migrate.revision_at(database), migrate.rows_of(database))
     if not logs_of(database):
         raise _beyond_help(database, problem)
@@ -213,6 +214,7 @@ def _readable(scratch: Path, beside: Path, content: bytes) -> int:
 
 def _read_all(scratch: Path, database: Path, problem: str, log: Path, content: bytes, used: int) -> RecoveryReport:
     """Make sure that all of the recovered copy can be read, and say what was found."""
+    migrate.refuse_more_at(scratch, shown=database)
     try:
         revision, rows = migrate.revision_at(scratch), read_every_value(scratch)
     except WorkspaceCorruptError as error:

@@ -52,6 +52,7 @@ FLOORS = (
         "records",
         "trace",
     ),
+    ("catalog",),
     ("chain_plan", "database", "fitted", "judging", "old_bundle"),
     ("bundle_reader", "columns", "questions", "training"),
     ("copies", "estimator", "holding", "tables"),
@@ -80,7 +81,7 @@ FLOORS = (
 )
 
 
-KNOW_DUCKDB = ("columns", "database", "dialect", "duckdb_files", "questions")
+KNOW_DUCKDB = ("catalog", "columns", "database", "dialect", "duckdb_files", "questions")
 
 
 def floor(module: str) -> int:

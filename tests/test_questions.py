@@ -8,12 +8,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import pytest
 from anything import MANY, TEXTS, VALUES
 from canary import listening
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import text
 
 from nirs4all_store import (
     InvalidInputError,
@@ -106,29 +106,28 @@ def test_a_reader_may_ask_and_a_closed_store_may_not(asked: WorkspaceStore, tmp_
         assert reader.sql("SELECT count(*) AS n FROM runs").item() == 1
 
 
+def execute(store: WorkspaceStore, *statements: str) -> None:
+    """Put into the database of an open store what would keep it from being opened for writing."""
+    with store.unit_of_work() as uow:
+        for statement in statements:
+            uow.session.execute(text(statement))
+        uow.commit()
+
+
 def test_macros_with_the_names_of_functions_were_once_run_in_their_place(tmp_path: Path) -> None:
-    WorkspaceStore(tmp_path).close()
-    with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
-        for function in ("upper(a)", "greatest(a, b)", "round(a)", '"+"(a, b)', "sum(a)", "list(a)"):
-            connection.execute(f"CREATE MACRO {function} AS error('a macro was run')")
     with WorkspaceStore(tmp_path) as store:
         store.begin_run("one")
+        functions = ("upper(a)", "greatest(a, b)", "round(a)", '"+"(a, b)', "sum(a)", "list(a)")
+        execute(store, *(f"CREATE MACRO store.main.{function} AS error('a macro was run')" for function in functions))
         query = "SELECT upper(name), round(1.4), greatest(1, 2), 1 + 1, sum(3) FROM runs GROUP BY ALL"
         assert store.sql(query).rows() == [("ONE", 1, 2, 2, 3)]
 
 
 def test_a_checkpoint_was_once_a_select(tmp_path: Path) -> None:
-    WorkspaceStore(tmp_path).close()
-    database = tmp_path / "store.duckdb"
-    hidden = {
-        "hidden_view": "VIEW {} AS FROM checkpoint('store')",
-        "hidden_macro": "MACRO {}() AS TABLE FROM checkpoint('store')",
-    }
-    with duckdb.connect(str(database)) as connection:
-        for name, what in hidden.items():
-            connection.execute("CREATE " + what.format(name))
     with WorkspaceStore(tmp_path) as store:
         store.begin_run("one")
+        execute(store, "CREATE VIEW store.main.hidden_view AS FROM checkpoint('store')",
+                "CREATE MACRO store.main.hidden_macro() AS TABLE FROM checkpoint('store')")  # fmt: skip
         before = files_of(tmp_path)
         for query in (
             "FROM checkpoint()", "FROM checkpoint('store')", "FROM force_checkpoint('store')", "FROM hidden_view",
