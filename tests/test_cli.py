@@ -1,7 +1,6 @@
 """The command line, from a CSV of spectra to predictions of new ones, as a user types it."""
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -13,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 from chemotools.datasets import load_coffee, load_fermentation_train
+from programs import Process
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
@@ -218,19 +218,20 @@ def test_what_was_done_already_can_be_left_out(here: Path) -> None:
     assert len(rows("runs")) == 1
 
 
-def test_an_error_is_one_red_line_and_a_traceback_only_when_asked_for(here: Path) -> None:
+def test_an_error_is_one_red_line_and_a_traceback_only_when_asked_for(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = ["run", "pls.yaml", "wheat.csv", "-t", "protein"]
     program = [Path(sys.executable).with_name("nirs4all-store")]
     plain = subprocess.run([*program, *arguments], capture_output=True, text=True, check=False)
     assert (plain.returncode, plain.stdout, len(plain.stderr.splitlines())) == (1, "", 1)
     assert "no column 'protein'" in plain.stderr
-    debug = subprocess.run([*program, "--debug", *arguments], capture_output=True, text=True, check=False)
+    again = "from nirs4all_store.cli import app; app()"
+    debug = Process(again, "--debug", *arguments)
+    assert "Traceback" in debug.communicate()[1]
     assert debug.returncode == 1
-    assert "Traceback" in debug.stderr
-    red = subprocess.run(
-        [*program, *arguments], capture_output=True, text=True, check=False, env=os.environ | {"FORCE_COLOR": "1"}
-    )
-    assert red.stderr.startswith("\x1b[31m")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert Process(again, *arguments).communicate()[1].startswith("\x1b[31m")
 
 
 @pytest.mark.filterwarnings("always::FutureWarning")

@@ -1,8 +1,6 @@
 """The runner trains without leaking, stores all of it, and what it has stored predicts the same."""
 
 import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from chemotools.datasets import load_coffee, load_fermentation_train
 from chemotools.derivative import SavitzkyGolay
 from chemotools.scatter import StandardNormalVariate
 from dask.distributed import Client, LocalCluster
+from leaving import Killing
 from programs import programs, run, says
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cross_decomposition import PLSRegression
@@ -461,13 +460,6 @@ def statuses(store: WorkspaceStore) -> list[str]:
 class Unpicklable(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
     def __reduce__(self) -> Any:
         raise TypeError("it holds an instrument")
-
-
-class Killing(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
-    def fit(self, X: Any, y: Any) -> "Killing":
-        if self.alpha == 666:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().fit(X, y)  # type: ignore[no-any-return]
 
 
 class Silent(StandardScaler):  # type: ignore[misc]  # scikit-learn ships no types

@@ -80,6 +80,9 @@ if __name__ == "__main__":
     gc.freeze()  # A collection in a child need not look at, and so copy, what is here.
     request = serve(socket.socket(fileno=int(sys.argv[1])))
     os.chdir(request["folder"])
+    # What Python has learnt of the old ones (that they can seek) is not true of these.
+    sys.stdin, sys.stdout = os.fdopen(0, closefd=False), os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     os.environ.clear()
     os.environ.update(request["environment"])
     sys.argv = ["-c", *request["arguments"]]
