@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from . import inference
+from . import codecs, inference
 from .dataset import AVERAGE, Dataset
 from .pipeline_config import Step
 from .probabilities import all_classes, as_columns, is_choice, on_classes
@@ -37,6 +38,31 @@ class Part:
     rows: Array
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """What a step has fitted, dumped once: it is stored as it was before anything was predicted with it.
+
+    Attributes
+    ----------
+    step : Step
+    class_name : str
+        Of the object.
+    dumped : Dumped
+    """
+
+    step: Step
+    class_name: str
+    dumped: codecs.Dumped
+
+    @cached_property
+    def operator(self) -> Any:
+        """The object as it comes out of the store, where its arrays may lie otherwise in memory."""
+        return codecs.load(self.dumped.content, self.dumped.format, self.dumped.versions)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"step": self.step, "class_name": self.class_name, "dumped": self.dumped}  # The bytes are enough.
+
+
 @dataclass
 class TrainedModel:
     """One model of a pipeline, with everything that leads to it.
@@ -44,9 +70,9 @@ class TrainedModel:
     Attributes
     ----------
     step : Step
-    shared : list of (Step, object)
-        What the folds have in common, fitted: it does not depend on the samples.
-    folds : list of list of (Step, object)
+    shared : list of Fitted
+        What the folds have in common: it does not depend on the samples.
+    folds : list of list of Fitted
         What each fold has fitted of its own, the model last.
     task : str
         `regression` or `classification`.
@@ -57,8 +83,8 @@ class TrainedModel:
     """
 
     step: Step
-    shared: list[tuple[Step, Any]]
-    folds: list[list[tuple[Step, Any]]]
+    shared: list[Fitted]
+    folds: list[list[Fitted]]
     task: str = ""
     parts: dict[str, dict[str, Part]] = field(default_factory=dict)
     scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
@@ -98,11 +124,11 @@ def _goes_with_others(part: Part, predictor: _Predictor, together: _Predictor) -
 class _Predictor:
     """Some folds of a model, which predict as the stored chain does with them."""
 
-    def __init__(self, model: TrainedModel, folds: list[list[tuple[Step, Any]]]) -> None:
-        def labelled(entries: list[tuple[Step, Any]]) -> list[inference.Labelled]:
-            return [(step.where, fitted) for step, fitted in entries]
+    def __init__(self, model: TrainedModel, folds: list[list[Fitted]]) -> None:
+        def labelled(entries: list[Fitted]) -> list[inference.Labelled]:
+            return [(entry.step.where, entry.operator) for entry in entries]
 
-        models = [fold[-1][1] for fold in folds]
+        models = [fold[-1].operator for fold in folds]
         self._operators = inference.Operators(
             labelled(model.shared), {str(number): labelled(fold) for number, fold in enumerate(folds)}
         )

@@ -7,13 +7,12 @@ from typing import Any
 
 from .chain_builder import ChainBuilder
 from .dataset import AVERAGE, Dataset
-from .judging import TrainedModel
-from .operators import name_of
-from .pipeline_config import Pipeline, Step
+from .judging import Fitted, TrainedModel
+from .pipeline_config import Pipeline
 from .scores import MAIN
 from .store import WorkspaceStore
 from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
-from .training import Trained, content_of, dumped
+from .training import Trained
 
 
 def save_outcome(
@@ -59,22 +58,21 @@ def save_outcome(
 def _trace(store: WorkspaceStore, pipeline: Pipeline, trained: Trained, data: Dataset) -> ExecutionTrace:
     """Save what was fitted, once each, and tell what happened in the shape that `ChainBuilder` reads."""
     kept: dict[int, StepArtifacts] = {}
-    ids: dict[Any, str] = {}
+    ids: dict[bytes, str] = {}
 
-    def save(step: Step, fitted: Any) -> str:
+    def save(fitted: Fitted) -> str:
         # Once each: a chain takes over one save of what it names, however often it does.
-        content = content_of(fitted)
+        content = fitted.dumped.content
         if content not in ids:
-            format, _ = dumped(fitted)
-            ids[content] = store.save_artifact(fitted, name_of(type(fitted)), step.kind, format)
+            ids[content] = store.save_artifact(fitted.dumped, fitted.class_name, fitted.step.kind, fitted.dumped.format)
         return ids[content]
 
     for model in trained.models:
-        for step, fitted in model.shared:
-            kept[id(step)] = StepArtifacts([save(step, fitted)])
+        for fitted in model.shared:
+            kept[id(fitted.step)] = StepArtifacts([save(fitted)])
         for entries in zip(*model.folds, strict=True):
-            of_folds = {str(fold): save(step, fitted) for fold, (step, fitted) in enumerate(entries)}
-            kept[id(entries[0][0])] = StepArtifacts(fold_artifact_ids=of_folds)
+            of_folds = {str(fold): save(fitted) for fold, fitted in enumerate(entries)}
+            kept[id(entries[0].step)] = StepArtifacts(fold_artifact_ids=of_folds)
     # By these new spectra are known, whatever the order in which they come.
     known: dict[str, Any] = {} if data.columns is None else {"columns": data.columns}
     if data.wavelengths is not None:

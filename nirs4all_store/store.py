@@ -742,12 +742,13 @@ class WorkspaceStore:
         """
         for name, value in {"operator_class": operator_class, "artifact_type": artifact_type}.items():
             checked_text(value, name)  # Before the file is made: a refused call leaves none behind.
-        content = codecs.dump(obj, format)
+        is_dumped = isinstance(obj, codecs.Dumped)  # By a runner, in the process that trained it.
+        content = obj.content if is_dumped else codecs.dump(obj, format)
         content_hash = sha256(content)
         with self._writing() as uow:
             known = uow.artifacts.path_of(content_hash, format)
             path = uow.blobs.put(content, content_hash, codecs.codec(format).extension, known)
-            provenance = None if known else codecs.versions_of(obj, format)
+            provenance = None if known else obj.versions if is_dumped else codecs.versions_of(obj, format)
             return uow.artifacts.add(
                 path, content_hash, operator_class, artifact_type, format, len(content), provenance
             )

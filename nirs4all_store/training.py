@@ -9,7 +9,6 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-import joblib
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
@@ -30,7 +29,8 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from . import codecs, inference
 from .dataset import Dataset
 from .errors import InvalidInputError
-from .judging import Folds, TrainedModel, judge
+from .judging import Fitted, Folds, TrainedModel, judge
+from .operators import name_of
 from .pipeline_config import Pipeline, Step
 
 Array = Any
@@ -160,20 +160,8 @@ def train(pipeline: Pipeline, data: Dataset, folds: Folds, threads: int) -> Trai
     return Trained(models, seconds)
 
 
-def as_stored(fitted: Any) -> Any:
-    """Return a fitted object as it comes out of the store, where its arrays may lie otherwise in memory.
-
-    Raises
-    ------
-    InvalidInputError
-        It cannot be stored.
-    """
-    format, content = dumped(fitted)
-    return codecs.load(content, format, None)
-
-
-def dumped(fitted: Any) -> tuple[str, bytes]:
-    """Return a fitted object's bytes, and their format, which another process can load.
+def dumped(fitted: Any) -> codecs.Dumped:
+    """Return a fitted object's bytes in a format that another process can load.
 
     That is joblib, or cloudpickle for what was defined on the way: joblib would keep the name alone of a class or
     function of a script or notebook.
@@ -186,26 +174,15 @@ def dumped(fitted: Any) -> tuple[str, bytes]:
     with contextlib.suppress(InvalidInputError):
         content = codecs.dump(fitted, "joblib")
         if b"_main__" not in content:
-            return "joblib", content
-    return "cloudpickle", codecs.dump(fitted, "cloudpickle")
+            return codecs.Dumped(content, "joblib", codecs.versions_of(fitted, "joblib"))
+    content = codecs.dump(fitted, "cloudpickle")
+    return codecs.Dumped(content, "cloudpickle", codecs.versions_of(fitted, "cloudpickle"))
 
 
-def content_of(fitted: Any) -> Any:
-    """Return what two objects have in common if they are the same: a hash; of what has none, its identity."""
-    try:
-        return joblib.hash(fitted)
-    except Exception:  # Of masked arrays, for one, as a search over parameters has them.
-        return id(fitted)
-
-
-Fitted = dict[int, Any]
-"""The position of a step in its pipeline to what was fitted."""
-
-
-def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -> list[tuple[Step, Any]]:
+def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -> list[Fitted]:
     """Fit all steps on some rows alone."""
     X, y = data.X[rows], data.y[rows]
-    fitted: list[tuple[Step, Any]] = []
+    fitted: list[Fitted] = []
     target = pipeline.only("target")
     for position, step in enumerate(pipeline.steps):
         began = time.perf_counter()
@@ -213,9 +190,8 @@ def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -
             operator = clone(step.operator, safe=False)
             options = _wavelengths(operator.fit, data) | ({"y": deepcopy(y)} if _takes(operator.fit, "y") else {})
             operator.fit(deepcopy(X), **options)  # A copy: some write to what they are fitted on.
-            operator = as_stored(operator)
-            X = inference.transform([(step.where, operator)], X, data.wavelengths)
-            fitted.append((step, operator))
+            fitted.append(_dumped(step, operator))
+            X = inference.transform([(step.where, fitted[-1].operator)], X, data.wavelengths)
         elif step.kind == "model":
             model = clone(step.operator, safe=False)
             if target is not None:
@@ -224,9 +200,13 @@ def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -
             if data.groups is not None and isinstance(getattr(step.operator, "cv", None), BY_GROUPS):
                 options["groups"] = data.groups[rows]
             model.fit(deepcopy(X), deepcopy(y), **options)
-            fitted.append((step, as_stored(model)))
+            fitted.append(_dumped(step, model))
         seconds[position] += time.perf_counter() - began
     return fitted
+
+
+def _dumped(step: Step, operator: Any) -> Fitted:
+    return Fitted(step, name_of(type(operator)), dumped(operator))
 
 
 def _takes(method: Any, name: str) -> bool:
@@ -237,13 +217,13 @@ def _wavelengths(method: Any, data: Dataset) -> dict[str, Any]:
     return {"wavelengths": data.wavelengths} if _takes(method, "wavelengths") else {}
 
 
-def _model(step: Step, fitted: list[list[tuple[Step, Any]]]) -> TrainedModel:
+def _model(step: Step, fitted: list[list[Fitted]]) -> TrainedModel:
     """Part what leads to a model into what the folds share and what each has of its own."""
     chains = []
     for fold in fitted:
-        until = next(i for i, (other, _) in enumerate(fold) if other is step)
-        chains.append([entry for entry in fold[:until] if entry[0].kind == "transformer"] + [fold[until]])
+        until = next(i for i, entry in enumerate(fold) if entry.step is step)
+        chains.append([entry for entry in fold[:until] if entry.step.kind == "transformer"] + [fold[until]])
     common = 0
-    while common < len(chains[0]) - 1 and len({content_of(chain[common][1]) for chain in chains}) == 1:
+    while common < len(chains[0]) - 1 and len({chain[common].dumped.content for chain in chains}) == 1:
         common += 1
     return TrainedModel(step, chains[0][:common], [chain[common:] for chain in chains])

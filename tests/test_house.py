@@ -37,7 +37,7 @@ FLOORS = (
         "work",
         "yaml_text",
     ),
-    ("arrays", "chain_builder", "given", "inference", "kinds", "operators", "pickles", "turns", "values"),
+    ("arrays", "canonical", "chain_builder", "given", "inference", "kinds", "operators", "pickles", "turns", "values"),
     ("config_files", "files", "frames", "gate", "steady"),
     (
         "blobs",
