@@ -80,6 +80,10 @@ def run_command() -> None:
     try:
         if command == "current":
             context.config.print_stdout(inspect_workspace(folder).revision)
+        elif command == "check":
+            found = inspect_workspace(folder).revision
+            if found != context.get_head_revision():
+                raise CommandError(f"{folder} stands at revision {found}: `upgrade head` is the way up")
         elif command != "upgrade" or context.is_offline_mode() or not to_head():
             raise CommandError(
                 f"alembic {command} cannot do this to a workspace: `upgrade head` is the way up, "

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from shlex import quote
+from types import FrameType
 from typing import Any
 
 from sqlalchemy import Connection, event
@@ -27,13 +29,17 @@ from .errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooN
 from .files import fsync_folder
 from .points import Point, reached
 
-HEAD = "0004"
+REVISIONS = ("0001_nirs4all_0_7_0", "0002_no_keys_exact_arrays", "0003_trust", "0004_owner")
+"""The files of all revisions, in their order: whatever else lies in their folder is none."""
+HEAD = REVISIONS[-1].partition("_")[0]
 UNSTAMPED = "0001"
 KEYS = {
     "runs": "run_id", "pipelines": "pipeline_id", "chains": "chain_id", "artifacts": "artifact_id",
     "predictions": "prediction_id", "prediction_arrays": "prediction_id", "logs": "log_id",
 }  # fmt: skip
 """The seven tables, and the key that each has had from the first revision on."""
+COMMANDS = ("upgrade", "current", "history", "heads", "check", "show")
+"""Those of Alembic's own that work with the installed configuration."""
 
 Migrations = Callable[[Connection], None]
 """Runs the missing migrations on a connection, inside its transaction."""
@@ -222,19 +228,34 @@ def run(
 
 def run_migrations(connection: Connection) -> None:
     """Run the missing migrations."""
-    from alembic import command
+    from alembic.runtime.environment import EnvironmentContext
 
     config = alembic_config()
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    scripts = _scripts(config)
+    with EnvironmentContext(config, scripts, fn=lambda found, _: scripts._upgrade_revs("head", found)):
+        scripts.run_env()
 
 
 def missing(found: str) -> list[Any]:
     """Return the scripts of the revisions that come after one, in their order."""
-    from alembic.script import ScriptDirectory
+    return list(_scripts(alembic_config()).iterate_revisions("head", found))[::-1]
 
-    revisions = ScriptDirectory.from_config(alembic_config()).iterate_revisions("head", found)
-    return list(revisions)[::-1]
+
+def _scripts(config: Any) -> Any:
+    """Return what Alembic knows of the revisions: those that are listed here, not what lies in their folder."""
+    from alembic.script import Script, ScriptDirectory
+    from alembic.script.revision import RevisionMap
+    from alembic.util import load_python_file
+
+    scripts, folder = ScriptDirectory.from_config(config), script_folder() / "versions"
+    scripts.revision_map = RevisionMap(
+        lambda: [
+            Script(load_python_file(folder, f"{name}.py"), name.partition("_")[0], folder / f"{name}.py")
+            for name in REVISIONS
+        ]
+    )
+    return scripts
 
 
 def alembic_config() -> Any:
@@ -257,3 +278,35 @@ def script_folder() -> Path:
 def alembic_ini() -> Path:
     """Return the configuration file for Alembic's own command line."""
     return script_folder().with_name("alembic.ini")
+
+
+def refuse_to_change_the_package() -> None:
+    """Refuse a command of Alembic's own that would write to the installed package, or what lies there unlisted.
+
+    Once a file more lay among the installed revisions, no new workspace could be made.
+
+    Raises
+    ------
+    alembic.util.CommandError
+        It is one that would, or there is a file that is no revision.
+    """
+    from alembic.util import CommandError
+
+    command = _alembic_command()
+    if command not in (None, *COMMANDS):
+        raise CommandError(
+            f"alembic {command} is for a checkout of nirs4all_store: it would change the installed package, and "
+            f"nothing was changed; here {', '.join(COMMANDS)} work"
+        )
+    strays = sorted(path for path in (script_folder() / "versions").glob("*.py") if path.stem not in REVISIONS)
+    if strays:
+        names = ", ".join(map(str, strays))
+        raise CommandError(f"among the revisions of nirs4all_store is what is none of them; remove {names}")
+
+
+def _alembic_command() -> str | None:
+    """Return which command of Alembic is at work in this thread."""
+    frame: FrameType | None = sys._getframe()
+    while frame is not None and frame.f_globals["__name__"] != "alembic.command":
+        frame = frame.f_back
+    return frame and frame.f_code.co_name

@@ -126,6 +126,7 @@ def test_the_next_revision_will_find_its_way(revision: str, tmp_path: Path, monk
     shutil.copytree(migrate.script_folder(), tmp_path / "migrations")
     (tmp_path / "migrations" / "versions" / "0005_notes.py").write_text(NEXT_REVISION)
     monkeypatch.setattr(migrate, "script_folder", lambda: tmp_path / "migrations")
+    monkeypatch.setattr(migrate, "REVISIONS", (*migrate.REVISIONS, "0005_notes"))
     monkeypatch.setattr(migrate, "HEAD", "0005")
     report = upgrade_workspace(tmp_path / "w")
     assert [step for step, _ in report.plan.steps] == ["0002", "0003", "0004", "0005"][REVISIONS.index(revision) :]

@@ -40,6 +40,8 @@ def test_a_fresh_environment_creates_a_workspace_with_the_wheel(tmp_path: Path) 
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {"nirs4all_store/py.typed", "nirs4all_store/migrations/env.py", "nirs4all_store/alembic.ini"} <= names
     assert not {name for name in names if name.startswith(("tests/", "migrations/"))}
+    ini = zipfile.ZipFile(wheel).read("nirs4all_store/alembic.ini").decode()
+    assert "script_location = nirs4all_store.migrations:" in ini, "the one that refuses to change the package"
     venv.create(tmp_path / "env")
     python = tmp_path / "env" / "bin" / "python"
     # Most of what is installed is never imported: to compile it takes longer than all else here.
