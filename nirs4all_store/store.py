@@ -155,10 +155,14 @@ class WorkspaceStore:
         """Make all calls in a block one transaction.
 
         Nested use joins the outer block, and so do the calls of other stores on the same folder in the same
-        thread and asyncio task. An exception that leaves the block undoes everything in it.
+        thread and asyncio task. An exception that leaves the block undoes everything in it. A task or thread that is
+        started inside the block is no part of it: it reads what is committed; to write, a thread waits for the end
+        of the block, and a task of the same thread, for which nothing could wait, is refused.
 
         Raises
         ------
+        UnitOfWorkError
+            Another task of this thread is in the middle of writing.
         TransactionAbortedError
             At the end of the block: an error of the engine happened in it and was caught there.
             Nothing of the block is kept.

@@ -6,6 +6,7 @@ known by references that keep nothing alive: a turn that nobody holds any more i
 
 from __future__ import annotations
 
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -18,6 +19,35 @@ IN_BETWEEN = (
     "a signal handler or finalizer called in the middle of another call of this thread; let it leave a note, and call "
     "when that one has returned"
 )
+
+
+_marks = threading.local()
+
+
+def this_thread() -> object:
+    """Return what stands for this thread; its number may be another one's later."""
+    try:
+        mark: object = _marks.mark
+    except AttributeError:
+        mark = _marks.mark = object()
+    return mark
+
+
+def _this_task() -> Callable[[], object]:
+    """Return what returns the asyncio task at work in this thread, or the loop for its callbacks; see `nothing`."""
+    if "asyncio" not in sys.modules:  # To import it takes longer than to open a workspace.
+        return nothing
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return nothing
+    return weakref.ref(asyncio.current_task(loop) or loop)
+
+
+def nothing() -> None:
+    """Stand for a turn that nobody holds, and for a task where there is none."""
 
 
 class Turn:
@@ -34,16 +64,26 @@ class Turn:
     ----------
     unit : callable
         Returns the unit of work, or None once nobody holds it.
-    where : tuple
-        The workspace, and the thread that made this.
+    thread : object
+        The one that made this.
     is_open : bool
     """
 
     def __init__(self, unit: object, workspace: object, *, write: bool) -> None:
         self.unit: Callable[[], Any] = weakref.ref(unit)
-        self.where = (workspace, threading.get_ident())
+        self.workspace = workspace
+        self.thread = this_thread()
+        self._task = _this_task()
         self.write = write
         self.is_open = True
+
+    def is_of(self, workspace: object) -> bool:
+        """Tell whether this is of a workspace, and of the thread and task that ask.
+
+        What a context is copied to, as a task that is started in a block, has the block's turn, and not its thread or
+        task: it may go on after the block has ended, and must not join it.
+        """
+        return self.workspace is workspace and self.thread is this_thread() and self._task() is _this_task()()
 
 
 Held = Callable[[], Turn | None]
@@ -84,12 +124,8 @@ def refuse_in_between(lock: threading.Condition | threading.RLock, alone: Turn |
     UnitOfWorkError
         The thread has the lock, or is the one that is alone.
     """
-    if is_owned(lock) or (alone is not None and alone.where[1] == threading.get_ident()):
+    if is_owned(lock) or (alone is not None and alone.thread is this_thread()):
         raise UnitOfWorkError(IN_BETWEEN)
-
-
-def nothing() -> None:
-    """Stand for a turn that nobody holds."""
 
 
 def alive(turns: Iterable[Held]) -> list[Turn]:

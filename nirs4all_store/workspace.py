@@ -25,7 +25,7 @@ from .database import Database
 from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError, WorkspaceBusyError
 from .holding import Holding, Opener
 from .known import Known
-from .turns import Condition, Held, Turn, alive, is_owned, nothing, open_turns, refuse_in_between
+from .turns import Condition, Held, Turn, alive, is_owned, nothing, open_turns, refuse_in_between, this_thread
 
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
@@ -98,8 +98,7 @@ class Workspace:
     @property
     def current(self) -> Any:
         """The unit of work that is open here, in this thread and task, or None."""
-        here = (self, threading.get_ident())
-        return next((turn.unit() for turn in alive(open_turns.get()) if turn.where == here and turn.is_open), None)
+        return next((turn.unit() for turn in alive(open_turns.get()) if turn.is_open and turn.is_of(self)), None)
 
     @property
     def epoch(self) -> int | None:
@@ -222,7 +221,7 @@ class Workspace:
             return not self._alone()
         # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
         # thread for another.
-        return any(turn.write or turn.where[1] == threading.get_ident() for turn in self._inside)
+        return any(turn.write or turn.thread is this_thread() for turn in self._inside)
 
     def leave(self, turn: Turn) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
@@ -295,10 +294,10 @@ class Workspace:
     def _take_turn(self, turn: Turn, timeout: float) -> None:
         with self._lock:
             # Not kept in a variable: what waits may keep no other's turn alive.
-            if any(writer.where == turn.where for writer in alive(self._writers)):
+            if any(writer.thread is turn.thread for writer in alive(self._writers)):
                 raise UnitOfWorkError(
                     f"another task of this thread is in the middle of writing to {self.path}; "
-                    "await its end before this one writes, or let this one run in a thread of its own"
+                    "let the task that opened the transaction write for this one, too, or await the transaction's end"
                 )
             self._writers.append(weakref.ref(turn))
             if not self._state.wait_for(lambda: alive(self._writers)[0] is turn, min(timeout, threading.TIMEOUT_MAX)):
@@ -387,7 +386,7 @@ class Workspace:
         """
         self._lock.acquire()
         self._is_due = True
-        if not any(turn.where[1] == threading.get_ident() for turn in alive([*self._entered, self._alone])):
+        if not any(turn.thread is this_thread() for turn in alive([*self._entered, self._alone])):
             # Who only waits for other processes has opened nothing.
             self._state.wait_for(lambda: not self._inside and not (self._alone() and self.is_open), SECONDS_BEFORE_FORK)
         if not self._inside and not self._alone():

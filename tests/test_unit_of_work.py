@@ -262,16 +262,18 @@ def test_a_task_once_wrote_into_the_transaction_of_another_task(store: Workspace
     assert store.begin_run("kept") in store.list_runs()["run_id"].to_list()
 
 
-def test_tasks_begun_inside_a_transaction_are_part_of_it(store: WorkspaceStore) -> None:
+def test_tasks_begun_inside_a_transaction_are_no_part_of_it(store: WorkspaceStore) -> None:
     async def save() -> None:
         async def one(name: str) -> None:
             store.begin_run(name)
 
         with store.transaction():
-            await asyncio.gather(one("a"), one("b"))
+            store.begin_run("kept")
+            refused = await asyncio.gather(one("a"), one("b"), return_exceptions=True)
+            assert [type(error) for error in refused] == [UnitOfWorkError, UnitOfWorkError]
 
     asyncio.run(save())
-    assert sorted(store.list_runs()["name"].to_list()) == ["a", "b"]
+    assert store.list_runs()["name"].to_list() == ["kept"]
 
 
 def test_a_thread_begun_inside_a_transaction_is_no_part_of_it(store: WorkspaceStore) -> None:
