@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from . import inference, probabilities
+from . import column_names, inference, probabilities
 from .blobs import sha256
 from .bundle_reader import (
     ARTIFACT_KEYS,
@@ -37,6 +37,7 @@ from .estimator import ChainClassifier, ChainRegressor, as_estimator
 from .files import checked_path, whole_file, with_suffix_added, write_whole
 from .fitted import FittedChain
 from .script_template import SCRIPT
+from .trained_on import TrainedOn
 from .values import utc_now
 from .version import __version__
 
@@ -142,7 +143,7 @@ def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | C
     loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
     shared = [(label, loaded[item]) for label, item in wanted.shared]
     folds = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
-    return as_estimator(FittedChain(name, shared, folds))
+    return as_estimator(FittedChain(name, shared, folds, TrainedOn.of(bundle.chain)))
 
 
 def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:
@@ -242,7 +243,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
     UntrustedArtifactError
         It would unpickle what was imported and is not trusted.
     """
-    wanted = plan(chain)
+    wanted, trained_on = plan(chain), TrainedOn.of(chain)
     rows = {row["artifact_id"]: row for row in artifacts}
     untrusted = [row["artifact_id"] for row in artifacts if row["trust"] not in (None, True)]
     if untrusted:
@@ -258,7 +259,9 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         about={"chain_id": chain["chain_id"], "model_class": chain["model_class"],
                "exported_at": utc_now().isoformat(timespec="seconds")},
         packages=_packages([rows[item] for item in wanted.ids]),
-        inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference))),
+        inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference, column_names))),
+        columns=trained_on.columns,
+        wavelengths=trained_on.wavelengths,
         shared=[(label, rows[item]["content_hash"]) for label, item in wanted.shared],
         folds={fold: [(label, rows[item]["content_hash"]) for label, item in entries]
                for fold, entries in wanted.folds.items()},

@@ -42,7 +42,8 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
+        X : array of shape (n_samples, n_features), or frame
+            The columns of a frame are found by the names or wavelengths of training, where the chain knows them.
         wavelengths : array of shape (n_features,), optional
 
         Returns
@@ -52,7 +53,9 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         Raises
         ------
         ChainInputError
-            A fitted object refused X.
+            A fitted object refused X, or a frame lacks columns of training.
+        ChainReplayError
+            A step or model gives another number of rows than it got.
         """
         return self.chain.predict(X, wavelengths)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from . import inference
-from .errors import ChainInputError, ChainReplayError
+from .errors import ChainInputError, ChainReplayError, InvalidInputError
 from .probabilities import PredictionError
+from .trained_on import TrainedOn
 
 
 @dataclass(frozen=True)
@@ -23,11 +24,14 @@ class FittedChain:
         What all folds have in common.
     folds : dict of str to list of (str, object)
         What each fold has of its own, the model last.
+    trained_on : TrainedOn
+        By what the columns of a frame are found.
     """
 
     name: str
     shared: list[inference.Labelled]
     folds: dict[str, list[inference.Labelled]]
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
 
     @property
     def models(self) -> list[Any]:
@@ -46,6 +50,10 @@ class FittedChain:
         return self._run("predict_proba", X, wavelengths)
 
     def _run(self, method: str, X: Any, wavelengths: Any) -> Any:
+        try:
+            X, wavelengths = self.trained_on.arrays(X, wavelengths)
+        except InvalidInputError as error:
+            raise ChainInputError(f"{self.name}: {error}") from error
         try:
             return getattr(self._operators, method)(X, wavelengths)
         except inference.OutputError as error:

@@ -5,37 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
+from . import column_names
+from .column_names import MOST_NAMED, is_number, refuse_twins, wavelengths_of
 from .errors import InvalidInputError
 
 Array = Any
-Family = tuple[list[str], Array]
-"""Names of columns that are alike but for their numbers, and the numbers if there is one in each that differs."""
 
 TABLES = (".csv", ".tsv", ".parquet")
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # By this first line a spreadsheet knows it.
 QUOTED = re.compile(r'"[^"]*"')
 PANDAS_INDEX = r"^__index_level_\d+__$"
-# What pandas calls the first column of a CSV when it writes its index there, and when it reads that again.
-PANDAS_CSV_INDEX = ("", "Unnamed: 0")
 # As a number it would lose its zeros, or the last of more digits than a float has.
 CODE = r"^\s*(0[0-9]+|[0-9]{16,})\s*$"
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "-")
-# Python would read more than these, as 2024_1.
-NUMBER = re.compile(r"\s*[-+]?([0-9]+([.,][0-9]*)?|[.,][0-9]+)([eE][-+]?[0-9]+)?\s*")
-THOUSANDS = re.compile(r"\s*[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?\s*")
-# As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, 4000 cm-1, NIR2_1100.
-NUMBERED = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-LEAST_NUMBERED = 10
-MOST_NAMED = 20
 
 
 @dataclass(frozen=True)
@@ -64,6 +53,11 @@ def is_table(value: Any) -> bool:
     """Tell whether something is a frame, or the path of a file that is one by its name."""
     if isinstance(value, str | Path):
         return Path(value).suffix.lower() in TABLES
+    return is_frame(value)
+
+
+def is_frame(value: Any) -> bool:
+    """Tell whether something is a frame of polars or pandas."""
     return isinstance(value, pl.DataFrame) or (hasattr(value, "columns") and hasattr(value, "iloc"))
 
 
@@ -79,11 +73,18 @@ def frame(table: Any) -> pl.DataFrame:
         return read(Path(table))
     if isinstance(table, pl.DataFrame):
         return table
-    _refuse_twins([str(name) for name in table.columns], "the table")
+    refuse_twins([str(name) for name in table.columns], "the table")
     try:
         return pl.from_pandas(table.rename(columns=str))
     except Exception as error:  # What pandas and Arrow raise of a column of several types is not of one kind.
         raise InvalidInputError(f"the table has a column of several types: {error}; leave it out") from error
+
+
+def has_names(given: Any) -> bool:
+    """Tell whether somebody named the columns of a frame, instead of pandas or polars, which count them."""
+    if type(given.columns).__name__ == "RangeIndex":
+        return False
+    return not isinstance(given, pl.DataFrame) or given.columns != [f"column_{i}" for i in range(given.width)]
 
 
 def read(path: Path) -> pl.DataFrame:
@@ -119,7 +120,7 @@ def _read_csv(path: Path) -> pl.DataFrame:
     bare = QUOTED.sub("", header)
     separator = told[1] if told else next((mark for mark in (";", "\t") if mark in bare), ",")
     names = next(csv.reader([header], delimiter=separator), [])
-    _refuse_twins(names, str(path))
+    refuse_twins(names, str(path))
     try:
         table = pl.read_csv(path, separator=separator, infer_schema=False, skip_lines=1 if told else 0)
     except pl.exceptions.ComputeError:
@@ -155,18 +156,6 @@ def _with_points(cells: pl.Series) -> pl.Series:
     return cells if _all_numbers(points) is None else points
 
 
-def wavelengths_of(columns: Sequence[str]) -> Array | None:
-    """Return the numbers that columns are named by; None if they are not."""
-    families = _families(columns)
-    return families[0][1] if len(families) == 1 and len(families[0][0]) == len(columns) else None
-
-
-def _refuse_twins(names: Sequence[str], where: str) -> None:
-    twins = [name for name, count in Counter(names).items() if count > 1 and name]
-    if twins:
-        raise InvalidInputError(f"{where} has several columns with the name {', '.join(map(repr, twins[:MOST_NAMED]))}")
-
-
 def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     """Return X of a table: the columns that are named by numbers, else all columns of numbers.
 
@@ -178,12 +167,8 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
         A column that is named by a number has something else in it, there are no columns for X, or several kinds of
         columns that each could be X.
     """
-    left_out = {*without, *(name for name in table.columns[:1] if name in PANDAS_CSV_INDEX)}
-    names = [name for name in table.columns if name not in left_out]
-    families = _families(names)
-    _refuse_choice(families)
-    columns, wavelengths = families[0] if families else ([], None)
-    _refuse_twins([str(_key(name)) for name in columns], "the table")
+    names = column_names.without_index(table.columns, without)
+    columns, wavelengths = column_names.spectral(names, "the table")
     # Beside columns that have another type, text is meant to be text.
     is_text = all(kind == pl.String for kind in table.dtypes)
     columns = columns or [name for name in names if _is_of_numbers(table[name], may_be_text=is_text)]
@@ -200,18 +185,13 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Spect
     InvalidInputError
         One is missing, is there twice, or has something else than numbers.
     """
-    keys = {_key(name) for name in columns}
-    found = [name for name in table.columns if _key(name) in keys]
-    _refuse_twins([str(_key(name)) for name in found], where)
-    known = {_key(name): name for name in found}
-    missing = [name for name in columns if _key(name) not in known]
-    if missing:
-        raise InvalidInputError(
-            f"{where} lacks {len(missing)} of the {len(columns)} columns that the spectra were trained on, as "
-            f"{', '.join(map(repr, missing[:3]))}; give spectra of the same instrument, or name the columns as there"
-        )
-    X = _matrix(table, [known[_key(name)] for name in columns])
-    return Spectra(X, list(columns), wavelengths_of(columns), table.drop(found))
+    places = column_names.places_by_name(table.columns, columns, where)
+    return picked(table, [table.columns[place] for place in places], list(columns), wavelengths_of(columns))
+
+
+def picked(table: pl.DataFrame, found: Sequence[str], columns: list[str], wavelengths: Array | None) -> Spectra:
+    """Return X made of the columns that were found, with the names and wavelengths that are known of them."""
+    return Spectra(_matrix(table, found), columns, wavelengths, table.drop(found))
 
 
 def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:
@@ -234,12 +214,12 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str, *, are_n
     """
     missing = [name for name in targets if name not in table.columns]
     if missing or not targets:
-        texts = [name for name in table.columns if not _is_number(name)] or table.columns
+        texts = [name for name in table.columns if not is_number(name)] or table.columns
         raise InvalidInputError(
             f"{where} has no column {', '.join(map(repr, missing)) or 'that is known to be y'}; name one of "
             f"{texts[:MOST_NAMED]} as target=, in a shell with --target"
         )
-    _refuse_twins(targets, "the target")
+    refuse_twins(targets, "the target")
     columns = [_values(table[name], are_names=are_names) for name in targets]
     if len({column.dtype == pl.String for column in columns}) > 1:
         for column in columns:
@@ -305,62 +285,6 @@ def _finite(column: pl.Series) -> pl.Series:
             "row is left out"
         )
     return column
-
-
-def _families(names: Sequence[str]) -> list[Family]:
-    """Return the columns that are named by numbers alone, and those of each kind like `X1100` that has many."""
-    _refuse_thousands(names)
-    plain = [name for name in names if _is_number(name)]
-    alike: dict[str, list[str]] = {}
-    for name in names:
-        if not _is_number(name) and NUMBERED.search(name):
-            alike.setdefault(NUMBERED.sub("#", name), []).append(name)
-    many = [(family, _differing(family)) for family in alike.values() if len(family) >= LEAST_NUMBERED]
-    return [(plain, np.array([_key(name) for name in plain])), *many] if plain else many
-
-
-def _differing(family: Sequence[str]) -> Array | None:
-    """Return the numbers by which names differ; None if there are several in each, or if they only count."""
-    numbers = np.array([[float(number) for number in NUMBERED.findall(name)] for name in family])
-    differing = [column for column in numbers.T if len(np.unique(column)) > 1]
-    if len(differing) != 1:
-        return None
-    in_order = np.sort(differing[0])
-    return None if in_order[0] in (0, 1) and np.all(np.diff(in_order) == 1) else differing[0]
-
-
-def _refuse_choice(families: Sequence[Family]) -> None:
-    """Refuse to choose between families, unless the first are so many plain numbers that others stand beside them."""
-    if len(families) < 2 or (_is_number(families[0][0][0]) and len(families[0][0]) >= LEAST_NUMBERED):
-        return
-    choices = [
-        f"{names[0]!r} to {names[-1]!r} ({len(names)})" if len(names) > 1 else f"{names[0]!r} alone"
-        for names, _ in families[:MOST_NAMED]
-    ]
-    raise InvalidInputError(
-        f"X could be the columns {', or '.join(choices)}; leave out or rename those that are no spectra, or give X as "
-        "an array"
-    )
-
-
-def _refuse_thousands(names: Sequence[str]) -> None:
-    """Refuse `1,000` beside `990`, since it may be a thousand or one, and `1,000.5`."""
-    thousands = [name for name in names if THOUSANDS.fullmatch(name)]
-    others = [name for name in names if _is_number(name) and name not in thousands]
-    is_one = any("," in name for name in others)
-    if thousands and not is_one and (others or not all(map(_is_number, thousands))):
-        raise InvalidInputError(
-            f"columns are named {', '.join(map(repr, [*others[:1], *thousands[:2]]))}; write wavelengths without "
-            "separators of thousands"
-        )
-
-
-def _is_number(name: str) -> bool:
-    return NUMBER.fullmatch(name) is not None
-
-
-def _key(name: str) -> Any:
-    return float(name.replace(",", ".")) if _is_number(name) else name
 
 
 def _is_of_numbers(column: pl.Series, *, may_be_text: bool) -> bool:

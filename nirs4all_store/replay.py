@@ -12,6 +12,7 @@ from .blobs import Blobs
 from .chain_plan import plan
 from .errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
 from .fitted import FittedChain
+from .trained_on import TrainedOn
 
 CACHE_BYTES = 256 * 2**20
 MAX_CHAINS = 1_000
@@ -106,7 +107,7 @@ class ChainLoader:
         folds = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
         if failed:
             raise _with_what_still_works(name, failed, [*folds])
-        return FittedChain(name, shared, folds)
+        return FittedChain(name, shared, folds, TrainedOn.of(chain))
 
     def load(self, row: Row) -> Any:
         """Return an artifact's object, loaded anew from bytes whose SHA-256 was checked."""

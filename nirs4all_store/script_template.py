@@ -6,7 +6,8 @@ SCRIPT = '''\
     python FILE.n4a.py X.csv                            one prediction a line
     python FILE.n4a.py X.npy --wavelengths nm.csv       for chains that need wavelengths
 
-X has one spectrum a row; a CSV may have one line of names above (--header, --no-header). It needs numpy, joblib and
+X has one spectrum a row; a CSV may have one line of names above (--header, --no-header), by which its columns are
+found where the chain knows those of training; else they go by their places. It needs numpy, joblib and
 PACKAGES below, best in the versions that the chain was trained with. The fitted objects inside are
 pickles: run this file only if you trust who made it.
 """
@@ -19,18 +20,27 @@ PACKAGES = {packages!r}
 import argparse
 import base64
 import copy
+import csv
 import hashlib
 import inspect
 import io
 import os
 import pickle
+import re
 import sys
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
 
+InvalidInputError = ValueError
+
 {inference}
+
+COLUMNS = {columns!r}
+
+WAVELENGTHS = {wavelengths!r}
 
 
 SHARED = {shared!r}
@@ -63,12 +73,35 @@ def read_matrix(path, header=None, may_rise=False):
     """Return the numbers of a NPY or CSV file, with or without one line of column names."""
     if path.endswith(".npy"):
         return np.load(path, allow_pickle=False)
+    delimiter, cells = first_line(path)
+    if header is None:
+        header = has_names(cells, path, may_rise)
+    return np.loadtxt(path, delimiter=delimiter, skiprows=int(header), ndmin=2, encoding="utf-8-sig")
+
+
+def first_line(path):
+    """Return what stands between the cells of a CSV file, and the cells of its first line."""
     with open(path, encoding="utf-8-sig") as stream:
         first = stream.readline().rstrip("\\r\\n")
     delimiter = max(",;\t", key=first.count)
-    if header is None:
-        header = has_names(first.split(delimiter), path, may_rise)
-    return np.loadtxt(path, delimiter=delimiter, skiprows=int(header), ndmin=2, encoding="utf-8-sig")
+    return delimiter, next(csv.reader([first], delimiter=delimiter), [""])
+
+
+def read_spectra(path, header=None):
+    """Return X, and the wavelengths of training if its columns were found by those, or by their names."""
+    if path.endswith(".npy") or header is False or COLUMNS is WAVELENGTHS is None:
+        return read_matrix(path, header), None
+    delimiter, cells = first_line(path)
+    try:
+        found = places(cells, COLUMNS, WAVELENGTHS, path)
+    except ValueError:
+        if header or has_names(cells, path, may_rise=False):
+            raise
+        return read_matrix(path, header=False), None
+    if found is None:
+        return read_matrix(path, header), None
+    options = {{"delimiter": delimiter, "quotechar": '"', "comments": None, "encoding": "utf-8-sig"}}
+    return np.loadtxt(path, skiprows=1, usecols=found, ndmin=2, **options), WAVELENGTHS
 
 
 def has_names(cells, path, may_rise):
@@ -97,8 +130,10 @@ def main():
     shared = [(label, loaded[digest]) for label, digest in SHARED]
     folds = {{fold: [(label, loaded[digest]) for label, digest in entries] for fold, entries in FOLDS.items()}}
     try:
-        wavelengths = np.ravel(read_matrix(options.wavelengths, may_rise=True)) if options.wavelengths else None
-        y = predict(shared, folds, read_matrix(options.X, options.header), wavelengths)
+        X, wavelengths = read_spectra(options.X, options.header)
+        if options.wavelengths:
+            wavelengths = np.ravel(read_matrix(options.wavelengths, may_rise=True))
+        y = predict(shared, folds, X, wavelengths)
     except (OSError, ValueError) as error:
         raise SystemExit(f"cannot predict: {{error}}")
     sys.stdout.reconfigure(errors="backslashreplace")  # A class may have letters that the terminal lacks.

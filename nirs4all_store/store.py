@@ -455,10 +455,11 @@ class WorkspaceStore:
         Parameters
         ----------
         chain_id : str
-        X : array of shape (n_samples, n_features)
-            It is not modified.
+        X : array of shape (n_samples, n_features), or frame
+            It is not modified. Of a pandas or polars frame with named columns, those of training are found by their
+            names or wavelengths, where the chain knows them as the runner has kept them; others are left out.
         wavelengths : array of shape (n_features,), optional
-            For wavelength-aware operators, in the unit they were trained with.
+            For wavelength-aware operators, in the unit they were trained with; found with the columns of a frame.
 
         Returns
         -------
@@ -469,7 +470,8 @@ class WorkspaceStore:
         NotFoundError
             There is no such chain.
         ChainReplayError
-            The chain lacks a model or a fitted step; `ChainInputError` where an object refused X.
+            The chain lacks a model or a fitted step, or a step or the model gives another number of rows than it got;
+            `ChainInputError` where an object refused X, or a frame lacks columns of training.
         ArtifactLoadError
             An artifact's file is missing, damaged, or cannot be loaded here.
         """

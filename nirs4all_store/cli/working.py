@@ -6,7 +6,6 @@ What needs scikit-learn is imported by the commands that need it: that takes lon
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,13 +15,14 @@ import typer
 from rich.console import Console
 
 from ..config_files import find_config
-from ..dataset import AVERAGE, PARTITIONS, Dataset, read_dataset, read_spectra
+from ..dataset import AVERAGE, PARTITIONS, Dataset, read_dataset
 from ..errors import ChainInputError, InvalidInputError
 from ..files import identity, whole_file, with_suffix_added
 from ..frames import Spectra
 from ..given import FROM_0
 from ..library import PipelineLibrary
 from ..store import WorkspaceStore
+from ..trained_on import TrainedOn
 from .looking import show_ranked
 from .output import (
     DEFAULT_WORKSPACE,
@@ -139,12 +139,12 @@ def predict(
         from ..bundle import inspect_bundle, load_bundle
 
         model = load_bundle(chain, trusted=trusted)
-        spectra = _spectra(data, inspect_bundle(chain).chain)
+        spectra = TrainedOn.of(inspect_bundle(chain).chain).read(data)
         frame = _predicted(lambda X: model.predict(X, spectra.wavelengths), spectra)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            spectra = _spectra(data, store.get_chain(chain_id) or {})
+            spectra = TrainedOn.of(store.get_chain(chain_id) or {}).read(data)
             frame = _predicted(lambda X: store.replay_chain(chain_id, X, spectra.wavelengths), spectra)
     if output is None:
         print_csv(frame)
@@ -152,46 +152,6 @@ def predict(
     with whole_file(output) as unfinished:
         (frame.write_csv if output.suffix.lower() == ".csv" else frame.write_parquet)(unfinished)
     say(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
-
-
-def _spectra(path: Path, chain: dict[str, Any]) -> Spectra:
-    """Read the columns that a chain was trained on, if the runner has kept their names."""
-    model: dict[str, Any] = next(
-        (step for step in chain["steps"] if step.get("step_idx") == chain["model_step_idx"]), {}
-    )
-    params = model.get("params") or {}
-    columns = _list_of(str, params.get("columns"))
-    wavelengths = _list_of((int, float), params.get("wavelengths"))
-    try:
-        found = read_spectra(path, columns)
-    except InvalidInputError:
-        if columns is None or wavelengths is None:
-            raise
-        # Data of the same wavelengths are the same to the runner, whatever their columns are called.
-        found, columns = read_spectra(path), None
-        if found.wavelengths is None:
-            raise
-    if wavelengths is None:
-        return found
-    X = found.X
-    if columns is None and found.wavelengths is not None:
-        X = X[:, _places(found.wavelengths.tolist(), wavelengths, path)]
-    return replace(found, X=X, wavelengths=np.array(wavelengths))
-
-
-def _places(named: list[float], wanted: list[float], path: Path) -> list[int]:
-    missing = [wavelength for wavelength in wanted if wavelength not in named]
-    if missing:
-        raise InvalidInputError(
-            f"{path} lacks {len(missing)} of the {len(wanted)} wavelengths that the chain was trained on, the first "
-            f"{missing[0]:g}; give spectra of the same instrument"
-        )
-    return [named.index(wavelength) for wavelength in wanted]
-
-
-def _list_of(kind: Any, value: Any) -> list[Any] | None:
-    """Return a list that the runner has kept; None where a chain has something else there."""
-    return value if isinstance(value, list) and value and all(isinstance(item, kind) for item in value) else None
 
 
 def _rows(count: int) -> str:
