@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections import Counter
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from .store import WorkspaceStore
 from .unit_of_work import UnitOfWork
 
 TABLES = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
+
+CONTENTS = st.integers(0, 2)  # Few, so that runs share them.
 
 
 class RolledBackError(Exception):
@@ -45,6 +48,7 @@ class RowsMachine(RuleBasedStateMachine):
         self.chain_pipelines: dict[str, tuple[str, set[str]]] = {}
         self.prediction_arrays: dict[str, tuple[str, list[float] | None]] = {}
         self.unclaimed: Counter[str] = Counter()
+        self.waiting: Counter[str] = Counter()
         self.known: dict[int, str] = {}
         self.logs: Counter[str] = Counter()
 
@@ -94,12 +98,12 @@ class RowsMachine(RuleBasedStateMachine):
         pipelines = [pipeline for pipeline, owner in self.pipeline_runs.items() if owner == run]
         assert there == [(pipeline, chains[pipeline], predictions[pipeline]) for pipeline in pipelines]
 
-    @rule(content=st.integers(0, 4))
+    @rule(content=CONTENTS)
     def save_artifact(self, content: int) -> None:
-        """Save one of five contents; the same content has the same id as long as it is there."""
-        self._save(content)
+        """Save one of three contents, for a chain to come; the same content has the same id as long as it is there."""
+        self.waiting[self._save(content)] += 1
 
-    @rule(content=st.integers(0, 4))
+    @rule(content=CONTENTS)
     def save_artifact_and_roll_back(self, content: int) -> None:
         """Save in a transaction that is left by an exception."""
         try:
@@ -116,18 +120,37 @@ class RowsMachine(RuleBasedStateMachine):
         self.unclaimed[artifact_id] += 1
         return artifact_id
 
-    @rule(target=chains, pipeline=pipelines, contents=st.lists(st.integers(0, 4), min_size=1, max_size=3))
+    @rule(target=chains, pipeline=pipelines, contents=st.lists(CONTENTS, min_size=1, max_size=3))
     def save_chain(self, pipeline: str, contents: list[int]) -> Any:
         """Save artifacts and a chain that names them, in one transaction."""
         if pipeline not in self.pipeline_runs:
             return multiple()
         with self.store.transaction():
             ids = [self._save(content) for content in contents]
-            step = {"step_idx": 0, "operator_class": "m", "params": {}, "artifact_id": None, "stateless": False}
-            folds = {str(fold): artifact_id for fold, artifact_id in enumerate(ids)}
-            chain_id = self.store.save_chain(pipeline, [step], 0, "m", "", "per_fold", folds, {})
+            chain_id = self._add_chain(pipeline, ids)
         for artifact_id in set(ids):
             self.unclaimed[artifact_id] -= 1
+        return chain_id
+
+    @rule(target=chains, pipeline=pipelines, content=CONTENTS, count=st.integers(1, 3), together=st.booleans())
+    def save_chains_that_share(self, pipeline: str, content: int, count: int, together: bool) -> Any:
+        """Save one artifact and some chains that name it, in one transaction or in one each."""
+        if pipeline not in self.pipeline_runs:
+            return multiple()
+        run = self.pipeline_runs[pipeline]
+        of_run = {name for name, owner in self.pipeline_runs.items() if owner == run}
+        with self.store.transaction() if together else nullcontext():
+            artifact_id = self._save(content)
+            is_named = any(artifact_id in ids for owner, ids in self.chain_pipelines.values() if owner in of_run)
+            ids = [self._add_chain(pipeline, [artifact_id]) for _ in range(count)]
+        if together or not is_named:
+            self.unclaimed[artifact_id] -= 1
+        return multiple(*ids)
+
+    def _add_chain(self, pipeline: str, ids: list[str]) -> str:
+        step = {"step_idx": 0, "operator_class": "m", "params": {}, "artifact_id": None, "stateless": False}
+        folds = {str(fold): artifact_id for fold, artifact_id in enumerate(ids)}
+        chain_id = self.store.save_chain(pipeline, [step], 0, "m", "", "per_fold", folds, {})
         self.chain_pipelines[chain_id] = (pipeline, set(ids))
         return chain_id
 
@@ -226,6 +249,7 @@ class RowsMachine(RuleBasedStateMachine):
     def _forget_artifact(self, artifact_id: str) -> None:
         self.known = {content: known for content, known in self.known.items() if known != artifact_id}
         self.unclaimed.pop(artifact_id, None)
+        self.waiting.pop(artifact_id, None)
 
     def _gone(self) -> set[str]:
         """Return the artifacts whose files somebody has taken away."""
@@ -280,11 +304,18 @@ class RowsMachine(RuleBasedStateMachine):
         else:
             np.testing.assert_array_equal(found["y_pred"], np.array(y, dtype=float))
 
+    @rule()
+    def waiting_saves_load(self) -> None:
+        """Load what was saved and waits for its chain, whatever others did with the same bytes meanwhile."""
+        for artifact_id in self.waiting:
+            assert self.waiting[artifact_id] <= self.unclaimed[artifact_id]
+            assert self.store.load_artifact(artifact_id) in [{"content": content} for content in range(3)]
+
     @rule(chain=chains)
     def live_artifacts_load(self, chain: str) -> None:
         """Every artifact that a stored chain names can be loaded."""
         for artifact_id in self.chain_pipelines.get(chain, ("", set()))[1]:
-            assert self.store.load_artifact(artifact_id) in [{"content": content} for content in range(5)]
+            assert self.store.load_artifact(artifact_id) in [{"content": content} for content in range(3)]
 
 
 def _count(uow: UnitOfWork, table: str) -> int:

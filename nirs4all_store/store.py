@@ -432,7 +432,7 @@ class WorkspaceStore:
                 pipeline_id, steps, model_step_idx, model_class, preprocessings, fold_strategy,
                 fold_artifacts, shared_artifacts, branch_path, source_index,
             )  # fmt: skip
-            uow.artifacts.claim(uow.chains.artifact_ids(chain_id))
+            uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
             return chain_id
 
     def get_chain(self, chain_id: str) -> Row | None:

@@ -189,6 +189,7 @@ class UnitOfWork:
                 raise
             self._look_whether_it_was_kept(turn, witness, error)
         self._tables.committed()
+        self.artifacts.saved.clear()
         self._discarded.clear()
         reached(Point.COMMIT_IS_DURABLE)
         for relative in discarded:
@@ -244,6 +245,7 @@ class UnitOfWork:
     def rollback(self) -> None:
         """Undo everything since the last commit."""
         self._tables.forget()
+        self.artifacts.saved.clear()
         self._discarded.clear()
         self._failure = None
         self._session.rollback()

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import pickle
+from contextlib import nullcontext
 from datetime import timedelta
 from itertools import permutations
 from pathlib import Path
@@ -52,12 +53,102 @@ def test_the_count_is_unclaimed_saves_plus_chains(store: WorkspaceStore) -> None
     assert counts(store, model) == (2, 2)
     chain(store, pipeline_id, model)
     assert counts(store, model) == (2, 1)
-    chain(store, pipeline_id, model, model)
-    assert counts(store, model) == (2, 0)
-    chain(store, pipeline_id, model)
-    assert counts(store, model) == (3, 0)
+    chain(store, pipeline_id, model, model)  # The other save may be another run's.
+    assert counts(store, model) == (3, 1)
+    with store.transaction():
+        save(store)
+        chain(store, pipeline_id, model)
+    assert counts(store, model) == (4, 1)
     store.fail_pipeline(pipeline_id, "broken")
-    assert counts(store, model) == (0, 0)
+    assert counts(store, model) == (1, 1)
+    _, another = add_pipeline(store)
+    chain(store, another, model)  # It was saved before that run began.
+    assert counts(store, model) == (2, 1)
+    save(store)
+    chain(store, add_pipeline(store)[1], model)
+    assert counts(store, model) == (4, 2)
+
+
+@pytest.mark.parametrize("saves_first", [True, False])
+@pytest.mark.parametrize("reopened", [True, False])
+@pytest.mark.parametrize("in_one_transaction", [True, False])
+@pytest.mark.parametrize("chains", [1, 2, 5])
+def test_a_save_was_lost_when_a_run_that_had_saved_the_same_bytes_was_deleted(
+    store: WorkspaceStore, chains: int, in_one_transaction: bool, reopened: bool, saves_first: bool
+) -> None:
+    run_b, pipeline_b = add_pipeline(store)
+    run_a, pipeline_a = add_pipeline(store)
+    if saves_first:
+        model = save(store)  # By run a.
+    with store.transaction() if in_one_transaction else nullcontext():
+        model = save(store)
+        chain(store, pipeline_b, model)
+    if not saves_first:
+        save(store)
+    store = WorkspaceStore(store.workspace_path) if reopened else store
+    for _ in range(chains - 1):
+        chain(store, store.begin_pipeline(run_b, "another"), model)
+    store.delete_run(run_b)
+    assert store.gc_artifacts() == 0
+    assert store.load_artifact(model) == "model"
+    chain(store, pipeline_a, model)
+    store.delete_run(run_a)
+    assert files(store) == []
+
+
+@pytest.mark.parametrize("saved_by", ["nobody", "an earlier run"])
+def test_a_run_that_named_what_it_had_not_saved_took_it_with_it(store: WorkspaceStore, saved_by: str) -> None:
+    if saved_by != "nobody":
+        add_pipeline(store)
+    model = save(store)
+    run_b, pipeline_b = add_pipeline(store)
+    chain(store, pipeline_b, model)
+    chain(store, pipeline_b, model)
+    store.delete_run(run_b)
+    assert store.gc_artifacts() == 0
+    assert store.load_artifact(model) == "model"
+    assert store.gc_artifacts(grace=NOW) == 1
+
+
+def test_a_run_whose_chains_each_saved_what_they_share_leaves_nothing(store: WorkspaceStore) -> None:
+    run_id, pipeline_id = add_pipeline(store)
+    for number in range(3):
+        with store.transaction():
+            ids = save(store, "shared"), save(store, number)
+            chain(store, pipeline_id, *ids)
+            chain(store, pipeline_id, *ids)
+    store.delete_run(run_id)
+    assert files(store) == []
+
+
+def test_a_save_that_was_rolled_back_is_taken_over_by_no_chain(store: WorkspaceStore) -> None:
+    run_id, pipeline_id = add_pipeline(store)
+    model = save(store)
+    chain(store, pipeline_id, model)
+    waiting = save(store)
+    with store.unit_of_work():
+        save(store)
+    with store.unit_of_work() as uow:
+        save(store)
+        uow.rollback()
+        chain(store, pipeline_id, model)
+        uow.commit()
+    store.delete_run(run_id)
+    assert store.load_artifact(waiting) == "model"
+
+
+def test_an_id_with_quotes_is_known_where_a_chain_of_the_run_names_it(store: WorkspaceStore) -> None:
+    odd = 'a"\\é%_'
+    path = store.get_artifact_path(save(store))
+    store.register_existing_artifact(odd, path, path.stem, "str", "model", "joblib", None)
+    _, pipeline_id = add_pipeline(store)
+    with store.unit_of_work() as uow:  # As if it had been saved again since.
+        again = "unclaimed = 2, ref_count = 2, saved_at = now() + INTERVAL 1 DAY"
+        uow.session.execute(text(f"UPDATE artifacts SET {again}"))
+        uow.commit()
+    chain(store, pipeline_id, odd)
+    chain(store, pipeline_id, odd)
+    assert counts(store, odd) == (3, 1)
 
 
 def test_every_order_keeps_what_a_chain_names_and_ends_empty(store: WorkspaceStore) -> None:

@@ -7,17 +7,17 @@ from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, Literal
 
-from sqlalchemy import JSON, bindparam, case, func, null, select, update
+from sqlalchemy import JSON, bindparam, case, func, literal, null, select, update
 
 from ..blobs import plain_path
 from ..codecs import Trust
 from ..known import MAX_FACTS, Fact
-from ..models import Artifact
+from ..models import Artifact, Run
 from ..tables import Tables, table_of
 from ..values import checked_text, checked_texts, new_id, utc_now
-from .uses import uses
+from .uses import CHAINS, PIPELINES, another_of_its_run_names, uses
 
-ARTIFACTS = table_of(Artifact)
+ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
 
 # Made once: putting a statement together takes as long as running it.
 MAX_CONTENTS = MAX_FACTS // 2
@@ -46,6 +46,8 @@ class ArtifactRepo:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
+        self.saved: set[str] = set()
+        """What this transaction has saved, and named in no chain since."""
 
     def add(
         self,
@@ -64,10 +66,13 @@ class ArtifactRepo:
         """
         known = self._known(content_hash, format)
         if known:
+            self.saved.add(known["artifact_id"])
             again = SAVED_AGAIN if trust is None else IMPORTED_AGAIN
             self._tables.change_with(again, {"wanted": known["artifact_id"], "now": utc_now()})
             return str(known["artifact_id"])
-        return self._insert(new_id(), artifact_path, content_hash, operator_class, artifact_type, format,
+        artifact_id = new_id()
+        self.saved.add(artifact_id)
+        return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
                             size_bytes, provenance, trust)  # fmt: skip
 
     def trust(self, ids: Iterable[str], trust: Trust) -> None:
@@ -172,14 +177,43 @@ class ArtifactRepo:
             rows = [row for row in rows if row["format"] == format]
         return min(rows, key=lambda row: (row["created_at"], row["artifact_id"]), default=None)
 
-    def claim(self, ids: Iterable[str]) -> None:
-        """Count one more chain for each artifact, in the place of one unclaimed save where there is one."""
-        new_users = case((ARTIFACTS.c.unclaimed > 0, 0), else_=1)
-        values = {"ref_count": ARTIFACTS.c.ref_count + new_users,
-                  "unclaimed": func.greatest(ARTIFACTS.c.unclaimed - 1, 0)}  # fmt: skip
+    def claim(self, ids: Iterable[str], chain_id: str | None = None) -> None:
+        """Count one more chain for each artifact, in the place of one unclaimed save where that was its own.
+
+        A chain's own is a save that its transaction made since a chain was saved in it that names the artifact; or, for
+        the first chain of a run that names it, one that was made since the run began.
+
+        Parameters
+        ----------
+        ids : iterable of str
+        chain_id : str, optional
+            Whose run counts; without it, only the transaction does.
+        """
         wanted = set(checked_texts(ids, "artifact ids"))
-        if wanted:
-            self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(wanted)).values(values))
+        own = wanted & self.saved
+        self.saved -= own
+        if chain_id is not None:
+            own |= self._of_its_run(wanted - own, chain_id)
+        for group, new_users in ((own, case((ARTIFACTS.c.unclaimed > 0, 0), else_=1)), (wanted - own, literal(1))):
+            values = {"ref_count": ARTIFACTS.c.ref_count + new_users}
+            if group is own:
+                values["unclaimed"] = func.greatest(ARTIFACTS.c.unclaimed - 1, 0)
+            if group:
+                self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(values))
+
+    def _of_its_run(self, ids: set[str], chain_id: str) -> set[str]:
+        """Return those artifacts of which a run takes over a save, with the first of its chains that names them."""
+        if not ids:
+            return set()
+        began = select(RUNS.c.created_at).join(PIPELINES, PIPELINES.c.run_id == RUNS.c.run_id)
+        began = began.join(CHAINS, CHAINS.c.pipeline_id == PIPELINES.c.pipeline_id).where(CHAINS.c.chain_id == chain_id)
+        waiting = ARTIFACTS.c.artifact_id.in_(ids) & (ARTIFACTS.c.unclaimed > 0)
+        query = select(ARTIFACTS.c.artifact_id, (ARTIFACTS.c.ref_count > ARTIFACTS.c.unclaimed).label("is_used"))
+        rows = self._tables.rows(query.where(waiting, ARTIFACTS.c.saved_at >= began.scalar_subquery()))
+        return {
+            row["artifact_id"] for row in rows
+            if not (row["is_used"] and another_of_its_run_names(self._tables, chain_id, row["artifact_id"]))
+        }  # fmt: skip
 
     def release(self, ids: Iterable[str]) -> None:
         """Count one chain less for each time that an artifact is named; never below the unclaimed saves."""

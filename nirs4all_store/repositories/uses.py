@@ -7,16 +7,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import JSON, select
+from sqlalchemy import JSON, String, cast, or_, select
 
 from ..chain_shape import artifact_ids
 from ..columns import json_of
 from ..errors import WorkspaceCorruptError
-from ..models import Chain
+from ..models import Chain, Pipeline
 from ..tables import Tables, table_of
 from ..values import checked_texts
 
 CHAINS = table_of(Chain)
+PIPELINES = table_of(Pipeline)
 JSON_NAMES = [column.name for column in CHAINS.columns if isinstance(column.type, JSON)]
 
 
@@ -46,8 +47,7 @@ class Uses:
 
     def may_name(self, artifact_id: str) -> bool:
         """Tell whether the text of a chain that cannot be read has this id anywhere in it."""
-        spellings = {artifact_id, json.dumps(artifact_id)[1:-1], json.dumps(artifact_id, ensure_ascii=False)[1:-1]}
-        return any(spelling in text for text in self._unread for spelling in spellings)
+        return any(spelling in text for text in self._unread for spelling in spellings(artifact_id))
 
     def add(self, row: dict[str, Any]) -> None:
         """Take in a chain's row, with JSON as text."""
@@ -61,6 +61,23 @@ class Uses:
         self.chains.append(chain)
         for artifact_id in named:
             self.users.setdefault(artifact_id, []).append(row["chain_id"])
+
+
+def spellings(artifact_id: str) -> set[str]:
+    """Return how the text of a chain's JSON may spell an id."""
+    return {artifact_id, json.dumps(artifact_id)[1:-1], json.dumps(artifact_id, ensure_ascii=False)[1:-1]}
+
+
+def another_of_its_run_names(tables: Tables, chain_id: str, artifact_id: str) -> bool:
+    """Tell whether the text of another chain of a chain's run has this id anywhere in what it fitted."""
+    own = select(PIPELINES.c.run_id).join(CHAINS, CHAINS.c.pipeline_id == PIPELINES.c.pipeline_id)
+    of_run = select(PIPELINES.c.pipeline_id).where(
+        PIPELINES.c.run_id == own.where(CHAINS.c.chain_id == chain_id).scalar_subquery()
+    )
+    texts = cast(CHAINS.c.fold_artifacts, String), cast(CHAINS.c.shared_artifacts, String)
+    named = or_(*(text.contains(item, autoescape=True) for text in texts for item in spellings(artifact_id)))
+    query = select(CHAINS.c.chain_id).where(CHAINS.c.pipeline_id.in_(of_run), CHAINS.c.chain_id != chain_id, named)
+    return bool(tables.rows(query.limit(1)))
 
 
 def uses(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Uses:
