@@ -154,8 +154,9 @@ def write_parquet(
             reader = _relation(session, *_text(session, part)).to_arrow_reader(2 * ROWS_AT_ONCE)
             stack.callback(reader.close)  # One that is open in an error's traceback would block the rollback.
             if writer is None:
+                sink = stack.enter_context(path.open("wb"))  # By its path it could be an address.
                 writer = stack.enter_context(
-                    ParquetWriter(path, reader.schema, compression="zstd", use_dictionary=repeated)
+                    ParquetWriter(sink, reader.schema, compression="zstd", use_dictionary=repeated)
                 )
             for batch in reader:
                 wanted = batch.slice(min(offset, len(batch)), left)

@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from .errors import InvalidInputError, NotFoundError
+from .files import checked_path
 from .values import without_twins
 
 FILES = (".json", ".yaml", ".yml")
@@ -55,7 +56,7 @@ def find_config(given: Any, load_template: Callable[[str], Any]) -> Any:
     NotFoundError
         It is none of them.
     """
-    if not isinstance(given, str) or (_names_file(given) and Path(given).is_file()):
+    if not isinstance(given, str) or (_names_file(given) and checked_path(given, "the configuration").is_file()):
         return read_config(given)
     try:
         return load_template(given)
@@ -86,7 +87,7 @@ def read_config(given: Any) -> Any:
         return given
     try:
         is_file = isinstance(given, Path) or _names_file(given)
-        text = Path(given).read_text(encoding="utf-8") if is_file else str(given)
+        text = checked_path(given, "the configuration").read_text(encoding="utf-8") if is_file else str(given)
         return _parsed(text)
     except yaml.MarkedYAMLError as error:
         place = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -23,7 +23,7 @@ from .catalog import Extra, extras
 from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, logs_of, memory_config, quoted_name
 from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
 from .files import identity
-from .lease import held_alone
+from .lease import held_alone, is_locked
 from .points import Point, reached
 from .values import json_text
 
@@ -43,6 +43,7 @@ AFTER_CONNECTING = (
     f"SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true; {NO_PROGRESS_BAR}"
 )
 IDLE_CONNECTIONS = 16
+TRIES_TO_CONNECT = 3
 # Of files in which this process has found no macros, how they lay there: looking takes as long as opening.
 _without_macros: dict[tuple[int, int] | None, tuple[int, ...]] = {}
 # What a transaction has inserted stays in memory until its end, unless there is a limit.
@@ -222,20 +223,24 @@ def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
 
 def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
-    try:
-        connection = duckdb.connect(str(path), read_only=read_only, config=SAFE_CONFIG | memory_config(memory_limit))
-        connection.execute(AFTER_CONNECTING)
-        return connection
-    except duckdb.IOException as error:
-        if "lock" in str(error).lower():
-            raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
-        raise corrupt(path, error) from error
-    except duckdb.ConnectionException as error:
-        raise WorkspaceOpenHereError(
-            f"this process has {path} open through duckdb itself: {error}; close it"
-        ) from error
-    except duckdb.Error as error:
-        raise corrupt(path, error) from error
+    config = SAFE_CONFIG | memory_config(memory_limit)
+    for tries_left in range(TRIES_TO_CONNECT - 1, -1, -1):
+        try:
+            connection = duckdb.connect(str(path), read_only=read_only, config=config)
+            connection.execute(AFTER_CONNECTING)
+            return connection
+        except duckdb.ConnectionException as error:
+            raise WorkspaceOpenHereError(
+                f"this process has {path} open through duckdb itself: {error}; close it"
+            ) from error
+        except duckdb.IOException as error:
+            if is_locked(path, shared=read_only):
+                raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
+            if not tries_left:  # Else whoever had it may have closed it just now.
+                raise corrupt(path, error) from error
+        except duckdb.Error as error:
+            raise corrupt(path, error) from error
+    raise AssertionError("unreachable")
 
 
 def _name(connection: duckdb.DuckDBPyConnection) -> str:

@@ -14,6 +14,7 @@ import polars as pl
 
 from . import frames
 from .errors import InvalidInputError
+from .files import checked_path
 from .given import FROM_0, NUMBERS, as_array, labels, misses, refuse_infinite, refuse_mixture, unmasked
 from .inference import contiguous
 
@@ -141,7 +142,7 @@ def _parts(given: Any, target: Any) -> dict[str, Any]:
     if isinstance(given, tuple) and len(given) in (2, 3):
         given = dict(zip(("X", "y", "groups"), given, strict=False))
     if isinstance(given, str | Path):
-        frames.read(Path(given))  # It is no table by its name, which this says.
+        frames.read(checked_path(given, "the dataset"))  # It is no table by its name, which this says.
     if not isinstance(given, Mapping):
         raise InvalidInputError(
             f"a dataset is (X, y), (X, y, groups), a dict with X and y, a table with its target's name, or the path "

@@ -5,6 +5,8 @@ Beside `database.py` this is the only file that knows DuckDB.
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any, Literal
 
 import duckdb
 
-from .errors import OutputPathError, WorkspaceCorruptError
+from .errors import InvalidInputError, OutputPathError, StoreError, WorkspaceCorruptError
 from .points import Point, reached
 
 Config = dict[str, str | bool | int | float | list[str]]
@@ -22,9 +24,42 @@ Config = dict[str, str | bool | int | float | list[str]]
 NO_EXTENSIONS: Config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 # In a notebook DuckDB prints a bar into whatever the program prints, once a statement takes two seconds.
 NO_PROGRESS_BAR = "SET enable_progress_bar = false"
+MISREAD = {"?": "a question mark in the name", "\\": "a backslash in the name"}
+# In bytes, below the folder of a workspace.
+LONGEST_BELOW = 150
 LOG_ENDINGS = (".wal", ".wal.checkpoint", ".wal.recovery")
 # Measured of 1.4 and 2.0: each commit ends with an entry of five bytes, after its length and its checksum.
 COMMIT = re.compile(rb"\x05\0{7}.{8}\x64\0\x64\xff\xff", re.DOTALL)
+
+
+def refuse_misread(folder: Path, error: type[StoreError] = InvalidInputError) -> None:
+    """Refuse a folder in which the engine would take the path of a database for another one's.
+
+    It puts the name of a log before the first `?`, as in an address on the web; takes a backslash for a slash; and
+    takes no text but UTF-8. It also makes longer names than we do: a folder has to leave room for them.
+
+    Parameters
+    ----------
+    folder : Path
+        Whether it is there or not.
+    error : type
+        What to raise.
+    """
+    text = os.path.realpath(folder)  # As the engine spells it, also where a link leads there.
+    misread = [shown for mark, shown in MISREAD.items() if mark in text]
+    try:
+        text.encode()
+        os.lstat(f"{text}/{'x' * LONGEST_BELOW}")
+    except UnicodeEncodeError:
+        misread.append("what is no UTF-8")
+    except OSError as problem:
+        if problem.errno == errno.ENAMETOOLONG:
+            misread.append("so long a path")
+    if misread and os.name == "posix":
+        raise error(
+            f"{text!r:.300} cannot hold a database: the engine takes {' and '.join(misread)} for something else; "
+            "nothing was made or changed: give a folder with another name, or rename the one that has it"
+        )
 
 
 def logs_of(path: Path) -> list[Path]:
@@ -108,7 +143,7 @@ def copy_compacted(source: Path, target: Path) -> None:
     steps = (
         (source, f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)"),
         (target, f"ATTACH '{_quoted(target)}' AS target"),
-        (source, "COPY FROM DATABASE source TO target"),
+        (None, "COPY FROM DATABASE source TO target"),
         (target, "DETACH target"),
     )
     connection = duckdb.connect(config=NO_EXTENSIONS)
@@ -119,9 +154,12 @@ def copy_compacted(source: Path, target: Path) -> None:
             try:
                 connection.execute(statement)
             except duckdb.Error as error:
-                if about == target or str(target) in str(error):
-                    raise OutputPathError(f"cannot write {target}: {error}; make room there and try again") from error
-                raise corrupt(source, error) from error
+                if about == source:
+                    raise corrupt(source, error) from error
+                if about is None and not is_out_of_memory(error):
+                    connection.close()
+                    read_every_value(source)  # Raises if it is the source that cannot be read.
+                raise OutputPathError(f"cannot write {target}: {error}; make room there and try again") from error
     finally:
         connection.close()
 

@@ -22,7 +22,7 @@ LONGEST_NAME = 255
 
 
 def checked_path(value: object, where: str, error: type[StoreError] = InvalidInputError) -> Path:
-    """Return `value` as a path that a file or folder could have, whether there is one or not.
+    """Return `value` as a path that a file or folder could have, whether there is one or not; `~` is the home folder.
 
     Parameters
     ----------
@@ -38,12 +38,14 @@ def checked_path(value: object, where: str, error: type[StoreError] = InvalidInp
     InvalidTypeError
         `value` is neither a `str` nor path-like.
     StoreError
-        It holds a NUL character, or a name that is too long.
+        It holds a NUL character, a name that is too long, or the home folder of nobody.
     """
     text = os.fspath(value) if isinstance(value, str | os.PathLike) else value
     if not isinstance(text, str):
         raise InvalidTypeError(f"{where} must be a path, not {value!r:.60}; give a str or a pathlib.Path")
-    path = Path(text)
+    path = Path(os.path.expanduser(text))  # noqa: PTH111  # A Path no longer knows `./~` from `~`.
+    if text.startswith("~") and str(path).startswith("~"):
+        raise error(f"{where} {text!r:.200}: there is no such user here; for a name that begins so, give ./~...")
     shown = text if len(text) < 200 else f"{text[:200]}..."
     try:
         path.stat()

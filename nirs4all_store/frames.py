@@ -8,13 +8,14 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
 from . import column_names
 from .column_names import MOST_NAMED, is_number, refuse_twins, wavelengths_of
 from .errors import InvalidInputError
+from .files import checked_path
 
 Array = Any
 
@@ -70,7 +71,7 @@ def frame(table: Any) -> pl.DataFrame:
         The file cannot be read, or two columns have one name.
     """
     if isinstance(table, str | Path):
-        return read(Path(table))
+        return read(checked_path(table, "the table"))
     if isinstance(table, pl.DataFrame):
         return table
     refuse_twins([str(name) for name in table.columns], "the table")
@@ -101,7 +102,8 @@ def read(path: Path) -> pl.DataFrame:
     if kind not in TABLES:
         raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(TABLES)}")
     try:
-        found = pl.read_parquet(path) if kind == ".parquet" else _read_csv(path)
+        with path.open("rb") as stream:  # By its path it could be a pattern for several files, or an address.
+            found = pl.read_parquet(stream) if kind == ".parquet" else _read_csv(path, stream)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     if not found.height:
@@ -109,9 +111,10 @@ def read(path: Path) -> pl.DataFrame:
     return found.select(pl.exclude(PANDAS_INDEX))
 
 
-def _read_csv(path: Path) -> pl.DataFrame:
+def _read_csv(path: Path, stream: BinaryIO) -> pl.DataFrame:
+    content = stream.read()
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidInputError(f"{path} is not UTF-8; save it as UTF-8, which spreadsheets offer") from error
     first, _, rest = text.partition("\n")
@@ -122,7 +125,7 @@ def _read_csv(path: Path) -> pl.DataFrame:
     names = next(csv.reader([header], delimiter=separator), [])
     refuse_twins(names, str(path))
     try:
-        table = pl.read_csv(path, separator=separator, infer_schema=False, skip_lines=1 if told else 0)
+        table = pl.read_csv(content, separator=separator, infer_schema=False, skip_lines=1 if told else 0)
     except pl.exceptions.ComputeError:
         _refuse_long_rows(path, text, separator, len(names))
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from . import checking, migrate
 from .blobs import Blobs
 from .copies import copies_of
-from .duckdb_files import logs_of
+from .duckdb_files import logs_of, refuse_misread
 from .errors import StoreError, WorkspaceBusyError
 from .files import checked_path
 from .lease import Lease
@@ -178,6 +178,7 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
 @contextmanager
 def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
     """Hold the lease of a workspace that this process has not open, for the length of a block."""
+    refuse_misread(path)
     if not (path / DATABASE_NAME).exists():
         raise not_found(path)
     with place_of(path) as place:

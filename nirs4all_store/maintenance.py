@@ -14,7 +14,7 @@ import polars as pl
 
 from .blobs import plain_path
 from .database import ENGINE_ERRORS, Database
-from .duckdb_files import copy_compacted, logs_of
+from .duckdb_files import copy_compacted, logs_of, refuse_misread
 from .errors import OutputPathError, StoreError
 from .files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
 from .migrate import refuse_more_at
@@ -170,6 +170,7 @@ def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
         `target` is there already and not an empty folder, is below `artifacts/`, or cannot be written.
     """
     workspace.blobs.refuse_inside(target)
+    refuse_misread(target, OutputPathError)
     if target.exists() and not (target.is_dir() and not any(target.iterdir())):
         raise OutputPathError(f"cannot back up to {target}: it is not empty; give a new folder")
     with output_errors(target):

@@ -15,7 +15,7 @@ from pathlib import Path
 from . import migrate
 from . import upgrade as upgrading
 from .database import WORKING_MEMORY, Database
-from .duckdb_files import logs_of
+from .duckdb_files import logs_of, refuse_misread
 from .errors import (
     ReadOnlyError,
     StoreClosedError,
@@ -75,7 +75,10 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
         It cannot be opened: see its subclasses. Nothing was changed.
     ReadOnlyError
         The folder cannot be written to, and `read_only` is False.
+    InvalidInputError
+        The engine would take its path for another one's.
     """
+    refuse_misread(path)
     if not read_only:
         _make_workspace_folder(path)
     elif not path.is_dir():

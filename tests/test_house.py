@@ -50,7 +50,8 @@ FLOORS = (
         "turns",
         "values",
     ),
-    ("config_files", "files", "frames", "gate", "steady"),
+    ("files", "steady"),
+    ("config_files", "frames", "gate"),
     (
         "blobs",
         "chain_shape",

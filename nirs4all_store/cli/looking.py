@@ -20,6 +20,7 @@ from ..store import WorkspaceStore
 from .escapes import cell
 from .output import (
     DEFAULT_WORKSPACE,
+    GIVEN,
     Csv,
     Json,
     Limit,
@@ -179,7 +180,9 @@ def sql(
 @app.command(epilog="nirs4all-store show 01a2 --plot predicted.png")
 def show(
     beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of any id.")],
-    plot: Annotated[Path | None, typer.Option(help="Save predicted against true as a PNG or HTML file.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Save predicted against true as a PNG or HTML file.", **GIVEN)
+    ] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,

@@ -20,7 +20,7 @@ from rich.table import Table
 from sqlalchemy import DateTime
 
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
-from ..files import refuse_below, refuse_folder
+from ..files import checked_path, refuse_below, refuse_folder
 from ..models import Base
 from ..models import Json as JsonType
 from ..store import WorkspaceStore
@@ -30,8 +30,17 @@ from .escapes import cell, for_programs, printable, put
 DEFAULT_WORKSPACE = Path("workspace")
 ENVIRONMENT = "NIRS4ALL_WORKSPACE"
 
-Workspace = Annotated[Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.")]
-Folder = Annotated[Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.")]
+
+def given_path(text: str | Path) -> Path:
+    """Return a path of the command line, where a shell leaves `~` as it is in `--workspace=~/w` and in variables."""
+    return checked_path(text, "the path")
+
+
+GIVEN: dict[str, Any] = {"parser": given_path, "metavar": "PATH"}
+Workspace = Annotated[
+    Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.", **GIVEN)
+]
+Folder = Annotated[Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.", **GIVEN)]
 
 
 def _alone(context: typer.Context, value: bool) -> bool:

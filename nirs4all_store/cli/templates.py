@@ -14,6 +14,7 @@ from ..library import PipelineLibrary
 from .escapes import printable
 from .output import (
     DEFAULT_WORKSPACE,
+    GIVEN,
     Csv,
     Json,
     Overwrite,
@@ -47,7 +48,7 @@ def list_(
 
 @app.command("save", epilog="nirs4all-store library save pls.yaml baseline_pls --category regression")
 def save(
-    config: Annotated[Path, typer.Argument(help="A JSON or YAML file.")],
+    config: Annotated[Path, typer.Argument(help="A JSON or YAML file.", **GIVEN)],
     name: Name,
     category: Annotated[str, typer.Option(help="Its category.")] = "general",
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
@@ -84,7 +85,7 @@ def delete(name: Name, category: Category = None, yes: Yes = False, workspace: W
 @app.command("export", epilog="nirs4all-store library export baseline_pls baseline.json")
 def export(
     name: Name,
-    output: Annotated[Path, typer.Argument(help="The file to write.")],
+    output: Annotated[Path, typer.Argument(help="The file to write.", **GIVEN)],
     category: Category = None,
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -96,7 +97,7 @@ def export(
 
 @app.command("import", epilog="nirs4all-store library import baseline.json")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A file that library export has written.")],
+    path: Annotated[Path, typer.Argument(help="A file that library export has written.", **GIVEN)],
     category: Annotated[str, typer.Option(help="Its category, if it names none.")] = "general",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,

@@ -26,6 +26,7 @@ from ..trained_on import TrainedOn
 from .looking import show_ranked
 from .output import (
     DEFAULT_WORKSPACE,
+    GIVEN,
     LEAST_ID,
     Csv,
     Json,
@@ -51,7 +52,7 @@ Trusted = Annotated[bool, typer.Option("--trusted", help="You trust whoever made
 
 @app.command(epilog="nirs4all-store demo")
 def demo(
-    folder: Annotated[Path, typer.Argument(help="The workspace to create or add to.")] = Path("nirs4all-demo"),
+    folder: Annotated[Path, typer.Argument(help="The workspace to create or add to.", **GIVEN)] = Path("nirs4all-demo"),
 ) -> None:
     """Train on real spectra, rank, replay, export, delete and collect, telling what each step did."""
     try:
@@ -65,7 +66,7 @@ def demo(
 @app.command(epilog="nirs4all-store run pls.yaml wheat.csv --target protein")
 def run(
     config: Annotated[str, typer.Argument(help="A JSON or YAML file, or a template's name.")],
-    data: Annotated[Path, typer.Argument(help="A CSV or Parquet file of spectra, a row a sample.")],
+    data: Annotated[Path, typer.Argument(help="A CSV or Parquet file of spectra, a row a sample.", **GIVEN)],
     target: Target = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default the file's.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many pipelines side by side; -1 for all cores.")] = 1,
@@ -122,8 +123,10 @@ def _tell(dataset: Dataset) -> None:
 @app.command(epilog="nirs4all-store predict 01a2 new.csv -o predicted.csv")
 def predict(
     chain: Annotated[str, typer.Argument(help="The beginning of a chain's id, or a bundle's path.")],
-    data: Annotated[Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, a row a sample.")],
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="A CSV or Parquet file; else printed.")] = None,
+    data: Annotated[Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, a row a sample.", **GIVEN)],
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A CSV or Parquet file; else printed.", **GIVEN)
+    ] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -183,7 +186,9 @@ def _predicted(predict: Callable[[Any], Any], spectra: Spectra) -> pl.DataFrame:
 @app.command(epilog="nirs4all-store export 01a2 model.n4a")
 def export(
     beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a chain's, pipeline's or run's id.")],
-    output: Annotated[Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.")],
+    output: Annotated[
+        Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.", **GIVEN)
+    ],
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -210,7 +215,7 @@ def export(
 
 @app.command("import", epilog="nirs4all-store import model.n4a")
 def import_(
-    bundle: Annotated[Path, typer.Argument(help="A .n4a file.")],
+    bundle: Annotated[Path, typer.Argument(help="A .n4a file.", **GIVEN)],
     trusted: Trusted = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
