@@ -20,10 +20,19 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
 from .catalog import Extra, extras
-from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, logs_of, memory_config, quoted_name
+from .duckdb_files import (
+    NO_EXTENSIONS,
+    NO_PROGRESS_BAR,
+    Config,
+    corrupt,
+    is_locked,
+    logs_of,
+    memory_config,
+    quoted_name,
+)
 from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
 from .files import identity
-from .lease import held_alone, is_locked
+from .lease import held_alone
 from .points import Point, reached
 from .values import json_text
 

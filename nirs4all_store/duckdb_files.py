@@ -18,6 +18,11 @@ import duckdb
 from .errors import InvalidInputError, OutputPathError, StoreError, WorkspaceCorruptError
 from .points import Point, reached
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 Config = dict[str, str | bool | int | float | list[str]]
 
 # Nothing is fetched or loaded because a file asks for it.
@@ -60,6 +65,27 @@ def refuse_misread(folder: Path, error: type[StoreError] = InvalidInputError) ->
             f"{text!r:.300} cannot hold a database: the engine takes {' and '.join(misread)} for something else; "
             "nothing was made or changed: give a folder with another name, or rename the one that has it"
         )
+
+
+def is_locked(path: Path, *, shared: bool) -> bool:
+    """Tell whether another program keeps a database file to itself, by asking for the lock that DuckDB takes.
+
+    Parameters
+    ----------
+    path : Path
+        This process must not have it open: its own locks would vanish.
+    shared : bool
+        Whether one wants to read only, beside others who do.
+    """
+    try:
+        with path.open("rb" if shared else "r+b") as stream:
+            if fcntl is not None:
+                fcntl.lockf(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # Without fcntl, the system itself keeps others out of a file that is open for writing.
+        return fcntl is None and path.exists()
+    return False
 
 
 def logs_of(path: Path) -> list[Path]:

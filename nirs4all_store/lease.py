@@ -317,27 +317,6 @@ def _is_open_here(file: os.stat_result) -> bool:
     return False
 
 
-def is_locked(path: Path, *, shared: bool) -> bool:
-    """Tell whether another program keeps a database file to itself, by asking for the lock that DuckDB takes.
-
-    Parameters
-    ----------
-    path : Path
-        This process must not have it open: its own locks would vanish.
-    shared : bool
-        Whether one wants to read only, beside others who do.
-    """
-    try:
-        with path.open("rb" if shared else "r+b") as stream:
-            if fcntl is not None:
-                fcntl.lockf(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # Without fcntl, the system itself keeps others out of a file that is open for writing.
-        return fcntl is None and path.exists()
-    return False
-
-
 @contextmanager
 def held_alone(path: Path) -> Iterator[BinaryIO]:
     """Keep every program that knows nothing of leases from a database file that nobody has open.
