@@ -1,9 +1,10 @@
 """Kill a recovery at its first step, its second, ... until none is left; look at the workspace each time.
 
-    python tests/kill_recovery.py FOLDER [POINT]
+    python tests/kill_recovery.py FOLDER EVERY [POINT]
 
 FOLDER has a workspace with a damaged log, `damaged`, and what a recovery that was left alone makes of it, `new`. With
-the name of a point, only the steps after it are tried. Prints how many steps there were.
+the name of a point, only the steps after it are tried. EVERY is 1 for each step, 2 for each second one. Prints how many
+steps there were.
 """
 
 import itertools
@@ -38,8 +39,8 @@ def look(base: Path) -> None:
     assert rows(folder / "store.duckdb") == new
 
 
-def main(base: Path, start: points.Point | None) -> int:
-    """Kill at every step; return how many there were."""
+def main(base: Path, every: int, start: points.Point | None) -> int:
+    """Kill at every step, or every second, or third; return how many there were."""
     folder = base / "killed"
     in_new_process(lambda: (base / "rows.json").write_text(json.dumps(rows(base / "new" / "store.duckdb"))))
 
@@ -47,7 +48,7 @@ def main(base: Path, start: points.Point | None) -> int:
         die_at(step, folder, start)
         recovery.recover(folder / "store.duckdb", dry_run=False)  # Without the check that follows: it only reads.
 
-    for step in itertools.count(1):
+    for step in itertools.count(1, every):
         shutil.copytree(base / "damaged", folder)
         child = Child(lambda child: work(step))  # noqa: B023  # it has run when the next one begins
         heard, code = child.hear(), child.end()
@@ -62,5 +63,5 @@ def main(base: Path, start: points.Point | None) -> int:
 
 
 if __name__ == "__main__":
-    folder, *point = sys.argv[1:]
-    sys.stdout.write(f"{main(Path(folder), points.Point[point[0]] if point else None)}\n")
+    folder, every, *point = sys.argv[1:]
+    sys.stdout.write(f"{main(Path(folder), int(every), points.Point[point[0]] if point else None)}\n")

@@ -363,15 +363,16 @@ def test_too_little_memory_is_not_taken_for_damage(workspace: Path, monkeypatch:
 
 
 @pytest.mark.parametrize(
-    ("point", "steps"), [("DAMAGED_LOG_IS_KEPT", 10), pytest.param("", 60, marks=pytest.mark.slow)]
+    ("every", "point", "steps"),
+    [(5, "DAMAGED_LOG_IS_KEPT", 10), pytest.param(1, "", 60, marks=pytest.mark.slow)],
 )
 def test_killed_at_any_step_the_workspace_is_as_it_was_or_recovered(
-    workspace: Path, tmp_path: Path, point: str, steps: int
+    workspace: Path, tmp_path: Path, every: int, point: str, steps: int
 ) -> None:
     damage(workspace, lambda log: log[:-700] + bytes(700))
     recover_workspace(shutil.copytree(workspace, tmp_path / "new"))
     workspace.rename(tmp_path / "damaged")
-    program = [sys.executable, TESTS / "kill_recovery.py", tmp_path, *filter(None, [point])]
+    program = [sys.executable, TESTS / "kill_recovery.py", tmp_path, str(every), *filter(None, [point])]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout) > steps
