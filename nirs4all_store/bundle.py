@@ -32,6 +32,7 @@ from .bundle_reader import (
 from .chain_plan import plan
 from .codecs import Trust, checked_trust, codec, packages_in
 from .codecs import load as load_object
+from .door import public
 from .errors import UntrustedArtifactError
 from .estimator import ChainClassifier, ChainRegressor, as_estimator
 from .files import checked_path, whole_file, with_suffix_added, write_whole
@@ -114,6 +115,7 @@ def _packages(artifacts: list[Row]) -> dict[str, str | None]:
     return dict(sorted(found.items()))
 
 
+@public
 def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | ChainClassifier:
     """Read a `.n4a` as a fitted scikit-learn estimator, without any workspace.
 
@@ -209,6 +211,7 @@ class BundleInfo:
     objects: list[BundledObject]
 
 
+@public
 def inspect_bundle(path: str | Path) -> BundleInfo:
     """Tell what is in a `.n4a`, and what loading it would import, without executing anything of it.
 

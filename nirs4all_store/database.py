@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from polars.exceptions import PanicException
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
 from .catalog import Extra, extras
+from .door import Door
 from .duckdb_files import (
     NO_EXTENSIONS,
     NO_PROGRESS_BAR,
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from .dialect import Connections
 
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
-INTERRUPTED = "Query interrupted"
 
 # Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
 SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
@@ -202,13 +201,10 @@ class Database:
             return {}
         reached(Point.FOLDING)
         try:
-            self._anchor.execute("CHECKPOINT")
+            with Door():  # The workspace's own thread folds, too.
+                self._anchor.execute("CHECKPOINT")
         except duckdb.Error:  # Without room for it the log stays: nothing is lost, the next opening tries again.
             return {}
-        except RuntimeError as error:
-            if was_interrupted(error):
-                raise KeyboardInterrupt from error
-            raise
         reached(Point.FOLDED)
         with contextlib.suppress(OSError):
             return {log: log.stat() for log in logs_of(self.path)}
@@ -284,15 +280,6 @@ def before_statements(session: Session, action: Callable[[], object]) -> None:
 def _act(state: ORMExecuteState) -> None:
     # Listening to each session by itself takes longer than many a statement.
     state.session.info.get(before_statements, int)()
-
-
-def was_interrupted(error: BaseException | None) -> bool:
-    """Tell whether an error is what DuckDB or polars has made of Ctrl-C, or SQLAlchemy while clearing up after it."""
-    if isinstance(error, PanicException):
-        return "KeyboardInterrupt" in str(error)
-    if isinstance(error, (*ENGINE_ERRORS, AssertionError)):
-        return isinstance(error.__context__, KeyboardInterrupt) or was_interrupted(error.__context__)
-    return type(error) is RuntimeError and str(error) == INTERRUPTED
 
 
 def raw_connection(session: Session) -> Any:

@@ -143,5 +143,9 @@ class OutputPathError(StoreError, OSError):
     """An output path that cannot be written to."""
 
 
+class SystemRefusedError(StoreError, OSError):
+    """The system refused what a call needed: files, rights, room; `errno` and `filename` are those of its own error."""
+
+
 class TemplateExistsError(StoreError, FileExistsError):
     """A template of that name is already in the library."""

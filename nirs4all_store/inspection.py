@@ -11,6 +11,7 @@ from pathlib import Path
 from . import checking, migrate
 from .blobs import Blobs
 from .copies import copies_of
+from .door import public
 from .duckdb_files import logs_of, refuse_misread
 from .errors import StoreError, WorkspaceBusyError
 from .files import checked_path
@@ -23,6 +24,7 @@ from .values import checked_timeout
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME
 
 
+@public
 def upgrade_workspace(
     path: str | os.PathLike[str],
     *,
@@ -69,6 +71,7 @@ def upgrade_workspace(
         return upgrade(plan, migrations, progress)
 
 
+@public
 def recover_workspace(path: str | os.PathLike[str], *, dry_run: bool = False, timeout: float = 600.0) -> RecoveryReport:
     """Let a workspace open again whose write-ahead log is damaged, with all that stands before the damage.
 
@@ -151,6 +154,7 @@ class WorkspaceInfo:
     copies: list[Path]
 
 
+@public
 def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) -> WorkspaceInfo:
     """Look into a workspace, also one of an older or newer version, without changing a byte.
 

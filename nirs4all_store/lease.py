@@ -3,9 +3,9 @@
 The lease is a `flock` on a file of its own. DuckDB's own lock is only the second fence: it vanishes
 as soon as any descriptor of the database file is closed in the process that holds it.
 
-Who must wait stands in line: it locks the byte of a second file that has the number of the moment at
-which it came (microseconds on the machine's own clock). The first in line is the one with no locked
-byte before its own; whoever dies leaves the line by itself, and the holder sees whether there is a line.
+Who must wait stands in line: it locks the byte of a second file that comes after the last one that is locked.
+The first in line is the one with no locked byte before its own; whoever dies leaves the line by itself, and the
+holder sees whether there is a line.
 """
 
 from __future__ import annotations
@@ -220,11 +220,15 @@ class Lease:
             yield lambda: True
             return
         with stands_in:
-            place = place_in(stands_in, deadline)
+            place = place_in(stands_in, self._lines(), deadline)
             yield lambda: self._is_free(place)
 
     def _is_free(self, length: int) -> bool:
         """Tell whether nobody stands at one of the first places; 0: at any."""
+        return all(is_free(file, length) for file in self._lines())
+
+    def _lines(self) -> list[FileIO]:
+        """Return the files in which somebody may stand."""
         # Where there is no line, nobody has ever had to wait; asking is cheaper than the error of opening none.
         line = identity(self._line_path)
         if self._line is not None and identity(self._line.fileno()) != line:
@@ -233,7 +237,7 @@ class Lease:
         if self._line is None and line is not None:
             self._line = _open_one_of((self._line_path, "r+", opened), (self._line_path, "r", opened))
         files = [self._line, self._file] if self._has_places else [self._line]
-        return all(file is None or is_free(file, length) for file in files)
+        return [file for file in files if file is not None]
 
     def release(self) -> None:
         """Give the lease back; twice is fine. A forked child leaves its parent's alone, and closes its own copy."""

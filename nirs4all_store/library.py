@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .door import all_public
 from .errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError
 from .files import checked_path, refuse_below, with_suffix_added, write_new, write_whole
 from .values import checked_text, checked_texts, json_text, utc_now, without_twins
@@ -25,6 +26,7 @@ DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 READABLE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
+@all_public
 class PipelineLibrary:
     """The templates of one workspace, in `library/templates/`; nothing is created until the first save.
 

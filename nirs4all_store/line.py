@@ -1,13 +1,16 @@
-"""A line in a file: who waits locks the byte that has the number of the moment at which it came.
+"""A line in a file: who waits locks the byte after the last one that somebody has locked.
 
-The numbers are microseconds on the machine's own clock. The first in line is the one with no locked byte
-before its own; whoever dies leaves the line by itself, and the holder sees whether there is a line. Who may
-not write to the file locks its byte for reading.
+The first in line is the one with no locked byte before its own; whoever dies leaves the line by itself, and the holder
+sees whether there is a line. No clock is asked, since containers may shift theirs: one of them would always be the
+last to have come. Who may not write to the file locks its byte for reading.
 """
 
 from __future__ import annotations
 
+import struct
+import sys
 import time
+from collections.abc import Iterable
 from io import FileIO
 
 try:
@@ -15,15 +18,23 @@ try:
 except ImportError:  # Windows has none, and nobody waits there.
     fcntl = None  # type: ignore[assignment]
 
+# Kind, whence, start, length and process, as the system's fcntl.h has them.
+_LOCK, _KIND, _START = ("hhqqi", 0, 2) if sys.platform == "linux" else ("qqihh", 3, 0)
+MOST = 2**62
 
-def place_in(file: FileIO, deadline: float) -> int:
-    """Take the next place in line, for as long as the file is open, and return its number."""
+
+def place_in(file: FileIO, others: Iterable[FileIO], deadline: float) -> int:
+    """Take the place in a file after the last of it and the others, as long as the file is open; return its number."""
+    files = (file, *others)
     while True:
-        place = time.monotonic_ns() // 1000
-        # One who was stopped while it looked at the line keeps everybody out of it, but no longer than they wait.
-        if _lock(file, 1, place) or time.monotonic() >= deadline:
+        # The first byte is nobody's: a length of 0 would mean all of a file.
+        place = 1 + max(map(_last, files))
+        if place <= MOST and _take(file, place):
             return place
-        time.sleep(0)  # Somebody is looking at the line just now.
+        # Another one was faster, or looks at the line by locking it, and may be stopped: no longer than they wait.
+        if time.monotonic() >= deadline:
+            return place
+        time.sleep(0)
 
 
 def is_free(file: FileIO, length: int) -> bool:
@@ -31,16 +42,31 @@ def is_free(file: FileIO, length: int) -> bool:
 
     Who may not write to it does not see who may not either: both are readers, and share the lease.
     """
-    if not _lock(file, length, 0):
-        return False
-    fcntl.lockf(file, fcntl.LOCK_UN, length)
-    return True
+    return _locked(file, 0, length) is None
 
 
-def _lock(file: FileIO, length: int, start: int) -> bool:
+def _last(file: FileIO) -> int:
+    """Return the last place in which somebody stands, or 0."""
+    last = 0
+    while last < MOST and (end := _locked(file, last + 1, 0)) is not None:
+        last = end
+    return last
+
+
+def _locked(file: FileIO, start: int, length: int) -> int | None:
+    """Return the last byte of what another process has locked there, or None; nothing is locked by looking."""
+    kind = fcntl.F_WRLCK if file.writable() else fcntl.F_RDLCK
+    asked = (kind, 0, start, length, 0) if _KIND == 0 else (start, length, 0, kind, 0)
+    found = struct.unpack(_LOCK, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(_LOCK, *asked)))
+    if found[_KIND] == fcntl.F_UNLCK:
+        return None
+    return int(found[_START] + found[_START + 1]) - 1 if found[_START + 1] else MOST
+
+
+def _take(file: FileIO, place: int) -> bool:
     kind = fcntl.LOCK_EX if file.writable() else fcntl.LOCK_SH
     try:
-        fcntl.lockf(file, kind | fcntl.LOCK_NB, length, start)
+        fcntl.lockf(file, kind | fcntl.LOCK_NB, 1, place)
     except BlockingIOError:
         return False
     return True

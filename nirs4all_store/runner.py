@@ -22,6 +22,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from .config_files import find_config
 from .dataset import AVERAGE, PARTITIONS, Dataset, read_dataset
+from .door import all_public
 from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from .judging import Folds
 from .library import PipelineLibrary
@@ -36,6 +37,7 @@ CONFIG = {"runner": "PipelineRunner"}
 """By this the runs of runners are known."""
 
 
+@all_public
 class PipelineRunner:
     """Trains pipelines and stores all of it.
 

@@ -18,7 +18,8 @@ import polars as pl
 from . import codecs, maintenance
 from .blobs import checked_hash, sha256
 from .chain_shape import artifact_ids
-from .database import ENGINE_ERRORS, was_interrupted
+from .database import ENGINE_ERRORS
+from .door import all_public
 from .errors import (
     EngineError,
     InvalidInputError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 
 
+@all_public
 class WorkspaceStore:
     """A workspace: runs, pipelines, chains, predictions, arrays, logs and fitted objects.
 
@@ -1247,8 +1249,6 @@ class _Call:
             self._uow.is_busy = False
         else:
             self._end(kind, error, trace)
-        if was_interrupted(error):
-            raise KeyboardInterrupt from error
         if isinstance(error, ENGINE_ERRORS):
             raise EngineError(
                 f"the database refused a statement: {error}; nothing of this transaction is kept"

@@ -10,7 +10,8 @@ from typing import Self
 from sqlalchemy.orm import Session
 
 from .blobs import Blobs, plain_path
-from .database import ENGINE_ERRORS, was_interrupted
+from .database import ENGINE_ERRORS
+from .door import Door
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from .points import Point, reached
 from .repositories import ArtifactRepo, ChainRepo, Ids, Integrity, PredictionRepo, RunRepo
@@ -70,11 +71,16 @@ class UnitOfWork:
         self.is_busy = True
 
     def __enter__(self) -> Self:
-        self._turn = turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
+        self._door = Door().__enter__()
         try:
-            self._begin()
-        except BaseException:  # Ctrl-C may come at any moment.
-            self._workspace.leave(turn)
+            self._turn = turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
+            try:
+                self._begin()
+            except BaseException:  # Ctrl-C may come at any moment.
+                self._workspace.leave(turn)
+                raise
+        except BaseException as error:
+            self._door.end(error)
             raise
         self.is_busy = False
         return self
@@ -92,6 +98,14 @@ class UnitOfWork:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        try:
+            self._leave(error)
+        except BaseException as problem:
+            self._door.end(problem)
+            raise
+        self._door.end(error, is_ours=False)
+
+    def _leave(self, error: BaseException | None) -> None:
         # First: after Ctrl-C, nothing may join what will never be committed, and nothing but this call holds the turn.
         turn, self._turn = self._turn, None
         if turn is None:
@@ -106,10 +120,6 @@ class UnitOfWork:
             else:  # What an error of the engine, or Ctrl-C, leaves of a connection is not to be used again.
                 self._session.invalidate()
                 self._workspace.suspect()
-        except Exception as problem:
-            if was_interrupted(problem):
-                raise KeyboardInterrupt from problem
-            raise
         finally:
             if self._workspace.is_open:  # It is closed if it could not be opened again after a failed commit.
                 self._workspace.database.new_keys += self._tables.inserted
@@ -181,10 +191,8 @@ class UnitOfWork:
             self._session.commit()
             self._workspace.database.keep_committed()
         except Exception as error:
-            if was_interrupted(error):  # As after any Ctrl-C: nobody knows how far it came.
-                self._workspace.known.forget()
-                raise KeyboardInterrupt from error
-            if not isinstance(error, ENGINE_ERRORS):  # A signal handler's own.
+            # A signal handler's own, or what the engine made of one: nobody knows how far it came.
+            if self._door.interruption(error) or not isinstance(error, ENGINE_ERRORS):
                 self._workspace.known.forget()
                 raise
             self._look_whether_it_was_kept(turn, witness, error)
@@ -233,8 +241,8 @@ class UnitOfWork:
                 self._tables.settle()
                 return self._discarded - self.artifacts.named_among(self._discarded) if self._discarded else set()
             except Exception as error:
-                if was_interrupted(error):
-                    raise KeyboardInterrupt from error
+                if self._door.interruption(error):
+                    raise
                 failure = error
         self.rollback()
         raise TransactionAbortedError(

@@ -2,6 +2,9 @@
 
 import json
 import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import nirs4all_store
 from nirs4all_store import WorkspaceStore, steady, values
 from nirs4all_store.contract import add_chain, add_pipeline
-from nirs4all_store.lease import LOCK_NAME
+from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
 from nirs4all_store.repositories import artifacts
 
 DAY = timedelta(days=1)
@@ -134,3 +138,48 @@ def test_a_lock_file_remembers_each_start_of_a_machine_for_a_while() -> None:
     assert len(now) == steady.MOST_STARTS
     assert {*now} > {"start 19", "start 18"}
     assert steady.seen(None).keys() == steady.seen([1]).keys() < now.keys()
+
+
+STANDS = """
+import os, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from nirs4all_store.lease import Lease
+lease = Lease(Path(sys.argv[1]), shared=False, timeout=300)
+print(sys.argv[3], flush=True)
+lease.release()
+"""
+
+
+def _in_line(folder: Path) -> int:
+    """Return how many stand in line, as Linux lists them."""
+    inode = (folder / LINE_NAME).stat().st_ino if (folder / LINE_NAME).exists() else 0
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return len([line for line in lines if line[1] == "POSIX" and line[5].endswith(f":{inode}")])
+
+
+def shifted(seconds: int) -> list[str]:
+    """Return the command that runs a program in a container whose steady clocks are ahead."""
+    command = ["unshare", "--time", "--monotonic", str(seconds), "--boottime", str(seconds)]
+    if (
+        shutil.which("unshare") is None
+        or subprocess.run([*command, "true"], capture_output=True, check=False).returncode
+    ):
+        pytest.skip("clocks of containers cannot be shifted here")
+    return command
+
+
+def test_a_container_whose_steady_clock_is_shifted_came_last_whenever_it_came(tmp_path: Path) -> None:
+    root = str(Path(nirs4all_store.__file__).parent.parent)
+    started = []
+    lease = Lease(tmp_path, shared=False, timeout=0)
+    with (tmp_path / "order").open("a") as order:
+        for number, ahead in enumerate((3_000_000, 0, 2_000_000), start=1):
+            program = [*shifted(ahead), sys.executable, "-c", STANDS, str(tmp_path), root, str(number)]
+            started.append(subprocess.Popen(program, stdout=order))
+            while _in_line(tmp_path) < number:
+                assert started[-1].poll() is None
+                time.sleep(0.01)
+    lease.release()
+    assert [process.wait(60) for process in started] == [0, 0, 0]
+    assert (tmp_path / "order").read_text().split() == ["1", "2", "3"]

@@ -42,6 +42,7 @@ FLOORS = (
         "canonical",
         "chain_builder",
         "column_names",
+        "door",
         "given",
         "inference",
         "kinds",

@@ -20,7 +20,7 @@ from nirs4all_store import (
     WorkspaceStore,
     points,
 )
-from nirs4all_store.database import INTERRUPTED
+from nirs4all_store.door import INTERRUPTED
 from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
 from nirs4all_store.points import Point
 from nirs4all_store.workspace import Workspace

@@ -1,0 +1,170 @@
+"""The door of every public call: what leaves it is an error of this package, or what a signal's handler has raised.
+
+The engine looks for signals while it waits, lets their handlers run, throws away what they raise, and raises an error
+of its own, "Query interrupted"; what is between it and the door may make another one of that. So the handlers are
+listened to for the length of a call.
+"""
+
+from __future__ import annotations
+
+import _signal  # type: ignore[import-not-found]  # no types are known of it
+import errno
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from types import FrameType, TracebackType
+from typing import Any, ParamSpec, Self, TypeVar
+
+from polars.exceptions import PanicException
+
+from .errors import StoreError, SystemRefusedError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C", bound=type)
+
+INTERRUPTED = "Query interrupted"
+SIGNALS = sorted(map(int, signal.valid_signals()))
+# `signal.getsignal` takes ten times as long: it looks whether what this returns is a member of an enumeration.
+_handler_of: Callable[[int], Any] = _signal.getsignal
+
+ADVICE = {
+    errno.EMFILE: "this process has too many files open: close some, or raise its limit (ulimit -n)",
+    errno.ENFILE: "the machine has too many files open: close some",
+    errno.ENOSPC: "make room on the disk",
+    errno.EDQUOT: "make room, or ask for more of the disk",
+    errno.EROFS: "it can only be read there",
+    errno.EACCES: "ask for the right to it",
+    errno.EPERM: "ask for the right to it",
+    errno.ENOENT: "something was removed meanwhile: look whether the workspace and the folder you work in are there",
+    errno.ESTALE: "the file system was lost and came back: open it again",
+    errno.EIO: "the disk fails: look after it",
+}
+
+
+class Door:
+    """A `with` block that is a public call, or a part of one; not for several threads or for use within itself."""
+
+    def __enter__(self) -> Self:
+        # Whatever the caller is in the middle of handling is none of what happens here.
+        self._outside: BaseException | None = sys.exception()
+        self._heard: list[BaseException] = []
+        self._listening: list[tuple[int, _Listening]] = []
+        if threading.current_thread() is threading.main_thread():
+            self._listen()
+        return self
+
+    def _listen(self) -> None:
+        silent = []
+        for number in SIGNALS:
+            handler = _handler_of(number)
+            if isinstance(handler, _Listening):  # A call around this one listens already.
+                self._heard = handler.heard
+            elif callable(handler) and handler is not signal.default_int_handler:
+                silent.append((number, handler))
+        for number, handler in silent:
+            listening = _Listening(handler, self._heard)
+            self._listening.append((number, listening))
+            signal.signal(number, listening)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    def end(self, error: BaseException | None, *, is_ours: bool = True) -> None:
+        """End it, and raise what is to leave it in the place of an error; False: the error comes from the caller."""
+        try:
+            raised = error and (self.interruption(error) or (_refusal(error) if is_ours else None))
+            if raised is not None and raised is not error:
+                raise raised
+        finally:
+            for number, listening in self._listening:
+                if _handler_of(number) is listening:  # Else it was set anew meanwhile.
+                    signal.signal(number, listening.handler)
+            if self._listening:  # What it has heard keeps alive all that it was raised in.
+                self._heard.clear()
+            self._outside = None
+
+    def interruption(self, error: BaseException) -> BaseException | None:
+        """Return what a handler raised, Ctrl-C's own included, if that is what an error was made of."""
+        seen: list[BaseException] = []
+        link: BaseException | None = error
+        while link is not None and not _has(seen, link) and link is not self._outside:
+            if _has(self._heard, link):
+                return link
+            if isinstance(link, PanicException) or (type(link) is RuntimeError and str(link) == INTERRUPTED):
+                if self._heard:
+                    return self._heard[-1]
+                if not isinstance(link, PanicException) or "KeyboardInterrupt" in str(link):
+                    return KeyboardInterrupt()
+            if isinstance(link, KeyboardInterrupt):
+                return link if link is error else KeyboardInterrupt()
+            seen.append(link)
+            link = link.__cause__ or link.__context__
+        return None
+
+
+def _has(errors: list[BaseException], error: BaseException) -> bool:
+    """Tell whether an error is one of several: those of others may say that they equal anything."""
+    return any(each is error for each in errors)
+
+
+class _Listening:
+    """A signal's handler, of which is known what it raised."""
+
+    def __init__(self, handler: Callable[[int, FrameType | None], Any], heard: list[BaseException]) -> None:
+        self.handler = handler
+        self.heard = heard
+
+    def __call__(self, number: int, frame: FrameType | None) -> Any:
+        try:
+            return self.handler(number, frame)
+        except BaseException as error:
+            self.heard.append(error)
+            raise
+
+
+def _refusal(error: BaseException) -> SystemRefusedError | None:
+    """Return what to raise where the system refused something that nobody has put a name to."""
+    if not isinstance(error, OSError) or isinstance(error, StoreError):
+        return None
+    advice = ADVICE.get(error.errno or 0, "look after it")
+    if error.errno == errno.ENOENT and not _has_working_folder():
+        advice = "the folder in which this process works was removed: change to another one, or give an absolute path"
+    refused = SystemRefusedError(f"the system refused what this needs: {error}; {advice}, and try again")
+    refused.errno, refused.filename = error.errno, error.filename
+    return refused
+
+
+def _has_working_folder() -> bool:
+    try:
+        os.getcwd()  # noqa: PTH109  # Path.cwd is this, and only an error of it is of interest
+    except OSError:
+        return False
+    return True
+
+
+def public(call: Callable[P, R]) -> Callable[P, R]:
+    """Let a function be a public call."""
+
+    @wraps(call)
+    def through_the_door(*args: P.args, **kwargs: P.kwargs) -> R:
+        with Door():
+            return call(*args, **kwargs)
+
+    return through_the_door
+
+
+def all_public(cls: C) -> C:
+    """Let all public methods of a class be public calls, and what Python itself calls of it."""
+    for name, member in list(vars(cls).items()):
+        if callable(member) and not isinstance(member, type) and (not name.startswith("_") or name in MAGIC):
+            setattr(cls, name, public(member))
+    return cls
+
+
+MAGIC = ("__init__", "__enter__", "__exit__")

@@ -1,0 +1,152 @@
+"""A signal's handler raises while the engine is at work: that is what the call raises, and the store goes on."""
+
+import json
+import signal
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+from programs import run
+
+from nirs4all_store import NotFoundError, WorkspaceStore
+from nirs4all_store.door import INTERRUPTED, Door
+
+PROGRAM = """
+import json, random, shutil, signal, sys, nirs4all_store as n
+from pathlib import Path
+from nirs4all_store.contract import add_pipeline, add_prediction
+
+class DeadlineError(Exception):
+    pass
+
+def deadline(*_):
+    raise DeadlineError
+
+folder = Path(sys.argv[1])
+store = n.WorkspaceStore(folder / "w", timeout=20)
+_, pipeline_id = add_pipeline(store)
+with store.transaction():
+    for _ in range(300):
+        add_prediction(store, pipeline_id)
+rng = random.Random(int(sys.argv[3]))
+sys.unraisablehook = lambda _: None  # Python ignores what is raised while it frees something.
+
+def backup():
+    shutil.rmtree(folder / "b", ignore_errors=True)
+    store.backup(folder / "b")
+
+def opens():
+    n.WorkspaceStore(folder / "other", timeout=20).close()
+
+def unit():
+    with store.unit_of_work() as uow:
+        uow.runs.list()
+
+slow = "SELECT sum(hash(a.range + b.range)) FROM range(100000000) a, range(1000) b"
+works = {
+    "sql": (lambda: store.sql(slow), 0.1), "vacuum": (store.vacuum, 0.05), "backup": (backup, 0.05),
+    "open": (opens, 0.05), "query": (store.query_predictions, 0.01), "unit": (unit, 0.01),
+    "check": (lambda: store.check(deep=True), 0.05),
+}
+ends = []
+for handler in (signal.default_int_handler, deadline):
+    signal.signal(signal.SIGALRM, handler)
+    for name, (work, longest) in works.items():
+        for _ in range(int(sys.argv[2])):
+            try:
+                try:
+                    # Python itself drops one that strikes while it frees an object: then another one comes.
+                    signal.setitimer(signal.ITIMER_REAL, rng.uniform(0.0005, longest), 0.5)
+                    while True:
+                        work()
+                finally:
+                    signal.setitimer(signal.ITIMER_REAL, 0)
+            except BaseException as error:
+                ends.append((handler.__name__, name, type(error).__name__))
+                if "deadline" == handler.__name__ and type(error) is not DeadlineError:
+                    import traceback; traceback.print_exc()
+        assert signal.getsignal(signal.SIGALRM) is handler
+        store.begin_run("goes on")
+assert store.check(deep=True).is_sound
+store.close()
+print(json.dumps(ends))
+"""
+
+
+def ends_of(folder: Path, strikes: int, seed: int) -> set[tuple[str, ...]]:
+    ends = [tuple(end) for end in json.loads(run(PROGRAM, folder, strikes, seed))]
+    assert len(ends) == 2 * 7 * strikes
+    return {end for end in ends if (end[0], end[2]) not in EXPECTED}
+
+
+EXPECTED = {("default_int_handler", "KeyboardInterrupt"), ("deadline", "DeadlineError")}
+
+
+def test_ctrl_c_was_an_error_of_sql_vacuum_and_backup_and_a_handlers_error_was_ctrl_c(tmp_path: Path) -> None:
+    assert ends_of(tmp_path, 4, 20) == set()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_no_handler_is_another_error_at_any_moment(tmp_path: Path, seed: int) -> None:
+    assert ends_of(tmp_path, 60, seed) == set()
+
+
+def end_of(error: BaseException) -> BaseException:
+    """Return what a call raises in the place of an error."""
+    with pytest.raises(BaseException) as caught, Door():  # which one it is, is the question
+        raise error
+    return caught.value
+
+
+def interrupted(around: type[Exception]) -> BaseException:
+    try:
+        raise RuntimeError(INTERRUPTED)
+    except RuntimeError as error:
+        made = around("of the engine's error")
+        made.__cause__ = error
+        return made
+
+
+def test_whatever_was_made_of_ctrl_c_is_ctrl_c(store: WorkspaceStore) -> None:
+    for made in (LookupError, NotFoundError, OSError):
+        assert isinstance(end_of(interrupted(made)), KeyboardInterrupt)
+    pressed = KeyboardInterrupt()
+    assert end_of(pressed) is pressed
+
+
+def test_what_is_refused_after_ctrl_c_was_met_is_refused(store: WorkspaceStore) -> None:
+    try:
+        raise KeyboardInterrupt from RuntimeError(INTERRUPTED)
+    except KeyboardInterrupt:
+        with pytest.raises(NotFoundError):
+            store.complete_run("no such run")
+        with pytest.raises(NotFoundError), store.unit_of_work() as uow:
+            uow.runs.complete("no such run")
+
+
+def test_an_error_that_holds_itself_ends(store: WorkspaceStore) -> None:
+    first, second = ValueError("first"), ValueError("second")
+    first.__cause__, second.__cause__ = second, first
+    assert end_of(first) is first
+
+
+def test_handlers_that_are_set_during_a_call_or_a_block_stay(store: WorkspaceStore) -> None:
+    def other(number: int, frame: FrameType | None) -> None:
+        """Do nothing."""
+
+    def sets(*_: Any) -> None:
+        signal.signal(signal.SIGUSR1, other)
+
+    before = signal.signal(signal.SIGUSR1, sets)
+    try:
+        with store.unit_of_work():
+            signal.raise_signal(signal.SIGUSR1)
+            assert signal.getsignal(signal.SIGUSR1) is other
+        assert signal.getsignal(signal.SIGUSR1) is other
+        with store.transaction():
+            assert signal.signal(signal.SIGUSR1, sets).handler is other
+        assert signal.getsignal(signal.SIGUSR1) is sets
+    finally:
+        signal.signal(signal.SIGUSR1, before)
