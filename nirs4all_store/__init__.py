@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .checking import CheckReport, Finding, RepairReport
     from .errors import (
         ArtifactCorruptError,
+        ArtifactLinkError,
         ArtifactLoadError,
         ArtifactMissingError,
         BundleError,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ArtifactCorruptError",
+    "ArtifactLinkError",
     "ArtifactLoadError",
     "ArtifactMissingError",
     "ArtifactRepo",
@@ -137,6 +139,7 @@ __all__ = [
 # Each name is loaded when it is first used: what reads no workspace need not wait for the database and the ORM.
 _MODULES = {
     "ArtifactCorruptError": "errors",
+    "ArtifactLinkError": "errors",
     "ArtifactLoadError": "errors",
     "ArtifactMissingError": "errors",
     "ArtifactRepo": "repositories",

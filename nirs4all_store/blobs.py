@@ -14,16 +14,21 @@ import shutil
 import stat
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import partial
+from io import FileIO
 from pathlib import Path, PurePosixPath
 
-from .errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError, StoreError
+from .errors import ArtifactCorruptError, ArtifactLinkError, ArtifactMissingError, InvalidInputError, StoreError
 from .files import fsync_folder, make_folder, refuse_below, write_whole
+from .kinds import FILE, content_of, is_odd, kind_of, opened, refuse_odd
 from .points import Point, reached
 from .values import checked_text, utc_now
 
 QUARANTINE = ".quarantine"
 MAX_NAME = 255
 HASH = re.compile(r"[0-9a-f]{64}")
+_content = partial(content_of, error=ArtifactLinkError)
+_opened = partial(opened, error=ArtifactLinkError)
 
 
 def sha256(content: bytes) -> str:
@@ -44,14 +49,6 @@ def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError)
     return digits
 
 
-def _is_too_long(path: Path) -> bool:
-    try:
-        path.lstat()
-    except OSError as error:
-        return error.errno == errno.ENAMETOOLONG
-    return False
-
-
 class Blobs:
     """The files of one workspace's artifacts.
 
@@ -65,7 +62,7 @@ class Blobs:
         self.root = root
 
     def refuse_inside(self, path: Path) -> Path:
-        """Return an output path that is not below `artifacts/`; for one that is, raise `OutputPathError`."""
+        """Return an output path that is not below `artifacts/`; for errors see `refuse_below`."""
         refuse_below(path, self.root)
         return path
 
@@ -89,7 +86,7 @@ class Blobs:
         """
         relative = known or self.path_for(content_hash, extension)
         path = self.path(relative)
-        if not path.is_file() or path.read_bytes() != content:
+        if kind_of(path) != FILE or _content(path) != content:
             write_whole(path, content)
         reached(Point.FILE_HAS_NO_ROW)
         return relative
@@ -100,18 +97,39 @@ class Blobs:
         Raises
         ------
         ArtifactCorruptError
-            The path leads out of the folder, by `..` or as an absolute path, or through a link.
+            The path leads out of the folder, by `..` or as an absolute path.
+        ArtifactLinkError
+            It leads through a link, or to what is no file.
         """
         parts = PurePosixPath(relative)
-        path = self.root / parts
-        has_long_name = any(len(os.fsencode(part)) > MAX_NAME for part in parts.parts)
-        if "\0" in relative or has_long_name or _is_too_long(path):
+        if parts.is_absolute() or ".." in parts.parts:
+            raise ArtifactCorruptError(f"artifact path {relative!r} leads out of {self.root}; it is not followed")
+        path = self.root
+        is_a_name = "\0" not in relative and all(len(os.fsencode(part)) <= MAX_NAME for part in parts.parts)
+        try:
+            self.refuse_odd_root()
+            for part in parts.parts if is_a_name else ():
+                path /= part
+                kind = kind_of(path)
+                if is_odd(kind):
+                    raise ArtifactLinkError(
+                        f"artifact path {relative!r} leads out of {self.root}, or to no file: {path} is {kind}, which "
+                        "is not followed; remove it"
+                    )
+        except OSError as error:  # What may not be looked at, may not be used either: whoever does tells it.
+            is_a_name = error.errno != errno.ENAMETOOLONG
+        if not is_a_name:
             raise ArtifactCorruptError(f"artifact path {relative[:200]!r} is a name that no file has")
-        if parts.is_absolute() or ".." in parts.parts or path.resolve() != self.root.resolve() / parts:
-            raise ArtifactCorruptError(
-                f"artifact path {relative!r} leads out of {self.root} or through a link; it is not followed"
-            )
-        return path
+        return self.root / parts
+
+    def make_root(self) -> None:
+        """Make the folder itself when it is absent."""
+        self.refuse_odd_root()
+        make_folder(self.root)
+
+    def refuse_odd_root(self) -> None:
+        """Raise `WorkspaceCorruptError` if the folder itself is a link, or anything else but a folder or a file."""
+        refuse_odd(self.root)
 
     def read(self, relative: str, content_hash: str) -> bytes:
         """Return the bytes of a file once they are known to be the ones that were saved.
@@ -125,7 +143,7 @@ class Blobs:
         """
         path = self.path(relative)
         try:
-            content = path.read_bytes()
+            content = _content(path)
         except OSError as error:
             raise ArtifactMissingError(
                 f"artifact file {path} cannot be read: {error}; restore it from a backup or train again"
@@ -140,13 +158,13 @@ class Blobs:
     def is_as_named(self, relative: str) -> bool:
         """Tell whether a file has the SHA-256 that its own name says."""
         path = self.path(relative)
-        return HASH.fullmatch(path.stem) is not None and sha256(path.read_bytes()) == path.stem
+        return HASH.fullmatch(path.stem) is not None and sha256(_content(path)) == path.stem
 
     def size(self, relative: str) -> int:
         """Return how many bytes a file has; one that is not there raises `ArtifactMissingError`."""
         path = self.path(relative)
         try:
-            status = path.stat()
+            status = path.lstat()
         except OSError as error:
             raise ArtifactMissingError(f"{path} is not there: {error}") from error
         if not stat.S_ISREG(status.st_mode):
@@ -203,7 +221,7 @@ class Blobs:
 
     def _is_there(self, relative: str) -> bool:
         try:
-            return self.path(relative).is_file()
+            return kind_of(self.path(relative)) == FILE
         except (ArtifactCorruptError, OSError):  # It leads elsewhere, or may not even be looked at.
             return False
 
@@ -215,6 +233,7 @@ class Blobs:
         InvalidInputError
             `path` is no file below `artifacts/`.
         """
+        self.refuse_odd_root()
         try:
             resolved = (path if path.is_absolute() else self.root / path).resolve()
             is_inside = resolved.is_file() and resolved.is_relative_to(self.root.resolve())
@@ -241,10 +260,11 @@ class Blobs:
         written = self.path(relative).stat().st_mtime
         return before.replace(tzinfo=UTC).timestamp() < written <= utc_now().replace(tzinfo=UTC).timestamp()
 
-    def links(self, named: Iterable[str]) -> list[str]:
-        """Return the links in the folder that no row names; nothing follows them."""
-        found = [path.relative_to(self.root).as_posix() for path in self._entries() if path.is_symlink()]
-        return sorted(set(found) - set(map(plain_path, named)))
+    def odd(self, named: Iterable[str]) -> dict[str, str]:
+        """Return what in the folder is neither file nor folder and has no row, and what it is; nothing follows it."""
+        kinds = {path.relative_to(self.root).as_posix(): kind_of(path) for path in self._entries()}
+        known = set(map(plain_path, named))
+        return {path: str(kind) for path, kind in sorted(kinds.items()) if is_odd(kind) and path not in known}
 
     def usage(self) -> tuple[int, int]:
         """Return how many files there are, and how many bytes they take."""
@@ -253,10 +273,11 @@ class Blobs:
 
     def _files(self) -> list[Path]:
         """Return the files that are there, without those in quarantine."""
-        return [path for path in self._entries() if not path.is_symlink() and path.is_file()]
+        return [path for path in self._entries() if kind_of(path) == FILE]
 
     def _entries(self) -> list[Path]:
         """Return what is there but for what is in quarantine; folders that may not be entered count as empty."""
+        self.refuse_odd_root()
         found = []
         for folder, folders, files in os.walk(self.root):
             if os.access(folder, os.X_OK):
@@ -273,5 +294,6 @@ class Blobs:
                 missing.append(relative)
                 continue
             make_folder((target / relative).parent)
-            shutil.copyfile(self.path(relative), target / relative)
+            with FileIO(self.path(relative), opener=_opened) as source, (target / relative).open("xb") as copy:
+                shutil.copyfileobj(source, copy)
         return missing

@@ -20,6 +20,8 @@ from .errors import (
     InvalidInputError,
     StoreError,
 )
+from .kinds import LINK, is_odd, kind_of
+from .layout import odd_places
 from .migrate import HEAD, printed
 from .unit_of_work import UnitOfWork
 
@@ -39,9 +41,9 @@ class Finding:
     code : str
         Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
         `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
-        `link`, `unreadable-value`, `unreadable`, `not-ours`.
+        `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`.
     subject : str
-        The table and id, or the path below `artifacts/`.
+        The table and id, or the path below `artifacts/` or the workspace.
     message : str
     repair : str or None
         What `repair` would do; None: nothing, the message says what you can.
@@ -101,7 +103,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     """Look at every row and file, and change nothing; see `WorkspaceStore.check`."""
     findings: list[Finding] = []
     rows: dict[str, int] = {}
-    parts: list[Part] = [_more, _links, _chains, _counts, partial(_files, deep=deep)]
+    parts: list[Part] = [_places, _more, _links, _chains, _counts, partial(_files, deep=deep)]
     if deep:
         parts += [partial(_values, table=table) for table in uow.integrity.tables if table != "chains"]  # Read already.
     try:
@@ -127,6 +129,16 @@ def _more(uow: UnitOfWork) -> Iterator[Finding]:
         yield Finding(
             "not-ours", extra.what, f"no workspace has it, and it may act by itself; to remove it: {extra.drop}"
         )
+
+
+def _places(uow: UnitOfWork) -> Iterator[Finding]:
+    for name, kind in odd_places(uow.blobs.root.parent):
+        yield _odd(name, kind)
+
+
+def _odd(name: str, kind: str) -> Finding:
+    code = "link" if kind == LINK else "no-file"
+    return Finding(code, name, f"it is {kind}, which nothing here follows or reads; remove it if you did not make it")
 
 
 def _links(uow: UnitOfWork) -> Iterator[Finding]:
@@ -180,6 +192,8 @@ def _miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
 
 
 def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
+    if is_odd(kind_of(uow.blobs.root)):  # `_places` has told it, and it is not followed.
+        return
     rows = uow.artifacts.all()
     found = uow.chains.uses()
     chains = {chain["chain_id"]: chain for chain in found.chains}
@@ -193,8 +207,8 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
             advice = "" if finding.code == "wrong-size" or not used else f"; {RESTORE}"
             yield replace(finding, message=f"{finding.message}; {_consequence(row, used)}{advice}")
     paths = [row["artifact_path"] for row in rows]
-    for path in uow.blobs.links(paths):
-        yield Finding("link", path, "it is a link, which nothing here follows; remove it if you did not make it")
+    for path, kind in uow.blobs.odd(paths).items():
+        yield _odd(path, kind)
     for path in uow.blobs.strays(paths, uow.time_before(GRACE)):
         yield Finding("unlisted-file", path, "no artifact names it", "move it to artifacts/.quarantine")
 

@@ -12,6 +12,7 @@ import yaml
 
 from .errors import InvalidInputError, NotFoundError
 from .files import checked_path
+from .kinds import refuse_odd_given
 from .values import without_twins
 
 FILES = (".json", ".yaml", ".yml")
@@ -85,9 +86,12 @@ def read_config(given: Any) -> Any:
     """
     if not isinstance(given, str | Path):
         return given
+    is_file = isinstance(given, Path) or _names_file(given)
+    path = checked_path(given, "the configuration") if is_file else None
+    if path is not None:
+        refuse_odd_given(path)
     try:
-        is_file = isinstance(given, Path) or _names_file(given)
-        text = checked_path(given, "the configuration").read_text(encoding="utf-8") if is_file else str(given)
+        text = str(given) if path is None else path.read_text(encoding="utf-8")
         return _parsed(text)
     except yaml.MarkedYAMLError as error:
         place = f" in line {error.problem_mark.line + 1}" if error.problem_mark else ""

@@ -7,12 +7,14 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from io import FileIO
 from pathlib import Path
 from shlex import quote
 from typing import BinaryIO
 
-from .duckdb_files import LOG_ENDINGS, log_names, logs_of, temporary_of
+from .duckdb_files import LOG_ENDINGS, log_names, logs_of, refuse_odd_database, temporary_of
 from .files import fsync_file, fsync_folder
+from .kinds import opened, refuse_odd
 
 CHUNK = 2**20
 MOST_COPIES = 1000
@@ -41,7 +43,7 @@ def keep(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: 
     copy(stream, unfinished, copied)
     for log, target in zip(log_names(database), log_names(unfinished), strict=True):
         if log.exists():
-            with log.open("rb") as log_stream:
+            with FileIO(log, opener=opened) as log_stream:
                 copy(log_stream, target)
     for number in range(1, MOST_COPIES):
         kept = database.with_name(f"{database.name}.before-{what}{f'-{number}' if number > 1 else ''}")
@@ -66,6 +68,7 @@ def _pairs(kept: Path, unfinished: Path) -> list[tuple[Path, Path]]:
 def _same(one: Path, other: Path) -> bool:
     if not (one.exists() and other.exists()):
         return one.exists() == other.exists()
+    refuse_odd(one, other)
     return one.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
@@ -90,7 +93,7 @@ def size_of(database: Path) -> int:
 def copy(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda done: None) -> None:
     """Copy a file's bytes to the disk, for nobody to read who may not read the source."""
     status = os.fstat(source.fileno())
-    with os.fdopen(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+    with os.fdopen(opened(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             os.chown(target, status.st_uid, status.st_gid)
         target.chmod(stat.S_IMODE(status.st_mode))
@@ -102,8 +105,9 @@ def copy(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda 
 
 def remove(database: Path) -> None:
     """Remove an unfinished database and all that DuckDB has put beside it."""
+    refuse_odd_database(database)
     for path in (database, *log_names(database), temporary_of(database)):
-        if path.is_dir() and not path.is_symlink():
+        if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from .duckdb_files import (
     logs_of,
     memory_config,
     quoted_name,
+    refuse_odd_database,
 )
 from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
 from .files import identity
@@ -122,8 +123,10 @@ class Database:
         Raises
         ------
         WorkspaceCorruptError
-            The file was removed or replaced while it was open; what is written now would be lost.
+            The file was removed or replaced while it was open; what is written now would be lost. Or what is to be
+            written beside it would go elsewhere.
         """
+        refuse_odd_database(self.path)
         if not self.is_in_place:
             raise WorkspaceCorruptError(
                 f"{self.path} was removed or replaced while it was open; nothing was written: close the store, "
@@ -228,6 +231,7 @@ def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
 
 def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
     """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
+    refuse_odd_database(path)
     config = SAFE_CONFIG | memory_config(memory_limit)
     for tries_left in range(TRIES_TO_CONNECT - 1, -1, -1):
         try:

@@ -17,6 +17,7 @@ from .errors import InvalidInputError
 from .files import checked_path
 from .given import FROM_0, NUMBERS, as_array, labels, misses, refuse_infinite, refuse_mixture, unmasked
 from .inference import contiguous
+from .kinds import refuse_odd_given
 
 Array = Any
 
@@ -127,6 +128,7 @@ def read_spectra(path: Path, columns: Sequence[str] | None = None) -> frames.Spe
         It cannot be read, has something else than numbers, or lacks a column.
     """
     if path.suffix.lower() == ".npy":
+        refuse_odd_given(path)
         try:
             X = _spectra(np.load(path, allow_pickle=False), str(path))
             return frames.Spectra(X, [], None, pl.DataFrame(height=len(X)))

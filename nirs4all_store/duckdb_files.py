@@ -16,6 +16,7 @@ from typing import Any, Literal
 import duckdb
 
 from .errors import InvalidInputError, OutputPathError, StoreError, WorkspaceCorruptError
+from .kinds import refuse_odd
 from .points import Point, reached
 
 try:
@@ -101,6 +102,14 @@ def log_names(path: Path) -> list[Path]:
     return [path.with_name(f"{path.name}{ending}") for ending in LOG_ENDINGS]
 
 
+def refuse_odd_database(path: Path) -> None:
+    """Refuse a database beside which DuckDB would write or read something else than files; see `refuse_odd`.
+
+    It opens them by their names, when it first needs them: so this comes right before it is let to.
+    """
+    refuse_odd(path, *log_names(path), temporary_of(path))
+
+
 def commit_ends(log: bytes) -> list[int]:
     """Return where in a write-ahead log, or in a part of one, the commits end that it shows."""
     return [commit.end() for commit in COMMIT.finditer(log)]
@@ -114,6 +123,7 @@ def read_every_value(path: Path) -> dict[str, int]:
     WorkspaceCorruptError
         Something of it cannot be read.
     """
+    refuse_odd_database(path)
     connection = duckdb.connect(config=NO_EXTENSIONS | {"temp_directory": str(temporary_of(path))})
     try:
         connection.execute(NO_PROGRESS_BAR)
@@ -166,6 +176,8 @@ def copy_compacted(source: Path, target: Path) -> None:
     OutputPathError
         `target` cannot be written.
     """
+    refuse_odd_database(source)
+    refuse_odd_database(target)
     steps = (
         (source, f"ATTACH '{_quoted(source)}' AS source (READ_ONLY)"),
         (target, f"ATTACH '{_quoted(target)}' AS target"),
@@ -216,6 +228,7 @@ class Comparison:
         self._connection = duckdb.connect(config=config)
         self._connection.execute(NO_PROGRESS_BAR)
         for name, path in (("before", before), ("after", after)):
+            refuse_odd_database(path)
             self._connection.execute(f"ATTACH '{_quoted(path)}' AS {name} (READ_ONLY)")
 
     def close(self) -> None:

@@ -115,6 +115,10 @@ class ArtifactCorruptError(ArtifactLoadError):
     """An artifact whose bytes do not match its SHA-256, or whose path leads elsewhere."""
 
 
+class ArtifactLinkError(ArtifactCorruptError, WorkspaceCorruptError):
+    """A link, a pipe, a socket or a device at or above an artifact's path; it was not followed, nor changed."""
+
+
 class UntrustedArtifactError(StoreError, PermissionError):
     """Loading would run code from a file that the caller did not declare trusted."""
 

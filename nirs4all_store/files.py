@@ -9,12 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from .errors import InvalidInputError, InvalidTypeError, OutputPathError, StoreError
+from .kinds import FILE, kind_of, refuse_odd
 
 TEMPORARY_PREFIX = ".writing-"
 # In bytes: what a file system allows for one name.
@@ -60,12 +60,24 @@ def checked_path(value: object, where: str, error: type[StoreError] = InvalidInp
 
 
 def refuse_below(path: Path, folder: Path) -> None:
-    """Raise `OutputPathError` if a path leads into a folder whose files are looked after, directly or by links."""
+    """Refuse an output path that leads into a workspace's `artifacts/`, directly or by links.
+
+    Raises
+    ------
+    OutputPathError
+        It does.
+    WorkspaceCorruptError
+        It is below the workspace, and on the way there is a link, as `exports`.
+    """
     if Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise OutputPathError(
             f"cannot write {path}: it is below {folder}, where gc_artifacts() removes what is no artifact; "
             "give a path elsewhere"
         )
+    workspace, parents = identity(folder.parent), list(path.absolute().parents)
+    places = [identity(parent) for parent in parents]
+    if workspace in places:
+        refuse_odd(*parents[: places.index(workspace)])
 
 
 @contextmanager
@@ -150,9 +162,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises
     ------
     OutputPathError
-        `path` is a folder, its folder cannot be written to, or its disk is full.
+        `path` is a folder, a link, a pipe, a socket or a device, its folder cannot be written to, or its disk is full.
     """
-    refuse_folder(path)
+    refuse_no_file(path)
     with output_errors(path):
         make_folder(path.parent)
         temporary = temporary_beside(path)
@@ -160,6 +172,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         try:
             yield temporary
             fsync_file(temporary)
+            refuse_no_file(path)
             temporary.replace(path)
         except BaseException:
             temporary.unlink(missing_ok=True)
@@ -167,18 +180,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         fsync_folder(path.parent)
 
 
-def refuse_folder(path: Path) -> None:
-    """Raise `OutputPathError` if a path is a folder or a link, or can be no file's."""
-    if os.path.islink(path):  # noqa: PTH114  # Path.is_symlink raises on names that nothing can have.
-        raise OutputPathError(f"cannot write {path}: it is a link, which is not followed; give the path of a file")
+def refuse_no_file(path: Path) -> None:
+    """Raise `OutputPathError` if a path is a folder, a link or anything else but a file, or can be no file's."""
     try:
-        is_folder = stat.S_ISDIR(path.stat().st_mode)
-    except (FileNotFoundError, NotADirectoryError):
-        return
+        kind = kind_of(path)
     except (OSError, ValueError) as error:  # A name that is too long, or holds a NUL.
         raise OutputPathError(f"cannot write {str(path)[:200]!r}: {error}; give another name") from error
-    if is_folder:
-        raise OutputPathError(f"cannot write {path}: it is a folder; give the name of a file")
+    if kind not in (None, FILE):
+        raise OutputPathError(
+            f"cannot write {path}: it is {kind}, which is neither followed nor replaced; give the path of a file"
+        )
 
 
 def write_whole(path: Path, content: bytes) -> Path:
@@ -206,7 +217,7 @@ def write_new(path: Path, content: bytes) -> bool:
 def with_suffix_added(path: str | os.PathLike[str], suffix: str) -> Path:
     """Return `path` with as much of `suffix` appended as is missing: `m.n4a` becomes `m.n4a.py`."""
     path = checked_path(path, "the output path", OutputPathError)
-    refuse_folder(path)
+    refuse_no_file(path)
     name = path.name.lower()
     starts = (i for i in range(len(suffix), -1, -1) if suffix[i:].startswith(".") or i == len(suffix))
     present = next((i for i in starts if i and name.endswith(suffix[:i])), 0)

@@ -16,6 +16,7 @@ from . import column_names
 from .column_names import MOST_NAMED, is_number, refuse_twins, wavelengths_of
 from .errors import InvalidInputError
 from .files import checked_path
+from .kinds import refuse_odd_given
 
 Array = Any
 
@@ -101,6 +102,7 @@ def read(path: Path) -> pl.DataFrame:
     kind = path.suffix.lower()
     if kind not in TABLES:
         raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(TABLES)}")
+    refuse_odd_given(path)
     try:
         with path.open("rb") as stream:  # By its path it could be a pattern for several files, or an address.
             found = pl.read_parquet(stream) if kind == ".parquet" else _read_csv(path, stream)

@@ -15,6 +15,7 @@ from .door import public
 from .duckdb_files import logs_of, refuse_misread
 from .errors import StoreError, WorkspaceBusyError
 from .files import checked_path
+from .layout import refuse_odd_places
 from .lease import Lease
 from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
 from .recovery import RecoveryReport, recover
@@ -190,6 +191,7 @@ def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
             raise WorkspaceBusyError(f"this process has {path} open; close its stores first")
         lease = Lease(path, shared=shared, timeout=checked_timeout(timeout))
         try:
+            refuse_odd_places(path)
             check_is_duckdb(path / DATABASE_NAME)
             yield
         finally:

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import stat
+from functools import partial
+from io import FileIO
 from pathlib import Path
 
 from .errors import InvalidInputError, StoreError, WorkspaceCorruptError
 
 FILE = "a file"
 FOLDER = "a folder"
+LINK = "a link"
 KINDS = {
-    stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFLNK: "a link", stat.S_IFIFO: "a named pipe",
+    stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFLNK: LINK, stat.S_IFIFO: "a named pipe",
     stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
 }  # fmt: skip
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
@@ -91,33 +94,24 @@ def opened(path: AnyPath, flags: int, mode: int = 0o666, error: type[StoreError]
     return descriptor
 
 
-def opened_given(path: AnyPath, flags: int = os.O_RDONLY) -> int:
-    """Open a file that a user has named, maybe by a link, for `open(..., opener=opened_given)`.
+def content_of(path: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -> bytes:
+    """Return the bytes of a file of a workspace; errors as for `opened`."""
+    with FileIO(path, opener=partial(opened, error=error)) as stream:
+        return stream.readall()
+
+
+def refuse_odd_given(path: AnyPath) -> None:
+    """Refuse a path that a user has named, by what it is or its links lead to; one that is not there is fine.
 
     Raises
     ------
     InvalidInputError
         It is a pipe, a socket or a device, which could keep one waiting for ever.
-    OSError
     """
-    refuse_odd_given(path)
-    descriptor = os.open(path, flags | NO_WAITING)
     try:
-        refuse_odd_given(path, os.fstat(descriptor))
-    except BaseException:
-        os.close(descriptor)
-        raise
-    return descriptor
-
-
-def refuse_odd_given(path: AnyPath, status: os.stat_result | None = None) -> None:
-    """Refuse a path, by what it is or its links lead to, as `opened_given` does; a file that is not there is fine."""
-    if status is None:
-        try:
-            status = Path(path).stat()
-        except OSError:  # Opening it says it better.
-            return
-    kind = _kind(status.st_mode)
+        kind = _kind(Path(path).stat().st_mode)
+    except (OSError, ValueError):  # Whoever opens it tells.
+        return
     if is_odd(kind):
         raise InvalidInputError(
             f"{os.fspath(path)} is {kind}, from which nothing is read; save what it gives to a file, and give that"

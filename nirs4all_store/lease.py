@@ -340,7 +340,7 @@ def held_alone(path: Path) -> Iterator[BinaryIO]:
     """
     refuse_if_open_here(path)
     try:
-        stream = path.open("r+b")
+        stream = FileIO(path, "r+", opener=opened)
     except PermissionError as error:
         raise ReadOnlyError(f"cannot write to {path}: {error}; ask for the right to write") from error
     with stream:

@@ -8,18 +8,20 @@ import json
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .door import all_public
-from .errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError
+from .errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError, WorkspaceCorruptError
 from .files import checked_path, refuse_below, with_suffix_added, write_new, write_whole
+from .kinds import content_of, refuse_odd
 from .values import checked_text, checked_texts, json_text, utc_now, without_twins
 
 Template = dict[str, Any]
 
 FORMAT_VERSION = 1
+TEMPLATES = ("library", "library/templates")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9 ._-]{0,98}[A-Za-z0-9_-])?")
 # Names that Windows keeps for devices, whatever their extension.
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
@@ -39,7 +41,7 @@ class PipelineLibrary:
 
     def __init__(self, workspace_path: str | os.PathLike[str]) -> None:
         self._workspace = checked_path(workspace_path, "workspace_path")
-        self._folder = self._workspace / "library" / "templates"
+        self._folder = self._workspace / TEMPLATES[-1]
 
     def save_template(
         self,
@@ -127,10 +129,10 @@ class PipelineLibrary:
             Templates with any of them.
         """
         found = []
-        for path in self._folder.glob("*.json"):
+        for path in self._files():
             try:
                 found.append(_metadata(_read(path)))
-            except InvalidInputError as error:
+            except (InvalidInputError, WorkspaceCorruptError) as error:
                 warnings.warn(str(error), stacklevel=2)
         if category is not None:
             category = checked_text(category, "category")
@@ -183,7 +185,7 @@ class PipelineLibrary:
         source = checked_path(import_path, "import_path")
         if not source.is_file():
             raise NotFoundError(f"there is no file {source}; give the path of an exported template")
-        template = _read(source)
+        template = _read(source, Path.read_bytes)
         return self.save_template(
             template["pipeline_config"], template["name"], template["category"] if category == "general" else category,
             template["description"], template["tags"], template["metrics"], template["notes"], overwrite,
@@ -195,16 +197,27 @@ class PipelineLibrary:
         if not name.strip():
             raise InvalidInputError("a template needs a name; give one that is not blank")
         if PLAIN_NAME.fullmatch(name) and not DEVICES.fullmatch(name):
-            return self._folder / f"{name}.json"
-        readable = READABLE.sub("-", name)[:60].strip("-").lower()
-        return self._folder / f"{readable}~{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+            file = f"{name}.json"
+        else:
+            readable = READABLE.sub("-", name)[:60].strip("-").lower()
+            file = f"{readable}~{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
+        self._refuse_odd(file)
+        return self._folder / file
+
+    def _files(self) -> list[Path]:
+        self._refuse_odd()
+        return [*self._folder.glob("*.json")]
+
+    def _refuse_odd(self, *files: str) -> None:
+        """Follow no link to the templates, and no template that is one; see `refuse_odd`."""
+        refuse_odd(*(self._workspace / folder for folder in TEMPLATES), *(self._folder / file for file in files))
 
     def _find(self, name: str, category: str | None) -> Template:
         name, path = checked_text(name, "name"), self._path(name)
         category = None if category is None else checked_text(category, "category")
         template = _read(path) if path.is_file() else None
         if template is None or template["name"] != name:
-            others = [there["name"] for there in map(_readable, self._folder.glob("*.json")) if there is not None]
+            others = [there["name"] for there in map(_readable, self._files()) if there is not None]
             near = difflib.get_close_matches(name, others)
             raise NotFoundError(
                 f"the library has no template {name!r}; "
@@ -251,13 +264,13 @@ def _readable(path: Path) -> Template | None:
     """Return the template in a file; None where there is no file or it is damaged."""
     try:
         return _read(path)
-    except InvalidInputError:
+    except (InvalidInputError, WorkspaceCorruptError):
         return None
 
 
-def _read(path: Path) -> Template:
+def _read(path: Path, content: Callable[[Path], bytes] = content_of) -> Template:
     try:
-        template = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=without_twins)
+        template = json.loads(content(path).decode("utf-8"), object_pairs_hook=without_twins)
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{path} cannot be read as a template: {error}; repair it or move it away") from error
     texts = ("name", "category", "description", "notes", "created_at")

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from .blobs import plain_path
+from .copies import remove
 from .database import ENGINE_ERRORS, Database
 from .duckdb_files import copy_compacted, logs_of, refuse_misread
 from .errors import OutputPathError, StoreError
@@ -148,7 +149,7 @@ def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
     with workspace.alone(timeout), output_errors(path):
         if logs_of(path):
             raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
-        compact.unlink(missing_ok=True)
+        remove(compact)
         before = path.stat().st_size
         try:
             _copy_tables(path, compact)
@@ -156,7 +157,7 @@ def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
                 fsync_file(compact)
                 compact.replace(path)
         finally:
-            compact.unlink(missing_ok=True)
+            remove(compact)
         fsync_folder(workspace.path)
         return Vacuumed(before, path.stat().st_size)
 

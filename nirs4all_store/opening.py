@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
 
 from . import migrate
@@ -24,11 +25,13 @@ from .errors import (
     WorkspaceNotFoundError,
 )
 from .files import make_folder
+from .kinds import opened
+from .layout import refuse_odd_places
 from .lease import refuse_if_open_here
 from .maintenance import interrupt_lost_runs
 from .mounts import warn_if_remote
 from .turns import is_owned, refuse_in_between
-from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
+from .workspace import DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
 MAGIC_OFFSET = 8
@@ -95,7 +98,7 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
     try:
         is_new = workspace.open(timeout, write=not read_only, upgrade=upgrade)
         if not read_only:
-            make_folder(path / ARTIFACTS_NAME)
+            workspace.blobs.make_root()
             # A store that this process has open keeps nobody waiting for it.
             interrupt_lost_runs(workspace, max(0.0, deadline - time.monotonic()) if is_new else 0)
     except BaseException:
@@ -174,6 +177,7 @@ def _make_workspace_folder(path: Path) -> None:
 def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool) -> Database:
     """Return a workspace's database, open and up to date, or raise; see `Opener`."""
     path = folder / DATABASE_NAME
+    refuse_odd_places(folder)
     if os.path.lexists(path) or not create:
         check_is_duckdb(path)
     else:
@@ -236,7 +240,7 @@ def check_is_duckdb(path: Path) -> None:
         raise WorkspaceCorruptError(f"{path} is not a file; move it away or give another folder")
     refuse_if_open_here(path)
     try:
-        with path.open("rb") as stream:
+        with FileIO(path, opener=opened) as stream:
             head = stream.read(MAGIC_OFFSET + len(MAGIC))
     except OSError as error:
         raise ReadOnlyError(f"{path} cannot be read: {error}; ask for the right to read it") from error

@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from io import FileIO
 from pathlib import Path
 
 from . import migrate
@@ -20,6 +21,7 @@ from .database import Database
 from .duckdb_files import commit_ends, is_out_of_memory, log_names, logs_of, read_every_value
 from .errors import RecoveryFailedError, StoreError, WorkspaceCorruptError
 from .files import fsync_file, fsync_folder
+from .kinds import content_of, opened
 from .lease import held_alone
 from .points import Point, reached
 
@@ -106,7 +108,7 @@ def recover(database: Path, *, dry_run: bool) -> RecoveryReport:
             stream.seek(0)
             kept = keep(stream, database, "recovery", scratch, lambda done: None)
             reached(Point.DAMAGED_LOG_IS_KEPT)
-            with log.open("rb") as log_stream:
+            with FileIO(log, opener=opened) as log_stream:
                 copy(log_stream, scratch)
             os.truncate(scratch, used)
             fsync_file(scratch)
@@ -183,7 +185,7 @@ def _longest_part(scratch: Path, database: Path) -> tuple[Path, bytes, int]:
     damaged: tuple[Path, bytes, int] | None = None
     for log, beside in zip(log_names(database), log_names(scratch), strict=True):
         if log.exists():
-            content = log.read_bytes()
+            content = content_of(log)
             beside.write_bytes(content)
             if damaged is None and _problem(scratch):
                 damaged = log, content, _readable(scratch, beside, content)

@@ -80,7 +80,7 @@ FLOORS = (
         "repositories/runs",
     ),
     ("repositories/__init__",),
-    ("migrate", "replay", "unit_of_work"),
+    ("layout", "migrate", "replay", "unit_of_work"),
     ("bundle", "checking", "importing", "maintenance", "upgrade"),
     ("opening", "recovery"),
     ("inspection", "store"),

@@ -20,7 +20,7 @@ from rich.table import Table
 from sqlalchemy import DateTime
 
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
-from ..files import checked_path, refuse_below, refuse_folder
+from ..files import checked_path, refuse_below, refuse_no_file
 from ..models import Base
 from ..models import Json as JsonType
 from ..store import WorkspaceStore
@@ -137,7 +137,7 @@ def refuse_output(path: Path, workspace: Path, *, overwrite: bool) -> None:
     OutputPathError
         One of these it would be.
     """
-    refuse_folder(path)
+    refuse_no_file(path)
     refuse_below(path, workspace / ARTIFACTS_NAME)
     if path.exists() and not overwrite:
         raise OutputPathError(f"{path} is there already and stays as it is; give another name, or --overwrite")
