@@ -41,7 +41,8 @@ class Finding:
     code : str
         Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
         `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
-        `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`.
+        `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`,
+        `other-content`.
     subject : str
         The table and id, or the path below `artifacts/` or the workspace.
     message : str
@@ -106,6 +107,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     parts: list[Part] = [_places, _more, _links, _chains, _counts, partial(_files, deep=deep)]
     if deep:
         parts += [partial(_values, table=table) for table in uow.integrity.tables if table != "chains"]  # Read already.
+        parts.append(_contents)
     try:
         rows = uow.integrity.counts()
     except ENGINE_ERRORS as error:
@@ -275,6 +277,11 @@ def _folds_with(chain: Row, artifact_id: str) -> list[str]:
         fold: {"steps": [], "shared_artifacts": {}, "fold_artifacts": [entry]} for fold, entry in folds.items()
     }
     return [fold for fold, part in parts.items() if artifact_id in artifact_ids(part)]
+
+
+def _contents(uow: UnitOfWork) -> Iterator[Finding]:
+    for name in uow.other_contents:
+        yield Finding("other-content", name, f"it does not hold what it held when the backup was made; {RESTORE}")
 
 
 def _values(uow: UnitOfWork, table: str) -> Iterator[Finding]:

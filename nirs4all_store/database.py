@@ -25,6 +25,7 @@ from .duckdb_files import (
     NO_PROGRESS_BAR,
     Config,
     corrupt,
+    header_of,
     is_locked,
     logs_of,
     memory_config,
@@ -40,6 +41,7 @@ from .values import json_text
 if TYPE_CHECKING:
     from .dialect import Connections
 
+ENGINE_VERSION = duckdb.__version__
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
 
 # Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
@@ -83,6 +85,10 @@ class Database:
     ----------
     new_keys : int
         How many rows were inserted since it was opened, as told by who inserts them.
+    header : str
+        What is another one once the engine has folded something into the file.
+    has_changed : bool
+        Whether something was committed that the header does not show.
     """
 
     def __init__(
@@ -106,6 +112,7 @@ class Database:
         if not create and not self.path.exists():
             raise WorkspaceCorruptError(f"{self.path} is not there any more; restore it from a backup")
         self.new_keys = 0
+        self.header, self.has_changed = header_of(self.path), bool(logs_of(self.path))
         self._connections: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         self._file = identity(self.path)
@@ -138,6 +145,7 @@ class Database:
 
         Somebody may have removed it: the engine goes on writing to it, and nobody ever finds what is there.
         """
+        self.has_changed = True
         if not logs_of(self.path):
             with contextlib.closing(self.cursor()) as connection:  # Any thread may be using the anchor.
                 connection.execute(f"CHECKPOINT {quoted_name(self._name)}")
@@ -358,3 +366,13 @@ def row_counts(session: Session) -> dict[str, int]:
     names = table_names(session)
     connection = raw_connection(session)
     return {name: connection.execute(f"SELECT count(*) FROM {quoted_name(name)}").fetchone()[0] for name in names}  # noqa: S608
+
+
+def content_hashes(session: Session) -> dict[str, str]:
+    """Return how many rows each of these tables has, and a hash of all of their values; no matter in which order."""
+    connection = raw_connection(session)
+    found = {}
+    for name in table_names(session):
+        query = f"SELECT concat(count(*), ' ', bit_xor(hash(row))) FROM {quoted_name(name)} AS row"  # noqa: S608
+        found[name] = str(connection.execute(query).fetchone()[0])
+    return found

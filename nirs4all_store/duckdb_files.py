@@ -6,6 +6,7 @@ Beside `database.py` this is the only file that knows DuckDB.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import re
 from collections.abc import Sequence
@@ -33,6 +34,9 @@ NO_PROGRESS_BAR = "SET enable_progress_bar = false"
 MISREAD = {"?": "a question mark in the name", "\\": "a backslash in the name"}
 # In bytes, below the folder of a workspace.
 LONGEST_BELOW = 150
+NOT_WAITING = getattr(os, "O_NONBLOCK", 0)
+# The file's own header, and two that checkpoints take turns to write.
+HEADER_BYTES = 3 * 4096
 LOG_ENDINGS = (".wal", ".wal.checkpoint", ".wal.recovery")
 # Measured of 1.4 and 2.0: each commit ends with an entry of five bytes, after its length and its checksum.
 COMMIT = re.compile(rb"\x05\0{7}.{8}\x64\0\x64\xff\xff", re.DOTALL)
@@ -108,6 +112,16 @@ def refuse_odd_database(path: Path) -> None:
     It opens them by their names, when it first needs them: so this comes right before it is let to.
     """
     refuse_odd(path, *log_names(path), temporary_of(path))
+
+
+def header_of(path: Path) -> str:
+    """Return a hash of the first bytes of a file that this process has not open: they count its checkpoints."""
+    try:
+        # A pipe in its place, which is refused next, may keep nobody waiting.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NOT_WAITING)) as stream:  # noqa: PTH123
+            return hashlib.sha256(stream.read(HEADER_BYTES)).hexdigest()
+    except OSError:  # There is none yet, or connecting says why it cannot be read.
+        return ""
 
 
 def commit_ends(log: bytes) -> list[int]:

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from .blobs import plain_path
+from .contents import write_down
 from .copies import remove
 from .database import ENGINE_ERRORS, Database
 from .duckdb_files import copy_compacted, logs_of, refuse_misread
@@ -198,6 +199,7 @@ def _copy_into(workspace: Workspace, folder: Path) -> list[str]:
     try:
         with copied.session() as session:
             paths = ArtifactRepo(Tables(session)).paths()
+        write_down(copied)
     finally:
         copied.close()
     make_folder(folder / ARTIFACTS_NAME)

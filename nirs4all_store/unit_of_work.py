@@ -10,6 +10,7 @@ from typing import Self
 from sqlalchemy.orm import Session
 
 from .blobs import Blobs, plain_path
+from .contents import differing
 from .database import ENGINE_ERRORS
 from .door import Door
 from .errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
@@ -133,6 +134,11 @@ class UnitOfWork:
         self._is_handed_out = True
         self._tables.know_nothing()
         return self._session
+
+    @property
+    def other_contents(self) -> list[str]:
+        """The tables that hold something else than was written down of this backup; see `contents.differing`."""
+        return differing(self._workspace.database, self.session)
 
     @property
     def blobs(self) -> Blobs:

@@ -69,7 +69,7 @@ FLOORS = (
     ("catalog",),
     ("chain_plan", "database", "judging", "old_bundle", "trained_on"),
     ("bundle_reader", "columns", "fitted", "questions", "training"),
-    ("copies", "estimator", "holding", "tables"),
+    ("contents", "copies", "estimator", "holding", "tables"),
     ("repositories/ranking", "repositories/uses", "workspace"),
     (
         "repositories/artifacts",
