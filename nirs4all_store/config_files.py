@@ -16,11 +16,25 @@ from .kinds import refuse_odd_given
 from .values import without_twins
 
 FILES = (".json", ".yaml", ".yml")
+MOST_MERGED = 10_000
 MERGE = "tag:yaml.org,2002:merge"
 
 
 class _Yaml(yaml.SafeLoader):
     """Reads `1e-3` as a number, as JSON and YAML 1.2 do, and refuses a key that is given twice, as YAML does."""
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Merge as YAML does, but refuse what doubles with each line: `b: {<<: [*a, *a]}`, `c: {<<: [*b, *b]}`."""
+        for key, value in node.value:
+            if key.tag == MERGE:
+                merged = value.value if isinstance(value, yaml.SequenceNode) else [value]
+                merged = [part for part in merged if isinstance(part, yaml.MappingNode)]
+                for part in merged:
+                    self.flatten_mapping(part)
+                if sum(len(part.value) for part in merged) > MOST_MERGED:
+                    line = key.start_mark.line + 1
+                    raise InvalidInputError(f"the keys that are merged in line {line} are more than {MOST_MERGED:,}")
+        super().flatten_mapping(node)
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)

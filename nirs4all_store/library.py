@@ -16,7 +16,7 @@ from .door import all_public
 from .errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError, WorkspaceCorruptError
 from .files import checked_path, refuse_below, with_suffix_added, write_new, write_whole
 from .kinds import content_of, refuse_odd
-from .values import checked_text, checked_texts, json_text, utc_now, without_twins
+from .values import checked_text, checked_texts, json_text, shown, utc_now, without_twins
 
 Template = dict[str, Any]
 
@@ -269,16 +269,31 @@ def _readable(path: Path) -> Template | None:
 
 
 def _read(path: Path, content: Callable[[Path], bytes] = content_of) -> Template:
+    named = str(path).encode(errors="backslashreplace").decode()  # A file may have any bytes as its name.
     try:
         template = json.loads(content(path).decode("utf-8"), object_pairs_hook=without_twins)
+        json_text(template, "it")  # What could not have been saved may be in a file all the same.
     except (OSError, ValueError, RecursionError) as error:
-        raise InvalidInputError(f"{path} cannot be read as a template: {error}; repair it or move it away") from error
+        raise InvalidInputError(f"{named} cannot be read as a template: {error}; repair it or move it away") from error
     texts = ("name", "category", "description", "notes", "created_at")
     complete = isinstance(template, dict) and all(isinstance(template.get(key), str) for key in texts)
-    if not (complete and isinstance(template.get("tags"), list) and isinstance(template.get("metrics"), dict)
+    if not (complete and _is_texts(template.get("tags")) and isinstance(template.get("metrics"), dict)
             and isinstance(template.get("pipeline_config"), dict | list)):  # fmt: skip
-        raise InvalidInputError(f"{path} is no template: it lacks some of its fields; repair it or move it away")
+        raise InvalidInputError(
+            f"{named} is no template: it lacks some of its fields, or they hold something else; repair it or move it "
+            "away"
+        )
+    version = template.get("format_version", FORMAT_VERSION)
+    if type(version) is not int or not 1 <= version <= FORMAT_VERSION:
+        raise InvalidInputError(
+            f"{named} has format version {shown(version)}, this package reads up to {FORMAT_VERSION}; install a newer "
+            "nirs4all-store, or move it away"
+        )
     return dict(template)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(item, str) for item in value)
 
 
 def _metadata(template: Template) -> Template:

@@ -6,7 +6,8 @@ import importlib
 import inspect
 import pkgutil
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,26 @@ FUNCTION, ITEMS, SLICE = "function", "items", "slice"
 FORMS = {"class", FUNCTION, ITEMS, SLICE}
 LONGEST_WORDS = 200
 NATIVE = (str, int, float, bool, type(None))
+
+
+@contextmanager
+def as_error(where: str) -> Iterator[None]:
+    """Let the code of a configuration end what asked for it alone, and not the program: `SystemExit` becomes an error.
+
+    Raises
+    ------
+    InvalidInputError
+        It raised what is no `Exception`. Ctrl-C stays what it is.
+    """
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        raise InvalidInputError(
+            f"{where}: its code raised {type(error).__name__} {error}, which would have ended the program; remove that "
+            "from its module or class, or leave it out"
+        ) from error
 
 
 def build(described: Any, where: str) -> Any:
@@ -76,8 +97,12 @@ def _imported(name: Any, where: str, kind: str, example: str) -> Any:
         found = pkgutil.resolve_name(str(name))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"{where}: there is no {kind} {name}: {error}; give its whole name, as in {example!r}, and install its "
-            "package"
+            f"{where}: there is no {kind} {name!s:.200}: {error}; give its whole name, as in {example!r}, and install "
+            "its package"
+        ) from error
+    except Exception as error:  # A module may be anybody's.
+        raise InvalidInputError(
+            f"{where}: the module of {name!s:.200} cannot be imported: {type(error).__name__}: {error}; mend it"
         ) from error
     if not callable(found):
         raise InvalidInputError(f"{where}: {name} is no {kind}; give its whole name, as in {example!r}")
@@ -97,7 +122,7 @@ def _class(name: Any, where: str) -> type:
 def _made(kind: type, params: dict[str, Any], where: str) -> Any:
     try:
         made = kind(**params)
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # A class may be anybody's.
         raise InvalidInputError(f"{where}: {kind.__name__} cannot be made of {params}: {error}") from error
     return made
 
@@ -143,6 +168,20 @@ def describe(value: Any) -> Any:
         return _in_words(value)
     kind = type(value)
     return {"class": name_of(kind) if _has_a_name(kind) else _in_words(kind)} | ({"params": params} if params else {})
+
+
+def parts_of(value: Any) -> list[Any]:
+    """Return what `describe` would look at in an operator: its parameters; of what is none, nothing."""
+    if inspect.isclass(value) or inspect.isroutine(value):
+        return []
+    try:
+        if hasattr(value, "get_params"):
+            return [*value.get_params(deep=False).values()]
+        own = vars(value)
+        taken = {"cvargs", *inspect.signature(type(value)).parameters} if own else set()
+    except Exception:  # It may be anybody's, or written in C.
+        return []
+    return [part for name, part in own.items() if name in taken]
 
 
 def is_whole(described: Any) -> bool:

@@ -8,18 +8,21 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from .errors import InvalidInputError
 from .inference import estimator_type
-from .operators import build, describe, name_of, params_of
+from .operators import as_error, build, describe, name_of, params_of, parts_of
+from .values import refuse_endless, shown
 
 OR, RANGE = "_or_", "_range_"
 # How exactly a range must hit its end for the end to be in it.
 NEARLY = 1e-9
 MOST_PIPELINES = 100_000
+# Of all pipelines together.
+MOST_VALUES = 20_000_000
 MOST_DIGITS = 15
 MOST = 1e300
 # Steps of a range have the digits that one would write.
@@ -127,7 +130,9 @@ class Pipeline:
 def _printed(step: Step) -> str:
     try:
         return str(step.operator).replace("\n", "")
-    except Exception:  # What an operator says of itself is its author's.
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # What an operator says of itself is its author's.
         return step.name
 
 
@@ -151,39 +156,61 @@ def pipelines_of(config: Any) -> list[Pipeline]:
     if isinstance(config, Mapping) and "pipeline" in config:
         config = config["pipeline"]
     if not isinstance(config, list | tuple) or not config:
-        raise InvalidInputError(f"a configuration is a list of steps, not {_shown(config)}")
-    try:
-        count = _count(list(config), {})
-    except RecursionError as error:
-        raise InvalidInputError("this configuration is nested too deeply, or has itself inside") from error
-    if count > MOST_PIPELINES:
-        raise InvalidInputError(f"this configuration makes {_many(count)} pipelines, more than {MOST_PIPELINES:,}")
-    alternatives = [list(_alternatives(item, f"step {number}")) for number, item in enumerate(config, 1)]
-    return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
+        raise InvalidInputError(f"a configuration is a list of steps, not {shown(config)}")
+    with as_error("the configuration"):
+        try:
+            size = _size(list(config), {})
+        except RecursionError as error:
+            raise InvalidInputError("this configuration is nested too deeply, or has itself inside") from error
+        if size.alternatives > MOST_PIPELINES:
+            raise InvalidInputError(
+                f"this configuration makes {_many(size.alternatives)} pipelines, more than {MOST_PIPELINES:,}"
+            )
+        for number, item in enumerate(config, 1):
+            refuse_endless(item, f"step {number}", parts_of)
+        if size.values > MOST_VALUES:
+            raise InvalidInputError(
+                f"this configuration makes {size.alternatives:,} pipelines with {_many(size.values)} values together, "
+                f"more than {MOST_VALUES:,}; give less choices, or shorter lists"
+            )
+        alternatives = [list(_alternatives(item, f"step {number}")) for number, item in enumerate(config, 1)]
+        return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
 
 
 Alternative = tuple[Any, list[dict[str, Any]]]
 """A value in which all choices are made, and the choices."""
 
 
-def _count(value: Any, known: dict[int, int]) -> int:
-    """Return how many alternatives a value has, without making them; of what is wrong in it, one.
+class _Size(NamedTuple):
+    """How many alternatives a value has, and how many values all of them have together."""
+
+    alternatives: int
+    values: int
+
+
+def _size(value: Any, known: dict[int, _Size]) -> _Size:
+    """Return the size of a value, without making its alternatives; of what is wrong in it, any.
 
     `known` are those of parts that were looked at: with YAML's aliases, one may be in many places.
     """
     if not isinstance(value, Mapping | list):
-        return 1
+        return _Size(1, 1)
     if id(value) not in known:
         if isinstance(value, Mapping) and isinstance(value.get(OR), range):
-            known[id(value)] = len(value[OR])
+            size = _Size(len(value[OR]), len(value[OR]))
         elif isinstance(value, Mapping) and isinstance(_listed(value.get(OR)), list):
-            known[id(value)] = sum(_count(item, known) for item in _listed(value[OR]))
+            parts = [_size(item, known) for item in _listed(value[OR])]
+            size = _Size(sum(part.alternatives for part in parts), sum(part.values for part in parts))
         elif isinstance(value, Mapping) and RANGE in value:
-            known[id(value)] = max(1, _steps_of(_listed(value[RANGE])))
+            steps = max(1, _steps_of(_listed(value[RANGE])))
+            size = _Size(steps, steps)
         else:
-            parts = value.values() if isinstance(value, Mapping) else value
-            known[id(value)] = math.prod(_count(item, known) for item in parts)
-        known[id(value)] = min(known[id(value)], 10**MOST_DIGITS)
+            parts = [_size(item, known) for item in (value.values() if isinstance(value, Mapping) else value)]
+            count = math.prod(part.alternatives for part in parts)
+            size = _Size(
+                count, count + sum(part.values * (count // part.alternatives) for part in parts if part.alternatives)
+            )
+        known[id(value)] = _Size(*(min(number, 10**MOST_DIGITS) for number in size))
     return known[id(value)]
 
 
@@ -214,7 +241,7 @@ def _choices(value: Mapping[str, Any], where: str) -> Iterator[Alternative]:
     ((key, given),) = value.items()
     items = list(given) if key == OR and isinstance(given, range) else _listed(given)
     if not isinstance(items, list) or not items:
-        raise InvalidInputError(f"{where}: {key} needs a list, not {_shown(given)}")
+        raise InvalidInputError(f"{where}: {key} needs a list, not {shown(given)}")
     for item in _range(items, where) if key == RANGE else items:
         for chosen, choices in _alternatives(item, where):
             yield chosen, [{key: describe(chosen)}, *choices]
@@ -232,7 +259,7 @@ def _range(given: Sequence[Any], where: str) -> list[Any]:
     if not count:
         raise InvalidInputError(
             f"{where}: {RANGE} takes [first, last] or [first, last, step], from which the last can be reached, "
-            f"not {_shown(given)}"
+            f"not {shown(given)}"
         )
     first, _, step = (*given, 1)[:3]
     numbers = [first + i * step for i in range(count)]
@@ -287,13 +314,14 @@ def _step(item: Any, where: str) -> Step:
     if key and len(item) > 1:
         raise InvalidInputError(f"{where} has {sorted(map(str, item))} in one place; give each a step of its own")
     described = item[key] if key else item
-    operator = build(described, where)
+    with as_error(where):
+        operator = build(described, where)
     where = f"{where} ({type(operator).__name__})"
     kind = None if isinstance(operator, type) else KINDS[key] if key else _kind(operator)
     missing = [method for method in NEEDED[kind or "transformer"] if not _has(operator, method)]
     if kind is None or missing:
         raise InvalidInputError(
-            f"{where} is no {kind or 'step'}: {_shown(operator)} has no {' and no '.join(missing) or 'use'}; give an "
+            f"{where} is no {kind or 'step'}: {shown(operator)} has no {' and no '.join(missing) or 'use'}; give an "
             "operator, or {'class': 'package.Name', 'params': {...}}"
         )
     given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
@@ -361,7 +389,3 @@ def _operators_in(values: Sequence[Any]) -> Iterator[Any]:
             yield from _operators_in(value)
         elif hasattr(value, "_parameter_constraints") and not isinstance(value, type):
             yield value
-
-
-def _shown(value: Any) -> str:
-    return repr(value)[:200]

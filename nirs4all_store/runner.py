@@ -26,7 +26,7 @@ from .door import all_public
 from .errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from .judging import Folds
 from .library import PipelineLibrary
-from .operators import is_whole
+from .operators import as_error, is_whole
 from .outcomes import save_outcome
 from .pipeline_config import Pipeline, pipelines_of
 from .store import WorkspaceStore
@@ -126,11 +126,12 @@ class PipelineRunner:
             keys = [_key(pipeline) for pipeline in pipelines]
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
             for pipeline in pipelines:
-                check_fit(pipeline, data)
-                if pipeline.folds_key not in folds:
-                    folds[pipeline.folds_key] = splits(pipeline, data)
-                    if resume:
-                        _check_repeats(pipeline, data, folds[pipeline.folds_key])
+                with as_error(f"the pipeline {pipeline.name}"):
+                    check_fit(pipeline, data)
+                    if pipeline.folds_key not in folds:
+                        folds[pipeline.folds_key] = splits(pipeline, data)
+                        if resume:
+                            _check_repeats(pipeline, data, folds[pipeline.folds_key])
             _parallel(self._n_jobs)
             done = _done(store, data) if resume else {}
             left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
@@ -208,7 +209,9 @@ def _outcome(
     began = time.perf_counter()
     try:
         result: Trained | _Failed = train(pipeline, data, folds, threads)
-    except (Exception, SystemExit):
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # Its code may leave the program; another pipeline's does not.
         result = _Failed(traceback.format_exc())
     return pipeline_id, pipeline, result, time.perf_counter() - began
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import reprlib
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import PurePath
@@ -22,6 +23,10 @@ import uuid_utils
 from .errors import InvalidInputError, InvalidTypeError
 
 MAX_JSON_DEPTH = 200
+# Each as often as it is met: a list that holds one list ten times, which holds one ten times, and so on, is soon more.
+MAX_VALUES = 2_000_000
+MAX_CHARACTERS = 2**28
+UNCHECKED = 10_000
 # Python itself refuses to turn much longer ones into text.
 MAX_INT_BITS = 10_000
 
@@ -30,6 +35,9 @@ MAX_INT_BITS = 10_000
 TICKS_PER_MS = 4096
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 4, 200, 200
+_BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _BRIEF.maxfrozenset = 10
 _last_tick = 0
 
 
@@ -170,11 +178,104 @@ def json_text(value: Any, where: str) -> str | None:
     InvalidTypeError
         An object of another type is in it; the message names its key path.
     InvalidInputError
-        It is too deep, holds itself, or two keys become the same text.
+        It is too deep, holds itself, has too many values, or two keys become the same text.
     """
     if value is None:
         return None
-    return _encode(_plain(value, where, 0))
+    return _encode(_plain(value, where, 0, _Room(value, where)))
+
+
+class _Room:
+    """How much a walk may still meet: a few hundred bytes of YAML or lists may stand for more than has any end."""
+
+    __slots__ = ("_characters", "_is_checked", "_value", "_values", "_where")
+
+    def __init__(self, value: Any, where: str) -> None:
+        self._value, self._where, self._is_checked = value, where, False
+        self._values, self._characters = UNCHECKED, MAX_CHARACTERS
+
+    def take(self, values: int, where: str) -> None:
+        """Count some more values; once they are many, those of the whole are counted, which takes little time."""
+        self._values -= values
+        if self._values < 0 and not self._is_checked:
+            refuse_endless(self._value, self._where)
+            self._is_checked = True
+            self._values += MAX_VALUES - UNCHECKED
+        if self._values < 0:
+            raise _too_many(where)
+
+    def take_text(self, text: str, where: str) -> None:
+        """Count some more characters."""
+        self._characters -= len(text)
+        if self._characters < 0:
+            raise InvalidInputError(f"with {where:.200} there are more than {MAX_CHARACTERS:,} characters; give less")
+
+
+Inside = Callable[[Any], Collection[Any]]
+"""Gives what is in an object that is neither a list nor a dict."""
+
+
+def refuse_endless(value: Any, where: str, inside: Inside = lambda _: ()) -> None:
+    """Refuse a value of lists and dicts that has too many others in it, each as often as it is met, or itself.
+
+    It takes as long as there are different ones.
+
+    Parameters
+    ----------
+    value : object
+    where : str
+        The beginning of the key path in a message.
+    inside : callable, optional
+
+    Raises
+    ------
+    InvalidInputError
+        The message names the key path.
+    """
+    _measure(value, where, 0, inside, {})
+
+
+def _measure(
+    value: Any, where: str, depth: int, inside: Inside, known: dict[int, tuple[int, int, Any]]
+) -> tuple[int, int]:
+    """Return how many values are in one, and how deep.
+
+    `known` are those of others, with their parts: an id is only theirs as long as they live.
+    """
+    if value is None or type(value) in (str, int, float, bool):
+        return 0, 0
+    count, height, _ = known.get(id(value), (0, -1, None))
+    if depth + max(height, 0) > MAX_JSON_DEPTH:
+        raise _too_deep(where)
+    if height < 0:
+        if isinstance(value, Mapping):
+            parts: Any = [(f"{where}.{key}" if isinstance(key, str) else where, item) for key, item in value.items()]
+        else:
+            several = value if isinstance(value, list | tuple | set | frozenset) else inside(value)
+            parts = [(f"{where}[{i}]", item) for i, item in enumerate(several)]
+        found = [_measure(item, path, depth + 1, inside, known) for path, item in parts]
+        count = len(found) + sum(inner for inner, _ in found)
+        height = 1 + max((levels for _, levels in found), default=-1)
+        known[id(value)] = count, height, (value, parts)
+    if count > MAX_VALUES:
+        raise _too_many(where)
+    return count, height
+
+
+def _too_many(where: str) -> InvalidInputError:
+    return InvalidInputError(
+        f"{where:.200} has more than {MAX_VALUES:,} values, each as often as it is met; give less, or numbers as "
+        "arrays of a prediction"
+    )
+
+
+def _too_deep(where: str) -> InvalidInputError:
+    return InvalidInputError(f"{where[:80]}... is nested deeper than {MAX_JSON_DEPTH} levels, or holds itself")
+
+
+def shown(value: Any) -> str:
+    """Return how a value looks, or the beginning of it, in a message: `repr` of one with aliases may have no end."""
+    return _BRIEF.repr(value)[:200]
 
 
 def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -187,16 +288,17 @@ def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _plain(value: Any, where: str, depth: int) -> Any:
+def _plain(value: Any, where: str, depth: int, room: _Room) -> Any:
     """Return `value` rebuilt from what the json module writes by itself."""
     if value is None or type(value) in (float, bool):
         return value
     if depth > MAX_JSON_DEPTH:
-        raise InvalidInputError(f"{where[:80]}... is nested deeper than {MAX_JSON_DEPTH} levels, or holds itself")
+        raise _too_deep(where)
     if type(value) is str:
+        room.take_text(value, where)
         return checked_text(value, where)
     if isinstance(value, Enum):
-        return _plain(value.value, where, depth + 1)
+        return _plain(value.value, where, depth + 1, room)
     if isinstance(value, int):
         if value.bit_length() > MAX_INT_BITS:
             raise InvalidInputError(f"{where} is an integer of {value.bit_length()} bits, too long for JSON; give text")
@@ -204,15 +306,18 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, str):
+        room.take_text(value, where)
         return checked_text(value, where)
+    if isinstance(value, dict | list | tuple | set | frozenset):
+        room.take(len(value), where)
     if isinstance(value, dict):
-        return _plain_dict(value, where, depth)
+        return _plain_dict(value, where, depth, room)
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}[{i}]", depth + 1) for i, item in enumerate(value)]
+        return [_plain(item, f"{where}[{i}]", depth + 1, room) for i, item in enumerate(value)]
     if isinstance(value, set | frozenset):
-        return _in_stable_order([_plain(item, f"{where}{{}}", depth + 1) for item in value])
+        return _in_stable_order([_plain(item, f"{where}{{}}", depth + 1, room) for item in value])
     if isinstance(value, np.ndarray | np.generic) and (value.dtype.kind in "biuUTO" or value.dtype.char in "efd"):
-        return _plain(value.tolist(), where, depth + 1)
+        return _plain(value.tolist(), where, depth + 1, room)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, PurePath):
@@ -222,13 +327,13 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     )
 
 
-def _plain_dict(value: dict[Any, Any], where: str, depth: int) -> dict[str, Any]:
+def _plain_dict(value: dict[Any, Any], where: str, depth: int, room: _Room) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key, item in value.items():
         text = _key_text(key, where)
         if text in plain:
             raise InvalidInputError(f"{where} has two keys that are both {text!r} as JSON text; rename one")
-        plain[text] = _plain(item, f"{where}.{text}", depth + 1)
+        plain[text] = _plain(item, f"{where}.{text}", depth + 1, room)
     return plain
 
 

@@ -15,7 +15,7 @@ from ..errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..records import as_records
 from ..tables import Tables, checked_value, table_of
-from ..values import checked_int, checked_page, checked_text, checked_texts, new_id, utc_now
+from ..values import checked_int, checked_page, checked_text, checked_texts, new_id, shown, utc_now
 from . import ranking
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
@@ -84,7 +84,7 @@ class PredictionRepo:
         if not isinstance(record, Mapping) or not record.keys() <= RECORD_NAMES:
             unknown = sorted(map(str, record.keys() - RECORD_NAMES)) if isinstance(record, Mapping) else record
             raise InvalidInputError(
-                f"record {number} has {unknown!r:.200}, which is none of {sorted(RECORD_NAMES)}; leave it out"
+                f"record {number} has {shown(unknown)}, which is none of {sorted(RECORD_NAMES)}; leave it out"
             )
         values = {name: value for name, value in record.items() if name not in ARRAY_NAMES}
         arrays = {name: record.get(name) for name in ARRAY_NAMES}
@@ -223,13 +223,13 @@ class PredictionRepo:
     ) -> pl.DataFrame:
         """Return the best predictions, best first; see `WorkspaceStore.top_predictions`."""
         if metric not in ranking.SCORES:
-            raise InvalidInputError(f"metric {metric!r} is no score; use one of {', '.join(ranking.SCORES)}")
+            raise InvalidInputError(f"metric {shown(metric)} is no score; use one of {', '.join(ranking.SCORES)}")
         if group_by is not None and checked_text(group_by, "group_by") not in PREDICTIONS.c:
             raise InvalidInputError(
                 f"group_by {group_by!r} is no column of predictions; use one of {', '.join(PREDICTIONS.c.keys())}"
             )
         if not isinstance(ascending, bool | np.bool_ | None):
-            raise InvalidTypeError(f"ascending must be True, False or None, not {ascending!r}")
+            raise InvalidTypeError(f"ascending must be True, False or None, not {shown(ascending)}")
         n = checked_int(n, "n", 32)
         if n < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
