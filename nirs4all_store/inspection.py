@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,6 +20,7 @@ from .layout import refuse_odd_places
 from .lease import Lease
 from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
 from .recovery import RecoveryReport, recover
+from .turns import seconds_until
 from .unit_of_work import UnitOfWork
 from .upgrade import Progress, UpgradeReport, plan_upgrade, upgrade
 from .values import checked_timeout
@@ -104,11 +106,12 @@ def recover_workspace(path: str | os.PathLike[str], *, dry_run: bool = False, ti
     """
     path = checked_path(path, "path").absolute()
     timeout = checked_timeout(timeout)
+    deadline = time.monotonic() + timeout
     with _looking_at(path, shared=False, timeout=timeout):
         report = recover(path / DATABASE_NAME, dry_run=dry_run)
     if report.copy is None or report.revision != migrate.HEAD:
         return report
-    return replace(report, findings=_findings(path, timeout))
+    return replace(report, findings=_findings(path, seconds_until(deadline)))
 
 
 def _findings(path: Path, timeout: float) -> list[checking.Finding] | None:
@@ -186,10 +189,11 @@ def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
     refuse_misread(path)
     if not (path / DATABASE_NAME).exists():
         raise not_found(path)
-    with place_of(path) as place:
+    deadline = time.monotonic() + timeout
+    with place_of(path, deadline) as place:
         if place.workspace is not None:
             raise WorkspaceBusyError(f"this process has {path} open; close its stores first")
-        lease = Lease(path, shared=shared, timeout=checked_timeout(timeout))
+        lease = Lease(path, shared=shared, timeout=seconds_until(deadline))
         try:
             refuse_odd_places(path)
             check_is_duckdb(path / DATABASE_NAME)

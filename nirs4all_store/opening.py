@@ -30,7 +30,7 @@ from .layout import refuse_odd_places
 from .lease import refuse_if_open_here
 from .maintenance import interrupt_lost_runs
 from .mounts import warn_if_remote
-from .turns import is_owned, refuse_in_between
+from .turns import is_owned, seconds_until, taken
 from .workspace import DATABASE_NAME, Workspace
 
 MAGIC = b"DUCK"
@@ -87,52 +87,53 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
     elif not path.is_dir():
         raise not_found(path)
     path, deadline = path.resolve(), time.monotonic() + timeout  # A link may be gone before those who came by it.
-    _close_what_was_here(path, timeout)
-    with place_of(path) as place:
-        _clear(place, timeout)  # It may have come here by another name.
+    _close_what_was_here(path, deadline)
+    with place_of(path, deadline) as place:
+        _clear(place, deadline)  # It may have come here by another name.
         if place.workspace is None:
             warn_if_remote(path)
             place.workspace = Workspace(path, _open_database, read_only=read_only)
         workspace = place.workspace
         place.stores[store] = not read_only
     try:
-        is_new = workspace.open(timeout, write=not read_only, upgrade=upgrade)
+        is_new = workspace.open(seconds_until(deadline), write=not read_only, upgrade=upgrade)
         if not read_only:
             workspace.blobs.make_root()
             # A store that this process has open keeps nobody waiting for it.
-            interrupt_lost_runs(workspace, max(0.0, deadline - time.monotonic()) if is_new else 0)
+            interrupt_lost_runs(workspace, seconds_until(deadline) if is_new else 0)
     except BaseException:
-        close_workspace(workspace, store, timeout)
+        close_workspace(workspace, store, seconds_until(deadline))
         raise
     return workspace
 
 
 def close_workspace(workspace: Workspace, store: object, timeout: float) -> None:
     """Give back what `open_workspace` returned; the last one to do so closes it. Twice is fine."""
+    deadline = time.monotonic() + timeout
     # Not by the folder's identity: the folder may be gone by now.
     for place in _places_with(lambda opened: opened is workspace):
-        with _alone_at(place):
+        with taken(place.lock, deadline, workspace.path):
             if place.workspace is workspace and place.stores.keys() == {store}:
-                workspace.close(timeout)
+                workspace.close(seconds_until(deadline))
                 place.workspace = None
             if place.stores.pop(store, False) and not any(place.stores.values()):
                 workspace.read_from_now_on()
 
 
-def _close_what_was_here(path: Path, timeout: float) -> None:
+def _close_what_was_here(path: Path, deadline: float) -> None:
     """Close what is still open of a folder or database that was removed, moved or replaced.
 
     DuckDB would join it by the path, and what is written then would go where nobody finds it.
     """
     for place in _places_with(lambda opened: opened.path == path and not opened.is_usable):
-        with _alone_at(place):
-            _clear(place, timeout)
+        with taken(place.lock, deadline, path):
+            _clear(place, deadline)
 
 
-def _clear(place: _Place, timeout: float) -> None:
+def _clear(place: _Place, deadline: float) -> None:
     """Close what is open at a place, if its folder or database was removed, moved or replaced."""
     if place.workspace is not None and not place.workspace.is_usable:
-        place.workspace.close(timeout)
+        place.workspace.close(seconds_until(deadline))
         place.workspace = None
         place.stores.clear()
 
@@ -143,16 +144,8 @@ def _places_with(wanted: Callable[[Workspace], bool]) -> list[_Place]:
 
 
 @contextmanager
-def _alone_at(place: _Place) -> Iterator[None]:
-    """Keep others from opening and closing at a place for the length of a block."""
-    refuse_in_between(place.lock)
-    with place.lock:
-        yield
-
-
-@contextmanager
-def place_of(path: Path) -> Iterator[_Place]:
-    """Give the place of a folder, which nobody else opens or closes for the length of the block."""
+def place_of(path: Path, deadline: float) -> Iterator[_Place]:
+    """Give the place of a folder, which nobody else opens or closes for the length of the block; see `taken`."""
     status = path.stat()
     key = (status.st_dev, status.st_ino)
     if key in _inherited:
@@ -161,7 +154,7 @@ def place_of(path: Path) -> Iterator[_Place]:
             "fork before or after a transaction, or start processes with the spawn or forkserver method"
         )
     place = _places.setdefault(key, _Place())
-    with _alone_at(place):
+    with taken(place.lock, deadline, path):
         yield place
 
 

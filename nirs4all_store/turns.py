@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from pathlib import Path
 from typing import Any
 
-from .errors import UnitOfWorkError
+from .errors import UnitOfWorkError, WorkspaceBusyError
 
 IN_BETWEEN = (
     "a signal handler or finalizer called in the middle of another call of this thread; let it leave a note, and call "
@@ -114,6 +117,39 @@ def is_owned(lock: threading.Condition | threading.RLock) -> bool:
     """Tell whether this thread has a lock, or the lock of a condition."""
     owned: bool = lock._is_owned()  # type: ignore[union-attr]  # what a condition asks
     return owned
+
+
+# Whoever only looks has a lock for a moment, and is waited for also by one who waits for nobody.
+LEAST_SECONDS = 0.5
+
+
+def seconds_until(deadline: float) -> float:
+    """Return how long it is to a moment of the steady clock, as threads can wait; 0 when it has passed."""
+    return max(0.0, min(deadline - time.monotonic(), threading.TIMEOUT_MAX))
+
+
+@contextmanager
+def taken(lock: threading.RLock, deadline: float, path: Path) -> Iterator[None]:
+    """Have a lock for the length of a block, for which nobody waits longer than until a moment of the steady clock.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        Another thread had it until then.
+    UnitOfWorkError
+        This thread is in the middle of a block of it.
+    """
+    refuse_in_between(lock)
+    try:
+        if not lock.acquire(timeout=max(LEAST_SECONDS, seconds_until(deadline))):
+            raise WorkspaceBusyError(
+                f"another thread of this process is opening, closing or upgrading {path}; wait for it, or "
+                "give a longer timeout"
+            )
+        yield
+    finally:
+        if is_owned(lock):  # Ctrl-C may have come right before it was, or right after.
+            lock.release()
 
 
 def refuse_in_between(lock: threading.Condition | threading.RLock, alone: Turn | None = None) -> None:

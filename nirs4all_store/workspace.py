@@ -343,7 +343,7 @@ class Workspace:
                 self._closed = True  # Last: what Ctrl-C cuts short is done again.
         if self._over.locked():
             self._over.release()
-        self._watcher.join()
+        self._watcher.join(timeout)  # If it still looks then, it ends by itself.
 
     def interrupt(self) -> None:
         """Stop what threads are doing in the database; their statements raise."""

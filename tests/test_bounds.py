@@ -1,0 +1,106 @@
+"""`timeout` bounds every wait: for processes, for threads that open, close or upgrade, and for all of them in turn."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from programs import HOLDS, Programs, ends_well, says, tell
+
+from nirs4all_store import (
+    WorkspaceBusyError,
+    WorkspaceStore,
+    inspect_workspace,
+    opening,
+    recover_workspace,
+    upgrade_workspace,
+)
+from nirs4all_store.turns import taken
+
+
+class Steps:
+    """A step of a call that goes on for as long as the test wants."""
+
+    def __init__(self) -> None:
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+
+    def __call__(self, *_: Any) -> None:
+        self.begun.set()
+        assert self.may_end.wait(60)
+
+
+@contextmanager
+def going_on(work: Callable[[Steps], object]) -> Iterator[Steps]:
+    """Let a thread be in the middle of something for the length of a block."""
+    steps = Steps()
+    with ThreadPoolExecutor(1) as pool:
+        thread = pool.submit(work, steps)
+        try:
+            assert steps.begun.wait(60) or thread.result()
+            yield steps
+        finally:
+            steps.may_end.set()
+        thread.result()
+
+
+def test_who_opened_beside_a_thread_that_upgraded_waited_for_its_end_whatever_the_timeout(old: Path) -> None:
+    def upgrades(steps: Steps) -> None:
+        upgrade_workspace(old, progress=steps)
+
+    with going_on(upgrades):  # It ends only after all of these have given up.
+        for opens in (
+            lambda: WorkspaceStore(old, timeout=0.1),
+            lambda: WorkspaceStore(old, timeout=0.1, read_only=True),
+            lambda: inspect_workspace(old, timeout=0.1),
+            lambda: recover_workspace(old, timeout=0.1),
+            lambda: upgrade_workspace(old, timeout=0.1),
+        ):
+            with pytest.raises(WorkspaceBusyError, match="another thread of this process"):
+                opens()
+    WorkspaceStore(old, timeout=0.1).close()
+
+
+def test_who_closed_beside_a_thread_that_did_waited_for_its_end(tmp_path: Path) -> None:
+    first, second = WorkspaceStore(tmp_path, timeout=0.1), WorkspaceStore(tmp_path, timeout=0.1)
+
+    def opens(steps: Steps) -> None:
+        (place,) = opening._places_with(lambda workspace: workspace is first._workspace)
+        with taken(place.lock, time.monotonic() + 60, tmp_path):
+            steps()
+
+    with going_on(opens), pytest.raises(WorkspaceBusyError):
+        first.close()
+    for store in (first, second):
+        store.close()
+
+
+@pytest.mark.parametrize("call", ["vacuum", "backup", "begin_run", "list_runs", "sql", "close"])
+def test_what_waits_for_a_process_and_a_thread_waits_no_longer_for_both(
+    tmp_path: Path, others: Programs, call: str
+) -> None:
+    """No moment is measured: each wait is given what is left, as the message of the last one says."""
+    store = WorkspaceStore(tmp_path / "w", timeout=0.6)
+    store.begin_run("r")
+    holder = others.start(HOLDS)
+    assert says(holder) == "holds"
+    calls: dict[str, Callable[[], object]] = {
+        "vacuum": store.vacuum,
+        "backup": lambda: store.backup(tmp_path / "b"),
+        "begin_run": lambda: store.begin_run("r"),
+        "list_runs": store.list_runs,
+        "sql": lambda: store.sql("SELECT 1"),
+        "close": store.close,
+    }
+    if call == "close":  # It has given the database away, and needs nobody.
+        calls[call]()
+    else:
+        with pytest.raises(WorkspaceBusyError, match=f"process {holder.pid}"):
+            calls[call]()
+    tell(holder)
+    ends_well(holder)
+    store.close()
