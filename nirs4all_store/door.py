@@ -41,6 +41,7 @@ ADVICE = {
     errno.EPERM: "ask for the right to it",
     errno.ENOENT: "something was removed meanwhile: look whether the workspace and the folder you work in are there",
     errno.ESTALE: "the file system was lost and came back: open it again",
+    errno.ELOOP: "links lead back to themselves: remove one of them",
     errno.EIO: "the disk fails: look after it",
 }
 
@@ -130,6 +131,9 @@ class _Listening:
 
 def _refusal(error: BaseException) -> SystemRefusedError | None:
     """Return what to raise where the system refused something that nobody has put a name to."""
+    around = error.__context__
+    if type(error) is RuntimeError and isinstance(around, OSError) and around.errno == errno.ELOOP:
+        error = around  # Python before 3.13 makes this of a path whose links lead back to themselves.
     if not isinstance(error, OSError) or isinstance(error, StoreError):
         return None
     advice = ADVICE.get(error.errno or 0, "look after it")

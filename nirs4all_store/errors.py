@@ -150,6 +150,9 @@ class OutputPathError(StoreError, OSError):
 class SystemRefusedError(StoreError, OSError):
     """The system refused what a call needed: files, rights, room; `errno` and `filename` are those of its own error."""
 
+    # OSError shows its number and its name instead of the sentence.
+    __str__ = Exception.__str__
+
 
 class TemplateExistsError(StoreError, FileExistsError):
     """A template of that name is already in the library."""

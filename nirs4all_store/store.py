@@ -61,7 +61,8 @@ class WorkspaceStore:
     upgrade : bool
         Bring a workspace of an older version to this one's schema; a copy of the database is made before.
     timeout : float
-        Seconds to wait for another process or thread that holds the workspace; infinity: for ever.
+        Seconds that a call waits for other processes, and for threads that write, open, close or upgrade; infinity:
+        for ever. What a call does itself takes as long as it takes.
 
     Raises
     ------
