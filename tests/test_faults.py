@@ -11,15 +11,15 @@ from faults import FAULTS
 ROOT = Path(__file__).parents[1]
 
 SHARES = {
-    "kill": 15,
-    "states": 40,
-    "syscall_kill": 10,
-    "syscalls": 10,
+    "kill": 10,
+    "states": 12,
+    "syscall_kill": 6,
+    "syscalls": 6,
     "disk": 1,
-    "wal": 25,
-    "bits": 50,
-    "gc": 12,
-    "sharing": 3,
+    "wal": 12,
+    "bits": 24,
+    "gc": 6,
+    "sharing": 2,
 }
 LARGER = {
     "kill": 200,
