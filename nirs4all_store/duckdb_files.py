@@ -118,7 +118,7 @@ def header_of(path: Path) -> str:
     """Return a hash of the first bytes of a file that this process has not open: they count its checkpoints."""
     try:
         # A pipe in its place, which is refused next, may keep nobody waiting.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NOT_WAITING)) as stream:  # noqa: PTH123
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NOT_WAITING)) as stream:
             return hashlib.sha256(stream.read(HEADER_BYTES)).hexdigest()
     except OSError:  # There is none yet, or connecting says why it cannot be read.
         return ""
