@@ -83,7 +83,7 @@ def revision_at(path: Path) -> str:
         database.close()
 
 
-def refuse_more(database: Database, *, macros: bool = True, shown: Path | None = None) -> None:
+def refuse_more(database: Database, revision: str = "", *, macros: bool = True, shown: Path | None = None) -> None:
     """Refuse an open database that has more than its revision: it may act by itself, in what is written here.
 
     What a newer version may have is not known here, which writes nothing to it.
@@ -91,6 +91,8 @@ def refuse_more(database: Database, *, macros: bool = True, shown: Path | None =
     Parameters
     ----------
     database : Database
+    revision : str, optional
+        Which it stands at, if that is known.
     macros : bool
         See `catalog.extras`; not looked for again in a file that nobody has written to since.
     shown : Path, optional
@@ -101,7 +103,7 @@ def refuse_more(database: Database, *, macros: bool = True, shown: Path | None =
     WorkspaceCorruptError
         It has; the message names each and the statement that removes it.
     """
-    revision, path = revision_of(database), shown or database.path
+    revision, path = revision or revision_of(database), shown or database.path
     if not _is_ours(revision) or revision > HEAD:
         return
     try:

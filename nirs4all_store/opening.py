@@ -188,7 +188,7 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
         revision = migrate.revision_of(opened)
         migrate.check_revision(revision, path, upgrade=upgrade and not read_only)
         if revision == migrate.HEAD and not read_only:
-            migrate.refuse_more(opened, macros=create)
+            migrate.refuse_more(opened, revision, macros=create)
     if revision == migrate.HEAD and as_reader == read_only:
         return opened
     opened.close()
