@@ -33,10 +33,11 @@ from .chain_plan import plan
 from .codecs import Trust, checked_trust, codec, packages_in
 from .codecs import load as load_object
 from .door import public
-from .errors import UntrustedArtifactError
+from .errors import InvalidInputError, UntrustedArtifactError
 from .estimator import ChainClassifier, ChainRegressor, as_estimator
 from .files import checked_path, whole_file, with_suffix_added, write_whole
 from .fitted import FittedChain
+from .packages import SCRIPTS, is_only_here
 from .script_template import SCRIPT
 from .trained_on import TrainedOn
 from .values import utc_now
@@ -96,6 +97,27 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
         for name, content in {MANIFEST: _json(manifest), **members}.items():
             archive.writestr(name, content)
     return output_path
+
+
+def check_loads_elsewhere(artifacts: list[Row], contents: dict[str, bytes]) -> None:
+    """Refuse objects of classes that only one script or folder has: an export of them could be used nowhere.
+
+    Raises
+    ------
+    InvalidInputError
+        The message names the class.
+    """
+    for row in artifacts:
+        names, _ = _imports(row["format"], contents[row["content_hash"]])
+        for name in names or []:
+            if is_only_here(name):
+                module = name.split(".")[0]
+                by_value = "" if module in SCRIPTS else f" after cloudpickle.register_pickle_by_value({module})"
+                raise InvalidInputError(
+                    f"artifact {row['artifact_id']} needs {name}, which only the script or folder that it is from has; "
+                    f"save it there with format='cloudpickle'{by_value}, or put the class into a package that is "
+                    "installed, and train again; nothing was exported"
+                )
 
 
 def _member(row: Row) -> str:
@@ -227,13 +249,17 @@ def inspect_bundle(path: str | Path) -> BundleInfo:
 
 
 def _described(row: Row, content: bytes) -> BundledObject:
-    imports, problem = None, None
-    try:
-        imports = codec(row["format"]).names(content)
-    except Exception as error:  # skops raises what it likes, too.
-        problem = str(error)
+    imports, problem = _imports(row["format"], content)
     return BundledObject(row["member"], row["content_hash"], len(content), row["format"], row.get("operator_class"),
                          imports, problem)  # fmt: skip
+
+
+def _imports(format: str, content: bytes) -> tuple[list[str] | None, str | None]:
+    """Return what an object would import, or why that cannot be told."""
+    try:
+        return codec(format).names(content), None
+    except Exception as error:  # skops raises what it likes, too.
+        return None, str(error)
 
 
 def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], output_path: Path) -> Path:

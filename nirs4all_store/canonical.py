@@ -25,8 +25,9 @@ import cloudpickle
 import numpy as np
 from joblib.numpy_pickle import NumpyPickler
 
-MAIN, WORKERS_MAIN = "__main__", "__mp_main__"
-"""A script, as it is called in its own process and in those that multiprocessing has started anew for it."""
+from .packages import SCRIPTS
+
+MAIN, WORKERS_MAIN = SCRIPTS
 SKLEARN_VERSION = "_sklearn_version"
 SCHEMA = "schema.json"
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from .errors import ArtifactLoadError, InvalidInputError, InvalidTypeError, UntrustedArtifactError
 from .gate import load_with
+from .packages import SCRIPTS
 from .pickles import UnlistableError, names_in
 from .work import TooMuchWorkError, Work
 
@@ -144,10 +145,20 @@ def dump(obj: Any, format: str) -> bytes:
     except InvalidInputError:
         raise
     except Exception as error:  # Every serialiser and every object's own hooks raise what they like.
+        advice = "leave out of it what cannot be saved, such as locks, open files and generators"
+        if format != "cloudpickle" and _is_taken_by_cloudpickle(obj):
+            advice = "format='cloudpickle' takes it"
         raise InvalidInputError(
-            f"an object of type {type(obj).__name__} cannot be saved as {format}: {error}; "
-            "format='cloudpickle' takes lambdas and classes of a notebook"
+            f"an object of type {type(obj).__name__} cannot be saved as {format}: {error}; {advice}"
         ) from error
+
+
+def _is_taken_by_cloudpickle(obj: Any) -> bool:
+    try:
+        _dump("cloudpickle", obj)
+    except Exception:  # As above.
+        return False
+    return True
 
 
 def checked_trust(trusted: Any) -> Literal[True] | list[str]:
@@ -207,24 +218,46 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     except UntrustedArtifactError:
         raise
     except Exception as error:  # An unpickled class may raise anything.
-        package = (getattr(error, "name", None) or "").split(".")[0]
-        if isinstance(error, ModuleNotFoundError) and package not in sys.modules:
-            what, advice = f"its object needs the package {package!r}, which is not installed", "install it"
-        else:
-            what = f"its {format} bytes cannot be read back: {type(error).__name__}: {error}"
-            advice = "install the versions of then"
-            if isinstance(error, AttributeError) and "__main__" in str(error):
-                advice = "it was defined in a script or notebook; define it here, too, or save it as cloudpickle"
         then = packages_in(made_with)
         here = {name: _version(name) for name in then}
         now = f", here are {here}" if then else ""
+        what, advice = _reason_and_advice(error, format, then, here)
         raise ArtifactLoadError(f"{what}; it was saved with {then or 'unknown versions'}{now}: {advice}") from error
+
+
+def _reason_and_advice(error: Exception, format: str, then: dict[str, Any], here: dict[str, Any]) -> tuple[str, str]:
+    """Return why an object cannot be read back, and what to do; only what has a version is ever to be installed."""
+    changed = {name: version for name, version in then.items() if version and version != here[name]}
+    versions = f"install the versions of then: {changed}" if changed else "it may be damaged, or its class has changed"
+    package = (getattr(error, "name", None) or "").split(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package not in sys.modules:
+        if package in SCRIPTS:
+            return "its class was defined in a script, which this program is not", _define(format)
+        if then.get(package):
+            return f"its object needs the package {package!r}, which is not installed", "install it"
+        if package.startswith("_") or then:
+            what = (
+                f"its object needs the module {package!r}, which is not there, and is no package that one can install"
+            )
+            return what, versions if changed else "a module that lay beside a script must lie beside yours"
+        return (
+            f"its object needs the package {package!r}, which is not installed",
+            "find out what it is from who saved it: a package, or a module that lay beside a script",
+        )
+    if isinstance(error, AttributeError) and any(script in str(error) for script in SCRIPTS):
+        return "its class was defined in a script or notebook", _define(format)
+    return f"its {format} bytes cannot be read back: {type(error).__name__}: {error}", versions
+
+
+def _define(format: str) -> str:
+    other = "" if format == "cloudpickle" else ", or save it as cloudpickle where it is defined"
+    return f"define it here, too{other}"
 
 
 def versions_of(obj: Any, format: str) -> dict[str, Any]:
     """Return the versions of Python, of the packages that an object's classes come from, and of the format's own."""
     used = {"numpy", format, *_packages(obj, set(), 0)}
-    names = sorted(used - sys.stdlib_module_names - {"__main__"})
+    names = sorted(used - sys.stdlib_module_names - {*SCRIPTS})
     return {"python": platform.python_version(), "packages": {name: _version(name) for name in names}}
 
 

@@ -14,10 +14,9 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from .errors import InvalidInputError
+from .packages import SCRIPTS
 
 WITHOUT_A_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-SCRIPTS = ("__main__", "__mp_main__")
-"""The modules whose names mean something else each time."""
 FUNCTION, ITEMS, SLICE = "function", "items", "slice"
 """What a parameter is that is no value of JSON: imported by its name, a dict by its pairs, a slice by its bounds."""
 FORMS = {"class", FUNCTION, ITEMS, SLICE}
@@ -97,8 +96,8 @@ def _imported(name: Any, where: str, kind: str, example: str) -> Any:
         found = pkgutil.resolve_name(str(name))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInputError(
-            f"{where}: there is no {kind} {name!s:.200}: {error}; give its whole name, as in {example!r}, and install "
-            "its package"
+            f"{where}: there is no {kind} {name!s:.200}: {error}; give its whole name, as in {example!r}, of a package "
+            "that is installed"
         ) from error
     except Exception as error:  # A module may be anybody's.
         raise InvalidInputError(

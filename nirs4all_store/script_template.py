@@ -126,7 +126,10 @@ def main():
     parser.add_argument("--wavelengths", help="CSV or NPY file, one number a column of X")
     parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="whether X has a line of names above")
     options = parser.parse_args()
-    loaded = {{digest: load_object(digest) for digest in OBJECTS}}
+    try:
+        loaded = {{digest: load_object(digest) for digest in OBJECTS}}
+    except (ImportError, AttributeError) as error:
+        raise SystemExit(f"an object in this file cannot be loaded here: {{error}}; it was fitted with {{PACKAGES}}")
     shared = [(label, loaded[digest]) for label, digest in SHARED]
     folds = {{fold: [(label, loaded[digest]) for label, digest in entries] for fold, entries in FOLDS.items()}}
     try:

@@ -937,10 +937,12 @@ class WorkspaceStore:
             An artifact's file is missing or damaged.
         UntrustedArtifactError
             A script was asked for of a chain that was imported and is not trusted: it would unpickle it.
+        InvalidInputError
+            An object is of a class of a script, or of a module beside one, saved by its name: it loads nowhere else.
         OutputPathError
             The path cannot be written to.
         """
-        from .bundle import FORMATS, write_bundle, write_script
+        from .bundle import FORMATS, check_loads_elsewhere, write_bundle, write_script
 
         format = checked_text(format, "format")
         if format not in FORMATS:
@@ -952,6 +954,7 @@ class WorkspaceStore:
             raise NotFoundError(f"chain {chain_id} names artifacts that are not registered: {missing}")
         contents = {row["content_hash"]: self._workspace.blobs.read(row["artifact_path"], row["content_hash"])
                     for row in artifacts.values()}  # fmt: skip
+        check_loads_elsewhere(list(artifacts.values()), contents)
         if format == "n4a.py":
             return write_script(chain, list(artifacts.values()), contents, path)
         with self._reading() as uow:

@@ -29,6 +29,7 @@ FLOORS = (
         "mounts",
         "numpy_parts",
         "owners",
+        "packages",
         "points",
         "probabilities",
         "scores",
