@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from sqlalchemy import JSON, bindparam, case, func, literal, null, select, update
@@ -14,7 +14,7 @@ from ..codecs import Trust
 from ..known import MAX_FACTS, Fact
 from ..models import Artifact, Run
 from ..tables import Tables, table_of
-from ..values import checked_text, checked_texts, new_id, utc_now
+from ..values import checked_text, checked_texts, new_id, time_before, utc_now
 from .uses import CHAINS, PIPELINES, another_of_its_run_names, uses
 
 ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
@@ -224,24 +224,27 @@ class ArtifactRepo:
             lower = func.greatest(ARTIFACTS.c.ref_count - count, ARTIFACTS.c.unclaimed)
             self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(ref_count=lower))
 
-    def collectable(self, before: datetime | None, among: Iterable[str] | None = None) -> list[dict[str, Any]]:
+    def collectable(
+        self, grace: timedelta | datetime | None, among: Iterable[str] | None = None
+    ) -> list[dict[str, Any]]:
         """Return the rows that nothing keeps.
 
         Parameters
         ----------
-        before : datetime or None
-            Since when (UTC) a save may wait for a chain to claim it; None: for ever.
+        grace : timedelta, datetime or None
+            How long, or since when (UTC), a save may wait for a chain to claim it; None: for ever.
         among : iterable of str, optional
             Only these ids.
 
         Returns
         -------
         list of dict
-            Rows that no stored chain names and that have no unclaimed save since `before`; without what is JSON in
+            Rows that no stored chain names and that have no unclaimed save within `grace`; without what is JSON in
             them. An id that is anywhere in the row of a chain that cannot be read counts as named.
         """
         loose = ARTIFACTS.c.unclaimed <= 0
-        if before is not None:
+        if grace is not None:
+            before = time_before(grace) if isinstance(grace, timedelta) else grace
             loose |= ARTIFACTS.c.saved_at <= before
         query = select(*PLAIN).where(loose).order_by(ARTIFACTS.c.artifact_id)
         if among is not None:
