@@ -15,15 +15,17 @@ import duckdb
 
 from .duckdb_files import quoted_name
 
-# Filtered by the database, not by `internal`: that is a bit in the file, which its author can set.
+# Filtered by the database, not by `internal`: that is a bit in the file, which its author can set. The kinds before the
+# names are there because a trigger may be called what a table is made with.
 _PRINTED = """
     SELECT sql FROM system.main.duckdb_tables() WHERE database_name = $name
     UNION ALL SELECT sql FROM system.main.duckdb_indexes() WHERE database_name = $name
-    UNION ALL SELECT view_name FROM system.main.duckdb_views() WHERE database_name = $name
-    UNION ALL SELECT trigger_name FROM system.main.duckdb_triggers() WHERE database_name = $name
-    UNION ALL SELECT sequence_name FROM system.main.duckdb_sequences() WHERE database_name = $name
-    UNION ALL SELECT type_name FROM system.main.duckdb_types() WHERE database_name = $name AND NOT internal
-    UNION ALL SELECT schema_name FROM system.main.duckdb_schemas() WHERE database_name = $name AND schema_name <> 'main'
+    UNION ALL SELECT 'VIEW ' || view_name FROM system.main.duckdb_views() WHERE database_name = $name
+    UNION ALL SELECT 'TRIGGER ' || trigger_name FROM system.main.duckdb_triggers() WHERE database_name = $name
+    UNION ALL SELECT 'SEQUENCE ' || sequence_name FROM system.main.duckdb_sequences() WHERE database_name = $name
+    UNION ALL SELECT 'TYPE ' || type_name FROM system.main.duckdb_types() WHERE database_name = $name AND NOT internal
+    UNION ALL SELECT 'SCHEMA ' || schema_name FROM system.main.duckdb_schemas()
+    WHERE database_name = $name AND schema_name <> 'main'
 """
 # Apart from the others: it takes 15 ms, since the engine describes all its own functions for it.
 _MACROS = """

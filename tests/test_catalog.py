@@ -25,6 +25,9 @@ from nirs4all_store.contract import X, add_chain, add_pipeline
 
 SHARED = Path(__file__).parents[2] / "shared" / "old_workspaces"
 
+# What makes a table of ours, as a name: it was taken for the table itself.
+AS_A_TABLE = next(line for line in migrate.printed(migrate.HEAD).replace(",\n    ", ", ").splitlines()
+                  if line.startswith("CREATE TABLE logs(")).replace('"', '""')  # fmt: skip
 # What is put into a sound workspace, and how the message names it.
 MORE = {
     "trigger": ("CREATE TRIGGER steal AFTER INSERT ON runs FOR EACH STATEMENT UPDATE artifacts SET trust = NULL",
@@ -32,6 +35,11 @@ MORE = {
     "odd-trigger": ("""CREATE TABLE lab_notes(text VARCHAR); CREATE TRIGGER "order; -- " BEFORE DELETE ON artifacts
                     FOR EACH STATEMENT INSERT INTO lab_notes VALUES ('x')""",
                     'trigger "order; -- " on artifacts', 'DROP TRIGGER "order; -- " ON artifacts'),
+    "trigger-named-as-a-table": (f'CREATE TRIGGER "{AS_A_TABLE}" AFTER INSERT ON runs FOR EACH STATEMENT '
+                                 "UPDATE artifacts SET trust = NULL", f'trigger "{AS_A_TABLE}" on runs',
+                                 f'DROP TRIGGER "{AS_A_TABLE}" ON runs'),
+    "view-named-as-a-table": (f'CREATE VIEW "{AS_A_TABLE}" AS SELECT 1 AS one', f'view "{AS_A_TABLE}"',
+                              f'DROP VIEW "{AS_A_TABLE}"'),
     "view": ("CREATE VIEW best AS SELECT max(val_score) AS score FROM predictions", "view best", "DROP VIEW best"),
     "catalog-view": ("CREATE VIEW duckdb_tables AS SELECT 1 AS one", "view duckdb_tables", "DROP VIEW duckdb_tables"),
     "view-elsewhere": ('CREATE SCHEMA "select"; CREATE VIEW "select".best AS SELECT 1 AS one',
