@@ -214,7 +214,8 @@ def test_a_trigger_in_the_log_alone_once_was_folded_into_the_database(tmp_path: 
 def test_what_comes_while_another_process_has_the_workspace_is_refused_too(tmp_path: Path, sound: Path) -> None:
     folder = shutil.copytree(sound, tmp_path / "w")
     with WorkspaceStore(folder) as store:
-        store._workspace._let_go()
+        with store._workspace._lock:  # A thread of its own looks whether it is to be let go.
+            store._workspace._let_go()
         put_into(folder, MORE["trigger"][0])
         with pytest.raises(WorkspaceCorruptError, match="DROP TRIGGER steal ON runs"):
             store.begin_run("no")
