@@ -144,6 +144,8 @@ class Blobs:
         path = self.path(relative)
         try:
             content = _content(path)
+        except PermissionError as error:
+            raise ArtifactMissingError(f"{path} may not be read: {error}; ask its owner for the right to") from error
         except OSError as error:
             raise ArtifactMissingError(
                 f"artifact file {path} cannot be read: {error}; restore it from a backup or train again"
@@ -165,6 +167,8 @@ class Blobs:
         path = self.path(relative)
         try:
             status = path.lstat()
+        except PermissionError as error:
+            raise ArtifactMissingError(f"{path} may not be looked at: {error}; ask for the right to") from error
         except OSError as error:
             raise ArtifactMissingError(f"{path} is not there: {error}") from error
         if not stat.S_ISREG(status.st_mode):

@@ -206,7 +206,7 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
         finding = _file(uow, row, deep)
         if finding is not None:
             used = [chains[chain_id] for chain_id in found.users.get(row["artifact_id"], [])]
-            advice = "" if finding.code == "wrong-size" or not used else f"; {RESTORE}"
+            advice = "" if finding.code in ("wrong-size", "unreadable-file") or not used else f"; {RESTORE}"
             yield replace(finding, message=f"{finding.message}; {_consequence(row, used)}{advice}")
     paths = [row["artifact_path"] for row in rows]
     for path, kind in uow.blobs.odd(paths).items():
@@ -224,6 +224,8 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
     try:
         size = uow.blobs.size(path)
     except ArtifactMissingError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return Finding("unreadable-file", path, f"{name}: {error}")
         return Finding("missing-file", path, f"the file of {name} is missing: {error}")
     except ArtifactCorruptError as error:
         return Finding("bad-path", name, f"{error}")

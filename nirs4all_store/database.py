@@ -36,6 +36,7 @@ from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, Wo
 from .files import identity
 from .lease import held_alone
 from .points import Point, reached
+from .rights import share_alike
 from .values import json_text
 
 if TYPE_CHECKING:
@@ -146,7 +147,10 @@ class Database:
         Somebody may have removed it: the engine goes on writing to it, and nobody ever finds what is there.
         """
         self.has_changed = True
-        if not logs_of(self.path):
+        logs = logs_of(self.path)
+        for log in logs:  # The engine makes it, as this user's umask says.
+            share_alike(log, self.path.stat())
+        if not logs:
             with contextlib.closing(self.cursor()) as connection:  # Any thread may be using the anchor.
                 connection.execute(f"CHECKPOINT {quoted_name(self._name)}")
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from .errors import InvalidInputError, InvalidTypeError, OutputPathError, StoreError
 from .kinds import FILE, kind_of, refuse_odd
+from .rights import share_in_workspace
 
 TEMPORARY_PREFIX = ".writing-"
 # In bytes: what a file system allows for one name.
@@ -88,9 +89,10 @@ def output_errors(path: Path) -> Iterator[None]:
     except StoreError:  # Some of them are OSErrors too.
         raise
     except OSError as error:
-        raise OutputPathError(
-            f"cannot write {path}: {error}; give a path that you may write to, on a disk that has room"
-        ) from error
+        advice = "give a path that you may write to, on a disk that has room"
+        if isinstance(error, PermissionError):
+            advice = f"ask for the right to write in {path.parent}, or give a path that you may write to"
+        raise OutputPathError(f"cannot write {path}: {error}; {advice}") from error
 
 
 def identity(path: Path | int) -> tuple[int, int] | None:
@@ -136,6 +138,7 @@ def make_folder(folder: Path) -> None:
             raise OutputPathError(
                 f"cannot write below {path}: it is no folder; move it away or give another path"
             ) from error
+        share_in_workspace(path)
         fsync_folder(path.parent)
 
 
@@ -169,6 +172,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         make_folder(path.parent)
         temporary = temporary_beside(path)
         temporary.touch(exist_ok=False)
+        share_in_workspace(temporary)
         try:
             yield temporary
             fsync_file(temporary)

@@ -20,6 +20,7 @@ from .layout import refuse_odd_places
 from .lease import Lease
 from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
 from .recovery import RecoveryReport, recover
+from .rights import refuse_missing
 from .turns import seconds_until
 from .unit_of_work import UnitOfWork
 from .upgrade import Progress, UpgradeReport, plan_upgrade, upgrade
@@ -197,6 +198,7 @@ def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
         try:
             refuse_odd_places(path)
             check_is_duckdb(path / DATABASE_NAME)
+            refuse_missing(path / DATABASE_NAME, *logs_of(path / DATABASE_NAME), write=not shared)
             yield
         finally:
             lease.release()

@@ -28,6 +28,7 @@ from .database import (
 from .errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
 from .files import fsync_folder
 from .points import Point, reached
+from .rights import share
 
 REVISIONS = ("0001_nirs4all_0_7_0", "0002_no_keys_exact_arrays", "0003_trust", "0004_owner")
 """The files of all revisions, in their order: whatever else lies in their folder is none."""
@@ -182,6 +183,7 @@ def create(path: Path) -> None:
     unfinished = path.with_name(f".creating-{path.name}")
     remove(unfinished)
     run(unfinished, run_migrations)
+    share(unfinished, path.parent)
     unfinished.replace(path)
     fsync_folder(path.parent)
 

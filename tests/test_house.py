@@ -49,6 +49,7 @@ FLOORS = (
         "kinds",
         "operators",
         "pickles",
+        "rights",
         "turns",
         "values",
     ),

@@ -82,3 +82,87 @@ def test_a_mount_for_reading_only_once_never_got_in_beside_an_idle_store(folder:
         pytest.skip(f"nothing can be mounted here: {done.stderr}")
     assert "Read-only file system" in done.stderr
     assert done.stdout.splitlines() == ["['first']", "['first']"], done.stderr
+
+
+GROUP = 65531
+
+
+@pytest.fixture
+def group_folder(folder: Path) -> Path:
+    """Give the folder to a group, of which the users 65532 and 65533 are; neither's own."""
+    os.chown(folder, 0, GROUP)
+    folder.chmod(0o770)
+    return folder
+
+
+def as_user(user: int, work: str, folder: Path, umask: int = 0o022) -> str:
+    """Run a program as a user of the group, with another group of its own."""
+    become = f"os.setgroups([{GROUP}]); os.setgid({user}); os.setuid({user}); os.umask({umask})"
+    return run(f"{BECOME}\n{become}\nimport numpy as np\nfrom pathlib import Path\n{work}", folder)
+
+
+WORK = """
+with n.WorkspaceStore(".") as store:
+    run_id = store.begin_run("run")
+    pipeline_id = store.begin_pipeline(run_id, "p")
+    store.save_artifact({"of": os.getuid()}, "dict", "model", "pickle")
+    print(store.list_runs().height, len(store.check(deep=True).findings))
+    store.export_run(run_id, Path("exports/of") / str(os.getuid()))
+    n.PipelineLibrary(".").save_template([], f"of {os.getuid()}", overwrite=True)
+    wal = Path("store.duckdb.wal").stat()
+    print(wal.st_gid, oct(wal.st_mode & 0o070))
+    store.vacuum()
+"""
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_the_second_user_of_a_groups_folder_was_kept_out_of_what_the_first_had_made(
+    group_folder: Path, umask: int
+) -> None:
+    for number, user in enumerate((65532, 65533, 65532), start=1):
+        said = as_user(user, WORK, group_folder, umask).splitlines()
+        assert said == [f"{number} 0", f"{GROUP} 0o60"]
+    for path in group_folder.rglob("*"):
+        status = path.stat()
+        assert (path.name, status.st_gid) == (path.name, GROUP)
+        assert (path.name, oct(status.st_mode & 0o070)) == (path.name, "0o70" if path.is_dir() else "0o60")
+
+
+@pytest.mark.parametrize("name", ["store.duckdb", "store.duckdb.wal"])
+@pytest.mark.parametrize(("mode", "right"), [(0o640, "write"), (0o600, "read")])
+def test_a_missing_right_was_said_to_need_a_backup(group_folder: Path, name: str, mode: int, right: str) -> None:
+    run(f"{BECOME}\nstore = n.WorkspaceStore('.')\nstore.begin_run('r')\nos._exit(0)", group_folder)  # It leaves a log.
+    (group_folder / name).chmod(mode)
+    work = f"""
+for use in (n.WorkspaceStore, n.upgrade_workspace, n.recover_workspace):
+    try:
+        use(".")
+    except n.ReadOnlyError as error:
+        print("right to {right}" in str(error) or "cannot be read" in str(error), "{name}" in str(error), "backup" in str(error))
+try:
+    print(n.WorkspaceStore(".", read_only=True).list_runs().height)
+except n.ReadOnlyError as error:
+    print("backup" in str(error))
+"""  # noqa: E501
+    said = as_user(65533, work, group_folder).splitlines()
+    assert said == [*["True True False"] * 3, "False" if right == "read" else "1"]
+
+
+def test_an_artifact_that_may_not_be_read_was_said_to_need_a_backup(group_folder: Path) -> None:
+    work = """
+with n.WorkspaceStore(".") as store:
+    artifact_id = store.save_artifact([1], "list", "model", "pickle")
+    store.get_artifact_path(artifact_id).chmod(0o600)
+    print(artifact_id)
+"""
+    artifact_id = as_user(65532, work, group_folder).strip()
+    work = f"""
+with n.WorkspaceStore(".") as store:
+    try:
+        store.load_artifact("{artifact_id}")
+    except n.ArtifactLoadError as error:
+        print("right" in str(error), "backup" in str(error))
+    (finding,) = store.check(deep=True).findings
+    print(finding.code, "right" in finding.message, "backup" in finding.message)
+"""
+    assert as_user(65533, work, group_folder).splitlines() == ["True False", "unreadable-file True False"]
