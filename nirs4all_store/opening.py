@@ -185,7 +185,7 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
     # Opening it for writing folds its log in, which must not happen to a database of another version, nor to one that
     # has what may act by itself.
     as_reader = read_only or bool(logs_of(path))
-    opened = _opened(path, as_reader=as_reader, write=not read_only)
+    opened = Database(path, read_only=as_reader, memory_limit=WORKING_MEMORY)
     with _closed_after_errors(opened):
         revision = migrate.revision_of(opened)
         migrate.check_revision(revision, path, upgrade=upgrade and not read_only)
@@ -196,14 +196,10 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
     opened.close()
     if revision != migrate.HEAD:
         upgrading.upgrade(upgrading.plan_upgrade(path))
-    opened = _opened(path, as_reader=read_only, write=not read_only)
+    opened = Database(path, read_only=read_only, memory_limit=WORKING_MEMORY)
     with _closed_after_errors(opened):  # A program that knows nothing of leases may have been faster.
         migrate.refuse_more(opened, macros=False)
     return opened
-
-
-def _opened(path: Path, *, as_reader: bool, write: bool) -> Database:
-    return Database(path, read_only=as_reader, memory_limit=WORKING_MEMORY if write else None)
 
 
 @contextmanager

@@ -1,169 +1,173 @@
-"""Users' own SQL: it reads, and does nothing else.
+"""Users' own SQL: it reads, and does nothing else, for as long and with as much memory as it may.
 
-There are several fences, and none of them looks at the text: the engine's parser says that it is one SELECT; its
-transaction is a read-only one, since a SELECT may have an INSERT inside; the engine's plan, in which views, macros and
-subqueries are resolved, has no table function but such as read, since `checkpoint()` is one; the connection has no
-access to files, and no configuration that could be changed; how many rows and how much time it may take is limited.
+What a query is, the engine's own parser says. One that is made of nothing but what `simple_queries.py` names is
+answered here, in a read-only transaction of a connection of its own, without access to files or settings, and is
+interrupted when its time is over. Any other one goes, with a copy of the tables that it names, to a process that can
+be killed: there, too, it only reads, and a crash, or all the memory that it may have, is that process's alone.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
+import pickle
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from datetime import timedelta
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 import polars as pl
 
-from .database import Database
-from .duckdb_files import NO_EXTENSIONS
+from .answering import READING, ROWS_AT_ONCE, check_kind
+from .answers import frame_of, limited
+from .database import WORKING_MEMORY, Database
+from .duckdb_files import quoted_name
+from .elsewhere import TOO_LATE, Elsewhere, Limits, RemoteError
 from .errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
 from .models import Base
-from .values import checked_int, checked_text, checked_timeout
+from .simple_queries import MAX_LENGTH, is_simple, parsed, refuse_what_is_bound_anew
+from .values import checked_int, checked_parameter, checked_text, checked_timeout
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-ROWS_AT_ONCE = 50_000
-INTERVAL = "month_day_nano_interval"
 # An interrupt that comes before the engine has begun is forgotten.
 SECONDS_BETWEEN_INTERRUPTS = 0.02
-READING = frozenset(
-    [
-        "duckdb_approx_database_count", "duckdb_available_metrics", "duckdb_columns", "duckdb_connection_count",
-        "duckdb_constraints", "duckdb_coordinate_systems", "duckdb_databases", "duckdb_dependencies", "duckdb_dialects",
-        "duckdb_extensions", "duckdb_functions", "duckdb_indexes", "duckdb_keywords", "duckdb_memory",
-        "duckdb_optimizers", "duckdb_schemas", "duckdb_sequences", "duckdb_settings", "duckdb_table_sample",
-        "duckdb_tables", "duckdb_temporary_files", "duckdb_triggers", "duckdb_types", "duckdb_variables",
-        "duckdb_views", "generate_series", "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names",
-        "pragma_collations", "pragma_database_size", "pragma_metadata_info", "pragma_platform", "pragma_show",
-        "pragma_storage_info", "pragma_table_info", "pragma_user_agent", "pragma_version", "query", "query_table",
-        "range", "repeat", "repeat_row", "seq_scan", "summary", "test_all_types", "test_vector_types", "unnest",
-    ]
-)  # fmt: skip
-"""The table functions that read tables, the catalog or their arguments, and nothing else; new ones are not here."""
+OF_CATALOG = frozenset(name for name in READING if name.startswith(("duckdb_", "pragma_")))
+# What may name tables otherwise than in so many words, or tells of all of them.
+ODD_NAMES = ("query", "duckdb_", "pragma_", "\\")
+TABLES = """
+    SELECT table_name, column_name, data_type FROM system.main.duckdb_columns()
+    WHERE table_oid IN (SELECT table_oid FROM system.main.duckdb_tables() WHERE NOT internal AND schema_name = 'main')
+    ORDER BY table_name, column_index
+"""
 
 
-def ask(
-    database: Database, query: str, params: Sequence[Any] | Mapping[str, Any] | None, max_rows: int, timeout: float
-) -> pl.DataFrame:
-    """Return the answer to a query; see `WorkspaceStore.sql`."""
-    if not isinstance(params, Mapping | None) and (isinstance(params, str | bytes) or not isinstance(params, Sequence)):
-        raise InvalidTypeError(f"params must be a list or a dict of values, not {type(params).__name__}")
-    query, max_rows = checked_text(query, "query"), checked_int(max_rows, "max_rows", 64)
-    seconds = checked_timeout(timeout)
-    connection = database.cursor()
-    try:
-        with _interrupted(connection, seconds):
-            _check_kind(connection, query, "SELECT")
+class Question:
+    """One query; use it with `with`. See `WorkspaceStore.sql` for the parameters.
+
+    `ask` needs the database, and who has a unit of work open there; `answer` needs neither, and may take longer.
+    """
+
+    def __init__(
+        self,
+        query: str,
+        params: Sequence[Any] | Mapping[str, Any] | None,
+        max_rows: int,
+        max_bytes: int,
+        timeout: float,
+    ) -> None:
+        if params is not None and not isinstance(params, Mapping):
+            if isinstance(params, str | bytes) or not isinstance(params, Sequence):
+                raise InvalidTypeError(f"params must be a list or a dict of values, not {type(params).__name__}")
+            params = list(params)
+        self._query = checked_text(query, "query")
+        self._params = None if params is None else checked_parameter(params, "params")
+        self._limits = Limits(
+            checked_int(max_rows, "max_rows", 64), checked_int(max_bytes, "max_bytes", 64), checked_timeout(timeout)
+        )
+        self._stack = contextlib.ExitStack()
+        self._is_late = False
+        self._answer: Callable[[], pl.DataFrame]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stack.close()
+
+    def ask(self, database: Database) -> None:
+        """Ask the database, or hand a copy of what the query names to a process that will answer it."""
+        with self._errors(), contextlib.closing(database.cursor()) as connection:
+            with self._interrupted(connection):
+                if self._is_simple(connection):
+                    frame = self._answer_here(connection)
+                    self._answer = lambda: frame
+                    return
+            elsewhere = self._stack.enter_context(Elsewhere(self._limits, WORKING_MEMORY))
             connection.execute("BEGIN TRANSACTION READ ONLY")
-            _check_plan(connection, query, params)
-            return _answer(connection, query, params, max_rows)
-    except duckdb.InterruptException as error:
-        raise QueryTimeoutError(f"the query took longer than {timeout:g} s; ask for less, or give more") from error
-    except StoreError:
-        raise
-    except Exception as error:  # The engine, or a value that it or polars cannot turn into one of its own.
-        raise QueryError(f"the query was refused: {_brief(error)}") from error
-    finally:
-        connection.close()
+            tables = _tables(connection)
+            elsewhere.ask(self._query, self._params, tables, self._rows(connection, tables))
+            self._answer = elsewhere.answer
+
+    def answer(self) -> pl.DataFrame:
+        """Return the answer to what was asked."""
+        with self._errors():
+            return self._answer()
+
+    def _is_simple(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """Tell whether the query may be answered here, and refuse what is no query at all."""
+        tree = None
+        if len(self._query) <= MAX_LENGTH:  # To read a longer one takes long, too.
+            check_kind(connection, self._query)
+            tree = parsed(connection, self._query)
+        refuse_what_is_bound_anew(self._query, tree)
+        return len(pickle.dumps(self._params)) <= MAX_LENGTH and is_simple(self._query, tree, OF_CATALOG)
+
+    def _answer_here(self, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+        connection.execute("BEGIN TRANSACTION READ ONLY")
+        relation = connection.sql(self._query, params=self._params)
+        rows = relation.to_arrow_reader(ROWS_AT_ONCE)
+        batches = limited(rows, self._limits.max_rows, self._limits.max_bytes)
+        return frame_of(rows.schema, [str(kind) for kind in relation.types], batches)
+
+    def _rows(
+        self, connection: duckdb.DuckDBPyConnection, tables: dict[str, list[tuple[str, str]]]
+    ) -> Iterator[pa.RecordBatchReader]:
+        """Yield the rows of each table; none of those that the query does not name."""
+        text = self._query.lower()
+        names_all = any(odd in text for odd in ODD_NAMES)
+        for name in tables:
+            none = "" if names_all or name.lower() in text else " LIMIT 0"
+            yield connection.sql(f"FROM {quoted_name(name)}{none}").to_arrow_reader(ROWS_AT_ONCE)
+
+    @contextlib.contextmanager
+    def _interrupted(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
+        """Interrupt what is done in this block, once it has taken too long, until it ends."""
+        is_over = threading.Event()
+
+        def interrupt() -> None:
+            is_over.wait(min(self._limits.seconds, threading.TIMEOUT_MAX))
+            while not is_over.is_set():
+                self._is_late = True
+                connection.interrupt()
+                is_over.wait(SECONDS_BETWEEN_INTERRUPTS)
+
+        thread = threading.Thread(target=interrupt, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            is_over.set()
+            thread.join()  # It must not interrupt a connection that is closed.
+
+    @contextlib.contextmanager
+    def _errors(self) -> Iterator[None]:
+        try:
+            yield
+        except StoreError:
+            raise
+        except Exception as error:  # The engine, or a value that it or polars cannot turn into one of its own.
+            if self._is_late:
+                raise QueryTimeoutError(TOO_LATE.format(self._limits.seconds)) from error
+            raise QueryError(f"the query was refused: {_brief(error)}") from error
+
+
+def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
+    """Return the names and types of the columns of each table, by its name."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for table, column, kind in connection.execute(TABLES).fetchall():
+        found.setdefault(table, []).append((column, kind))
+    return found
 
 
 def _brief(error: Exception) -> str:
     """Return what the engine says on one line: without the query, which we have put words before."""
     lines = str(error).partition("\n\nLINE ")[0].splitlines()
-    if isinstance(error, duckdb.CatalogException):  # It guesses among its own catalog's names, too.
+    kind = error.kind if isinstance(error, RemoteError) else type(error).__name__
+    if kind == duckdb.CatalogException.__name__:  # It guesses among its own catalog's names, too.
         lines = [line for line in lines if not line.startswith("Did you mean")]
         lines.append(f"The tables are {', '.join(table.name for table in Base.metadata.sorted_tables)}.")
     return " ".join(lines)
-
-
-@contextlib.contextmanager
-def _interrupted(connection: duckdb.DuckDBPyConnection, seconds: float) -> Iterator[None]:
-    """Interrupt what is done in this block, once it has taken too long, until it ends."""
-    is_over = threading.Event()
-
-    def interrupt() -> None:
-        is_over.wait(min(seconds, threading.TIMEOUT_MAX))
-        while not is_over.is_set():
-            connection.interrupt()
-            is_over.wait(SECONDS_BETWEEN_INTERRUPTS)
-
-    thread = threading.Thread(target=interrupt, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        is_over.set()
-        thread.join()  # It must not interrupt a connection that is closed.
-
-
-def _check_kind(connection: duckdb.DuckDBPyConnection, query: str, kind: str) -> None:
-    kinds = [statement.type.name for statement in connection.extract_statements(query)]
-    if kinds != [kind]:
-        raise QueryError(f"a query must be one SELECT, not {', '.join(kinds) or 'nothing'}: it only reads")
-
-
-def _check_plan(connection: duckdb.DuckDBPyConnection, query: str, params: Any) -> None:
-    """Refuse a query whose plan has a table function that does more than read."""
-    explain = f"EXPLAIN (FORMAT json) {query}"
-    _check_kind(connection, explain, "EXPLAIN")
-    ((_, plan),) = connection.execute(explain, params).fetchall()
-    doing = _table_functions() - READING
-    others = sorted({name for node in json.loads(plan) for name in _operators(node)} & doing)
-    if others:
-        raise QueryError(f"a query only reads tables and the catalog, and {', '.join(others)} does more, or may")
-
-
-def _operators(node: dict[str, Any]) -> Iterator[str]:
-    """Yield the names of what a plan has; of a table function, its own."""
-    yield node["name"].split(" ")[0].lower()
-    yield node["extra_info"].get("Function", "").lower()
-    for child in node["children"]:
-        yield from _operators(child)
-
-
-@cache
-def _table_functions() -> frozenset[str]:
-    """Return the names of the engine's table functions."""
-    with duckdb.connect(config=NO_EXTENSIONS) as connection:
-        names = connection.execute("SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'")
-        return frozenset(name for (name,) in names.fetchall())
-
-
-def _answer(connection: duckdb.DuckDBPyConnection, query: str, params: Any, max_rows: int) -> pl.DataFrame:
-    import pyarrow as pa
-
-    relation = connection.sql(query, params=params)
-    reader = relation.to_arrow_reader(ROWS_AT_ONCE)
-    batches, count = [], 0
-    for batch in reader:
-        batches.append(batch)
-        count += batch.num_rows
-        if count > max_rows:
-            raise QueryError(f"the query gives more than {max_rows:,} rows; add a LIMIT, or give a larger max_rows=")
-    table = pa.Table.from_batches(batches, schema=reader.schema)
-    for place, field in enumerate(table.schema):
-        if pa.types.is_interval(field.type):
-            table = table.set_column(place, field.name, [_durations(table.column(place), field.name)])
-        elif INTERVAL in str(field.type):
-            raise _no_duration(field.name, "intervals inside another value")
-    return pl.DataFrame(table)
-
-
-def _durations(intervals: pa.ChunkedArray, name: str) -> pa.Array:
-    import pyarrow as pa
-
-    values = [value.as_py() for value in intervals]
-    if any(value is not None and value.months for value in values):
-        raise _no_duration(name, "an interval of months, which have no length")
-    durations = [value and timedelta(value.days, microseconds=value.nanoseconds // 1000) for value in values]
-    return pa.array(durations, pa.duration("us"))
-
-
-def _no_duration(name: str, what: str) -> QueryError:
-    return QueryError(f"column {name!r} has {what}; ask for numbers with epoch(...) or date_diff(...)")

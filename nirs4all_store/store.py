@@ -1069,32 +1069,47 @@ class WorkspaceStore:
         params: Sequence[Any] | Mapping[str, Any] | None = None,
         *,
         max_rows: int = 1_000_000,
+        max_bytes: int = 500_000_000,
         timeout: float = 60.0,
     ) -> pl.DataFrame:
         """Ask a question of your own about what is committed: one SELECT over the seven tables, which only reads.
+
+        Comparing, calculating, grouping and sorting is done here, within 400 MB, and joining of numbers and names. A
+        query with anything else in it (windows, lists, patterns, PIVOT, most functions) is answered by a process of its
+        own, on a copy of the tables that it names, which takes some tenths of a second and the time to copy them: the
+        engine cannot stop all that it can begin, and a process can be killed.
 
         Parameters
         ----------
         query : str
             One SELECT, as DuckDB has it. What `transaction()` has not committed yet is not in it.
         params : list or dict, optional
-            The values of `?`, or of `$name`.
-        max_rows : int
-            More rows than that are an error.
+            The values of `?`, or of `$name`: plain values, numpy's scalars and arrays, lists and dicts of them.
+        max_rows, max_bytes : int
+            More rows, or more bytes in memory, are an error.
         timeout : float
             Seconds after which it is stopped; infinity: never.
+
+        Returns
+        -------
+        polars.DataFrame
+            The second column of a name is `name_1`, as the engine has it. Sums of whole numbers are whole: `Int64`, or
+            `Int128` where one does not fit.
 
         Raises
         ------
         QueryError
-            It is not one SELECT, would do anything but read tables, cannot be answered, or has too many rows.
+            It is not one SELECT, would do anything but read tables, cannot be answered, gives too much, takes more
+            than a gigabyte, or has a value that Python does not have (the time 24:00:00).
         QueryTimeoutError
             It took longer than `timeout`.
         """
-        from .questions import ask
+        from .questions import Question
 
-        with self._reading():
-            return ask(self._workspace.database, query, params, max_rows, timeout)
+        with Question(query, params, max_rows, max_bytes, timeout) as question:
+            with self._reading():
+                question.ask(self._workspace.database)
+            return question.answer()
 
     # -- upkeep -------------------------------------------------------------------------------
 

@@ -69,9 +69,9 @@ FLOORS = (
         "trace",
     ),
     ("catalog",),
-    ("chain_plan", "database", "judging", "old_bundle", "trained_on"),
-    ("bundle_reader", "columns", "fitted", "questions", "training"),
-    ("contents", "copies", "estimator", "holding", "tables"),
+    ("answering", "answers", "chain_plan", "database", "judging", "old_bundle", "simple_queries", "trained_on"),
+    ("bundle_reader", "columns", "elsewhere", "fitted", "training"),
+    ("contents", "copies", "estimator", "holding", "questions", "tables"),
     ("repositories/ranking", "repositories/uses", "workspace"),
     (
         "repositories/artifacts",
@@ -97,7 +97,9 @@ FLOORS = (
 )
 
 
-KNOW_DUCKDB = ("catalog", "columns", "database", "dialect", "duckdb_files", "questions")
+KNOW_DUCKDB = (
+    "answering", "answers", "catalog", "columns", "database", "dialect", "duckdb_files", "elsewhere", "questions",
+)  # fmt: skip
 
 
 def floor(module: str) -> int:

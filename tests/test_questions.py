@@ -1,6 +1,7 @@
 """Users' own SQL: it reads, by several fences, and does nothing else."""
 
 import contextlib
+import io
 import subprocess
 import sys
 import threading
@@ -8,6 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 from anything import MANY, TEXTS, VALUES
 from canary import listening
@@ -23,7 +25,10 @@ from nirs4all_store import (
     StoreError,
     WorkspaceStore,
 )
+from nirs4all_store.answering import SEALED, RefusedError, answer
 from nirs4all_store.contract import add_pipeline
+from nirs4all_store.duckdb_files import NO_EXTENSIONS
+from nirs4all_store.simple_queries import MOST_ARGUMENTS
 
 
 @pytest.fixture
@@ -200,17 +205,25 @@ def test_no_function_of_the_engines_reads_or_writes_anything_else(
     answered = 0
     log = [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in (tmp_path / "w").glob("store.duckdb*")]
     files = files_of(tmp_path / "w")
-    with listening(tmp_path / "w"):
+    # The process that answers what is not simple has this: to start one for each function would take an hour.
+    with listening(tmp_path / "w"), duckdb.connect(config=NO_EXTENSIONS) as connection:
+        connection.execute(f"CREATE TABLE runs (a INTEGER); CREATE TABLE store (a INTEGER); {SEALED}")
         for name, kind in names:
             if name == "sleep_ms":
                 continue
             for given_ones in arguments:
                 call = f'"{name}"({given_ones.format(secret=secret, out=tmp_path / "out")})'
                 query = f"SELECT * FROM {call}" if kind in ("table", "table_macro", "pragma") else f"SELECT {call}"
-                with contextlib.suppress(QueryError):
-                    found = asked.sql(query, max_rows=100_000, timeout=5)
+                if name in MOST_ARGUMENTS:
+                    with contextlib.suppress(QueryError):
+                        asked.sql(query, timeout=5)
+                outgoing = io.BytesIO()
+                with contextlib.suppress(RefusedError, duckdb.Error, OSError, ValueError):
+                    answer(connection, query, None, outgoing)
                     answered += 1
-                    assert "hush" not in str(found.to_arrow()), query
+                assert b"hush" not in outgoing.getvalue(), query
+                with contextlib.suppress(duckdb.Error):
+                    connection.rollback()
                 now = (tmp_path / "w").glob("store.duckdb*")
                 assert log == [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in now], query
     assert files_of(tmp_path / "w") == files

@@ -15,7 +15,7 @@ from ..errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..records import as_records
 from ..tables import Tables, checked_value, table_of
-from ..values import checked_int, checked_page, checked_text, checked_texts, new_id, shown, utc_now
+from ..values import checked_fold, checked_int, checked_page, checked_text, checked_texts, new_id, shown, utc_now
 from . import ranking
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
@@ -51,8 +51,8 @@ class PredictionRepo:
             The id is taken.
         """
         row = values | {"pipeline_id": self._tables.require(Pipeline, pipeline_id), "created_at": utc_now()}
-        if isinstance(row.get("fold_id"), int):  # nirs4all gives some folds as numbers.
-            row["fold_id"] = str(row["fold_id"])
+        if row.get("fold_id") is not None:
+            row["fold_id"] = checked_fold(row["fold_id"], "predictions.fold_id")
         row["chain_id"] = None if chain_id is None else self._tables.require(Chain, chain_id)
         if prediction_id is None:
             row["prediction_id"] = new_id()
@@ -199,7 +199,7 @@ class PredictionRepo:
         run_id: str | None = None,
     ) -> Select[Any]:
         """Return the SELECT behind `query`."""
-        fold_id = str(fold_id) if isinstance(fold_id, int) else fold_id
+        fold_id = None if fold_id is None else checked_fold(fold_id, "fold_id")
         exact = {"dataset_name": dataset_name, "partition": partition, "fold_id": fold_id,
                  "branch_id": branch_id, "pipeline_id": pipeline_id}  # fmt: skip
         query = select(PREDICTIONS).order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id)
@@ -234,7 +234,8 @@ class PredictionRepo:
         if n < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
         given = {"partition": partition, "dataset_name": dataset_name, "metric": score_metric,
-                 "task_type": task_type, "run_id": run_id, "fold_id": fold_id}  # fmt: skip
+                 "task_type": task_type, "run_id": run_id,
+                 "fold_id": None if fold_id is None else checked_fold(fold_id, "fold_id")}  # fmt: skip
         values = {name: checked_text(value, name) for name, value in given.items() if value is not None}
         ranked = ranking.Ranked(metric, tuple(values))
         if ascending is None:

@@ -1,0 +1,299 @@
+"""What the engine cannot stop is answered by a process that can be killed; the rest here, and both as frames."""
+
+import itertools
+import threading
+from collections import Counter
+from datetime import date, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pytest
+
+from nirs4all_store import (
+    InvalidInputError,
+    InvalidTypeError,
+    QueryError,
+    QueryTimeoutError,
+    WorkspaceStore,
+    questions,
+)
+from nirs4all_store.contract import add_pipeline
+from nirs4all_store.simple_queries import is_simple, parsed
+from nirs4all_store.values import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES
+
+
+@pytest.fixture
+def asked(tmp_path: Path) -> Any:
+    with WorkspaceStore(tmp_path / "w") as store:
+        _, pipeline_id = add_pipeline(store)
+        scores = {("pls", 0): 1.0, ("pls", 1): 3.0, ("ridge", 0): 2.0}
+        store.save_predictions(pipeline_id, [
+            {"dataset_name": "wheat", "model_name": model, "model_class": "PLS", "fold_id": np.int64(fold),
+             "partition": "val", "val_score": score, "metric": "rmse", "task_type": "regression",
+             "y_true": [1.0], "y_pred": [2.0]}
+            for (model, fold), score in scores.items()
+        ])  # fmt: skip
+        yield store
+
+
+def simple(query: str) -> bool:
+    with duckdb.connect() as connection:
+        return is_simple(query, parsed(connection, query), questions.OF_CATALOG)
+
+
+UNSTOPPABLE = {
+    "a distance": "SELECT damerau_levenshtein(repeat('a', 1000000), repeat('b', 1000000))",
+    "levenshtein": "SELECT levenshtein(repeat('ab', 200000), repeat('ba', 200000))",
+    "a big number": "SELECT repeat('9', 3000000)::BIGNUM::VARCHAR::BIGNUM + 1",
+    "a reduced list": "SELECT list_reduce(range(3000000), lambda a, b: (a + b) % 7 + length(repeat('x', 9000)))",
+    "a product": "SELECT count(*) FROM range(1000000000000) a, range(1000000000) b",
+    "a sorted text": "SELECT list_sort(string_split(repeat('b,a,', 9000000), ','))",
+    "long text beside each row": "SELECT max(length(lower(a || b.range))) FROM (SELECT repeat('x', 9000000) AS a) c, "
+        "range(100000) b",
+    "expressions in expressions": "SELECT 1 AS a, " + ", ".join(f"{a}+{a}+{a} AS {b}" for a, b
+        in itertools.pairwise("abcdefghijklmnopqrst")),
+    "tables in tables": "WITH t0 AS (FROM runs), " + ", ".join(f"t{i + 1} AS (FROM t{i} a, t{i} b)" for i in range(24))
+        + " SELECT count(*) FROM t24",
+    "lists in lists": "SELECT " + "[" * 900 + "]" * 900,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNSTOPPABLE)
+def test_a_query_once_went_on_long_after_its_time(asked: WorkspaceStore, case: str) -> None:
+    threads = threading.active_count()
+    with pytest.raises(QueryError):  # Its time or its memory is over, whichever comes first.
+        asked.sql(UNSTOPPABLE[case], timeout=0.5)
+    assert threading.active_count() == threads
+    assert asked.sql("SELECT count(*) AS n FROM runs").item() == 1
+
+
+ENDING = {
+    "a cast of nested JSON": "SELECT (repeat('[', 200000) || repeat(']', 200000))::JSON::VARIANT",
+    "memory": "SELECT length(repeat(list(range)::VARCHAR, 100)) FROM range(9000000)",
+    "text": "SELECT length(repeat('a', 4000000000::BIGINT))",
+}
+
+
+@pytest.mark.parametrize("case", ENDING)
+def test_a_query_once_ended_the_process_or_took_all_memory(asked: WorkspaceStore, case: str) -> None:
+    with pytest.raises(QueryError):
+        asked.sql(ENDING[case], timeout=30)
+    asked.begin_run("the store goes on working")
+
+
+def test_others_do_not_wait_for_a_query_that_another_process_answers(asked: WorkspaceStore) -> None:
+    problems: list[BaseException] = []
+
+    def ask() -> None:
+        try:
+            asked.sql("SELECT damerau_levenshtein(repeat('a', 1000000), repeat('b', 1000000)) FROM runs", timeout=5)
+        except QueryTimeoutError as error:
+            problems.append(error)
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    asked.vacuum()  # Waits for all who are inside.
+    asked.begin_run("second")
+    thread.join()
+    assert len(problems) == 1
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "FROM predictions",
+        "SELECT model_name, avg(val_score) AS mean FROM predictions GROUP BY ALL ORDER BY mean LIMIT 3",
+        "SELECT count(*) FROM predictions WHERE partition = ? AND fold_id <> 'avg' AND val_score BETWEEN 1 AND 2",
+        "SELECT json_extract(best_params, '$.alpha')::DOUBLE AS alpha FROM predictions", "SHOW TABLES", "DESCRIBE runs",
+        "SELECT CASE WHEN val_score > 1 THEN 'bad' ELSE 'good' END AS kind FROM predictions", "FROM duckdb_tables()",
+        "SELECT p.model_name, r.name FROM predictions p JOIN pipelines USING (pipeline_id) JOIN runs r USING (run_id)",
+        "SELECT DISTINCT metric FROM predictions UNION ALL SELECT status FROM runs",
+        "SELECT name FROM pipelines WHERE pipeline_id IN (SELECT pipeline_id FROM predictions)",
+        "WITH best AS (SELECT min(val_score) AS s FROM predictions) "
+        "SELECT model_name FROM predictions, best WHERE val_score = s",
+    ],
+)  # fmt: skip
+def test_what_people_ask_most_is_answered_without_a_process(query: str) -> None:
+    assert simple(query)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT r.config FROM runs r, predictions p", "SELECT * FROM runs, predictions", "SELECT r FROM runs r, logs l",
+        "SELECT lower(a) FROM runs AS r(a, b, c), logs", "SELECT name FROM runs NATURAL JOIN pipelines",
+        "SELECT config, config, config, config, config FROM runs", "SELECT list(name) FROM runs", "FROM hidden_view",
+        "SELECT median(val_score) FROM predictions", "SELECT min(name, 9) FROM runs", "SELECT name LIKE ? FROM runs",
+        "SELECT 1 + 1 AS a, a + a AS b", "SELECT first(name ORDER BY name) FROM runs", "SELECT config::JSON FROM runs",
+        "SELECT config->'$.**' FROM runs", "SELECT name || name FROM runs", "FROM other.runs", "FROM checkpoint()",
+        "SELECT count(*) FROM runs GROUP BY CUBE (name, status)", "SELECT row_number() OVER () FROM runs",
+        "SELECT 1::BIGNUM", "SELECT COLUMNS('n.*') FROM runs", "SELECT config[1:2] FROM runs", "SUMMARIZE runs",
+        "SELECT " + "9" * 41, "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM t) FROM t",
+        "SELECT 1 WHERE 1 IN (" + "1," * 400 + "1)", "FROM (FROM (FROM (FROM (FROM runs))))", "SELECT TRY(1)",
+        "FROM query_table('runs')", "SELECT name FROM runs USING SAMPLE 10%", "SELECT rename(name := 1)",
+    ],
+)  # fmt: skip
+def test_what_may_grow_goes_to_a_process(query: str) -> None:
+    assert not simple(query)
+
+
+def test_a_long_parameter_goes_to_a_process_too(asked: WorkspaceStore) -> None:
+    with pytest.raises(QueryError):
+        asked.sql("SELECT ? AS text FROM predictions a, predictions b", ["x" * 50_000_000], timeout=2)
+
+
+def test_the_text_that_was_checked_once_was_not_what_ran(asked: WorkspaceStore) -> None:
+    for given in (
+        "CASE WHEN random() < .5 THEN 'FROM runs' ELSE 'FROM checkpoint()' END",
+        "'FROM ' || 'runs'", "?", "'FROM query(''FROM runs'')'", "upper('FROM runs')",
+    ):  # fmt: skip
+        for kind in ("FROM {}", "SELECT (SELECT count(*) FROM {})", "SUMMARIZE FROM {}", "PIVOT (FROM {}) ON name"):
+            if given == "?" and kind.startswith("PIVOT"):
+                continue  # The engine itself refuses that.
+            with pytest.raises(QueryError, match="what is checked is what is run"):
+                asked.sql(kind.format(f"query({given})"), ["FROM runs"] if given == "?" else None)
+    assert asked.sql("FROM query('FROM runs')").height == 1
+    assert asked.sql("FROM query_table('runs')").height == 1
+
+
+def test_a_process_answers_from_a_copy_of_what_is_committed(asked: WorkspaceStore) -> None:
+    before = asked.list_runs()
+    with asked.transaction():
+        asked.begin_run("uncommitted")
+        assert asked.sql("SELECT list(name) AS names FROM runs").item().to_list() == ["run"]
+    assert asked.sql("SELECT string_agg(name, ', ' ORDER BY name) AS names FROM runs").item() == "run, uncommitted"
+    for query in ("FROM checkpoint()", "FROM read_text('/etc/passwd')", "SELECT getenv('HOME'), list(1)",
+                  "WITH gone AS (DELETE FROM runs RETURNING name) FROM gone", "FROM hidden_view"):  # fmt: skip
+        with pytest.raises(QueryError):
+            asked.sql(query)
+    assert asked.list_runs().height == before.height + 1
+
+
+def test_pivot_reads(asked: WorkspaceStore) -> None:
+    query = "PIVOT predictions ON fold_id USING avg(val_score) GROUP BY model_name"
+    expected = pl.DataFrame({"model_name": ["pls", "ridge"], "0": [1.0, 2.0], "1": [3.0, None]})
+    for text in (query, f"WITH p AS ({query}) FROM p"):
+        assert asked.sql(text).sort("model_name").equals(expected)
+    assert asked.sql("UNPIVOT (SELECT 1 AS a, 2 AS b) ON a, b").height == 2
+
+
+def test_columns_of_one_name_once_were_an_error(asked: WorkspaceStore) -> None:
+    found = asked.sql("SELECT p.*, r.* FROM pipelines p JOIN runs r USING (run_id)")
+    engines = asked.sql("FROM (SELECT p.*, r.* FROM pipelines p JOIN runs r USING (run_id))")
+    assert found.columns == engines.columns
+    assert {"name", "name_1", "run_id", "run_id_1"} <= set(found.columns)
+    assert asked.sql("SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a").rows() == [(1, 2, 3, 4)]
+    assert asked.sql("SELECT 1 AS a, 2 AS a, 3 AS a_1, 4 AS a").columns == ["a", "a_1", "a_1_1", "a_2"]
+
+
+def test_a_sum_of_whole_numbers_once_was_none(asked: WorkspaceStore) -> None:
+    found = asked.sql("SELECT sum(n) AS s, sum(NULL::INTEGER) AS none FROM (SELECT 1 AS n)")
+    assert found.schema == {"s": pl.Int64, "none": pl.Int64}
+    assert found.row(0) == (1, None)
+    large = asked.sql("SELECT sum(n) AS s FROM (SELECT 9223372036854775807 AS n UNION ALL SELECT 1)")
+    assert (large.schema, large.item()) == ({"s": pl.Int128}, 2**63)
+    with pytest.raises(QueryError, match="AS VARCHAR"):
+        asked.sql("SELECT 340282366920938463463374607431768211455::UHUGEINT AS n")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "TIME '24:00:00'", "[TIME '24:00:00']", "{'a': [TIME '24:00:00']}", "MAP {1: TIME '24:00:00'}",
+        "TIMETZ '24:00:00+01'", "DATE 'infinity'", "DATE '-infinity'", "TIMESTAMP 'infinity'",
+        "TIMESTAMPTZ '-infinity'", "DATE '10000-01-01'", "'101'::BIT", "[1::BIGNUM]",
+    ],
+)  # fmt: skip
+def test_a_value_that_python_has_not_once_came_as_none(asked: WorkspaceStore, value: str) -> None:
+    with pytest.raises(QueryError, match=r"column 'v' has .*; ask for .* AS VARCHAR"):
+        asked.sql(f"SELECT {value} AS v")
+
+
+def test_the_last_moments_that_python_has_are_given(asked: WorkspaceStore) -> None:
+    query = (
+        "SELECT TIME '23:59:59.999999', DATE '9999-12-31', DATE '0001-01-01', TIMESTAMP '9999-12-31 23:59:59.999999'"
+    )
+    assert [str(value) for value in asked.sql(query).row(0)] == [
+        "23:59:59.999999", "9999-12-31", "0001-01-01", "9999-12-31 23:59:59.999999",
+    ]  # fmt: skip
+
+
+GIVEN = {
+    "np.int64": (np.int64(3), 3), "np.uint8": (np.uint8(3), 3), "np.float32": (np.float32(1.5), 1.5),
+    "np.bool_": (np.bool_(True), True), "np.str_": (np.str_("x"), "x"), "a list": ([np.int64(1), np.int8(2)], [1, 2]),
+    "an array": (np.array([1.5, 2.5]), [1.5, 2.5]), "np.bytes_": (np.bytes_(b"x"), b"x"),
+    "datetime64[ns]": (np.datetime64("2020-01-02T03:04:05.000006", "ns"), datetime(2020, 1, 2, 3, 4, 5, 6)),
+    "datetime64[D]": (np.datetime64("2020-01-02"), datetime(2020, 1, 2)),
+    "a date": (date(2020, 1, 2), date(2020, 1, 2)),
+    "timedelta64": (np.timedelta64(90, "m"), timedelta(minutes=90)), "NaT": (np.datetime64("NaT"), None),
+    "a decimal": (Decimal("1.50"), Decimal("1.50")), "a dict": ({"a": np.int64(1)}, {"a": 1}), "None": (None, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_scalars_of_numpy_once_were_no_parameters(asked: WorkspaceStore, case: str) -> None:
+    given, expected = GIVEN[case]
+    for params, query in (([given], "SELECT ? AS x"), ({"x": given}, "SELECT $x AS x")):
+        (found,) = asked.sql(query, params).rows()[0]
+        assert (found.to_list() if isinstance(found, pl.Series) else found) == expected
+
+
+def test_parameters_that_no_engine_could_take_are_refused(asked: WorkspaceStore) -> None:
+    with pytest.raises(InvalidTypeError, match="object"):
+        asked.sql("SELECT ?", [object()])
+    nested: Any = 1
+    for _ in range(MAX_PARAMETER_DEPTH + 1):
+        nested = [nested, nested]
+    for value in (nested, [0] * (MAX_PARAMETER_VALUES + 1)):
+        with pytest.raises(InvalidInputError, match="levels"):
+            asked.sql("SELECT ?", [value])
+
+
+def test_numpys_numbers_are_filters_everywhere(asked: WorkspaceStore) -> None:
+    for fold in (0, np.int64(0), np.uint8(0), "0", np.str_("0")):
+        assert asked.query_predictions(fold_id=fold).height == 2  # type: ignore[arg-type]
+        assert asked.top_predictions(np.int64(5), fold_id=fold).height == 2  # type: ignore[arg-type]
+    assert asked.query_predictions(dataset_name=np.str_("wheat"), limit=np.int64(1), offset=np.int32(1)).height == 1
+    assert asked.list_runs(limit=np.int16(1), offset=np.int64(0)).height == 1
+    assert Counter(asked.query_predictions()["fold_id"]) == {"0": 2, "1": 1}
+
+
+def test_rows_had_a_limit_and_bytes_had_none(asked: WorkspaceStore) -> None:
+    for query in ("SELECT name FROM pipelines, predictions", "SELECT repeat('x', 1000) AS x FROM range(1000)"):
+        with pytest.raises(QueryError, match=r"more than 10 bytes; ask for fewer .*max_bytes="):
+            asked.sql(query, max_bytes=np.int64(10))
+    assert asked.sql("SELECT repeat('x', 1000) AS x FROM range(1000)").height == 1000
+    with pytest.raises(QueryError, match="more than 10 rows"):
+        asked.sql("SELECT repeat('x', 1000) AS x FROM range(1000)", max_rows=10)
+    with pytest.raises(QueryError):
+        asked.sql("SELECT repeat('x', 1000000) AS x FROM range(1000000)", max_bytes=50_000_000)
+
+
+def test_a_store_for_reading_had_no_limit_of_memory(asked: WorkspaceStore, tmp_path: Path) -> None:
+    query = "SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'"
+    limit = asked.sql(query).item()
+    asked.close()
+    with WorkspaceStore(tmp_path / "w", read_only=True) as reader:
+        assert reader.sql(query).item() == limit == "400.0 MiB"
+
+
+def test_nothing_is_left_of_a_process_that_answered(
+    asked: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(temporary))
+    descriptors = open_descriptors()
+    asked.sql("SELECT list(name) FROM runs")
+    with pytest.raises(QueryTimeoutError):
+        asked.sql("SELECT count(*) FROM range(1000000000000) a, range(1000000000) b", timeout=0.2)
+    assert list(temporary.iterdir()) == []
+    assert open_descriptors() == descriptors
+
+
+def open_descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
