@@ -25,8 +25,9 @@ from .duckdb_files import quoted_name
 from .elsewhere import TOO_LATE, Elsewhere, Limits, RemoteError
 from .errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
 from .models import Base
+from .parameters import checked_parameter
 from .simple_queries import MAX_LENGTH, is_simple, parsed, refuse_what_is_bound_anew
-from .values import checked_int, checked_parameter, checked_text, checked_timeout
+from .values import checked_int, checked_text, checked_timeout
 
 if TYPE_CHECKING:
     import pyarrow as pa

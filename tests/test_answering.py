@@ -22,8 +22,8 @@ from nirs4all_store import (
     questions,
 )
 from nirs4all_store.contract import add_pipeline
+from nirs4all_store.parameters import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES
 from nirs4all_store.simple_queries import is_simple, parsed
-from nirs4all_store.values import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES
 
 
 @pytest.fixture

@@ -64,6 +64,7 @@ FLOORS = (
         "lease",
         "library",
         "models",
+        "parameters",
         "pipeline_config",
         "records",
         "trace",
