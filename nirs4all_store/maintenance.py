@@ -73,14 +73,14 @@ def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[s
     set of str
         The artifacts that the chains named; what one named that could not be read stays counted until a repair.
     """
-    found = uow.chains.uses(pipeline_ids)
-    chain_ids = found.chain_ids
-    named = [item for item, users in found.users.items() for _ in users]
+    released: set[str] = set()
     deleted = uow.predictions.delete_of_pipelines(pipeline_ids)
-    uow.predictions.detach(chain_ids)
-    deleted += uow.chains.delete(*chain_ids)
-    uow.artifacts.release(named)
-    return deleted, set(named)
+    for found in uow.chains.uses_in_parts(pipeline_ids):
+        uow.predictions.detach(found.chain_ids)
+        deleted += uow.chains.delete(*found.chain_ids)
+        uow.artifacts.release(item for item, users in found.users.items() for _ in users)
+        released.update(found.users)
+    return deleted, released
 
 
 def collect(uow: UnitOfWork, grace: timedelta) -> int:

@@ -15,7 +15,7 @@ from ..known import MAX_FACTS, Fact
 from ..models import Artifact, Run
 from ..tables import Tables, table_of
 from ..values import checked_text, checked_texts, new_id, time_before, utc_now
-from .uses import CHAINS, PIPELINES, another_of_its_run_names, uses
+from .uses import CHAINS, PIPELINES, another_of_its_run_names, uses_in_parts
 
 ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
 
@@ -252,8 +252,11 @@ class ArtifactRepo:
         rows = self._tables.rows(query)
         if not rows:
             return []
-        found = uses(self._tables)
-        return [row for row in rows if row["artifact_id"] not in found.users and not found.may_name(row["artifact_id"])]
+        for found in uses_in_parts(self._tables):
+            rows = [
+                row for row in rows if row["artifact_id"] not in found.users and not found.may_name(row["artifact_id"])
+            ]
+        return rows
 
     def date_back(self) -> None:
         """Let a save that is dated in the future, by a clock that was put back since, wait from now on."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import polars as pl
@@ -14,7 +14,7 @@ from ..errors import NotFoundError
 from ..models import Artifact, Chain, Pipeline
 from ..tables import Tables, table_of
 from ..values import checked_int, checked_text, checked_texts, new_id, utc_now
-from .uses import Uses, uses
+from .uses import Uses, uses, uses_in_parts
 
 CHAINS, PIPELINES = table_of(Chain), table_of(Pipeline)
 
@@ -96,3 +96,7 @@ class ChainRepo:
     def uses(self, pipeline_ids: Iterable[str] | None = None) -> Uses:
         """Return what the chains of these pipelines name (None: of all), also when a row of them is damaged."""
         return uses(self._tables, pipeline_ids)
+
+    def uses_in_parts(self, pipeline_ids: Iterable[str]) -> Iterator[Uses]:
+        """Yield what `uses` returns, of some chains at a time; those that were yielded may be deleted meanwhile."""
+        return uses_in_parts(self._tables, pipeline_ids)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import polars as pl
 from sqlalchemy import JSON, String, cast, or_, select
 
 from ..chain_shape import artifact_ids
@@ -18,6 +19,8 @@ from ..values import checked_texts
 
 CHAINS = table_of(Chain)
 PIPELINES = table_of(Pipeline)
+# In memory at a time: a run may have any number of them.
+CHAINS_AT_ONCE = 5_000
 JSON_NAMES = [column.name for column in CHAINS.columns if isinstance(column.type, JSON)]
 
 
@@ -82,10 +85,27 @@ def another_of_its_run_names(tables: Tables, chain_id: str, artifact_id: str) ->
 
 def uses(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Uses:
     """Return what the chains of these pipelines name (None: of all), each row by itself: one may be damaged."""
-    query = select(CHAINS).order_by(CHAINS.c.chain_id)
+    found = Uses()
+    for rows in _rows(tables, pipeline_ids):
+        for row in rows.iter_rows(named=True):
+            found.add(row)
+    return found
+
+
+def uses_in_parts(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Iterator[Uses]:
+    """Yield what `uses` returns, of some chains at a time; those that were yielded may be deleted meanwhile."""
+    for rows in _rows(tables, pipeline_ids):
+        found = Uses()
+        for row in rows.iter_rows(named=True):
+            found.add(row)
+        yield found
+
+
+def _rows(tables: Tables, pipeline_ids: Iterable[str] | None) -> Iterator[pl.DataFrame]:
+    query = select(CHAINS).order_by(CHAINS.c.chain_id).limit(CHAINS_AT_ONCE)
     if pipeline_ids is not None:
         query = query.where(CHAINS.c.pipeline_id.in_(checked_texts(pipeline_ids, "pipeline ids")))
-    found = Uses()
-    for row in tables.frame(query).iter_rows(named=True):
-        found.add(row)
-    return found
+    rows = tables.frame(query)
+    while rows.height:
+        yield rows
+        rows = tables.frame(query.where(CHAINS.c.chain_id > rows["chain_id"][-1]))
