@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from .recovery import RecoveryReport
     from .replay import replay_chain
     from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
+    from .restoring import RestoreReport, restore_workspace
     from .runner import PipelineRunner
     from .store import WorkspaceStore
     from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
@@ -103,6 +104,7 @@ __all__ = [
     "RecoveryFailedError",
     "RecoveryReport",
     "RepairReport",
+    "RestoreReport",
     "RunInUseError",
     "RunRepo",
     "StepArtifacts",
@@ -133,6 +135,7 @@ __all__ = [
     "load_bundle",
     "recover_workspace",
     "replay_chain",
+    "restore_workspace",
     "upgrade_workspace",
 ]
 
@@ -174,6 +177,7 @@ _MODULES = {
     "RecoveryFailedError": "errors",
     "RecoveryReport": "recovery",
     "RepairReport": "checking",
+    "RestoreReport": "restoring",
     "RunInUseError": "errors",
     "RunRepo": "repositories",
     "StepArtifacts": "trace",
@@ -203,6 +207,7 @@ _MODULES = {
     "load_bundle": "bundle",
     "recover_workspace": "inspection",
     "replay_chain": "replay",
+    "restore_workspace": "restoring",
     "upgrade_workspace": "inspection",
 }
 

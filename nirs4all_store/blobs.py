@@ -7,6 +7,7 @@ touches the files below `artifacts/`.
 from __future__ import annotations
 
 import errno
+import filecmp
 import hashlib
 import os
 import re
@@ -19,7 +20,7 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 
 from .errors import ArtifactCorruptError, ArtifactLinkError, ArtifactMissingError, InvalidInputError, StoreError
-from .files import fsync_folder, make_folder, refuse_below, write_whole
+from .files import fsync_file, fsync_folder, make_folder, refuse_below, write_whole
 from .kinds import FILE, content_of, is_odd, kind_of, opened, refuse_odd
 from .points import Point, reached
 from .values import checked_text, utc_now
@@ -301,3 +302,37 @@ class Blobs:
             with FileIO(self.path(relative), opener=_opened) as source, (target / relative).open("xb") as copy:
                 shutil.copyfileobj(source, copy)
         return missing
+
+    def take(self, source: Path) -> int:
+        """Move the files of another `artifacts/` folder on the same disk here; return how many it has.
+
+        A file that is here with the same bytes stays; one with other bytes is damaged, and replaced.
+        """
+        found = [path for path in sorted(source.rglob("*")) if path.is_file()]
+        folders = set()
+        for path in found:
+            target = self.root / path.relative_to(source)
+            if not (target.is_file() and filecmp.cmp(path, target, shallow=False)):
+                make_folder(target.parent)
+                fsync_file(path)
+                path.replace(target)
+                folders.add(target.parent)
+        make_folder(self.root)
+        for folder in folders:
+            fsync_folder(folder)
+        return len(found)
+
+    def link_to(self, target: Path) -> None:
+        """Give the files another name each below another folder, or copy them where the disk has no hard links.
+
+        None is ever written to under its name, so that what has the other name stays as it is.
+        """
+        make_folder(target)
+        for path in self._files():
+            twin = target / path.relative_to(self.root)
+            make_folder(twin.parent)
+            try:
+                os.link(path, twin)
+            except OSError:
+                shutil.copyfile(path, twin)
+                fsync_file(twin)

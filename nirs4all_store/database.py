@@ -117,6 +117,7 @@ class Database:
         self._connections: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         self._file = identity(self.path)
+        self.note_file()
         self._name = _name(self._anchor)
         self._idle, self.engine = _engine(self.cursor)
 
@@ -125,21 +126,34 @@ class Database:
         """Whether it should be closed and opened again before more is written, to stay within its memory limit."""
         return self._memory_limit is not None and self.new_keys > MAX_NEW_KEYS
 
-    def check_file(self) -> None:
-        """Make sure that what is written here goes to the file that has the name.
+    def check_file(self, *, is_quiet: bool = False) -> None:
+        """Make sure that the file was not removed, replaced or copied over while it was open.
+
+        Parameters
+        ----------
+        is_quiet : bool
+            Nobody has used it since the last `note_file`: then nobody else may have written to it, either.
 
         Raises
         ------
         WorkspaceCorruptError
-            The file was removed or replaced while it was open; what is written now would be lost. Or what is to be
-            written beside it would go elsewhere.
+            It was: what is written now would be lost. Or what is to be written beside it would go elsewhere.
         """
         refuse_odd_database(self.path)
-        if not self.is_in_place:
+        if not self.is_in_place or (is_quiet and not self.is_as_left):
             raise WorkspaceCorruptError(
-                f"{self.path} was removed or replaced while it was open; nothing was written: close the store, "
-                "restore the file, and open it again"
+                f"{self.path} was removed or replaced, or copied over, while it was open; nothing was written: close "
+                "the store, put a backup in its place with `nirs4all-store restore`, and open it again"
             )
+
+    def note_file(self) -> None:
+        """Remember how the file is, now that nobody uses it here: until somebody does, the engine leaves it alone."""
+        self._left = _last_change(self.path)
+
+    @property
+    def is_as_left(self) -> bool:
+        """Whether the file is as it was at the last `note_file`."""
+        return _last_change(self.path) == self._left
 
     def keep_committed(self) -> None:
         """Put what was committed into the file, if the log is gone.
@@ -212,7 +226,7 @@ class Database:
 
     def _fold(self) -> dict[Path, os.stat_result]:
         """Put what stands in the logs into the file; return what is left of them, which holds nothing any more."""
-        if self.read_only or not self.is_in_place or not logs_of(self.path):
+        if self.read_only or not (self.is_in_place and self.is_as_left) or not logs_of(self.path):
             return {}
         reached(Point.FOLDING)
         try:
@@ -230,6 +244,14 @@ def _status(path: Path) -> tuple[int, ...]:
     """Return what is another one once a database or its log was written to."""
     found = [name.stat() for name in (path, *logs_of(path)) if name.exists()]
     return tuple(number for file in found for number in (file.st_size, file.st_mtime_ns, file.st_ctime_ns))
+
+
+def _last_change(path: Path) -> tuple[int, int] | None:
+    """Return when a file was last written to (nanoseconds), and how many bytes it has; None if it is not there."""
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_mtime_ns, status.st_size
+    return None
 
 
 def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:

@@ -150,6 +150,12 @@ class Holding:
             self._lease.release()
             self._lease = None
 
+    def reopen(self, deadline: float) -> None:
+        """Close and open the database in the middle of what one unit of work does; errors as for `closed`."""
+        self.database.note_file()  # What it has written so far.
+        with self.closed(deadline):
+            pass
+
     @contextmanager
     def closed(self, deadline: float) -> Iterator[None]:
         """Close the database, but keep the lease, for the length of a block.
@@ -159,7 +165,7 @@ class Holding:
         WorkspaceCorruptError
             The database was removed or replaced.
         """
-        self.database.check_file()
+        self.database.check_file(is_quiet=True)
         self.is_held = False
         try:
             self.database.close()

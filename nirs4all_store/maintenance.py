@@ -183,7 +183,7 @@ def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
         unfinished.mkdir()
         try:
             with workspace.alone(timeout):
-                missing = _copy_into(workspace, unfinished)
+                missing = copy_into(workspace, unfinished)
             unfinished.replace(target)
         except BaseException:
             shutil.rmtree(unfinished)
@@ -194,7 +194,8 @@ def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
     return target
 
 
-def _copy_into(workspace: Workspace, folder: Path) -> list[str]:
+def copy_into(workspace: Workspace, folder: Path) -> list[str]:
+    """Copy the rows of a workspace that nobody uses, and the files that they name; return those that are missing."""
     _copy_tables(workspace.path / DATABASE_NAME, folder / DATABASE_NAME)
     fsync_file(folder / DATABASE_NAME)
     copied = Database(folder / DATABASE_NAME, read_only=True)

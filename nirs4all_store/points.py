@@ -32,6 +32,10 @@ class Point(StrEnum):
     DAMAGED_LOG_IS_KEPT = "the copy of the damaged log and its database is whole"
     PREFIX_HAS_THE_NAME = "what can be read of a damaged log has its name"
 
+    BACKUP_IS_COPIED = "a backup is copied beside the workspace"
+    WORKSPACE_IS_KEPT = "the workspace that a backup will replace is kept"
+    BACKUP_HAS_THE_NAME = "a restored database has the name"
+
 
 on_reached: Callable[[Point], None] | None = None
 

@@ -206,9 +206,9 @@ class Workspace:
         with self._lock:
             self._wait_for(self._lets_in, deadline)
             self._check_open(write=turn.write)
-            if self._holding.is_held and turn.write:
-                self.database.check_file()
-                if self.database.is_full and not self._inside:
+            if self._holding.is_held:
+                self.database.check_file(is_quiet=not self._inside)
+                if turn.write and self.database.is_full and not self._inside:
                     self._let_go()
             if self._holding.is_held:
                 self._entered.append(weakref.ref(turn))
@@ -227,6 +227,8 @@ class Workspace:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         turn.is_open = False
         with self._lock:
+            if self._inside == [turn] and self._holding.is_held:
+                self.database.note_file()
             self._entered = [held for held in self._entered if held() is not turn]
             self._writers = [held for held in self._writers if held() is not turn]
             if self._alone() is turn:
@@ -249,8 +251,7 @@ class Workspace:
         with self._being_alone():
             with self._lock:
                 self._wait_for(lambda: self._inside == [turn], deadline)
-            with self._holding.closed(deadline):
-                pass
+            self._holding.reopen(deadline)
 
     def suspect(self) -> None:
         """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""

@@ -87,7 +87,7 @@ FLOORS = (
     ("bundle", "checking", "importing", "maintenance", "upgrade"),
     ("opening", "recovery"),
     ("inspection", "store"),
-    ("outcomes",),
+    ("outcomes", "restoring"),
     ("contract", "machine", "runner"),
     ("cli/escapes", "demo"),
     ("cli/output", "cli/pictures", "testing"),

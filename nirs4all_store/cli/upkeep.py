@@ -1,10 +1,11 @@
-"""Commands that look after a workspace: init, info, check, repair, upgrade, recover, gc, vacuum, delete."""
+"""Commands that look after a workspace: init, delete, gc, vacuum, upgrade, recover, restore, ..."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import asdict, fields
 from datetime import timedelta
+from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
@@ -20,6 +21,7 @@ from ..errors import InvalidInputError, StoreError
 from ..inspection import inspect_workspace, recover_workspace, upgrade_workspace
 from ..migrate import UNSTAMPED, Migrations, run_migrations
 from ..recovery import RecoveryReport
+from ..restoring import restore_workspace
 from ..store import WorkspaceStore
 from ..upgrade import UpgradePlan, UpgradeReport
 from .escapes import escape_what_the_terminal_lacks, printable
@@ -192,6 +194,22 @@ def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> No
         say(console, f"Not checked: it stands at revision {report.revision} or is in use.")
     else:
         say(console, f"{len(report.findings)} findings: nirs4all-store check {folder}")
+
+
+@app.command(epilog="nirs4all-store restore backups/monday workspace")
+def restore(
+    backup: Annotated[Path, typer.Argument(help="The folder of the backup; it stays as it is.")],
+    folder: Folder = None,
+    timeout: Timeout = 600,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Put a backup in the place of a workspace, whole or not at all; what was there is kept in a folder in it."""
+    report = restore_workspace(backup, folder or workspace, timeout=timeout)
+    console = Console()
+    say(console, f"{report.workspace} is as {report.backup} is: {_rows(report.rows)}, {report.files:,} files")
+    if report.kept is not None:
+        say(console, f"What was there before: {report.kept}")
+        say(console, f"To go back: {report.way_back}")
 
 
 @app.command(epilog="nirs4all-store info workspace")

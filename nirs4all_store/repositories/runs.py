@@ -95,6 +95,13 @@ class RunRepo:
             self._interrupt_pipelines(lost)
         return bool(lost)
 
+    def in_progress(self) -> Any:
+        """Return the id and the owner of each run that another process is running, as a list of dicts."""
+        owned = (RUNS.c.status == "running") & RUNS.c.owner.is_not(None)
+        rows = self._tables.rows(select(RUNS.c.run_id, RUNS.c.owner).where(owned))
+        here = this_process() if rows else {}
+        return [row for row in rows if is_alive(row["owner"], here) and not is_same(row["owner"], here)]
+
     def _interrupt_pipelines(self, run_ids: Sequence[str]) -> None:
         running = PIPELINES.c.run_id.in_(run_ids) & (PIPELINES.c.status == "running")
         self._tables.change(update(PIPELINES).where(running).values(status="interrupted"))

@@ -11,11 +11,12 @@ from typing import Any
 import polars as pl
 from sqlalchemy import text
 
-from nirs4all_store import WorkspaceStore, load_bundle, upgrade_workspace
+from nirs4all_store import WorkspaceStore, load_bundle, restore_workspace, upgrade_workspace
 
 from . import content
 
 BUNDLE = "other.n4a"
+BACKUP = "b"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,14 @@ def faulty(folder: Path) -> None:
     with WorkspaceStore(folder) as store, store.unit_of_work() as uow:
         uow.session.execute(text("DELETE FROM runs WHERE name = 'run 902'"))
         uow.commit()
+
+
+def backed_up(folder: Path) -> None:
+    """Make one with a backup in it that lacks its last run."""
+    content.used(folder)
+    with WorkspaceStore(folder) as store:
+        store.backup(folder / BACKUP)
+        content.save_run(store, 904, 3)
 
 
 def pipeline_of(store: WorkspaceStore, number: int) -> str:
@@ -116,6 +125,7 @@ OPERATIONS = {
         lambda store, outside: store.import_bundle(store.workspace_path / BUNDLE, trusted=True), ready
     ),
     "repair": Operation(lambda store, outside: store.repair(dry_run=False), faulty, repeats=True),
+    "restore": Operation(lambda folder, outside: restore_workspace(folder / BACKUP, folder), backed_up, opens=True),
     "upgrade": Operation(lambda folder, outside: upgrade_workspace(folder), content.old, opens=True, is_exact=True),
     "upgrade_with_log": Operation(
         lambda folder, outside: upgrade_workspace(folder), content.old_with_log, opens=True, is_exact=True
