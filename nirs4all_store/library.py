@@ -16,7 +16,7 @@ from .door import all_public
 from .errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError, WorkspaceCorruptError
 from .files import checked_path, refuse_below, with_suffix_added, write_new, write_whole
 from .kinds import content_of, refuse_odd
-from .values import checked_text, checked_texts, json_text, shown, utc_now, without_twins
+from .values import checked_text, checked_texts, file_text, json_text, shown, utc_now, without_twins
 
 Template = dict[str, Any]
 
@@ -251,7 +251,7 @@ def _checked_config(config: Any) -> Any:
 
 
 def _content(template: Template) -> bytes:
-    return json.dumps(json.loads(json_text(template, "template") or ""), indent=2, ensure_ascii=False).encode()
+    return file_text(json.loads(json_text(template, "template") or "")).encode()
 
 
 def _exists(name: str) -> TemplateExistsError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,7 +33,7 @@ from .opening import close_workspace, open_workspace
 from .replay import ChainLoader
 from .turns import IN_BETWEEN
 from .unit_of_work import UnitOfWork
-from .values import checked_text, checked_timeout
+from .values import checked_text, checked_timeout, file_text
 from .workspace import Workspace
 
 if TYPE_CHECKING:
@@ -1025,13 +1024,16 @@ class WorkspaceStore:
         self._workspace.known.forget()
 
     def export_pipeline_config(self, pipeline_id: str, output_path: str | os.PathLike[str]) -> Path:
-        """Write a pipeline's expanded configuration as JSON; an unknown id raises `NotFoundError`."""
+        """Write a pipeline's expanded configuration as JSON; an unknown id raises `NotFoundError`.
+
+        JSON has no NaN and no infinities: they are written as `{"_float_": "nan"}`, `"inf"` or `"-inf"`, which
+        `PipelineRunner.run`, the library and the command line read back.
+        """
         path = self._output(output_path, ".json")
         pipeline = self.get_pipeline(pipeline_id)
         if pipeline is None:
             raise NotFoundError(f"there is no pipeline {pipeline_id!r}; see list_pipelines()")
-        text = json.dumps(pipeline["expanded_config"], indent=2, ensure_ascii=False)
-        return write_whole(path, text.encode())
+        return write_whole(path, file_text(pipeline["expanded_config"]).encode())
 
     def export_run(self, run_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a run with its pipelines and chains as YAML; an unknown id raises `NotFoundError`."""

@@ -7,6 +7,7 @@ transaction.
 from __future__ import annotations
 
 import json
+import math
 import os
 import reprlib
 import threading
@@ -33,6 +34,8 @@ MAX_INT_BITS = 10_000
 
 # A UUID of version 7 has room for so many parts of a millisecond.
 TICKS_PER_MS = 4096
+
+FLOAT_KEY = "_float_"
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _BRIEF = reprlib.Repr()
@@ -283,8 +286,30 @@ def shown(value: Any) -> str:
     return _BRIEF.repr(value)[:200]
 
 
-def without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON as a dict; json itself would keep the last of two values and drop the first."""
+def file_text(value: Any) -> str:
+    """Return plain values as JSON for a file, which any reader of JSON takes.
+
+    JSON has no NaN and no infinities: they are written as `{"_float_": "nan"}`, `"inf"` or `"-inf"`, which
+    `without_twins` reads back.
+    """
+    return json.dumps(_without_odd_floats(value), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _without_odd_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_odd_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_odd_floats(item) for item in value]
+    return {FLOAT_KEY: str(value)} if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def without_twins(pairs: list[tuple[str, Any]]) -> Any:
+    """Return an object of JSON as a dict; json itself would keep the last of two values and drop the first.
+
+    What `file_text` writes for a NaN or an infinity is that number again.
+    """
+    if len(pairs) == 1 and pairs[0][0] == FLOAT_KEY and pairs[0][1] in ("nan", "inf", "-inf"):
+        return float(pairs[0][1])
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:

@@ -20,11 +20,13 @@ from sqlalchemy import event
 from nirs4all_store import (
     InvalidInputError,
     OutputPathError,
+    PipelineLibrary,
     WorkspaceCorruptError,
     WorkspaceStore,
     load_bundle,
     yaml_text,
 )
+from nirs4all_store.config_files import find_config, read_config
 from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
 from nirs4all_store.duckdb_files import copy_compacted
 from nirs4all_store.values import MAX_JSON_DEPTH, json_text
@@ -233,3 +235,24 @@ def test_an_output_path_that_is_none_once_gave_raw_errors(store: WorkspaceStore,
             export()
     with pytest.raises(ValueError, match="be a path"):
         load_bundle(path)
+
+
+def test_a_configuration_with_nan_once_was_no_json(store: WorkspaceStore, tmp_path: Path) -> None:
+    config = [{"class": "sklearn.impute.SimpleImputer", "params": {"missing_values": math.nan}}, math.inf, [-math.inf]]
+    pipeline_id = store.begin_pipeline(store.begin_run("r"), "p", config)
+    library = PipelineLibrary(store.workspace_path)
+    library.save_template(config, "t", metrics={"rmse": math.nan})
+    for path in (
+        store.export_pipeline_config(pipeline_id, tmp_path / "c"),
+        library.export_template("t", tmp_path / "t"),
+    ):
+        text = path.read_text()
+        json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+        assert "{\n" in text
+    assert repr(read_config(tmp_path / "c.json")) == repr(config)
+    assert repr(find_config(str(tmp_path / "c.json"), library.load_template)) == repr(config)
+    library.import_template(tmp_path / "t.json", overwrite=True)
+    assert repr(library.load_template("t")) == repr(config)
+    assert repr(library.get_template_metadata("t")["metrics"]) == "{'rmse': nan}"
+    (tmp_path / "old.json").write_text('{"a": NaN, "b": {"_float_": "x"}}')
+    assert repr(read_config(tmp_path / "old.json")) == "{'a': nan, 'b': {'_float_': 'x'}}"

@@ -11,7 +11,8 @@ from rich.console import Console
 
 from ..config_files import read_config
 from ..library import PipelineLibrary
-from .escapes import printable
+from ..values import file_text
+from .escapes import for_programs, printable, put
 from .output import (
     DEFAULT_WORKSPACE,
     GIVEN,
@@ -20,7 +21,6 @@ from .output import (
     Overwrite,
     Workspace,
     Yes,
-    print_json,
     print_rows,
     refuse_output,
     say,
@@ -68,7 +68,7 @@ def save(
 @app.command("show", epilog="nirs4all-store library show baseline_pls")
 def show(name: Name, category: Category = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Print a template's configuration as JSON."""
-    print_json(PipelineLibrary(workspace).load_template(name, category))
+    put(f"{for_programs(file_text(PipelineLibrary(workspace).load_template(name, category)))}\n")
 
 
 @app.command("delete", epilog="nirs4all-store library delete baseline_pls --yes")
