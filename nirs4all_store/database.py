@@ -33,7 +33,7 @@ from .duckdb_files import (
     refuse_odd_database,
 )
 from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
-from .files import identity
+from .files import identity, last_change
 from .lease import held_alone
 from .points import Point, reached
 from .rights import share_alike
@@ -148,12 +148,12 @@ class Database:
 
     def note_file(self) -> None:
         """Remember how the file is, now that nobody uses it here: until somebody does, the engine leaves it alone."""
-        self._left = _last_change(self.path)
+        self._left = last_change(self.path)
 
     @property
     def is_as_left(self) -> bool:
         """Whether the file is as it was at the last `note_file`."""
-        return _last_change(self.path) == self._left
+        return last_change(self.path) == self._left
 
     def keep_committed(self) -> None:
         """Put what was committed into the file, if the log is gone.
@@ -244,14 +244,6 @@ def _status(path: Path) -> tuple[int, ...]:
     """Return what is another one once a database or its log was written to."""
     found = [name.stat() for name in (path, *logs_of(path)) if name.exists()]
     return tuple(number for file in found for number in (file.st_size, file.st_mtime_ns, file.st_ctime_ns))
-
-
-def _last_change(path: Path) -> tuple[int, int] | None:
-    """Return when a file was last written to (nanoseconds), and how many bytes it has; None if it is not there."""
-    with contextlib.suppress(OSError):
-        status = path.stat()
-        return status.st_mtime_ns, status.st_size
-    return None
 
 
 def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:

@@ -107,6 +107,15 @@ def identity(path: Path | int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+def last_change(path: Path) -> tuple[int, int] | None:
+    """Return when a file was last written to (nanoseconds), and how many bytes it has; None if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_mtime_ns, status.st_size
+
+
 def fsync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
     descriptor = os.open(folder, os.O_RDONLY)
