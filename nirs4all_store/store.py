@@ -1078,7 +1078,7 @@ class WorkspaceStore:
 
         Comparing, calculating, grouping and sorting is done here, within 400 MB, and joining of numbers and names. A
         query with anything else in it (windows, lists, patterns, PIVOT, most functions) is answered by a process of its
-        own, on a copy of the tables that it names, which takes some tenths of a second and the time to copy them: the
+        own, on a copy of the tables that it names, which takes up to a second and the time to copy them: the
         engine cannot stop all that it can begin, and a process can be killed.
 
         Parameters
