@@ -117,6 +117,14 @@ def test_a_picture_was_a_traceback_where_there_are_no_lines_of_boxes(
     assert "\\u25" not in told
 
 
+def test_a_picture_had_colour_codes_in_each_line() -> None:
+    from nirs4all_store.cli.pictures import draw
+
+    drawn = draw({"y_true": np.arange(30.0), "y_pred": np.arange(30.0), "task_type": "regression"})
+    assert "29.0┤" in drawn
+    assert "\x1b" not in drawn
+
+
 def test_what_a_name_has_of_markup_was_a_style_of_the_heading(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal(odd, "utf-8", monkeypatch)
     assert terminal.shows("""sql 'SELECT 1 AS "[bold]x[/bold]"'""").split() == ["[bold]x[/bold]", "1"]

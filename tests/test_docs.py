@@ -19,6 +19,7 @@ from test_cli import COMMANDS
 from typer.testing import CliRunner
 
 import nirs4all_store
+from nirs4all_store import WorkspaceStore
 from nirs4all_store.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -39,6 +40,12 @@ def spectra(folder: Path) -> None:
 def old(folder: Path) -> None:
     """Write a workspace of nirs4all 0.7.1."""
     make_legacy(folder / "old", "0.7.1")
+
+
+def trained(folder: Path) -> None:
+    """Have a workspace."""
+    with WorkspaceStore(folder / "workspace") as store:
+        store.complete_run(store.begin_run("wheat"))
 
 
 def killed(folder: Path) -> None:
@@ -71,6 +78,7 @@ PAGES: dict[str, Callable[[Path], None]] = {
     "docs/how-to/production.md": nothing,
     "docs/how-to/upgrade.md": old,
     "docs/how-to/recover.md": killed,
+    "docs/how-to/restore.md": trained,
     "docs/how-to/ask-sql.md": nothing,
     "docs/how-to/repository-query.md": nothing,
     "docs/how-to/add-a-column.md": nothing,

@@ -27,7 +27,7 @@ def draw(prediction: dict[str, Any]) -> str:
         return "There is nothing to draw: its true values are not known."
     if _is_of_classes(prediction):
         return _confusion(y, y_pred)
-    from plotext import figure
+    from plotext import figure, uncolorize
 
     y, y_pred = np.ravel(y), np.ravel(y_pred)
     ends = (float(min(y.min(), y_pred.min())), float(max(y.max(), y_pred.max())))
@@ -38,7 +38,8 @@ def draw(prediction: dict[str, Any]) -> str:
     figure.label("predicted", "y")
     figure.draw(figure.segment(ends, ends, marker="."))
     figure.draw(figure.signal(y.tolist(), y_pred.tolist(), marker="o"))
-    return str(figure.build())
+    # Even without colours, it sets them back in each line.
+    return str(uncolorize(figure.build()))
 
 
 def _is_of_classes(prediction: dict[str, Any]) -> bool:
