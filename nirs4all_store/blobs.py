@@ -259,8 +259,11 @@ class Blobs:
         return sorted(set(found) - known)
 
     def is_younger(self, relative: str, before: datetime) -> bool:
-        """Tell whether a file is there that was written after a time (UTC), as far as its own date is not to come."""
-        if not self._is_there(relative):
+        """Tell whether a file was written here after a time (UTC), as far as its own date is not to come.
+
+        One of another name came from elsewhere, as with an adopted workspace, and its date is that of a copy.
+        """
+        if not HASH.fullmatch(PurePosixPath(relative).stem) or not self._is_there(relative):
             return False
         written = self.path(relative).stat().st_mtime
         return before.replace(tzinfo=UTC).timestamp() < written <= utc_now().replace(tzinfo=UTC).timestamp()

@@ -16,7 +16,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, ClassVar
@@ -133,12 +133,22 @@ class _Pickler(pickle._Pickler):
     def save_global(self, obj: Any, name: str | None = None) -> None:
         name = name or getattr(obj, "__qualname__", None)
         if name is None or getattr(obj, "__module__", None) != WORKERS_MAIN or _of_script(name) is not obj:
-            super().save_global(obj, name)  # type: ignore[misc]  # typeshed does not know it
+            with self._anew(name) if name is not None and name is not _name_of(obj) else nullcontext():
+                super().save_global(obj, name)  # type: ignore[misc]  # typeshed does not know it
             return
         self.save(MAIN)  # In every other process of the script, it has this name.
         self.save(name)
         self.write(pickle.STACK_GLOBAL)
         self.memoize(obj)
+
+    @contextmanager
+    def _anew(self, text: str) -> Iterator[None]:
+        """Write a text once more, as joblib writes the names of what is written in C: each time they are asked for."""
+        before = self._one_of_each.pop((str, text), None)
+        yield
+        self._one_of_each.pop((str, text), None)
+        if before is not None:
+            self._one_of_each[str, text] = before
 
     def _save_set(self, obj: set[Any]) -> None:
         self.write(pickle.EMPTY_SET)
@@ -154,6 +164,10 @@ class _Pickler(pickle._Pickler):
         self.save_reduce(frozenset, (_in_order(obj),), obj=obj)
 
     dispatch[frozenset] = _save_frozenset
+
+
+def _name_of(obj: Any) -> Any:
+    return getattr(obj, "__qualname__", None)
 
 
 def _of_script(name: str) -> Any:

@@ -160,6 +160,14 @@ def test_texts_that_are_equal_are_one_text_wherever_they_come_from() -> None:
         assert dump({"a": text, "b": text}, format) == dump({"a": text, "b": other}, format)
 
 
+@pytest.mark.parametrize("model", [StandardScaler().fit(X), Ridge().fit(X, Y), PLSRegression(2).fit(X, Y)])
+def test_what_older_versions_and_nirs4all_had_stored_was_stored_once_more(model: Any) -> None:
+    stream = io.BytesIO()
+    joblib.dump(model, stream)
+    assert dump(model, "joblib") == stream.getvalue()
+    assert dump(load(stream.getvalue(), "joblib", None), "joblib") == stream.getvalue()
+
+
 def test_a_set_was_stored_in_the_order_of_the_process() -> None:
     program = (
         "from nirs4all_store.codecs import dump\nfor format in ('joblib', 'pickle', 'cloudpickle'):\n"
