@@ -25,6 +25,7 @@ from .bundle_reader import (
     MANIFEST,
     PIPELINE_KEYS,
     PREDICTION_KEYS,
+    VERSION_WITHOUT_ODD_FLOATS,
     Bundle,
     content_sha256,
     read_bundle,
@@ -40,7 +41,7 @@ from .fitted import FittedChain
 from .packages import SCRIPTS, is_only_here
 from .script_template import SCRIPT
 from .trained_on import TrainedOn
-from .values import utc_now
+from .values import FLOAT_KEY, utc_now, without_odd_floats, without_twins
 from .version import __version__
 
 FORMATS = ("n4a", "n4a.py")
@@ -75,21 +76,24 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     """
     described = [{key: row[key] for key in ARTIFACT_KEYS} | {"member": _member(row)} for row in artifacts]
     plan(chain)  # What cannot replay here would not be read elsewhere.
-    told = results["pipeline"]
-    pipeline = {key: told[key] for key in PIPELINE_KEYS} if told else {}
+    row = results["pipeline"]
+    pipeline = {key: row[key] for key in PIPELINE_KEYS} if row else {}
     predictions = [{key: row[key] for key in PREDICTION_KEYS} for row in results["predictions"]]
-    described_chain = {"chain": chain, "artifacts": described, "pipeline": pipeline, "predictions": predictions}
-    members = {CHAIN: _json(described_chain)}
+    told = _json({"chain": chain, "artifacts": described, "pipeline": pipeline, "predictions": predictions})
+    read = json.loads(told, object_pairs_hook=without_twins)  # As readers have it, who compare the hash of it.
+    members = {CHAIN: told}
     members |= {_member(row): contents[row["content_hash"]] for row in artifacts}
     manifest = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": FORMAT_VERSION if FLOAT_KEY.encode() in told else VERSION_WITHOUT_ODD_FLOATS,
         "created_at": utc_now(),
         "chain_id": chain["chain_id"],
         "model_class": chain["model_class"],
         "versions": {"nirs4all_store": __version__,
                      "python": platform.python_version(), "packages": _packages(artifacts)},
-        "content_sha256": content_sha256(chain, {row["artifact_id"]: row for row in artifacts}, pipeline, predictions),
+        "content_sha256": content_sha256(
+            read["chain"], {row["artifact_id"]: row for row in artifacts}, read["pipeline"], read["predictions"]
+        ),
         "sha256": {name: sha256(content) for name, content in members.items()},
     }  # fmt: skip
     output_path = with_suffix_added(output_path, ".n4a")
@@ -126,7 +130,8 @@ def _member(row: Row) -> str:
 
 def _json(value: Any) -> bytes:
     # What it holds was checked when it was saved, on its own: here it lies deeper.
-    return json.dumps(value, ensure_ascii=False, default=datetime.isoformat).encode()
+    plain = without_odd_floats(value)
+    return json.dumps(plain, ensure_ascii=False, allow_nan=False, default=datetime.isoformat).encode()
 
 
 def _packages(artifacts: list[Row]) -> dict[str, str | None]:

@@ -24,7 +24,10 @@ from .old_bundle import read_old
 from .values import without_twins
 
 FORMAT = "nirs4all_store.n4a"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+# Readers of version 1 take the objects that stand for NaN and infinities for other content, and so for damage: what
+# has such numbers says that it is newer, what has none is for them, too.
+VERSION_WITHOUT_ODD_FLOATS = 1
 MANIFEST, CHAIN = "manifest.json", "chain.json"
 MEMBER = re.compile(r"manifest\.json|chain\.json|artifacts/[0-9A-Za-z_][0-9A-Za-z_.+-]{0,199}")
 MAX_MEMBERS = 10_000

@@ -292,14 +292,15 @@ def file_text(value: Any) -> str:
     JSON has no NaN and no infinities: they are written as `{"_float_": "nan"}`, `"inf"` or `"-inf"`, which
     `without_twins` reads back.
     """
-    return json.dumps(_without_odd_floats(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return json.dumps(without_odd_floats(value), indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _without_odd_floats(value: Any) -> Any:
+def without_odd_floats(value: Any) -> Any:
+    """Return plain values with an object in the place of each NaN and infinity, which JSON has not; see `file_text`."""
     if isinstance(value, dict):
-        return {key: _without_odd_floats(item) for key, item in value.items()}
+        return {key: without_odd_floats(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_odd_floats(item) for item in value]
+        return [without_odd_floats(item) for item in value]
     return {FLOAT_KEY: str(value)} if isinstance(value, float) and not math.isfinite(value) else value
 
 

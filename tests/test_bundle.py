@@ -1,6 +1,7 @@
 """Exports: a bundle that loads anywhere, a script that needs nobody, and what is refused."""
 
 import json
+import math
 import subprocess
 import sys
 import zipfile
@@ -23,6 +24,7 @@ from nirs4all_store import (
     load_bundle,
 )
 from nirs4all_store.blobs import sha256
+from nirs4all_store.bundle_reader import read_bundle
 from nirs4all_store.contract import add_chain, add_pipeline
 
 rng = np.random.default_rng(0)
@@ -92,6 +94,39 @@ def test_a_bundle_has_a_manifest_with_the_hash_of_every_other_member(store: Work
         assert json.loads(archive.read("manifest.json"))["sha256"] == manifest["sha256"]
 
 
+def test_the_json_of_a_bundle_with_nan_once_was_no_json(store: WorkspaceStore, tmp_path: Path) -> None:
+    params = {
+        "missing_values": math.nan,
+        "limits": [-math.inf, math.inf],
+        "a stand-in of the user's": {"_float_": "nan"},
+    }
+    pipeline_id = add_pipeline(store)[1]
+    model = store.save_artifact(Ridge().fit(X, Y), "Ridge", "model")
+    steps = [{"step_idx": 0, "operator_class": "Ridge", "params": params, "artifact_id": None, "stateless": False}]
+    path = store.export_chain(
+        store.save_chain(pipeline_id, steps, 0, "Ridge", "", "per_fold", {"0": model}, {}), tmp_path / "m"
+    )
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    told, manifest = (
+        json.loads(members[name], parse_constant=lambda found: pytest.fail(f"{found} is no JSON"))
+        for name in ("chain.json", "manifest.json")
+    )
+    # Who knows version 1 only would take it for damaged.
+    assert manifest["format_version"] == 2
+    assert told["chain"]["steps"][0]["params"]["missing_values"] == {"_float_": "nan"}
+    read = read_bundle(path)
+    expected = "{'missing_values': nan, 'limits': [-inf, inf], \"a stand-in of the user's\": nan}"
+    assert repr(read.chain["steps"][0]["params"]) == expected
+    old = json.dumps(told | {"chain": told["chain"] | {"steps": read.chain["steps"]}}).encode()
+    hashes = manifest["sha256"] | {"chain.json": sha256(old)}
+    older = rewritten(path, chain=old, manifest=json.dumps(manifest | {"format_version": 1, "sha256": hashes}).encode())
+    assert b"NaN" in old
+    assert read_bundle(older).content_sha256 == read.content_sha256
+    first = store.import_bundle(older)
+    assert first.is_new and not store.import_bundle(path).is_new  # The same, however it is written.
+
+
 def test_a_bundle_predicts_without_any_workspace(store: WorkspaceStore, tmp_path: Path) -> None:
     scaler = StandardScaler().fit(X)
     chain_id = chain_of(store, LogisticRegression().fit(scaler.transform(X), Y > 0), scaler)
@@ -128,7 +163,7 @@ def test_a_damaged_or_foreign_bundle_is_a_bundle_error(store: WorkspaceStore, tm
     path = store.export_chain(chain_of(store, Ridge().fit(X, Y)), tmp_path / "m")
     with zipfile.ZipFile(path) as archive:
         manifest = json.loads(archive.read("manifest.json"))
-    newer = json.dumps(manifest | {"format_version": 2}).encode()
+    newer = json.dumps(manifest | {"format_version": 3}).encode()
     other = json.dumps(manifest | {"format": "other"}).encode()
     cut = tmp_path / "cut.n4a"
     cut.write_bytes(path.read_bytes()[:200])
@@ -145,7 +180,7 @@ def test_a_damaged_or_foreign_bundle_is_a_bundle_error(store: WorkspaceStore, tm
         ({"chain": b"{}"}, "damaged"),
         ({"manifest": None}, "cannot be read"),
         ({"manifest": b"[]"}, "cannot be read"),
-        ({"manifest": newer}, "format version 2"),
+        ({"manifest": newer}, "format version 3"),
         ({"manifest": other}, "'other'"),
     ]:
         with pytest.raises(BundleError, match=message):
