@@ -91,7 +91,8 @@ def output_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         advice = "give a path that you may write to, on a disk that has room"
         if isinstance(error, PermissionError):
-            advice = f"ask for the right to write in {path.parent}, or give a path that you may write to"
+            there = next(parent for parent in path.absolute().parents if os.path.lexists(parent))
+            advice = f"ask for the right to write in {there}, or give a path that you may write to"
         raise OutputPathError(f"cannot write {path}: {error}; {advice}") from error
 
 

@@ -55,4 +55,6 @@ def _places(folder: Path) -> Iterator[Path]:
         if DATABASE_NAME in name or name in (LOCK_NAME, LINE_NAME):
             yield folder / name
     for name in FOLDERS:
-        yield folder / name
+        # What is in a folder that one may not enter is not used either: whoever needs it is told of the right.
+        if os.access((folder / name).parent, os.X_OK):
+            yield folder / name

@@ -37,7 +37,7 @@ from .workspace import ARTIFACTS_NAME, DATABASE_NAME, Workspace
 KEPT = "before-restore"
 UNFINISHED = ".restoring"
 MOST_NAMED = 3
-HARMLESS = ("unlisted-file", "link")
+HARMLESS = ("unlisted-file", "link", "no-file")
 """What of a check of the backup is not restored, and so harms nobody."""
 
 
@@ -107,6 +107,7 @@ def restore_workspace(
         raise InvalidInputError(f"{source} is the workspace itself, not a backup of it; give two folders")
     if not (source / DATABASE_NAME).exists():
         raise not_found(source)
+    Blobs(source / ARTIFACTS_NAME).refuse_inside(target)
     reader = object()
     backup = open_workspace(source, reader, read_only=True, upgrade=False, timeout=timeout)
     try:

@@ -1,6 +1,7 @@
 """A backup takes the place of a workspace, and what somebody copied over an open one by hand is noticed."""
 
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typer.testing import CliRunner
 
 from nirs4all_store import (
     InvalidInputError,
+    OutputPathError,
     RunInUseError,
     StoreError,
     WorkspaceBusyError,
@@ -163,6 +165,17 @@ def test_a_damaged_backup_is_refused_and_not_a_byte_is_changed(w: Path, b: Path,
     with pytest.raises(InvalidInputError, match="itself"):
         restore_workspace(w, w / ".." / "w")
     assert content(w) == before
+
+
+def test_a_workspace_was_restored_into_the_artifacts_of_its_backup_where_a_collection_removes_it(b: Path) -> None:
+    with pytest.raises(OutputPathError, match="gc_artifacts"):
+        restore_workspace(b, b / "artifacts" / "new")
+    assert not (b / "artifacts" / "new").exists()
+
+
+def test_a_stray_pipe_that_is_not_restored_made_a_backup_damaged(w: Path, b: Path) -> None:
+    os.mkfifo(b / "artifacts" / "stray")
+    assert restore_workspace(b, w).files > 0
 
 
 def test_nothing_is_restored_where_others_have_the_workspace(w: Path, b: Path, others: Programs) -> None:

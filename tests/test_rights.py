@@ -166,3 +166,30 @@ with n.WorkspaceStore(".") as store:
     print(finding.code, "right" in finding.message, "backup" in finding.message)
 """
     assert as_user(65533, work, group_folder).splitlines() == ["True False", "unreadable-file True False"]
+
+
+def test_a_folder_of_artifacts_that_may_not_be_entered_kept_the_rows_from_being_read(group_folder: Path) -> None:
+    as_user(65532, "n.WorkspaceStore('.').close()", group_folder)
+    (group_folder / "artifacts").chmod(0o700)
+    work = """
+for read_only in (True, False):
+    with n.WorkspaceStore(".", read_only=read_only) as store:
+        print(store.list_runs().height)
+        if not read_only:
+            store.begin_run("r")
+        store.check()
+"""
+    assert as_user(65533, work, group_folder).splitlines() == ["0", "0"]
+
+
+def test_a_save_without_the_right_named_a_folder_that_is_not_there(group_folder: Path) -> None:
+    as_user(65532, "n.WorkspaceStore('.').close()", group_folder)
+    (group_folder / "artifacts").chmod(0o750)
+    work = """
+with n.WorkspaceStore(".") as store:
+    try:
+        store.save_artifact([1], "list", "model", "pickle")
+    except n.OutputPathError as error:
+        print(f"the right to write in {Path('artifacts').absolute()}," in str(error))
+"""
+    assert as_user(65533, work, group_folder).split() == ["True"]
