@@ -30,6 +30,7 @@ from .packages import SCRIPTS
 MAIN, WORKERS_MAIN = SCRIPTS
 SKLEARN_VERSION = "_sklearn_version"
 SCHEMA = "schema.json"
+CALLS_PER_LEVEL = 4
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))
 _PLAIN = {*_ATOMS, dict, list, tuple, set, frozenset}
 _MAY_HAVE_GAPS = (np.ndarray, np.void, np.longdouble, np.clongdouble)
@@ -244,21 +245,41 @@ def dump_cloudpickle(obj: Any) -> bytes:
 
 def _dumped(kind: Any, obj: Any) -> bytes:
     stream = io.BytesIO()
-    kind(stream).dump(obj)
+    try:
+        kind(stream).dump(obj)
+    except RecursionError:
+        stream = io.BytesIO()
+        with _deeper():
+            kind(stream).dump(obj)
     return stream.getvalue()
 
 
-_one_at_a_time = threading.Lock()
+# It changes what all threads have; an object's own hooks may save another object on their way.
+_one_at_a_time = threading.RLock()
+
+
+@contextmanager
+def _deeper() -> Iterator[None]:
+    """Let what is nested as deeply as the pickler in C takes it be written in Python, which calls more for each level."""
+    with _one_at_a_time:
+        before = sys.getrecursionlimit()
+        sys.setrecursionlimit(CALLS_PER_LEVEL * before)
+        try:
+            yield
+        finally:
+            sys.setrecursionlimit(before)
 
 
 @contextmanager
 def _script_by_value() -> Iterator[None]:
     """Let cloudpickle take what a script defines by value in workers, too, where the script has another name."""
     script = sys.modules.get(WORKERS_MAIN)
+    # In the first process of a script, it may have this name besides its own.
+    if script is None or script.__name__ != WORKERS_MAIN:
+        yield
+        return
     with _one_at_a_time:
-        # In the first process of a script, it may have this name besides its own.
-        is_worker = script is not None and script.__name__ == WORKERS_MAIN
-        if not is_worker or WORKERS_MAIN in cloudpickle.list_registry_pickle_by_value():
+        if WORKERS_MAIN in cloudpickle.list_registry_pickle_by_value():
             yield
             return
         cloudpickle.register_pickle_by_value(script)
@@ -301,7 +322,7 @@ class _Names:
             node["content"].sort(key=_without_id)
         found: dict[str, Any] = {}
         for key, value in node.items():
-            if key == "__id__":
+            if key == "__id__" and isinstance(value, int):  # A dict that is stored may have such keys of its own.
                 # Texts and numbers that are equal are one, or two: that depends on where they come from.
                 which = (node["content"],) if node.get("__loader__") == "JsonNode" else value
                 found[key] = self._numbers.setdefault(which, len(self._numbers) + 1)

@@ -19,7 +19,7 @@ from typing import Any, Literal, NamedTuple
 
 from .errors import ArtifactLoadError, InvalidInputError, InvalidTypeError, UntrustedArtifactError
 from .gate import load_with
-from .packages import SCRIPTS
+from .packages import SCRIPTS, is_only_here
 from .pickles import UnlistableError, names_in
 from .work import TooMuchWorkError, Work
 
@@ -78,13 +78,14 @@ def _check_work_of_skops(content: bytes) -> None:
 
     def size(part: Any) -> int:
         name = part.get("__id__") if isinstance(part, dict) else None
-        if name is not None and name in sizes:
+        is_named = isinstance(name, int)  # A dict that is stored may have such a key of its own.
+        if is_named and name in sizes:
             return sizes[name]
-        if name is not None:
+        if is_named:
             sizes[name] = 0  # It may hold itself.
         inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
         total = 1 + sum(map(size, inner))
-        if name is not None:
+        if is_named:
             sizes[name] = total
         return total
 
@@ -284,5 +285,6 @@ def _packages(value: Any, seen: set[int], depth: int) -> set[str]:
 
 
 def _version(package: str) -> str | None:
-    """Return the version of an imported package, or None where it does not say."""
-    return getattr(sys.modules.get(package), "__version__", None)
+    """Return the version of an imported package, or None where it does not say, or is none that one can install."""
+    version = getattr(sys.modules.get(package), "__version__", None)
+    return version if isinstance(version, str) and not is_only_here(package) else None

@@ -127,6 +127,27 @@ def test_the_bytes_that_a_long_double_leaves_unused_are_zero() -> None:
 
 
 @pytest.mark.parametrize("format", PICKLES)
+def test_what_is_nested_three_hundred_deep_was_no_longer_taken(format: str) -> None:
+    nested: list[Any] = []
+    for _ in range(300):
+        nested = [nested, np.float64(1.0)]
+    limit = sys.getrecursionlimit()
+    content = dump(nested, format)
+    assert sys.getrecursionlimit() == limit
+    assert dump(load(content, format, None), format) == content
+
+
+def test_a_dict_with_the_names_that_skops_uses_was_refused() -> None:
+    names = {"__id__": 5, "file": "1.npy", "content": {"__id__": "x"}, "__loader__": "SetNode", "k": [X[:2], X[:2]]}
+    content = dump(names, "skops")
+    assert content == dump(names, "skops")
+    for trust in (None, ["numpy.ndarray"]):
+        found = load(content, "skops", None, trust)
+        np.testing.assert_array_equal(found.pop("k"), [X[:2], X[:2]])
+        assert found == {name: value for name, value in names.items() if name != "k"}
+
+
+@pytest.mark.parametrize("format", PICKLES)
 def test_sets_that_hold_themselves_and_odd_objects_of_numpy_are_taken(format: str) -> None:
     node: dict[str, Any] = {}
     node["me"] = [node, {np.float64(3.0)}, np.ma.masked, np.zeros((0, 3)), np.array(["a", None], dtype=object)]

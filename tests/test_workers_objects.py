@@ -173,3 +173,18 @@ def test_versions_that_are_the_same_were_to_be_installed() -> None:
     with pytest.raises(ArtifactLoadError) as caught:
         load(content[:-20], "pickle", versions_of(Ridge(), "pickle"))
     assert "install" not in str(caught.value)
+
+
+def test_a_module_beside_a_script_that_has_a_version_was_to_be_installed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = a_class("helper_with_a_version", monkeypatch, tmp_path)
+    monkeypatch.setattr(sys.modules[kind.__module__], "__version__", "1.0", raising=False)
+    content, then = dump(kind(), "joblib"), versions_of(kind(), "joblib")
+    assert then["packages"]["helper_with_a_version"] is None
+    assert then["packages"]["numpy"]
+    monkeypatch.delitem(sys.modules, "helper_with_a_version")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+    with pytest.raises(ArtifactLoadError, match="a module that lay beside a script must lie beside yours") as caught:
+        load(content, "joblib", then)
+    assert "install it" not in str(caught.value)
