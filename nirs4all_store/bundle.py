@@ -116,11 +116,13 @@ def check_loads_elsewhere(artifacts: list[Row], contents: dict[str, bytes]) -> N
         for name in names or []:
             if is_only_here(name):
                 module = name.split(".")[0]
-                by_value = "" if module in SCRIPTS else f" after cloudpickle.register_pickle_by_value({module})"
+                by_value = (
+                    "" if module in SCRIPTS else f"call cloudpickle.register_pickle_by_value({module}) there, and "
+                )
                 raise InvalidInputError(
                     f"artifact {row['artifact_id']} needs {name}, which only the script or folder that it is from has; "
-                    f"save it there with format='cloudpickle'{by_value}, or put the class into a package that is "
-                    "installed, and train again; nothing was exported"
+                    f"{by_value}train it there again with PipelineRunner, or save it with format='cloudpickle'; or put "
+                    "the class into a package that is installed, and train again; nothing was exported"
                 )
 
 

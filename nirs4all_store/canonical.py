@@ -260,7 +260,7 @@ _one_at_a_time = threading.RLock()
 
 @contextmanager
 def _deeper() -> Iterator[None]:
-    """Let what is nested as deeply as the pickler in C takes it be written in Python, which calls more for each level."""
+    """Let what the pickler in C would take be written in Python, which makes more calls for each level."""
     with _one_at_a_time:
         before = sys.getrecursionlimit()
         sys.setrecursionlimit(CALLS_PER_LEVEL * before)

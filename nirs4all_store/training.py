@@ -9,6 +9,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+import cloudpickle
 import numpy as np
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
@@ -31,6 +32,7 @@ from .dataset import Dataset
 from .errors import InvalidInputError
 from .judging import Fitted, Folds, TrainedModel, judge
 from .operators import name_of
+from .packages import SCRIPTS
 from .pipeline_config import Pipeline, Step
 
 Array = Any
@@ -164,7 +166,7 @@ def dumped(fitted: Any) -> codecs.Dumped:
     """Return a fitted object's bytes in a format that another process can load.
 
     That is joblib, or cloudpickle for what was defined on the way: joblib would keep the name alone of a class or
-    function of a script or notebook.
+    function of a script or notebook, or of a module that cloudpickle was told to keep as a whole.
 
     Raises
     ------
@@ -173,7 +175,7 @@ def dumped(fitted: Any) -> codecs.Dumped:
     """
     with contextlib.suppress(InvalidInputError):
         content = codecs.dump(fitted, "joblib")
-        if b"_main__" not in content:
+        if not any(name.encode() in content for name in (*SCRIPTS, *cloudpickle.list_registry_pickle_by_value())):
             return codecs.Dumped(content, "joblib", codecs.versions_of(fitted, "joblib"))
     content = codecs.dump(fitted, "cloudpickle")
     return codecs.Dumped(content, "cloudpickle", codecs.versions_of(fitted, "cloudpickle"))

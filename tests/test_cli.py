@@ -5,9 +5,11 @@ import re
 import shlex
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import polars as pl
 import pytest
@@ -262,6 +264,16 @@ def test_new_spectra_are_known_by_the_names_of_their_columns(here: Path) -> None
     assert "lacks" in command(f"predict {chain} shifted.csv", 1)
 
 
+@pytest.fixture
+def kept_as_a_whole() -> Iterator[None]:
+    """Let what this module defines be exported."""
+    module = sys.modules[__name__]
+    cloudpickle.register_pickle_by_value(module)
+    yield
+    cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.mark.usefixtures("kept_as_a_whole")
 def test_the_wavelengths_of_training_once_were_forgotten_when_new_spectra_came(here: Path) -> None:
     X = np.random.default_rng(0).normal(size=(20, 6)).cumsum(axis=1)
     wavelengths = np.array([1100.0, 1200, 1350, 1500, 1800, 2500])

@@ -12,8 +12,9 @@ import cloudpickle
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
 
-from nirs4all_store import ArtifactLoadError, InvalidInputError, WorkspaceStore
+from nirs4all_store import ArtifactLoadError, InvalidInputError, PipelineRunner, WorkspaceStore, load_bundle
 from nirs4all_store.codecs import dump, load, versions_of
 from nirs4all_store.contract import add_pipeline
 from nirs4all_store.packages import is_only_here
@@ -105,6 +106,27 @@ def test_what_loads_nowhere_else_was_exported_without_a_word(
         finally:
             cloudpickle.unregister_pickle_by_value(sys.modules[module])
         store.export_chain(chain_id, tmp_path / "out", format=export)
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+def test_the_way_out_of_a_refused_export_was_none_where_the_runner_trains(
+    n_jobs: int, store: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = a_class("beside_a_runner", monkeypatch, tmp_path)
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    runner = PipelineRunner(store, n_jobs=n_jobs, progress=False)
+    chain_id = runner.run([KFold(2), kind()], (X, X[:, 0]))["chain_id"][0]
+    with pytest.raises(InvalidInputError, match=r"register_pickle_by_value\(beside_a_runner\) there, and train it"):
+        store.export_chain(chain_id, tmp_path / "out")
+    cloudpickle.register_pickle_by_value(sys.modules[kind.__module__])
+    try:
+        chain_id = runner.run([KFold(2), kind()], (X, X[:, 0]))["chain_id"][0]
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[kind.__module__])
+    exported = store.export_chain(chain_id, tmp_path / "out")
+    monkeypatch.delitem(sys.modules, kind.__module__)
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place != str(tmp_path)])
+    np.testing.assert_allclose(load_bundle(exported, trusted=True).predict(X), store.replay_chain(chain_id, X))
 
 
 def test_what_is_exported_is_what_packages_have(store: WorkspaceStore, tmp_path: Path) -> None:
