@@ -11,6 +11,7 @@ holder sees whether there is a line.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import json
 import math
@@ -52,6 +53,9 @@ SECONDS_BETWEEN_LOOKS = 0.01
 # Who is stopped keeps its place in the line; those behind pass it when nobody has had the lease for so long.
 PATIENCE = 0.5
 MOST_BYTES = 4096
+# What else the system may say is no lack of a right to write.
+NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
+TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 
 
 class Lease:
@@ -107,6 +111,8 @@ class Lease:
                 f"{self._path.parent} was removed; restore it, or open another workspace"
             ) from error
         except OSError as error:
+            if not self._shared and error.errno not in NO_RIGHT:
+                raise
             if not self._shared:
                 raise ReadOnlyError(
                     f"cannot write to {self._path.parent}: {error}; ask for the right to write, or open it with "
@@ -115,6 +121,8 @@ class Lease:
         try:
             return FileIO(self._path, opener=opened)
         except OSError as error:
+            if error.errno in TOO_MANY_OPEN:
+                raise
             if kind_of(self._path) == FILE:
                 raise ReadOnlyError(
                     f"cannot read {self._path}: {error}; ask for the right to read it, without which nobody can tell "

@@ -179,6 +179,24 @@ store.begin_run("goes on")
     assert len(run(program, tmp_path).split()) >= 4
 
 
+@pytest.mark.parametrize("shared", [False, True])
+def test_who_had_too_many_files_open_was_told_to_ask_for_the_right(tmp_path: Path, shared: bool) -> None:
+    program = f"""
+import os, resource, sys
+from pathlib import Path
+from nirs4all_store.lease import Lease
+folder = Path(sys.argv[1])
+Lease(folder, shared=False, timeout=0).release()
+least = max(map(int, os.listdir("/proc/self/fd")))
+resource.setrlimit(resource.RLIMIT_NOFILE, (least, least))
+try:
+    Lease(folder, shared={shared}, timeout=0)
+except OSError as error:
+    print(type(error).__name__, error.errno)
+"""
+    assert run(program, tmp_path).split() == ["OSError", str(errno.EMFILE)]
+
+
 ODD = [
     b"\xff\xfe\x00",
     b"[1, 2]",

@@ -50,7 +50,7 @@ if __name__ == "__main__":
 def test_a_class_of_a_script_saved_in_a_worker_loaded_in_no_other_program(method: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
-        [sys.executable, "script.py", method], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "script.py", method], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=600
     )
     assert done.returncode == 0, done.stderr
     content = (tmp_path / "cloudpickle").read_bytes()
