@@ -24,6 +24,8 @@ from .duckdb_files import NO_EXTENSIONS, NO_PROGRESS_BAR, quoted_name
 MEMORY = 2**30
 """How many bytes the process may take beside what it has to begin with."""
 ROWS_AT_ONCE = 1024
+DATABASE = "store"
+"""What the engine calls a workspace's database, by its file's name."""
 SEALED = f"SET TimeZone = 'UTC'; {NO_PROGRESS_BAR}; SET enable_external_access = false; SET lock_configuration = true"
 """What keeps a query from files, settings and the network, once the tables are there."""
 READING = frozenset(
@@ -56,6 +58,7 @@ def main() -> None:
     _end_by_itself(header["seconds"])
     try:
         with duckdb.connect(config=NO_EXTENSIONS | header["config"]) as connection:
+            connection.execute(f"ATTACH ':memory:' AS {DATABASE}; USE {DATABASE}")
             for name, columns in header["tables"]:
                 _fill(connection, name, columns, incoming)
             connection.execute(SEALED)
@@ -106,7 +109,7 @@ def answer(connection: duckdb.DuckDBPyConnection, query: str, params: Any, outgo
     if relation is None:
         raise RefusedError(NO_SELECT)
     rows = relation.to_arrow_reader(ROWS_AT_ONCE)
-    say(outgoing, {"types": [str(kind) for kind in relation.types]})
+    say(outgoing, {"types": [kinds_in(kind) for kind in relation.types]})
     with pa.ipc.new_stream(outgoing, rows.schema) as stream:
         problem = None
         try:
@@ -129,6 +132,13 @@ def check_kind(connection: duckdb.DuckDBPyConnection, query: str) -> str:
     if kinds not in (["SELECT"], ["MULTI"]):
         raise RefusedError(f"{NO_SELECT}, not {', '.join(kinds) or 'nothing'}")
     return kinds[0]
+
+
+def kinds_in(kind: Any) -> list[str]:
+    """Return what the engine calls a type, and after it the types of its fields, items, keys and values."""
+    if kind.id not in ("list", "array", "struct", "map", "union"):
+        return [kind.id]
+    return [kind.id, *(name for _, part in kind.children if hasattr(part, "id") for name in kinds_in(part))]
 
 
 def say(outgoing: BinaryIO, what: dict[str, Any]) -> None:

@@ -18,8 +18,9 @@ INTERVAL = "month_day_nano_interval"
 DAY = {"s": 24 * 60 * 60, "ms": 24 * 60 * 60 * 10**3, "us": 24 * 60 * 60 * 10**6, "ns": 24 * 60 * 60 * 10**9}
 # Beyond these years Python, and so polars, has no dates.
 FIRST_DAY, LAST_DAY = -719_162, 2_932_896
-OPAQUE = ("BIGNUM", "BIT", "VARIANT", "GEOMETRY")
-WHOLE = ("HUGEINT", "UHUGEINT")
+OPAQUE = {"bignum", "bit", "variant", "geometry", "union", "time with time zone"}
+WHOLE = ("hugeint", "uhugeint")
+MOST_DIGITS = 38
 
 
 def limited(batches: Iterable[pa.RecordBatch], max_rows: int, max_bytes: int) -> list[pa.RecordBatch]:
@@ -44,8 +45,8 @@ def limited(batches: Iterable[pa.RecordBatch], max_rows: int, max_bytes: int) ->
     return found
 
 
-def frame_of(schema: pa.Schema, types: Sequence[str], batches: list[pa.RecordBatch]) -> pl.DataFrame:
-    """Return batches as a frame; `types` is what the engine calls the type of each column.
+def frame_of(schema: pa.Schema, types: Sequence[Sequence[str]], batches: list[pa.RecordBatch]) -> pl.DataFrame:
+    """Return batches as a frame; `types` is, for each column, its type and those in it, as `kinds_in` gives them.
 
     Raises
     ------
@@ -56,18 +57,22 @@ def frame_of(schema: pa.Schema, types: Sequence[str], batches: list[pa.RecordBat
 
     table = pa.Table.from_batches(batches, schema=schema)
     columns = []
-    for column, field, kind in zip(table.columns, table.schema, types, strict=True):
+    for column, field, (kind, *inside) in zip(table.columns, table.schema, types, strict=True):
+        opaque = OPAQUE & {kind, *inside}
         if pa.types.is_interval(field.type):
             columns.append(pl.from_arrow(_durations(column, field.name)))
         elif kind in WHOLE:
             columns.append(_whole_numbers(column, field.name, kind))
-        elif kind.rstrip("[]") in OPAQUE:
-            raise _no_value(field.name, f"values of the type {kind}, which only the engine has", "them AS VARCHAR")
+        elif opaque:
+            what = f"values of the type {', '.join(sorted(opaque)).upper()}, which only the engine has"
+            raise _no_value(field.name, what, "them AS VARCHAR")
+        elif "uhugeint" in inside:
+            raise _no_value(field.name, "numbers of 128 bits without a sign inside another value", "them AS VARCHAR")
         elif INTERVAL in str(field.type):
             raise _no_value(field.name, "intervals inside another value", "numbers with epoch(...) or date_diff(...)")
         else:
             for chunk in column.chunks:
-                _check_moments(chunk, field.name)
+                _check_values(chunk, field.name)
             columns.append(pl.from_arrow(column))
     return pl.DataFrame(dict(zip(_names(schema.names), columns, strict=True)))
 
@@ -88,21 +93,26 @@ def _names(given: Sequence[str]) -> list[str]:
 def _whole_numbers(column: pa.ChunkedArray, name: str, kind: str) -> pl.Series:
     """Return whole numbers of 128 bits, such as sums, as ones of 64 where they all fit."""
     series = pl.Series(pl.from_arrow(column))
-    if kind == "UHUGEINT" and (series < 0).any():  # Arrow has them as what they are with a sign.
+    if kind == "uhugeint" and (series < 0).any():  # Arrow has them as what they are with a sign.
         raise _no_value(name, "numbers of 128 bits without a sign", "them AS VARCHAR")
     wide = series.cast(pl.Int128)
     fits = wide.is_between(-(2**63), 2**63 - 1).all()
     return wide.cast(pl.Int64) if fits else wide
 
 
-def _check_moments(array: pa.Array, name: str) -> None:
-    """Refuse times and dates that polars or Python does not have: they would come as None, or end the program."""
+def _check_values(array: pa.Array, name: str) -> None:
+    """Refuse what polars or Python does not have: it would come as None, as another value, or end the program."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     kind = array.type
     if pa.types.is_nested(kind):
         for part in _inside(array):
-            _check_moments(part, name)
+            _check_values(part, name)
+        return
+    if pa.types.is_decimal(kind) and kind.scale == 0 and array.null_count < len(array):
+        if max(abs(int(bound)) for bound in pc.min_max(array).as_py().values()) >= 10**MOST_DIGITS:
+            raise _no_value(name, f"a number of more than {MOST_DIGITS} digits inside another value", "it AS VARCHAR")
         return
     if not (pa.types.is_time(kind) or pa.types.is_date(kind) or pa.types.is_timestamp(kind)):
         return

@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from .endless import refuse_deep
 from .errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
 
 Array = npt.NDArray[Any]
@@ -84,7 +85,7 @@ def as_array(value: Any, name: str, most: int = 2) -> Array:
     """
     if isinstance(value, np.ma.MaskedArray):
         raise InvalidInputError(f"{name} is a masked array, whose mask cannot be stored; fill it first")
-    _refuse_deep(value, name, most)
+    refuse_deep(value, name, most)
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -94,16 +95,6 @@ def as_array(value: Any, name: str, most: int = 2) -> Array:
         raise InvalidInputError(f"{name} has {array.ndim} dimensions, shape {array.shape}; give a {allowed} array")
     _check_elements(value, array, name)
     return array
-
-
-def _refuse_deep(value: Any, name: str, most: int) -> None:
-    """Refuse lists in lists before numpy makes an array of them: with one list in many places, that has no end."""
-    inner = value
-    for _ in range(4):
-        if not isinstance(inner, list | tuple) or not inner:
-            return
-        inner = inner[0]
-    raise InvalidInputError(f"{name} is lists in lists, more than 3 deep; give an array of up to {most} dimensions")
 
 
 def _check_elements(value: Any, array: Array, name: str) -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from . import frames
+from .endless import refuse_deep
 from .errors import InvalidInputError
 from .files import checked_path
 from .given import FROM_0, NUMBERS, as_array, labels, misses, refuse_infinite, refuse_mixture, unmasked
@@ -158,6 +159,8 @@ def _parts(given: Any, target: Any) -> dict[str, Any]:
     if frames.is_table(given["X"]):
         return _of_tables(given, target)
     _refuse_target(target)
+    for name, value in given.items():
+        refuse_deep(value, name)
     return dict(given)
 
 

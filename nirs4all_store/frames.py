@@ -59,8 +59,8 @@ def is_table(value: Any) -> bool:
 
 
 def is_frame(value: Any) -> bool:
-    """Tell whether something is a frame of polars or pandas."""
-    return isinstance(value, pl.DataFrame) or (hasattr(value, "columns") and hasattr(value, "iloc"))
+    """Tell whether something is a frame of polars or pandas, a table of Arrow, or what is handed over as one."""
+    return (hasattr(value, "iloc") or hasattr(value, "__arrow_c_stream__")) and hasattr(value, "columns")
 
 
 def frame(table: Any) -> pl.DataFrame:
@@ -75,9 +75,9 @@ def frame(table: Any) -> pl.DataFrame:
         return read(checked_path(table, "the table"))
     if isinstance(table, pl.DataFrame):
         return table
-    refuse_twins([str(name) for name in table.columns], "the table")
+    refuse_twins([str(name) for name in getattr(table, "column_names", table.columns)], "the table")
     try:
-        return pl.from_pandas(table.rename(columns=str))
+        return pl.from_pandas(table.rename(columns=str)) if hasattr(table, "iloc") else pl.DataFrame(table)
     except Exception as error:  # What pandas and Arrow raise of a column of several types is not of one kind.
         raise InvalidInputError(f"the table has a column of several types: {error}; leave it out") from error
 

@@ -11,6 +11,7 @@ from uuid import UUID
 
 import numpy as np
 
+from .endless import check_size
 from .errors import InvalidInputError, InvalidTypeError
 from .values import checked_text
 
@@ -42,6 +43,8 @@ def checked_parameter(value: Any, where: str) -> Any:
             )
         if isinstance(value, np.datetime64 | np.timedelta64) and not np.isnat(value):
             value = value.astype(f"{value.dtype.kind}8[us]")  # Of finer ones Python has no moments.
+        if isinstance(value, np.ndarray):
+            check_size(value, where)
         if isinstance(value, np.generic | np.ndarray):
             value = value.tolist()
         if isinstance(value, Enum):

@@ -12,10 +12,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .endless import refuse_endless
 from .errors import InvalidInputError
 from .inference import estimator_type
 from .operators import as_error, build, describe, name_of, params_of, parts_of
-from .values import refuse_endless, shown
+from .values import shown
 
 OR, RANGE = "_or_", "_range_"
 # How exactly a range must hit its end for the end to be in it.

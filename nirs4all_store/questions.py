@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any, Self
 import duckdb
 import polars as pl
 
-from .answering import READING, ROWS_AT_ONCE, check_kind
+from .answering import READING, ROWS_AT_ONCE, check_kind, kinds_in
 from .answers import frame_of, limited
 from .database import WORKING_MEMORY, Database
 from .duckdb_files import quoted_name
 from .elsewhere import TOO_LATE, Elsewhere, Limits, RemoteError
 from .errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
 from .models import Base
-from .parameters import checked_parameter
+from .parameters import MAX_PARAMETER_VALUES, checked_parameter
 from .simple_queries import MAX_LENGTH, is_simple, parsed, refuse_what_is_bound_anew
 from .values import checked_int, checked_text, checked_timeout
 
@@ -38,7 +38,8 @@ OF_CATALOG = frozenset(name for name in READING if name.startswith(("duckdb_", "
 # What may name tables otherwise than in so many words, or tells of all of them.
 ODD_NAMES = ("query", "duckdb_", "pragma_", "\\")
 TABLES = """
-    SELECT table_name, column_name, data_type FROM system.main.duckdb_columns()
+    SELECT table_name, column_name, data_type || CASE WHEN is_nullable THEN '' ELSE ' NOT NULL' END
+    FROM system.main.duckdb_columns()
     WHERE table_oid IN (SELECT table_oid FROM system.main.duckdb_tables() WHERE NOT internal AND schema_name = 'main')
     ORDER BY table_name, column_index
 """
@@ -61,7 +62,7 @@ class Question:
         if params is not None and not isinstance(params, Mapping):
             if isinstance(params, str | bytes) or not isinstance(params, Sequence):
                 raise InvalidTypeError(f"params must be a list or a dict of values, not {type(params).__name__}")
-            params = list(params)
+            params = list(params[: MAX_PARAMETER_VALUES + 1])  # A range may be longer than any memory.
         self._query = checked_text(query, "query")
         self._params = None if params is None else checked_parameter(params, "params")
         self._limits = Limits(
@@ -112,7 +113,7 @@ class Question:
         relation = connection.sql(self._query, params=self._params)
         rows = relation.to_arrow_reader(ROWS_AT_ONCE)
         batches = limited(rows, self._limits.max_rows, self._limits.max_bytes)
-        return frame_of(rows.schema, [str(kind) for kind in relation.types], batches)
+        return frame_of(rows.schema, [kinds_in(kind) for kind in relation.types], batches)
 
     def _rows(
         self, connection: duckdb.DuckDBPyConnection, tables: dict[str, list[tuple[str, str]]]

@@ -11,6 +11,7 @@ import numpy as np
 from . import frames
 from .column_names import places, wavelengths_of
 from .dataset import read_spectra
+from .endless import refuse_deep
 from .errors import InvalidInputError
 
 Array = Any
@@ -87,8 +88,10 @@ class TrainedOn:
         Raises
         ------
         InvalidInputError
-            The frame lacks a column, or other wavelengths are given than those by which its columns are found.
+            X is lists in lists, or the frame lacks a column, or other wavelengths are given than those by which its
+            columns are found.
         """
+        refuse_deep(X, "X")
         is_known = self.columns is not None or self.wavelengths is not None
         if not is_known or not frames.is_frame(X):
             return X, wavelengths

@@ -12,7 +12,7 @@ import os
 import reprlib
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from pathlib import PurePath
@@ -21,12 +21,19 @@ from typing import Any
 import numpy as np
 import uuid_utils
 
+from .endless import (
+    MAX_CHARACTERS,
+    MAX_JSON_DEPTH,
+    MAX_VALUES,
+    check_size,
+    inside_of,
+    refuse_endless,
+    too_deep,
+    too_long,
+    too_many,
+)
 from .errors import InvalidInputError, InvalidTypeError
 
-MAX_JSON_DEPTH = 200
-# Each as often as it is met: a list that holds one list ten times, which holds one ten times, and so on, is soon more.
-MAX_VALUES = 2_000_000
-MAX_CHARACTERS = 2**28
 UNCHECKED = 10_000
 # Python itself refuses to turn much longer ones into text.
 MAX_INT_BITS = 10_000
@@ -116,7 +123,9 @@ def checked_text(value: object, where: str) -> str:
 
 def checked_fold(value: object, where: str) -> str:
     """Return the name of a fold, which some have as a number; see `checked_text`."""
-    return str(int(value)) if isinstance(value, int | np.integer) else checked_text(value, where)
+    if isinstance(value, int | np.integer):
+        return str(checked_int(int(value), where, 64))
+    return checked_text(value, where)
 
 
 def checked_texts(values: Any, where: str) -> list[str]:
@@ -206,79 +215,17 @@ class _Room:
         """Count some more values; once they are many, those of the whole are counted, which takes little time."""
         self._values -= values
         if self._values < 0 and not self._is_checked:
-            refuse_endless(self._value, self._where)
+            refuse_endless(self._value, self._where, inside_of)
             self._is_checked = True
             self._values += MAX_VALUES - UNCHECKED
         if self._values < 0:
-            raise _too_many(where)
+            raise too_many(where)
 
     def take_text(self, text: str, where: str) -> None:
         """Count some more characters."""
         self._characters -= len(text)
         if self._characters < 0:
-            raise InvalidInputError(f"with {where:.200} there are more than {MAX_CHARACTERS:,} characters; give less")
-
-
-Inside = Callable[[Any], Collection[Any]]
-"""Gives what is in an object that is neither a list nor a dict."""
-
-
-def refuse_endless(value: Any, where: str, inside: Inside = lambda _: ()) -> None:
-    """Refuse a value of lists and dicts that has too many others in it, each as often as it is met, or itself.
-
-    It takes as long as there are different ones.
-
-    Parameters
-    ----------
-    value : object
-    where : str
-        The beginning of the key path in a message.
-    inside : callable, optional
-
-    Raises
-    ------
-    InvalidInputError
-        The message names the key path.
-    """
-    _measure(value, where, 0, inside, {})
-
-
-def _measure(
-    value: Any, where: str, depth: int, inside: Inside, known: dict[int, tuple[int, int, Any]]
-) -> tuple[int, int]:
-    """Return how many values are in one, and how deep.
-
-    `known` are those of others, with their parts: an id is only theirs as long as they live.
-    """
-    if value is None or type(value) in (str, int, float, bool):
-        return 0, 0
-    count, height, _ = known.get(id(value), (0, -1, None))
-    if depth + max(height, 0) > MAX_JSON_DEPTH:
-        raise _too_deep(where)
-    if height < 0:
-        if isinstance(value, Mapping):
-            parts: Any = [(f"{where}.{key}" if isinstance(key, str) else where, item) for key, item in value.items()]
-        else:
-            several = value if isinstance(value, list | tuple | set | frozenset) else inside(value)
-            parts = [(f"{where}[{i}]", item) for i, item in enumerate(several)]
-        found = [_measure(item, path, depth + 1, inside, known) for path, item in parts]
-        count = len(found) + sum(inner for inner, _ in found)
-        height = 1 + max((levels for _, levels in found), default=-1)
-        known[id(value)] = count, height, (value, parts)
-    if count > MAX_VALUES:
-        raise _too_many(where)
-    return count, height
-
-
-def _too_many(where: str) -> InvalidInputError:
-    return InvalidInputError(
-        f"{where:.200} has more than {MAX_VALUES:,} values, each as often as it is met; give less, or numbers as "
-        "arrays of a prediction"
-    )
-
-
-def _too_deep(where: str) -> InvalidInputError:
-    return InvalidInputError(f"{where[:80]}... is nested deeper than {MAX_JSON_DEPTH} levels, or holds itself")
+            raise too_long(where)
 
 
 def shown(value: Any) -> str:
@@ -324,7 +271,7 @@ def _plain(value: Any, where: str, depth: int, room: _Room) -> Any:
     if value is None or type(value) in (float, bool):
         return value
     if depth > MAX_JSON_DEPTH:
-        raise _too_deep(where)
+        raise too_deep(where)
     if type(value) is str:
         room.take_text(value, where)
         return checked_text(value, where)
@@ -348,6 +295,8 @@ def _plain(value: Any, where: str, depth: int, room: _Room) -> Any:
     if isinstance(value, set | frozenset):
         return _in_stable_order([_plain(item, f"{where}{{}}", depth + 1, room) for item in value])
     if isinstance(value, np.ndarray | np.generic) and (value.dtype.kind in "biuUTO" or value.dtype.char in "efd"):
+        if isinstance(value, np.ndarray):
+            check_size(value, where)
         return _plain(value.tolist(), where, depth + 1, room)
     if isinstance(value, datetime):
         return value.isoformat()

@@ -213,6 +213,34 @@ def test_a_value_that_python_has_not_once_came_as_none(asked: WorkspaceStore, va
         asked.sql(f"SELECT {value} AS v")
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        "[340282366920938463463374607431768211455::UHUGEINT]", "{'a': [170141183460469231731687303715884105727]}",
+        "[{'a': '101'::BIT}]", "{'a': 1::BIGNUM}", "MAP {1: 1::VARIANT}", "union_value(a := 1)", "TIMETZ '12:00:00+01'",
+    ],
+)  # fmt: skip
+def test_a_value_inside_another_one_once_came_as_something_else(asked: WorkspaceStore, value: str) -> None:
+    with pytest.raises(QueryError, match=r"column 'v' has .*; ask for .* AS VARCHAR"):
+        asked.sql(f"SELECT {value} AS v")
+
+
+def test_a_value_inside_another_one_is_given_where_it_fits(asked: WorkspaceStore) -> None:
+    nines = 10**38 - 1
+    found = asked.sql(f"SELECT [{nines}::DECIMAL(38, 0)] AS a, {{'BIT': [1::HUGEINT, NULL]}} AS b")
+    assert found.rows() == [([Decimal(nines)], {"BIT": [Decimal(1), None]})]
+
+
+def test_a_process_once_called_the_database_by_another_name(asked: WorkspaceStore) -> None:
+    for table in ("store.runs", "main.runs", "store.main.runs"):
+        assert asked.sql(f"SELECT list(name) AS names FROM {table}").item().to_list() == ["run"]
+    question = "FROM information_schema.columns WHERE table_name = 'runs'{} ORDER BY ordinal_position"
+    here, there = question.format(""), question.format(" AND column_name LIKE '%'")
+    assert simple(here)
+    assert not simple(there)
+    assert asked.sql(there).equals(asked.sql(here))
+
+
 def test_the_last_moments_that_python_has_are_given(asked: WorkspaceStore) -> None:
     query = (
         "SELECT TIME '23:59:59.999999', DATE '9999-12-31', DATE '0001-01-01', TIMESTAMP '9999-12-31 23:59:59.999999'"
@@ -251,6 +279,10 @@ def test_parameters_that_no_engine_could_take_are_refused(asked: WorkspaceStore)
     for value in (nested, [0] * (MAX_PARAMETER_VALUES + 1)):
         with pytest.raises(InvalidInputError, match="levels"):
             asked.sql("SELECT ?", [value])
+    with pytest.raises(InvalidInputError, match="levels"):
+        asked.sql("SELECT ?", range(10**12))
+    with pytest.raises(InvalidInputError, match="more than"):
+        asked.sql("SELECT ?", [np.broadcast_to(1.0, (10**6, 10**6))])
 
 
 def test_numpys_numbers_are_filters_everywhere(asked: WorkspaceStore) -> None:
@@ -259,6 +291,8 @@ def test_numpys_numbers_are_filters_everywhere(asked: WorkspaceStore) -> None:
         assert asked.top_predictions(np.int64(5), fold_id=fold).height == 2  # type: ignore[arg-type]
     assert asked.query_predictions(dataset_name=np.str_("wheat"), limit=np.int64(1), offset=np.int32(1)).height == 1
     assert asked.list_runs(limit=np.int16(1), offset=np.int64(0)).height == 1
+    with pytest.raises(InvalidInputError, match="fold_id"):
+        asked.query_predictions(fold_id=10**5000)  # type: ignore[arg-type]
     assert Counter(asked.query_predictions()["fold_id"]) == {"0": 2, "1": 1}
 
 

@@ -1,5 +1,6 @@
 """Few bytes that stand for values without end, templates of others, and code that ends the program are refused."""
 
+import enum
 import json
 import os
 import sys
@@ -13,11 +14,20 @@ from sklearn.ensemble import VotingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
-from nirs4all_store import InvalidInputError, NotFoundError, PipelineLibrary, PipelineRunner, StoreError, WorkspaceStore
+from nirs4all_store import (
+    ChainInputError,
+    InvalidInputError,
+    NotFoundError,
+    PipelineLibrary,
+    PipelineRunner,
+    StoreError,
+    WorkspaceStore,
+)
 from nirs4all_store.config_files import read_config
 from nirs4all_store.contract import add_pipeline, add_prediction
+from nirs4all_store.endless import MAX_CHARACTERS, MAX_VALUES
 from nirs4all_store.pipeline_config import pipelines_of
-from nirs4all_store.values import MAX_CHARACTERS, MAX_VALUES, json_text
+from nirs4all_store.values import json_text
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 RIDGE = "sklearn.linear_model.Ridge"
@@ -241,3 +251,44 @@ def test_an_interrupt_in_a_fit_stays_one(store: WorkspaceStore) -> None:
     with pytest.raises(KeyboardInterrupt):
         PipelineRunner(store).run([KFold(2), Interrupted()], (X, X[:, 0]))
     assert store.list_runs()["status"].to_list() == ["interrupted"]
+
+
+OF_ARRAYS = {
+    "one number": lambda: np.broadcast_to(1.0, (10**6, 10**6)),
+    "lists of nothing": lambda: np.zeros((10**9, 0)),
+    "one text": lambda: np.broadcast_to(np.array("x" * 10**6), (10**6,)),
+    "one object": lambda: np.broadcast_to(np.array(None, dtype=object), (10**6, 10**6)),
+}
+
+
+@pytest.mark.parametrize("case", OF_ARRAYS)
+def test_a_view_that_says_it_is_endless_took_all_memory_as_a_list(store: WorkspaceStore, case: str) -> None:
+    with pytest.raises(InvalidInputError, match=r"config\.a.* more than"):
+        store.begin_run("run", {"a": OF_ARRAYS[case]()})
+    assert store.list_runs().is_empty()
+
+
+def test_lists_in_an_array_or_an_enum_were_counted_one_by_one() -> None:
+    endless: Any = [1, 1]
+    for _ in range(40):
+        endless = [endless, endless]
+    array = np.empty(2, dtype=object)
+    array[:] = [endless, 1]
+    for value in (array, enum.Enum("Choice", {"ALL": endless})["ALL"]):
+        with pytest.raises(InvalidInputError, match="has more than") as raised:
+            json_text({"a": value}, "c")
+        assert str(raised.value).startswith("c.a" + "[0]" * 22)  # It was measured, not met one by one to the end.
+
+
+@pytest.mark.parametrize("part", ["X", "y", "groups", "weights", "wavelengths", "X_test", "y_test"])
+def test_a_list_that_holds_one_list_many_times_hung_run_as_part_of_a_dataset(store: WorkspaceStore, part: str) -> None:
+    given = {"X": X, "y": X[:, 0], part: laughs(lambda inner: [inner] * 2, 1.0)}
+    with pytest.raises(InvalidInputError, match=f"{part} is lists in lists"):
+        PipelineRunner(store).run([Ridge()], given)
+
+
+def test_a_list_that_holds_one_list_many_times_hung_predicting(store: WorkspaceStore) -> None:
+    chain_id = PipelineRunner(store).run([KFold(2), Ridge()], (X, X[:, 0]))["chain_id"][0]
+    for predict in (lambda given: store.replay_chain(chain_id, given), store.load_chain(chain_id).predict):
+        with pytest.raises(ChainInputError, match="X is lists in lists"):
+            predict(ENDLESS["lists"])

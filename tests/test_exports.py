@@ -29,7 +29,8 @@ from nirs4all_store import (
 from nirs4all_store.config_files import find_config, read_config
 from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
 from nirs4all_store.duckdb_files import copy_compacted
-from nirs4all_store.values import MAX_JSON_DEPTH, json_text
+from nirs4all_store.endless import MAX_JSON_DEPTH
+from nirs4all_store.values import json_text
 
 # What one version of YAML or the other, or PyYAML itself, takes for something else than this text.
 TRICKY = [

@@ -38,6 +38,7 @@ FLOORS = (
         "work",
         "yaml_text",
     ),
+    ("endless",),
     (
         "arrays",
         "canonical",

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -52,7 +53,20 @@ def shuffled(frame: pl.DataFrame) -> pl.DataFrame:
     return mixed.insert_column(3, pl.Series("sample", [f"s{n}" for n in range(20)])).with_columns(protein=pl.lit(1.5))
 
 
-@pytest.mark.parametrize("to_frame", [lambda frame: frame, pl.DataFrame.to_pandas], ids=["polars", "pandas"])
+def to_levels(frame: pl.DataFrame) -> Any:
+    """Return a frame of pandas with two levels of names."""
+    table = frame.to_pandas()
+    return table.set_axis(pd.MultiIndex.from_tuples([("nir", name) for name in table.columns]), axis=1)
+
+
+FRAMES = {
+    "polars": lambda frame: frame, "pandas": pl.DataFrame.to_pandas, "two levels": to_levels,
+    "arrow": pl.DataFrame.to_arrow, "a batch of arrow": lambda frame: frame.to_arrow().to_batches()[0],
+    "a relation of DuckDB": lambda frame: duckdb.from_arrow(frame.to_arrow()),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("to_frame", FRAMES.values(), ids=FRAMES)
 @pytest.mark.parametrize("name", ["{:g}", "X{:g}", "{:.4f} nm"])
 def test_columns_in_another_order_once_gave_other_predictions_without_a_word(
     store: WorkspaceStore, named: tuple[str, Any], tmp_path: Path, name: str, to_frame: Any
