@@ -161,7 +161,9 @@ def _is_simple_call(node: dict[str, Any]) -> bool:
     if node["order_bys"]["orders"] or len(given) > MOST_ARGUMENTS.get(name, -1):
         return False
     return name not in OF_JSON or bool(
-        given[1]["class"] == "CONSTANT" and PLAIN_PATH.fullmatch(str(given[1]["literal"].get("text")))
+        len(given) > 1
+        and given[1]["class"] == "CONSTANT"
+        and PLAIN_PATH.fullmatch(str(given[1]["literal"].get("text")))
     )
 
 

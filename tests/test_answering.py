@@ -141,6 +141,11 @@ def test_what_may_grow_goes_to_a_process(query: str) -> None:
     assert not simple(query)
 
 
+def test_a_call_without_a_path_was_refused_as_an_index_out_of_range(asked: WorkspaceStore) -> None:
+    with pytest.raises(QueryError, match="json_extract"):
+        asked.sql("SELECT json_extract(config) FROM runs")
+
+
 def test_a_long_parameter_goes_to_a_process_too(asked: WorkspaceStore) -> None:
     with pytest.raises(QueryError):
         asked.sql("SELECT ? AS text FROM predictions a, predictions b", ["x" * 50_000_000], timeout=2)
