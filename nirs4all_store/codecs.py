@@ -269,7 +269,7 @@ def packages_in(provenance: Any) -> dict[str, Any]:
 
 
 def _packages(value: Any, seen: set[int], depth: int) -> set[str]:
-    """Return the top-level packages of an object's class and of what its attributes hold."""
+    """Return the top-level packages of an object's class, of its bases, and of what its attributes hold."""
     if id(value) in seen or depth > 6:
         return set()
     seen.add(id(value))
@@ -280,7 +280,8 @@ def _packages(value: Any, seen: set[int], depth: int) -> set[str]:
     else:
         children = list(getattr(value, "__dict__", {}).values()) if not isinstance(value, type) else []
     kind = value if isinstance(value, type) or (callable(value) and hasattr(value, "__name__")) else type(value)
-    found = {str(getattr(kind, "__module__", None) or "builtins").split(".")[0]}
+    kinds = kind.__mro__ if isinstance(kind, type) else (kind,)
+    found = {str(getattr(each, "__module__", None) or "builtins").split(".")[0] for each in kinds}
     return found.union(*(_packages(child, seen, depth + 1) for child in children))
 
 

@@ -210,3 +210,7 @@ def test_a_module_beside_a_script_that_has_a_version_was_to_be_installed(
     with pytest.raises(ArtifactLoadError, match="a module that lay beside a script must lie beside yours") as caught:
         load(content, "joblib", then)
     assert "install it" not in str(caught.value)
+
+
+def test_the_version_of_what_a_class_is_derived_from_was_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert versions_of(a_class("made_up", monkeypatch, Path())(), "joblib")["packages"]["sklearn"]
