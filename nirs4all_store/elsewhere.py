@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, cast
@@ -59,9 +61,11 @@ class Elsewhere:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            self._folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="nirs4all_store-"))
+            # These are called at the interpreter's end, too: it waits for no daemon thread that asks.
+            self._folder = tempfile.mkdtemp(prefix="nirs4all_store-")
+            stack.callback(weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True))
             self._process = stack.enter_context(_started())
-            stack.callback(self._process.kill)
+            stack.callback(weakref.finalize(self, self._process.kill))
             stack.enter_context(self._timing())
             self._stack = stack.pop_all()
         return self
@@ -79,6 +83,10 @@ class Elsewhere:
 
     def _kill_late(self) -> None:
         self._is_late = True
+        self.kill()
+
+    def kill(self) -> None:
+        """End the process at once; what waits for its answer ends with it."""
         self._process.kill()
 
     def __exit__(

@@ -9,8 +9,8 @@ be killed: there, too, it only reads, and a crash, or all the memory that it may
 from __future__ import annotations
 
 import contextlib
+import math
 import pickle
-import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -20,6 +20,7 @@ import polars as pl
 
 from .answering import READING, ROWS_AT_ONCE, check_kind, kinds_in
 from .answers import frame_of, limited
+from .aside import Aside
 from .database import WORKING_MEMORY, Database
 from .duckdb_files import quoted_name
 from .elsewhere import TOO_LATE, Elsewhere, Limits, RemoteError
@@ -32,8 +33,6 @@ from .values import checked_int, checked_text, checked_timeout
 if TYPE_CHECKING:
     import pyarrow as pa
 
-# An interrupt that comes before the engine has begun is forgotten.
-SECONDS_BETWEEN_INTERRUPTS = 0.02
 OF_CATALOG = frozenset(name for name in READING if name.startswith(("duckdb_", "pragma_")))
 # What may name tables otherwise than in so many words, or tells of all of them.
 ODD_NAMES = ("query", "duckdb_", "pragma_", "\\")
@@ -83,16 +82,20 @@ class Question:
     def ask(self, database: Database) -> None:
         """Ask the database, or hand a copy of what the query names to a process that will answer it."""
         with self._errors(), contextlib.closing(database.cursor()) as connection:
-            with self._interrupted(connection):
-                if self._is_simple(connection):
-                    frame = self._answer_here(connection)
-                    self._answer = lambda: frame
-                    return
+
+            def stop() -> None:
+                self._is_late = True
+                connection.interrupt()
+
+            frame = Aside(lambda: self._answer_here(connection), stop, self._limits.seconds).result()
+            if frame is not None:
+                self._answer = lambda: frame
+                return
             elsewhere = self._stack.enter_context(Elsewhere(self._limits, WORKING_MEMORY))
             connection.execute("BEGIN TRANSACTION READ ONLY")
             tables = _tables(connection)
             elsewhere.ask(self._query, self._params, tables, self._rows(connection, tables))
-            self._answer = elsewhere.answer
+            self._answer = Aside(elsewhere.answer, elsewhere.kill, math.inf).result  # It ends at its time by itself.
 
     def answer(self) -> pl.DataFrame:
         """Return the answer to what was asked."""
@@ -108,7 +111,10 @@ class Question:
         refuse_what_is_bound_anew(self._query, tree)
         return len(pickle.dumps(self._params)) <= MAX_LENGTH and is_simple(self._query, tree, OF_CATALOG)
 
-    def _answer_here(self, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame:
+    def _answer_here(self, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame | None:
+        """Return the answer; None if another process has to give it."""
+        if not self._is_simple(connection):
+            return None
         connection.execute("BEGIN TRANSACTION READ ONLY")
         relation = connection.sql(self._query, params=self._params)
         rows = relation.to_arrow_reader(ROWS_AT_ONCE)
@@ -124,26 +130,6 @@ class Question:
         for name in tables:
             none = "" if names_all or name.lower() in text else " LIMIT 0"
             yield connection.sql(f"FROM {quoted_name(name)}{none}").to_arrow_reader(ROWS_AT_ONCE)
-
-    @contextlib.contextmanager
-    def _interrupted(self, connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-        """Interrupt what is done in this block, once it has taken too long, until it ends."""
-        is_over = threading.Event()
-
-        def interrupt() -> None:
-            is_over.wait(min(self._limits.seconds, threading.TIMEOUT_MAX))
-            while not is_over.is_set():
-                self._is_late = True
-                connection.interrupt()
-                is_over.wait(SECONDS_BETWEEN_INTERRUPTS)
-
-        thread = threading.Thread(target=interrupt, daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            thread.join()  # It must not interrupt a connection that is closed.
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

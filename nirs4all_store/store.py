@@ -60,8 +60,9 @@ class WorkspaceStore:
     upgrade : bool
         Bring a workspace of an older version to this one's schema; a copy of the database is made before.
     timeout : float
-        Seconds that a call waits for other processes, and for threads that write, open, close or upgrade; infinity:
-        for ever. What a call does itself takes as long as it takes.
+        Seconds that a call waits for other processes, and for threads that write, open, close, hand over, fork or
+        upgrade; infinity: for ever. For a thread that opens, closes, hands over or upgrades it waits half a second at
+        least. What a call does itself takes as long as it takes.
 
     Raises
     ------
@@ -1090,7 +1091,8 @@ class WorkspaceStore:
         max_rows, max_bytes : int
             More rows, or more bytes in memory, are an error.
         timeout : float
-            Seconds after which it is stopped; infinity: never.
+            Seconds after which it is stopped; infinity: never. Ctrl-C, and what a signal's handler raises, stops it
+            at once.
 
         Returns
         -------

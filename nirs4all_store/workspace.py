@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
@@ -22,10 +22,11 @@ from typing import Any
 
 from .blobs import Blobs
 from .database import Database
-from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError, WorkspaceBusyError
+from .entrance import Entrance
+from .errors import ReadOnlyError, StoreClosedError, UnitOfWorkError
 from .holding import Holding, Opener
 from .known import Known
-from .turns import Condition, Held, Turn, alive, is_owned, nothing, open_turns, refuse_in_between, this_thread
+from .turns import Turn, alive, is_owned, nothing, open_turns, refuse_in_between, this_thread
 
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
@@ -33,7 +34,7 @@ SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_BEFORE_FORK = 5.0
 
 
-class Workspace:
+class Workspace(Entrance):
     """A workspace, closed at first.
 
     Parameters
@@ -47,19 +48,14 @@ class Workspace:
     """
 
     def __init__(self, path: Path, opener: Opener, *, read_only: bool) -> None:
-        self.path = path
+        super().__init__(path)
         self.blobs = Blobs(path / ARTIFACTS_NAME)
         self.known = Known()
         self._holding = Holding(path, opener, read_only=read_only)
         self._process = os.getpid()
         self._closed = False
-        # Blocks take the lock itself: it is C, so that Ctrl-C cannot come between its taking and the block.
-        self._lock = threading.RLock()
-        self._state = Condition(self._lock)
-        self._writers: list[Held] = []  # The first one writes, the others wait for it.
-        self._alone: Held = nothing  # Whose thread opens, closes or replaces the database.
-        self._entered: list[Held] = []
         self._is_due = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
+        self._forks: list[Turn] = []
         self._over = threading.Lock()  # Free at the end. An event has a condition.
         self._over.acquire()
         self._watcher = threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True)
@@ -94,11 +90,6 @@ class Workspace:
     def is_foreign(self) -> bool:
         """Whether it belongs to the process from which this one was forked."""
         return self._process != os.getpid()
-
-    @property
-    def current(self) -> Any:
-        """The unit of work that is open here, in this thread and task, or None."""
-        return next((turn.unit() for turn in alive(open_turns.get()) if turn.is_open and turn.is_of(self)), None)
 
     @property
     def epoch(self) -> int | None:
@@ -158,7 +149,7 @@ class Workspace:
         """Share the lease with other readers again: those who wanted to write here have gone."""
         with self._lock:
             self._holding.read_only = self._is_due = True
-            self._look()
+        self._look()
 
     def enter(self, unit: Any, *, write: bool, timeout: float) -> Turn:
         """Let a unit of work begin here, waiting for its turn if it writes; end it with `leave`.
@@ -189,6 +180,7 @@ class Workspace:
                 self._take_turn(turn, timeout)
             while not self._begin(turn, deadline):
                 with self._being_alone():
+                    self._let_go()
                     self._holding.take(deadline)
             others = (weakref.ref(other) for other in alive(open_turns.get()) if other.is_open)
             open_turns.set((*others, weakref.ref(turn)))
@@ -197,24 +189,20 @@ class Workspace:
             raise
         return turn
 
-    @property
-    def _inside(self) -> list[Turn]:
-        return alive(self._entered)
-
     def _begin(self, turn: Turn, deadline: float) -> bool:
         """Let a unit of work in; False if the database must be opened first, for which this thread is alone."""
         with self._lock:
             self._wait_for(self._lets_in, deadline)
             self._check_open(write=turn.write)
-            if self._holding.is_held:
+            is_fit = self._holding.is_held
+            if is_fit:
                 self.database.check_file(is_quiet=not self._inside)
-                if turn.write and self.database.is_full and not self._inside:
-                    self._let_go()
-            if self._holding.is_held:
+                is_fit = bool(self._inside) or not (turn.write and self.database.is_full)
+            if is_fit:
                 self._entered.append(weakref.ref(turn))
             else:
                 self._alone = weakref.ref(turn)
-            return self._holding.is_held
+            return is_fit
 
     def _lets_in(self) -> bool:
         if self._alone() or not (self._is_due and self._holding.is_held):
@@ -226,15 +214,21 @@ class Workspace:
     def leave(self, turn: Turn) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         turn.is_open = False
-        with self._lock:
-            if self._inside == [turn] and self._holding.is_held:
-                self.database.note_file()
-            self._entered = [held for held in self._entered if held() is not turn]
-            self._writers = [held for held in self._writers if held() is not turn]
+        try:
+            with self._lock:
+                if self._inside == [turn] and self._holding.is_held:
+                    self.database.note_file()
+                self._entered = [held for held in self._entered if held() is not turn]
+                self._writers = [held for held in self._writers if held() is not turn]
+                self._forget_what_nobody_holds()
+                if self._alone() in (turn, None):
+                    self._alone = weakref.ref(turn) if self._is_to_go() else nothing
+                self._state.notify_all()
             if self._alone() is turn:
-                self._alone = nothing
-            self._state.notify_all()
-            self._look()
+                self._let_go()  # With the lock free: to fold the log in may take long.
+        finally:
+            if self._alone() is turn:
+                self._be_no_longer_alone()
 
     def reopen(self, turn: Turn, timeout: float) -> None:
         """Close and open the database in the middle of a unit of work, as soon as no other one is open.
@@ -258,19 +252,17 @@ class Workspace:
         with self._lock:
             self._is_due = self._is_due or (self._holding.is_held and not self.database.is_alive)
 
-    def _look(self) -> None:
-        """Give the database to another process that wants it, if it was held long enough and nobody is inside."""
-        self._forget_what_nobody_holds()
-        if self._alone():
-            return
+    def _is_to_go(self) -> bool:
+        """Tell whether another process wants the database, it was held for long enough and nobody is inside."""
         if not self._holding.is_held:
-            self._holding.let_go()  # What Ctrl-C has cut short.
-            return
+            return self._holding.is_open  # What Ctrl-C has cut short.
         self._holding.watch_clocks()
         self._is_due = self._is_due or self._holding.is_wanted
-        if self._is_due and not self._inside:
-            self._let_go()
-            self._state.notify_all()
+        return self._is_due and not self._inside
+
+    def _look(self) -> None:
+        """Let another process have the database if it wants it."""
+        self.leave(Turn(self, self, write=False))
 
     def _forget_what_nobody_holds(self) -> None:
         known = (*self._entered, *self._writers, self._alone)
@@ -283,7 +275,7 @@ class Workspace:
 
     def _watch(self) -> None:
         while not self._over.acquire(timeout=SECONDS_BETWEEN_LOOKS):
-            with contextlib.suppress(Exception), self._lock:  # What failed is tried again at the next look.
+            with contextlib.suppress(Exception):  # What failed is tried again at the next look.
                 self._look()
 
     def _let_go(self) -> None:
@@ -292,30 +284,9 @@ class Workspace:
         self._holding.let_go()
         self._is_due = False
 
-    def _take_turn(self, turn: Turn, timeout: float) -> None:
-        with self._lock:
-            # Not kept in a variable: what waits may keep no other's turn alive.
-            if any(writer.thread is turn.thread for writer in alive(self._writers)):
-                raise UnitOfWorkError(
-                    f"another task of this thread is in the middle of writing to {self.path}; "
-                    "let the task that opened the transaction write for this one, too, or await the transaction's end"
-                )
-            self._writers.append(weakref.ref(turn))
-            if not self._state.wait_for(lambda: alive(self._writers)[0] is turn, min(timeout, threading.TIMEOUT_MAX)):
-                raise WorkspaceBusyError(
-                    f"another thread has been writing to {self.path} for {timeout:g} s; "
-                    "end its transaction, or give a longer timeout"
-                )
-
     def _check_open(self, *, write: bool = False) -> None:
         if self._closed or (write and self.read_only):  # The last store that wrote may have been closed meanwhile.
             raise StoreClosedError(f"the store on {self.path} is closed; open a new WorkspaceStore")
-
-    def _wait_for(self, condition: Callable[[], bool], deadline: float) -> None:
-        if not self._state.wait_for(condition, max(0.0, min(deadline - time.monotonic(), threading.TIMEOUT_MAX))):
-            raise WorkspaceBusyError(
-                f"others are still using {self.path} in this process; end what they do, or give a longer timeout"
-            )
 
     @contextmanager
     def alone(self, timeout: float) -> Iterator[None]:
@@ -370,31 +341,33 @@ class Workspace:
         finally:
             self.leave(turn)
 
-    @contextmanager
-    def _being_alone(self) -> Iterator[None]:
-        """Let others in at the end of a block of which the caller has said that it is alone in it."""
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._alone = nothing
-                self._state.notify_all()
-
     def close_before_fork(self) -> None:
         """Let nobody in until `after_fork`; leave nothing open that a child would inherit, unless one stays at work.
 
         What a child does with an inherited database destroys it: DuckDB takes it for its own.
         """
-        self._lock.acquire()
-        self._is_due = True
-        if not any(turn.thread is this_thread() for turn in alive([*self._entered, self._alone])):
-            # Who only waits for other processes has opened nothing.
-            self._state.wait_for(lambda: not self._inside and not (self._alone() and self.is_open), SECONDS_BEFORE_FORK)
-        if not self._inside and not self._alone():
+        turn = Turn(self, self, write=True)
+        self._forks.append(turn)
+        with self._lock:
+            self._is_due = True
+            if not any(other.thread is this_thread() for other in alive([*self._entered, self._alone])):
+                # Who only waits for other processes has opened nothing.
+                self._state.wait_for(
+                    lambda: not self._inside and not (self._alone() and self.is_open), SECONDS_BEFORE_FORK
+                )
+                # Who hands over ends by itself, and what a child inherits in the middle of it, it could never open.
+                self._state.wait_for(lambda: (other := self._alone()) is None or other.is_open)
+            if not self._inside and not self._alone():
+                self._alone = weakref.ref(turn)
+        if self._alone() is turn:
             self._let_go()
+        self._lock.acquire()  # For the fork itself.
 
     def after_fork(self) -> None:
         """Let others in again."""
-        if is_owned(self._state):  # Ctrl-C may have come before it was.
+        turn = self._forks.pop() if self._forks else None  # Ctrl-C may have come before it was there, or had the lock.
+        if turn is not None and self._alone() is turn:
+            self._be_no_longer_alone()
+        if is_owned(self._state):
             self._state.notify_all()
             self._lock.release()

@@ -1,5 +1,6 @@
 """`timeout` bounds every wait: for processes, for threads that open, close or upgrade, and for all of them in turn."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,9 +17,13 @@ from nirs4all_store import (
     WorkspaceStore,
     inspect_workspace,
     opening,
+    points,
     recover_workspace,
     upgrade_workspace,
 )
+from nirs4all_store.contract import X, add_chain, add_pipeline
+from nirs4all_store.database import MAX_NEW_KEYS
+from nirs4all_store.points import Point
 from nirs4all_store.turns import taken
 
 
@@ -104,3 +109,87 @@ def test_what_waits_for_a_process_and_a_thread_waits_no_longer_for_both(
     tell(holder)
     ends_well(holder)
     store.close()
+
+
+def hands_over(store: WorkspaceStore) -> None:
+    with store.transaction():
+        store.begin_run("by who hands over")
+        store._workspace._is_due = True  # Another process wants it.
+
+
+def full(store: WorkspaceStore) -> None:
+    store.begin_run("the last one")
+    store._workspace.database.new_keys = MAX_NEW_KEYS + 1
+    store.begin_run("by who opens it anew")
+
+
+def forks(store: WorkspaceStore) -> None:
+    store.begin_run("by who forks")
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize("work", [hands_over, full, forks])
+def test_who_called_beside_a_thread_that_folded_the_log_in_waited_for_its_end_whatever_the_timeout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[WorkspaceStore], None]
+) -> None:
+    with WorkspaceStore(tmp_path, timeout=60) as patient, WorkspaceStore(tmp_path, timeout=0.5) as store:
+        chain_id = add_chain(patient, add_pipeline(patient)[1])
+
+        def folds(steps: Steps) -> None:
+            def holds_up(point: Point) -> None:
+                if point is Point.FOLDING:
+                    monkeypatch.setattr(points, "on_reached", None)
+                    steps()
+
+            monkeypatch.setattr(points, "on_reached", holds_up)
+            work(patient)
+
+        with going_on(folds):  # It ends only after all of these have given up.
+            for call in (
+                lambda: store.begin_run("r"),
+                store.list_runs,
+                lambda: store.sql("SELECT 1"),
+                store.vacuum,
+                lambda: store.replay_chain(chain_id, X),
+                lambda: WorkspaceStore(tmp_path, timeout=0.5, read_only=True),
+            ):
+                with pytest.raises(WorkspaceBusyError, match=r"others are still using|another thread"):
+                    call()
+        store.begin_run("afterwards")
+        assert "afterwards" in store.list_runs()["name"].to_list()
+
+
+def test_who_closed_beside_a_thread_that_folded_the_log_in_waited_for_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = WorkspaceStore(tmp_path, timeout=0.5)
+
+    def folds(steps: Steps) -> None:
+        monkeypatch.setattr(points, "on_reached", lambda point: steps() if point is Point.FOLDING else None)
+        hands_over(store)
+
+    with going_on(folds), pytest.raises(WorkspaceBusyError):
+        store.close()
+    store.close()
+
+
+def test_a_unit_of_work_that_begins_while_the_log_is_folded_in_waits_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WorkspaceStore(tmp_path, timeout=0) as store, ThreadPoolExecutor(1) as thread:
+        waiting: list[Any] = []
+
+        def folds(point: Point) -> None:
+            if point is Point.FOLDING:
+                monkeypatch.setattr(points, "on_reached", None)
+                waiting.append(thread.submit(store.begin_run, "waits"))
+                waiters = store._workspace._state._waiters  # type: ignore[attr-defined]  # a Condition does not tell
+                while not waiters and not waiting[0].done():
+                    pass
+
+        monkeypatch.setattr(points, "on_reached", folds)
+        hands_over(store)
+        assert waiting[0].result(60)  # Half a second is waited for a lock in any case.

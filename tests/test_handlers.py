@@ -1,13 +1,14 @@
 """A signal's handler raises while the engine is at work: that is what the call raises, and the store goes on."""
 
 import json
+import select
 import signal
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
-from programs import run
+from programs import Programs, ends_well, run, says
 
 from nirs4all_store import NotFoundError, WorkspaceStore
 from nirs4all_store.door import INTERRUPTED, Door
@@ -150,3 +151,60 @@ def test_handlers_that_are_set_during_a_call_or_a_block_stay(store: WorkspaceSto
         assert signal.getsignal(signal.SIGUSR1) is sets
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+ASKS = """
+import os, signal, sys, threading, traceback, nirs4all_store as n
+
+class DeadlineError(Exception):
+    pass
+
+def deadline(*_):
+    raise DeadlineError
+
+def press_when_it_is_asked():
+    mine = threading.get_ident()
+    while not any(
+        frame.name == sys.argv[4]
+        for thread, top in sys._current_frames().items() if thread != mine
+        for frame in traceback.extract_stack(top)
+    ):
+        pass
+    print("pressed", flush=True)
+    os.kill(os.getpid(), signal.SIGINT)
+
+store = n.WorkspaceStore(sys.argv[1], timeout=20)
+with store.transaction():
+    for number in range(200):
+        store.begin_run(f"r{number}")
+signal.signal(signal.SIGINT, {"ctrl-c": signal.default_int_handler, "deadline": deadline}[sys.argv[2]])
+threading.Thread(target=press_when_it_is_asked, daemon=True).start()
+try:
+    store.sql(sys.argv[3], timeout=float("inf"))
+except BaseException as error:
+    print(type(error).__name__, flush=True)
+assert store.sql("SELECT count(*) AS n FROM runs")["n"].item() == 200
+store.begin_run("goes on")
+assert store.check().is_sound
+store.close()
+"""
+JOINED = "FROM runs a, runs b, runs c, runs d, runs e WHERE a.name < b.name OR c.name < d.name"
+
+
+@pytest.mark.parametrize(("handler", "end"), [("ctrl-c", "KeyboardInterrupt"), ("deadline", "DeadlineError")])
+@pytest.mark.parametrize(
+    ("query", "where"),
+    [
+        (f"SELECT count(*) {JOINED}", "_answer_here"),
+        (f"SELECT a.name AS first, count(*) AS n {JOINED} GROUP BY first ORDER BY n", "_answer_here"),
+        (f"SELECT list(a.name) {JOINED}", "_told"),
+    ],
+)
+def test_ctrl_c_in_a_long_query_once_was_heard_only_when_its_time_was_over(
+    tmp_path: Path, others: Programs, handler: str, end: str, query: str, where: str
+) -> None:
+    asks = others.start(ASKS, handler, query, where)
+    assert says(asks) == "pressed"
+    assert select.select([asks.stdout], [], [], 60)[0], "it goes on, and it would for ever"
+    assert says(asks) == end
+    ends_well(asks)

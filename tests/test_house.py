@@ -22,6 +22,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 # What stands on a lower floor may be imported by what stands above it; neighbours leave each other alone.
 FLOORS = (
     (
+        "aside",
         "dialect",
         "errors",
         "known",
@@ -54,7 +55,7 @@ FLOORS = (
         "turns",
         "values",
     ),
-    ("files", "steady"),
+    ("entrance", "files", "steady"),
     ("config_files", "frames", "gate"),
     (
         "blobs",
