@@ -96,7 +96,7 @@ class WorkspaceCorruptError(WorkspaceError):
 
 
 class UpgradeFailedError(WorkspaceError):
-    """An upgrade that did not come to its end; the workspace is as it was."""
+    """An upgrade that did not come to its end; the workspace holds what it held."""
 
 
 class RecoveryFailedError(WorkspaceError):

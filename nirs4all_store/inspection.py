@@ -62,7 +62,7 @@ def upgrade_workspace(
     Raises
     ------
     UpgradeFailedError
-        It could not be upgraded and is as it was.
+        It could not be upgraded and holds what it held; its log may be folded in, and a copy lies beside it.
     WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError, WorkspaceTooNewError, ReadOnlyError
         It cannot be upgraded; nothing was changed.
     """

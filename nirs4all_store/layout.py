@@ -8,8 +8,8 @@ from pathlib import Path
 
 from .blobs import QUARANTINE
 from .duckdb_files import log_names
-from .errors import WorkspaceCorruptError
-from .kinds import FOLDER, is_odd, kind_of, refuse_odd
+from .errors import OutputPathError, WorkspaceCorruptError
+from .kinds import FILE, FOLDER, is_odd, kind_of, refuse_odd
 from .lease import LINE_NAME, LOCK_NAME
 from .library import TEMPLATES
 from .workspace import ARTIFACTS_NAME, DATABASE_NAME
@@ -29,6 +29,19 @@ def refuse_odd_places(folder: Path) -> None:
     for log in log_names(folder / DATABASE_NAME):
         if kind_of(log) == FOLDER:
             raise WorkspaceCorruptError(f"{log} is a folder, where a log has its place; move it away")
+
+
+def refuse_no_folder(folder: Path) -> None:
+    """Refuse to write to a workspace with a file in the place of `artifacts`, before its log is folded in.
+
+    Raises
+    ------
+    OutputPathError
+        It has; nothing was changed.
+    """
+    artifacts = folder / ARTIFACTS_NAME
+    if kind_of(artifacts) == FILE:
+        raise OutputPathError(f"cannot write below {artifacts}: it is no folder; nothing was changed: move it away")
 
 
 def odd_places(folder: Path) -> Iterator[tuple[str, str]]:

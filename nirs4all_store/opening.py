@@ -26,7 +26,7 @@ from .errors import (
 )
 from .files import make_folder
 from .kinds import opened
-from .layout import refuse_odd_places
+from .layout import refuse_no_folder, refuse_odd_places
 from .lease import refuse_if_open_here
 from .maintenance import interrupt_lost_runs
 from .mounts import warn_if_remote
@@ -172,6 +172,8 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
     """Return a workspace's database, open and up to date, or raise; see `Opener`."""
     path = folder / DATABASE_NAME
     refuse_odd_places(folder)
+    if not read_only:
+        refuse_no_folder(folder)
     if os.path.lexists(path) or not create:
         check_is_duckdb(path)
     else:

@@ -24,6 +24,7 @@ from .duckdb_files import logs_of, refuse_odd_database
 from .errors import InvalidInputError, RunInUseError, StoreError, WorkspaceBusyError, WorkspaceCorruptError
 from .files import checked_path, fsync_folder, make_folder, output_errors
 from .kinds import refuse_odd
+from .layout import refuse_no_folder
 from .lease import Lease, held_alone
 from .maintenance import copy_into
 from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
@@ -98,7 +99,7 @@ def restore_workspace(
     WorkspaceNotFoundError, WorkspaceOutdatedError, WorkspaceTooNewError, ReadOnlyError, InvalidInputError
         It cannot be restored from there; nothing was changed.
     OutputPathError
-        The workspace cannot be written to, or its disk is full; it is as it was.
+        The workspace cannot be written to, or its disk is full; it holds what it held, and a copy of it may lie in it.
     """
     source = checked_path(backup_path, "backup_path").absolute()
     target = checked_path(workspace_path, "workspace_path").absolute()
@@ -145,6 +146,7 @@ def _alone_in(folder: Path, timeout: float) -> Iterator[None]:
         try:
             refuse_odd_database(folder / DATABASE_NAME)
             refuse_odd(folder / ARTIFACTS_NAME, folder / UNFINISHED)
+            refuse_no_folder(folder)
             yield
         finally:
             lease.release()

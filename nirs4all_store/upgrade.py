@@ -126,9 +126,10 @@ def upgrade(
     Raises
     ------
     UpgradeFailedError
-        Something went wrong, or the result is not the same data; the database is as it was.
+        Something went wrong, or the result is not the same data; the database holds what it held. Its log may be
+        folded in by then, and a copy of both, as they were to the byte, lies beside it.
     WorkspaceBusyError, ReadOnlyError
-        A program has it open, or it cannot be written to; nothing was changed.
+        A program has it open, or it cannot be written to; the database holds what it held.
     """
     began = time.monotonic()
     database = plan.database
@@ -155,7 +156,7 @@ def upgrade(
         raise
     except Exception as error:  # A full disk, a migration that meets what it does not expect: anything may come.
         raise UpgradeFailedError(
-            f"{database} could not be upgraded from revision {plan.found}: {error}; it is as it was"
+            f"{database} could not be upgraded from revision {plan.found}: {error}; it holds what it held"
         ) from error
     finally:
         remove(unfinished)
@@ -222,7 +223,9 @@ def _migrate(
         on_statement=before_statement,
     )
     if migrate.revision_at(unfinished) != plan.target:
-        raise UpgradeFailedError(f"the migrations of {plan.database} did not lead to {plan.target}; it is as it was")
+        raise UpgradeFailedError(
+            f"the migrations of {plan.database} did not lead to {plan.target}; it holds what it held"
+        )
 
 
 def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress, memory: int | None) -> None:
@@ -256,7 +259,7 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
         comparison.close()
     if problems:
         raise UpgradeFailedError(
-            f"the upgraded {plan.database} would not have the same data: {'; '.join(problems)}. It is as it was: "
+            f"the upgraded {plan.database} would not have the same data: {'; '.join(problems)}. It holds what it held: "
             "close every program that may write to it and try again; if that does not help, please report this "
             f"with what `nirs4all-store info {quote(str(plan.database.parent))}` prints"
         )

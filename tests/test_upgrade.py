@@ -149,7 +149,7 @@ def test_a_disk_that_fills_up_on_the_way_loses_nothing(old: Path, tmp_path: Path
         try:
             upgrade_workspace(workspace, progress=fill_up)
         except UpgradeFailedError as error:
-            assert "it is as it was" in str(error)
+            assert "it holds what it held" in str(error)
             assert (workspace / "store.duckdb").read_bytes() == before["store.duckdb"]
         assert filler.exists()
         filler.unlink()
