@@ -133,7 +133,7 @@ class PipelineLibrary:
             try:
                 found.append(_metadata(_read(path)))
             except (InvalidInputError, WorkspaceCorruptError) as error:
-                warnings.warn(str(error), stacklevel=2)
+                warnings.warn(str(error), stacklevel=3)
         if category is not None:
             category = checked_text(category, "category")
             found = [template for template in found if template["category"] == category]

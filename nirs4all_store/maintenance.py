@@ -190,7 +190,7 @@ def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
             raise
         fsync_folder(target.parent)
     if missing:
-        warnings.warn(f"the backup {target} lacks artifact files that are missing here: {missing}", stacklevel=3)
+        warnings.warn(f"the backup {target} lacks artifact files that are missing here: {missing}", stacklevel=4)
     return target
 
 

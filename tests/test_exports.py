@@ -206,6 +206,15 @@ def test_a_full_disk_once_gave_raw_errors_and_leaves_nothing_half_written(
         call()
 
 
+def test_the_warning_of_an_incomplete_backup_once_named_a_line_of_this_package(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    store.get_artifact_path(store.save_artifact([1], "list", "transformer", "pickle")).unlink()
+    with pytest.warns(UserWarning, match="lacks artifact files") as caught:
+        store.backup(tmp_path / "backup")
+    assert caught[0].filename == __file__
+
+
 def test_a_backup_to_a_full_disk_once_said_that_the_workspace_is_damaged(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path / "workspace") as store:
         store.begin_run("".join(map(str, np.random.default_rng(0).random(100_000))))

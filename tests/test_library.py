@@ -98,8 +98,9 @@ def test_a_damaged_template_is_named_in_a_warning_and_once_hid_all_the_others(li
     path = library.save_template([], "t")
     library.save_template([], "good")
     path.write_text("{")
-    with pytest.warns(UserWarning, match=r"t\.json cannot be read"):
+    with pytest.warns(UserWarning, match=r"t\.json cannot be read") as caught:
         assert [item["name"] for item in library.list_templates()] == ["good"]
+    assert caught[0].filename == __file__
     with pytest.raises(InvalidInputError, match=r"t\.json cannot be read"):
         library.load_template("t")
     with pytest.raises(NotFoundError, match="nearest are"):
