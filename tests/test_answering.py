@@ -3,6 +3,7 @@
 import itertools
 import threading
 from collections import Counter
+from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -62,7 +63,15 @@ UNSTOPPABLE = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("case", UNSTOPPABLE)
+QUICK = ("a distance", "a reduced list", "long text beside each row", "lists in lists")
+
+
+def all_but_few(cases: Iterable[str], few: Collection[str]) -> list[Any]:
+    """Return cases, of which all but a few are slow: each starts a process."""
+    return [pytest.param(case, marks=() if case in few else pytest.mark.slow) for case in cases]
+
+
+@pytest.mark.parametrize("case", all_but_few(UNSTOPPABLE, QUICK))
 def test_a_query_once_went_on_long_after_its_time(asked: WorkspaceStore, case: str) -> None:
     threads = threading.active_count()
     with pytest.raises(QueryError):  # Its time or its memory is over, whichever comes first.
@@ -78,7 +87,7 @@ ENDING = {
 }
 
 
-@pytest.mark.parametrize("case", ENDING)
+@pytest.mark.parametrize("case", all_but_few(ENDING, ("a cast of nested JSON", "text")))
 def test_a_query_once_ended_the_process_or_took_all_memory(asked: WorkspaceStore, case: str) -> None:
     with pytest.raises(QueryError):
         asked.sql(ENDING[case], timeout=30)
@@ -207,11 +216,11 @@ def test_a_sum_of_whole_numbers_once_was_none(asked: WorkspaceStore) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    [
+    all_but_few([
         "TIME '24:00:00'", "[TIME '24:00:00']", "{'a': [TIME '24:00:00']}", "MAP {1: TIME '24:00:00'}",
         "TIMETZ '24:00:00+01'", "DATE 'infinity'", "DATE '-infinity'", "TIMESTAMP 'infinity'",
         "TIMESTAMPTZ '-infinity'", "DATE '10000-01-01'", "'101'::BIT", "[1::BIGNUM]",
-    ],
+    ], ("TIME '24:00:00'", "{'a': [TIME '24:00:00']}", "DATE 'infinity'", "DATE '10000-01-01'", "'101'::BIT")),
 )  # fmt: skip
 def test_a_value_that_python_has_not_once_came_as_none(asked: WorkspaceStore, value: str) -> None:
     with pytest.raises(QueryError, match=r"column 'v' has .*; ask for .* AS VARCHAR"):
@@ -220,10 +229,10 @@ def test_a_value_that_python_has_not_once_came_as_none(asked: WorkspaceStore, va
 
 @pytest.mark.parametrize(
     "value",
-    [
+    all_but_few([
         "[340282366920938463463374607431768211455::UHUGEINT]", "{'a': [170141183460469231731687303715884105727]}",
         "[{'a': '101'::BIT}]", "{'a': 1::BIGNUM}", "MAP {1: 1::VARIANT}", "union_value(a := 1)", "TIMETZ '12:00:00+01'",
-    ],
+    ], ("[340282366920938463463374607431768211455::UHUGEINT]", "[{'a': '101'::BIT}]")),
 )  # fmt: skip
 def test_a_value_inside_another_one_once_came_as_something_else(asked: WorkspaceStore, value: str) -> None:
     with pytest.raises(QueryError, match=r"column 'v' has .*; ask for .* AS VARCHAR"):

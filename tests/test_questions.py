@@ -180,11 +180,14 @@ def test_the_time_between_two_moments_once_was_refused_with_a_hint_about_polars(
     "query",
     [
         "SUMMARIZE runs", "DESCRIBE runs", "SHOW TABLES", "SHOW ALL TABLES", "(SELECT 1)", "/* a */ SELECT 1; -- b",
-        "VALUES (1)", "FROM runs, LATERAL range(3)", "FROM range(3)", "SELECT unnest([1, 2])", "FROM json_each('{}')",
-        "FROM duckdb_tables()", "FROM histogram(runs, name)", "FROM pragma_table_info('runs')", "TABLE runs",
-        "FROM information_schema.tables", "FROM query_table('runs')", "FROM query('FROM runs')",
+        "VALUES (1)", "FROM duckdb_tables()", "FROM histogram(runs, name)", "FROM pragma_table_info('runs')",
+        "TABLE runs", "FROM information_schema.tables", "FROM query('FROM runs')",
         "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 9) FROM t",
-        "SELECT *, row_number() OVER (ORDER BY name) FROM runs QUALIFY true", "FROM runs USING SAMPLE 10%",
+        *(pytest.param(query, marks=pytest.mark.slow) for query in (
+            "FROM runs, LATERAL range(3)", "FROM range(3)", "SELECT unnest([1, 2])", "FROM json_each('{}')",
+            "SELECT *, row_number() OVER (ORDER BY name) FROM runs QUALIFY true", "FROM runs USING SAMPLE 10%",
+            "FROM query_table('runs')",
+        )),
     ],
 )  # fmt: skip
 def test_what_only_reads_is_answered(asked: WorkspaceStore, query: str) -> None:
@@ -194,10 +197,11 @@ def test_what_only_reads_is_answered(asked: WorkspaceStore, query: str) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["'{secret}'", "['{secret}']", "'{secret}', '{out}'"],
+        ["'{secret}'"],
+        pytest.param(["['{secret}']", "'{secret}', '{out}'"], marks=pytest.mark.slow),
         pytest.param(["", "1", "1, 2", "'store'", "'runs'"], marks=pytest.mark.slow),
     ],
-    ids=["paths", "others"],
+    ids=["a path", "paths", "others"],
 )
 def test_no_function_of_the_engines_reads_or_writes_anything_else(
     asked: WorkspaceStore, tmp_path: Path, arguments: list[str]
