@@ -126,13 +126,15 @@ class Database:
         """Whether it should be closed and opened again before more is written, to stay within its memory limit."""
         return self._memory_limit is not None and self.new_keys > MAX_NEW_KEYS
 
-    def check_file(self, *, is_quiet: bool = False) -> None:
+    def check_file(self, *, is_quiet: bool = False, write: bool = True) -> None:
         """Make sure that the file was not removed, replaced or copied over while it was open.
 
         Parameters
         ----------
         is_quiet : bool
             Nobody has used it since the last `note_file`: then nobody else may have written to it, either.
+        write : bool
+            One is about to write. To a reader, a file that was removed is still open here, and its last copy.
 
         Raises
         ------
@@ -140,6 +142,8 @@ class Database:
             It was: what is written now would be lost. Or what is to be written beside it would go elsewhere.
         """
         refuse_odd_database(self.path)
+        if not write and not self.path.exists():
+            return
         if not self.is_in_place or (is_quiet and not self.is_as_left):
             raise WorkspaceCorruptError(
                 f"{self.path} was removed or replaced, or copied over, while it was open; nothing was written: close "
@@ -148,7 +152,8 @@ class Database:
 
     def note_file(self) -> None:
         """Remember how the file is, now that nobody uses it here: until somebody does, the engine leaves it alone."""
-        self._left = last_change(self.path)
+        if self.is_in_place:
+            self._left = last_change(self.path)
 
     @property
     def is_as_left(self) -> bool:

@@ -196,7 +196,7 @@ class Workspace(Entrance):
             self._check_open(write=turn.write)
             is_fit = self._holding.is_held
             if is_fit:
-                self.database.check_file(is_quiet=not self._inside)
+                self.database.check_file(is_quiet=not self._inside, write=turn.write)
                 is_fit = bool(self._inside) or not (turn.write and self.database.is_full)
             if is_fit:
                 self._entered.append(weakref.ref(turn))
