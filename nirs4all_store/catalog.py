@@ -51,6 +51,7 @@ _OTHERS = """
     FROM system.main.duckdb_schemas() WHERE database_name = $name AND parent_schema IS NOT NULL
     ORDER BY ALL
 """
+_USE_TABLES = ("TRIGGER", "VIEW", "INDEX")
 _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _TOKENS = re.compile(r"""'[^']*'|"[^"]*"|[(),]|[^'"(),]+""")
 _NAME = re.compile(r'(?:"[^"]*")+|\w+')
@@ -123,17 +124,22 @@ def _compared(connection: duckdb.DuckDBPyConnection, named: dict[str, str], prin
         revision.execute(printed)
         others, tables = (revision.execute(query, {"name": "memory"}).fetchall() for query in (_OTHERS, _TABLES))
     known = {name: sql for _, name, sql in tables}
-    for row in connection.execute(_OTHERS, named).fetchall():
-        if row not in others:
-            kind, schema, name, _, on_table = row
-            path = _path("main" if on_table else schema, name)
-            what, rest = f"{kind.lower()} {path}", " CASCADE" if kind == "SCHEMA" else ""
-            if on_table:
-                table = _path(schema, on_table)
-                what, rest = f"{what} on {table}", f" ON {table}"
-            yield Extra(what, f"DROP {kind} {path}{rest}")
+    more = [row for row in connection.execute(_OTHERS, named).fetchall() if row not in others]
+    # In the order in which they can be removed: a column may be used by a view, and a sequence by a column.
+    yield from (_other(*row) for row in more if row[0] in _USE_TABLES)
     for schema, name, sql in connection.execute(_TABLES, named).fetchall():
         yield from _of_table(schema, name, sql, known.get(name) if schema == "main" else None)
+    yield from (_other(*row) for row in more if row[0] not in _USE_TABLES)
+
+
+def _other(kind: str, schema: str, name: str, _: str | None, on_table: str | None) -> Extra:
+    """Return what to say of a trigger, view, index, sequence, type or schema."""
+    path = _path("main" if on_table else schema, name)
+    what, rest = f"{kind.lower()} {path}", " CASCADE" if kind == "SCHEMA" else ""
+    if on_table:
+        table = _path(schema, on_table)
+        what, rest = f"{what} on {table}", f" ON {table}"
+    return Extra(what, f"DROP {kind} {path}{rest}")
 
 
 def _of_table(schema: str, table_name: str, sql: str, known: str | None) -> Iterator[Extra]:

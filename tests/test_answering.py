@@ -1,6 +1,11 @@
 """What the engine cannot stop is answered by a process that can be killed; the rest here, and both as frames."""
 
 import itertools
+import os
+import select
+import signal
+import subprocess
+import sys
 import threading
 from collections import Counter
 from collections.abc import Collection, Iterable
@@ -341,6 +346,41 @@ def test_nothing_is_left_of_a_process_that_answered(
         asked.sql("SELECT count(*) FROM range(1000000000000) a, range(1000000000) b", timeout=0.2)
     assert list(temporary.iterdir()) == []
     assert open_descriptors() == descriptors
+
+
+ASKS = """
+import os, sys, threading, time
+from pathlib import Path
+from nirs4all_store import WorkspaceStore
+
+def tell_of_the_other():
+    while True:
+        for child in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            ticks = sum(map(int, Path(f"/proc/{child}/stat").read_text().rpartition(")")[2].split()[11:13]))
+            if ticks > 2 * os.sysconf("SC_CLK_TCK"):  # More than it takes to start: it is at work on the query.
+                print(child, flush=True)
+                return
+        time.sleep(0.05)
+
+threading.Thread(target=tell_of_the_other, daemon=True).start()
+with WorkspaceStore(sys.argv[1], read_only=True) as store:
+    store.sql("SELECT levenshtein(repeat('ab', 400000), repeat('ba', 400000))", timeout=float("inf"))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a process is looked after in /proc")
+def test_a_query_without_end_went_on_when_who_had_asked_was_killed(asked: WorkspaceStore) -> None:
+    asked.close()
+    with subprocess.Popen([sys.executable, "-c", ASKS, asked.workspace_path], stdout=subprocess.PIPE) as process:
+        other = os.pidfd_open(int(process.stdout.readline()))
+        process.kill()
+    try:
+        ended, _, _ = select.select([other], [], [], 60)  # A descriptor of a process can be read once it has ended.
+        if not ended:
+            signal.pidfd_send_signal(other, signal.SIGKILL)
+        assert ended
+    finally:
+        os.close(other)
 
 
 def open_descriptors() -> int:

@@ -139,6 +139,15 @@ def test_what_acts_by_itself_is_named_with_what_removes_it(tmp_path: Path, sound
     assert more_in(folder) == []
 
 
+def test_what_uses_another_thing_once_was_to_be_removed_after_it(tmp_path: Path, sound: Path) -> None:
+    folder = shutil.copytree(sound, tmp_path / "w")
+    put_into(folder, "CREATE SEQUENCE numbers; CREATE TABLE notes(n BIGINT DEFAULT nextval('numbers'))")
+    put_into(folder, "CREATE TYPE mood AS ENUM ('good'); ALTER TABLE chains ADD COLUMN mood mood")
+    put_into(folder, "CREATE INDEX by_mood ON chains(mood)")
+    put_into(folder, "; ".join(found.drop for found in more_in(folder)))
+    assert more_in(folder) == []
+
+
 @pytest.mark.parametrize("kind", ANEW)
 def test_a_table_of_ours_that_computes_or_refuses_is_named(tmp_path: Path, sound: Path, kind: str) -> None:
     old, new, name = ANEW[kind]
