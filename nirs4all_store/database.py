@@ -19,20 +19,10 @@ from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
 from .catalog import Extra, extras
+from .connecting import connect
 from .door import Door
-from .duckdb_files import (
-    NO_EXTENSIONS,
-    NO_PROGRESS_BAR,
-    Config,
-    corrupt,
-    header_of,
-    is_locked,
-    logs_of,
-    memory_config,
-    quoted_name,
-    refuse_odd_database,
-)
-from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
+from .duckdb_files import NO_PROGRESS_BAR, header_of, logs_of, quoted_name, refuse_odd_database
+from .errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError
 from .files import identity, last_change
 from .lease import held_alone
 from .points import Point, reached
@@ -45,17 +35,7 @@ if TYPE_CHECKING:
 ENGINE_VERSION = duckdb.__version__
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
 
-# Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
-SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
-# At its end DuckDB folds the log in and removes it by name, also when the name belongs to another
-# file by then: `close` does it instead, after a look.
-AFTER_CONNECTING = (
-    "PRAGMA disable_checkpoint_on_shutdown; SET allowed_configs = ['search_path', 'enable_progress_bar']; "
-    # The times of our rows are UTC, also where a question compares them with now().
-    f"SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true; {NO_PROGRESS_BAR}"
-)
 IDLE_CONNECTIONS = 16
-TRIES_TO_CONNECT = 3
 # Of files in which this process has found no macros, how they lay there: looking takes as long as opening.
 _without_macros: dict[tuple[int, int] | None, tuple[int, ...]] = {}
 # What a transaction has inserted stays in memory until its end, unless there is a limit.
@@ -116,10 +96,14 @@ class Database:
         self.header, self.has_changed = header_of(self.path), bool(logs_of(self.path))
         self._connections: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
-        self._file = identity(self.path)
-        self.note_file()
-        self._name = _name(self._anchor)
-        self._idle, self.engine = _engine(self.cursor)
+        try:
+            self._file = identity(self.path)
+            self.note_file()
+            self._name = _name(self._anchor)
+            self._idle, self.engine = _engine(self.cursor)
+        except BaseException:  # Ctrl-C may come at any moment, and nobody has what could be closed.
+            self._anchor.close()
+            raise
 
     @property
     def is_full(self) -> bool:
@@ -258,29 +242,6 @@ def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
         for log, status in folded.items():
             if log.exists() and (log.stat().st_mtime_ns, log.stat().st_size) == (status.st_mtime_ns, status.st_size):
                 log.unlink()
-
-
-def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
-    refuse_odd_database(path)
-    config = SAFE_CONFIG | memory_config(memory_limit)
-    for tries_left in range(TRIES_TO_CONNECT - 1, -1, -1):
-        try:
-            connection = duckdb.connect(str(path), read_only=read_only, config=config)
-            connection.execute(AFTER_CONNECTING)
-            return connection
-        except duckdb.ConnectionException as error:
-            raise WorkspaceOpenHereError(
-                f"this process has {path} open through duckdb itself: {error}; close it"
-            ) from error
-        except duckdb.IOException as error:
-            if is_locked(path, shared=read_only):
-                raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
-            if not tries_left:  # Else whoever had it may have closed it just now.
-                raise corrupt(path, error) from error
-        except duckdb.Error as error:
-            raise corrupt(path, error) from error
-    raise AssertionError("unreachable")
 
 
 def _name(connection: duckdb.DuckDBPyConnection) -> str:

@@ -160,7 +160,7 @@ def ends_well(process: Process) -> str:
     """Wait for the end of a program, and return what it printed."""
     printed, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert errors == ""
+    assert errors == "", errors
     return printed
 
 

@@ -71,7 +71,7 @@ FLOORS = (
         "records",
         "trace",
     ),
-    ("catalog",),
+    ("catalog", "connecting"),
     ("answering", "answers", "chain_plan", "database", "judging", "old_bundle", "simple_queries", "trained_on"),
     ("bundle_reader", "columns", "elsewhere", "fitted", "training"),
     ("contents", "copies", "estimator", "holding", "questions", "tables"),
@@ -101,7 +101,8 @@ FLOORS = (
 
 
 KNOW_DUCKDB = (
-    "answering", "answers", "catalog", "columns", "database", "dialect", "duckdb_files", "elsewhere", "questions",
+    "answering", "answers", "catalog", "columns", "connecting", "database", "dialect", "duckdb_files", "elsewhere",
+    "questions",
 )  # fmt: skip
 
 

@@ -1,5 +1,6 @@
 """Who says that a database is in use has asked the lock, and does not read it out of the engine's words."""
 
+import gc
 import shutil
 import subprocess
 import sys
@@ -7,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from nirs4all_store import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceStore
+from nirs4all_store import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError, WorkspaceStore
+from nirs4all_store.connecting import connect
 from nirs4all_store.contract import add_chain, add_pipeline
 from nirs4all_store.database import Database
 from nirs4all_store.duckdb_files import copy_compacted
@@ -81,3 +83,18 @@ def test_a_damaged_source_is_told_from_a_target_that_cannot_be_written(tmp_path:
     source.write_bytes(content)
     with pytest.raises(WorkspaceCorruptError, match=r"copy.store\.duckdb cannot be opened"):
         copy_compacted(source, tmp_path / "new.duckdb")
+
+
+def test_what_ctrl_c_had_cut_off_once_made_a_sound_database_corrupt(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    connect(path).close()
+    cut_off: dict[str, object] = {"connection": connect(path)}
+    with pytest.raises(WorkspaceOpenHereError, match="open through duckdb itself"):
+        connect(path)
+    cut_off["itself"] = cut_off  # As the frames of an error that was raised hold one another.
+    gc.disable()
+    try:
+        del cut_off
+        connect(path).close()
+    finally:
+        gc.enable()

@@ -13,7 +13,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.database import SAFE_CONFIG
+from nirs4all_store.connecting import SAFE_CONFIG
 from nirs4all_store.models import Prediction, PredictionArrays
 from nirs4all_store.tables import table_of
 
