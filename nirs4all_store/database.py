@@ -1,6 +1,6 @@
 """Where the rows live: the file, its connections and transactions, its schema.
 
-With `columns.py`, `dialect.py` and `duckdb_files.py` this is the only file that knows one database from another.
+It, and what `tests/test_house.py` lists beside it, alone know one database from another.
 """
 
 from __future__ import annotations

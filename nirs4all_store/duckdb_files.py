@@ -1,7 +1,4 @@
-"""What DuckDB has on the disk: a database, its logs, another database to compare it with.
-
-Beside `database.py` this is the only file that knows DuckDB.
-"""
+"""What DuckDB has on the disk: a database, its logs, another database to compare it with."""
 
 from __future__ import annotations
 
