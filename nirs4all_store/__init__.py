@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 from .version import __version__
 
 if TYPE_CHECKING:
-    from .bundle import BundledObject, BundleInfo, inspect_bundle, load_bundle
-    from .chain_builder import ChainBuilder
-    from .checking import CheckReport, Finding, RepairReport
+    from .chains.builder import ChainBuilder
+    from .chains.estimator import ChainClassifier, ChainRegressor
+    from .chains.loader import replay_chain
+    from .chains.trace import ExecutionStep, ExecutionTrace, StepArtifacts
+    from .engine.duckdb.recovery import RecoveryReport
+    from .engine.duckdb.upgrade import UpgradePlan, UpgradeReport
     from .errors import (
         ArtifactCorruptError,
         ArtifactLinkError,
@@ -53,19 +56,16 @@ if TYPE_CHECKING:
         WorkspaceOutdatedError,
         WorkspaceTooNewError,
     )
-    from .estimator import ChainClassifier, ChainRegressor
-    from .importing import ImportedBundle
-    from .inspection import WorkspaceInfo, inspect_workspace, recover_workspace, upgrade_workspace
-    from .library import PipelineLibrary
-    from .recovery import RecoveryReport
-    from .replay import replay_chain
-    from .repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
-    from .restoring import RestoreReport, restore_workspace
-    from .runner import PipelineRunner
+    from .exchange.bundle_writer import BundledObject, BundleInfo, inspect_bundle, load_bundle
+    from .exchange.importer import ImportedBundle
+    from .storage.repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
+    from .storage.unit_of_work import UnitOfWork
     from .store import WorkspaceStore
-    from .trace import ExecutionStep, ExecutionTrace, StepArtifacts
-    from .unit_of_work import UnitOfWork
-    from .upgrade import UpgradePlan, UpgradeReport
+    from .training.runner import PipelineRunner
+    from .training.template_library import PipelineLibrary
+    from .workspace.check import CheckReport, Finding, RepairReport
+    from .workspace.offline import WorkspaceInfo, inspect_workspace, recover_workspace, upgrade_workspace
+    from .workspace.restore import RestoreReport, restore_workspace
 
 __all__ = [
     "ArtifactCorruptError",
@@ -145,70 +145,70 @@ _MODULES = {
     "ArtifactLinkError": "errors",
     "ArtifactLoadError": "errors",
     "ArtifactMissingError": "errors",
-    "ArtifactRepo": "repositories",
+    "ArtifactRepo": "storage.repositories",
     "BundleError": "errors",
-    "BundleInfo": "bundle",
-    "BundledObject": "bundle",
-    "ChainBuilder": "chain_builder",
-    "ChainClassifier": "estimator",
+    "BundleInfo": "exchange.bundle_writer",
+    "BundledObject": "exchange.bundle_writer",
+    "ChainBuilder": "chains.builder",
+    "ChainClassifier": "chains.estimator",
     "ChainInputError": "errors",
-    "ChainRegressor": "estimator",
+    "ChainRegressor": "chains.estimator",
     "ChainReplayError": "errors",
-    "ChainRepo": "repositories",
-    "CheckReport": "checking",
+    "ChainRepo": "storage.repositories",
+    "CheckReport": "workspace.check",
     "CommitFailedError": "errors",
     "DuplicateError": "errors",
     "EngineError": "errors",
-    "ExecutionStep": "trace",
-    "ExecutionTrace": "trace",
-    "Finding": "checking",
+    "ExecutionStep": "chains.trace",
+    "ExecutionTrace": "chains.trace",
+    "Finding": "workspace.check",
     "FrozenChainError": "errors",
-    "ImportedBundle": "importing",
+    "ImportedBundle": "exchange.importer",
     "InvalidInputError": "errors",
     "InvalidTypeError": "errors",
     "NotFoundError": "errors",
     "OutputPathError": "errors",
-    "PipelineLibrary": "library",
-    "PipelineRunner": "runner",
-    "PredictionRepo": "repositories",
+    "PipelineLibrary": "training.template_library",
+    "PipelineRunner": "training.runner",
+    "PredictionRepo": "storage.repositories",
     "QueryError": "errors",
     "QueryTimeoutError": "errors",
     "ReadOnlyError": "errors",
     "RecoveryFailedError": "errors",
-    "RecoveryReport": "recovery",
-    "RepairReport": "checking",
-    "RestoreReport": "restoring",
+    "RecoveryReport": "engine.duckdb.recovery",
+    "RepairReport": "workspace.check",
+    "RestoreReport": "workspace.restore",
     "RunInUseError": "errors",
-    "RunRepo": "repositories",
-    "StepArtifacts": "trace",
+    "RunRepo": "storage.repositories",
+    "StepArtifacts": "chains.trace",
     "StoreClosedError": "errors",
     "StoreError": "errors",
     "SystemRefusedError": "errors",
     "TemplateExistsError": "errors",
     "TrainingFailedError": "errors",
     "TransactionAbortedError": "errors",
-    "UnitOfWork": "unit_of_work",
+    "UnitOfWork": "storage.unit_of_work",
     "UnitOfWorkError": "errors",
     "UntrustedArtifactError": "errors",
     "UpgradeFailedError": "errors",
-    "UpgradePlan": "upgrade",
-    "UpgradeReport": "upgrade",
+    "UpgradePlan": "engine.duckdb.upgrade",
+    "UpgradeReport": "engine.duckdb.upgrade",
     "WorkspaceBusyError": "errors",
     "WorkspaceCorruptError": "errors",
     "WorkspaceError": "errors",
-    "WorkspaceInfo": "inspection",
+    "WorkspaceInfo": "workspace.offline",
     "WorkspaceNotFoundError": "errors",
     "WorkspaceOpenHereError": "errors",
     "WorkspaceOutdatedError": "errors",
     "WorkspaceStore": "store",
     "WorkspaceTooNewError": "errors",
-    "inspect_bundle": "bundle",
-    "inspect_workspace": "inspection",
-    "load_bundle": "bundle",
-    "recover_workspace": "inspection",
-    "replay_chain": "replay",
-    "restore_workspace": "restoring",
-    "upgrade_workspace": "inspection",
+    "inspect_bundle": "exchange.bundle_writer",
+    "inspect_workspace": "workspace.offline",
+    "load_bundle": "exchange.bundle_writer",
+    "recover_workspace": "workspace.offline",
+    "replay_chain": "chains.loader",
+    "restore_workspace": "workspace.restore",
+    "upgrade_workspace": "workspace.offline",
 }
 
 

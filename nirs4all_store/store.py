@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy.typing as npt
 import polars as pl
 
-from . import codecs, maintenance
-from .blobs import checked_hash, sha256
-from .chain_shape import artifact_ids
-from .database import ENGINE_ERRORS
-from .door import all_public
+from .artifacts import codecs
+from .artifacts.local_store import checked_hash, sha256
+from .call_boundary import all_public
+from .chains.loader import ChainLoader
+from .chains.schema import artifact_ids
+from .engine.duckdb.database import ENGINE_ERRORS
 from .errors import (
     EngineError,
     InvalidInputError,
@@ -28,18 +29,18 @@ from .errors import (
     StoreClosedError,
     UnitOfWorkError,
 )
-from .files import checked_path, whole_file, with_suffix_added, write_whole
-from .opening import close_workspace, open_workspace
-from .replay import ChainLoader
-from .turns import IN_BETWEEN
-from .unit_of_work import UnitOfWork
-from .values import checked_text, checked_timeout, file_text
-from .workspace import Workspace
+from .filesystem.atomic_files import checked_path, whole_file, with_suffix_added, write_whole
+from .storage.transaction_scope import IN_BETWEEN
+from .storage.unit_of_work import UnitOfWork
+from .validation.values import checked_text, checked_timeout, file_text
+from .workspace import deletion
+from .workspace.opening import close_workspace, open_workspace
+from .workspace.scheduler import Workspace
 
 if TYPE_CHECKING:
-    from .checking import CheckReport, RepairReport
-    from .estimator import ChainClassifier, ChainRegressor
-    from .importing import ImportedBundle
+    from .chains.estimator import ChainClassifier, ChainRegressor
+    from .exchange.importer import ImportedBundle
+    from .workspace.check import CheckReport, RepairReport
 
 Row = dict[str, Any]
 
@@ -309,7 +310,7 @@ class WorkspaceStore:
             How many rows were deleted, in all tables; 0 for an unknown run.
         """
         with self._writing() as uow:
-            return maintenance.delete_run(uow, run_id, delete_artifacts)
+            return deletion.delete_run(uow, run_id, delete_artifacts)
 
     # -- pipelines ----------------------------------------------------------------------------
 
@@ -364,7 +365,7 @@ class WorkspaceStore:
         """Mark a pipeline failed and delete its chains, predictions and arrays; its log stays."""
         with self._writing() as uow:
             uow.runs.fail_pipeline(pipeline_id, error)
-            maintenance.delete_results(uow, [pipeline_id])
+            deletion.delete_results(uow, [pipeline_id])
 
     def get_pipeline(self, pipeline_id: str) -> Row | None:
         """Return a pipeline with its JSON decoded, or None."""
@@ -379,7 +380,7 @@ class WorkspaceStore:
     def delete_pipeline(self, pipeline_id: str) -> int:
         """Delete a pipeline and all below it, as `delete_run` does; return how many rows, 0 for an unknown one."""
         with self._writing() as uow:
-            return maintenance.delete_pipelines(uow, [pipeline_id], True)
+            return deletion.delete_pipelines(uow, [pipeline_id], True)
 
     # -- chains -------------------------------------------------------------------------------
 
@@ -492,7 +493,7 @@ class WorkspaceStore:
 
         Errors are those of `replay_chain`.
         """
-        from .estimator import as_estimator
+        from .chains.estimator import as_estimator
 
         chain, artifacts = self._chain_and_artifacts(chain_id)
         return as_estimator(self._here.loader.fitted(chain, artifacts, fresh=True))
@@ -846,7 +847,7 @@ class WorkspaceStore:
             How many files were removed.
         """
         with self._writing() as uow:
-            return maintenance.collect(uow, grace)
+            return deletion.collect(uow, grace)
 
     def plan_gc(self, *, grace: timedelta = timedelta(days=1)) -> pl.DataFrame:
         """Return what `gc_artifacts(grace=grace)` would remove, and remove nothing.
@@ -858,7 +859,7 @@ class WorkspaceStore:
             `size_bytes`, `reason`.
         """
         with self._reading() as uow:
-            return maintenance.plan_collection(uow, grace)
+            return deletion.plan_collection(uow, grace)
 
     # -- logs ---------------------------------------------------------------------------------
 
@@ -942,7 +943,7 @@ class WorkspaceStore:
         OutputPathError
             The path cannot be written to.
         """
-        from .bundle import FORMATS, check_loads_elsewhere, write_bundle, write_script
+        from .exchange.bundle_writer import FORMATS, check_loads_elsewhere, write_bundle, write_script
 
         format = checked_text(format, "format")
         if format not in FORMATS:
@@ -991,8 +992,8 @@ class WorkspaceStore:
             It is no bundle, is damaged, has a newer format, or has anything in it that a bundle has not.
             Nothing was imported.
         """
-        from .bundle_reader import read_bundle
-        from .importing import import_bundle
+        from .exchange.bundle_reader import read_bundle
+        from .exchange.importer import import_bundle
 
         self._workspace.check_writable(read_only=self._read_only)
         trust = codecs.checked_trust(trusted)
@@ -1038,7 +1039,7 @@ class WorkspaceStore:
 
     def export_run(self, run_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a run with its pipelines and chains as YAML; an unknown id raises `NotFoundError`."""
-        from .yaml_text import yaml_text
+        from .exchange.yaml_export import yaml_text
 
         path = self._output(output_path, ".yaml")
         with self._reading() as uow:
@@ -1108,7 +1109,7 @@ class WorkspaceStore:
         QueryTimeoutError
             It took longer than `timeout`.
         """
-        from .questions import Question
+        from .engine.duckdb.readonly_sql import Question
 
         with Question(query, params, max_rows, max_bytes, timeout) as question:
             with self._reading():
@@ -1161,10 +1162,10 @@ class WorkspaceStore:
         CheckReport
             Sound if it has no findings. A file that no row names is one after a day.
         """
-        from . import checking
+        from .workspace import check
 
         with self._looking("check()") as uow:
-            return checking.check(uow, deep=deep)
+            return check.check(uow, deep=deep)
 
     def _looking(self, call: str) -> UnitOfWork:
         """Give a unit of work of its own to look at everything: while nothing changes, where that can be had."""
@@ -1191,14 +1192,14 @@ class WorkspaceStore:
         RepairReport
             What was done, and what nothing can be done about here.
         """
-        from . import checking
+        from .workspace import check
 
         if not dry_run:
             self._workspace.check_writable(read_only=self._read_only)
         with self._looking("repair()") as uow:
-            return checking.repair(uow, checking.check(uow, deep=deep), dry_run=dry_run)
+            return check.repair(uow, check.check(uow, deep=deep), dry_run=dry_run)
 
-    def vacuum(self) -> maintenance.Vacuumed:
+    def vacuum(self) -> deletion.Vacuumed:
         """Give the space of deleted rows back to the disk; other threads wait meanwhile.
 
         Returns
@@ -1214,7 +1215,7 @@ class WorkspaceStore:
             Others used the workspace for longer than the timeout.
         """
         self._workspace.check_writable(read_only=self._read_only)
-        return maintenance.vacuum(self._workspace, self._timeout)
+        return deletion.vacuum(self._workspace, self._timeout)
 
     def backup(self, path: str | os.PathLike[str]) -> Path:
         """Copy the workspace, rows and artifacts as they are at one moment, to a new folder.
@@ -1232,7 +1233,7 @@ class WorkspaceStore:
             It is called inside `transaction()`.
         """
         target = checked_path(path, "path", OutputPathError).absolute()
-        return maintenance.backup(self._workspace, target, self._timeout)
+        return deletion.backup(self._workspace, target, self._timeout)
 
 
 class _Opened(NamedTuple):

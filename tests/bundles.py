@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.blobs import sha256
-from nirs4all_store.testing import TABLES
+from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.testing.store_machine import TABLES
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(30, 5)), RNG.normal(size=30)

@@ -34,7 +34,7 @@ CODE = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), "<frozen")
 
 
 # The one process that is started: it answers a query on a copy, and may put what it has no memory for into a folder.
-ANSWERING = ["-P", "-m", "nirs4all_store.answering"]
+ANSWERING = ["-P", "-m", "nirs4all_store.engine.duckdb.sql_worker"]
 SPILLING = str(Path(tempfile.gettempdir()).resolve() / "nirs4all_store-")
 
 

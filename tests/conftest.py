@@ -7,7 +7,8 @@ import pytest
 from legacy import make_legacy
 from programs import Programs, programs
 
-from nirs4all_store import WorkspaceStore, migrate
+from nirs4all_store import WorkspaceStore
+from nirs4all_store.engine.duckdb import migrator
 
 fence.stand()
 
@@ -16,7 +17,7 @@ fence.stand()
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Give a database that the migrations have made."""
     path = tmp_path_factory.mktemp("new") / "store.duckdb"
-    migrate.create(path)
+    migrator.create(path)
     return path
 
 
@@ -27,7 +28,7 @@ def databases_are_copied(request: pytest.FixtureRequest, new_database: Path, mon
     Other processes make their own, and so do tests that are marked with `makes_databases`.
     """
     if request.node.get_closest_marker("makes_databases") is None:
-        monkeypatch.setattr(migrate, "create", lambda path: shutil.copyfile(new_database, path))
+        monkeypatch.setattr(migrator, "create", lambda path: shutil.copyfile(new_database, path))
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from nirs4all_store.duckdb_files import LOG_ENDINGS
+from nirs4all_store.engine.duckdb.files import LOG_ENDINGS
 
 TOUCHING = {"open", "os.truncate", "shutil.copyfile"}
 NAMES = tuple(f"store.duckdb{ending}" for ending in ("", *LOG_ENDINGS))

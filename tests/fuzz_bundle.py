@@ -23,10 +23,11 @@ with atheris.instrument_imports(include=["nirs4all_store", "zipfile", "json", "p
     from test_any_bundle import with_hashes
     from test_work import ENDLESS
 
-    from nirs4all_store import ArtifactLoadError, BundleError, UntrustedArtifactError, WorkspaceStore, codecs
-    from nirs4all_store.bundle import inspect_bundle
-    from nirs4all_store.gate import HARMLESS
-    from nirs4all_store.pickles import UnlistableError, names_in
+    from nirs4all_store import ArtifactLoadError, BundleError, UntrustedArtifactError, WorkspaceStore
+    from nirs4all_store.artifacts import codecs
+    from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, names_in
+    from nirs4all_store.artifacts.safe_loading.safe_unpickler import HARMLESS
+    from nirs4all_store.exchange.bundle_writer import inspect_bundle
 
 TRUSTED = ["sklearn.linear_model._ridge.Ridge", "sklearn.preprocessing._data.StandardScaler"]
 FILE, CHAIN, MANIFEST, OBJECT = range(4)

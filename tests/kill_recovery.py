@@ -18,7 +18,9 @@ from faults.processes import Child, in_new_process
 from faults.steps import KILLED, die_at, rows
 from legacy import contents
 
-from nirs4all_store import WorkspaceStore, checking, dialect, points, recover_workspace, recovery, unit_of_work  # noqa: F401  # for forks
+from nirs4all_store import WorkspaceStore, failpoints, recover_workspace
+from nirs4all_store.engine.duckdb import recovery
+from nirs4all_store.storage import unit_of_work  # noqa: F401  # for forks
 
 
 def look(base: Path) -> None:
@@ -39,7 +41,7 @@ def look(base: Path) -> None:
     assert rows(folder / "store.duckdb") == new
 
 
-def main(base: Path, every: int, start: points.Point | None) -> int:
+def main(base: Path, every: int, start: failpoints.Point | None) -> int:
     """Kill at every step, or every second, or third; return how many there were."""
     folder = base / "killed"
     in_new_process(lambda: (base / "rows.json").write_text(json.dumps(rows(base / "new" / "store.duckdb"))))
@@ -64,4 +66,4 @@ def main(base: Path, every: int, start: points.Point | None) -> int:
 
 if __name__ == "__main__":
     folder, every, *point = sys.argv[1:]
-    sys.stdout.write(f"{main(Path(folder), int(every), points.Point[point[0]] if point else None)}\n")
+    sys.stdout.write(f"{main(Path(folder), int(every), failpoints.Point[point[0]] if point else None)}\n")

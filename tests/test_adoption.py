@@ -11,12 +11,7 @@ import numpy as np
 import pytest
 from legacy import X_NEW, contents, make_legacy
 
-from nirs4all_store import (
-    WorkspaceCorruptError,
-    WorkspaceStore,
-    inspect_workspace,
-    upgrade_workspace,
-)
+from nirs4all_store import WorkspaceCorruptError, WorkspaceStore, inspect_workspace, upgrade_workspace
 
 TESTS = Path(__file__).parent
 

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from nirs4all_store import WorkspaceStore, inspect_workspace, migrate
-from nirs4all_store.upgrade import plan_upgrade
+from nirs4all_store import WorkspaceStore, inspect_workspace
+from nirs4all_store.engine.duckdb import migrator
+from nirs4all_store.engine.duckdb.upgrade import plan_upgrade
 
 ROOT = Path(__file__).parents[1]
 STRAY = "revision = 'stray'\ndown_revision = '0002'\nraise SystemExit('a stray file was run')\n"
@@ -85,8 +86,8 @@ def test_commands_of_alembic_once_wrote_into_the_installed_package(installed: Pa
     works = ("upgrade head", "current", "history", "heads", "check", "show head", "show 0002")
     found = dict(zip(works, alembic(installed, *works), strict=True))
     assert [code for _, code in found.values()] == [0] * len(works), found
-    assert found["current"][0].strip() == migrate.HEAD
-    assert found["heads"][0].strip() == f"{migrate.HEAD} (head)"
+    assert found["current"][0].strip() == migrator.HEAD
+    assert found["heads"][0].strip() == f"{migrator.HEAD} (head)"
     assert "No new upgrade operations detected" in found["check"][0]
     assert "There was nothing to do" in found["upgrade head"][0]
     assert content(installed) == before
@@ -102,7 +103,7 @@ def test_a_stray_file_among_the_installed_revisions_once_kept_every_workspace_fr
     line = [sys.executable, "-c", program]
     done = subprocess.run(line, cwd=installed.parents[1], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str(installed / "__init__.py")
-    assert inspect_workspace(installed.parents[1] / "w").revision == migrate.HEAD
+    assert inspect_workspace(installed.parents[1] / "w").revision == migrator.HEAD
     for told, code in alembic(installed, "history", "upgrade head"):
         assert "is what is none of them; remove" in told
         assert "9999_mine.py" in told
@@ -111,15 +112,15 @@ def test_a_stray_file_among_the_installed_revisions_once_kept_every_workspace_fr
 
 def test_a_stray_file_is_none_of_the_steps_of_an_upgrade(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = old / "migrations"
-    shutil.copytree(migrate.script_folder(), folder)
+    shutil.copytree(migrator.script_folder(), folder)
     (folder / "versions" / "0005_notes.py").write_text(STRAY)
-    monkeypatch.setattr(migrate, "script_folder", lambda: folder)
+    monkeypatch.setattr(migrator, "script_folder", lambda: folder)
     assert [step for step, _ in plan_upgrade(old / "store.duckdb").steps] == ["0002", "0003", "0004"]
 
 
 def test_the_list_of_revisions_is_what_lies_in_the_folder() -> None:
-    found = (migrate.script_folder() / "versions").glob("*.py")
-    assert tuple(sorted(path.stem for path in found)) == migrate.REVISIONS
+    found = (migrator.script_folder() / "versions").glob("*.py")
+    assert tuple(sorted(path.stem for path in found)) == migrator.REVISIONS
 
 
 def test_a_checkout_still_makes_a_revision_from_the_template(tmp_path: Path) -> None:

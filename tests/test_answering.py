@@ -19,17 +19,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from nirs4all_store import (
-    InvalidInputError,
-    InvalidTypeError,
-    QueryError,
-    QueryTimeoutError,
-    WorkspaceStore,
-    questions,
-)
-from nirs4all_store.contract import add_pipeline
-from nirs4all_store.parameters import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES
-from nirs4all_store.simple_queries import is_simple, parsed
+from nirs4all_store import InvalidInputError, InvalidTypeError, QueryError, QueryTimeoutError, WorkspaceStore
+from nirs4all_store.engine.duckdb import readonly_sql
+from nirs4all_store.engine.duckdb.simple_queries import is_simple, parsed
+from nirs4all_store.engine.duckdb.sql_parameters import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES
+from nirs4all_store.testing.contract import add_pipeline
 
 
 @pytest.fixture
@@ -48,7 +42,7 @@ def asked(tmp_path: Path) -> Any:
 
 def simple(query: str) -> bool:
     with duckdb.connect() as connection:
-        return is_simple(query, parsed(connection, query), questions.OF_CATALOG)
+        return is_simple(query, parsed(connection, query), readonly_sql.OF_CATALOG)
 
 
 UNSTOPPABLE = {

@@ -23,8 +23,8 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import BundleError, WorkspaceStore, inspect_bundle
-from nirs4all_store.blobs import sha256
-from nirs4all_store.gate import HARMLESS
+from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.artifacts.safe_loading.safe_unpickler import HARMLESS
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), RNG.normal(size=12)

@@ -20,10 +20,11 @@ from hypothesis import strategies as st
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
-from nirs4all_store import StoreError, UnitOfWork, WorkspaceStore, checking
-from nirs4all_store.blobs import sha256
-from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
-from nirs4all_store.values import json_text
+from nirs4all_store import StoreError, UnitOfWork, WorkspaceStore
+from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.validation.values import json_text
+from nirs4all_store.workspace import check
 
 TEXT_COLUMNS = {
     "runs": ["run_id", "name", "status", "config", "datasets", "summary", "error", "owner"],
@@ -144,7 +145,7 @@ def test_every_call_answers_or_refuses_whatever_a_column_holds(world: World, dat
     safe = listening(world.store.workspace_path, world.exports, may_unpickle=Anything())
     with safe, tampered(world, table, column, value) as uow:
         if uow is not None:
-            checking.check(uow, deep=True)
+            check.check(uow, deep=True)
             for call in calls(world):
                 with contextlib.suppress(StoreError):
                     call()

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nirs4all_store import PipelineLibrary, WorkspaceStore
-from nirs4all_store.contract import add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 World = tuple[WorkspaceStore, str, str, str]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nirs4all_store import InvalidInputError, InvalidTypeError
-from nirs4all_store.arrays import ARRAY_NAMES, Array, as_array, decode_all, encode_all
+from nirs4all_store.storage.array_columns import ARRAY_NAMES, Array, as_array, decode_all, encode_all
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 TEXT = st.text(CHARACTERS, max_size=6)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nirs4all_store.aside import Aside
+from nirs4all_store.engine.duckdb.worker_thread import Aside
 
 
 def test_it_gives_back_what_the_work_returns_or_raises() -> None:

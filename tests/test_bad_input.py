@@ -20,8 +20,8 @@ from nirs4all_store import (
     StoreError,
     WorkspaceStore,
 )
-from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
-from nirs4all_store.testing import TABLES
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.store_machine import TABLES
 
 STRANGE_NAMES = ["it's", 'a "b"', "50%", "a_b", "two\nlines", "x" * 300, "; drop table runs", "é\u2028\U0001f33e", ""]
 

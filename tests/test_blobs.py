@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nirs4all_store import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError
-from nirs4all_store.blobs import Blobs, checked_hash, sha256
+from nirs4all_store.artifacts.local_store import Blobs, checked_hash, sha256
 
 NOW = datetime.now(UTC).replace(tzinfo=None)
 

@@ -15,16 +15,16 @@ from programs import HOLDS, Programs, ends_well, says, tell
 from nirs4all_store import (
     WorkspaceBusyError,
     WorkspaceStore,
+    failpoints,
     inspect_workspace,
-    opening,
-    points,
     recover_workspace,
     upgrade_workspace,
 )
-from nirs4all_store.contract import X, add_chain, add_pipeline
-from nirs4all_store.database import MAX_NEW_KEYS
-from nirs4all_store.points import Point
-from nirs4all_store.turns import taken
+from nirs4all_store.engine.duckdb.database import MAX_NEW_KEYS
+from nirs4all_store.failpoints import Point
+from nirs4all_store.storage.transaction_scope import taken
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline
+from nirs4all_store.workspace import opening
 
 
 class Steps:
@@ -141,10 +141,10 @@ def test_who_called_beside_a_thread_that_folded_the_log_in_waited_for_its_end_wh
         def folds(steps: Steps) -> None:
             def holds_up(point: Point) -> None:
                 if point is Point.FOLDING:
-                    monkeypatch.setattr(points, "on_reached", None)
+                    monkeypatch.setattr(failpoints, "on_reached", None)
                     steps()
 
-            monkeypatch.setattr(points, "on_reached", holds_up)
+            monkeypatch.setattr(failpoints, "on_reached", holds_up)
             work(patient)
 
         with going_on(folds):  # It ends only after all of these have given up.
@@ -168,7 +168,7 @@ def test_who_closed_beside_a_thread_that_folded_the_log_in_waited_for_its_end(
     store = WorkspaceStore(tmp_path, timeout=0.5)
 
     def folds(steps: Steps) -> None:
-        monkeypatch.setattr(points, "on_reached", lambda point: steps() if point is Point.FOLDING else None)
+        monkeypatch.setattr(failpoints, "on_reached", lambda point: steps() if point is Point.FOLDING else None)
         hands_over(store)
 
     with going_on(folds), pytest.raises(WorkspaceBusyError):
@@ -184,12 +184,12 @@ def test_a_unit_of_work_that_begins_while_the_log_is_folded_in_waits_for_it(
 
         def folds(point: Point) -> None:
             if point is Point.FOLDING:
-                monkeypatch.setattr(points, "on_reached", None)
+                monkeypatch.setattr(failpoints, "on_reached", None)
                 waiting.append(thread.submit(store.begin_run, "waits"))
                 waiters = store._workspace._state._waiters  # type: ignore[attr-defined]  # a Condition does not tell
                 while not waiters and not waiting[0].done():
                     pass
 
-        monkeypatch.setattr(points, "on_reached", folds)
+        monkeypatch.setattr(failpoints, "on_reached", folds)
         hands_over(store)
         assert waiting[0].result(60)  # Half a second is waited for a lock in any case.

@@ -23,9 +23,9 @@ from nirs4all_store import (
     WorkspaceStore,
     load_bundle,
 )
-from nirs4all_store.blobs import sha256
-from nirs4all_store.bundle_reader import read_bundle
-from nirs4all_store.contract import add_chain, add_pipeline
+from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.exchange.bundle_reader import read_bundle
+from nirs4all_store.testing.contract import add_chain, add_pipeline
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(12, 5))

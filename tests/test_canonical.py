@@ -35,8 +35,8 @@ from sklearn.utils._test_common.instance_generator import _construct_instances
 from sklearn.utils.estimator_checks import _enforce_estimator_tags_X, _enforce_estimator_tags_y
 
 from nirs4all_store import PipelineRunner, WorkspaceStore
-from nirs4all_store.canonical import without_gaps
-from nirs4all_store.codecs import CODECS, dump, load
+from nirs4all_store.artifacts.canonical import without_gaps
+from nirs4all_store.artifacts.codecs import CODECS, dump, load
 
 X = np.random.default_rng(0).normal(size=(60, 20))
 Y = X[:, :3].sum(axis=1)
@@ -191,7 +191,7 @@ def test_what_older_versions_and_nirs4all_had_stored_was_stored_once_more(model:
 
 def test_a_set_was_stored_in_the_order_of_the_process() -> None:
     program = (
-        "from nirs4all_store.codecs import dump\nfor format in ('joblib', 'pickle', 'cloudpickle'):\n"
+        "from nirs4all_store.artifacts.codecs import dump\nfor format in ('joblib', 'pickle', 'cloudpickle'):\n"
         "    print(dump({'x': set('abcdef'), 'y': frozenset('gh')}, format).hex())"
     )
     command = [sys.executable, "-c", program]
@@ -252,7 +252,7 @@ def test_the_same_training_stored_all_its_forests_anew(n_jobs: int, store: Works
 
 
 def test_the_runner_dumped_what_it_had_loaded(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nirs4all_store import canonical
+    from nirs4all_store.artifacts import canonical
 
     count = 0
     once = canonical.dump_joblib

@@ -7,14 +7,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from nirs4all_store import (
-    ChainBuilder,
-    ExecutionStep,
-    ExecutionTrace,
-    InvalidInputError,
-    StepArtifacts,
-    WorkspaceStore,
-)
+from nirs4all_store import ChainBuilder, ExecutionStep, ExecutionTrace, InvalidInputError, StepArtifacts, WorkspaceStore
 
 
 def step(idx: int, name: str, ids: list[str] | None = None, **more: Any) -> ExecutionStep:

@@ -9,8 +9,8 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import ChainReplayError, InvalidInputError, InvalidTypeError, WorkspaceStore
-from nirs4all_store.chain_plan import plan
-from nirs4all_store.contract import add_pipeline
+from nirs4all_store.chains.plan import plan
+from nirs4all_store.testing.contract import add_pipeline
 
 X = np.random.default_rng(0).normal(3, 2, size=(20, 4))
 Y = X[:, 0]

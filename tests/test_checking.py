@@ -30,9 +30,9 @@ from nirs4all_store import (
     WorkspaceCorruptError,
     WorkspaceStore,
 )
-from nirs4all_store.blobs import sha256
+from nirs4all_store.artifacts.local_store import sha256
 from nirs4all_store.cli import app
-from nirs4all_store.contract import add_chain, add_prediction
+from nirs4all_store.testing.contract import add_chain, add_prediction
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(20, 4)), RNG.normal(size=20)

@@ -118,7 +118,7 @@ def test_a_picture_was_a_traceback_where_there_are_no_lines_of_boxes(
 
 
 def test_a_picture_had_colour_codes_in_each_line() -> None:
-    from nirs4all_store.cli.pictures import draw
+    from nirs4all_store.figures import draw
 
     drawn = draw({"y_true": np.arange(30.0), "y_pred": np.arange(30.0), "task_type": "regression"})
     assert "29.0┤" in drawn
@@ -131,7 +131,7 @@ def test_what_a_name_has_of_markup_was_a_style_of_the_heading(odd: Path, monkeyp
 
 
 def test_a_picture_in_a_file_took_a_name_for_a_formula(odd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from nirs4all_store.cli.pictures import save
+    from nirs4all_store.figures import save
 
     terminal = Terminal(odd, "utf-8", monkeypatch)
     with WorkspaceStore("workspace") as store:

@@ -14,10 +14,12 @@ from pathlib import Path
 import pytest
 
 import nirs4all_store
-from nirs4all_store import WorkspaceStore, steady, values
-from nirs4all_store.contract import add_chain, add_pipeline
-from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
-from nirs4all_store.repositories import artifacts
+from nirs4all_store import WorkspaceStore
+from nirs4all_store.storage.repositories import artifacts
+from nirs4all_store.testing.contract import add_chain, add_pipeline
+from nirs4all_store.validation import values
+from nirs4all_store.workspace import clock
+from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME, Lease
 
 DAY = timedelta(days=1)
 
@@ -27,7 +29,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.off = timedelta(0)
-        for module in (values, artifacts, steady):
+        for module in (values, artifacts, clock):
             monkeypatch.setattr(module, "utc_now", self.now)
 
     def now(self) -> datetime:
@@ -134,17 +136,17 @@ def test_a_file_that_was_written_a_moment_ago_tells_how_old_its_row_is(store: Wo
 
 def test_a_lock_file_remembers_each_start_of_a_machine_for_a_while() -> None:
     record = {f"start {number}": float(number) for number in range(20)} | {"odd": "text"}
-    now = steady.seen(json.loads(json.dumps(record)))
-    assert len(now) == steady.MOST_STARTS
+    now = clock.seen(json.loads(json.dumps(record)))
+    assert len(now) == clock.MOST_STARTS
     assert {*now} > {"start 19", "start 18"}
-    assert steady.seen(None).keys() == steady.seen([1]).keys() < now.keys()
+    assert clock.seen(None).keys() == clock.seen([1]).keys() < now.keys()
 
 
 STANDS = """
 import os, sys
 from pathlib import Path
 sys.path.insert(0, sys.argv[2])
-from nirs4all_store.lease import Lease
+from nirs4all_store.workspace.file_lock import Lease
 lease = Lease(Path(sys.argv[1]), shared=False, timeout=300)
 print(sys.argv[3], flush=True)
 lease.release()

@@ -15,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import ArtifactLoadError, InvalidInputError
-from nirs4all_store.codecs import CODECS, codec, dump, load, versions_of
+from nirs4all_store.artifacts.codecs import CODECS, codec, dump, load, versions_of
 
 X = np.random.default_rng(0).normal(size=(20, 4))
 MODEL = make_pipeline(StandardScaler(), Ridge()).fit(X, X[:, 0])

@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.contract import add_chain, add_pipeline
+from nirs4all_store.testing.contract import add_chain, add_pipeline
 
 BLOCK = 2**18
 FIRST_BLOCK = 3 * 4096

@@ -23,11 +23,11 @@ from nirs4all_store import (
     StoreError,
     WorkspaceStore,
 )
-from nirs4all_store.config_files import read_config
-from nirs4all_store.contract import add_pipeline, add_prediction
-from nirs4all_store.endless import MAX_CHARACTERS, MAX_VALUES
-from nirs4all_store.pipeline_config import pipelines_of
-from nirs4all_store.values import json_text
+from nirs4all_store.testing.contract import add_pipeline, add_prediction
+from nirs4all_store.training.config_files import read_config
+from nirs4all_store.training.pipeline_config import pipelines_of
+from nirs4all_store.validation.size_limits import MAX_CHARACTERS, MAX_VALUES
+from nirs4all_store.validation.values import json_text
 
 X = np.random.default_rng(0).normal(size=(12, 3))
 RIDGE = "sklearn.linear_model.Ridge"

@@ -14,7 +14,7 @@ from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_is_fitted
 
 from nirs4all_store import ChainReplayError, FrozenChainError, WorkspaceStore
-from nirs4all_store.contract import add_pipeline
+from nirs4all_store.testing.contract import add_pipeline
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(40, 6))

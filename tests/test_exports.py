@@ -24,13 +24,13 @@ from nirs4all_store import (
     WorkspaceCorruptError,
     WorkspaceStore,
     load_bundle,
-    yaml_text,
 )
-from nirs4all_store.config_files import find_config, read_config
-from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
-from nirs4all_store.duckdb_files import copy_compacted
-from nirs4all_store.endless import MAX_JSON_DEPTH
-from nirs4all_store.values import json_text
+from nirs4all_store.engine.duckdb.files import copy_compacted
+from nirs4all_store.exchange import yaml_export
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.training.config_files import find_config, read_config
+from nirs4all_store.validation.size_limits import MAX_JSON_DEPTH
+from nirs4all_store.validation.values import json_text
 
 # What one version of YAML or the other, or PyYAML itself, takes for something else than this text.
 TRICKY = [
@@ -120,18 +120,18 @@ def test_a_run_of_3000_pipelines_was_asked_for_one_by_one_and_took_36_seconds(
 ) -> None:
     few, more = (statements_of_exporting(store, number, tmp_path / str(number)) for number in (2, 40))
     assert few == more
-    assert not yaml.__with_libyaml__ or issubclass(yaml_text._Dumper, yaml.CSafeDumper), "written in Python"
+    assert not yaml.__with_libyaml__ or issubclass(yaml_export._Dumper, yaml.CSafeDumper), "written in Python"
 
 
 def test_a_run_is_exported_where_there_is_no_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
     value = {"list": TRICKY, **{text: [1e20, math.nan, math.inf, -0.0, None, True, {}] for text in TRICKY}}
-    by_libyaml = yaml_text.yaml_text(value)
+    by_libyaml = yaml_export.yaml_text(value)
     monkeypatch.delattr(yaml, "CSafeDumper", raising=False)
     try:
-        text = importlib.reload(yaml_text).yaml_text(value)
+        text = importlib.reload(yaml_export).yaml_text(value)
     finally:
         monkeypatch.undo()
-        importlib.reload(yaml_text)
+        importlib.reload(yaml_export)
     assert repr(yaml.safe_load(text)) == repr(yaml.safe_load(by_libyaml)) == repr(value)
 
 
@@ -142,7 +142,7 @@ def test_whatever_can_be_stored_is_the_same_in_yaml(value: Any) -> None:
         stored = json.loads(json_text(value, "value") or "null")
     except InvalidInputError:
         return
-    text = yaml_text.yaml_text({"a": stored})
+    text = yaml_export.yaml_text({"a": stored})
     for loader in (yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         assert repr(yaml.load(text, loader)) == repr({"a": stored})
 

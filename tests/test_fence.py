@@ -12,7 +12,7 @@ from fence import Touched
 from programs import Process, programs, says, tell
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
 
 RIVAL = """
 import sys, duckdb

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from nirs4all_store import OutputPathError
-from nirs4all_store.files import (
+from nirs4all_store.filesystem.atomic_files import (
     TEMPORARY_PREFIX,
     make_folder,
     temporary_beside,

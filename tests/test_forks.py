@@ -13,7 +13,7 @@ import pytest
 from programs import Programs, ends_well, programs, says, tell
 
 from nirs4all_store import StoreClosedError, WorkspaceStore
-from nirs4all_store.contract import X, add_chain, add_pipeline
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline
 
 FORK = """
 import os, sys, nirs4all_store as n

@@ -14,13 +14,14 @@ import pytest
 from alembic import command
 from sqlalchemy import Connection
 
-from nirs4all_store import WorkspaceStore, inspect_workspace, load_bundle, migrate, upgrade_workspace
-from nirs4all_store.testing import TABLES
+from nirs4all_store import WorkspaceStore, inspect_workspace, load_bundle, upgrade_workspace
+from nirs4all_store.engine.duckdb import migrator
+from nirs4all_store.testing.store_machine import TABLES
 
 pytestmark = pytest.mark.makes_databases
 
 GOLDEN = Path(__file__).parent / "golden"
-REVISIONS = [path.stem.split("_")[0] for path in sorted((migrate.script_folder() / "versions").glob("*.py"))]
+REVISIONS = [path.stem.split("_")[0] for path in sorted((migrator.script_folder() / "versions").glob("*.py"))]
 SCHEMA = """
     SELECT sql FROM duckdb_tables() WHERE NOT internal UNION ALL SELECT sql FROM duckdb_indexes()
     UNION ALL SELECT sql FROM duckdb_views() WHERE NOT internal ORDER BY ALL
@@ -42,11 +43,11 @@ def test_every_revision_has_a_golden_workspace_and_a_schema() -> None:
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_the_schema_of_a_revision_is_the_one_written_down(revision: str, tmp_path: Path) -> None:
     def to_revision(connection: Connection) -> None:
-        config = migrate.alembic_config()
+        config = migrator.alembic_config()
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
 
-    migrate.run(tmp_path / "store.duckdb", to_revision)
+    migrator.run(tmp_path / "store.duckdb", to_revision)
     with duckdb.connect(str(tmp_path / "store.duckdb"), read_only=True) as connection:
         statements = [sql for (sql,) in connection.execute(SCHEMA).fetchall()]
     # One column a line.
@@ -60,7 +61,7 @@ def test_a_golden_workspace_comes_along_and_is_used(revision: str, tmp_path: Pat
     expected = unpack(revision, tmp_path / "w")
     X_new = np.array(expected["X_new"])
     report = upgrade_workspace(tmp_path / "w")
-    assert (report.copy is not None) == (revision != migrate.HEAD)
+    assert (report.copy is not None) == (revision != migrator.HEAD)
     assert {table: count for table, count in inspect_workspace(tmp_path / "w").rows.items() if table in TABLES} \
         == expected["rows"]  # fmt: skip
     with WorkspaceStore(tmp_path / "w") as store:
@@ -123,11 +124,11 @@ def upgrade():
 @pytest.mark.parametrize("revision", REVISIONS)
 def test_the_next_revision_will_find_its_way(revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = unpack(revision, tmp_path / "w")
-    shutil.copytree(migrate.script_folder(), tmp_path / "migrations")
+    shutil.copytree(migrator.script_folder(), tmp_path / "migrations")
     (tmp_path / "migrations" / "versions" / "0005_notes.py").write_text(NEXT_REVISION)
-    monkeypatch.setattr(migrate, "script_folder", lambda: tmp_path / "migrations")
-    monkeypatch.setattr(migrate, "REVISIONS", (*migrate.REVISIONS, "0005_notes"))
-    monkeypatch.setattr(migrate, "HEAD", "0005")
+    monkeypatch.setattr(migrator, "script_folder", lambda: tmp_path / "migrations")
+    monkeypatch.setattr(migrator, "REVISIONS", (*migrator.REVISIONS, "0005_notes"))
+    monkeypatch.setattr(migrator, "HEAD", "0005")
     report = upgrade_workspace(tmp_path / "w")
     assert [step for step, _ in report.plan.steps] == ["0002", "0003", "0004", "0005"][REVISIONS.index(revision) :]
     assert inspect_workspace(tmp_path / "w").rows == expected["rows"] | {"alembic_version": 1}

@@ -11,12 +11,12 @@ import pytest
 from programs import Programs, ends_well, run, says
 
 from nirs4all_store import NotFoundError, WorkspaceStore
-from nirs4all_store.door import INTERRUPTED, Door
+from nirs4all_store.call_boundary import INTERRUPTED, Door
 
 PROGRAM = """
 import json, random, shutil, signal, sys, nirs4all_store as n
 from pathlib import Path
-from nirs4all_store.contract import add_pipeline, add_prediction
+from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
 class DeadlineError(Exception):
     pass

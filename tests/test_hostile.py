@@ -8,7 +8,7 @@ from legacy import make_legacy
 from sqlalchemy import text
 
 from nirs4all_store import WorkspaceCorruptError, WorkspaceStore
-from nirs4all_store.contract import add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 FUNCTIONS = [
     '"+"(a, b)', '"-"(a, b)', '"~~"(a, b)', "greatest(a, b)", "count_star()", "count(a)", "sum(a)", "min(a)", "max(a)",

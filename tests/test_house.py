@@ -14,7 +14,7 @@ import pytest
 
 import nirs4all_store
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.contract import add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 PACKAGE = Path(nirs4all_store.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))

@@ -26,11 +26,11 @@ from nirs4all_store import (
     TransactionAbortedError,
     UntrustedArtifactError,
     WorkspaceStore,
-    bundle_reader,
     inspect_bundle,
     load_bundle,
 )
-from nirs4all_store.blobs import sha256
+from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.exchange import bundle_reader
 
 
 @pytest.fixture

@@ -18,12 +18,12 @@ from nirs4all_store import (
     WorkspaceBusyError,
     WorkspaceCorruptError,
     WorkspaceStore,
-    points,
+    failpoints,
 )
-from nirs4all_store.door import INTERRUPTED
-from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
-from nirs4all_store.points import Point
-from nirs4all_store.workspace import Workspace
+from nirs4all_store.call_boundary import INTERRUPTED
+from nirs4all_store.failpoints import Point
+from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME, Lease
+from nirs4all_store.workspace.scheduler import Workspace
 
 AT_ONCE = """
 import os, signal, sys, threading, traceback, nirs4all_store as n
@@ -103,7 +103,7 @@ def test_what_a_handler_saved_while_its_thread_handed_over_once_broke_the_store(
             refused.append(error)
 
     with WorkspaceStore(tmp_path) as store:
-        monkeypatch.setattr(points, "on_reached", handler)
+        monkeypatch.setattr(failpoints, "on_reached", handler)
         with store.transaction():
             store.begin_run("by the caller")
             store._workspace._is_due = True  # Another process wants it.
@@ -140,7 +140,7 @@ def test_ctrl_c_while_a_fork_waited_for_another_threads_once_made_every_later_fo
     program = (
         AT_ONCE
         + """
-from nirs4all_store import workspace
+from nirs4all_store.workspace import scheduler as workspace
 workspace.SECONDS_BEFORE_FORK = 0.5
 forks = threading.Thread(target=fork)
 def press():
@@ -309,7 +309,7 @@ def test_a_commit_that_failed_where_nothing_could_be_opened_again_once_kept_its_
 
     with WorkspaceStore(tmp_path, timeout=5) as store:
         with monkeypatch.context() as gone, pytest.raises(CommitFailedError) as kept:
-            gone.setattr("nirs4all_store.database._Session.commit", fails)
+            gone.setattr("nirs4all_store.engine.duckdb.database._Session.commit", fails)
             gone.setattr(store._workspace._holding, "_opener", fails)
             store.begin_run("unknown")
         assert store.begin_run("afterwards")
@@ -358,7 +358,7 @@ def test_the_first_to_come_to_a_groups_folder_once_kept_the_group_out(tmp_path: 
     os.chown(folder, 65533, 65532)
     folder.chmod(0o775)
     program = (
-        "import os, sys; from pathlib import Path; from nirs4all_store.lease import Lease\n"
+        "import os, sys; from pathlib import Path; from nirs4all_store.workspace.file_lock import Lease\n"
         "os.chdir(sys.argv[1]); os.umask(0o022); os.setgroups([65532]); os.setgid(65531); os.setuid(65531)\n"
         "Lease(Path(), shared=False, timeout=0).release()"
     )

@@ -17,8 +17,9 @@ from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, StandardScaler
 
-from nirs4all_store import codecs, inference
-from nirs4all_store.inference import PredictionError
+from nirs4all_store.artifacts import codecs
+from nirs4all_store.chains import inference
+from nirs4all_store.chains.inference import PredictionError
 
 RNG = np.random.default_rng(1)
 X, LABELS3 = make_multilabel_classification(90, 8, n_classes=3, random_state=0)

@@ -23,10 +23,10 @@ from nirs4all_store import (
     WorkspaceStore,
     WorkspaceTooNewError,
     inspect_workspace,
-    migrate,
     upgrade_workspace,
 )
 from nirs4all_store.cli import app
+from nirs4all_store.engine.duckdb import migrator
 
 TESTS = Path(__file__).parent
 
@@ -53,11 +53,11 @@ def test_the_three_doors_lead_to_the_same(old: Path, tmp_path: Path) -> None:
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
         if door != "python":
-            assert f"Upgraded to revision {migrate.HEAD}" in done.stdout
+            assert f"Upgraded to revision {migrator.HEAD}" in done.stdout
             assert str(folders[door] / "store.duckdb.before-0001") in done.stdout
         assert (folders[door] / "store.duckdb.before-0001").read_bytes() == (old / "store.duckdb").read_bytes()
         with duckdb.connect(str(folders[door] / "store.duckdb"), read_only=True) as connection:
-            tables = [*migrate.KEYS, "alembic_version"]
+            tables = [*migrator.KEYS, "alembic_version"]
             found.append([repr(connection.execute(f"SELECT * FROM {t} ORDER BY ALL").fetchall()) for t in tables])
     assert found == found[:1] * len(run)
 
@@ -205,7 +205,7 @@ def test_an_outdated_workspace_names_the_command_that_upgrades_it(old: Path) -> 
 
 def test_info_tells_of_old_new_and_too_new_workspaces_alike(old: Path, tmp_path: Path) -> None:
     info = inspect_workspace(old)
-    assert (info.revision, info.newest, info.rows["predictions"]) == ("0001", migrate.HEAD, 6)
+    assert (info.revision, info.newest, info.rows["predictions"]) == ("0001", migrator.HEAD, 6)
     assert info.artifact_files == 5
     assert info.artifact_bytes == sum(len(content) for content in contents(old / "artifacts").values())
     upgrade_workspace(old)
@@ -214,8 +214,8 @@ def test_info_tells_of_old_new_and_too_new_workspaces_alike(old: Path, tmp_path:
     assert inspect_workspace(tmp_path / "newer").revision == "9999"
     command = Path(sys.executable).with_name("nirs4all-store")
     for folder, advice in (
-        (old, f"revision   {migrate.HEAD}\n"),
-        (tmp_path / "newer", f"this version works on {migrate.HEAD}"),
+        (old, f"revision   {migrator.HEAD}\n"),
+        (tmp_path / "newer", f"this version works on {migrator.HEAD}"),
     ):
         assert advice in subprocess.run([command, "info", folder], capture_output=True, text=True, check=True).stdout
     assert "6 predictions" in CliRunner().invoke(app, ["info", str(old)]).stdout

@@ -14,9 +14,9 @@ from programs import ends_well, programs
 from sqlalchemy import Engine
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceStore
-from nirs4all_store.dialect import Connections
-from nirs4all_store.lease import Lease
-from nirs4all_store.turns import Turn
+from nirs4all_store.engine.duckdb.dialect import Connections
+from nirs4all_store.storage.transaction_scope import Turn
+from nirs4all_store.workspace.file_lock import Lease
 
 PROGRAM = """
 import json, random, signal, sys, threading, nirs4all_store as n

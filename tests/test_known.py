@@ -10,17 +10,12 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from nirs4all_store import (
-    NotFoundError,
-    TransactionAbortedError,
-    WorkspaceStore,
-    database,
-    known,
-    replay,
-    tables,
-)
-from nirs4all_store.contract import NOW, X, add_chain, add_pipeline, add_prediction
-from nirs4all_store.database import make_tables_in
+from nirs4all_store import NotFoundError, TransactionAbortedError, WorkspaceStore
+from nirs4all_store.chains import loader
+from nirs4all_store.engine.duckdb import database
+from nirs4all_store.engine.duckdb.database import make_tables_in
+from nirs4all_store.storage import lookup_cache, table_gateway
+from nirs4all_store.testing.contract import NOW, X, add_chain, add_pipeline, add_prediction
 
 
 def delete_with_the_session(store: WorkspaceStore, run_id: str, pipeline_id: str) -> None:
@@ -115,9 +110,9 @@ def test_arrays_are_replaced_whoever_saved_those_before(store: WorkspaceStore) -
 def test_more_than_can_be_known_is_asked_for(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
-    monkeypatch.setattr(known, "MAX_FACTS", 3)
-    monkeypatch.setattr(tables, "MAX_FACTS", 3)
-    monkeypatch.setattr(tables, "MAX_WAITING_BYTES", 3000)
+    monkeypatch.setattr(lookup_cache, "MAX_FACTS", 3)
+    monkeypatch.setattr(table_gateway, "MAX_FACTS", 3)
+    monkeypatch.setattr(table_gateway, "MAX_WAITING_BYTES", 3000)
     _, pipeline_id = add_pipeline(store)
 
     def save() -> None:
@@ -153,7 +148,7 @@ def test_a_content_that_was_collected_is_saved_anew(store: WorkspaceStore) -> No
 def test_saves_count_for_the_oldest_row_of_a_content(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    from nirs4all_store.repositories import artifacts
+    from nirs4all_store.storage.repositories import artifacts
 
     monkeypatch.setattr(artifacts, "MAX_CONTENTS", most)
     monkeypatch.setattr(artifacts, "FEW_CONTENTS", artifacts.FEW_CONTENTS.limit(most + 1))
@@ -202,7 +197,7 @@ def test_a_chain_that_is_deleted_while_it_is_loaded_is_not_kept(
 ) -> None:
     run_id, pipeline_id = add_pipeline(store)
     chain_id = add_chain(store, pipeline_id)
-    load = replay.ChainLoader.fitted
+    load = loader.ChainLoader.fitted
 
     def delete_meanwhile(self: Any, *args: Any, **options: Any) -> Any:
         loaded = load(self, *args, **options)
@@ -210,7 +205,7 @@ def test_a_chain_that_is_deleted_while_it_is_loaded_is_not_kept(
         return loaded
 
     with monkeypatch.context() as patch:
-        patch.setattr(replay.ChainLoader, "fitted", delete_meanwhile)
+        patch.setattr(loader.ChainLoader, "fitted", delete_meanwhile)
         store.replay_chain(chain_id, X)
     with pytest.raises(NotFoundError):
         store.replay_chain(chain_id, X)
@@ -225,7 +220,7 @@ def test_a_kept_chain_asks_the_database_nothing(store: WorkspaceStore, monkeypat
 
 
 def test_chains_are_kept_no_longer_than_their_objects(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay, "MAX_CHAINS", 2)
+    monkeypatch.setattr(loader, "MAX_CHAINS", 2)
     _, pipeline_id = add_pipeline(store)
     chains = [add_chain(store, pipeline_id, components=k) for k in (1, 2, 3)]
     expected = [store.replay_chain(chain_id, X) for chain_id in chains]

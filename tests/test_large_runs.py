@@ -10,9 +10,9 @@ from sklearn.linear_model import Ridge
 from sqlalchemy import Select
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.contract import add_chain, add_pipeline, add_prediction
-from nirs4all_store.repositories import uses
-from nirs4all_store.tables import Tables
+from nirs4all_store.storage.repositories import artifact_references
+from nirs4all_store.storage.table_gateway import Tables
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 AT_ONCE = 4
 
@@ -27,7 +27,7 @@ def test_deleting_a_run_once_held_all_of_its_chains_at_once(tmp_path: Path, monk
         return found
 
     monkeypatch.setattr(Tables, "frame", counted)
-    monkeypatch.setattr(uses, "CHAINS_AT_ONCE", AT_ONCE)
+    monkeypatch.setattr(artifact_references, "CHAINS_AT_ONCE", AT_ONCE)
     with WorkspaceStore(tmp_path) as store:
         run_id, pipeline_id = add_pipeline(store)
         _, other_pipeline = add_pipeline(store)

@@ -11,12 +11,12 @@ import pytest
 from programs import Process, programs, says, tell
 
 from nirs4all_store import ReadOnlyError, WorkspaceBusyError
-from nirs4all_store.lease import LOCK_NAME, Lease
+from nirs4all_store.workspace.file_lock import LOCK_NAME, Lease
 
 HOLD = """
 import sys
 from pathlib import Path
-from nirs4all_store.lease import Lease
+from nirs4all_store.workspace.file_lock import Lease
 lease = Lease(Path(sys.argv[1]), shared=sys.argv[2] == "shared", timeout=0)
 print("holds", flush=True)
 for line in sys.stdin:
@@ -27,7 +27,7 @@ WAIT = """
 import sys
 from pathlib import Path
 from nirs4all_store import WorkspaceBusyError
-from nirs4all_store.lease import Lease
+from nirs4all_store.workspace.file_lock import Lease
 try:
     Lease(Path(sys.argv[1]), shared=False, timeout=0)
 except WorkspaceBusyError:

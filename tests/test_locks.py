@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError, WorkspaceStore
-from nirs4all_store.connecting import connect
-from nirs4all_store.contract import add_chain, add_pipeline
-from nirs4all_store.database import Database
-from nirs4all_store.duckdb_files import copy_compacted
+from nirs4all_store.engine.duckdb.connection import connect
+from nirs4all_store.engine.duckdb.database import Database
+from nirs4all_store.engine.duckdb.files import copy_compacted
+from nirs4all_store.testing.contract import add_chain, add_pipeline
 
 HOLD = """
 import duckdb, sys

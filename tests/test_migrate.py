@@ -14,8 +14,9 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy import ARRAY, JSON, BigInteger, DateTime, Double, Integer, String
 
-from nirs4all_store import ArtifactLoadError, WorkspaceOutdatedError, WorkspaceStore, migrate
-from nirs4all_store.models import Base
+from nirs4all_store import ArtifactLoadError, WorkspaceOutdatedError, WorkspaceStore
+from nirs4all_store.engine.duckdb import migrator
+from nirs4all_store.storage.models import Base
 
 pytestmark = pytest.mark.makes_databases
 
@@ -50,7 +51,7 @@ def type_name(kind: object) -> str:
 def first_revision(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Give a database at revision 0001, made by that revision alone."""
     connection = duckdb.connect(str(tmp_path / "store.duckdb"))
-    source = next((migrate.script_folder() / "versions").glob("0001_*.py")).read_text()
+    source = next((migrator.script_folder() / "versions").glob("0001_*.py")).read_text()
     names: dict[str, object] = {}
     exec(source.replace("from alembic import op", ""), names)
     for statement in (*names["TABLES"], *names["INDEXES"]):  # type: ignore[misc]
@@ -81,14 +82,14 @@ def test_head_equals_the_models_column_by_column(tmp_path: Path) -> None:
 
 def test_there_is_one_head_and_the_store_knows_it() -> None:
     config = Config()
-    config.set_main_option("script_location", str(migrate.script_folder()))
+    config.set_main_option("script_location", str(migrator.script_folder()))
     script = ScriptDirectory.from_config(config)
-    assert script.get_heads() == [migrate.HEAD]
+    assert script.get_heads() == [migrator.HEAD]
     assert [revision.revision for revision in script.walk_revisions()] == ["0004", "0003", "0002", "0001"]
 
 
 def test_revisions_import_nothing_that_can_change() -> None:
-    for path in (migrate.script_folder() / "versions").glob("*.py"):
+    for path in (migrator.script_folder() / "versions").glob("*.py"):
         imported = set(re.findall(r"^(?:import|from) (\w+)", path.read_text(), re.MULTILINE))
         assert imported <= {"json", "typing", "sqlalchemy", "alembic"}, path.name
 

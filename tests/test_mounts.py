@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from nirs4all_store import WorkspaceStore, mounts
+from nirs4all_store import WorkspaceStore
+from nirs4all_store.workspace import network_mounts
 
 
 def line(folder: Path, kind: str) -> str:
@@ -22,7 +23,7 @@ def test_a_workspace_on_a_network_file_system_is_warned_of_once(
 ) -> None:
     told = tmp_path / "mountinfo"
     told.write_text("22 1 0:999999 / / rw - ext4 /dev/vda rw\n" + line(tmp_path, kind))
-    monkeypatch.setattr(mounts, "MOUNTS", told)
+    monkeypatch.setattr(network_mounts, "MOUNTS", told)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("default")
         for _ in range(2):
@@ -37,11 +38,11 @@ def test_a_workspace_on_a_network_file_system_is_warned_of_once(
 
 
 def test_a_local_disk_is_not_warned_of(tmp_path: Path) -> None:
-    assert mounts.file_system_of(tmp_path, line(tmp_path, "ext4")) == "ext4"
+    assert network_mounts.file_system_of(tmp_path, line(tmp_path, "ext4")) == "ext4"
     with WorkspaceStore(tmp_path):  # A warning is an error in these tests.
         pass
 
 
 @pytest.mark.parametrize("text", ["", "\n", "36", "36 35 0:0", "36 35 0:0 - ", "no such thing"])
 def test_what_the_system_does_not_tell_is_not_known(tmp_path: Path, text: str) -> None:
-    assert mounts.file_system_of(tmp_path, text) is None
+    assert network_mounts.file_system_of(tmp_path, text) is None

@@ -16,7 +16,7 @@ from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import ChainInputError, PipelineRunner, WorkspaceStore, load_bundle
-from nirs4all_store.contract import add_pipeline
+from nirs4all_store.testing.contract import add_pipeline
 
 X = np.random.default_rng(0).normal(size=(20, 12)).cumsum(axis=1)
 Y = X[:, 3] - X[:, 7]

@@ -29,8 +29,8 @@ from nirs4all_store import (
     restore_workspace,
     upgrade_workspace,
 )
-from nirs4all_store.contract import add_chain, add_pipeline, add_prediction
-from nirs4all_store.lease import LINE_NAME, LOCK_NAME
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
+from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME
 
 DATABASE, LOG = "store.duckdb", "store.duckdb.wal"
 Seen = dict[str, tuple[int, int, str]]

@@ -31,10 +31,10 @@ from nirs4all_store import (
     recover_workspace,
     upgrade_workspace,
 )
-from nirs4all_store.config_files import find_config, read_config
-from nirs4all_store.contract import add_chain, add_pipeline
-from nirs4all_store.dataset import read_dataset, read_spectra
-from nirs4all_store.lease import LINE_NAME, LOCK_NAME
+from nirs4all_store.datasets.dataset import read_dataset, read_spectra
+from nirs4all_store.testing.contract import add_chain, add_pipeline
+from nirs4all_store.training.config_files import find_config, read_config
+from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME
 
 OPENERS = [
     WorkspaceStore, lambda path: WorkspaceStore(path, read_only=True), upgrade_workspace, inspect_workspace,
@@ -304,7 +304,7 @@ def test_standard_input_is_refused_instead_of_waited_for(tmp_path: Path) -> None
     program = """
 import sys
 from pathlib import Path
-from nirs4all_store.dataset import read_spectra
+from nirs4all_store.datasets.dataset import read_spectra
 try:
     read_spectra(Path(sys.argv[1]))
 except ValueError as error:

@@ -14,7 +14,7 @@ from programs import HOLDS, Programs, ends_well, names, run, says, tell
 from sqlalchemy.orm import Session
 
 from nirs4all_store import StoreError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceStore
-from nirs4all_store.lease import LINE_NAME, LOCK_NAME, Lease
+from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME, Lease
 
 
 def test_a_commit_was_acknowledged_into_another_workspace_that_took_the_folders_place(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_an_exception_of_a_handler_once_was_swallowed_by_a_commit(
 
 FORKS = """
 import os, sys, threading, time, nirs4all_store as n
-from nirs4all_store import workspace
+from nirs4all_store.workspace import scheduler as workspace
 workspace.SECONDS_BEFORE_FORK = 0.05
 saved = []
 def save():

@@ -27,9 +27,9 @@ from nirs4all_store import (
     WorkspaceStore,
     upgrade_workspace,
 )
-from nirs4all_store.contract import X, Y, add_chain, add_pipeline, add_prediction
-from nirs4all_store.owners import FIRST_NAMESPACE, is_alive, is_gone, this_process
-from nirs4all_store.values import json_text
+from nirs4all_store.storage.process_identity import FIRST_NAMESPACE, is_alive, is_gone, this_process
+from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
+from nirs4all_store.validation.values import json_text
 
 BEGIN = """
 import os, sys, nirs4all_store as n
@@ -42,7 +42,7 @@ print(run_id, pipeline_id, os.getpid(), flush=True)
 WAIT = "sys.stdin.read()\n"
 TRAIN_FOR_EVER = """
 import sys, nirs4all_store as n
-from nirs4all_store.contract import Y, add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import Y, add_chain, add_pipeline, add_prediction
 store = n.WorkspaceStore(sys.argv[1])
 run_id, done = add_pipeline(store)
 store.complete_pipeline(done)
@@ -274,7 +274,7 @@ def test_a_command_with_spaces_and_parentheses_in_its_name_starts_when_it_starte
     name.symlink_to(sys.executable)
     program = """
 import sys
-from nirs4all_store.owners import this_process
+from nirs4all_store.storage.process_identity import this_process
 print(this_process()["started"], flush=True)
 sys.stdin.read()
 """

@@ -11,8 +11,9 @@ import polars as pl
 import pytest
 from sqlalchemy import text
 
-from nirs4all_store import OutputPathError, WorkspaceStore, columns
-from nirs4all_store.contract import add_pipeline, add_prediction
+from nirs4all_store import OutputPathError, WorkspaceStore
+from nirs4all_store.engine.duckdb import bulk
+from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def filled(store: WorkspaceStore) -> WorkspaceStore:
 def test_the_rows_are_those_of_the_query(
     filled: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, filters: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(columns, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(bulk, "ROWS_AT_ONCE", at_once)
     path = filled.export_predictions_parquet(tmp_path / "rows", **filters)
     expected = filled.query_predictions(**filters)
     assert pl.read_parquet(path).equals(expected)
@@ -46,7 +47,7 @@ def test_many_rows_of_one_time_are_written_too(
         same = "CASE WHEN prediction_id < 'p050' THEN TIMESTAMP '2020-01-01' ELSE created_at END"
         uow.session.execute(text(f"UPDATE predictions SET created_at = {same}"))
         uow.commit()
-    monkeypatch.setattr(columns, "ROWS_AT_ONCE", 9)
+    monkeypatch.setattr(bulk, "ROWS_AT_ONCE", 9)
     path = filled.export_predictions_parquet(tmp_path / "rows")
     assert pl.read_parquet(path).equals(filled.query_predictions())
 
@@ -73,7 +74,7 @@ def test_a_million_predictions_with_arrays_in_one_transaction_take_less_than_a_g
 import re, sys
 import numpy as np
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.contract import add_pipeline, add_prediction
+from nirs4all_store.testing.contract import add_pipeline, add_prediction
 y, indices = np.random.default_rng(0).normal(size=200), np.arange(200)
 with WorkspaceStore({str(tmp_path)!r}) as store:
     _, pipeline_id = add_pipeline(store)

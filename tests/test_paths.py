@@ -21,7 +21,7 @@ from nirs4all_store import (
     upgrade_workspace,
 )
 from nirs4all_store.cli import app
-from nirs4all_store.contract import X, Y, add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 
 TAKEN_AS_THEY_ARE = [
     "a*b [cd] {e,f} %20 $HOME", ":memory:", "sqlite:x", "file:x", "it's \"this\"; DROP TABLE runs; --", "-line\nend. ",

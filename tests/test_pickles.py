@@ -19,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import UntrustedArtifactError
-from nirs4all_store.gate import HARMLESS, load_with
-from nirs4all_store.pickles import UnlistableError, names_in
+from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, names_in
+from nirs4all_store.artifacts.safe_loading.safe_unpickler import HARMLESS, load_with
 
 
 @pytest.mark.parametrize(

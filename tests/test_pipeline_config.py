@@ -19,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer, RobustScaler, StandardScaler
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineLibrary
-from nirs4all_store.config_files import find_config, read_config
-from nirs4all_store.pipeline_config import pipelines_of
+from nirs4all_store.training.config_files import find_config, read_config
+from nirs4all_store.training.pipeline_config import pipelines_of
 
 PLS = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_range_": [2, 6, 2]}}}
 

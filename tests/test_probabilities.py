@@ -22,9 +22,9 @@ from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import all_estimators
 
 from nirs4all_store import ChainInputError, InvalidInputError, PipelineRunner, WorkspaceStore, load_bundle
-from nirs4all_store.contract import add_pipeline, add_prediction
-from nirs4all_store.estimator import ChainClassifier, as_estimator
-from nirs4all_store.fitted import FittedChain
+from nirs4all_store.chains.estimator import ChainClassifier, as_estimator
+from nirs4all_store.chains.fitted import FittedChain
+from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
 RNG = np.random.default_rng(0)
 X, LABELS = make_multilabel_classification(60, 6, n_classes=3, random_state=0)

@@ -25,11 +25,11 @@ from nirs4all_store import (
     StoreError,
     WorkspaceStore,
 )
-from nirs4all_store.answering import SEALED, RefusedError, answer
-from nirs4all_store.contract import add_pipeline
-from nirs4all_store.duckdb_files import NO_EXTENSIONS
-from nirs4all_store.questions import OF_CATALOG
-from nirs4all_store.simple_queries import is_simple, parsed
+from nirs4all_store.engine.duckdb.files import NO_EXTENSIONS
+from nirs4all_store.engine.duckdb.readonly_sql import OF_CATALOG
+from nirs4all_store.engine.duckdb.simple_queries import is_simple, parsed
+from nirs4all_store.engine.duckdb.sql_worker import SEALED, RefusedError, answer
+from nirs4all_store.testing.contract import add_pipeline
 
 
 @pytest.fixture

@@ -23,14 +23,12 @@ from nirs4all_store import (
     WorkspaceCorruptError,
     WorkspaceNotFoundError,
     WorkspaceStore,
-    duckdb_files,
+    failpoints,
     inspect_workspace,
-    migrate,
-    points,
     recover_workspace,
-    recovery,
 )
 from nirs4all_store.cli import app
+from nirs4all_store.engine.duckdb import files, migrator, recovery
 
 TESTS = Path(__file__).parent
 LOG = "store.duckdb.wal"
@@ -42,7 +40,7 @@ WRITER = f"""
 import os, sys
 from pathlib import Path
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.contract import add_chain, add_prediction
+from nirs4all_store.testing.contract import add_chain, add_prediction
 folder = Path(sys.argv[1])
 WorkspaceStore(folder).close()
 store = WorkspaceStore(folder)
@@ -129,7 +127,7 @@ def test_what_the_rest_of_the_log_still_shows_is_told(workspace: Path, killed: t
     report = check_recovered(workspace, before, acknowledged(killed[1], killed[1][3]))
     assert report.used == killed[1][3]
     assert report.lost_commits == len(RUNS) - 4
-    assert report.commits + report.lost_commits == len(duckdb_files.commit_ends(before[LOG]))
+    assert report.commits + report.lost_commits == len(files.commit_ends(before[LOG]))
 
 
 def sweep(workspace: Path, ends: list[int], offsets: list[tuple[int, int]]) -> int:
@@ -191,7 +189,7 @@ def test_a_log_of_another_database_is_kept_and_none_of_it_used(workspace: Path, 
 
 
 def test_chains_saved_before_the_damage_load_and_predict(workspace: Path, killed: tuple[Path, list[int]]) -> None:
-    from nirs4all_store.contract import X
+    from nirs4all_store.testing.contract import X
 
     whole = shutil.copytree(killed[0], workspace.with_name("whole"))
     with WorkspaceStore(whole) as store:
@@ -239,7 +237,7 @@ def test_a_dry_run_says_the_same_and_changes_not_one_byte(workspace: Path) -> No
 def test_a_healthy_workspace_is_left_alone(workspace: Path) -> None:
     before = contents(workspace)
     report = recover_workspace(workspace)
-    assert (report.problem, report.copy, report.revision, report.way_back) == ("", None, migrate.HEAD, "")
+    assert (report.problem, report.copy, report.revision, report.way_back) == ("", None, migrator.HEAD, "")
     assert report.rows["runs"] == len(RUNS)
     assert contents(workspace) == before
 
@@ -329,14 +327,14 @@ def test_a_disk_that_is_full_changes_nothing(workspace: Path, tmp_path: Path, mo
         before = contents(folder)
         filler = disk / "filler"
 
-        def fill_up(point: points.Point) -> None:
-            if point == points.Point.RECOVERY_BEGINS:
+        def fill_up(point: failpoints.Point) -> None:
+            if point == failpoints.Point.RECOVERY_BEGINS:
                 with filler.open("wb") as stream, pytest.raises(OSError, match="No space"):
                     while True:
                         stream.write(b"x" * 2**14)
                         stream.flush()
 
-        monkeypatch.setattr(points, "on_reached", fill_up)
+        monkeypatch.setattr(failpoints, "on_reached", fill_up)
         with pytest.raises(RecoveryFailedError, match="No space left on device; it is as it was"):
             recover_workspace(folder)
         monkeypatch.undo()

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from sqlalchemy import text
 
-from nirs4all_store import ArtifactLoadError, NotFoundError, WorkspaceStore, codecs
-from nirs4all_store.contract import add_pipeline
-from nirs4all_store.replay import ChainLoader
+from nirs4all_store import ArtifactLoadError, NotFoundError, WorkspaceStore
+from nirs4all_store.artifacts import codecs
+from nirs4all_store.chains.loader import ChainLoader
+from nirs4all_store.testing.contract import add_pipeline
 
 NOW = timedelta(0)
 

@@ -18,8 +18,8 @@ from faults.operations import OPERATIONS, Operation
 from programs import run
 
 from nirs4all_store import StoreError, SystemRefusedError, WorkspaceBusyError, WorkspaceStore
-from nirs4all_store.door import Door
-from nirs4all_store.lease import LOCK_NAME, Lease
+from nirs4all_store.call_boundary import Door
+from nirs4all_store.workspace.file_lock import LOCK_NAME, Lease
 
 ERRNOS = [
     errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOENT,
@@ -184,7 +184,7 @@ def test_who_had_too_many_files_open_was_told_to_ask_for_the_right(tmp_path: Pat
     program = f"""
 import os, resource, sys
 from pathlib import Path
-from nirs4all_store.lease import Lease
+from nirs4all_store.workspace.file_lock import Lease
 folder = Path(sys.argv[1])
 Lease(folder, shared=False, timeout=0).release()
 least = max(map(int, os.listdir("/proc/self/fd")))

@@ -22,9 +22,9 @@ from nirs4all_store import (
     WorkspaceStore,
     replay_chain,
 )
-from nirs4all_store.chain_plan import plan
-from nirs4all_store.contract import add_pipeline
-from nirs4all_store.replay import ChainLoader
+from nirs4all_store.chains.loader import ChainLoader
+from nirs4all_store.chains.plan import plan
+from nirs4all_store.testing.contract import add_pipeline
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(60, 8)) + 3

@@ -14,7 +14,7 @@ from hypothesis.extra import numpy as hnp
 from sqlalchemy import text
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, UnitOfWork, WorkspaceStore
-from nirs4all_store.contract import add_pipeline
+from nirs4all_store.testing.contract import add_pipeline
 
 NOW = timedelta(0)
 FAST = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -26,8 +26,8 @@ from nirs4all_store import (
     restore_workspace,
 )
 from nirs4all_store.cli import app
-from nirs4all_store.contract import X, add_chain, add_pipeline
-from nirs4all_store.points import Point
+from nirs4all_store.failpoints import Point
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline
 
 HOLDS = """
 import sys
@@ -57,7 +57,7 @@ os._exit(0)
 # Dies at a named moment of a restore.
 DIES = """
 import os, sys
-from nirs4all_store import points, restore_workspace
+from nirs4all_store import failpoints as points, restore_workspace
 folder, backup, moment = sys.argv[1:]
 points.on_reached = lambda point: os._exit(9) if point.name == moment else None
 restore_workspace(backup, folder)

@@ -18,8 +18,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore
-from nirs4all_store.operators import describe, is_whole
-from nirs4all_store.pipeline_config import pipelines_of
+from nirs4all_store.training.operators import describe, is_whole
+from nirs4all_store.training.pipeline_config import pipelines_of
 
 X = np.random.default_rng(0).normal(size=(40, 6))
 DATA = (X, X[:, 0] + 1)

@@ -22,9 +22,9 @@ from nirs4all_store import (
     WorkspaceStore,
     load_bundle,
 )
-from nirs4all_store.contract import add_pipeline
-from nirs4all_store.estimator import as_estimator
-from nirs4all_store.fitted import FittedChain
+from nirs4all_store.chains.estimator import as_estimator
+from nirs4all_store.chains.fitted import FittedChain
+from nirs4all_store.testing.contract import add_pipeline
 
 X = np.random.default_rng(0).normal(size=(12, 4))
 Y = X[:, 0]

@@ -48,7 +48,7 @@ from nirs4all_store import (
     WorkspaceBusyError,
     WorkspaceStore,
 )
-from nirs4all_store.inference import Operators
+from nirs4all_store.chains.inference import Operators
 
 Data = dict[str, Any]
 

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from nirs4all_store import DuplicateError, InvalidInputError, NotFoundError, WorkspaceStore
-from nirs4all_store.contract import add_chain, add_pipeline
+from nirs4all_store.testing.contract import add_chain, add_pipeline
 
 RNG = np.random.default_rng(0)
 

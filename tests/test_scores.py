@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from nirs4all_store.scores import scores_of
+from nirs4all_store.metrics import scores_of
 
 Y = np.array([1.0, 2.0, 4.0, 8.0])
 

@@ -10,7 +10,7 @@ import pytest
 from programs import Programs, ends_well, programs, says, tell
 
 from nirs4all_store import NotFoundError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceStore
-from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
 
 OPEN = """
 import sys, nirs4all_store as n
@@ -44,7 +44,7 @@ with n.WorkspaceStore(sys.argv[1]) as store:
 STAND_IN_LINE = """
 import sys
 from pathlib import Path
-from nirs4all_store.lease import Lease
+from nirs4all_store.workspace.file_lock import Lease
 print("comes", flush=True)
 Lease(Path(sys.argv[1]), shared=False, timeout=300)
 print("holds", flush=True)

@@ -9,7 +9,7 @@ import numpy as np
 from sqlalchemy import text
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
 
 THREADS = 16
 

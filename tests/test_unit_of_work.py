@@ -17,7 +17,7 @@ from nirs4all_store import (
     WorkspaceBusyError,
     WorkspaceStore,
 )
-from nirs4all_store.contract import add_chain, add_pipeline, add_prediction
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 
 def run_names(store: WorkspaceStore) -> set[str]:
@@ -97,7 +97,7 @@ def test_a_call_that_fails_halfway_dooms_the_transaction(
         raise MemoryError
 
     with pytest.raises(TransactionAbortedError), store.transaction():
-        monkeypatch.setattr("nirs4all_store.repositories.ArtifactRepo.claim", fails)
+        monkeypatch.setattr("nirs4all_store.storage.repositories.ArtifactRepo.claim", fails)
         with pytest.raises(MemoryError):
             add_chain(store, pipeline_id)
     assert store.get_chains_for_pipeline(pipeline_id).is_empty()
@@ -217,7 +217,7 @@ def test_a_result_read_in_part_is_no_obstacle_to_the_next_call(store: WorkspaceS
 def test_waiting_rows_are_inserted_before_they_take_too_much_memory(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nirs4all_store.tables.MAX_WAITING_BYTES", 10_000)
+    monkeypatch.setattr("nirs4all_store.storage.table_gateway.MAX_WAITING_BYTES", 10_000)
     with store.unit_of_work() as uow:
         for i in range(50):
             uow.runs.add(f"run {i}")

@@ -21,10 +21,9 @@ from nirs4all_store import (
     WorkspaceBusyError,
     WorkspaceStore,
     inspect_workspace,
-    migrate,
-    upgrade,
     upgrade_workspace,
 )
+from nirs4all_store.engine.duckdb import migrator, upgrade
 
 TESTS = Path(__file__).parent
 
@@ -64,11 +63,11 @@ def test_an_upgrade_waits_for_nobody_who_knows_no_lease_and_changes_nothing(old:
     assert upgrade_workspace(old).copy is not None
 
 
-def broken(statement: str) -> migrate.Migrations:
+def broken(statement: str) -> migrator.Migrations:
     """Return migrations that also do something that they should not."""
 
     def run(connection: Connection) -> None:
-        migrate.run_migrations(connection)
+        migrator.run_migrations(connection)
         connection.execute(text(statement))
 
     return run
@@ -84,7 +83,7 @@ LOSSES = {
     "UPDATE runs SET run_id = 'x' || run_id": "runs had 2 rows and has 2, of which 0 are the same",
     "UPDATE runs SET config = '{}'": "runs.config differs in 2 rows",
     "ALTER TABLE logs ADD COLUMN other INTEGER; ALTER TABLE chains DROP COLUMN branch_path": "branch_path is not there",
-    "UPDATE alembic_version SET version_num = '0001'": f"did not lead to {migrate.HEAD}",
+    "UPDATE alembic_version SET version_num = '0001'": f"did not lead to {migrator.HEAD}",
     "SELECT 1/0 + x": "could not be upgraded",
 }
 

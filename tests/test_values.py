@@ -17,8 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nirs4all_store import InvalidInputError, InvalidTypeError
-from nirs4all_store.endless import MAX_JSON_DEPTH
-from nirs4all_store.values import (
+from nirs4all_store.validation.size_limits import MAX_JSON_DEPTH
+from nirs4all_store.validation.values import (
     checked_float,
     checked_int,
     checked_text,
@@ -36,8 +36,8 @@ JSON = st.recursive(
     max_leaves=20,
 )
 PRINT_SETS = """
-from nirs4all_store.endless import MAX_JSON_DEPTH
-from nirs4all_store.values import json_text
+from nirs4all_store.validation.size_limits import MAX_JSON_DEPTH
+from nirs4all_store.validation.values import json_text
 print(json_text({frozenset("a"), frozenset("b"), frozenset("c")}, "x"))
 print(json_text({("a", 1), ("b", "x"), ("b", 2)}, "x"), json_text({"a", "b", 1, None}, "x"))
 """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from legacy import make_legacy
 
-from nirs4all_store.migrate import HEAD
+from nirs4all_store.engine.duckdb.migrator import HEAD
 
 ROOT = Path(__file__).parents[1]
 PROGRAM = """

@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from test_pickles import FRESH, RECONSTRUCT, Op, array_of, array_state, dtype
 
-from nirs4all_store import ArtifactLoadError, UntrustedArtifactError, codecs
-from nirs4all_store.gate import load_with
-from nirs4all_store.numpy_parts import MAX_NESTED, MAX_PARTS
-from nirs4all_store.pickles import UnlistableError, names_in
-from nirs4all_store.work import UNITS, UNITS_A_BYTE
+from nirs4all_store import ArtifactLoadError, UntrustedArtifactError
+from nirs4all_store.artifacts import codecs
+from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, names_in
+from nirs4all_store.artifacts.safe_loading.safe_numpy import MAX_NESTED, MAX_PARTS
+from nirs4all_store.artifacts.safe_loading.safe_unpickler import load_with
+from nirs4all_store.artifacts.safe_loading.work_limit import UNITS, UNITS_A_BYTE
 
 
 def many(levels: int = 19, first: bytes = b"K\x01\x85") -> bytes:

@@ -15,15 +15,15 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
 from nirs4all_store import ArtifactLoadError, InvalidInputError, PipelineRunner, WorkspaceStore, load_bundle
-from nirs4all_store.codecs import dump, load, versions_of
-from nirs4all_store.contract import add_pipeline
-from nirs4all_store.packages import is_only_here
+from nirs4all_store.artifacts.codecs import dump, load, versions_of
+from nirs4all_store.artifacts.packages import is_only_here
+from nirs4all_store.testing.contract import add_pipeline
 
 SCRIPT = """
 import multiprocessing, sys
 import numpy as np
 from sklearn.linear_model import Ridge
-from nirs4all_store import WorkspaceStore, codecs
+from nirs4all_store import WorkspaceStore; from nirs4all_store.artifacts import codecs
 
 FACTOR = 2.0
 
@@ -131,7 +131,7 @@ def test_the_way_out_of_a_refused_export_was_none_where_the_runner_trains(
 
 def test_what_is_exported_is_what_packages_have(store: WorkspaceStore, tmp_path: Path) -> None:
     for name in (
-        "sklearn.linear_model.Ridge", "builtins.set", "nirs4all_store.codecs.Dumped", "collections.OrderedDict",
+        "sklearn.linear_model.Ridge", "builtins.set", "nirs4all_store.artifacts.codecs.Dumped", "collections.OrderedDict",
         "chemotools.scatter.StandardNormalVariate", "not_installed_here.Thing",
     ):  # fmt: skip
         assert not is_only_here(name), name
@@ -143,7 +143,7 @@ def test_what_is_exported_is_what_packages_have(store: WorkspaceStore, tmp_path:
 
 def test_a_package_that_one_works_on_may_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever starts Python in another folder finds it, as an installation with `pip install -e` lets them."""
-    from nirs4all_store import packages
+    from nirs4all_store.artifacts import packages
 
     (tmp_path / "mine_in_work.py").write_text("class Thing: pass\n")
     monkeypatch.syspath_prepend(tmp_path)

@@ -24,7 +24,7 @@ import sklearn.preprocessing  # noqa: F401
 from sqlalchemy import create_engine
 
 import nirs4all_store
-from nirs4all_store.dialect import DRIVER
+from nirs4all_store.engine.duckdb.dialect import DRIVER
 
 LONGEST_REQUEST = 2**20
 
@@ -35,7 +35,7 @@ def warm_up() -> None:
         if module.name not in ("contract", "machine", "testing"):  # They are tests.
             importlib.import_module(f"nirs4all_store.{module.name}")
     create_engine(f"{DRIVER}://").dispose()
-    nirs4all_store.migrate.missing("0001")
+    nirs4all_store.engine.duckdb.migrator.missing("0001")
 
 
 def serve(requests: socket.socket) -> dict:

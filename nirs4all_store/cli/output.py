@@ -20,12 +20,12 @@ from rich.table import Table
 from sqlalchemy import DateTime
 
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
-from ..files import checked_path, refuse_below, refuse_no_file
-from ..models import Base
-from ..models import Json as JsonType
+from ..filesystem.atomic_files import checked_path, refuse_below, refuse_no_file
+from ..storage.models import Base
+from ..storage.models import Json as JsonType
 from ..store import WorkspaceStore
-from ..workspace import ARTIFACTS_NAME, DATABASE_NAME
-from .escapes import cell, for_programs, printable, put
+from ..workspace.scheduler import ARTIFACTS_NAME, DATABASE_NAME
+from .terminal import cell, for_programs, printable, put
 
 DEFAULT_WORKSPACE = Path("workspace")
 ENVIRONMENT = "NIRS4ALL_WORKSPACE"

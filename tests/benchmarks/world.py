@@ -13,9 +13,9 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.connecting import SAFE_CONFIG
-from nirs4all_store.models import Prediction, PredictionArrays
-from nirs4all_store.tables import table_of
+from nirs4all_store.engine.duckdb.connection import SAFE_CONFIG
+from nirs4all_store.storage.models import Prediction, PredictionArrays
+from nirs4all_store.storage.table_gateway import table_of
 
 WITH_ARRAYS = 20_000
 """How many of the predictions have arrays at most; 200 values each."""

@@ -6,7 +6,7 @@ import shutil
 from collections.abc import Callable
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.duckdb_files import copy_compacted
+from nirs4all_store.engine.duckdb.files import copy_compacted
 
 from . import bare
 from .cases import Case, Side

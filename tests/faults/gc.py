@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from nirs4all_store import NotFoundError, WorkspaceStore, points
-from nirs4all_store.points import Point
+from nirs4all_store import NotFoundError, WorkspaceStore, failpoints
+from nirs4all_store.failpoints import Point
 
 from . import content
 from .operations import chain_of, pipeline_of
@@ -78,7 +78,7 @@ def in_threads(workspace: Path, works: dict[str, Callable[[WorkspaceStore], Any]
             name: threading.Thread(target=lambda name=name: results.update({name: works[name](store)}), name=name)
             for name in names
         }
-        points.on_reached = on_reached
+        failpoints.on_reached = on_reached
         for name, seconds in zip(names, (SECONDS_TO_HANG, SECONDS_TO_MEET), strict=True):
             threads[name].start()
             meeting.arrived[name].wait(seconds)
@@ -103,7 +103,7 @@ def in_processes(workspace: Path, works: dict[str, Callable[[WorkspaceStore], An
                     child.say({"at": point})
                     child.hear()
 
-            points.on_reached = on_reached
+            failpoints.on_reached = on_reached
             with WorkspaceStore(workspace) as store:
                 result = works[name](store)
             child.say({"result": result})

@@ -20,7 +20,8 @@ import duckdb
 from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
-from nirs4all_store import WorkspaceStore, columns, duckdb_files, points
+from nirs4all_store import WorkspaceStore, failpoints
+from nirs4all_store.engine.duckdb import bulk, files
 
 from . import content
 from .operations import OPERATIONS, Operation, look_at_outputs
@@ -55,7 +56,7 @@ def files(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def at_each_step(folder: Path, act: Callable[[], object], start: points.Point | None = None) -> None:
+def at_each_step(folder: Path, act: Callable[[], object], start: failpoints.Point | None = None) -> None:
     """Let something be done before each step of this process that has to do with a folder.
 
     With `start`, only what comes after that point counts.
@@ -66,7 +67,7 @@ def at_each_step(folder: Path, act: Callable[[], object], start: points.Point | 
         if has_begun:
             act()
 
-    def on_reached(point: points.Point) -> None:
+    def on_reached(point: failpoints.Point) -> None:
         nonlocal has_begun
         has_begun = has_begun or point == start
         count()
@@ -85,14 +86,14 @@ def at_each_step(folder: Path, act: Callable[[], object], start: points.Point | 
     sys.addaudithook(on_audit)
     event.listen(Engine, "before_cursor_execute", lambda *_: count())
     event.listen(Engine, "rollback", lambda *_: count())
-    points.on_reached = on_reached
+    failpoints.on_reached = on_reached
     os.fsync = counted(os.fsync)
     duckdb.connect = counted(duckdb.connect)
-    columns.raw_connection = counted(columns.raw_connection)  # What is done on it is a statement.
-    duckdb_files.Comparison._all = counted(duckdb_files.Comparison._all)
+    bulk.raw_connection = counted(bulk.raw_connection)  # What is done on it is a statement.
+    files.Comparison._all = counted(files.Comparison._all)
 
 
-def die_at(step: int, folder: Path, start: points.Point | None = None) -> None:
+def die_at(step: int, folder: Path, start: failpoints.Point | None = None) -> None:
     """Let this process end at its n-th step; see `at_each_step`."""
     numbers = itertools.count(1)
 

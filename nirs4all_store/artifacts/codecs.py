@@ -1,0 +1,291 @@
+"""Fitted objects to bytes and back: joblib, pickle, cloudpickle and skops.
+
+Except for skops, loading runs code that the bytes name. Callers load only bytes whose SHA-256 they
+have checked, and say how far their maker is trusted: this is the gate.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import pickle
+import platform
+import sys
+import zipfile
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+from ..errors import ArtifactLoadError, InvalidInputError, InvalidTypeError, UntrustedArtifactError
+from .packages import SCRIPTS, is_only_here
+from .safe_loading.pickle_scanner import UnlistableError, names_in
+from .safe_loading.safe_unpickler import load_with
+from .safe_loading.work_limit import TooMuchWorkError, Work
+
+Trust = Literal[True] | list[str] | None
+"""None: this workspace saved it. Otherwise it was imported, and a user said this: True, or what it may import."""
+
+
+class Codec(NamedTuple):
+    """How one format writes and reads: what is trusted, what may import some names only, and which names it has."""
+
+    extension: str
+    dump: Callable[[Any], bytes]
+    load: Callable[[bytes], Any]
+    load_with: Callable[[bytes, list[str]], Any]
+    names: Callable[[bytes], list[str]]
+
+
+def _dump(format: str, obj: Any) -> bytes:
+    # Asked for when it is needed: it imports joblib and cloudpickle, which reading rows can do without.
+    return bytes(getattr(importlib.import_module(".canonical", __package__), f"dump_{format}")(obj))
+
+
+def _load_joblib(content: bytes) -> Any:
+    import joblib
+
+    return joblib.load(io.BytesIO(content))
+
+
+def _load_skops(content: bytes) -> Any:
+    return _load_skops_with(content, _skops_names(content))
+
+
+def _load_skops_with(content: bytes, allowed: list[str]) -> Any:
+    try:
+        others = [name for name in _skops_names(content) if name not in allowed]
+    except UnlistableError as error:
+        raise UntrustedArtifactError(f"{error}; ask who made it for one in another format") from error
+    if others:
+        raise UntrustedArtifactError(
+            f"it is made of {', '.join(others)}, which skops does not trust by itself; "
+            "trust them by name, or say trusted=True if you know who made it"
+        )
+    return importlib.import_module("skops.io").loads(content, trusted=allowed)
+
+
+def _skops_names(content: bytes) -> list[str]:
+    _check_work_of_skops(content)
+    return list(importlib.import_module("skops.io").get_untrusted_types(data=content))
+
+
+def _check_work_of_skops(content: bytes) -> None:
+    """Refuse a file in which few objects are many: skops goes to each as often as it is named."""
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        text = archive.read("schema.json")
+    sizes: dict[Any, int] = {}
+
+    def size(part: Any) -> int:
+        name = part.get("__id__") if isinstance(part, dict) else None
+        is_named = isinstance(name, int)  # A dict that is stored may have such a key of its own.
+        if is_named and name in sizes:
+            return sizes[name]
+        if is_named:
+            sizes[name] = 0  # It may hold itself.
+        inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
+        total = 1 + sum(map(size, inner))
+        if is_named:
+            sizes[name] = total
+        return total
+
+    try:
+        Work(len(text)).spend(size(json.loads(text)))
+    except TooMuchWorkError as error:
+        raise UnlistableError(f"it {error}") from error
+
+
+_PLAIN = partial(load_with, is_joblib=False), partial(names_in, is_joblib=False)
+CODECS = {
+    "joblib": Codec(".joblib", partial(_dump, "joblib"), _load_joblib,
+                    partial(load_with, is_joblib=True), partial(names_in, is_joblib=True)),
+    "pickle": Codec(".pkl", partial(_dump, "pickle"), pickle.loads, *_PLAIN),
+    "cloudpickle": Codec(".cloudpickle", partial(_dump, "cloudpickle"), pickle.loads, *_PLAIN),
+    "skops": Codec(".skops", partial(_dump, "skops"), _load_skops, _load_skops_with, _skops_names),
+}  # fmt: skip
+SKOPS = "skops"
+
+
+def codec(name: str) -> Codec:
+    """Return the codec of a format.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such format.
+    """
+    if not isinstance(name, str):
+        raise InvalidTypeError(f"format must be text, not {name!r:.60}; use one of {', '.join(CODECS)}")
+    if name not in CODECS:
+        raise InvalidInputError(f"format {name!r} is unknown; use one of {', '.join(CODECS)}")
+    return CODECS[name]
+
+
+class Dumped(NamedTuple):
+    """A fitted object as it is stored: its bytes, how they are read back, and what `versions_of` says of it."""
+
+    content: bytes
+    format: str
+    versions: dict[str, Any]
+
+
+def dump(obj: Any, format: str) -> bytes:
+    """Return `obj` as bytes.
+
+    Raises
+    ------
+    InvalidInputError
+        The format is unknown or not installed, or cannot hold this object.
+    """
+    try:
+        return codec(format).dump(obj)
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(
+            f"format {format!r} needs the package {error.name}; install nirs4all-store[{error.name}]"
+        ) from error
+    except InvalidInputError:
+        raise
+    except Exception as error:  # Every serialiser and every object's own hooks raise what they like.
+        advice = "leave out of it what cannot be saved, such as locks, open files and generators"
+        if format != "cloudpickle" and _is_taken_by_cloudpickle(obj):
+            advice = "format='cloudpickle' takes it"
+        raise InvalidInputError(
+            f"an object of type {type(obj).__name__} cannot be saved as {format}: {error}; {advice}"
+        ) from error
+
+
+def _is_taken_by_cloudpickle(obj: Any) -> bool:
+    try:
+        _dump("cloudpickle", obj)
+    except Exception:  # As above.
+        return False
+    return True
+
+
+def checked_trust(trusted: Any) -> Literal[True] | list[str]:
+    """Return what a user said about an imported object: True, or the full names of what it may import.
+
+    Raises
+    ------
+    InvalidTypeError
+        It is neither a bool nor a list of types and names.
+    """
+    if isinstance(trusted, bool):
+        return True if trusted else []
+    if isinstance(trusted, str) or not isinstance(trusted, Iterable):
+        raise InvalidTypeError(f"trusted must be True, False, or a list of types, not {trusted!r:.60}")
+    return sorted({_name_of(item) for item in trusted})
+
+
+def _name_of(item: Any) -> str:
+    if isinstance(item, str):
+        return item
+    if not hasattr(item, "__qualname__"):
+        raise InvalidTypeError(
+            f"trusted holds {item!r:.60}; give types, or their full names as inspect_bundle has them"
+        )
+    return f"{item.__module__}.{item.__qualname__}"
+
+
+def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: Trust = None) -> Any:
+    """Return the object that `dump` was given.
+
+    Parameters
+    ----------
+    content : bytes
+    format : str
+    made_with : dict or None
+        What `versions_of` said when it was saved, for the message.
+    trust : True, list of str or None
+        None and True: load it whatever it imports. Otherwise the full names that it may import.
+
+    Raises
+    ------
+    UntrustedArtifactError
+        It would import more than it may; nothing of it was loaded.
+    ArtifactLoadError
+        The bytes cannot be read back here; the message has the versions then and now.
+    """
+    if trust == [] and format != SKOPS:  # skops trusts some types by itself.
+        raise UntrustedArtifactError(
+            "it came from elsewhere, and unpickling it runs whatever code it names; once you know who made it, say "
+            "trusted=True or trusted=[types], for a stored chain with trust_chain(chain_id, trusted); in a shell, "
+            "predict or import it with --trusted"
+        )
+    try:
+        return (
+            codec(format).load(content) if trust is None or trust is True else codec(format).load_with(content, trust)
+        )
+    except UntrustedArtifactError:
+        raise
+    except Exception as error:  # An unpickled class may raise anything.
+        then = packages_in(made_with)
+        here = {name: _version(name) for name in then}
+        now = f", here are {here}" if then else ""
+        what, advice = _reason_and_advice(error, format, then, here)
+        raise ArtifactLoadError(f"{what}; it was saved with {then or 'unknown versions'}{now}: {advice}") from error
+
+
+def _reason_and_advice(error: Exception, format: str, then: dict[str, Any], here: dict[str, Any]) -> tuple[str, str]:
+    """Return why an object cannot be read back, and what to do; only what has a version is ever to be installed."""
+    changed = {name: version for name, version in then.items() if version and version != here[name]}
+    versions = f"install the versions of then: {changed}" if changed else "it may be damaged, or its class has changed"
+    package = (getattr(error, "name", None) or "").split(".")[0]
+    if isinstance(error, ModuleNotFoundError) and package not in sys.modules:
+        if package in SCRIPTS:
+            return "its class was defined in a script, which this program is not", _define(format)
+        if then.get(package):
+            return f"its object needs the package {package!r}, which is not installed", "install it"
+        if package.startswith("_") or then:
+            what = (
+                f"its object needs the module {package!r}, which is not there, and is no package that one can install"
+            )
+            return what, versions if changed else "a module that lay beside a script must lie beside yours"
+        return (
+            f"its object needs the package {package!r}, which is not installed",
+            "find out what it is from who saved it: a package, or a module that lay beside a script",
+        )
+    if isinstance(error, AttributeError) and any(script in str(error) for script in SCRIPTS):
+        return "its class was defined in a script or notebook", _define(format)
+    return f"its {format} bytes cannot be read back: {type(error).__name__}: {error}", versions
+
+
+def _define(format: str) -> str:
+    other = "" if format == "cloudpickle" else ", or save it as cloudpickle where it is defined"
+    return f"define it here, too{other}"
+
+
+def versions_of(obj: Any, format: str) -> dict[str, Any]:
+    """Return the versions of Python, of the packages that an object's classes come from, and of the format's own."""
+    used = {"numpy", format, *_packages(obj, set(), 0)}
+    names = sorted(used - sys.stdlib_module_names - {*SCRIPTS})
+    return {"python": platform.python_version(), "packages": {name: _version(name) for name in names}}
+
+
+def packages_in(provenance: Any) -> dict[str, Any]:
+    """Return the packages and versions that `versions_of` told of; none where a file or a row holds something else."""
+    packages = provenance.get("packages") if isinstance(provenance, dict) else None
+    return packages if isinstance(packages, dict) else {}
+
+
+def _packages(value: Any, seen: set[int], depth: int) -> set[str]:
+    """Return the top-level packages of an object's class, of its bases, and of what its attributes hold."""
+    if id(value) in seen or depth > 6:
+        return set()
+    seen.add(id(value))
+    if isinstance(value, list | tuple | set):
+        children = list(value)
+    elif isinstance(value, dict):
+        children = list(value.values())
+    else:
+        children = list(getattr(value, "__dict__", {}).values()) if not isinstance(value, type) else []
+    kind = value if isinstance(value, type) or (callable(value) and hasattr(value, "__name__")) else type(value)
+    kinds = kind.__mro__ if isinstance(kind, type) else (kind,)
+    found = {str(getattr(each, "__module__", None) or "builtins").split(".")[0] for each in kinds}
+    return found.union(*(_packages(child, seen, depth + 1) for child in children))
+
+
+def _version(package: str) -> str | None:
+    """Return the version of an imported package, or None where it does not say, or is none that one can install."""
+    version = getattr(sys.modules.get(package), "__version__", None)
+    return version if isinstance(version, str) and not is_only_here(package) else None

@@ -1,0 +1,322 @@
+"""Which classes and functions a pickle would import, told without executing anything of it.
+
+It is read with the standard library's own machine, the one written in Python, with nothing real in its hands: each name
+it asks for is written down and answered with a dummy, and where a call would be made, the result is a dummy. joblib's
+files are pickles with the bytes of each array in between: only there, and only behind exactly what joblib writes in
+front of them, bytes are passed over. Where another reader may see something else, nothing is told.
+"""
+
+from __future__ import annotations
+
+import _compat_pickle
+import io
+import pickle
+from collections.abc import Callable
+from typing import Any, ClassVar, NoReturn
+
+import numpy as np
+
+from .safe_numpy import dtype_of, parts_of, size_of
+from .work_limit import TooMuchWorkError, Work
+
+ARRAY_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
+_WRAPPER_KEYS = {"subclass", "shape", "order", "dtype", "allow_mmap"}
+ALIGNMENT = "numpy_array_alignment_bytes"
+_MAY_BE_A_WRAPPER = ("numpy_pickle", "ArrayWrapper")
+
+
+class UnlistableError(Exception):
+    """What a pickle would import cannot be told without running it."""
+
+
+def names_in(content: bytes, *, is_joblib: bool) -> list[str]:
+    """Return the classes and functions that a pickle, or a file of joblib's, would import; nothing is executed.
+
+    Raises
+    ------
+    UnlistableError
+        They cannot be told: the bytes are compressed, damaged, or of a kind that depends on what is installed or on
+        who reads them.
+    """
+    if content[:1] != pickle.PROTO:
+        raise UnlistableError("it is compressed, or no pickle of protocol 2 or newer")
+    names: set[str] = set()
+    try:
+        _Listing(io.BytesIO(content), Work(len(content)), names, is_joblib=is_joblib).load()
+    except UnlistableError:
+        raise
+    except TooMuchWorkError as error:
+        raise UnlistableError(f"it {error}") from error
+    except (Exception, RecursionError) as error:  # Damaged bytes make the machine raise what they like.
+        raise UnlistableError(f"it is damaged, or no pickle: {type(error).__name__}: {error}"[:300]) from error
+    return sorted(names)
+
+
+# The name has an underscore because the module exports the one written in C, whose steps cannot be replaced.
+class Reader(pickle._Unpickler):
+    """The machine, with joblib's arrays, and with an end to what it may allocate."""
+
+    # What the machine has and typeshed does not know.
+    proto: int
+    stack: list[Any]
+    metastack: list[list[Any]]
+    memo: dict[int, Any]
+    append: Callable[[Any], None]
+    read: Callable[[int], bytes]
+    pop_mark: Callable[[], list[Any]]
+
+    def __init__(self, stream: io.BytesIO, work: Work, *, is_joblib: bool) -> None:
+        super().__init__(stream)
+        self._stream = stream
+        self._size = len(stream.getbuffer())
+        self._work = work
+        self._is_joblib = is_joblib
+
+    dispatch: ClassVar[Any] = dict(pickle._Unpickler.dispatch)
+
+    def _fetched(self, value: Any) -> None:
+        """Act on what an opcode takes from the memo a second time."""
+
+    def load_get(self) -> None:  # noqa: D102  # the machine's own
+        super().load_get()  # type: ignore[misc]  # typeshed does not know it
+        self._fetched(self.stack[-1])
+
+    def load_binget(self) -> None:  # noqa: D102  # the machine's own
+        super().load_binget()  # type: ignore[misc]  # typeshed does not know it
+        self._fetched(self.stack[-1])
+
+    def load_long_binget(self) -> None:  # noqa: D102  # the machine's own
+        super().load_long_binget()  # type: ignore[misc]  # typeshed does not know it
+        self._fetched(self.stack[-1])
+
+    dispatch[pickle.GET[0]] = load_get
+    dispatch[pickle.BINGET[0]] = load_binget
+    dispatch[pickle.LONG_BINGET[0]] = load_long_binget
+
+    def load_dup(self) -> NoReturn:  # noqa: D102  # the machine's own
+        raise UnlistableError("it has an opcode that no pickler writes")
+
+    dispatch[pickle.DUP[0]] = load_dup
+
+    def get_extension(self, code: int) -> NoReturn:  # noqa: D102  # the machine's own
+        raise UnlistableError("it names something by a number whose meaning depends on what is installed")
+
+    def persistent_load(self, pid: object) -> NoReturn:  # noqa: D102  # the machine's own
+        raise UnlistableError("it refers to something outside itself")
+
+    def load_bytearray8(self) -> None:  # noqa: D102  # the machine's own
+        size = int.from_bytes(self.read(8), "little")
+        self.append(bytearray(self.read(min(size, self._size))))
+
+    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
+
+    def _array_bytes(self, state: dict[str, Any], dtype: np.dtype[Any]) -> bytes:
+        """Read the bytes of the array that joblib's wrapper with this state stands for."""
+        if state.get(ALIGNMENT) is not None:
+            self._stream.read(self._stream.read(1)[0])
+        size = size_of(dtype, state["shape"])
+        content = self._stream.read(min(size, self._size))
+        if len(content) != size:
+            raise UnlistableError("an array in it is cut off")
+        return content
+
+
+def full_name(module: str, name: str, protocol: int) -> str:
+    """Return what a pickle of a protocol means by a name; before protocol 3, names are Python 2's."""
+    if protocol < 3:
+        if (module, name) in _compat_pickle.NAME_MAPPING:
+            module, name = _compat_pickle.NAME_MAPPING[module, name]
+        else:
+            module = _compat_pickle.IMPORT_MAPPING.get(module, module)
+    return f"{module}.{name}"
+
+
+class _Dummy:
+    """Stands for anything; takes what is put into it, and keeps nothing but what it was made with."""
+
+    def __init__(self, name: str = "", args: Any = None) -> None:
+        self.name = name
+        """Of what was imported, or called to make it."""
+        self.args = args
+        """None: it was imported, and not made by a call."""
+        self.dtype: np.dtype[Any] | None = None
+        self.is_built = False
+
+    @property
+    def is_wrapper(self) -> bool:
+        return self.name == ARRAY_WRAPPER and self.args is not None
+
+    def append(self, value: Any) -> None:
+        """Take a value, as a list would."""
+
+    add = extend = append
+
+
+class _Listing(Reader):
+    """Writes names down, and makes and calls nothing."""
+
+    def __init__(
+        self, stream: io.BytesIO, work: Work, names: set[str], *, is_joblib: bool, outer_protocol: int | None = None
+    ) -> None:
+        super().__init__(stream, work, is_joblib=is_joblib)
+        self._names = names
+        # Of the file of joblib's that this pickle is an array of objects in.
+        self._outer_protocol = outer_protocol
+        # The class of the wrapper, and wrappers without their array, are where joblib uses them and nowhere else: each
+        # that comes to the stack is counted, and counted again where it is used up.
+        self._unused = 0
+        self._fetched_dicts: set[int] = set()
+
+    dispatch: ClassVar[Any] = dict(Reader.dispatch)
+
+    def load(self) -> Any:
+        super().load()
+        if self._unused:
+            raise UnlistableError("it uses joblib's wrapper of arrays as joblib does not")
+
+    def find_class(self, module: str, name: str) -> _Dummy:
+        found = full_name(module, name, self.proto)
+        self._names.add(found)
+        if self._outer_protocol is not None:  # Some versions of joblib go by it for the names, too.
+            self._names.add(full_name(module, name, self._outer_protocol))
+        if self._is_joblib and found == ARRAY_WRAPPER:
+            self._unused += 1
+        elif (self._is_joblib or self._outer_protocol is not None) and _may_lead_to_wrapper(found):
+            raise UnlistableError(f"it imports {found}, after which joblib may read on elsewhere")
+        return _Dummy(found)
+
+    def _fetched(self, value: Any) -> None:
+        if self._is_joblib and isinstance(value, _Dummy) and value.name == ARRAY_WRAPPER:
+            self._unused += 1
+        elif isinstance(value, dict):
+            self._fetched_dicts.add(id(value))
+
+    def _instantiate(self, kind: Any, args: Any) -> None:
+        self.append(_made(kind, args))
+
+    def load_reduce(self) -> None:
+        args = self.stack.pop()
+        self.stack[-1] = _made(self.stack[-1], args)
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def load_newobj(self) -> None:
+        args, kind = self.stack.pop(), self.stack.pop()
+        if isinstance(kind, _Dummy) and kind.name == ARRAY_WRAPPER and kind.args is None and args == ():
+            self.append(_Dummy(ARRAY_WRAPPER, ()))  # The count stays: one class is used up, one wrapper waits.
+        else:
+            self.append(_made(kind, args))
+
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+
+    def load_newobj_ex(self) -> None:
+        self.stack.pop()
+        self.load_reduce()
+
+    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+
+    def load_build(self) -> None:
+        state = self.stack.pop()
+        built = self.stack[-1]
+        if not isinstance(built, _Dummy):
+            return
+        if built.name == "numpy.dtype" and built.args is not None:
+            built.dtype = None if built.is_built else _told_dtype(built.args, state)
+            self._work.spend(parts_of(built.dtype) if built.dtype is not None else 0)
+        elif self._is_joblib and built.args is None:
+            raise UnlistableError(f"it changes {built.name or 'an array'}, which is not its own")
+        elif self._is_joblib and built.is_wrapper:
+            self._pass_over(built, state)
+            self.stack[-1] = _Dummy()
+        built.is_built = True
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def _pass_over(self, wrapper: _Dummy, state: Any) -> None:
+        """Go on behind the array that follows in a file of joblib's."""
+        if wrapper.is_built or type(state) is not dict or id(state) in self._fetched_dicts or not _is_joblibs(state):
+            raise UnlistableError("it has an array that joblib would not write like this")
+        self._unused -= 1
+        dtype = state["dtype"].dtype
+        if dtype is None:
+            raise UnlistableError("it has an array of an unknown kind")
+        if dtype.hasobject:
+            # joblib reads these with a plain unpickler.
+            _Listing(self._stream, self._work, self._names, is_joblib=False, outer_protocol=self.proto).load()
+        else:
+            self._array_bytes(state, dtype)
+
+    # What is put into dicts and sets is not needed, but for the texts that an array's state has; and to hash a deeply
+    # nested tuple can end the process.
+
+    def load_setitems(self) -> None:
+        items = self.pop_mark()
+        _put(self.stack[-1], items)
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def load_setitem(self) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        _put(self.stack[-1], [key, value])
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_dict(self) -> None:
+        items = self.pop_mark()
+        self.append({})
+        _put(self.stack[-1], items)
+
+    dispatch[pickle.DICT[0]] = load_dict
+
+    def load_additems(self) -> None:
+        self.pop_mark()
+
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+
+    def load_frozenset(self) -> None:
+        self.pop_mark()
+        self.append(_Dummy())
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+
+
+def _made(kind: Any, args: Any) -> _Dummy:
+    name = kind.name if isinstance(kind, _Dummy) and kind.args is None and kind.name != ARRAY_WRAPPER else ""
+    return _Dummy(name, args if isinstance(args, tuple) else ())
+
+
+def _put(target: Any, items: list[Any]) -> None:
+    if isinstance(target, dict):
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[key if type(key) is str else _Dummy()] = value
+
+
+def _may_lead_to_wrapper(name: str) -> bool:
+    """Tell whether a name may be another one of joblib's wrapper, or reaches into an object, where that may be."""
+    return any(part in name for part in _MAY_BE_A_WRAPPER) or any(
+        part.startswith("__") and part.endswith("__") for part in name.split(".")[1:]
+    )
+
+
+def _is_joblibs(state: dict[Any, Any]) -> bool:
+    """Tell whether joblib's wrapper has this state when joblib writes it."""
+    kind, dtype = state.get("subclass"), state.get("dtype")
+    return (
+        state.keys() - {ALIGNMENT} == _WRAPPER_KEYS
+        and isinstance(kind, _Dummy) and kind.args is None and isinstance(dtype, _Dummy)
+        and type(state["shape"]) is tuple and type(state["order"]) is str and type(state["allow_mmap"]) is bool
+        and (state.get(ALIGNMENT) is None or type(state[ALIGNMENT]) is int)
+    )  # fmt: skip
+
+
+def _told_dtype(args: Any, state: Any) -> np.dtype[Any] | None:
+    """Return the dtype that is made of these, where it can be told."""
+    try:
+        version, order, part, names, fields, *sizes = state
+        if part is not None:
+            part = (part[0].dtype, part[1])
+        if fields is not None:
+            fields = {key: (item[0].dtype, *item[1:]) for key, item in fields.items()}
+        return dtype_of(args, (version, order, part, names, fields, *sizes))
+    except Exception:  # Whatever is in its place there.
+        return None

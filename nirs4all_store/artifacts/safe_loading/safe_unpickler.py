@@ -1,0 +1,360 @@
+"""The gate: pickles load with nothing but the types that somebody has named, and what every pickle is made of.
+
+The latter never does all that its real counterpart does. Arrays, dtypes and numpy's scalars are made anew of what the
+pickle says of them (`numpy_parts`), containers take only what picklers write, and where a real type is needed as a
+value, it cannot be called.
+"""
+
+from __future__ import annotations
+
+import _codecs
+import builtins
+import collections
+import copyreg
+import importlib
+import inspect
+import io
+import pickle
+from collections.abc import Callable, Collection, Iterable
+from types import ModuleType
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ...errors import UntrustedArtifactError
+from .pickle_scanner import ARRAY_WRAPPER, Reader, UnlistableError, full_name, names_in
+from .safe_numpy import NDARRAY_ARGS, array_over, buffered_array, dtype_of, filled_array, parts_of, scalar_of, shown
+from .work_limit import TooMuchWorkError, Work
+
+# numpy's own names for what its pickles are made with.
+_NUMPY: dict[str, Any] = {
+    f"{module}.{name}": getattr(importlib.import_module(f"numpy._core.{module}"), name)
+    for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
+}
+_SCALARS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
+            "float64", "complex64", "complex128", "str_", "bytes_", "bool_")  # fmt: skip
+_BUILTINS = ("bytearray", "bytes", "complex", "frozenset", "object", "set", "slice")
+_KNOWN: dict[str, Any] = {
+    **{f"builtins.{name}": getattr(builtins, name) for name in _BUILTINS},
+    "collections.OrderedDict": collections.OrderedDict, "copyreg._reconstructor": copyreg._reconstructor,  # type: ignore[attr-defined]
+    "_codecs.encode": _codecs.encode, "numpy.dtype": np.dtype, "numpy.ndarray": np.ndarray,
+    **{f"numpy.{core}.{name}": value for core in ("core", "_core") for name, value in _NUMPY.items()},
+    **{f"numpy.{name}": getattr(np, name) for name in _SCALARS},
+}  # fmt: skip
+HARMLESS = frozenset({ARRAY_WRAPPER, *_KNOWN})
+"""What arrays and plain containers are made with; here it makes a value and does nothing else."""
+
+
+def load_with(content: bytes, allowed: Collection[str], *, is_joblib: bool) -> Any:
+    """Load a pickle, or a file of joblib's, that imports nothing but what is harmless or allowed by its full name.
+
+    Raises
+    ------
+    UntrustedArtifactError
+        It would import something else, or that cannot be told, and nothing was loaded; or it makes a value of a kind
+        that only trusted=True loads.
+    """
+    try:
+        names = names_in(content, is_joblib=is_joblib)
+    except UnlistableError as error:
+        raise UntrustedArtifactError(
+            f"what it would import cannot be told: {error}; only trusted=True loads it, if you know who made it"
+        ) from error
+    harmless = HARMLESS if is_joblib else _KNOWN
+    others = [name for name in names if name not in harmless and name not in allowed]
+    if others:
+        raise UntrustedArtifactError(
+            f"it would import {', '.join(others)}, which you did not name; "
+            "trust them by name, or say trusted=True if you know who made it"
+        )
+    try:
+        return _Gated(io.BytesIO(content), Work(len(content)), allowed, is_joblib=is_joblib).load()
+    except TooMuchWorkError as error:
+        raise _refused(str(error)) from error
+
+
+def _refused(what: str) -> UntrustedArtifactError:
+    return UntrustedArtifactError(f"it {what}; only trusted=True loads that")
+
+
+class _Pending:
+    """Takes the place of what is made only once its state is known."""
+
+    def __init__(self, finish: Callable[[Any], Any]) -> None:
+        self.finish = finish
+        self.keys: list[int] = []
+
+
+class _Memo(dict[int, Any]):
+    """The memo, which knows where something pending is."""
+
+    def __setitem__(self, key: int, value: Any) -> None:
+        super().__setitem__(key, value)
+        if isinstance(value, _Pending):
+            value.keys.append(key)
+
+
+class _Gated(Reader):
+    """Makes real objects, of what is harmless or allowed."""
+
+    def __init__(self, stream: io.BytesIO, work: Work, allowed: Collection[str], *, is_joblib: bool) -> None:
+        super().__init__(stream, work, is_joblib=is_joblib)
+        self._allowed = allowed
+        self.memo = _Memo()
+        self._pending = 0
+
+    dispatch: ClassVar[Any] = dict(Reader.dispatch)
+
+    def load(self) -> Any:
+        found = super().load()
+        if self._pending:
+            raise _refused("has an array or a dtype without its content")
+        return found
+
+    def find_class(self, module: str, name: str) -> Any:
+        found = full_name(module, name, self.proto)
+        if self._is_joblib and found == ARRAY_WRAPPER:
+            return _Pending  # Stands for the class; what is made of it is pending, too.
+        if found in _KNOWN:
+            return _KNOWN[found]
+        if found not in self._allowed:
+            raise UntrustedArtifactError(f"it would import {found}, which you did not name; nothing of it was loaded")
+        return super().find_class(module, name)
+
+    def _fetched(self, value: Any) -> None:
+        if isinstance(value, _Pending):
+            raise _refused("has an array or a dtype that refers to itself")
+
+    # What is called.
+
+    def _made(self, made: Any) -> Any:
+        self._pending += isinstance(made, _Pending)
+        return made
+
+    def load_reduce(self) -> None:
+        args = self.stack.pop()
+        kind = self.stack[-1]
+        maker = _maker(kind)
+        self.stack[-1] = self._made(self._make(maker, args) if maker else kind(*args))
+
+    dispatch[pickle.REDUCE[0]] = load_reduce
+
+    def _instantiate(self, kind: Any, args: Any) -> None:
+        raise _refused("makes an object as picklers before protocol 2 did")
+
+    def load_newobj(self) -> None:
+        args, kind = self.stack.pop(), self.stack.pop()
+        if kind is _Pending:
+            self.append(self._made(_Pending(self._wrapped_array)))
+        else:
+            self.append(self._made(self._new(kind, args, {})))
+
+    dispatch[pickle.NEWOBJ[0]] = load_newobj
+
+    def load_newobj_ex(self) -> None:
+        named, args, kind = self.stack.pop(), self.stack.pop(), self.stack.pop()
+        self.append(self._made(self._new(kind, args, named)))
+
+    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
+
+    def _new(self, kind: Any, args: Any, named: Any) -> Any:
+        maker = _maker(kind)
+        return self._make(maker, args) if maker else _new(kind, args, named)
+
+    def _make(self, maker: Callable[..., Any], args: Any) -> Any:
+        """Make a value of what is harmless, counting what is copied and hashed."""
+        for arg in args if type(args) is tuple else ():
+            self._work.spend(len(arg) if isinstance(arg, _COPIED) else 0)
+            if maker in (_set, _frozenset) and isinstance(arg, list | tuple):
+                self._work.hash(set(), arg)
+        made = _make(maker, args)
+        dtype = made if isinstance(made, np.dtype) else getattr(made, "dtype", None)
+        self._work.spend(parts_of(dtype) if isinstance(dtype, np.dtype) else 0)
+        return made
+
+    # What gets a state.
+
+    def load_build(self) -> None:
+        built = self.stack[-2]
+        if isinstance(built, _Pending):
+            self._finish(built, self.stack.pop())
+            return
+        if isinstance(built, type | ModuleType | np.ndarray | np.generic | np.dtype) or inspect.isroutine(built):
+            kind = built if isinstance(built, type | ModuleType) else type(built)
+            raise _refused(f"changes {kind!r:.100}, which is not its own")
+        if "__setstate__" in getattr(built, "__dict__", {}):
+            raise _refused("gives an object another __setstate__ than its class has")
+        Reader.dispatch[pickle.BUILD[0]](self)
+
+    dispatch[pickle.BUILD[0]] = load_build
+
+    def _finish(self, pending: _Pending, state: Any) -> None:
+        """Put what is now known where it was waited for: on the stack, and where later opcodes ask for it again."""
+        self._work.spend(sum(len(part) for part in state if isinstance(part, _COPIED)))
+        self.stack[-1] = made = self._make(pending.finish, (state,))
+        self._pending -= 1
+        for key in pending.keys:
+            if self.memo.get(key) is pending:
+                self.memo[key] = made
+
+    def _wrapped_array(self, state: dict[str, Any]) -> Any:
+        """Return the array that follows in a file of joblib's."""
+        dtype = state["dtype"]
+        if state["subclass"] is not np.ndarray:
+            raise ValueError(f"an array of {state['subclass']}")
+        if dtype.hasobject:
+            return _Gated(self._stream, self._work, self._allowed, is_joblib=False).load()
+        content = self._array_bytes(state, dtype)
+        return array_over(content, dtype, state["shape"], state["order"]).copy(state["order"])
+
+    # What is filled.
+
+    def load_setitem(self) -> None:
+        self._check_filled(self.stack[-3], dict, [self.stack[-2]])
+        Reader.dispatch[pickle.SETITEM[0]](self)
+
+    dispatch[pickle.SETITEM[0]] = load_setitem
+
+    def load_setitems(self) -> None:
+        self._check_filled(self.metastack[-1][-1], dict, self.stack[::2])
+        Reader.dispatch[pickle.SETITEMS[0]](self)
+
+    dispatch[pickle.SETITEMS[0]] = load_setitems
+
+    def load_dict(self) -> None:
+        self._check_filled({}, dict, self.stack[::2])
+        Reader.dispatch[pickle.DICT[0]](self)
+
+    dispatch[pickle.DICT[0]] = load_dict
+
+    def load_append(self) -> None:
+        self._check_filled(self.stack[-2], list | collections.deque, [])
+        Reader.dispatch[pickle.APPEND[0]](self)
+
+    dispatch[pickle.APPEND[0]] = load_append
+
+    def load_appends(self) -> None:
+        self._check_filled(self.metastack[-1][-1], list | collections.deque, [])
+        Reader.dispatch[pickle.APPENDS[0]](self)
+
+    dispatch[pickle.APPENDS[0]] = load_appends
+
+    def load_additems(self) -> None:
+        self._check_filled(self.metastack[-1][-1], set, self.stack)
+        Reader.dispatch[pickle.ADDITEMS[0]](self)
+
+    dispatch[pickle.ADDITEMS[0]] = load_additems
+
+    def load_frozenset(self) -> None:
+        self._check_filled(set(), set, self.stack)
+        Reader.dispatch[pickle.FROZENSET[0]](self)
+
+    dispatch[pickle.FROZENSET[0]] = load_frozenset
+
+    def _check_filled(self, target: Any, kinds: Any, keys: Iterable[Any]) -> None:
+        if not isinstance(target, kinds):
+            raise _refused(f"puts something into a {type(target).__name__}")
+        self._work.hash(target, keys)
+
+
+def _make(maker: Callable[..., Any], args: Any) -> Any:
+    try:
+        return maker(*args)
+    except UntrustedArtifactError:
+        raise
+    except Exception as error:  # numpy raises what it likes where it is given what numpy does not write.
+        raise _refused(f"has {error}") from error
+
+
+def _maker(kind: Any) -> Callable[..., Any] | None:
+    """Return what to call in the place of something harmless; None for what was allowed."""
+    if kind is _Pending or any(kind is value for value in _VALUES):
+        raise _refused(f"calls {kind!r}")
+    return next((maker for value, maker in _MAKERS if value is kind), None)
+
+
+def _new(kind: Any, args: Any, named: Any) -> Any:
+    """Return an object of an allowed class, made without calling its `__init__`."""
+    if not isinstance(kind, type):
+        raise _refused(f"makes an object of a {type(kind).__name__}, which is no class")
+    return kind.__new__(kind, *args, **named)
+
+
+# What harmless names make, given what picklers give them, and nothing else.
+
+
+def _dtype(*args: Any) -> _Pending:
+    return _Pending(lambda state: dtype_of(args, state))
+
+
+def _array(*args: Any) -> _Pending:
+    if args != NDARRAY_ARGS:
+        raise ValueError(f"an array of {shown(args[0])}")
+    return _Pending(filled_array)
+
+
+def _reconstructor(kind: Any, base: Any, state: Any) -> Any:
+    if base is not object or state is not None:
+        raise ValueError(f"{shown(kind)} made of {shown(base)}")
+    return _new(kind, (), {})
+
+
+def _encoded(text: Any, encoding: Any) -> bytes:
+    if type(text) is not str or encoding not in ("latin1", "latin-1"):
+        raise ValueError(f"text in the encoding {shown(encoding)}")
+    return text.encode("latin1")
+
+
+def _bytearray(content: Any = b"", *encoding: Any) -> bytearray:
+    return bytearray(_encoded(content, *encoding) if encoding else _of(bytes, content))
+
+
+def _no_bytes() -> bytes:
+    return b""
+
+
+def _complex(real: Any, imaginary: Any) -> complex:
+    return complex(_of(float, real), _of(float, imaginary))
+
+
+def _set(items: Any = ()) -> set[Any]:
+    return set(items if isinstance(items, tuple) else _of(list, items))
+
+
+def _frozenset(items: Any = ()) -> frozenset[Any]:
+    return frozenset(_set(items))
+
+
+def _slice(*limits: Any) -> slice:
+    return slice(*(limit if limit is None else _of(int, limit) for limit in limits))
+
+
+def _ordered_dict() -> collections.OrderedDict[Any, Any]:
+    return collections.OrderedDict()
+
+
+def _of(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise ValueError(f"a {type(value).__name__} in the place of a {kind.__name__}")
+    return value
+
+
+# By identity: what a pickle calls need not be hashable.
+_MAKERS: list[tuple[Any, Callable[..., Any]]] = [
+    (np.dtype, _dtype),
+    (_NUMPY["multiarray._reconstruct"], _array),
+    (_NUMPY["multiarray.scalar"], scalar_of),
+    (_NUMPY["numeric._frombuffer"], buffered_array),
+    (copyreg._reconstructor, _reconstructor),  # type: ignore[attr-defined]  # typeshed does not know it
+    (_codecs.encode, _encoded),
+    (collections.OrderedDict, _ordered_dict),
+    (bytearray, _bytearray),
+    (bytes, _no_bytes),
+    (complex, _complex),
+    (frozenset, _frozenset),
+    (object, object),
+    (set, _set),
+    (slice, _slice),
+]
+_COPIED = (str, bytes, bytearray, list, tuple)
+_VALUES = [np.ndarray, *(getattr(np, name) for name in _SCALARS)]

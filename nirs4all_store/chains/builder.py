@@ -1,0 +1,190 @@
+"""An execution trace becomes the chains that `WorkspaceStore.save_chain` takes, one per model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InvalidInputError
+
+
+class ChainBuilder:
+    """Builds chains from a trace, which it reads by attribute: nirs4all's own traces work too.
+
+    Parameters
+    ----------
+    trace : ExecutionTrace or an object of its shape
+    artifact_registry : object, optional
+        Taken for callers written for nirs4all; the trace itself has all that is needed.
+
+    Examples
+    --------
+    >>> for chain in ChainBuilder(trace).build_all():  # doctest: +SKIP
+    ...     store.save_chain(pipeline_id=pipeline_id, **chain)
+    """
+
+    def __init__(self, trace: Any, artifact_registry: Any = None) -> None:
+        self._trace = trace
+        self._steps = [step for step in trace.steps if _mode(step) != "skip"]
+        says_model = any("model" in (step.operator_config or {}) for step in self._steps)
+        self._models = [step for step in self._steps if self._is_model(step, says_model)]
+
+    def build(self) -> dict[str, Any]:
+        """Return the keyword arguments of `save_chain` for the trace's main model, else for its last one.
+
+        Raises
+        ------
+        InvalidInputError
+            The trace has no such model, or its artifacts do not make a chain.
+        """
+        index = self._trace.model_step_index
+        wanted = [model for model in self._models if index is None or model.step_index == index]
+        if not wanted:
+            raise InvalidInputError(
+                f"the trace has no model step{'' if index is None else f' {index}'}; give trace.model_step_index the "
+                "index of a step that was not skipped, or the model's operator_config the key 'model'"
+            )
+        return self._chain(wanted[-1])
+
+    def build_all(self) -> list[dict[str, Any]]:
+        """Return the keyword arguments of `save_chain`, once per model step; errors as for `build`."""
+        if not self._models:
+            return [self.build()]
+        return [self._chain(model) for model in self._models]
+
+    def _is_model(self, step: Any, says_model: bool) -> bool:
+        """Tell models from transformers; in a trace of nirs4all only models have artifacts per fold."""
+        if step.step_index == self._trace.model_step_index or "model" in (step.operator_config or {}):
+            return True
+        return not says_model and self._trace.model_step_index is None and bool(step.artifacts.fold_artifact_ids)
+
+    def _chain(self, model: Any) -> dict[str, Any]:
+        before = [step for step in self._steps if step not in self._models and self._leads_to(step, model)]
+        self._check_index_of_its_own(model)
+        fitted = [step for step in before if _ids(step)]
+        first_per_fold = next((i for i, step in enumerate(fitted) if step.artifacts.fold_artifact_ids), len(fitted))
+        folds = _folds(model)
+        for step in fitted[first_per_fold:]:
+            self._check_same_folds(step, folds)
+        lists = {fold: [*_of_fold(fitted[first_per_fold:], fold), *ids] for fold, ids in folds.items()}
+        return {
+            "steps": [_described(step, step in fitted[first_per_fold:]) for step in before] + [_described(model, True)],
+            "model_step_idx": model.step_index,
+            "model_class": model.operator_class,
+            "preprocessings": self._trace.preprocessing_chain or "",
+            "fold_strategy": "per_fold" if model.artifacts.fold_artifact_ids else "shared",
+            "fold_artifacts": {fold: ids[0] if len(ids) == 1 else ids for fold, ids in lists.items()},
+            "shared_artifacts": _shared(fitted[:first_per_fold]),
+            "branch_path": list(model.branch_path) if model.branch_path else None,
+            "source_index": None,
+        }
+
+    @staticmethod
+    def _leads_to(step: Any, model: Any) -> bool:
+        """Tell whether a step came before a model, on the model's own branch or before any."""
+        return bool(step.step_index < model.step_index and _is_on_way(step, model))
+
+    def _check_index_of_its_own(self, model: Any) -> None:
+        others = [step for step in self._steps if step not in self._models and step.step_index == model.step_index]
+        for step in others:
+            if _ids(step) and _is_on_way(step, model):
+                raise InvalidInputError(
+                    f"step {step.step_index} ({step.operator_class}) has the index of its model, "
+                    f"{model.operator_class}; give the model one of its own, after everything that transforms X"
+                )
+
+    @staticmethod
+    def _check_same_folds(step: Any, folds: dict[str, list[str]]) -> None:
+        own = {_fold_name(fold) for fold in step.artifacts.fold_artifact_ids}
+        if own and own != set(folds):
+            raise InvalidInputError(
+                f"step {step.step_index} ({step.operator_class}) was fitted on folds {sorted(own)}, "
+                f"its model on {sorted(folds)}; fit both on the same folds"
+            )
+
+
+def _is_on_way(step: Any, model: Any) -> bool:
+    path, models_path = list(step.branch_path or []), list(model.branch_path or [])
+    return path == models_path[: len(path)]
+
+
+def _mode(step: Any) -> str:
+    """Return a step's mode; nirs4all's is an Enum."""
+    return str(getattr(step.execution_mode, "value", step.execution_mode))
+
+
+def _ids(step: Any) -> list[str]:
+    """Return all artifacts of a step: a trace may name them in any of four ways."""
+    artifacts = step.artifacts
+    primary = [item for item in [artifacts.primary_artifact_id] if item]
+    of_sources = [item for entry in (artifacts.by_source or {}).values() for item in _as_list(entry)]
+    of_folds = [item for entry in artifacts.fold_artifact_ids.values() for item in _as_list(entry)]
+    return list(artifacts.artifact_ids) or primary or of_sources or of_folds
+
+
+def _as_list(entry: Any) -> list[str]:
+    return [entry] if isinstance(entry, str) else list(entry)
+
+
+def _fold_name(fold: Any) -> str:
+    """Return a fold as nirs4all writes it: 0 is `fold_0`."""
+    text = str(fold)
+    return text if text.startswith("fold_") else f"fold_{text}"
+
+
+def _folds(model: Any) -> dict[str, list[str]]:
+    """Return the artifacts of a model by fold; one model for all data is the only fold, `fold_all`."""
+    given = model.artifacts.fold_artifact_ids
+    by_fold = {_fold_name(fold): _as_list(entry) for fold, entry in given.items()}
+    empty = [fold for fold, ids in by_fold.items() if not ids]
+    if empty:
+        raise InvalidInputError(
+            f"the model of step {model.step_index} ({model.operator_class}) has no artifact for {empty}; "
+            "leave the fold out, or name its model"
+        )
+    if len(by_fold) < len(given):
+        raise InvalidInputError(
+            f"the model of step {model.step_index} ({model.operator_class}) has one fold under two names: "
+            f"{list(given)}; keep one"
+        )
+    if by_fold:
+        return by_fold
+    only = model.artifacts.primary_artifact_id or (model.artifacts.artifact_ids or [None])[0]
+    if only is None:
+        raise InvalidInputError(
+            f"the model of step {model.step_index} ({model.operator_class}) has no artifact; save the fitted model and "
+            "name it in the step's artifacts"
+        )
+    return {"fold_all": [only]}
+
+
+def _of_fold(steps: list[Any], fold: str) -> list[str]:
+    """Return what transforms X in one fold, in order: a step's own for that fold, else what it has for all."""
+    found: list[str] = []
+    for step in steps:
+        own = {_fold_name(key): entry for key, entry in step.artifacts.fold_artifact_ids.items()}
+        found += _as_list(own[fold]) if own else _ids(step)
+    return found
+
+
+def _described(step: Any, in_folds: bool) -> dict[str, Any]:
+    ids = [] if in_folds else _ids(step)
+    return {
+        "step_idx": step.step_index,
+        "operator_class": step.operator_class,
+        "params": step.operator_config or {},
+        "artifact_id": ids[0] if len(ids) == 1 else None,
+        "stateless": not _ids(step),
+    }
+
+
+def _shared(steps: list[Any]) -> dict[str, Any]:
+    """Return step index to artifacts; several steps may share an index, and a step have several sources."""
+    ids: dict[str, list[str]] = {}
+    sources: dict[str, dict[str, list[str]]] = {}
+    for step in steps:
+        key = str(step.step_index)
+        ids.setdefault(key, []).extend(_ids(step))
+        if len(step.artifacts.by_source or {}) > 1:
+            sources[key] = {str(source): list(entry) for source, entry in step.artifacts.by_source.items()}
+    shared: dict[str, Any] = {key: entry[0] if len(entry) == 1 else entry for key, entry in ids.items()}
+    return shared | ({"_source_map": sources} if sources else {})

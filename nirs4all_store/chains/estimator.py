@@ -1,0 +1,104 @@
+"""A stored chain as a scikit-learn estimator that is fitted already."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, Self
+
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+from ..errors import FrozenChainError
+from . import inference
+from .fitted import FittedChain
+from .probabilities import all_classes
+
+
+class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
+    """What the two estimators share.
+
+    Parameters
+    ----------
+    chain : FittedChain
+        As `WorkspaceStore.load_chain` or `load_bundle` gives it.
+    """
+
+    def __init__(self, chain: FittedChain) -> None:
+        self.chain = chain
+
+    def fit(self, X: Any, y: Any = None) -> NoReturn:
+        """Refuse: a stored chain stays as it was fitted.
+
+        Raises
+        ------
+        FrozenChainError
+            Always.
+        """
+        raise FrozenChainError(
+            f"{self.chain.name} is fitted and stays so; wrap it in sklearn.frozen.FrozenEstimator where something "
+            "insists on fitting it, or train a new chain"
+        )
+
+    def predict(self, X: Any, wavelengths: Any = None) -> Any:
+        """Predict as `WorkspaceStore.replay_chain` does.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features), or frame
+            The columns of a frame are found by the names or wavelengths of training, where the chain knows them.
+        wavelengths : array of shape (n_features,), optional
+
+        Returns
+        -------
+        ndarray of shape (n_samples,) or (n_samples, n_targets)
+
+        Raises
+        ------
+        ChainInputError
+            A fitted object refused X, or a frame lacks columns of training.
+        ChainReplayError
+            A step or model gives another number of rows than it got.
+        """
+        return self.chain.predict(X, wavelengths)
+
+    def __sklearn_clone__(self) -> Self:
+        """Cloning leaves what is fitted, as scikit-learn's FrozenEstimator does."""
+        return self
+
+    def __sklearn_is_fitted__(self) -> bool:
+        """Say so to `check_is_fitted`."""
+        return True
+
+
+class ChainRegressor(RegressorMixin, _StoredChain):  # type: ignore[misc]  # scikit-learn ships no types
+    """A stored chain that predicts numbers: `predict`, `score`."""
+
+
+class ChainClassifier(ClassifierMixin, _StoredChain):  # type: ignore[misc]  # scikit-learn ships no types
+    """A stored chain that predicts classes: `predict`, `predict_proba`, `classes_`, `score`."""
+
+    @property
+    def classes_(self) -> Any:
+        """The sorted classes that any fold has seen, as its models have them: several targets may have a list."""
+        return all_classes(self.chain.models)
+
+    def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
+        """Return class probabilities, for one row as for many.
+
+        One fold gives what its model gives; several give the mean of theirs, or their share of the votes where a model
+        has no probabilities.
+
+        Parameters
+        ----------
+        X : array of shape (n_samples, n_features)
+        wavelengths : array of shape (n_features,), optional
+
+        Returns
+        -------
+        ndarray of shape (n_samples, n_classes), or as the models give those of several targets or labels
+        """
+        return self.chain.predict_proba(X, wavelengths)
+
+
+def as_estimator(chain: FittedChain) -> ChainRegressor | ChainClassifier:
+    """Return the estimator that fits what the chain's models predict."""
+    is_classifier = all(inference.is_classifier(model) for model in chain.models)
+    return ChainClassifier(chain) if is_classifier else ChainRegressor(chain)

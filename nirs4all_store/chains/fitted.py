@@ -1,0 +1,73 @@
+"""The fitted objects of one chain, ready to predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from ..errors import ChainInputError, ChainReplayError, InvalidInputError
+from . import inference
+from .probabilities import PredictionError
+from .training_columns import TrainedOn
+
+
+@dataclass(frozen=True)
+class FittedChain:
+    """The fitted objects of a chain, in the order in which they are applied.
+
+    Attributes
+    ----------
+    name : str
+        What messages call it.
+    shared : list of (str, object)
+        What all folds have in common.
+    folds : dict of str to list of (str, object)
+        What each fold has of its own, the model last.
+    trained_on : TrainedOn
+        By what the columns of a frame are found.
+    """
+
+    name: str
+    shared: list[inference.Labelled]
+    folds: dict[str, list[inference.Labelled]]
+    trained_on: TrainedOn = field(default_factory=TrainedOn)
+
+    @property
+    def models(self) -> list[Any]:
+        """The folds' models."""
+        return [fold[-1][1] for fold in self.folds.values()]
+
+    def predict(self, X: Any, wavelengths: Any = None) -> Any:
+        """Predict; see `inference.predict`. What an object refuses raises `ChainInputError`.
+
+        One that does not work here raises `ChainReplayError`.
+        """
+        return self._run("predict", X, wavelengths)
+
+    def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
+        """Return class probabilities; see `inference.Operators`."""
+        return self._run("predict_proba", X, wavelengths)
+
+    def _run(self, method: str, X: Any, wavelengths: Any) -> Any:
+        try:
+            X, wavelengths = self.trained_on.arrays(X, wavelengths)
+        except InvalidInputError as error:
+            raise ChainInputError(f"{self.name}: {error}") from error
+        try:
+            return getattr(self._operators, method)(X, wavelengths)
+        except inference.OutputError as error:
+            raise ChainReplayError(f"{self.name}: {error}") from error
+        except PredictionError as error:
+            raise ChainInputError(
+                f"{self.name}: {error}; give X with the columns that the chain was trained on"
+            ) from error
+        except Exception as error:  # Objects of another version, or damaged ones, raise what they like.
+            raise ChainReplayError(
+                f"{self.name} has a fitted object that does not work here: {type(error).__name__}: {error}; "
+                "install the versions of its packages that it was fitted with"
+            ) from error
+
+    @cached_property
+    def _operators(self) -> inference.Operators:
+        return inference.Operators(self.shared, self.folds)

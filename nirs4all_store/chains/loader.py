@@ -1,0 +1,157 @@
+"""A stored chain and new data give predictions."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+from ..artifacts import codecs
+from ..artifacts.local_store import Blobs
+from ..errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
+from .fitted import FittedChain
+from .plan import plan
+from .training_columns import TrainedOn
+
+CACHE_BYTES = 256 * 2**20
+MAX_CHAINS = 1_000
+
+Row = dict[str, Any]
+Key = tuple[str, str, str]
+
+
+class ChainLoader:
+    """Turns plans into fitted objects, and keeps loaded objects for the next replay.
+
+    Parameters
+    ----------
+    blobs : Blobs
+    max_bytes : int
+        Objects are kept, least recently used first out, as long as their files add up to no more.
+    """
+
+    def __init__(self, blobs: Blobs, max_bytes: int = CACHE_BYTES) -> None:
+        self._blobs = blobs
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._kept: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
+        self._chains: dict[str, tuple[FittedChain, int, list[Key]]] = {}
+        self._lock = threading.Lock()
+
+    def kept(self, chain_id: str, epoch: int | None) -> FittedChain | None:
+        """Return a chain that was kept under the same `epoch`, if all its objects are still kept."""
+        with self._lock:
+            chain, kept_epoch, keys = self._chains.get(chain_id, (None, None, []))
+            if epoch is None or kept_epoch != epoch:
+                return None
+            for key in keys:
+                self._kept.move_to_end(key)
+            return chain
+
+    def keep(self, chain: FittedChain, chain_id: str, epoch: int | None, rows: Iterable[Row]) -> None:
+        """Keep a chain made of kept objects.
+
+        Parameters
+        ----------
+        chain : FittedChain
+        chain_id : str
+        epoch : int or None
+            What `Workspace.epoch` was before the chain was read; None: do not keep it.
+        rows : iterable of dict
+            Its artifacts' rows.
+        """
+        keys = [_key(row) for row in rows]
+        with self._lock:
+            if epoch is not None and all(key in self._kept for key in keys):
+                if len(self._chains) >= MAX_CHAINS:
+                    self._chains.clear()
+                self._chains[chain_id] = chain, epoch, keys
+
+    def fitted(self, chain: Row, artifacts: dict[str, Row], *, fresh: bool) -> FittedChain:
+        """Load what a chain applies.
+
+        Parameters
+        ----------
+        chain : dict
+        artifacts : dict of str to dict
+            The artifacts' rows by id.
+        fresh : bool
+            Load every object anew, for a caller who may change it, instead of sharing kept ones.
+
+        Raises
+        ------
+        ChainReplayError
+            It cannot replay as it is stored.
+        ArtifactLoadError
+            An artifact's file is missing, damaged, or cannot be turned into an object here.
+        UntrustedArtifactError
+            It was imported, and nobody said yet that it may be loaded.
+        """
+        name = f"chain {chain['chain_id']}"
+        wanted = plan(chain)
+        failed: dict[str | None, tuple[str, StoreError]] = {}
+
+        def load(label: str, artifact_id: str, fold: str | None = None) -> tuple[str, Any]:
+            where = f"{label}{'' if fold is None else f' of fold {fold}'}, artifact {artifact_id}"
+            try:
+                row = artifacts.get(artifact_id)
+                if row is None:
+                    raise ChainReplayError("it is not registered")
+                return label, self.load(row) if fresh else self._keep(row)
+            except (ChainReplayError, ArtifactLoadError, UntrustedArtifactError) as error:
+                failed.setdefault(fold, (where, error))
+            return label, None
+
+        shared = [load(*entry) for entry in wanted.shared]
+        folds = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
+        if failed:
+            raise _with_what_still_works(name, failed, [*folds])
+        return FittedChain(name, shared, folds, TrainedOn.of(chain))
+
+    def load(self, row: Row) -> Any:
+        """Return an artifact's object, loaded anew from bytes whose SHA-256 was checked."""
+        return self._load(row)[0]
+
+    def _load(self, row: Row) -> tuple[Any, int]:
+        content = self._blobs.read(row["artifact_path"], row["content_hash"])
+        return codecs.load(content, row["format"], row["provenance"], row["trust"]), len(content)
+
+    def _keep(self, row: Row) -> Any:
+        """Return an artifact's object from the kept ones, or load and keep it."""
+        key = _key(row)
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key][0]
+        loaded, size = self._load(row)
+        with self._lock:
+            if key not in self._kept and size <= self._max_bytes:
+                self._kept[key] = loaded, size
+                self._bytes += size
+            while self._bytes > self._max_bytes:
+                _, (_, dropped) = self._kept.popitem(last=False)
+                self._bytes -= dropped
+                self._chains.clear()
+        return loaded
+
+
+def _key(row: Row) -> Key:
+    # One content loads differently in another format, and maybe not at all when less is trusted.
+    return row["content_hash"], row["format"], str(row["trust"])
+
+
+def _with_what_still_works(name: str, failed: dict[str | None, tuple[str, StoreError]], folds: list[str]) -> StoreError:
+    """Return one error: what failed where, each reason once, and which folds would predict all the same."""
+    working = [] if None in failed else [fold for fold in folds if fold not in failed]
+    rest = f"these folds would still predict: {', '.join(working)}" if working else "no fold predicts without that"
+    places: dict[str, list[str]] = {}
+    for where, error in failed.values():
+        places.setdefault(str(error), []).append(where)
+    told = "; ".join(f"{' and '.join(wheres)}: {reason}" for reason, wheres in places.items())
+    return type(next(iter(failed.values()))[1])(f"{name}, {told}; {rest}")
+
+
+def replay_chain(store: Any, chain_id: str, X: Any, wavelengths: Any = None) -> Any:
+    """Predict with a stored chain; the same as `store.replay_chain(chain_id, X, wavelengths)`."""
+    return store.replay_chain(chain_id, X, wavelengths)

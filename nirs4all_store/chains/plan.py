@@ -1,0 +1,177 @@
+"""What replaying a stored chain applies, in which order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ChainReplayError, InvalidInputError, StoreError
+from .schema import SOURCE_MAP, artifact_ids, as_ids, check_order, checked_artifacts, checked_steps, is_fitted_per_fold
+
+Row = dict[str, Any]
+
+DAMAGED = "its row is damaged: restore it from a backup, or train and save it again"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which artifacts a chain applies, in which order.
+
+    Attributes
+    ----------
+    shared : list of (str, str)
+        A label for messages, and an artifact id.
+    folds : dict of str to list of (str, str)
+        The same for each fold, the model last.
+    """
+
+    shared: list[tuple[str, str]]
+    folds: dict[str, list[tuple[str, str]]]
+
+    @property
+    def ids(self) -> list[str]:
+        """Every artifact that is applied, each once."""
+        entries = [*self.shared, *(entry for fold in self.folds.values() for entry in fold)]
+        return list(dict.fromkeys(artifact_id for _, artifact_id in entries))
+
+
+def plan(chain: Row) -> Plan:
+    """Say what replaying a chain applies.
+
+    Parameters
+    ----------
+    chain : dict
+        As `ChainRepo.get` gives it.
+
+    Raises
+    ------
+    ChainReplayError
+        It has no model, a step that transforms X has nothing to do it with, an object belongs to no step, or it is
+        damaged.
+    """
+    found = _planned(chain)
+    own = as_ids((chain["shared_artifacts"] or {}).get(str(chain["model_step_idx"])))
+    if not {*own} <= {*found.ids}:
+        raise ChainReplayError(
+            f"chain {chain['chain_id']}: its step {chain['model_step_idx']} is the model, which fold_artifacts names, "
+            f"and shared_artifacts gives it {own} as well; {DAMAGED}"
+        )
+    return found
+
+
+def _planned(chain: Row) -> Plan:
+    try:
+        return _plan(chain)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:  # Its row holds what no chain has.
+        raise ChainReplayError(
+            f"chain {chain.get('chain_id')} is damaged: its steps or artifacts are not a chain's ({error!r}); "
+            "restore it from a backup, or train and save it again"
+        ) from error
+
+
+def _plan(chain: Row) -> Plan:
+    shared_artifacts = chain["shared_artifacts"] or {}
+    _check_one_source(chain, shared_artifacts)
+    _check_each_belongs_to_a_step(chain, shared_artifacts)
+    before_model = sorted(
+        (step for step in chain["steps"] if step["step_idx"] < chain["model_step_idx"]),
+        key=lambda step: int(step["step_idx"]),
+    )
+    return Plan(_shared_entries(before_model, shared_artifacts), _fold_entries(chain, before_model, shared_artifacts))
+
+
+def _check_each_belongs_to_a_step(chain: Row, shared_artifacts: Row) -> None:
+    steps = {str(step["step_idx"]) for step in chain["steps"]}
+    strangers = sorted(shared_artifacts.keys() - steps - {SOURCE_MAP, str(chain["model_step_idx"])})
+    if strangers:
+        raise ChainReplayError(
+            f"chain {chain['chain_id']}: shared_artifacts has objects of the steps {strangers}, which it has not; "
+            f"{DAMAGED}"
+        )
+
+
+def _check_one_source(chain: Row, shared_artifacts: Row) -> None:
+    for idx, sources in (shared_artifacts.get(SOURCE_MAP) or {}).items():
+        if len(sources) > 1:
+            raise ChainReplayError(
+                f"chain {chain['chain_id']}: step {idx} treats {len(sources)} sources apart, and a replay has one X; "
+                "save a chain of its own for each source"
+            )
+
+
+def _shared_entries(before_model: list[Row], shared_artifacts: Row) -> list[tuple[str, str]]:
+    entries: list[tuple[str, str]] = []
+    done: set[str] = set()
+    for step in before_model:
+        idx = str(step["step_idx"])
+        shared = as_ids(shared_artifacts.get(idx))
+        # nirs4all 0.7 lists under a step's `artifact_ids` what belongs to other models of the pipeline.
+        own = as_ids(step.get("artifact_id"))
+        if shared and not set(own) <= set(shared):
+            raise ChainReplayError(
+                f"{_label(step)} names the artifact {own}, shared_artifacts[{idx!r}] only {shared}; save it again"
+            )
+        if shared:  # Several steps may share an index: what is under it is applied once.
+            ids = [] if idx in done else shared
+            done.add(idx)
+        else:
+            ids = own
+        entries += [(_label(step), artifact_id) for artifact_id in ids]
+    return entries
+
+
+def _fold_entries(chain: Row, before_model: list[Row], shared_artifacts: Row) -> dict[str, list[tuple[str, str]]]:
+    name, model_idx = f"chain {chain['chain_id']}", chain["model_step_idx"]
+    folds = {fold: as_ids(entry) for fold, entry in (chain["fold_artifacts"] or {}).items()}
+    if not folds:  # One model without folds.
+        models = [step for step in chain["steps"] if step["step_idx"] == model_idx]
+        own = [item for step in models for item in as_ids(step.get("artifact_id"))]
+        folds = {"all": as_ids(shared_artifacts.get(str(model_idx))) or own}
+    per_fold = [step for step in before_model if is_fitted_per_fold(step, shared_artifacts)]
+    for fold, ids in folds.items():
+        if not ids:
+            raise ChainReplayError(f"{name} has no model for fold {fold}; train and save it again")
+        if len(ids) <= len(per_fold):
+            raise ChainReplayError(
+                f"{name}: {_label(per_fold[len(ids) - 1])} is not stateless, but none of its fitted objects is stored "
+                f"for fold {fold}; train and save the chain again"
+            )
+    model = f"model {chain['model_class']}"
+    return {fold: [*((f"artifact {item}", item) for item in ids[:-1]), (model, ids[-1])] for fold, ids in folds.items()}
+
+
+def _label(step: Row) -> str:
+    return f"step {step['step_idx']} ({step.get('operator_class')})"
+
+
+def problem_of(chain: Row) -> str | None:
+    """Say why a chain cannot replay as it is stored, or could not be saved like that; None for a sound one."""
+    try:
+        plan(chain)
+        shared = checked_artifacts(chain["shared_artifacts"], "shared_artifacts")
+        checked_artifacts(chain["fold_artifacts"], "fold_artifacts")
+        check_order(checked_steps(chain["steps"]), chain["model_step_idx"], shared)
+    except StoreError as error:
+        return str(error)
+    return None
+
+
+def check_nothing_is_left_out(chain: Row) -> None:
+    """Refuse a chain that names artifacts which its replay would not apply.
+
+    Raises
+    ------
+    InvalidInputError
+        It does; the message names them. A chain that cannot replay at all says why when it is replayed.
+    """
+    try:
+        applied = _planned(chain).ids
+    except ChainReplayError:
+        return
+    left_out = [item for item in artifact_ids(chain) if item not in applied]
+    if left_out:
+        raise InvalidInputError(
+            f"a replay would never apply {left_out}, which the chain names: a step before the model, step "
+            f"{chain['model_step_idx']}, gives its own under artifact_id or shared_artifacts, a model under "
+            "fold_artifacts, and nothing comes after the model"
+        )

@@ -1,0 +1,169 @@
+"""What a stored chain looks like: the check before it is saved, and which artifacts it names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..errors import InvalidInputError, InvalidTypeError
+from ..validation.values import checked_int, checked_text
+
+# nirs4all keeps a map of sources under this key of `shared_artifacts`; it is no step.
+SOURCE_MAP = "_source_map"
+
+
+def as_ids(value: Any) -> list[str]:
+    """Return the artifact ids of one entry: None, one id, or an ordered list of ids."""
+    if value is None:
+        return []
+    return [value] if isinstance(value, str) else list(value)
+
+
+def step_artifacts(step: dict[str, Any]) -> list[str]:
+    """Return the ids a step itself carries; nirs4all 0.7 wrote a list under `artifact_ids`."""
+    return as_ids(step.get("artifact_id") or step.get("artifact_ids"))
+
+
+def artifact_ids(chain: dict[str, Any]) -> list[str]:
+    """Return every artifact id that a chain names, each once, in the order of first use.
+
+    A chain that nirs4all wrote may nest them in ways that a replay refuses: they are in use all the same.
+    """
+    shared = chain["shared_artifacts"]
+    if isinstance(shared, dict):
+        shared = {key: value for key, value in shared.items() if key != SOURCE_MAP}
+    steps = chain["steps"] if isinstance(chain["steps"], list) else []
+    own = [[step.get("artifact_id"), step.get("artifact_ids")] for step in steps if isinstance(step, dict)]
+    return list(dict.fromkeys(_texts([shared, chain["fold_artifacts"], own])))
+
+
+def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    """Return a chain in which each artifact that it names is named by another id."""
+    renamed = [step | {key: _renamed(step[key], ids) for key in ("artifact_id", "artifact_ids") if key in step}
+               for step in chain["steps"]]  # fmt: skip
+    shared = {key: value if key == SOURCE_MAP else _renamed(value, ids)
+              for key, value in (chain["shared_artifacts"] or {}).items()}  # fmt: skip
+    return chain | {
+        "steps": renamed, "shared_artifacts": shared, "fold_artifacts": _renamed(chain["fold_artifacts"] or {}, ids),
+    }  # fmt: skip
+
+
+def _renamed(value: Any, ids: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return ids[value]
+    if isinstance(value, dict):
+        return {key: _renamed(item, ids) for key, item in value.items()}
+    return [_renamed(item, ids) for item in value] if isinstance(value, list) else value
+
+
+def _texts(value: Any) -> list[str]:
+    if isinstance(value, str):
+        return [value]
+    items = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+    return [text for item in items for text in _texts(item)]
+
+
+def checked_steps(steps: Any) -> list[dict[str, Any]]:
+    """Return `steps` if each is a dict with a `step_idx` and a sound `artifact_id`."""
+    if not isinstance(steps, Iterable) or isinstance(steps, str | dict):
+        raise InvalidTypeError("steps must be a list of dicts, one per step")
+    checked = []
+    for position, step in enumerate(steps):
+        where = f"steps[{position}]"
+        if not isinstance(step, dict) or "step_idx" not in step:
+            raise InvalidTypeError(f"{where} must be a dict with at least 'step_idx'")
+        step = {**step, "step_idx": checked_int(step["step_idx"], f"{where}['step_idx']", 32)}
+        for key in ("artifact_id", "artifact_ids"):
+            _checked_entry(step.get(key), f"{where}['{key}']")
+        if not isinstance(step.get("stateless"), bool | np.bool_ | None):
+            raise InvalidTypeError(f"{where}['stateless'] is {step['stateless']!r}; give True or False")
+        checked.append(step)
+    return checked
+
+
+def checked_artifacts(value: Any, name: str) -> dict[str, Any]:
+    """Return a mapping of `fold_artifacts` or `shared_artifacts` with its ids checked; None is empty.
+
+    Raises
+    ------
+    InvalidTypeError
+        It is no dict, or an entry is neither an id nor a list of ids.
+    InvalidInputError
+        A fold has no model, or two keys are the same text.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, dict):
+        raise InvalidTypeError(f"{name} must be a dict, not {type(value).__name__}")
+    checked: dict[str, Any] = {}
+    for key, entry in value.items():
+        text = str(key)
+        if text in checked:
+            raise InvalidInputError(f"{name} has the key {text!r} twice, as a number and as text; keep one")
+        is_source_map = name == "shared_artifacts" and text == SOURCE_MAP
+        checked[text] = entry if is_source_map else _checked_entry(entry, f"{name}[{text!r}]")
+    if name == "fold_artifacts":
+        _check_folds(checked)
+    return checked
+
+
+def _checked_entry(entry: Any, where: str) -> Any:
+    if not isinstance(entry, str | list | tuple | None):
+        raise InvalidTypeError(f"{where} must be an artifact id or a list of them, not {type(entry).__name__}")
+    for item in as_ids(entry):
+        checked_text(item, where)
+    return list(entry) if isinstance(entry, tuple) else entry
+
+
+def _check_folds(folds: dict[str, Any]) -> None:
+    for fold, entry in folds.items():
+        if not as_ids(entry):
+            raise InvalidInputError(
+                f"fold_artifacts[{fold!r}] names no artifact: a fold needs its model; leave the fold out or name it"
+            )
+    lengths = {fold: len(as_ids(entry)) for fold, entry in folds.items()}
+    if len(set(lengths.values())) > 1:
+        raise InvalidInputError(
+            f"the folds of fold_artifacts name different numbers of artifacts, {lengths}: "
+            "each needs all that was fitted on it, in the same order"
+        )
+
+
+def check_order(steps: list[dict[str, Any]], model_step_idx: int, shared: dict[str, Any]) -> None:
+    """Refuse a chain whose replay would apply its objects in another order than its training did.
+
+    From the first step that is fitted per fold on, what transforms X is in the fold's list, which
+    is applied after everything shared: a shared artifact of a later step would come too early.
+    """
+    known = {str(step["step_idx"]) for step in steps}
+    for key in shared:
+        if key not in known and key not in (SOURCE_MAP, str(model_step_idx)):
+            raise InvalidInputError(f"shared_artifacts[{key!r}] belongs to no step; steps are {sorted(known)}")
+    for idx, name in _given(steps, shared):
+        if idx > model_step_idx:
+            raise InvalidInputError(
+                f"{name} comes after the model, which is step {model_step_idx}; replay would never apply it"
+            )
+    before_model = [step for step in steps if step["step_idx"] < model_step_idx]
+    per_fold = [step["step_idx"] for step in before_model if is_fitted_per_fold(step, shared)]
+    for idx, name in _given(before_model, shared):
+        if per_fold and min(per_fold) < idx < model_step_idx:
+            raise InvalidInputError(
+                f"{name} comes after step {min(per_fold)}, which is fitted per fold; "
+                "put it into each fold's list of fold_artifacts, in its place"
+            )
+
+
+def _given(steps: list[dict[str, Any]], shared: dict[str, Any]) -> list[tuple[int, str]]:
+    """Return the step index and the name of each entry that gives a step its artifacts for all folds."""
+    found = [(int(key), f"shared_artifacts[{key!r}]") for key in shared if key != SOURCE_MAP and as_ids(shared[key])]
+    return found + [
+        (step["step_idx"], f"the artifact_id of step {step['step_idx']}") for step in steps if step.get("artifact_id")
+    ]
+
+
+def is_fitted_per_fold(step: dict[str, Any], shared: dict[str, Any]) -> bool:
+    """Tell whether a step before the model has its objects in the folds' lists."""
+    return not step.get("stateless") and not shared.get(str(step["step_idx"])) and not step_artifacts(step)

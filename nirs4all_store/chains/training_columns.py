@@ -1,0 +1,120 @@
+"""What a chain knows of the columns that it was trained on, and new spectra in their order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..datasets import spectra_columns
+from ..datasets.column_names import places, wavelengths_of
+from ..datasets.dataset import read_spectra
+from ..errors import InvalidInputError
+from ..validation.size_limits import refuse_deep
+
+Array = Any
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """The columns of X that a chain was trained on, where the runner has kept them.
+
+    Attributes
+    ----------
+    columns : list of str, or None
+        Their names.
+    wavelengths : list of float, or None
+    """
+
+    columns: list[str] | None = None
+    wavelengths: list[float] | None = None
+
+    @classmethod
+    def of(cls, chain: dict[str, Any]) -> TrainedOn:
+        """Return what a chain's row, or a bundle's chain, tells."""
+        model: dict[str, Any] = next(
+            (step for step in chain["steps"] if step.get("step_idx") == chain["model_step_idx"]), {}
+        )
+        params = model.get("params")
+        params = params if isinstance(params, dict) else {}
+        return cls(_list_of(str, params.get("columns")), _list_of((int, float), params.get("wavelengths")))
+
+    def read(self, path: Path) -> spectra_columns.Spectra:
+        """Return the spectra in a CSV, Parquet or NPY file; see `find`. The columns of a NPY file go by their places.
+
+        Raises
+        ------
+        InvalidInputError
+            It cannot be read, has something else than numbers, or lacks a column.
+        """
+        if path.suffix.lower() != ".npy":
+            return self.find(spectra_columns.read(path), str(path))
+        found = read_spectra(path)
+        return spectra_columns.Spectra(found.X, found.columns, self._wavelengths, found.others)
+
+    def find(self, table: Any, where: str) -> spectra_columns.Spectra:
+        """Return the spectra in a frame, found by the names of training, or by their wavelengths.
+
+        Where nothing is known of training, or of wavelengths, all columns that may be spectra are taken as they stand.
+
+        Raises
+        ------
+        InvalidInputError
+            It lacks a column, has one twice, or has something else than numbers there.
+        """
+        table = spectra_columns.frame(table)
+        found = places(table.columns, self.columns, self.wavelengths, where)
+        if found is not None:
+            names = [table.columns[place] for place in found]
+            wavelengths = wavelengths_of(names) if self.wavelengths is None else self._wavelengths
+            return spectra_columns.picked(table, names, names, wavelengths)
+        spectra = spectra_columns.spectra_of(table)
+        if self.wavelengths is None:
+            return spectra
+        if len(spectra.columns) != len(self.wavelengths):
+            raise InvalidInputError(
+                f"{where} has {len(spectra.columns)} columns of numbers, and the chain was trained on "
+                f"{len(self.wavelengths)} wavelengths; name the columns by their wavelengths"
+            )
+        return spectra_columns.Spectra(spectra.X, spectra.columns, self._wavelengths, spectra.others)
+
+    def arrays(self, X: Any, wavelengths: Any) -> tuple[Any, Any]:
+        """Return X and wavelengths for the fitted objects: those of a frame in the order of training.
+
+        What is no frame, or has columns that nobody named, goes by the columns' places.
+
+        Raises
+        ------
+        InvalidInputError
+            X is lists in lists, or the frame lacks a column, or other wavelengths are given than those by which its
+            columns are found.
+        """
+        refuse_deep(X, "X")
+        is_known = self.columns is not None or self.wavelengths is not None
+        if not is_known or not spectra_columns.is_frame(X):
+            return X, wavelengths
+        try:
+            spectra = self.find(X, "the frame")
+        except InvalidInputError:
+            if spectra_columns.has_names(X):
+                raise
+            return X.to_numpy(), wavelengths
+        if self.wavelengths is None or wavelengths is None:
+            return spectra.X, self._wavelengths if wavelengths is None else wavelengths
+        if not np.array_equal(wavelengths, self.wavelengths):
+            raise InvalidInputError(
+                "other wavelengths are given than those of training, by which the columns of a frame are found; leave "
+                "them out, or give X as an array"
+            )
+        return spectra.X, wavelengths
+
+    @property
+    def _wavelengths(self) -> Array | None:
+        return None if self.wavelengths is None else np.array(self.wavelengths)
+
+
+def _list_of(kind: Any, value: Any) -> list[Any] | None:
+    """Return a list that the runner has kept; None where a chain has something else there."""
+    return value if isinstance(value, list) and value and all(isinstance(item, kind) for item in value) else None

@@ -1,0 +1,298 @@
+"""Commands that look after a workspace: init, delete, gc, vacuum, upgrade, recover, restore, ..."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict, fields
+from datetime import timedelta
+from pathlib import Path
+from shlex import quote
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from ..engine.duckdb import migrator
+from ..engine.duckdb.files import logs_of
+from ..engine.duckdb.migrator import UNSTAMPED, Migrations, run_migrations
+from ..engine.duckdb.recovery import RecoveryReport
+from ..engine.duckdb.upgrade import UpgradePlan, UpgradeReport
+from ..errors import InvalidInputError, StoreError
+from ..store import WorkspaceStore
+from ..workspace.check import Finding
+from ..workspace.offline import inspect_workspace, recover_workspace, upgrade_workspace
+from ..workspace.restore import restore_workspace
+from .output import (
+    DEFAULT_WORKSPACE,
+    Csv,
+    Folder,
+    Json,
+    Workspace,
+    Yes,
+    complain,
+    existing,
+    find,
+    print_rows,
+    say,
+    show_rows,
+)
+from .terminal import escape_what_the_terminal_lacks, printable
+
+app = typer.Typer()
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for another process that uses it.")]
+Deep = Annotated[bool, typer.Option("--deep", help="Also read every value and hash every file.")]
+
+
+@app.command(epilog="nirs4all-store init spectra")
+def init(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Create a workspace; one that is there stays as it is."""
+    with WorkspaceStore(folder or workspace) as store:
+        say(Console(), f"{store.workspace_path} is ready; train into it with: nirs4all-store run CONFIG DATA")
+
+
+@app.command(epilog="nirs4all-store delete 01a2 --yes")
+def delete(
+    beginning: Annotated[
+        str, typer.Argument(metavar="ID", help="The beginning of a run's, pipeline's or prediction's id.")
+    ],
+    yes: Yes = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Delete a run, a pipeline or a prediction, and all below it; artifacts that nothing else uses go too."""
+    with existing(workspace) as store:
+        kind, name = find(store, beginning, "runs", "pipelines", "predictions")
+        if not yes:
+            typer.confirm(printable(f"Delete {kind[:-1]} {name} and all below it?"), abort=True)
+        if kind == "predictions":
+            rows = int(store.delete_prediction(name))
+        else:
+            rows = store.delete_run(name) if kind == "runs" else store.delete_pipeline(name)
+    say(Console(), f"deleted {rows:,} rows")
+
+
+@app.command(epilog="nirs4all-store gc --dry-run")
+def gc(
+    folder: Folder = None,
+    days: Annotated[float, typer.Option(min=0, help="How old a saved object must be that no chain uses.")] = 1.0,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Remove the files of artifacts that no chain uses; with --dry-run, list them."""
+    grace = timedelta(days=days)
+    if (as_json or as_csv) and not dry_run:
+        raise InvalidInputError("--json and --csv print what would be removed; give them with --dry-run")
+    with existing(folder or workspace, read_only=dry_run) as store:
+        if not dry_run:
+            say(Console(), f"removed {store.gc_artifacts(grace=grace):,} files")
+            return
+        plan = store.plan_gc(grace=grace)
+        show_rows(store, plan, plan.columns, as_json=as_json, as_csv=as_csv)
+    if not (as_json or as_csv):
+        say(Console(), f"would remove {plan.height:,} files")
+
+
+@app.command(epilog="nirs4all-store vacuum")
+def vacuum(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Give the disk back what deleted rows have left."""
+    with existing(folder or workspace) as store:
+        done = store.vacuum()
+    say(Console(), f"the database took {_size(done.before)} and takes {_size(done.after)}")
+
+
+@app.command(epilog="nirs4all-store upgrade old_workspace --dry-run")
+def upgrade(
+    folder: Folder = None, dry_run: DryRun = False, timeout: Timeout = 600, workspace: Workspace = DEFAULT_WORKSPACE
+) -> None:
+    """Bring a workspace of an older version, or of nirs4all 0.7, to this version; a copy is kept."""
+    show_upgrade(folder or workspace, dry_run=dry_run, timeout=timeout)
+
+
+def show_upgrade(
+    folder: str | os.PathLike[str],
+    *,
+    dry_run: bool = False,
+    timeout: float = 600,
+    migrations: Migrations = run_migrations,
+) -> None:
+    """Upgrade a workspace, telling what was found and what was done; see `upgrade_workspace`."""
+    escape_what_the_terminal_lacks()  # Alembic's own command line comes here by itself.
+    console = Console()
+    _print_plan(console, upgrade_workspace(folder, dry_run=True, timeout=timeout).plan)
+    if dry_run:
+        say(console, "Nothing was changed (dry run).")
+        return
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        report = upgrade_workspace(
+            folder,
+            timeout=timeout,
+            migrations=migrations,
+            progress=lambda what, done, total: bar.update(
+                task, description=printable(what), completed=done, total=total
+            ),
+        )
+    if report.copy is None:
+        say(console, "There was nothing to do.")
+        return
+    _print_report(console, report)
+
+
+def _print_plan(console: Console, plan: UpgradePlan) -> None:
+    author = " (written by nirs4all)" if "alembic_version" not in plan.rows else ""
+    say(console, f"{plan.database} stands at revision {plan.found}{author}, {_size(plan.size)}")
+    say(console, _rows(plan.rows))
+    for revision, title in plan.steps:
+        say(console, f"to do: revision {revision}, {title[0].lower()}{title[1:]}")
+    if plan.steps:
+        say(console, f"it takes up to {_size(plan.needed)} of disk on its way; {_size(plan.free)} are free")
+
+
+def _print_report(console: Console, report: UpgradeReport) -> None:
+    plan = report.plan
+    say(console, f"Upgraded to revision {plan.target} in {report.seconds:.1f} s: every row and value was compared.")
+    say(console, f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.")
+    logs = "".join(f" and {log}" for log in logs_of(report.copy)) if report.copy else ""
+    say(console, f"The old one, byte for byte: {report.copy}{logs}")
+    say(console, f"To go back: {report.way_back}")
+
+
+@app.command(epilog="nirs4all-store recover workspace --dry-run")
+def recover(
+    folder: Folder = None, dry_run: DryRun = False, timeout: Timeout = 600, workspace: Workspace = DEFAULT_WORKSPACE
+) -> None:
+    """Let a workspace open again whose write-ahead log is damaged; the original is kept."""
+    place = folder or workspace
+    report = recover_workspace(place, dry_run=dry_run, timeout=timeout)
+    _print_recovery(Console(), report, quote(str(place)))
+
+
+def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> None:
+    if report.log is None:
+        say(console, f"{report.database} opens; there was nothing to do.")
+        say(console, f"rows       {_rows(report.rows)}")
+        return
+    say(console, f"{report.database} does not open: {report.problem}")
+    say(console, f"damaged    {report.log}")
+    say(console, f"saved      the first {report.used:,} of its {report.size:,} bytes, {report.commits:,} commits")
+    lost = report.size - report.used
+    say(console, f"lost       {lost:,} bytes, which show the end of {report.lost_commits:,} commits")
+    say(console, f"rows       {_rows(report.rows)}; each was read")
+    if report.copy is None:
+        say(console, "Nothing was changed (dry run).")
+        return
+    logs = "".join(f" and {log}" for log in logs_of(report.copy))
+    say(console, f"The original, byte for byte: {report.copy}{logs}")
+    say(console, f"To go back: {report.way_back}")
+    if report.findings is None:
+        say(console, f"Not checked: it stands at revision {report.revision} or is in use.")
+    else:
+        say(console, f"{len(report.findings)} findings: nirs4all-store check {folder}")
+
+
+@app.command(epilog="nirs4all-store restore backups/monday workspace")
+def restore(
+    backup: Annotated[Path, typer.Argument(help="The folder of the backup; it stays as it is.")],
+    folder: Folder = None,
+    timeout: Timeout = 600,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Put a backup in the place of a workspace, whole or not at all; what was there is kept in a folder in it."""
+    report = restore_workspace(backup, folder or workspace, timeout=timeout)
+    console = Console()
+    say(console, f"{report.workspace} is as {report.backup} is: {_rows(report.rows)}, {report.files:,} files")
+    if report.kept is not None:
+        say(console, f"What was there before: {report.kept}")
+        say(console, f"To go back: {report.way_back}")
+
+
+@app.command(epilog="nirs4all-store info workspace")
+def info(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Tell what is in a workspace, also in one of an older or newer version, and change nothing."""
+    found = inspect_workspace(folder or workspace)
+    console = Console()
+    same = found.revision == found.newest
+    advice = "" if same else f"; this version works on {found.newest}"
+    if UNSTAMPED <= found.revision < found.newest:
+        advice += f": nirs4all-store upgrade {quote(str(found.path))}"
+    say(console, f"{found.path}")
+    say(console, f"revision   {found.revision}{advice}")
+    say(console, f"rows       {_rows(found.rows)}")
+    say(console, f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}")
+    say(console, f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}")
+    for copy in found.copies:
+        say(console, f"kept copy  {copy.name}, {_size(copy.stat().st_size)}")
+
+
+@app.command(epilog="nirs4all-store check --deep")
+def check(
+    folder: Folder = None,
+    deep: Deep = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Compare every row and file with each other: exit code 0 for all well, 1 for findings, 2 if it cannot be done."""
+    console = Console()
+    try:
+        with existing(folder or workspace, read_only=True) as store:
+            report = store.check(deep)
+    except StoreError as error:
+        complain(str(error))
+        raise typer.Exit(2) from error
+    if as_json or as_csv:
+        columns = dict.fromkeys((field.name for field in fields(Finding)), pl.String)
+        frame = pl.DataFrame([asdict(finding) for finding in report.findings], schema=columns)
+        print_rows(frame, frame.columns, {}, as_json=as_json, as_csv=as_csv)
+    else:
+        for finding in report.findings:
+            say(console, f"{finding.code}: {finding.subject}: {finding.message}")
+            say(console, f"  repair would {finding.repair}" if finding.repair else "  repair can do nothing about it")
+        say(console, f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
+    if not report.is_sound:
+        raise typer.Exit(1)
+
+
+@app.command(epilog="nirs4all-store repair --apply")
+def repair(
+    folder: Folder = None,
+    apply: Annotated[bool, typer.Option("--apply", help="Do it; otherwise it is only shown.")] = False,
+    deep: Deep = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Do what check says can be done; no bytes of an artifact are deleted."""
+    console = Console()
+    with existing(folder or workspace, read_only=not apply) as store:
+        report = store.repair(dry_run=not apply, deep=deep)
+    for finding in report.repaired:
+        say(console, f"{'done' if apply else 'to do'}: {finding.subject}: {finding.repair}")
+    for finding in report.left:
+        say(console, f"left: {finding.subject}: {finding.message}")
+    if not report.repaired and not report.left:
+        say(console, "There is nothing to repair.")
+    if report.repaired and not apply:
+        say(console, "Nothing was changed; do it with --apply.")
+
+
+@app.command("alembic-ini", epilog='alembic -c "$(nirs4all-store alembic-ini)" -x workspace=FOLDER upgrade head')
+def alembic_ini() -> None:
+    """Print the path of the configuration for Alembic: alembic -c "$(nirs4all-store alembic-ini)" ..."""
+    typer.echo(str(migrator.alembic_ini()))
+
+
+def _rows(rows: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {table}" for table, count in rows.items() if table != "alembic_version")
+
+
+def _size(size: float) -> str:
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"

@@ -1,0 +1,78 @@
+"""The command line; no logic of its own."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from ..errors import StoreError
+from ..version import __version__
+from . import admin, library, query, train
+from .admin import show_upgrade
+from .output import complain, warns_once
+from .terminal import escape_what_the_terminal_lacks
+
+__all__ = ["app", "show_upgrade"]
+
+
+class _Commands(TyperGroup):
+    """All commands: an error is one red line and exit code 1; a warning is told once."""
+
+    def main(self, *args: Any, **options: Any) -> Any:
+        """Print nothing that the terminal lacks."""
+        escape_what_the_terminal_lacks()
+        return super().main(*args, **options)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Take `--debug` wherever it stands."""
+        others = [word for word in args if word != "--debug"]
+        parsed: list[str] = super().parse_args(ctx, ["--debug", *others] if len(others) < len(args) else args)
+        return parsed
+
+    def invoke(self, ctx: Any) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = warns_once()
+            try:
+                return super().invoke(ctx)
+            except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+                raise
+            except Exception as error:
+                if ctx.params.get("debug"):
+                    raise
+                is_ours = isinstance(error, StoreError)
+                complain(
+                    str(error) if is_ours else f"{type(error).__name__}: {error}; --debug shows where it comes from"
+                )
+                raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Train on spectra, keep everything, and find it again.",
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+) -> None:
+    """Train on spectra, keep everything, and find it again."""
+
+
+for commands in (train.app, query.app, admin.app):
+    app.add_typer(commands)
+app.add_typer(library.app, name="library")

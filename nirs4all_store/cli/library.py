@@ -1,0 +1,95 @@
+"""Commands of the library of templates: `nirs4all-store library ...`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import polars as pl
+import typer
+from rich.console import Console
+
+from ..training.config_files import read_config
+from ..training.template_library import PipelineLibrary
+from ..validation.values import file_text
+from .output import DEFAULT_WORKSPACE, GIVEN, Csv, Json, Overwrite, Workspace, Yes, print_rows, refuse_output, say
+from .terminal import for_programs, printable, put
+
+app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
+
+Name = Annotated[str, typer.Argument(help="The template's name.")]
+Category = Annotated[str | None, typer.Option(help="Its category.")]
+LISTED = ("name", "category", "description", "tags")
+
+
+@app.command("list", epilog="nirs4all-store library list")
+def list_(
+    category: Category = None, as_json: Json = False, as_csv: Csv = False, workspace: Workspace = DEFAULT_WORKSPACE
+) -> None:
+    """List the templates."""
+    found = PipelineLibrary(workspace).list_templates(category)
+    rows = [
+        {name: entry.get(name) for name in LISTED} | {"tags": ", ".join(entry.get("tags") or [])} for entry in found
+    ]
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(LISTED, pl.String))
+    print_rows(frame, LISTED, {}, as_json=as_json, as_csv=as_csv)
+
+
+@app.command("save", epilog="nirs4all-store library save pls.yaml baseline_pls --category regression")
+def save(
+    config: Annotated[Path, typer.Argument(help="A JSON or YAML file.", **GIVEN)],
+    name: Name,
+    category: Annotated[str, typer.Option(help="Its category.")] = "general",
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; again for several.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Keep a configuration as a template."""
+    from ..training.pipeline_config import pipelines_of  # scikit-learn takes longer to import than the others run.
+
+    found = read_config(config)
+    pipelines_of(found)
+    library = PipelineLibrary(workspace)
+    say(Console(), f"saved {library.save_template(found, name, category, description, tag, overwrite=overwrite)}")
+
+
+@app.command("show", epilog="nirs4all-store library show baseline_pls")
+def show(name: Name, category: Category = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Print a template's configuration as JSON."""
+    put(f"{for_programs(file_text(PipelineLibrary(workspace).load_template(name, category)))}\n")
+
+
+@app.command("delete", epilog="nirs4all-store library delete baseline_pls --yes")
+def delete(name: Name, category: Category = None, yes: Yes = False, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
+    """Delete a template."""
+    library = PipelineLibrary(workspace)
+    library.get_template_metadata(name, category)
+    if not yes:
+        typer.confirm(printable(f"Delete template {name}?"), abort=True)
+    library.delete_template(name, category)
+    say(Console(), f"deleted {name}")
+
+
+@app.command("export", epilog="nirs4all-store library export baseline_pls baseline.json")
+def export(
+    name: Name,
+    output: Annotated[Path, typer.Argument(help="The file to write.", **GIVEN)],
+    category: Category = None,
+    overwrite: Overwrite = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write a template to a file for somebody else."""
+    refuse_output(output, workspace, overwrite=overwrite)
+    say(Console(), f"wrote {PipelineLibrary(workspace).export_template(name, output, category)}")
+
+
+@app.command("import", epilog="nirs4all-store library import baseline.json")
+def import_(
+    path: Annotated[Path, typer.Argument(help="A file that library export has written.", **GIVEN)],
+    category: Annotated[str, typer.Option(help="Its category, if it names none.")] = "general",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Take in a template that somebody else has written."""
+    say(Console(), f"saved {PipelineLibrary(workspace).import_template(path, category, overwrite=overwrite)}")

@@ -1,0 +1,58 @@
+"""Opening a DuckDB file so that nothing but rows comes in and goes out."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+
+import duckdb
+
+from ...errors import WorkspaceBusyError, WorkspaceOpenHereError
+from .files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, is_locked, memory_config, refuse_odd_database
+
+# Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
+SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
+# At its end DuckDB folds the log in and removes it by name, also when the name belongs to another
+# file by then: `Database.close` does it instead, after a look.
+AFTER_CONNECTING = (
+    "PRAGMA disable_checkpoint_on_shutdown; SET allowed_configs = ['search_path', 'enable_progress_bar']; "
+    # The times of our rows are UTC, also where a question compares them with now().
+    f"SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true; {NO_PROGRESS_BAR}"
+)
+TRIES = 3
+
+
+def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
+    """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
+    refuse_odd_database(path)
+    config = SAFE_CONFIG | memory_config(memory_limit)
+    for tries_left in range(TRIES - 1, -1, -1):
+        try:
+            return _configured(duckdb.connect(str(path), read_only=read_only, config=config))
+        except (duckdb.ConnectionException, WorkspaceOpenHereError) as error:
+            if not tries_left:
+                raise WorkspaceOpenHereError(
+                    f"this process has {path} open through duckdb itself: {error}; close it"
+                ) from error
+            gc.collect()  # What Ctrl-C has cut off may still be open.
+        except duckdb.IOException as error:
+            if is_locked(path, shared=read_only):
+                raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
+            if not tries_left:  # Else whoever had it may have closed it just now.
+                raise corrupt(path, error) from error
+        except duckdb.Error as error:
+            raise corrupt(path, error) from error
+    raise AssertionError("unreachable")
+
+
+def _configured(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
+    """Configure a new connection, or close it."""
+    try:
+        connection.execute(AFTER_CONNECTING)
+    except duckdb.InvalidInputException as error:
+        connection.close()
+        raise WorkspaceOpenHereError("it has joined one whose configuration is locked") from error
+    except BaseException:  # Ctrl-C may come at any moment, and what it has raised keeps the connection alive.
+        connection.close()
+        raise
+    return connection

@@ -1,0 +1,174 @@
+"""Which queries may be answered here: what they do ends when it is told to, and takes no more memory than it is given.
+
+The engine looks between two vectors of rows whether it was interrupted, and counts what it keeps for joins, groups
+and sorting. What one function does with one vector it neither interrupts nor counts: `list_reduce`, a distance of long
+texts or a number of a million digits go on for minutes, or take all memory; a cast may end the process. So what stands
+here is what was measured to be small work for each value, and to give nothing that is longer than what it was given;
+and where tables are joined, it has to do with numbers and names alone, since one long text beside each of two thousand
+rows is copied as often before anybody looks. Everything else is answered by a process that can be killed
+(`sql_worker.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import ARRAY, JSON
+
+from ...errors import QueryError
+from ...storage.models import Base
+
+MAX_LENGTH = 20_000
+MAX_NODES = 400
+# A condition on what a query selects from another is worked out once for each time that it is named, in all of them.
+MAX_QUERIES = 4
+MAX_TABLES = 6
+MAX_LONG_VALUES = 4
+
+COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.columns]
+LONG = {column.name for column in COLUMNS if isinstance(column.type, JSON | ARRAY)} | {"error", "message"}
+"""The columns whose values may be long."""
+SHORT = {column.name for column in COLUMNS} - LONG
+TABLES = {table.name for table in Base.metadata.sorted_tables} | {"alembic_version"}
+CATALOGS = {"information_schema", "pg_catalog"}
+NODES = {
+    "SELECT_NODE", "SET_OPERATION_NODE", "BASE_TABLE", "JOIN", "SUBQUERY", "EMPTY", "EXPRESSION_LIST",
+    "SHOW_REF", "TABLE_FUNCTION", "ORDER_MODIFIER", "LIMIT_MODIFIER", "DISTINCT_MODIFIER", "ORDER_DEFAULT",
+    "ASCENDING", "DESCENDING",
+}  # fmt: skip
+EXPRESSIONS = {"COLUMN_REF", "CONSTANT", "COMPARISON", "CONJUNCTION", "OPERATOR", "CASE", "BETWEEN", "STAR",
+               "PARAMETER", "FUNCTION", "SUBQUERY", "CAST", "TYPE"}  # fmt: skip
+OPERATORS = {"OPERATOR_NOT", "OPERATOR_IS_NULL", "OPERATOR_IS_NOT_NULL", "OPERATOR_COALESCE", "OPERATOR_NULLIF",
+             "COMPARE_IN", "COMPARE_NOT_IN"}  # fmt: skip
+CASTS = {"BOOLEAN", "BOOL", "TINYINT", "SMALLINT", "INTEGER", "INT", "BIGINT", "LONG", "FLOAT", "REAL", "DOUBLE",
+         "DECIMAL", "NUMERIC", "DATE", "TIME", "TIMESTAMP", "DATETIME", "VARCHAR", "TEXT", "STRING"}  # fmt: skip
+MOST_ARGUMENTS = dict.fromkeys(
+    ["count", "count_star", "sum", "avg", "mean", "min", "max", "stddev", "stddev_samp", "stddev_pop", "var_samp",
+     "var_pop", "variance", "bool_and", "bool_or", "any_value", "first", "last", "abs", "floor", "ceil", "ceiling",
+     "sqrt", "ln", "log", "log2", "log10", "exp", "isnan", "isinf", "isfinite", "lower", "upper", "length", "len",
+     "strlen", "epoch", "year", "month", "day", "hour", "minute", "second", "typeof", "sign", "now", "today"], 1,
+) | dict.fromkeys(
+    ["+", "-", "*", "/", "//", "%", "^", "**", "pow", "power", "round", "trunc", "greatest", "least", "ifnull",
+     "nullif", "starts_with", "prefix", "ends_with", "suffix", "date_trunc", "date_part", "arg_min", "arg_max",
+     "min_by", "max_by", "json_extract", "json_extract_string", "->", "->>"], 2,
+) | {"date_diff": 3, "if": 3}  # fmt: skip
+OF_JSON = {"json_extract", "json_extract_string", "->", "->>"}
+# Deeper paths than these are lists of what they find, each as long as the text.
+PLAIN_PATH = re.compile(r"[^*]*")
+BINDS_ANEW = re.compile(r'\bquery(_table)?"?\s*\(', re.IGNORECASE)
+LONGEST_NUMBER = 40
+
+
+def parsed(connection: Any, query: str) -> dict[str, Any] | None:
+    """Return what the engine reads a SELECT as; None where it does not say."""
+    (text,) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchone()
+    tree = json.loads(text)
+    return None if tree["error"] else dict(tree)
+
+
+def refuse_what_is_bound_anew(query: str, tree: dict[str, Any] | None) -> None:
+    """Refuse text inside the query that may be another when it is run than it was when it was checked."""
+    if not BINDS_ANEW.search(query):
+        return
+    calls = [node for node in _dicts(tree) if str(node.get("function_name")).lower() in ("query", "query_table")]
+    given = [item["expression"] for call in calls for item in call.get("arguments", [])]
+    texts = [str(item.get("literal", {}).get("text")) for item in given]
+    if not calls or any(item["class"] != "CONSTANT" for item in given) or any(map(BINDS_ANEW.search, texts)):
+        raise QueryError("query(...) and query_table(...) take one text, written out: what is checked is what is run")
+
+
+def is_simple(query: str, tree: dict[str, Any] | None, catalog: frozenset[str]) -> bool:
+    """Tell whether a query may be answered here; `catalog` is the table functions that read the catalog only."""
+    if tree is None or len(query) > MAX_LENGTH:
+        return False
+    nodes = list(_dicts(tree["statements"]))
+    kinds = [node.get("type") for node in nodes if "class" not in node]
+    named = TABLES | {str(node["key"]).lower() for node in nodes if "key" in node and "value" in node}
+    return (
+        len(nodes) <= 5 * MAX_NODES
+        and sum("class" in node for node in nodes) <= MAX_NODES
+        and sum(kind in ("SELECT_NODE", "SET_OPERATION_NODE") for kind in kinds) <= MAX_QUERIES
+        and all(_is_simple(node, named, catalog) for node in nodes)
+        and _is_short(nodes)
+    )
+
+
+def _is_short(nodes: list[dict[str, Any]]) -> bool:
+    """Tell whether few long values come together in one row of what is worked out, and none where tables are joined."""
+    tables = [node for node in nodes if node.get("type") in ("BASE_TABLE", "TABLE_FUNCTION")]
+    stars = sum(node.get("class") == "STAR" for node in nodes)
+    names = [str(node["column_names"][-1]).lower() for node in nodes if node.get("class") == "COLUMN_REF"]
+    own = {str(node.get("alias")).lower() for node in nodes if "class" in node} - LONG
+    if len(tables) <= 1:
+        return bool(stars + sum(name not in SHORT | own for name in names) <= MAX_LONG_VALUES)
+    # The name of a table stands for all of its row.
+    rows = {str(node.get(key)).lower() for node in nodes if "sample" in node for key in ("alias", "table_name")}
+    renamed = any(node.get("column_name_alias") for node in nodes)
+    return not (len(tables) > MAX_TABLES or stars or renamed or {*names} - ((SHORT | own) - rows))
+
+
+def _dicts(value: Any) -> Iterator[dict[str, Any]]:
+    left = [value]
+    while left:
+        value = left.pop()
+        if isinstance(value, dict):
+            yield value
+            left += value.values()
+        elif isinstance(value, list):
+            left += value
+
+
+def _is_simple(node: dict[str, Any], named: set[str], catalog: frozenset[str]) -> bool:
+    kind, of = node.get("type"), node.get("class")
+    if of is not None:
+        return of in EXPRESSIONS and _is_simple_expression(node, catalog)
+    if kind == "BASE_TABLE":
+        return str(node["schema_name"]).lower() in CATALOGS or (
+            not node["schema_name"] and not node["catalog_name"] and str(node["table_name"]).lower() in named
+        )
+    if kind == "TABLE_FUNCTION":
+        return str(node["function"]["function_name"]) in catalog
+    if kind == "JOIN":
+        return node["ref_type"] in ("REGULAR", "CROSS")
+    if kind == "SHOW_REF":
+        return str(node["show_type"]) != "SUMMARY"
+    if kind == "SELECT_NODE":
+        return len(node["group_sets"]) <= 1 and not node["sample"] and not _names_its_own(node["select_list"])
+    return kind is None or kind in NODES or "kind" in node
+
+
+def _is_simple_expression(node: dict[str, Any], catalog: frozenset[str]) -> bool:
+    kind = node["class"]
+    if kind == "FUNCTION":
+        return str(node["function_name"]) in catalog or _is_simple_call(node)
+    if kind == "OPERATOR":
+        return node["type"] in OPERATORS
+    if kind == "CAST":
+        return str(node["type_expr"]["type_name"]).upper() in CASTS
+    if kind == "STAR":
+        return not node["columns"]
+    if kind == "CONSTANT":
+        literal = node["literal"]
+        return literal["kind"] in ("STRING", "BOOLEAN", "NULL_LITERAL") or len(literal["text"]) <= LONGEST_NUMBER
+    return True
+
+
+def _is_simple_call(node: dict[str, Any]) -> bool:
+    name, given = str(node["function_name"]).lower(), [item["expression"] for item in node["arguments"]]
+    if node["order_bys"]["orders"] or len(given) > MOST_ARGUMENTS.get(name, -1):
+        return False
+    return name not in OF_JSON or bool(
+        len(given) > 1
+        and given[1]["class"] == "CONSTANT"
+        and PLAIN_PATH.fullmatch(str(given[1]["literal"].get("text")))
+    )
+
+
+def _names_its_own(selected: list[dict[str, Any]]) -> bool:
+    """Tell whether a list of results names one of them in another, which is then worked out for each time."""
+    own = {str(item["alias"]).lower() for item in selected} - {""}
+    named = (node["column_names"] for node in _dicts(selected) if node.get("class") == "COLUMN_REF")
+    return any(len(names) == 1 and str(names[0]).lower() in own for names in named)

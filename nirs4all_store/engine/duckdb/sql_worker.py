@@ -1,0 +1,186 @@
+"""A process that answers one query on a copy of the tables, and that can be killed: nobody else has what it works with.
+
+`sql_process.py` starts it and talks to it. It reads a header (a pickle, after its length), then the rows of each
+table as a stream of Arrow's; it writes a line of JSON, the answer as a stream of Arrow's, and another line of JSON.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pickle
+import select
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import duckdb
+
+from .files import NO_EXTENSIONS, NO_PROGRESS_BAR, quoted_name
+
+MEMORY = 2**30
+"""How many bytes the process may take beside what it has to begin with."""
+ROWS_AT_ONCE = 1024
+DATABASE = "store"
+"""What the engine calls a workspace's database, by its file's name."""
+SEALED = f"SET TimeZone = 'UTC'; {NO_PROGRESS_BAR}; SET enable_external_access = false; SET lock_configuration = true"
+"""What keeps a query from files, settings and the network, once the tables are there."""
+READING = frozenset(
+    [
+        "duckdb_approx_database_count", "duckdb_available_metrics", "duckdb_columns", "duckdb_connection_count",
+        "duckdb_constraints", "duckdb_coordinate_systems", "duckdb_databases", "duckdb_dependencies", "duckdb_dialects",
+        "duckdb_extensions", "duckdb_functions", "duckdb_indexes", "duckdb_keywords", "duckdb_memory",
+        "duckdb_optimizers", "duckdb_schemas", "duckdb_sequences", "duckdb_settings", "duckdb_table_sample",
+        "duckdb_tables", "duckdb_temporary_files", "duckdb_triggers", "duckdb_types", "duckdb_variables",
+        "duckdb_views", "generate_series", "icu_calendar_names", "json_each", "json_tree", "pg_timezone_names",
+        "pragma_collations", "pragma_database_size", "pragma_metadata_info", "pragma_platform", "pragma_show",
+        "pragma_storage_info", "pragma_table_info", "pragma_user_agent", "pragma_version", "query", "query_table",
+        "range", "repeat", "repeat_row", "seq_scan", "summary", "test_all_types", "test_vector_types", "unnest",
+    ]
+)  # fmt: skip
+"""The table functions that read tables, the catalog or their arguments, and nothing else; new ones are not here."""
+
+
+NO_SELECT = "a query must be one SELECT, or PIVOT: it only reads"
+
+
+class RefusedError(Exception):
+    """A query that does more than read."""
+
+
+def main() -> None:
+    """Answer what comes in by standard input, to standard output."""
+    incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
+    header = pickle.loads(incoming.read(int.from_bytes(incoming.read(8), "little")))
+    _end_by_itself(header["seconds"])
+    threading.Thread(target=_end_with_who_asks, daemon=True).start()
+    try:
+        with duckdb.connect(config=NO_EXTENSIONS | header["config"]) as connection:
+            connection.execute(f"ATTACH ':memory:' AS {DATABASE}; USE {DATABASE}")
+            for name, columns in header["tables"]:
+                _fill(connection, name, columns, incoming)
+            connection.execute(SEALED)
+            answer(connection, header["query"], header["params"], outgoing)
+    except Exception as error:  # The engine raises what it likes, and MemoryError.
+        say(outgoing, {"error": type(error).__name__, "message": str(error)})
+    outgoing.flush()
+
+
+def _end_by_itself(seconds: float | None) -> None:
+    """Bound the memory of this process, and its time, whatever becomes of the one who waits for it."""
+    with contextlib.suppress(ImportError, OSError):  # Elsewhere than on Linux nothing counts what is written to.
+        import resource
+
+        # The engine has gigabytes of addresses that it never uses.
+        status = Path("/proc/self/status").read_text()
+        limit = int(status.partition("VmData:")[2].split()[0]) * 1024 + MEMORY
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+        if seconds is not None:
+            signal.setitimer(signal.ITIMER_REAL, seconds + 1)
+
+
+def _end_with_who_asks() -> None:
+    """End this process once nobody can read its answer: who asked may have been killed, and have set no limit."""
+    if hasattr(select, "poll"):
+        reader = select.poll()
+        reader.register(1, 0)  # An error of it is told without being asked for.
+        reader.poll()
+        os._exit(1)
+
+
+def _fill(connection: duckdb.DuckDBPyConnection, name: str, columns: list[tuple[str, str]], incoming: BinaryIO) -> None:
+    import pyarrow as pa
+
+    made = ", ".join(f"{quoted_name(column)} {kind}" for column, kind in columns)
+    connection.execute(f"CREATE TABLE {quoted_name(name)} ({made})")
+    with pa.ipc.open_stream(incoming) as rows:
+        for batch in rows:
+            if batch.num_rows:
+                connection.from_arrow(pa.Table.from_batches([batch])).insert_into(quoted_name(name))
+
+
+def answer(connection: duckdb.DuckDBPyConnection, query: str, params: Any, outgoing: BinaryIO) -> None:
+    """Check a query and write its answer.
+
+    Raises
+    ------
+    RefusedError
+        It has a table function that does more than read.
+    """
+    import pyarrow as pa
+
+    connection.execute("BEGIN TRANSACTION READ ONLY")
+    if check_kind(connection, query) == "SELECT":
+        _check_plan(connection, query, params)
+    relation = connection.sql(query, params=params)
+    if relation is None:
+        raise RefusedError(NO_SELECT)
+    rows = relation.to_arrow_reader(ROWS_AT_ONCE)
+    say(outgoing, {"types": [kinds_in(kind) for kind in relation.types]})
+    with pa.ipc.new_stream(outgoing, rows.schema) as stream:
+        problem = None
+        try:
+            for batch in rows:
+                stream.write_batch(batch)
+        except duckdb.Error as error:
+            problem = {"error": type(error).__name__, "message": str(error)}
+    say(outgoing, problem or {})
+
+
+def check_kind(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    """Return what kind of statement a query is: SELECT, or MULTI, which is PIVOT among others that give no rows.
+
+    Raises
+    ------
+    RefusedError
+        It is of another kind, or several.
+    """
+    kinds = [statement.type.name for statement in connection.extract_statements(query)]
+    if kinds not in (["SELECT"], ["MULTI"]):
+        raise RefusedError(f"{NO_SELECT}, not {', '.join(kinds) or 'nothing'}")
+    return kinds[0]
+
+
+def kinds_in(kind: Any) -> list[str]:
+    """Return what the engine calls a type, and after it the types of its fields, items, keys and values."""
+    if kind.id not in ("list", "array", "struct", "map", "union"):
+        return [kind.id]
+    return [kind.id, *(name for _, part in kind.children if hasattr(part, "id") for name in kinds_in(part))]
+
+
+def say(outgoing: BinaryIO, what: dict[str, Any]) -> None:
+    """Write a line of JSON."""
+    outgoing.write(json.dumps(what).encode() + b"\n")
+
+
+def _check_plan(connection: duckdb.DuckDBPyConnection, query: str, params: Any) -> None:
+    ((_, plan),) = connection.execute(f"EXPLAIN (FORMAT json) {query}", params).fetchall()
+    doing = _table_functions() - READING
+    others = sorted({name for node in json.loads(plan) for name in _operators(node)} & doing)
+    if others:
+        raise RefusedError(f"a query only reads tables and the catalog, and {', '.join(others)} does more, or may")
+
+
+@cache
+def _table_functions() -> frozenset[str]:
+    """Return the names of the engine's table functions."""
+    with duckdb.connect(config=NO_EXTENSIONS) as connection:
+        names = connection.execute("SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'")
+        return frozenset(name for (name,) in names.fetchall())
+
+
+def _operators(node: dict[str, Any]) -> Iterator[str]:
+    """Yield the names of what a plan has; of a table function, its own."""
+    yield node["name"].split(" ")[0].lower()
+    yield node["extra_info"].get("Function", "").lower()
+    for child in node["children"]:
+        yield from _operators(child)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""What has a name: a regular file, a folder, or something else, which may lead elsewhere, hang or be no file's content.
+
+Whatever the store opens, makes, walks or removes goes through here, right before it is used.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from functools import partial
+from io import FileIO
+from pathlib import Path
+
+from ..errors import InvalidInputError, StoreError, WorkspaceCorruptError
+
+FILE = "a file"
+FOLDER = "a folder"
+LINK = "a link"
+KINDS = {
+    stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFLNK: LINK, stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
+}  # fmt: skip
+NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
+# Opening a pipe waits for who writes to it, without this.
+NO_WAITING = getattr(os, "O_NONBLOCK", 0)
+
+AnyPath = str | os.PathLike[str]
+
+
+def kind_of(path: AnyPath) -> str | None:
+    """Return what has a name, `FILE`, `FOLDER` or another of `KINDS`, without following a link; None: nothing has it.
+
+    Raises
+    ------
+    PermissionError
+        One may not look.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return _kind(mode)
+
+
+def _kind(mode: int) -> str:
+    return KINDS.get(stat.S_IFMT(mode), "no file")
+
+
+def is_odd(kind: str | None) -> bool:
+    """Tell whether a kind is neither a file nor a folder."""
+    return kind not in (None, FILE, FOLDER)
+
+
+def refuse_odd(*paths: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -> None:
+    """Refuse what is neither a file nor a folder, nor nothing: the places of what a workspace has.
+
+    Raises
+    ------
+    StoreError
+        One of them is a link, a pipe, a socket or a device. What it is, and leads to, was not changed.
+    """
+    for path in paths:
+        kind = kind_of(path)
+        if is_odd(kind):
+            raise _odd(path, kind, error)
+
+
+def _odd(path: AnyPath, kind: str | None, error: type[StoreError]) -> StoreError:
+    return error(
+        f"{os.fspath(path)} is {kind}, and no workspace has one there; nothing was changed: remove it, or put a copy "
+        "of what it leads to in its place (the folder of the workspace itself may be a link)"
+    )
+
+
+def opened(path: AnyPath, flags: int, mode: int = 0o666, error: type[StoreError] = WorkspaceCorruptError) -> int:
+    """Open a file of a workspace, for `open(..., opener=opened)`; a pipe keeps nobody waiting, no link is followed.
+
+    Raises
+    ------
+    StoreError
+        It is no file; see `refuse_odd`.
+    OSError
+    """
+    refuse_odd(path, error=error)
+    try:
+        descriptor = os.open(path, flags | NO_LINKS | NO_WAITING, mode)
+    except OSError:
+        refuse_odd(path, error=error)  # It may have come since.
+        raise
+    kind = _kind(os.fstat(descriptor).st_mode)
+    if is_odd(kind):
+        os.close(descriptor)
+        raise _odd(path, kind, error)
+    return descriptor
+
+
+def content_of(path: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -> bytes:
+    """Return the bytes of a file of a workspace; errors as for `opened`."""
+    with FileIO(path, opener=partial(opened, error=error)) as stream:
+        return stream.readall()
+
+
+def refuse_odd_given(path: AnyPath) -> None:
+    """Refuse a path that a user has named, by what it is or its links lead to; one that is not there is fine.
+
+    Raises
+    ------
+    InvalidInputError
+        It is a pipe, a socket or a device, which could keep one waiting for ever.
+    """
+    try:
+        kind = _kind(Path(path).stat().st_mode)
+    except (OSError, ValueError):  # Whoever opens it tells.
+        return
+    if is_odd(kind):
+        raise InvalidInputError(
+            f"{os.fspath(path)} is {kind}, from which nothing is read; save what it gives to a file, and give that"
+        )

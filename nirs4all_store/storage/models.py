@@ -1,0 +1,195 @@
+"""The seven tables, as SQLAlchemy maps them; no behaviour.
+
+The tables themselves are made by the migrations alone; a test compares the two, column by column.
+Keys between tables are declared for database servers and kept out of DuckDB, where they make an
+atomic deletion impossible (docs/decisions/0001-no-foreign-keys.md).
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import ARRAY, JSON, BigInteger, DateTime, Double, ForeignKeyConstraint, Integer, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+Json = JSON(none_as_null=True)
+DoubleList = ARRAY(Double)
+BigIntList = ARRAY(BigInteger)
+TextList = ARRAY(String)
+
+
+class Base(DeclarativeBase):
+    """The declarative base; `Base.metadata` is the schema of the newest revision."""
+
+    type_annotation_map: ClassVar = {
+        str: String,
+        int: Integer,
+        float: Double,
+        datetime: DateTime,
+        dict[str, Any]: Json,
+        list[Any]: Json,
+    }
+
+
+def _parent(column: str, parent: str) -> ForeignKeyConstraint:
+    return ForeignKeyConstraint([column], [parent]).ddl_if(dialect="postgresql")
+
+
+class Run(Base):
+    """An experiment session; `owner` is the process that runs it, or ran it last (see `process_identity.py`)."""
+
+    __tablename__ = "runs"
+
+    run_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    config: Mapped[dict[str, Any] | None]
+    datasets: Mapped[list[Any] | None]
+    status: Mapped[str]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    summary: Mapped[dict[str, Any] | None]
+    error: Mapped[str | None]
+    owner: Mapped[dict[str, Any] | None]
+
+
+class Pipeline(Base):
+    """One pipeline executed on one dataset within a run."""
+
+    __tablename__ = "pipelines"
+    __table_args__ = (_parent("run_id", "runs.run_id"),)
+
+    pipeline_id: Mapped[str] = mapped_column(primary_key=True)
+    run_id: Mapped[str]
+    name: Mapped[str]
+    expanded_config: Mapped[dict[str, Any] | None]
+    generator_choices: Mapped[list[Any] | None]
+    dataset_name: Mapped[str]
+    dataset_hash: Mapped[str | None]
+    status: Mapped[str]
+    created_at: Mapped[datetime]
+    completed_at: Mapped[datetime | None]
+    best_val: Mapped[float | None]
+    best_test: Mapped[float | None]
+    metric: Mapped[str | None]
+    duration_ms: Mapped[int | None] = mapped_column(BigInteger)
+    error: Mapped[str | None]
+
+
+class Chain(Base):
+    """The steps from X to y that one model was trained with, and the fitted objects they left."""
+
+    __tablename__ = "chains"
+    __table_args__ = (_parent("pipeline_id", "pipelines.pipeline_id"),)
+
+    chain_id: Mapped[str] = mapped_column(primary_key=True)
+    pipeline_id: Mapped[str]
+    steps: Mapped[list[Any]]
+    model_step_idx: Mapped[int]
+    model_class: Mapped[str]
+    preprocessings: Mapped[str | None]
+    fold_strategy: Mapped[str | None]
+    fold_artifacts: Mapped[dict[str, Any] | None]
+    shared_artifacts: Mapped[dict[str, Any] | None]
+    branch_path: Mapped[list[Any] | None]
+    source_index: Mapped[int | None]
+    created_at: Mapped[datetime]
+
+
+class Prediction(Base):
+    """The scores of one model on one partition of one fold."""
+
+    __tablename__ = "predictions"
+    __table_args__ = (
+        _parent("pipeline_id", "pipelines.pipeline_id"),
+        _parent("chain_id", "chains.chain_id"),
+    )
+
+    prediction_id: Mapped[str] = mapped_column(primary_key=True)
+    pipeline_id: Mapped[str]
+    chain_id: Mapped[str | None]
+    dataset_name: Mapped[str]
+    model_name: Mapped[str]
+    model_class: Mapped[str]
+    fold_id: Mapped[str]
+    partition: Mapped[str]
+    val_score: Mapped[float | None]
+    test_score: Mapped[float | None]
+    train_score: Mapped[float | None]
+    metric: Mapped[str]
+    task_type: Mapped[str]
+    n_samples: Mapped[int | None]
+    n_features: Mapped[int | None]
+    scores: Mapped[dict[str, Any] | None]
+    best_params: Mapped[dict[str, Any] | None]
+    preprocessings: Mapped[str | None]
+    branch_id: Mapped[int | None]
+    branch_name: Mapped[str | None]
+    exclusion_count: Mapped[int | None]
+    exclusion_rate: Mapped[float | None]
+    refit_context: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
+class PredictionArrays(Base):
+    """The dense arrays of one prediction; `array_columns.py` says how they are kept."""
+
+    __tablename__ = "prediction_arrays"
+    __table_args__ = (_parent("prediction_id", "predictions.prediction_id"),)
+
+    prediction_id: Mapped[str] = mapped_column(primary_key=True)
+    y_true: Mapped[Any] = mapped_column(DoubleList, nullable=True)
+    y_pred: Mapped[Any] = mapped_column(DoubleList, nullable=True)
+    y_proba: Mapped[Any] = mapped_column(DoubleList, nullable=True)
+    sample_indices: Mapped[Any] = mapped_column(BigIntList, nullable=True)
+    weights: Mapped[Any] = mapped_column(DoubleList, nullable=True)
+    y_true_text: Mapped[Any] = mapped_column(TextList, nullable=True)
+    y_pred_text: Mapped[Any] = mapped_column(TextList, nullable=True)
+    y_proba_text: Mapped[Any] = mapped_column(TextList, nullable=True)
+    sample_indices_text: Mapped[Any] = mapped_column(TextList, nullable=True)
+    weights_text: Mapped[Any] = mapped_column(TextList, nullable=True)
+    layout: Mapped[dict[str, Any] | None]
+
+
+class Artifact(Base):
+    """A fitted object in a file of its own.
+
+    `ref_count` is the saves that no chain has claimed yet (`unclaimed`) plus the chains that use
+    it; `saved_at` is the last save; `provenance` is what is known of how it was made. `trust` is NULL
+    for what this workspace saved itself; for what was imported, what a user has said of it: true, or the
+    list of the types that it may be made of.
+    """
+
+    __tablename__ = "artifacts"
+
+    artifact_id: Mapped[str] = mapped_column(primary_key=True)
+    artifact_path: Mapped[str]
+    content_hash: Mapped[str]
+    operator_class: Mapped[str | None]
+    artifact_type: Mapped[str | None]
+    format: Mapped[str]
+    size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    ref_count: Mapped[int]
+    unclaimed: Mapped[int]
+    saved_at: Mapped[datetime]
+    provenance: Mapped[dict[str, Any] | None]
+    created_at: Mapped[datetime]
+    trust: Mapped[bool | list[Any] | None] = mapped_column(Json)
+
+
+class Log(Base):
+    """One event of one step of a pipeline."""
+
+    __tablename__ = "logs"
+    __table_args__ = (_parent("pipeline_id", "pipelines.pipeline_id"),)
+
+    log_id: Mapped[str] = mapped_column(primary_key=True)
+    pipeline_id: Mapped[str]
+    step_idx: Mapped[int]
+    operator_class: Mapped[str | None]
+    event: Mapped[str]
+    duration_ms: Mapped[int | None] = mapped_column(BigInteger)
+    message: Mapped[str | None]
+    details: Mapped[dict[str, Any] | None]
+    level: Mapped[str]
+    created_at: Mapped[datetime]

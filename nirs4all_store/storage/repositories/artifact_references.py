@@ -1,0 +1,111 @@
+"""Which stored chains name which artifacts, as far as their rows can be read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+from sqlalchemy import JSON, String, cast, or_, select
+
+from ...chains.schema import artifact_ids
+from ...engine.duckdb.bulk import json_of
+from ...errors import WorkspaceCorruptError
+from ...validation.values import checked_texts
+from ..models import Chain, Pipeline
+from ..table_gateway import Tables, table_of
+
+CHAINS = table_of(Chain)
+PIPELINES = table_of(Pipeline)
+# In memory at a time: a run may have any number of them.
+CHAINS_AT_ONCE = 5_000
+JSON_NAMES = [column.name for column in CHAINS.columns if isinstance(column.type, JSON)]
+
+
+@dataclass
+class Uses:
+    """What chains name.
+
+    Attributes
+    ----------
+    chains : list of dict
+        Those that can be read, JSON decoded.
+    users : dict of str to list of str
+        By artifact, the ids of these chains.
+    problems : dict of str to str
+        By chain, why its row cannot be read.
+    """
+
+    chains: list[dict[str, Any]] = field(default_factory=list)
+    users: dict[str, list[str]] = field(default_factory=dict)
+    problems: dict[str, str] = field(default_factory=dict)
+    _unread: list[str] = field(default_factory=list)
+
+    @property
+    def chain_ids(self) -> list[str]:
+        """Every chain, whether it can be read or not."""
+        return [*(chain["chain_id"] for chain in self.chains), *self.problems]
+
+    def may_name(self, artifact_id: str) -> bool:
+        """Tell whether the text of a chain that cannot be read has this id anywhere in it."""
+        return any(spelling in text for text in self._unread for spelling in spellings(artifact_id))
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Take in a chain's row, with JSON as text."""
+        try:
+            chain = row | {name: json_of(row[name], name) for name in JSON_NAMES if row[name] is not None}
+            named = artifact_ids(chain)
+        except (WorkspaceCorruptError, RecursionError) as error:
+            self.problems[row["chain_id"]] = str(error)
+            self._unread += [str(row[name]) for name in JSON_NAMES]
+            return
+        self.chains.append(chain)
+        for artifact_id in named:
+            self.users.setdefault(artifact_id, []).append(row["chain_id"])
+
+
+def spellings(artifact_id: str) -> set[str]:
+    """Return how the text of a chain's JSON may spell an id."""
+    return {artifact_id, json.dumps(artifact_id)[1:-1], json.dumps(artifact_id, ensure_ascii=False)[1:-1]}
+
+
+def another_of_its_run_names(tables: Tables, chain_id: str, artifact_id: str) -> bool:
+    """Tell whether the text of another chain of a chain's run has this id anywhere in what it fitted."""
+    own = select(PIPELINES.c.run_id).join(CHAINS, CHAINS.c.pipeline_id == PIPELINES.c.pipeline_id)
+    of_run = select(PIPELINES.c.pipeline_id).where(
+        PIPELINES.c.run_id == own.where(CHAINS.c.chain_id == chain_id).scalar_subquery()
+    )
+    texts = cast(CHAINS.c.fold_artifacts, String), cast(CHAINS.c.shared_artifacts, String)
+    named = or_(*(text.contains(item, autoescape=True) for text in texts for item in spellings(artifact_id)))
+    query = select(CHAINS.c.chain_id).where(CHAINS.c.pipeline_id.in_(of_run), CHAINS.c.chain_id != chain_id, named)
+    return bool(tables.rows(query.limit(1)))
+
+
+def uses(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Uses:
+    """Return what the chains of these pipelines name (None: of all), each row by itself: one may be damaged."""
+    found = Uses()
+    for rows in _rows(tables, pipeline_ids):
+        for row in rows.iter_rows(named=True):
+            found.add(row)
+    return found
+
+
+def uses_in_parts(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Iterator[Uses]:
+    """Yield what `uses` returns, of some chains at a time; those that were yielded may be deleted meanwhile."""
+    for rows in _rows(tables, pipeline_ids):
+        found = Uses()
+        for row in rows.iter_rows(named=True):
+            found.add(row)
+        yield found
+
+
+def _rows(tables: Tables, pipeline_ids: Iterable[str] | None) -> Iterator[pl.DataFrame]:
+    query = select(CHAINS).order_by(CHAINS.c.chain_id).limit(CHAINS_AT_ONCE)
+    if pipeline_ids is not None:
+        query = query.where(CHAINS.c.pipeline_id.in_(checked_texts(pipeline_ids, "pipeline ids")))
+    rows = tables.frame(query)
+    while rows.height:
+        yield rows
+        rows = tables.frame(query.where(CHAINS.c.chain_id > rows["chain_id"][-1]))

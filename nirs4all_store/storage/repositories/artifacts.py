@@ -1,0 +1,295 @@
+"""The registry of fitted objects: one row per distinct content, and who uses it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any, Literal
+
+from sqlalchemy import JSON, bindparam, case, func, literal, null, select, update
+
+from ...artifacts.codecs import Trust
+from ...artifacts.local_store import plain_path
+from ...validation.values import checked_text, checked_texts, new_id, time_before, utc_now
+from ..lookup_cache import MAX_FACTS, Fact
+from ..models import Artifact, Run
+from ..table_gateway import Tables, table_of
+from .artifact_references import CHAINS, PIPELINES, another_of_its_run_names, uses_in_parts
+
+ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
+
+# Made once: putting a statement together takes as long as running it.
+MAX_CONTENTS = MAX_FACTS // 2
+ALL_CONTENTS = ("artifacts", "all contents")
+FEW_CONTENTS = (
+    select(ARTIFACTS.c.artifact_id, ARTIFACTS.c.artifact_path, ARTIFACTS.c.content_hash, ARTIFACTS.c.format)
+    .order_by(ARTIFACTS.c.created_at.desc(), ARTIFACTS.c.artifact_id.desc())
+    .limit(MAX_CONTENTS + 1)
+)
+PLAIN = [column for column in ARTIFACTS.columns if not isinstance(column.type, JSON)]
+OF_CONTENT = select(*PLAIN).where(ARTIFACTS.c.content_hash == bindparam("wanted"))
+IMPORTED_AGAIN = (
+    update(ARTIFACTS)
+    .where(ARTIFACTS.c.artifact_id == bindparam("wanted"))
+    .values(ref_count=ARTIFACTS.c.ref_count + 1, unclaimed=ARTIFACTS.c.unclaimed + 1, saved_at=bindparam("now"))
+)
+SAVED_AGAIN = IMPORTED_AGAIN.values(trust=null())  # What this workspace makes itself needs nobody's word.
+
+
+class ArtifactRepo:
+    """Artifacts inside one unit of work.
+
+    `ref_count` is the number of saves that no chain has claimed yet plus the number of chains that
+    use the artifact. It is a cache: what may be removed is asked of the chains.
+    """
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+        self.saved: set[str] = set()
+        """What this transaction has saved, and named in no chain since."""
+
+    def add(
+        self,
+        artifact_path: str,
+        content_hash: str,
+        operator_class: str | None = None,
+        artifact_type: str | None = None,
+        format: str = "joblib",
+        size_bytes: int | None = None,
+        provenance: Any = None,
+        trust: Trust = None,
+    ) -> str:
+        """Register one save of a content; return its id, the oldest one if it is known in this format.
+
+        `trust` is None for what was made here; for what was imported it says what may be loaded of it, if it is new.
+        """
+        known = self._known(content_hash, format)
+        if known:
+            self.saved.add(known["artifact_id"])
+            again = SAVED_AGAIN if trust is None else IMPORTED_AGAIN
+            self._tables.change_with(again, {"wanted": known["artifact_id"], "now": utc_now()})
+            return str(known["artifact_id"])
+        artifact_id = new_id()
+        self.saved.add(artifact_id)
+        return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
+                            size_bytes, provenance, trust)  # fmt: skip
+
+    def trust(self, ids: Iterable[str], trust: Trust) -> None:
+        """Write down what a user said about imported artifacts; those that were made here stay as they are.
+
+        It replaces what was said before; `trust_also` adds to it.
+        """
+        wanted = set(checked_texts(ids, "artifact ids"))
+        if wanted:
+            imported = ARTIFACTS.c.artifact_id.in_(wanted) & ARTIFACTS.c.trust.is_not(None)
+            self._tables.change(update(ARTIFACTS).where(imported).values(trust=trust))
+
+    def trust_also(self, ids: Iterable[str], trust: Literal[True] | list[str]) -> None:
+        """Trust imported artifacts as far as was said before, and as far as this says."""
+        for artifact_id, row in self.get_many(ids if trust else []).items():
+            before = row["trust"] if isinstance(row["trust"], list) else []
+            joined: Trust = True if trust is True or row["trust"] is True else sorted({*trust, *before})
+            if joined != row["trust"]:
+                self.trust([artifact_id], joined)
+
+    def path_of(self, content_hash: str, format: str) -> str | None:
+        """Return the path at which a content is registered in a format, or None."""
+        known = self._known(content_hash, format)
+        return known["artifact_path"] if known else None
+
+    def _known(self, content_hash: str, format: str) -> dict[str, Any] | None:
+        """Return what never changes of the oldest row of a content in a format: its id and its path."""
+        fact = _content(content_hash, format)
+        known = self._tables.recall(fact)
+        if known is None and not self._all_are_known():
+            row = self.get_by_hash(content_hash, format)
+            known = row is not None and {name: row[name] for name in ("artifact_id", "artifact_path")}
+            self._tables.learn(fact, known)
+        return known or self._tables.recall(fact) or None
+
+    def _all_are_known(self) -> bool:
+        """Tell whether every content is known, so that one that is not known is new; learn them if they are few."""
+        if self._tables.recall(ALL_CONTENTS) is None:
+            rows = self._tables.rows(FEW_CONTENTS, {})
+            self._tables.learn(ALL_CONTENTS, len(rows) <= MAX_CONTENTS)
+            if len(rows) <= MAX_CONTENTS:
+                for row in rows:  # The oldest last: it is the one that saves count for.
+                    self._tables.learn(_content(row.pop("content_hash"), row.pop("format")), row)
+        return bool(self._tables.recall(ALL_CONTENTS))
+
+    def adopt(
+        self,
+        artifact_id: str,
+        artifact_path: str,
+        content_hash: str,
+        operator_class: str | None,
+        artifact_type: str | None,
+        format: str,
+        size_bytes: int | None,
+    ) -> str:
+        """Register a file that is already there under an id of the caller's; a known id is left as it is.
+
+        It is trusted as far as the oldest other row of its content is.
+        """
+        artifact_id = checked_text(artifact_id, "artifact_id")
+        if self._tables.exists(Artifact, artifact_id):
+            return artifact_id
+        self._known(content_hash, format)  # An older row of the content stays the one that saves count for.
+        oldest = self.get_by_hash(content_hash)
+        row = self.get(oldest["artifact_id"]) if oldest else None
+        return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
+                            size_bytes, None, row["trust"] if row else None)  # fmt: skip
+
+    def _insert(
+        self, artifact_id: str, artifact_path: str, content_hash: str, operator_class: str | None,
+        artifact_type: str | None, format: str, size_bytes: int | None, provenance: Any, trust: Trust,
+    ) -> str:  # fmt: skip
+        """Add a row whose id is not taken."""
+        now = utc_now()
+        self._tables.add_new(Artifact, {
+            "artifact_id": artifact_id, "artifact_path": artifact_path, "content_hash": content_hash,
+            "operator_class": operator_class, "artifact_type": artifact_type, "format": format,
+            "size_bytes": size_bytes, "ref_count": 1, "unclaimed": 1, "saved_at": now,
+            "provenance": provenance, "created_at": now, "trust": trust,
+        })  # fmt: skip
+        if not self._tables.recall(_content(content_hash, format)):
+            new = {"artifact_id": artifact_id, "artifact_path": artifact_path}
+            self._tables.learn(_content(content_hash, format), new)
+        return artifact_id
+
+    def get(self, artifact_id: str) -> dict[str, Any] | None:
+        """Return an artifact's row, or None."""
+        return self._tables.row(Artifact, artifact_id)
+
+    def get_many(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the rows of those of these artifacts that exist, by id."""
+        return {row["artifact_id"]: row for row in self._tables.rows_of(Artifact, ids)}
+
+    def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
+        """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way.
+
+        Without what is JSON in it.
+        """
+        rows = self._tables.rows(OF_CONTENT, {"wanted": checked_text(content_hash, "content_hash")})
+        if format is not None:
+            format = checked_text(format, "format")
+            rows = [row for row in rows if row["format"] == format]
+        return min(rows, key=lambda row: (row["created_at"], row["artifact_id"]), default=None)
+
+    def claim(self, ids: Iterable[str], chain_id: str | None = None) -> None:
+        """Count one more chain for each artifact, in the place of one unclaimed save where that was its own.
+
+        A chain's own is a save that its transaction made since a chain was saved in it that names the artifact; or, for
+        the first chain of a run that names it, one that was made since the run began.
+
+        Parameters
+        ----------
+        ids : iterable of str
+        chain_id : str, optional
+            Whose run counts; without it, only the transaction does.
+        """
+        wanted = set(checked_texts(ids, "artifact ids"))
+        own = wanted & self.saved
+        self.saved -= own
+        if chain_id is not None:
+            own |= self._of_its_run(wanted - own, chain_id)
+        for group, new_users in ((own, case((ARTIFACTS.c.unclaimed > 0, 0), else_=1)), (wanted - own, literal(1))):
+            values = {"ref_count": ARTIFACTS.c.ref_count + new_users}
+            if group is own:
+                values["unclaimed"] = func.greatest(ARTIFACTS.c.unclaimed - 1, 0)
+            if group:
+                self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(values))
+
+    def _of_its_run(self, ids: set[str], chain_id: str) -> set[str]:
+        """Return those artifacts of which a run takes over a save, with the first of its chains that names them."""
+        if not ids:
+            return set()
+        began = select(RUNS.c.created_at).join(PIPELINES, PIPELINES.c.run_id == RUNS.c.run_id)
+        began = began.join(CHAINS, CHAINS.c.pipeline_id == PIPELINES.c.pipeline_id).where(CHAINS.c.chain_id == chain_id)
+        waiting = ARTIFACTS.c.artifact_id.in_(ids) & (ARTIFACTS.c.unclaimed > 0)
+        query = select(ARTIFACTS.c.artifact_id, (ARTIFACTS.c.ref_count > ARTIFACTS.c.unclaimed).label("is_used"))
+        rows = self._tables.rows(query.where(waiting, ARTIFACTS.c.saved_at >= began.scalar_subquery()))
+        return {
+            row["artifact_id"] for row in rows
+            if not (row["is_used"] and another_of_its_run_names(self._tables, chain_id, row["artifact_id"]))
+        }  # fmt: skip
+
+    def release(self, ids: Iterable[str]) -> None:
+        """Count one chain less for each time that an artifact is named; never below the unclaimed saves."""
+        by_count: dict[int, list[str]] = {}
+        for artifact_id, count in Counter(checked_texts(ids, "artifact ids")).items():
+            by_count.setdefault(count, []).append(artifact_id)
+        for count, group in by_count.items():
+            lower = func.greatest(ARTIFACTS.c.ref_count - count, ARTIFACTS.c.unclaimed)
+            self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(ref_count=lower))
+
+    def collectable(
+        self, grace: timedelta | datetime | None, among: Iterable[str] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the rows that nothing keeps.
+
+        Parameters
+        ----------
+        grace : timedelta, datetime or None
+            How long, or since when (UTC), a save may wait for a chain to claim it; None: for ever.
+        among : iterable of str, optional
+            Only these ids.
+
+        Returns
+        -------
+        list of dict
+            Rows that no stored chain names and that have no unclaimed save within `grace`; without what is JSON in
+            them. An id that is anywhere in the row of a chain that cannot be read counts as named.
+        """
+        loose = ARTIFACTS.c.unclaimed <= 0
+        if grace is not None:
+            before = time_before(grace) if isinstance(grace, timedelta) else grace
+            loose |= ARTIFACTS.c.saved_at <= before
+        query = select(*PLAIN).where(loose).order_by(ARTIFACTS.c.artifact_id)
+        if among is not None:
+            query = query.where(ARTIFACTS.c.artifact_id.in_(checked_texts(among, "among")))
+        rows = self._tables.rows(query)
+        if not rows:
+            return []
+        for found in uses_in_parts(self._tables):
+            rows = [
+                row for row in rows if row["artifact_id"] not in found.users and not found.may_name(row["artifact_id"])
+            ]
+        return rows
+
+    def date_back(self) -> None:
+        """Let a save that is dated in the future, by a clock that was put back since, wait from now on."""
+        now = utc_now()
+        if self._tables.rows(select(ARTIFACTS.c.artifact_id).where(ARTIFACTS.c.saved_at > now).limit(1)):
+            self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.saved_at > now).values(saved_at=now))
+
+    def all(self) -> list[dict[str, Any]]:
+        """Return the rows of all artifacts, without what is JSON in them: it may be damaged in one."""
+        return self._tables.rows(select(*PLAIN).order_by(ARTIFACTS.c.artifact_id))
+
+    def set_count(self, artifact_id: str, ref_count: int, unclaimed: int) -> None:
+        """Write down how often an artifact is used, and how many of its saves no chain has claimed."""
+        self._tables.update(Artifact, artifact_id, ref_count=ref_count, unclaimed=unclaimed)
+
+    def set_size(self, artifact_id: str, size_bytes: int) -> None:
+        """Write down how many bytes an artifact's file has."""
+        self._tables.update(Artifact, artifact_id, size_bytes=size_bytes)
+
+    def delete(self, ids: Iterable[str]) -> int:
+        """Delete rows; return how many there were. Their files go when the unit of work has committed."""
+        return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, ids)
+
+    def paths(self) -> set[str]:
+        """Return the path of every file that a row names, in its one spelling."""
+        return {plain_path(row["artifact_path"]) for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
+
+    def named_among(self, paths: Iterable[str]) -> set[str]:
+        """Return those of these paths, in their one spelling, that a row names, however it spells them."""
+        if isinstance(paths, set):  # A file may have a name that is no Unicode text, and that no row can hold.
+            paths = {path for path in paths if path.encode(errors="ignore").decode() == path}
+        return self.paths() & set(map(plain_path, checked_texts(paths, "paths")))
+
+
+def _content(content_hash: str, format: str) -> Fact:
+    return f"artifacts of {checked_text(format, 'format')}", checked_text(content_hash, "content_hash")

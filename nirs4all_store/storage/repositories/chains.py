@@ -1,0 +1,102 @@
+"""Chains: the steps from X to y, and which artifacts they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import polars as pl
+from sqlalchemy import select
+
+from ...chains.plan import check_nothing_is_left_out
+from ...chains.schema import artifact_ids, check_order, checked_artifacts, checked_steps
+from ...errors import NotFoundError
+from ...validation.values import checked_int, checked_text, checked_texts, new_id, utc_now
+from ..models import Artifact, Chain, Pipeline
+from ..table_gateway import Tables, table_of
+from .artifact_references import Uses, uses, uses_in_parts
+
+CHAINS, PIPELINES = table_of(Chain), table_of(Pipeline)
+
+
+class ChainRepo:
+    """Chains inside one unit of work."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def add(
+        self,
+        pipeline_id: str,
+        steps: Any,
+        model_step_idx: int,
+        model_class: str,
+        preprocessings: str | None = "",
+        fold_strategy: str | None = "per_fold",
+        fold_artifacts: Any = None,
+        shared_artifacts: Any = None,
+        branch_path: Any = None,
+        source_index: int | None = None,
+        chain_id: str | None = None,
+    ) -> str:
+        """Add a chain; return its id. Claiming its artifacts is `ArtifactRepo.claim`'s.
+
+        Raises
+        ------
+        NotFoundError
+            The pipeline, or an artifact that the chain names, does not exist.
+        InvalidInputError
+            The chain is not of the form that `api.md` describes, or could not replay in order.
+        """
+        row = {"chain_id": chain_id or new_id(), "pipeline_id": self._tables.require(Pipeline, pipeline_id),
+               "steps": checked_steps(steps), "model_step_idx": checked_int(model_step_idx, "model_step_idx", 32),
+               "model_class": model_class, "preprocessings": preprocessings, "fold_strategy": fold_strategy,
+               "fold_artifacts": checked_artifacts(fold_artifacts, "fold_artifacts"),
+               "shared_artifacts": checked_artifacts(shared_artifacts, "shared_artifacts"),
+               "branch_path": branch_path, "source_index": source_index, "created_at": utc_now()}  # fmt: skip
+        check_order(row["steps"], row["model_step_idx"], row["shared_artifacts"])
+        missing = [item for item in artifact_ids(row) if not self._tables.exists(Artifact, item)]
+        if missing:
+            raise NotFoundError(f"the chain names artifacts that do not exist: {missing}; save_artifact() them first")
+        check_nothing_is_left_out(row)
+        self._tables.add(Chain, row)
+        return str(row["chain_id"])
+
+    def get(self, chain_id: str) -> dict[str, Any] | None:
+        """Return a chain, or None."""
+        return self._tables.row(Chain, chain_id)
+
+    def list(self, pipeline_id: str) -> pl.DataFrame:
+        """Return a pipeline's chains, oldest first."""
+        query = select(CHAINS).where(CHAINS.c.pipeline_id == checked_text(pipeline_id, "pipeline_id"))
+        return self._tables.frame(query.order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
+
+    def of_run(self, run_id: str) -> Any:
+        """Return the chains of a run's pipelines as a list of dicts, oldest first."""
+        of_run = CHAINS.c.pipeline_id.in_(
+            select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
+        )
+        return self._tables.rows(select(CHAINS).where(of_run).order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
+
+    def delete(self, *chain_ids: str) -> int:
+        """Delete chains' own rows; return how many there were."""
+        return self._tables.delete(Chain, CHAINS.c.chain_id, chain_ids)
+
+    def artifact_ids(self, chain_id: str) -> Any:
+        """Return the ids of the artifacts that a chain names, each once; an unknown chain names none."""
+        chain = self.get(chain_id)
+        return artifact_ids(chain) if chain else []
+
+    def users_of(self, ids: Iterable[str] | None = None) -> dict[str, Any]:
+        """Return, for each of these artifacts (None: all) that a chain names, the ids of those chains."""
+        users = self.uses().users
+        wanted = users if ids is None else checked_texts(ids, "artifact ids")
+        return {item: users[item] for item in wanted if item in users}
+
+    def uses(self, pipeline_ids: Iterable[str] | None = None) -> Uses:
+        """Return what the chains of these pipelines name (None: of all), also when a row of them is damaged."""
+        return uses(self._tables, pipeline_ids)
+
+    def uses_in_parts(self, pipeline_ids: Iterable[str]) -> Iterator[Uses]:
+        """Yield what `uses` returns, of some chains at a time; those that were yielded may be deleted meanwhile."""
+        return uses_in_parts(self._tables, pipeline_ids)

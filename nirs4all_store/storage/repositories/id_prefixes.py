@@ -1,0 +1,54 @@
+"""Ids as people type them: what begins so, and how much of an id tells it from all others."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from sqlalchemy import func, literal, select, union_all
+
+from ...validation.values import checked_text
+from ..models import Artifact, Chain, Pipeline, Prediction, Run
+from ..table_gateway import Model, Tables, key_of, table_of
+
+NAMED: tuple[Model, ...] = (Run, Pipeline, Chain, Prediction, Artifact)
+_ALL = union_all(
+    *(select(literal(table_of(model).name).label("kind"), key_of(model).label("id")) for model in NAMED)
+).subquery()
+_NEIGHBOURS = select(
+    _ALL.c.id,
+    func.lag(_ALL.c.id).over(order_by=_ALL.c.id).label("before"),
+    func.lead(_ALL.c.id).over(order_by=_ALL.c.id).label("after"),
+).subquery()
+
+
+class Ids:
+    """The ids of runs, pipelines, chains, predictions and artifacts, inside one unit of work."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def find(self, beginning: str) -> list[tuple[str, str]]:
+        """Return the table and the id of everything whose id begins so; of the one that is this id, if there is one."""
+        beginning = checked_text(beginning, "an id")
+        query = select(_ALL.c.kind, _ALL.c.id).where(_ALL.c.id.startswith(beginning, autoescape=True)).distinct()
+        found = [(row["kind"], row["id"]) for row in self._tables.rows(query.order_by(_ALL.c.id, _ALL.c.kind))]
+        return [row for row in found if row[1] == beginning] or found
+
+    def shortened(self, ids: Iterable[str], least: int) -> dict[str, str]:
+        """Return for each id its shortest beginning, of at least so many characters, that no other id has."""
+        query = select(_NEIGHBOURS).where(_NEIGHBOURS.c.id.in_(list(ids))).distinct()
+        return {
+            row["id"]: _shortest(row["id"], (row["before"], row["after"]), least) for row in self._tables.rows(query)
+        }
+
+
+def _shortest(name: str, others: Sequence[str | None], least: int) -> str:
+    length = max([least, *(_common(name, other) + 1 for other in others if other is not None)])
+    return name[:length]
+
+
+def _common(one: str, other: str) -> int:
+    """Return how many characters two texts begin with together."""
+    return next(
+        (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
+    )

@@ -1,0 +1,113 @@
+"""Rows against rows: whether every parent that a row names is there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from sqlalchemy import JSON, func, select
+
+from ...errors import StoreError
+from ..array_columns import decode_all, sample_counts
+from ..models import Artifact, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
+from ..table_gateway import Model, Tables, key_of, table_of
+
+RUNS, PIPELINES, CHAINS = table_of(Run), table_of(Pipeline), table_of(Chain)
+PREDICTIONS, ARRAYS, LOGS = table_of(Prediction), table_of(PredictionArrays), table_of(Log)
+
+_PIPELINES = select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id.in_(select(RUNS.c.run_id)))
+_CHAINS = select(CHAINS.c.chain_id).where(CHAINS.c.pipeline_id.in_(_PIPELINES))
+_PREDICTIONS = select(PREDICTIONS.c.prediction_id).where(PREDICTIONS.c.pipeline_id.in_(_PIPELINES))
+# A row whose parent is to go has no parent: what is removed together is found together.
+ORPHANS: dict[Model, Any] = {
+    Pipeline: PIPELINES.c.run_id.not_in(select(RUNS.c.run_id)),
+    Chain: CHAINS.c.pipeline_id.not_in(_PIPELINES),
+    Prediction: PREDICTIONS.c.pipeline_id.not_in(_PIPELINES),
+    PredictionArrays: ARRAYS.c.prediction_id.not_in(_PREDICTIONS),
+    Log: LOGS.c.pipeline_id.not_in(_PIPELINES),
+}
+_NAMES_NO_CHAIN = (
+    PREDICTIONS.c.chain_id.is_not(None)
+    & PREDICTIONS.c.chain_id.not_in(_CHAINS)
+    & PREDICTIONS.c.pipeline_id.in_(_PIPELINES)
+)
+ROWS_AT_ONCE = 2_000
+ALL: tuple[Model, ...] = (Run, *ORPHANS, Artifact)
+
+
+class Integrity:
+    """What must be true of the rows together, inside one unit of work."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def counts(self) -> dict[str, int]:
+        """Return how many rows each table has."""
+        return {model.__tablename__: self._count(model) for model in ALL}
+
+    def _count(self, model: Model) -> int:
+        return int(self._tables.frame(select(func.count()).select_from(table_of(model))).item())
+
+    def orphans(self) -> list[tuple[str, str]]:
+        """Return the table and the key of each row whose parent is gone, or is such a row itself."""
+        return [
+            (table_of(model).name, key) for model, is_orphan in ORPHANS.items() for key in self._keys(model, is_orphan)
+        ]
+
+    def without_chain(self) -> list[str]:
+        """Return the predictions that name a chain which is gone, or is to go."""
+        return self._keys(Prediction, _NAMES_NO_CHAIN)
+
+    def with_chain_of_another_pipeline(self) -> list[str]:
+        """Return the predictions that name a chain of another pipeline than their own."""
+        is_elsewhere = PREDICTIONS.c.pipeline_id != CHAINS.c.pipeline_id
+        return self._keys(Prediction, (PREDICTIONS.c.chain_id == CHAINS.c.chain_id) & is_elsewhere)
+
+    def remove_orphans(self) -> None:
+        """Delete the rows whose parents are gone, and let predictions name no chain that is."""
+        chain_ids = self.without_chain()
+        found = {model: self._keys(model, is_orphan) for model, is_orphan in ORPHANS.items()}
+        if chain_ids:
+            named = PREDICTIONS.c.prediction_id.in_(chain_ids)
+            self._tables.change(PREDICTIONS.update().where(named).values(chain_id=None))
+        for model, keys in found.items():
+            if keys:
+                self._tables.delete(model, key_of(model), keys)
+
+    def _keys(self, model: Model, condition: Any) -> list[str]:
+        key = key_of(model)
+        return self._tables.frame(select(key).where(condition).order_by(key))[key.name].to_list()
+
+    @property
+    def tables(self) -> list[str]:
+        """The names of the seven tables."""
+        return [model.__tablename__ for model in ALL]
+
+    def unreadable(self, table: str) -> Iterator[tuple[str, str]]:
+        """Read every value of every row of a table; yield the key and what is wrong of each row that cannot be."""
+        model = next(model for model in ALL if model.__tablename__ == table)
+        for start in range(0, self._count(model), ROWS_AT_ONCE):
+            page = select(table_of(model)).order_by(key_of(model)).limit(ROWS_AT_ONCE).offset(start)
+            for row in self._tables.rows_with_lists(page):
+                problem = _problem(model, row)
+                if problem:
+                    yield row[key_of(model).name], problem
+
+
+def _problem(model: Model, row: dict[str, Any]) -> str | None:
+    """Say what of a row cannot be read, or does not fit together; None for a sound one."""
+    try:
+        for column in table_of(model).columns:
+            if isinstance(column.type, JSON) and row[column.name] is not None:
+                json.loads(row[column.name])
+        if model is not PredictionArrays:
+            return None
+        arrays = {name: array for name, array in decode_all(row).items() if array is not None and name != "weights"}
+    except (StoreError, ValueError, TypeError, RecursionError) as error:
+        return f"{type(error).__name__}: {error}"
+    lengths = sample_counts(arrays)
+    samples = lengths.get("y_true", lengths.get("y_pred", 0))
+    if row["layout"] is None and samples and lengths.get("y_proba", 0) % samples == 0:
+        lengths.pop("y_proba", None)  # nirs4all keeps it flat, with as many columns as there are classes.
+    return f"its arrays differ in length: {lengths}" if len({*lengths.values()}) > 1 else None

@@ -1,0 +1,300 @@
+"""Predictions: scores, the arrays behind them, and their ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+from sqlalchemy import Select, func, select
+
+from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
+from ...validation.values import (
+    checked_fold,
+    checked_int,
+    checked_page,
+    checked_text,
+    checked_texts,
+    new_id,
+    shown,
+    utc_now,
+)
+from ..array_columns import ARRAY_NAMES, Given, as_arrays, decode_all, encode_all, sample_counts
+from ..models import Chain, Pipeline, Prediction, PredictionArrays
+from ..prediction_records import as_records
+from ..table_gateway import Tables, checked_value, table_of
+from . import ranking
+
+PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
+PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
+
+MAX_ROWS = 2**63 - 1
+RECORD_NAMES = {*PREDICTIONS.columns.keys(), *ARRAY_NAMES} - {"pipeline_id", "created_at"}
+
+
+class PredictionRepo:
+    """Predictions and their arrays inside one unit of work."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def add(self, pipeline_id: str, chain_id: str | None, *, prediction_id: str | None = None, **values: Any) -> str:
+        """Add a prediction; return its id.
+
+        Parameters
+        ----------
+        pipeline_id : str
+        chain_id : str or None
+        prediction_id : str, optional
+            An id of the caller's; one is made by default.
+        **values
+            The other columns of the table by name; see `WorkspaceStore.save_prediction`.
+
+        Raises
+        ------
+        NotFoundError
+            The pipeline or the chain does not exist.
+        DuplicateError
+            The id is taken.
+        """
+        row = values | {"pipeline_id": self._tables.require(Pipeline, pipeline_id), "created_at": utc_now()}
+        if row.get("fold_id") is not None:
+            row["fold_id"] = checked_fold(row["fold_id"], "predictions.fold_id")
+        row["chain_id"] = None if chain_id is None else self._tables.require(Chain, chain_id)
+        if prediction_id is None:
+            row["prediction_id"] = new_id()
+            self._tables.add_new(Prediction, row)
+            self._tables.learn((ARRAYS.name, row["prediction_id"]), False)
+        else:
+            row["prediction_id"] = prediction_id
+            self._tables.add(Prediction, row)
+        return str(row["prediction_id"])
+
+    def add_many(self, pipeline_id: str, records: Any) -> list[str]:
+        """Add predictions with their arrays; return their ids, in order.
+
+        Parameters
+        ----------
+        pipeline_id : str
+        records : iterable of dicts, or polars.DataFrame
+            See `WorkspaceStore.save_predictions`.
+
+        Raises
+        ------
+        StoreError
+            As `add` and `add_arrays` do; the message begins with the number of the record, from 0.
+        """
+        pipeline_id = self._tables.require(Pipeline, pipeline_id)
+        return [self._add_record(pipeline_id, number, record) for number, record in enumerate(as_records(records))]
+
+    def _add_record(self, pipeline_id: str, number: int, record: Mapping[str, Any]) -> str:
+        if not isinstance(record, Mapping) or not record.keys() <= RECORD_NAMES:
+            unknown = sorted(map(str, record.keys() - RECORD_NAMES)) if isinstance(record, Mapping) else record
+            raise InvalidInputError(
+                f"record {number} has {shown(unknown)}, which is none of {sorted(RECORD_NAMES)}; leave it out"
+            )
+        values = {name: value for name, value in record.items() if name not in ARRAY_NAMES}
+        arrays = {name: record.get(name) for name in ARRAY_NAMES}
+        try:
+            prediction_id = self.add(pipeline_id, **({"chain_id": None, "preprocessings": ""} | values))
+            if any(array is not None for array in arrays.values()):
+                self.add_arrays(prediction_id, **arrays)
+        except (InvalidInputError, NotFoundError) as error:
+            raise type(error)(f"record {number}: {error}") from error
+        return prediction_id
+
+    def add_arrays(
+        self,
+        prediction_id: str,
+        y_true: Any,
+        y_pred: Any,
+        y_proba: Any = None,
+        sample_indices: Any = None,
+        weights: Any = None,
+    ) -> None:
+        """Set the arrays of a prediction, in the place of those it has.
+
+        Parameters
+        ----------
+        y_true, y_pred : array_like of shape (n_samples,) or (n_samples, n_targets), or None
+        y_proba : array_like of shape (n_samples, n_classes), or of three dimensions, or a list of arrays, optional
+        sample_indices : array_like of shape (n_samples,), optional
+        weights : array_like, optional
+            One per sample, or, as nirs4all stores them, one per fold of the prediction's chain.
+
+        Raises
+        ------
+        NotFoundError
+            The prediction does not exist.
+        InvalidInputError
+            The arrays differ in length, or one is not what `arrays.as_arrays` accepts.
+        """
+        prediction_id = self._tables.require(Prediction, prediction_id)
+        given = {"y_true": y_true, "y_pred": y_pred, "y_proba": y_proba,
+                 "sample_indices": sample_indices, "weights": weights}  # fmt: skip
+        arrays = {name: as_arrays(value, name) for name, value in given.items()}
+        self._check_lengths(prediction_id, arrays)
+        row = encode_all(arrays) | {"prediction_id": prediction_id}
+        is_waiting = self._tables.waits(PredictionArrays, prediction_id)
+        if not is_waiting and self._tables.exists(PredictionArrays, prediction_id):
+            self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, [prediction_id])
+        self._tables.add_encoded(PredictionArrays, prediction_id, row)
+
+    def _check_lengths(self, prediction_id: str, arrays: dict[str, Given]) -> None:
+        lengths = sample_counts(arrays)
+        weights = lengths.pop("weights", None)
+        samples = set(lengths.values())
+        if len(samples) > 1:
+            raise InvalidInputError(f"the arrays of {prediction_id!r} differ in length: {lengths}; make them equal")
+        if weights is not None and samples and weights not in samples and weights != self._folds_of(prediction_id):
+            raise InvalidInputError(
+                f"weights of {prediction_id!r} has {weights} values for {samples.pop()} samples; "
+                "give one per sample, or one per fold of its chain"
+            )
+
+    def _folds_of(self, prediction_id: str) -> int | None:
+        query = select(CHAINS.c.fold_artifacts).join(PREDICTIONS, PREDICTIONS.c.chain_id == CHAINS.c.chain_id)
+        rows = self._tables.rows(query.where(PREDICTIONS.c.prediction_id == prediction_id))
+        return len(rows[0]["fold_artifacts"] or {}) if rows else None
+
+    def get(self, prediction_id: str, load_arrays: bool = False) -> dict[str, Any] | None:
+        """Return a prediction, or None; with `load_arrays` its arrays too, None for one it has not."""
+        row = self._tables.row(Prediction, prediction_id)
+        if row is None or not load_arrays:
+            return row
+        columns = self._tables.row_with_lists(PredictionArrays, prediction_id)
+        empty: dict[str, Any] = dict.fromkeys(("y_true", "y_pred", "y_proba", "sample_indices", "weights"))
+        return row | (empty if columns is None else decode_all(columns))
+
+    def of_chain(self, chain_id: str) -> list[dict[str, Any]]:
+        """Return the predictions that name a chain, oldest first."""
+        query = select(PREDICTIONS).where(PREDICTIONS.c.chain_id == checked_text(chain_id, "chain_id"))
+        return self._tables.rows(query.order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id))
+
+    def query(
+        self,
+        dataset_name: str | None = None,
+        model_class: str | None = None,
+        partition: str | None = None,
+        fold_id: str | None = None,
+        branch_id: int | None = None,
+        pipeline_id: str | None = None,
+        run_id: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> pl.DataFrame:
+        """Return predictions that match every filter, oldest first; see `WorkspaceStore.query_predictions`."""
+        query = self._selection(dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id)
+        limit, offset = checked_page(limit, offset)
+        if limit is not None:
+            query = query.where(PREDICTIONS.c.created_at <= _time_of(query, min(limit + offset, MAX_ROWS)))
+        return self._tables.frame(query.limit(limit).offset(offset))
+
+    def write_parquet(self, path: Path, limit: int | None = None, offset: int = 0, **filters: Any) -> None:
+        """Write what `query` returns for the same filters to a Parquet file, a part at a time."""
+        limit, offset = checked_page(limit, offset)
+        self._tables.write_parquet(self._selection(**filters), PREDICTIONS.c.created_at, path, limit, offset)
+
+    def _selection(
+        self,
+        dataset_name: str | None = None,
+        model_class: str | None = None,
+        partition: str | None = None,
+        fold_id: str | None = None,
+        branch_id: int | None = None,
+        pipeline_id: str | None = None,
+        run_id: str | None = None,
+    ) -> Select[Any]:
+        """Return the SELECT behind `query`."""
+        fold_id = None if fold_id is None else checked_fold(fold_id, "fold_id")
+        exact = {"dataset_name": dataset_name, "partition": partition, "fold_id": fold_id,
+                 "branch_id": branch_id, "pipeline_id": pipeline_id}  # fmt: skip
+        query = select(PREDICTIONS).order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id)
+        query = query.where(*_matching(exact))
+        if model_class is not None:
+            query = query.where(PREDICTIONS.c.model_class.like(checked_text(model_class, "model_class")))
+        return query if run_id is None else query.where(_of_run(run_id))
+
+    def top(
+        self,
+        n: int,
+        metric: str = "val_score",
+        ascending: bool | None = None,
+        partition: str | None = "val",
+        dataset_name: str | None = None,
+        group_by: str | None = None,
+        score_metric: str | None = None,
+        task_type: str | None = None,
+        run_id: str | None = None,
+        fold_id: str | None = None,
+    ) -> pl.DataFrame:
+        """Return the best predictions, best first; see `WorkspaceStore.top_predictions`."""
+        if metric not in ranking.SCORES:
+            raise InvalidInputError(f"metric {shown(metric)} is no score; use one of {', '.join(ranking.SCORES)}")
+        if group_by is not None and checked_text(group_by, "group_by") not in PREDICTIONS.c:
+            raise InvalidInputError(
+                f"group_by {group_by!r} is no column of predictions; use one of {', '.join(PREDICTIONS.c.keys())}"
+            )
+        if not isinstance(ascending, bool | np.bool_ | None):
+            raise InvalidTypeError(f"ascending must be True, False or None, not {shown(ascending)}")
+        n = checked_int(n, "n", 32)
+        if n < 0:
+            raise InvalidInputError(f"n must not be negative, but is {n}")
+        given = {"partition": partition, "dataset_name": dataset_name, "metric": score_metric,
+                 "task_type": task_type, "run_id": run_id,
+                 "fold_id": None if fold_id is None else checked_fold(fold_id, "fold_id")}  # fmt: skip
+        values = {name: checked_text(value, name) for name, value in given.items() if value is not None}
+        ranked = ranking.Ranked(metric, tuple(values))
+        if ascending is None:
+            ascending = self._direction(ranked, values)
+        return self._tables.frame(ranking.best(ranked, bool(ascending), group_by), values | {"n": n})
+
+    def _direction(self, ranked: ranking.Ranked, values: dict[str, Any]) -> bool:
+        """Tell whether a lower score is better for all the metrics among these rows; else raise."""
+        ends = self._tables.frame(ranking.first_and_last_metric(ranked), values).row(0)
+        if len({*ends}) == 1:
+            return ranking.direction([ends[0]] if ends[0] is not None else [])
+        # Listing them all takes longer, and is rarely called for.
+        return ranking.direction(sorted(self._tables.frame(ranking.all_metrics(ranked), values)["metric"].to_list()))
+
+    def delete(self, prediction_id: str) -> bool:
+        """Delete a prediction and its arrays; return whether it was there."""
+        return self.delete_many(PREDICTIONS.c.prediction_id, [checked_text(prediction_id, "prediction_id")]) > 0
+
+    def delete_of_pipelines(self, pipeline_ids: Iterable[str]) -> int:
+        """Delete the predictions of pipelines with their arrays; return how many rows there were."""
+        return self.delete_many(PREDICTIONS.c.pipeline_id, checked_texts(pipeline_ids, "pipeline ids"))
+
+    def detach(self, chain_ids: Iterable[str]) -> None:
+        """Keep the predictions that other pipelines made with these chains, but let them name none."""
+        ids = checked_texts(chain_ids, "chain ids")
+        if ids:
+            self._tables.change(PREDICTIONS.update().where(PREDICTIONS.c.chain_id.in_(ids)).values(chain_id=None))
+
+    def delete_many(self, column: Any, keys: list[str]) -> int:
+        """Delete predictions by the values of a column, with their arrays; return how many rows there were."""
+        ids = select(PREDICTIONS.c.prediction_id).where(column.in_(keys))
+        arrays = self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, ids)
+        return arrays + self._tables.delete(Prediction, column, keys)
+
+
+def _matching(filters: dict[str, Any]) -> list[Any]:
+    """Return the conditions that columns equal these values; None asks for nothing."""
+    columns = PREDICTIONS.c
+    return [
+        columns[name] == checked_value(columns[name], value) for name, value in filters.items() if value is not None
+    ]
+
+
+def _time_of(query: Select[Any], place: int) -> Any:
+    """Return the time of the row at a place, oldest first: sorting times takes a fraction of sorting whole rows."""
+    times = query.with_only_columns(PREDICTIONS.c.created_at).order_by(None).order_by(PREDICTIONS.c.created_at)
+    first = times.limit(place).subquery()
+    return select(func.max(first.c.created_at)).scalar_subquery()
+
+
+def _of_run(run_id: str) -> Any:
+    run_id = checked_text(run_id, "run_id")
+    return PREDICTIONS.c.pipeline_id.in_(select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == run_id))

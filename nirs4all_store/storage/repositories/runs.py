@@ -1,0 +1,269 @@
+"""Runs, their pipelines, and what the pipelines logged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Select, func, select, update
+
+from ...engine.duckdb.bulk import json_of
+from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
+from ...validation.values import checked_float, checked_page, checked_text, new_id, utc_now
+from ..models import Chain, Log, Pipeline, Prediction, Run
+from ..process_identity import is_alive, is_gone, is_same, this_process
+from ..table_gateway import Tables, table_of
+
+RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
+CHAINS, PREDICTIONS = table_of(Chain), table_of(Prediction)
+
+
+class RunRepo:
+    """Runs, pipelines and logs inside one unit of work."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
+
+    def add(self, name: str, config: Any = None, datasets: Any = None, run_id: str | None = None) -> str:
+        """Add a run that this process is running; return its id.
+
+        Parameters
+        ----------
+        name : str
+        config : dict or None
+        datasets : list of dict or None
+            Each with at least a `name`.
+        run_id : str, optional
+            An id of the caller's; one is made by default.
+        """
+        row = {"run_id": run_id or new_id(), "name": name, "config": config, "status": "running",
+               "datasets": _checked_datasets(datasets), "created_at": utc_now(), "owner": this_process()}  # fmt: skip
+        self._tables.add(Run, row)
+        return str(row["run_id"])
+
+    def get(self, run_id: str) -> dict[str, Any] | None:
+        """Return a run, or None."""
+        return self._tables.row(Run, run_id)
+
+    def list(
+        self, status: str | None = None, dataset: str | None = None, limit: int | None = 100, offset: int = 0
+    ) -> pl.DataFrame:
+        """Return runs, newest first; `dataset` matches the name of one of a run's datasets exactly."""
+        limit, offset = checked_page(limit, offset)
+        query = select(RUNS).order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc())
+        if status is not None:
+            query = query.where(RUNS.c.status == checked_text(status, "status"))
+        if dataset is None:
+            return self._tables.frame(query.limit(limit).offset(offset))
+        dataset = checked_text(dataset, "dataset")
+        frame = self._tables.frame(query)
+        named = [dataset in _names(json_of(text or "[]", "datasets")) for text in frame["datasets"].to_list()]
+        return frame.filter(pl.Series(named, dtype=pl.Boolean)).slice(offset, limit)
+
+    def complete(self, run_id: str, summary: Any = None) -> None:
+        """Mark a run completed."""
+        run_id = self._tables.require(Run, run_id)
+        self._tables.update(Run, run_id, status="completed", summary=summary, completed_at=utc_now())
+
+    def fail(self, run_id: str, error: str) -> None:
+        """Mark a run and its running pipelines failed; what they saved stays."""
+        run_id = self._tables.require(Run, run_id)
+        error = checked_text(error, "error")
+        now = utc_now()
+        self._tables.update(Run, run_id, status="failed", error=error, completed_at=now)
+        running = (PIPELINES.c.run_id == run_id) & (PIPELINES.c.status == "running")
+        self._tables.change(update(PIPELINES).where(running).values(status="failed", error=error, completed_at=now))
+
+    def interrupt(self, run_id: str) -> None:
+        """Mark a run and its running pipelines interrupted; what they saved stays, and `resume` takes it up."""
+        self._tables.update(Run, self._tables.require(Run, run_id), status="interrupted")
+        self._interrupt_pipelines([run_id])
+
+    def interrupt_lost(self) -> bool:
+        """Mark running runs whose process is sure to be gone, and their running pipelines, interrupted.
+
+        What they saved stays. Tell whether there were any.
+        """
+        owned = (RUNS.c.status == "running") & RUNS.c.owner.is_not(None)
+        rows = self._tables.rows(select(RUNS.c.run_id, RUNS.c.owner).where(owned))
+        here = this_process() if rows else {}
+        lost = [row["run_id"] for row in rows if is_gone(row["owner"], here)]
+        if lost:
+            self._tables.change(update(RUNS).where(RUNS.c.run_id.in_(lost)).values(status="interrupted"))
+            self._interrupt_pipelines(lost)
+        return bool(lost)
+
+    def in_progress(self) -> Any:
+        """Return the id and the owner of each run that another process is running, as a list of dicts."""
+        owned = (RUNS.c.status == "running") & RUNS.c.owner.is_not(None)
+        rows = self._tables.rows(select(RUNS.c.run_id, RUNS.c.owner).where(owned))
+        here = this_process() if rows else {}
+        return [row for row in rows if is_alive(row["owner"], here) and not is_same(row["owner"], here)]
+
+    def _interrupt_pipelines(self, run_ids: Sequence[str]) -> None:
+        running = PIPELINES.c.run_id.in_(run_ids) & (PIPELINES.c.status == "running")
+        self._tables.change(update(PIPELINES).where(running).values(status="interrupted"))
+
+    def resume(self, run_id: str) -> pl.DataFrame:
+        """Let this process run a run that is not completed; see `WorkspaceStore.resume_run`."""
+        (row,) = self._tables.rows_of(Run, [self._tables.require(Run, run_id)])
+        here = this_process()
+        if row["status"] == "completed":
+            raise InvalidInputError(f"run {run_id} is completed; begin a new one with begin_run()")
+        if not is_same(row["owner"], here):
+            if row["status"] == "running" and is_alive(row["owner"], here):
+                raise RunInUseError(
+                    f"run {run_id} is being run by process {row['owner']['pid']} on {row['owner'].get('host')}; "
+                    "wait for it or end it, or begin a new run with begin_run()"
+                )
+            self._interrupt_pipelines([run_id])
+        self._tables.update(Run, run_id, status="running", error=None, completed_at=None, owner=here)
+        return self._tables.frame(_with_counts(run_id))
+
+    def delete(self, run_id: str) -> int:
+        """Delete the run's own row; return how many there were. What is below it must be gone already."""
+        return self._tables.delete(Run, RUNS.c.run_id, [run_id])
+
+    def add_pipeline(
+        self,
+        run_id: str,
+        name: str,
+        expanded_config: Any = None,
+        generator_choices: Any = None,
+        dataset_name: str = "",
+        dataset_hash: str | None = None,
+        pipeline_id: str | None = None,
+    ) -> str:
+        """Add a running pipeline to a run that exists; return its id."""
+        row = {"pipeline_id": pipeline_id or new_id(), "run_id": self._tables.require(Run, run_id), "name": name,
+               "expanded_config": expanded_config, "generator_choices": generator_choices,
+               "dataset_name": dataset_name, "dataset_hash": dataset_hash, "status": "running",
+               "created_at": utc_now()}  # fmt: skip
+        self._tables.add(Pipeline, row)
+        return str(row["pipeline_id"])
+
+    def get_pipeline(self, pipeline_id: str) -> dict[str, Any] | None:
+        """Return a pipeline, or None."""
+        return self._tables.row(Pipeline, pipeline_id)
+
+    def list_pipelines(self, run_id: str | None = None, dataset_name: str | None = None) -> pl.DataFrame:
+        """Return pipelines, newest first."""
+        query = select(PIPELINES).order_by(PIPELINES.c.created_at.desc(), PIPELINES.c.pipeline_id.desc())
+        if run_id is not None:
+            query = query.where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
+        if dataset_name is not None:
+            query = query.where(PIPELINES.c.dataset_name == checked_text(dataset_name, "dataset_name"))
+        return self._tables.frame(query)
+
+    def pipelines_of(self, run_id: str) -> Any:
+        """Return the pipelines of a run as a list of dicts, oldest first."""
+        order = (PIPELINES.c.created_at, PIPELINES.c.pipeline_id)
+        of_run = PIPELINES.c.run_id == checked_text(run_id, "run_id")
+        return self._tables.rows(select(PIPELINES).where(of_run).order_by(*order))
+
+    def complete_pipeline(
+        self, pipeline_id: str, best_val: float | None, best_test: float | None, metric: str | None,
+        duration_ms: float | None,
+    ) -> None:  # fmt: skip
+        """Mark a pipeline completed, with its best scores and how long it took (milliseconds)."""
+        pipeline_id = self._tables.require(Pipeline, pipeline_id)
+        self._tables.update(Pipeline, pipeline_id, status="completed", best_val=best_val, best_test=best_test,
+                            metric=metric, duration_ms=_rounded(duration_ms), completed_at=utc_now())  # fmt: skip
+
+    def fail_pipeline(self, pipeline_id: str, error: str) -> None:
+        """Mark a pipeline failed."""
+        pipeline_id = self._tables.require(Pipeline, pipeline_id)
+        error = checked_text(error, "error")
+        self._tables.update(Pipeline, pipeline_id, status="failed", error=error, completed_at=utc_now())
+
+    def delete_pipeline(self, *pipeline_ids: str) -> int:
+        """Delete pipelines' own rows and their logs; return how many rows there were."""
+        logs = self._tables.delete(Log, LOGS.c.pipeline_id, pipeline_ids)
+        return logs + self._tables.delete(Pipeline, PIPELINES.c.pipeline_id, pipeline_ids)
+
+    def add_log(
+        self,
+        pipeline_id: str,
+        step_idx: int,
+        operator_class: str | None,
+        event: str,
+        duration_ms: float | None = None,
+        message: str | None = None,
+        details: Any = None,
+        level: str = "info",
+    ) -> None:
+        """Add one event of one step; `duration_ms` in milliseconds."""
+        row = {"log_id": new_id(), "pipeline_id": self._tables.require(Pipeline, pipeline_id),
+               "step_idx": step_idx, "operator_class": operator_class, "event": event, "message": message,
+               "duration_ms": _rounded(duration_ms), "details": details, "level": level,
+               "created_at": utc_now()}  # fmt: skip
+        self._tables.add_new(Log, row)
+
+    def pipeline_log(self, pipeline_id: str) -> pl.DataFrame:
+        """Return a pipeline's events, by step and time."""
+        pipeline_id = checked_text(pipeline_id, "pipeline_id")
+        order = (LOGS.c.step_idx, LOGS.c.created_at, LOGS.c.log_id)
+        return self._tables.frame(select(LOGS).where(LOGS.c.pipeline_id == pipeline_id).order_by(*order))
+
+    def log_summary(self, run_id: str) -> pl.DataFrame:
+        """Return one row per pipeline of a run, in the order they began."""
+        run_id = checked_text(run_id, "run_id")
+        ended = func.sum(LOGS.c.duration_ms).filter(LOGS.c.event == "end")
+        count = func.count
+        query = (
+            select(
+                PIPELINES.c.pipeline_id,
+                PIPELINES.c.name.label("pipeline_name"),
+                PIPELINES.c.status.label("pipeline_status"),
+                count(LOGS.c.log_id).label("log_count"),
+                func.coalesce(ended, 0).cast(PIPELINES.c.duration_ms.type).label("total_duration_ms"),
+                count(LOGS.c.log_id).filter(LOGS.c.level == "warning").label("warning_count"),
+                count(LOGS.c.log_id).filter(LOGS.c.level == "error").label("error_count"),
+            )
+            .select_from(PIPELINES.outerjoin(LOGS, LOGS.c.pipeline_id == PIPELINES.c.pipeline_id))
+            .where(PIPELINES.c.run_id == run_id)
+            .group_by(PIPELINES.c.pipeline_id, PIPELINES.c.name, PIPELINES.c.status, PIPELINES.c.created_at)
+            .order_by(PIPELINES.c.created_at, PIPELINES.c.pipeline_id)
+        )
+        return self._tables.frame(query)
+
+
+def _with_counts(run_id: str) -> Select[Any]:
+    """Return the query for a run's pipelines, oldest first, with how many chains and predictions each has."""
+    counts = [
+        select(func.count()).where(table.c.pipeline_id == PIPELINES.c.pipeline_id).scalar_subquery().label(name)
+        for table, name in ((CHAINS, "chain_count"), (PREDICTIONS, "prediction_count"))
+    ]
+    order = (PIPELINES.c.created_at, PIPELINES.c.pipeline_id)
+    return select(PIPELINES, *counts).where(PIPELINES.c.run_id == run_id).order_by(*order)
+
+
+def _rounded(duration_ms: float | None) -> int | None:
+    """Return whole milliseconds: clocks give fractions."""
+    if duration_ms is None:
+        return None
+    milliseconds = checked_float(duration_ms, "duration_ms")
+    if not math.isfinite(milliseconds):
+        raise InvalidInputError(f"duration_ms is {duration_ms}; give milliseconds, or None")
+    return round(milliseconds)
+
+
+def _names(datasets: Any) -> list[Any]:
+    """Return the datasets' names; a damaged row may hold anything."""
+    return [item.get("name") for item in datasets if isinstance(item, dict)] if isinstance(datasets, list) else []
+
+
+def _checked_datasets(datasets: Any) -> Any:
+    if datasets is None:
+        return None
+    if not isinstance(datasets, list | tuple):
+        raise InvalidTypeError("datasets must be a list of dicts, each with at least 'name'")
+    for position, dataset in enumerate(datasets):
+        if not isinstance(dataset, dict):
+            raise InvalidTypeError(f"datasets[{position}] must be a dict with at least 'name'")
+        if "name" not in dataset:
+            raise InvalidInputError(f"datasets[{position}] has no 'name'; add it")
+        checked_text(dataset["name"], f"datasets[{position}]['name']")
+    return list(datasets)

@@ -1,0 +1,169 @@
+"""Turns: who may be inside a workspace now.
+
+Ctrl-C comes at any moment, also between entering a block and what the block would undo at its end. So what is open is
+known by references that keep nothing alive: a turn that nobody holds any more is over.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any
+
+from ..errors import UnitOfWorkError, WorkspaceBusyError
+
+IN_BETWEEN = (
+    "a signal handler or finalizer called in the middle of another call of this thread; let it leave a note, and call "
+    "when that one has returned"
+)
+
+
+_marks = threading.local()
+
+
+def this_thread() -> object:
+    """Return what stands for this thread; its number may be another one's later."""
+    try:
+        mark: object = _marks.mark
+    except AttributeError:
+        mark = _marks.mark = object()
+    return mark
+
+
+def _this_task() -> Callable[[], object]:
+    """Return what returns the asyncio task at work in this thread, or the loop for its callbacks; see `nothing`."""
+    if "asyncio" not in sys.modules:  # To import it takes longer than to open a workspace.
+        return nothing
+    import asyncio
+
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return nothing
+    return weakref.ref(asyncio.current_task(loop) or loop)
+
+
+def nothing() -> None:
+    """Stand for a turn that nobody holds, and for a task where there is none."""
+
+
+class Turn:
+    """Leave to be inside a workspace: for the unit of work that holds it, and for no longer than it does.
+
+    Parameters
+    ----------
+    unit : object
+        The unit of work, which this does not keep alive.
+    workspace : object
+    write : bool
+
+    Attributes
+    ----------
+    unit : callable
+        Returns the unit of work, or None once nobody holds it.
+    thread : object
+        The one that made this.
+    is_open : bool
+    """
+
+    def __init__(self, unit: object, workspace: object, *, write: bool) -> None:
+        self.unit: Callable[[], Any] = weakref.ref(unit)
+        self.workspace = workspace
+        self.thread = this_thread()
+        self._task = _this_task()
+        self.write = write
+        self.is_open = True
+
+    def is_of(self, workspace: object) -> bool:
+        """Tell whether this is of a workspace, and of the thread and task that ask.
+
+        What a context is copied to, as a task that is started in a block, has the block's turn, and not its thread or
+        task: it may go on after the block has ended, and must not join it.
+        """
+        return self.workspace is workspace and self.thread is this_thread() and self._task() is _this_task()()
+
+
+Held = Callable[[], Turn | None]
+"""Returns a turn, or None once nobody holds it."""
+
+# What is open in this context. Tasks of one thread have a context each, so that none writes in
+# another's transaction.
+open_turns: ContextVar[tuple[Held, ...]] = ContextVar("open_turns", default=())
+
+
+class Condition(threading.Condition):
+    """A condition whose lock is taken after it was waited for, whatever comes.
+
+    While it waits it gives the lock away, and Ctrl-C may keep it from taking it again.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until somebody notifies; see `threading.Condition`."""
+        try:
+            return super().wait(timeout)
+        except BaseException:
+            if not is_owned(self):
+                self.acquire()
+            raise
+
+
+def is_owned(lock: threading.Condition | threading.RLock) -> bool:
+    """Tell whether this thread has a lock, or the lock of a condition."""
+    owned: bool = lock._is_owned()  # type: ignore[union-attr]  # what a condition asks
+    return owned
+
+
+# Whoever only looks has a lock for a moment, and is waited for also by one who waits for nobody.
+LEAST_SECONDS = 0.5
+
+
+def seconds_until(deadline: float) -> float:
+    """Return how long it is to a moment of the steady clock, as threads can wait; 0 when it has passed."""
+    return max(0.0, min(deadline - time.monotonic(), threading.TIMEOUT_MAX))
+
+
+@contextmanager
+def taken(lock: threading.RLock, deadline: float, path: Path) -> Iterator[None]:
+    """Have a lock for the length of a block, for which nobody waits longer than until a moment of the steady clock.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        Another thread had it until then.
+    UnitOfWorkError
+        This thread is in the middle of a block of it.
+    """
+    refuse_in_between(lock)
+    try:
+        if not lock.acquire(timeout=max(LEAST_SECONDS, seconds_until(deadline))):
+            raise WorkspaceBusyError(
+                f"another thread of this process is opening, closing or upgrading {path}; wait for it, or "
+                "give a longer timeout"
+            )
+        yield
+    finally:
+        if is_owned(lock):  # Ctrl-C may have come right before it was, or right after.
+            lock.release()
+
+
+def refuse_in_between(lock: threading.Condition | threading.RLock, alone: Turn | None = None) -> None:
+    """Refuse a call in the middle of another one of this thread: a handler's or finalizer's may come at any moment.
+
+    Raises
+    ------
+    UnitOfWorkError
+        The thread has the lock, or is the one that is alone.
+    """
+    if is_owned(lock) or (alone is not None and alone.thread is this_thread()):
+        raise UnitOfWorkError(IN_BETWEEN)
+
+
+def alive(turns: Iterable[Held]) -> list[Turn]:
+    """Return the turns that somebody holds."""
+    return [turn for held in turns if (turn := held()) is not None]

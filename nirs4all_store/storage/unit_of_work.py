@@ -1,0 +1,265 @@
+"""One session, four repositories, one transaction: kept by `commit`, else gone."""
+
+from __future__ import annotations
+
+import warnings
+from datetime import datetime, timedelta
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.orm import Session
+
+from ..artifacts.local_store import Blobs, plain_path
+from ..call_boundary import Door
+from ..engine.duckdb.database import ENGINE_ERRORS
+from ..errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
+from ..failpoints import Point, reached
+from ..validation.values import time_before
+from ..workspace.scheduler import Workspace
+from .repositories import ArtifactRepo, ChainRepo, Ids, Integrity, PredictionRepo, RunRepo
+from .table_gateway import Row, Tables
+from .table_hashes import differing
+from .transaction_scope import Turn
+
+
+class UnitOfWork:
+    """A transaction with a repository per aggregate.
+
+    Use it with `with`. Leaving the block without `commit()` rolls back, and so does any exception.
+    Writers take turns: while one is open for writing, another thread's waits.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    timeout : float
+        Seconds to wait for another thread's turn to end.
+    write : bool
+        False for reading only: it waits for nobody.
+    read_only : bool
+        Refuse to write, whatever the workspace allows: the store that asks is a reader's.
+
+    Attributes
+    ----------
+    session : sqlalchemy.orm.Session
+    runs, chains, predictions, artifacts
+        The repositories.
+    integrity : Integrity
+        What must be true of all their rows together.
+    ids : Ids
+        What begins so.
+    is_busy : bool
+        Whether it is in the middle of a call, which another call of the thread must not join: signal handlers and
+        finalizers come at any moment.
+    """
+
+    runs: RunRepo
+    chains: ChainRepo
+    predictions: PredictionRepo
+    artifacts: ArtifactRepo
+    integrity: Integrity
+    ids: Ids
+
+    def __init__(self, workspace: Workspace, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
+        if write:
+            workspace.check_writable(read_only=read_only)
+        self._workspace = workspace
+        self._timeout = timeout
+        self._write = write
+        self._failure: BaseException | None = None
+        self._discarded: set[str] = set()
+        self._is_handed_out = False
+        self._turn: Turn | None = None
+        self.is_busy = True
+
+    def __enter__(self) -> Self:
+        self._door = Door().__enter__()
+        try:
+            self._turn = turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
+            try:
+                self._begin()
+            except BaseException:  # Ctrl-C may come at any moment.
+                self._workspace.leave(turn)
+                raise
+        except BaseException as error:
+            self._door.end(error)
+            raise
+        self.is_busy = False
+        return self
+
+    def _begin(self) -> None:
+        self._session = self._workspace.database.session()  # It connects at its first statement, not here.
+        self._tables = Tables(self._session, self._workspace.known if self._write else None)
+        self.runs = RunRepo(self._tables)
+        self.chains = ChainRepo(self._tables)
+        self.predictions = PredictionRepo(self._tables)
+        self.artifacts = ArtifactRepo(self._tables)
+        self.integrity = Integrity(self._tables)
+        self.ids = Ids(self._tables)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._leave(error)
+        except BaseException as problem:
+            self._door.end(problem)
+            raise
+        self._door.end(error, is_ours=False)
+
+    def _leave(self, error: BaseException | None) -> None:
+        # First: after Ctrl-C, nothing may join what will never be committed, and nothing but this call holds the turn.
+        turn, self._turn = self._turn, None
+        if turn is None:
+            return
+        turn.is_open = False
+        if self._workspace.is_foreign:  # A forked child leaves its parent's block: nothing of it is the child's.
+            return
+        try:
+            if error is None or isinstance(error, StoreError):
+                self.rollback()
+                self._session.close()
+            else:  # What an error of the engine, or Ctrl-C, leaves of a connection is not to be used again.
+                self._session.invalidate()
+                self._workspace.suspect()
+        finally:
+            if self._workspace.is_open:  # It is closed if it could not be opened again after a failed commit.
+                self._workspace.database.new_keys += self._tables.inserted
+            if self._is_handed_out:
+                self._workspace.known.forget()
+            self._workspace.leave(turn)
+
+    @property
+    def session(self) -> Session:
+        """The session; once it was asked for, nothing is taken for sure of the rows, which it may change."""
+        self._is_handed_out = True
+        self._tables.know_nothing()
+        return self._session
+
+    @property
+    def other_contents(self) -> list[str]:
+        """The tables that hold something else than was written down of this backup; see `contents.differing`."""
+        return differing(self._workspace.database, self.session)
+
+    @property
+    def blobs(self) -> Blobs:
+        """The artifacts' files."""
+        return self._workspace.blobs
+
+    @property
+    def writes(self) -> bool:
+        """Whether it may write."""
+        return self._write
+
+    def time_before(self, grace: timedelta) -> datetime:
+        """Return the date (UTC) of what lies `grace` back for sure, however the clock was set since; see `steady`."""
+        return time_before(grace, self._workspace.put_forward) if grace != timedelta(0) else datetime.max
+
+    @property
+    def changes(self) -> int:
+        """How many rows and statements it was given to write so far."""
+        return self._tables.changes
+
+    def doom(self, error: BaseException) -> None:
+        """Make every later `commit` fail: a change was made in part only."""
+        self._failure = self._failure or error
+
+    def discard_blob(self, relative: str) -> None:
+        """Remove an artifact's file once the commit has made sure that no row names it."""
+        self._discarded.add(plain_path(relative))
+
+    def commit(self) -> None:
+        """Make everything since the last commit durable, then remove the files that were given up.
+
+        Raises
+        ------
+        UnitOfWorkError
+            It is for reading only.
+        TransactionAbortedError
+            An error came before, maybe one that was caught: everything was rolled back.
+            Or the engine failed in the commit itself, and nothing is there of what was committed.
+        CommitFailedError
+            The engine failed in the commit itself: whether the data was kept is not known.
+        WorkspaceCorruptError
+            The database was removed or replaced meanwhile: everything was rolled back.
+        """
+        if not self._write:
+            raise UnitOfWorkError("a unit of work for reading has nothing to commit; open one for writing")
+        if self._workspace.is_foreign:
+            raise UnitOfWorkError("this process was forked from the one that opened this unit of work; open a new one")
+        turn = self._turn
+        if turn is None:
+            raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
+        discarded = self._prepare()
+        witness = self._tables.witness
+        self._check_place()
+        reached(Point.COMMIT_BEGINS)
+        try:
+            self._session.commit()
+            self._workspace.database.keep_committed()
+        except Exception as error:
+            # A signal handler's own, or what the engine made of one: nobody knows how far it came.
+            if self._door.interruption(error) or not isinstance(error, ENGINE_ERRORS):
+                self._workspace.known.forget()
+                raise
+            self._look_whether_it_was_kept(turn, witness, error)
+        self._tables.committed()
+        self.artifacts.saved.clear()
+        self._discarded.clear()
+        reached(Point.COMMIT_IS_DURABLE)
+        for relative in discarded:
+            try:
+                self.blobs.remove(relative)
+            except (OSError, StoreError) as error:  # The commit has happened: nothing may look as if it had not.
+                warnings.warn(f"{relative} could not be removed: {error}; gc_artifacts() will try again", stacklevel=2)
+
+    def _check_place(self) -> None:
+        """Refuse to commit beside a file that is not the one that was opened: its log would be another's."""
+        try:
+            self._workspace.database.check_file()
+        except StoreError:
+            self.rollback()
+            raise
+
+    def _look_whether_it_was_kept(self, turn: Turn, witness: Row | None, error: Exception) -> None:
+        """Open the database anew and look for a row of a commit that failed; raise unless it is there."""
+        self.rollback()
+        self._workspace.known.forget()
+        where = f"the commit to {self._workspace.path} failed: {error}"
+        unknown = CommitFailedError(f"{where}; look by id whether the last change is there before repeating it")
+        try:
+            self._workspace.reopen(turn, self._timeout)
+            self._workspace.database.adopt(self._session)
+            is_kept = witness is not None and self._tables.is_stored(*witness)
+        except (*ENGINE_ERRORS, StoreError) as problem:
+            raise unknown from problem
+        if witness is None:
+            raise unknown from error
+        if not is_kept:
+            raise TransactionAbortedError(
+                f"{where}; nothing of this transaction was kept: mend or make room on the disk, and repeat it"
+            ) from error
+
+    def _prepare(self) -> set[str]:
+        """Insert what waits and prove that the transaction is alive; return the files to remove after it."""
+        failure = self._failure
+        if failure is None:
+            try:
+                self._tables.settle()
+                return self._discarded - self.artifacts.named_among(self._discarded) if self._discarded else set()
+            except Exception as error:
+                if self._door.interruption(error):
+                    raise
+                failure = error
+        self.rollback()
+        raise TransactionAbortedError(
+            f"nothing of this transaction was kept, because of an earlier {type(failure).__name__}: {failure}; "
+            "repeat it from its start"
+        ) from failure
+
+    def rollback(self) -> None:
+        """Undo everything since the last commit."""
+        self._tables.forget()
+        self.artifacts.saved.clear()
+        self._discarded.clear()
+        self._failure = None
+        self._session.rollback()

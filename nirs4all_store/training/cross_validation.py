@@ -1,0 +1,232 @@
+"""One pipeline is fitted on the folds of one dataset. Nothing here knows the store: it may run in any process."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import time
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import cloudpickle
+import numpy as np
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.model_selection import (
+    GroupKFold,
+    GroupShuffleSplit,
+    KFold,
+    LeaveOneGroupOut,
+    LeavePGroupsOut,
+    StratifiedGroupKFold,
+    StratifiedKFold,
+)
+from sklearn.pipeline import Pipeline as SklearnPipeline
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import has_fit_parameter
+from threadpoolctl import threadpool_info, threadpool_limits
+
+from ..artifacts import codecs
+from ..artifacts.packages import SCRIPTS
+from ..chains import inference
+from ..datasets.dataset import Dataset
+from ..errors import InvalidInputError
+from .evaluation import Fitted, Folds, TrainedModel, judge
+from .operators import name_of
+from .pipeline_config import Pipeline, Step
+
+Array = Any
+
+FOLDS = 5
+BY_GROUPS = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, StratifiedGroupKFold)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of one pipeline.
+
+    Attributes
+    ----------
+    models : list of TrainedModel
+    seconds : list of float
+        How long each step of the pipeline took to fit and apply, on all folds together.
+    """
+
+    models: list[TrainedModel]
+    seconds: list[float]
+
+
+def check_fit(pipeline: Pipeline, data: Dataset) -> None:
+    """Refuse a pipeline that cannot be trained on a dataset, before anything is.
+
+    Raises
+    ------
+    InvalidInputError
+        The message names the step.
+    """
+    kind = data.y.dtype.kind
+    for step in pipeline.steps:
+        if step.kind == "transformer" and data.wavelengths is None and inference.takes_wavelengths(step.operator):
+            raise InvalidInputError(f"{step.where} needs wavelengths, and {data.name} has none; give them beside X")
+    for step in pipeline.models:
+        if data.weights is not None and not _takes_weights(step.operator):
+            raise InvalidInputError(
+                f"{step.where} takes no weights of samples; leave them or the model out, or give the steps that it has "
+                "inside as steps of their own"
+            )
+        if not pipeline.is_classification and kind in "Ub":
+            raise InvalidInputError(
+                f"{step.where} predicts numbers, and y of {data.name} has {_no_number(data)}; correct it, leave it "
+                "empty, or give a classifier"
+            )
+        if pipeline.is_classification and type_of_target(data.y).startswith("continuous"):
+            raise InvalidInputError(
+                f"{step.where} predicts classes, and y of {data.name} is numbers with decimals; give a regressor"
+            )
+
+
+def _no_number(data: Dataset) -> str:
+    """Return a value of y that is no number, and its row."""
+    for row, values in zip(data.rows, data.y.reshape(len(data.y), -1), strict=True):
+        for value in values.tolist():
+            try:
+                float(value if isinstance(value, str) else "")
+            except ValueError:
+                return f"{value!r} in row {row} (the first is 0)"
+    return "texts"
+
+
+def _takes_weights(model: Any) -> bool:
+    """Tell whether a model can be given weights of samples, or hands them to models inside that can."""
+    if isinstance(model, SklearnPipeline):  # It takes weights by the names of its steps.
+        return False
+    if has_fit_parameter(model, "sample_weight"):
+        return True
+    params = model.get_params() if hasattr(model, "get_params") else {}
+    inside = [value for value in params.values() if hasattr(value, "predict")]
+    taken = inspect.signature(model.fit).parameters.values()
+    hands_on = any(parameter.kind == inspect.Parameter.VAR_KEYWORD for parameter in taken)
+    return hands_on and bool(inside) and all(map(_takes_weights, inside))
+
+
+def splits(pipeline: Pipeline, data: Dataset) -> Folds:
+    """Return the folds that a pipeline is judged by.
+
+    Without a cross-validator there are five, which keep groups together or the shares of the classes.
+
+    Raises
+    ------
+    InvalidInputError
+        The cross-validator cannot split these samples; the message names the step.
+    """
+    splitter = pipeline.only("splitter")
+    where = next((step.where for step in pipeline.steps if step.kind == "splitter"), "the pipeline")
+    if splitter is None and data.groups is not None:
+        splitter = GroupKFold(FOLDS)
+    elif splitter is None:
+        kind = StratifiedKFold if pipeline.is_classification and data.y.ndim == 1 else KFold
+        splitter = kind(FOLDS, shuffle=True, random_state=0)
+    try:
+        parts = list(splitter.split(data.X, data.y, data.groups))
+    except Exception as error:  # A cross-validator may be anybody's.
+        raise InvalidInputError(
+            f"{where} cannot split {data.name}: {error}; give a cross-validator that can, as KFold(3)"
+        ) from error
+    folds = [(np.asarray(rows), np.asarray(held_out)) for rows, held_out in parts]
+    if not folds or not all(len(rows) and len(held_out) for rows, held_out in folds):
+        raise InvalidInputError(f"{where} gives {data.name} no folds, or one without samples")
+    if max(int(np.max(part)) for fold in folds for part in fold) >= len(data.X):
+        raise InvalidInputError(
+            f"{where} names samples that {data.name} has not, with {data.excluded} left out for a missing value; make "
+            "it for the others"
+        )
+    return folds
+
+
+def blas_threads() -> int:
+    """Return how many threads this process has for linear algebra: the last digits of its sums depend on it."""
+    return max((info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"), default=1)
+
+
+def train(pipeline: Pipeline, data: Dataset, folds: Folds, threads: int) -> Trained:
+    """Fit every step on each fold's samples to train on, and predict with so many threads for linear algebra.
+
+    Whatever raises goes up as it is.
+    """
+    seconds = [0.0] * len(pipeline.steps)
+    fitted = [_fit(pipeline, data, rows, seconds) for rows, _ in folds]
+    models = [_model(step, fitted) for step in pipeline.models]
+    with threadpool_limits(threads, user_api="blas"):
+        for model in models:
+            judge(model, data, folds)
+    return Trained(models, seconds)
+
+
+def dumped(fitted: Any) -> codecs.Dumped:
+    """Return a fitted object's bytes in a format that another process can load.
+
+    That is joblib, or cloudpickle for what was defined on the way: joblib would keep the name alone of a class or
+    function of a script or notebook, or of a module that cloudpickle was told to keep as a whole.
+
+    Raises
+    ------
+    InvalidInputError
+        No format takes it.
+    """
+    with contextlib.suppress(InvalidInputError):
+        content = codecs.dump(fitted, "joblib")
+        if not any(name.encode() in content for name in (*SCRIPTS, *cloudpickle.list_registry_pickle_by_value())):
+            return codecs.Dumped(content, "joblib", codecs.versions_of(fitted, "joblib"))
+    content = codecs.dump(fitted, "cloudpickle")
+    return codecs.Dumped(content, "cloudpickle", codecs.versions_of(fitted, "cloudpickle"))
+
+
+def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -> list[Fitted]:
+    """Fit all steps on some rows alone."""
+    X, y = data.X[rows], data.y[rows]
+    fitted: list[Fitted] = []
+    target = pipeline.only("target")
+    for position, step in enumerate(pipeline.steps):
+        began = time.perf_counter()
+        if step.kind == "transformer":
+            operator = clone(step.operator, safe=False)
+            options = _wavelengths(operator.fit, data) | ({"y": deepcopy(y)} if _takes(operator.fit, "y") else {})
+            operator.fit(deepcopy(X), **options)  # A copy: some write to what they are fitted on.
+            fitted.append(_dumped(step, operator))
+            X = inference.transform([(step.where, fitted[-1].operator)], X, data.wavelengths)
+        elif step.kind == "model":
+            model = clone(step.operator, safe=False)
+            if target is not None:
+                model = TransformedTargetRegressor(model, transformer=clone(target))
+            options = {} if data.weights is None else {"sample_weight": data.weights[rows]}
+            if data.groups is not None and isinstance(getattr(step.operator, "cv", None), BY_GROUPS):
+                options["groups"] = data.groups[rows]
+            model.fit(deepcopy(X), deepcopy(y), **options)
+            fitted.append(_dumped(step, model))
+        seconds[position] += time.perf_counter() - began
+    return fitted
+
+
+def _dumped(step: Step, operator: Any) -> Fitted:
+    return Fitted(step, name_of(type(operator)), dumped(operator))
+
+
+def _takes(method: Any, name: str) -> bool:
+    return name in inspect.signature(method).parameters
+
+
+def _wavelengths(method: Any, data: Dataset) -> dict[str, Any]:
+    return {"wavelengths": data.wavelengths} if _takes(method, "wavelengths") else {}
+
+
+def _model(step: Step, fitted: list[list[Fitted]]) -> TrainedModel:
+    """Part what leads to a model into what the folds share and what each has of its own."""
+    chains = []
+    for fold in fitted:
+        until = next(i for i, entry in enumerate(fold) if entry.step is step)
+        chains.append([entry for entry in fold[:until] if entry.step.kind == "transformer"] + [fold[until]])
+    common = 0
+    while common < len(chains[0]) - 1 and len({chain[common].dumped.content for chain in chains}) == 1:
+        common += 1
+    return TrainedModel(step, chains[0][:common], [chain[common:] for chain in chains])

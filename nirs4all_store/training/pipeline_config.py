@@ -1,0 +1,392 @@
+"""What a pipeline's configuration means: its steps, its alternatives, and the pipelines that they make."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..chains.inference import estimator_type
+from ..errors import InvalidInputError
+from ..validation.size_limits import refuse_endless
+from ..validation.values import shown
+from .operators import as_error, build, describe, name_of, params_of, parts_of
+
+OR, RANGE = "_or_", "_range_"
+# How exactly a range must hit its end for the end to be in it.
+NEARLY = 1e-9
+MOST_PIPELINES = 100_000
+# Of all pipelines together.
+MOST_VALUES = 20_000_000
+MOST_DIGITS = 15
+MOST = 1e300
+# Steps of a range have the digits that one would write.
+DIGITS = 12
+KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
+NEEDED = {
+    "model": ("fit", "predict"), "splitter": ("split",), "target": ("fit", "transform", "inverse_transform"),
+    "transformer": ("fit", "transform"),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of one pipeline.
+
+    Attributes
+    ----------
+    kind : str
+        `transformer` of X, `model`, `splitter` into folds, or `target`: a transformer of y.
+    operator : object
+        Not fitted.
+    where : str
+        What messages call it: `step 2 (StandardScaler)`.
+    given : tuple of str
+        The parameters that the configuration names.
+    """
+
+    kind: str
+    operator: Any
+    where: str
+    given: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The name of its class."""
+        return type(self.operator).__name__
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """Its parameters that were given or are not the defaults, as JSON has them."""
+        return params_of(self.operator, self.given) or {}
+
+    @property
+    def config(self) -> Any:
+        """It as JSON has it; see `operators.describe`."""
+        key = {"model": "model", "target": "y"}.get(self.kind)
+        if self.kind == "transformer" and _kind(self.operator) != "transformer":
+            key = "transformer"
+        described = describe(self.operator)
+        return {key: described} if key else described
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """One pipeline, all choices made.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+        Transformers and models in the order in which they work on X.
+    choices : list of dict
+        What each `_or_` and `_range_` has become, in order.
+    """
+
+    steps: tuple[Step, ...]
+    choices: list[dict[str, Any]]
+
+    @cached_property
+    def config(self) -> list[Any]:
+        """All its steps as JSON has them."""
+        return [step.config for step in self.steps]
+
+    @property
+    def models(self) -> list[Step]:
+        """Its models; there is at least one."""
+        return [step for step in self.steps if step.kind == "model"]
+
+    def preprocessings(self, model: Step) -> str:
+        """Return a short name of what comes before one of its models."""
+        before = self.steps[: self.steps.index(model)]
+        return " > ".join(step.name for step in before if step.kind == "transformer")
+
+    @property
+    def name(self) -> str:
+        """A name for people."""
+        models = ", ".join(_printed(step) for step in self.models)
+        return " > ".join(filter(None, [self.preprocessings(self.models[-1]), models]))
+
+    @property
+    def is_classification(self) -> bool:
+        """Whether its models predict classes."""
+        return estimator_type(self.models[0].operator) == "classifier"
+
+    @cached_property
+    def folds_key(self) -> str:
+        """What pipelines have in common that are judged by the same folds."""
+        splitter = next((step.config for step in self.steps if step.kind == "splitter"), None)
+        return json.dumps([splitter, splitter is None and self.is_classification])
+
+    def only(self, kind: str) -> Any:
+        """Return the operator of its one step of a kind, or None."""
+        return next((step.operator for step in self.steps if step.kind == kind), None)
+
+
+def _printed(step: Step) -> str:
+    try:
+        return str(step.operator).replace("\n", "")
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # What an operator says of itself is its author's.
+        return step.name
+
+
+def pipelines_of(config: Any) -> list[Pipeline]:
+    """Return the pipelines that a configuration makes, the last alternative changing fastest.
+
+    Parameters
+    ----------
+    config : list, or dict with the key `pipeline`
+        Its steps: operators of scikit-learn's kind, or `{"class": ..., "params": {...}}`; `{"model": operator}`, one or
+        several, which may be left out for a regressor or classifier; `{"transformer": operator}` for one that could
+        be a model, too; at most one cross-validator; at most one `{"y": transformer}`. `{"_or_": [...]}` in the place
+        of a step or value stands for each of them in turn (None, also as `y`: no step; a list: several),
+        `{"_range_": [first, last, step]}` for each number from the first to the last.
+
+    Raises
+    ------
+    InvalidInputError
+        It is no configuration; the message names the step.
+    """
+    if isinstance(config, Mapping) and "pipeline" in config:
+        config = config["pipeline"]
+    if not isinstance(config, list | tuple) or not config:
+        raise InvalidInputError(f"a configuration is a list of steps, not {shown(config)}")
+    with as_error("the configuration"):
+        try:
+            size = _size(list(config), {})
+        except RecursionError as error:
+            raise InvalidInputError("this configuration is nested too deeply, or has itself inside") from error
+        if size.alternatives > MOST_PIPELINES:
+            raise InvalidInputError(
+                f"this configuration makes {_many(size.alternatives)} pipelines, more than {MOST_PIPELINES:,}"
+            )
+        for number, item in enumerate(config, 1):
+            refuse_endless(item, f"step {number}", parts_of)
+        if size.values > MOST_VALUES:
+            raise InvalidInputError(
+                f"this configuration makes {size.alternatives:,} pipelines with {_many(size.values)} values together, "
+                f"more than {MOST_VALUES:,}; give less choices, or shorter lists"
+            )
+        alternatives = [list(_alternatives(item, f"step {number}")) for number, item in enumerate(config, 1)]
+        return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
+
+
+Alternative = tuple[Any, list[dict[str, Any]]]
+"""A value in which all choices are made, and the choices."""
+
+
+class _Size(NamedTuple):
+    """How many alternatives a value has, and how many values all of them have together."""
+
+    alternatives: int
+    values: int
+
+
+def _size(value: Any, known: dict[int, _Size]) -> _Size:
+    """Return the size of a value, without making its alternatives; of what is wrong in it, any.
+
+    `known` are those of parts that were looked at: with YAML's aliases, one may be in many places.
+    """
+    if not isinstance(value, Mapping | list):
+        return _Size(1, 1)
+    if id(value) not in known:
+        if isinstance(value, Mapping) and isinstance(value.get(OR), range):
+            size = _Size(len(value[OR]), len(value[OR]))
+        elif isinstance(value, Mapping) and isinstance(_listed(value.get(OR)), list):
+            parts = [_size(item, known) for item in _listed(value[OR])]
+            size = _Size(sum(part.alternatives for part in parts), sum(part.values for part in parts))
+        elif isinstance(value, Mapping) and RANGE in value:
+            steps = max(1, _steps_of(_listed(value[RANGE])))
+            size = _Size(steps, steps)
+        else:
+            parts = [_size(item, known) for item in (value.values() if isinstance(value, Mapping) else value)]
+            count = math.prod(part.alternatives for part in parts)
+            size = _Size(
+                count, count + sum(part.values * (count // part.alternatives) for part in parts if part.alternatives)
+            )
+        known[id(value)] = _Size(*(min(number, 10**MOST_DIGITS) for number in size))
+    return known[id(value)]
+
+
+def _many(count: int) -> str:
+    return f"{count:,}" if count < 10**MOST_DIGITS else f"more than 10^{MOST_DIGITS}"
+
+
+def _alternatives(value: Any, where: str) -> Iterator[Alternative]:
+    if isinstance(value, Mapping) and (OR in value or RANGE in value):
+        yield from _choices(value, where)
+    elif isinstance(value, Mapping):
+        for chosen, choices in _products(list(value.values()), where):
+            yield dict(zip(value, chosen, strict=True)), choices
+    elif isinstance(value, list):
+        yield from _products(value, where)
+    else:
+        yield value, []
+
+
+def _products(values: Sequence[Any], where: str) -> Iterator[Alternative]:
+    for chosen in itertools.product(*(list(_alternatives(value, where)) for value in values)):
+        yield [value for value, _ in chosen], [choice for _, choices in chosen for choice in choices]
+
+
+def _choices(value: Mapping[str, Any], where: str) -> Iterator[Alternative]:
+    if len(value) > 1:
+        raise InvalidInputError(f"{where} has {sorted(map(str, value))} in one place; give {OR} or {RANGE} alone")
+    ((key, given),) = value.items()
+    items = list(given) if key == OR and isinstance(given, range) else _listed(given)
+    if not isinstance(items, list) or not items:
+        raise InvalidInputError(f"{where}: {key} needs a list, not {shown(given)}")
+    for item in _range(items, where) if key == RANGE else items:
+        for chosen, choices in _alternatives(item, where):
+            yield chosen, [{key: describe(chosen)}, *choices]
+
+
+def _listed(given: Any) -> Any:
+    """Return a list with Python's own numbers, also of a tuple or an array; anything else as it is."""
+    if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim):
+        return [item.item() if isinstance(item, np.generic) else item for item in given]
+    return given
+
+
+def _range(given: Sequence[Any], where: str) -> list[Any]:
+    count = _steps_of(given)
+    if not count:
+        raise InvalidInputError(
+            f"{where}: {RANGE} takes [first, last] or [first, last, step], from which the last can be reached, "
+            f"not {shown(given)}"
+        )
+    first, _, step = (*given, 1)[:3]
+    numbers = [first + i * step for i in range(count)]
+    return [float(f"{number:.{DIGITS}g}") if isinstance(number, float) else number for number in numbers]
+
+
+def _steps_of(given: Any) -> int:
+    """Return how many numbers a range has; 0 if it is none."""
+    if not isinstance(given, list) or len(given) not in (2, 3):
+        return 0
+    if not all(isinstance(item, int | float) and abs(item) <= MOST for item in given):
+        return 0
+    first, last, step = (*given, 1)[:3]
+    steps = (last - first) / step if step else -1
+    return math.floor(steps + NEARLY) + 1 if 0 <= steps < math.inf else 0
+
+
+def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
+    steps: list[Step] = []
+    for number, (item, _) in enumerate(chosen, 1):
+        several = item if isinstance(item, list) else [item]
+        steps += [_step(one, f"step {number}") for one in several if not _is_none(one)]
+    for kind in ("splitter", "target"):
+        found = [step.where for step in steps if step.kind == kind]
+        if len(found) > 1:
+            raise InvalidInputError(f"{' and '.join(found)} are both a {kind}; a pipeline has one")
+    models = [step for step in steps if step.kind == "model"]
+    if not models:
+        raise InvalidInputError("the pipeline has no model; add {'model': ...} to its steps")
+    useless = [step.where for step in steps[steps.index(models[-1]) :] if step.kind == "transformer"]
+    if useless:
+        raise InvalidInputError(f"{' and '.join(useless)} comes after the last model and does nothing; put it before")
+    if len({estimator_type(step.operator) == "classifier" for step in models}) > 1:
+        raise InvalidInputError("the pipeline has models of numbers and of classes; give each a pipeline of its own")
+    target = next((step for step in steps if step.kind == "target"), None)
+    if target and estimator_type(models[0].operator) == "classifier":
+        raise InvalidInputError(f"{target.where}: y is transformed for models of numbers; classes stay as they are")
+    if target and getattr(target.operator, "func", None) and not getattr(target.operator, "inverse_func", None):
+        raise InvalidInputError(f"{target.where} has a func and no inverse_func, which predictions need; give both")
+    return Pipeline(tuple(steps), [choice for _, choices in chosen for choice in choices])
+
+
+def _is_none(item: Any) -> bool:
+    """Tell whether something is no step, as `{"y": None}` is where y may be transformed or not."""
+    if isinstance(item, Mapping):
+        return [*item] in (["y"], ["transformer"]) and all(value is None for value in item.values())
+    return item is None
+
+
+def _step(item: Any, where: str) -> Step:
+    key = next((key for key in KINDS if isinstance(item, Mapping) and key in item), None)
+    if key and len(item) > 1:
+        raise InvalidInputError(f"{where} has {sorted(map(str, item))} in one place; give each a step of its own")
+    described = item[key] if key else item
+    with as_error(where):
+        operator = build(described, where)
+    where = f"{where} ({type(operator).__name__})"
+    kind = None if isinstance(operator, type) else KINDS[key] if key else _kind(operator)
+    missing = [method for method in NEEDED[kind or "transformer"] if not _has(operator, method)]
+    if kind is None or missing:
+        raise InvalidInputError(
+            f"{where} is no {kind or 'step'}: {shown(operator)} has no {' and no '.join(missing) or 'use'}; give an "
+            "operator, or {'class': 'package.Name', 'params': {...}}"
+        )
+    given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
+    _check_params(operator, where, is_built=isinstance(described, Mapping))
+    return Step(kind, operator, where, given)
+
+
+def _has(operator: Any, method: str) -> bool:
+    # Some know only once they are fitted that they predict, as a stack whose last model is the default one.
+    will_predict = method == "predict" and _kind(operator) == "model"
+    return hasattr(operator, method) or (will_predict and hasattr(type(operator), method))
+
+
+def _kind(operator: Any) -> str | None:
+    if hasattr(operator, "split") and hasattr(operator, "get_n_splits"):
+        return "splitter"
+    if hasattr(operator, "fit") and estimator_type(operator) in ("regressor", "classifier"):
+        return "model"
+    return "transformer" if hasattr(operator, "transform") else None
+
+
+def _check_params(operator: Any, where: str, *, is_built: bool) -> None:
+    """Let scikit-learn's own operators, and those inside, refuse their parameters now instead of when they are fitted.
+
+    JSON has no tuples: of what was built from it, a list that is refused is tried as one.
+    """
+    params = _own_params(operator)
+    for name, value in params.items():
+        if isinstance(value, Mapping) and (OR in value or RANGE in value):
+            raise InvalidInputError(
+                f"{where}, {name}: an operator that is made already has one value of each parameter; write it as "
+                f"{{'class': {name_of(type(operator))!r}, 'params': {{{name!r}: {value}}}}}"
+            )
+    # A search sets the parameters of what it has inside before that is fitted.
+    inside = () if "param_grid" in params or "param_distributions" in params else _operators_in([*params.values()])
+    for part in inside:
+        _check_params(part, f"{where}, {type(part).__name__}", is_built=is_built)
+    lists = [name for name, value in params.items() if is_built and isinstance(value, list)]
+    while hasattr(operator, "_parameter_constraints"):
+        try:
+            operator._validate_params()
+        except ValueError as error:
+            refused = next((name for name in lists if f"'{name}'" in str(error)), None)
+            if refused is None:
+                raise InvalidInputError(f"{where}: {error}") from error
+            lists.remove(refused)
+            operator.set_params(**{refused: tuple(getattr(operator, refused))})
+        else:
+            return
+
+
+def _own_params(operator: Any) -> dict[str, Any]:
+    """Return the parameters of an operator; of one that tells none, nothing."""
+    try:
+        params: dict[str, Any] = operator.get_params(deep=False) if hasattr(operator, "get_params") else vars(operator)
+    except Exception:  # It may be anybody's.
+        return {}
+    return params
+
+
+def _operators_in(values: Sequence[Any]) -> Iterator[Any]:
+    """Give the operators among values, and in lists of them: the steps of a pipeline are pairs of name and operator."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _operators_in(value)
+        elif hasattr(value, "_parameter_constraints") and not isinstance(value, type):
+            yield value

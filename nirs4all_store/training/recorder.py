@@ -1,0 +1,112 @@
+"""What comes of a trained pipeline is stored: its objects, its chains, its predictions and how long each step took."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ..chains.builder import ChainBuilder
+from ..chains.trace import ExecutionStep, ExecutionTrace, StepArtifacts
+from ..datasets.dataset import AVERAGE, Dataset
+from ..metrics import MAIN
+from ..store import WorkspaceStore
+from .cross_validation import Trained
+from .evaluation import Fitted, TrainedModel
+from .pipeline_config import Pipeline
+
+
+def save_outcome(
+    store: WorkspaceStore, pipeline_id: str, pipeline: Pipeline, data: Dataset, trained: Trained, seconds: float
+) -> None:
+    """Store what was trained, and complete the pipeline.
+
+    Parameters
+    ----------
+    store : WorkspaceStore
+        With a transaction open: all of it is stored or nothing.
+    pipeline_id : str
+    pipeline : Pipeline
+    data : Dataset
+    trained : Trained
+    seconds : float
+        How long all of it took.
+
+    Raises
+    ------
+    StoreError
+        Something cannot be stored.
+    ValueError
+        No model has a score to be ranked by.
+    """
+    trace = _trace(store, pipeline, trained, data)
+    bests = []
+    for model, chain in zip(trained.models, ChainBuilder(trace).build_all(), strict=True):
+        chain["preprocessings"] = pipeline.preprocessings(model.step)
+        chain_id = store.save_chain(pipeline_id, **chain)
+        store.save_predictions(pipeline_id, _records(model, chain_id, pipeline, data))
+        bests.append(_main_scores(model, AVERAGE))
+    for position, (step, took) in enumerate(zip(pipeline.steps, trained.seconds, strict=True)):
+        store.log_step(pipeline_id, position, step.name, "end", round(1000 * took))
+    task = trained.models[0].task
+    bests = [scores for scores in bests if "val" in scores]
+    if not bests:
+        raise ValueError(f"what it predicts of the samples held out has no {MAIN[task]}: it is too far from y")
+    best = (max if task == "classification" else min)(bests, key=lambda scores: scores["val"])
+    store.complete_pipeline(pipeline_id, best["val"], best.get("test"), MAIN[task], round(1000 * seconds))
+
+
+def _trace(store: WorkspaceStore, pipeline: Pipeline, trained: Trained, data: Dataset) -> ExecutionTrace:
+    """Save what was fitted, once each, and tell what happened in the shape that `ChainBuilder` reads."""
+    kept: dict[int, StepArtifacts] = {}
+    ids: dict[bytes, str] = {}
+
+    def save(fitted: Fitted) -> str:
+        # Once each: a chain takes over one save of what it names, however often it does.
+        content = fitted.dumped.content
+        if content not in ids:
+            ids[content] = store.save_artifact(fitted.dumped, fitted.class_name, fitted.step.kind, fitted.dumped.format)
+        return ids[content]
+
+    for model in trained.models:
+        for fitted in model.shared:
+            kept[id(fitted.step)] = StepArtifacts([save(fitted)])
+        for entries in zip(*model.folds, strict=True):
+            of_folds = {str(fold): save(fitted) for fold, fitted in enumerate(entries)}
+            kept[id(entries[0].step)] = StepArtifacts(fold_artifact_ids=of_folds)
+    # By these new spectra are known, whatever the order in which they come.
+    known: dict[str, Any] = {} if data.columns is None else {"columns": data.columns}
+    if data.wavelengths is not None:
+        known["wavelengths"] = data.wavelengths.tolist()
+    steps = [
+        ExecutionStep(
+            i, step.name, step.config | known if step.kind == "model" else step.params,
+            artifacts=kept.get(id(step), StepArtifacts()),
+        )
+        for i, step in enumerate(pipeline.steps)
+    ]  # fmt: skip
+    return ExecutionTrace(steps)
+
+
+def _main_scores(model: TrainedModel, fold: str) -> dict[str, float]:
+    """Return the score that a model is ranked by, for each partition that has one."""
+    metric = MAIN[model.task]
+    return {partition: scores[metric] for partition, scores in model.scores[fold].items() if metric in scores}
+
+
+def _records(model: TrainedModel, chain_id: str, pipeline: Pipeline, data: Dataset) -> Iterator[dict[str, Any]]:
+    """Give every prediction of a model as `save_predictions` takes it."""
+    for fold, parts in model.parts.items():
+        main = _main_scores(model, fold)
+        for partition, part in parts.items():
+            weights = None if data.weights is None or partition == "test" else data.weights[data.places(part.rows)]
+            yield {
+                "chain_id": chain_id, "dataset_name": data.name, "model_name": model.step.name,
+                "model_class": model.step.name, "fold_id": fold, "partition": partition,
+                "val_score": main.get("val"), "test_score": main.get("test"), "train_score": main.get("train"),
+                "metric": MAIN[model.task], "task_type": model.task, "n_samples": len(part.rows),
+                "n_features": data.X.shape[1], "scores": model.scores[fold],
+                "best_params": model.step.params, "branch_id": None,
+                "branch_name": None, "exclusion_count": data.excluded, "exclusion_rate": data.exclusion_rate,
+                "preprocessings": pipeline.preprocessings(model.step), "y_true": part.y, "y_pred": part.y_pred,
+                "y_proba": part.proba, "sample_indices": part.rows, "weights": weights,
+            }  # fmt: skip

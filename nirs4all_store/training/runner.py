@@ -1,0 +1,354 @@
+"""Trains the pipelines of a configuration on one dataset, and stores what comes of each as soon as it is there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from concurrent.futures import BrokenExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pickle import PicklingError
+from typing import Any
+
+import numpy as np
+import polars as pl
+from joblib import Parallel, delayed
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from ..call_boundary import all_public
+from ..datasets.dataset import AVERAGE, PARTITIONS, Dataset, read_dataset
+from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
+from ..store import WorkspaceStore
+from ..validation.values import checked_int, json_text
+from .config_files import find_config
+from .cross_validation import Trained, blas_threads, check_fit, splits, train
+from .evaluation import Folds
+from .operators import as_error, is_whole
+from .pipeline_config import Pipeline, pipelines_of
+from .recorder import save_outcome
+from .template_library import PipelineLibrary
+
+CONFIG = {"runner": "PipelineRunner"}
+"""By this the runs of runners are known."""
+
+
+@all_public
+class PipelineRunner:
+    """Trains pipelines and stores all of it.
+
+    Every step is fitted on each fold's own training samples, so that nothing of the samples it is judged by has been
+    seen. Each pipeline is stored in one transaction as soon as it is trained: one that fails is recorded with its
+    traceback and the others go on; after Ctrl-C the run is `interrupted`, and what was finished is there.
+
+    Parameters
+    ----------
+    workspace : str, Path or WorkspaceStore
+        The folder, created when absent, or a store that is open, and stays so.
+    n_jobs : int
+        How many pipelines are trained side by side, in processes of their own; -1 for as many as there are cores. With
+        1 the surrounding `joblib.parallel_config` decides, which also says where else they may run. This process alone
+        writes to the store.
+    progress : bool
+        Show a bar with the time that is left, where the output is a terminal.
+
+    Attributes
+    ----------
+    run_id : str or None
+        The run that the last call of `run` has begun; None where it had nothing to train.
+
+    Examples
+    --------
+    >>> runner = PipelineRunner("workspace")  # doctest: +SKIP
+    >>> runner.run([StandardScaler(), PLSRegression(5)], (X, y))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, workspace: str | os.PathLike[str] | WorkspaceStore, *, n_jobs: int = 1, progress: bool = True
+    ) -> None:
+        self._workspace = workspace
+        self._n_jobs = checked_int(n_jobs, "n_jobs", 32)
+        if not self._n_jobs:
+            raise InvalidInputError("n_jobs is how many pipelines are trained side by side, -1 for all cores, not 0")
+        self._progress = progress
+        self.run_id: str | None = None
+
+    def run(
+        self, config: Any, dataset: Any, *, name: str | None = None, target: Any = None, resume: bool = False
+    ) -> pl.DataFrame:
+        """Train every pipeline of a configuration and store what comes of it.
+
+        Parameters
+        ----------
+        config : list, dict, str or Path
+            The steps, see `pipeline_config.pipelines_of`; or JSON or YAML, as text or as a file's path; or the name
+            of a template in the workspace's library.
+        dataset : object
+            `(X, y)` and more, a table, or a file's path; see `dataset.read_dataset`.
+        name : str, optional
+            The run's name; by default the dataset's.
+        target : str or list of str, optional
+            The column of y, where the dataset is a table.
+        resume : bool
+            Leave out pipelines that a runner has completed in this workspace, with the same configuration and data.
+            Those that have a function or class of a script or notebook are trained again, since nobody can tell whether
+            it is the same; so are those with something else in them that cannot be described, as a random generator.
+            A class or function of a module is known by its name alone: leave `resume` out once you have changed one.
+
+        Returns
+        -------
+        polars.DataFrame
+            The predictions as `query_predictions` gives them, also of pipelines that were left out: those of the
+            best model first, and of each model those of all folds together (`avg`) before each fold's own.
+
+        Raises
+        ------
+        InvalidInputError
+            The configuration or the dataset is wrong, one does not fit the other, joblib's backend cannot do this, or
+            `resume` was asked for and the folds are others each time; nothing was trained.
+        UnitOfWorkError
+            It was called inside a transaction, which would stay open as long as the training takes.
+        NotFoundError
+            There is no such template.
+        TrainingFailedError
+            Every pipeline failed, and none was left out.
+        """
+        self.run_id = None
+        with self._store() as store:
+            if store.is_in_transaction:
+                raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
+            pipelines = pipelines_of(find_config(config, PipelineLibrary(store.workspace_path).load_template))
+            data = read_dataset(dataset, target)
+            keys = [_key(pipeline) for pipeline in pipelines]
+            folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
+            for pipeline in pipelines:
+                with as_error(f"the pipeline {pipeline.name}"):
+                    check_fit(pipeline, data)
+                    if pipeline.folds_key not in folds:
+                        folds[pipeline.folds_key] = splits(pipeline, data)
+                        if resume:
+                            _check_repeats(pipeline, data, folds[pipeline.folds_key])
+            _parallel(self._n_jobs)
+            done = _done(store, data) if resume else {}
+            left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
+            found = [done[key] for key in dict.fromkeys(keys) if key in done]
+            if left:
+                run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left))
+                self.run_id = run.run_id
+                found += run.train(left, self._n_jobs, is_shown=self._progress)
+            return _ranked(store, found)
+
+    @contextmanager
+    def _store(self) -> Iterator[WorkspaceStore]:
+        if isinstance(self._workspace, WorkspaceStore):
+            yield self._workspace
+        else:
+            with WorkspaceStore(self._workspace) as store:
+                yield store
+
+
+def _key(pipeline: Pipeline) -> str | None:
+    """Return what two pipelines have in common if they are the same, whoever wrote them; None if nobody can tell."""
+    config = json_text(pipeline.config, "a configuration") or "null"
+    return json.dumps(json.loads(config), sort_keys=True) if is_whole(pipeline.config) else None
+
+
+def _check_repeats(pipeline: Pipeline, data: Dataset, folds: Folds) -> None:
+    """Refuse folds that are others each time: what was judged by them cannot be ranked with what was before."""
+    again = splits(pipeline, data)
+    if len(again) != len(folds) or not all(
+        np.array_equal(part, other)
+        for pair in zip(folds, again, strict=True)
+        for part, other in zip(*pair, strict=True)
+    ):
+        raise InvalidInputError(
+            "the cross-validator makes other folds each time, so that pipelines that the workspace has were judged by "
+            "others; give it a whole number as random_state, or leave resume out and train all of them"
+        )
+
+
+def _done(store: WorkspaceStore, data: Dataset) -> dict[str, str]:
+    """Return the pipelines that a runner completed on the same data, and that can be ranked: configuration to id.
+
+    Those of bundles are not among them: what their files say of configurations and data is not known to be so.
+    """
+    runs = [run for run, config in store.list_runs(limit=None).select("run_id", "config").iter_rows()
+            if config is not None and json.loads(config) == CONFIG]  # fmt: skip
+    judged = store.query_predictions(fold_id=AVERAGE, partition=PARTITIONS[0])["pipeline_id"]
+    rows = store.list_pipelines().filter(
+        pl.col("run_id").is_in(runs), pl.col("status") == "completed", pl.col("dataset_hash") == data.content_hash,
+        pl.col("pipeline_id").is_in(judged.implode()),
+    )  # fmt: skip
+    pairs = rows.select("expanded_config", "pipeline_id").iter_rows()
+    return {json.dumps(json.loads(config), sort_keys=True): pipeline_id for config, pipeline_id in pairs}
+
+
+@dataclass(frozen=True)
+class _Failed:
+    """The traceback of a pipeline that could not be trained."""
+
+    traceback: str
+
+
+def _parallel(n_jobs: int) -> Parallel:
+    """Return what trains side by side, or refuse a backend of joblib's that gives nothing before all is done."""
+    try:
+        return Parallel(None if n_jobs == 1 else n_jobs, return_as="generator_unordered")
+    except ValueError as error:
+        raise InvalidInputError(f"{error}; use loky, threading or dask in parallel_config") from error
+
+
+def _outcome(
+    pipeline_id: str, pipeline: Pipeline, data: Dataset, folds: Folds, threads: int
+) -> tuple[str, Pipeline, Trained | _Failed, float]:
+    """Train one pipeline, in whatever process this is."""
+    began = time.perf_counter()
+    try:
+        result: Trained | _Failed = train(pipeline, data, folds, threads)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # Its code may leave the program; another pipeline's does not.
+        result = _Failed(traceback.format_exc())
+    return pipeline_id, pipeline, result, time.perf_counter() - began
+
+
+class _Run:
+    """One run: its pipelines are begun, trained elsewhere, and stored here."""
+
+    def __init__(self, store: WorkspaceStore, data: Dataset, folds: dict[str, Folds], name: str, skipped: int) -> None:
+        self._store = store
+        self._data = data
+        self._folds = folds
+        self._skipped = skipped
+        self._threads = blas_threads()  # Here is where the chains will be replayed.
+        self._begun: dict[str, Pipeline] = {}
+        self._completed: list[str] = []
+        self._failed: dict[str, str] = {}
+        self._problem: Exception | None = None
+        self.run_id = store.begin_run(name, CONFIG, [data.summary])
+
+    def train(self, pipelines: list[Pipeline], n_jobs: int, *, is_shown: bool) -> list[str]:
+        """Train and store them; return the ids of those that succeeded."""
+        began = time.perf_counter()
+        try:
+            with _bar(len(pipelines), is_shown=is_shown) as advance:
+                left = iter(pipelines)
+                while not self._train_until_a_worker_dies(left, n_jobs, advance):
+                    pass
+            if self._problem is not None:
+                raise self._problem
+        except BaseException:
+            # If that fails, too, whoever opens the workspace after the end of this process marks it.
+            with contextlib.suppress(StoreError), self._store.unit_of_work() as uow:
+                uow.runs.interrupt(self.run_id)
+                uow.commit()
+            raise
+        summary = {
+            "total_pipelines": len(pipelines) + self._skipped, "completed_pipelines": len(self._completed),
+            "failed_pipelines": len(self._failed), "skipped_pipelines": self._skipped,
+            "duration_ms": round(1000 * (time.perf_counter() - began)),
+        }  # fmt: skip
+        if not self._completed and not self._skipped:
+            first, problem = next(iter(self._failed.items()))
+            problem = problem.strip().splitlines()[-1]
+            self._store.fail_run(self.run_id, f"all {len(pipelines)} pipelines failed, the first with {problem}")
+            raise TrainingFailedError(
+                f"all {len(pipelines)} pipelines of run {self.run_id} failed, the first with {problem}; "
+                f"the traceback of each is in list_pipelines(run_id), or `nirs4all-store show {first}`"
+            )
+        self._store.complete_run(self.run_id, summary)
+        return self._completed
+
+    def _train_until_a_worker_dies(self, left: Iterator[Pipeline], n_jobs: int, advance: Callable[[], object]) -> bool:
+        """Train what is left; return False once the system has ended a process that did, or one was sent in vain.
+
+        Which pipeline was to blame, and which were done and waited for being stored, cannot be known then: each that
+        was begun is trained again, alone.
+        """
+        try:
+            for outcome in _parallel(n_jobs)(self._tasks(left)):
+                self._keep(*outcome)
+                advance()
+        except (BrokenExecutor, PicklingError):
+            for pipeline_id, pipeline in list(self._begun.items()):
+                self._train_alone(pipeline_id, pipeline, n_jobs)
+                advance()
+            return False
+        return True
+
+    def _train_alone(self, pipeline_id: str, pipeline: Pipeline, n_jobs: int) -> None:
+        try:
+            for outcome in _parallel(n_jobs)([self._task(pipeline_id, pipeline)]):
+                self._keep(*outcome)
+        except BrokenExecutor as error:
+            self._fail(pipeline_id, f"the process that trained it was ended from outside: {error}")
+        except PicklingError:
+            self._fail(pipeline_id, traceback.format_exc())
+
+    def _tasks(self, pipelines: Iterator[Pipeline]) -> Iterator[Any]:
+        """Begin one pipeline after the other, each as soon as somebody has time for it."""
+        for pipeline in pipelines:
+            try:
+                pipeline_id = self._store.begin_pipeline(
+                    self.run_id, pipeline.name, pipeline.config, pipeline.choices, self._data.name,
+                    self._data.content_hash,
+                )  # fmt: skip
+            except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
+                self._problem = problem
+                return
+            self._begun[pipeline_id] = pipeline
+            yield self._task(pipeline_id, pipeline)
+
+    def _task(self, pipeline_id: str, pipeline: Pipeline) -> Any:
+        folds = self._folds[pipeline.folds_key]
+        return delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads)
+
+    def _keep(self, pipeline_id: str, pipeline: Pipeline, result: Trained | _Failed, seconds: float) -> None:
+        if isinstance(result, _Failed):
+            self._fail(pipeline_id, result.traceback)
+            return
+        try:
+            with self._store.transaction():
+                save_outcome(self._store, pipeline_id, pipeline, self._data, result, seconds)
+        except Exception as error:
+            # What is wrong with the workspace would be wrong with every other pipeline.
+            if isinstance(error, StoreError) and not isinstance(error, InvalidInputError):
+                raise
+            self._fail(pipeline_id, traceback.format_exc())
+            return
+        del self._begun[pipeline_id]
+        self._completed.append(pipeline_id)
+
+    def _fail(self, pipeline_id: str, problem: str) -> None:
+        # Messages may hold whatever a file held that could not be read.
+        problem = problem.encode(errors="backslashreplace").decode().replace("\0", "\\x00")
+        del self._begun[pipeline_id]
+        self._failed[pipeline_id] = problem
+        self._store.fail_pipeline(pipeline_id, problem)
+
+
+def _ranked(store: WorkspaceStore, pipeline_ids: list[str]) -> pl.DataFrame:
+    """Return the predictions of pipelines, those of the best chain first."""
+    frame = pl.concat([store.query_predictions(pipeline_id=pipeline_id) for pipeline_id in pipeline_ids])
+    lower = pl.col("task_type") == "regression"
+    order = pl.when(lower).then(pl.col("val_score")).otherwise(-pl.col("val_score"))
+    rank = frame.filter(pl.col("fold_id") == AVERAGE).group_by("chain_id").agg(rank=order.first())
+    keys = [
+        pl.col("task_type"), pl.col("rank"), pl.col("chain_id"), pl.col("fold_id") != AVERAGE,
+        pl.col("fold_id").cast(pl.Int64, strict=False),
+        pl.col("partition").replace_strict(PARTITIONS, range(len(PARTITIONS))),
+    ]  # fmt: skip
+    return frame.join(rank, on="chain_id", maintain_order="left").sort(keys, nulls_last=True).drop("rank")
+
+
+@contextmanager
+def _bar(total: int, *, is_shown: bool) -> Iterator[Any]:
+    console = Console(stderr=True)
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)

@@ -1,0 +1,320 @@
+"""Is everything as it must be, and what can be done about what is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+from ..artifacts.codecs import CODECS
+from ..artifacts.local_store import checked_hash, plain_path
+from ..chains.plan import problem_of
+from ..chains.schema import artifact_ids
+from ..engine.duckdb.database import ENGINE_ERRORS, more_than
+from ..engine.duckdb.migrator import HEAD, printed
+from ..errors import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError, StoreError
+from ..filesystem.file_types import LINK, is_odd, kind_of
+from ..storage.unit_of_work import UnitOfWork
+from .layout import odd_places
+
+GRACE = timedelta(days=1)
+RESTORE = "restore it from a backup, or train again"
+
+Row = dict[str, Any]
+Part = Callable[[UnitOfWork], Iterable["Finding"]]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is not as it must be.
+
+    Attributes
+    ----------
+    code : str
+        Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
+        `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
+        `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`,
+        `other-content`.
+    subject : str
+        The table and id, or the path below `artifacts/` or the workspace.
+    message : str
+    repair : str or None
+        What `repair` would do; None: nothing, the message says what you can.
+    """
+
+    code: str
+    subject: str
+    message: str
+    repair: str | None = None
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """What `check` found.
+
+    Attributes
+    ----------
+    deep : bool
+        Whether every value was read and every file's SHA-256 computed.
+    findings : list of Finding
+    rows : dict of str to int
+        How many rows were looked at, by table.
+    files : int
+        How many artifacts' files.
+    """
+
+    deep: bool
+    findings: list[Finding]
+    rows: dict[str, int]
+    files: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """What `repair` did, or would do.
+
+    Attributes
+    ----------
+    dry_run : bool
+        True: nothing was changed.
+    repaired : list of Finding
+    left : list of Finding
+        What it can do nothing about.
+    """
+
+    dry_run: bool
+    repaired: list[Finding]
+    left: list[Finding]
+
+
+def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
+    """Look at every row and file, and change nothing; see `WorkspaceStore.check`."""
+    findings: list[Finding] = []
+    rows: dict[str, int] = {}
+    parts: list[Part] = [_places, _more, _links, _chains, _counts, partial(_files, deep=deep)]
+    if deep:
+        parts += [partial(_values, table=table) for table in uow.integrity.tables if table != "chains"]  # Read already.
+        parts.append(_contents)
+    try:
+        rows = uow.integrity.counts()
+    except ENGINE_ERRORS as error:
+        findings.append(_unreadable(error))
+        uow.rollback()
+    for part in parts:
+        try:
+            findings.extend(part(uow))  # One by one: what was found before an error stays.
+        except Exception as error:  # A damaged file gives what no code expects; the other parts may be readable.
+            findings.append(_unreadable(error))
+            uow.rollback()
+    return CheckReport(deep, findings, rows, rows.get("artifacts", 0))
+
+
+def _unreadable(error: Exception) -> Finding:
+    return Finding("unreadable", "store.duckdb", f"it cannot be read in part: {error}; restore it from a backup")
+
+
+def _more(uow: UnitOfWork) -> Iterator[Finding]:
+    for extra in more_than(uow.session, printed(HEAD)):
+        yield Finding(
+            "not-ours", extra.what, f"no workspace has it, and it may act by itself; to remove it: {extra.drop}"
+        )
+
+
+def _places(uow: UnitOfWork) -> Iterator[Finding]:
+    for name, kind in odd_places(uow.blobs.root.parent):
+        yield _odd(name, kind)
+
+
+def _odd(name: str, kind: str) -> Finding:
+    code = "link" if kind == LINK else "no-file"
+    return Finding(code, name, f"it is {kind}, which nothing here follows or reads; remove it if you did not make it")
+
+
+def _links(uow: UnitOfWork) -> Iterator[Finding]:
+    for table, key in uow.integrity.orphans():
+        yield Finding("orphan", f"{table} {key}", "what it belongs to is gone", "remove the row")
+    for key in uow.integrity.without_chain():
+        yield Finding("chain-gone", f"predictions {key}", "it names a chain that is gone", "let it name none")
+    for key in uow.integrity.with_chain_of_another_pipeline():
+        yield Finding("other-pipeline", f"predictions {key}", f"it names a chain of another pipeline; {RESTORE}")
+
+
+def _chains(uow: UnitOfWork) -> Iterator[Finding]:
+    found = uow.chains.uses()
+    for chain_id, problem in found.problems.items():
+        yield Finding("unreadable-value", f"chains {chain_id}", f"{problem}; {RESTORE}")
+    for chain in found.chains:
+        why = problem_of(chain)
+        if why is not None:
+            yield Finding("bad-chain", f"chains {chain['chain_id']}", why)
+    known = {row["artifact_id"] for row in uow.artifacts.all()}
+    for artifact_id, chains in found.users.items():
+        if artifact_id not in known:
+            for chain_id in chains:
+                yield Finding("artifact-gone", f"chains {chain_id}",
+                              f"it names artifact {artifact_id}, which has no row; {RESTORE}")  # fmt: skip
+
+
+def _counts(uow: UnitOfWork) -> Iterator[Finding]:
+    for row, ref_count, unclaimed in _miscounted(uow):
+        yield Finding(
+            "wrong-count", f"artifacts {row['artifact_id']}",
+            f"its ref_count is {row['ref_count']} with {row['unclaimed']} unclaimed saves, and should be {ref_count} "
+            f"with {unclaimed}", "count anew",
+        )  # fmt: skip
+
+
+def _miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
+    """Yield the artifacts whose counts are wrong, with the right ones: of chains that are to stay.
+
+    What a chain that cannot be read may name is not counted.
+    """
+    gone = {key for table, key in uow.integrity.orphans() if table == "chains"}
+    found = uow.chains.uses()
+    for row in uow.artifacts.all():
+        if found.may_name(row["artifact_id"]):
+            continue
+        unclaimed = max(row["unclaimed"], 0)
+        ref_count = unclaimed + sum(chain not in gone for chain in found.users.get(row["artifact_id"], []))
+        if (row["ref_count"], row["unclaimed"]) != (ref_count, unclaimed):
+            yield row, ref_count, unclaimed
+
+
+def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
+    if is_odd(kind_of(uow.blobs.root)):  # `_places` has told it, and it is not followed.
+        return
+    rows = uow.artifacts.all()
+    found = uow.chains.uses()
+    chains = {chain["chain_id"]: chain for chain in found.chains}
+    for row in rows:
+        if row["format"] not in CODECS:
+            yield Finding("bad-format", f"artifacts {row['artifact_id']}",
+                          f"its format {row['format']!r} is none of {', '.join(CODECS)}; {RESTORE}")  # fmt: skip
+        finding = _file(uow, row, deep)
+        if finding is not None:
+            used = [chains[chain_id] for chain_id in found.users.get(row["artifact_id"], [])]
+            advice = "" if finding.code in ("wrong-size", "unreadable-file") or not used else f"; {RESTORE}"
+            yield replace(finding, message=f"{finding.message}; {_consequence(row, used)}{advice}")
+    paths = [row["artifact_path"] for row in rows]
+    for path, kind in uow.blobs.odd(paths).items():
+        yield _odd(path, kind)
+    for path in uow.blobs.strays(paths, uow.time_before(GRACE)):
+        yield Finding("unlisted-file", path, "no artifact names it", "move it to artifacts/.quarantine")
+
+
+def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
+    path, name = plain_path(row["artifact_path"]), f"artifacts {row['artifact_id']}"
+    try:
+        checked_hash(row["content_hash"])
+    except InvalidInputError as error:
+        return Finding("bad-hash", name, f"whether {path} is whole cannot be told: {error}")
+    try:
+        size = uow.blobs.size(path)
+    except ArtifactMissingError as error:
+        if isinstance(error.__cause__, PermissionError):
+            return Finding("unreadable-file", path, f"{name}: {error}")
+        return Finding("missing-file", path, f"the file of {name} is missing: {error}")
+    except ArtifactCorruptError as error:
+        return Finding("bad-path", name, f"{error}")
+    has_other_size = row["size_bytes"] is not None and size != row["size_bytes"]
+    try:
+        if deep or has_other_size:  # The hash alone says which of the two is wrong.
+            uow.blobs.read(path, row["content_hash"])
+    except ArtifactMissingError as error:
+        return Finding("unreadable-file", path, f"{name}: {error}")
+    except ArtifactLoadError as error:
+        if uow.blobs.is_as_named(path) or _is_whole_for_another(uow, row):
+            return Finding("bad-hash", name, f"{path} is whole, and its row has another hash: {error}")
+        return Finding("damaged-file", path, f"{name}: {error}", "move the file to artifacts/.quarantine")
+    if has_other_size:
+        return Finding("wrong-size", name, f"its size is {row['size_bytes']}, and its file is whole with {size} bytes",
+                       "write down the right size")  # fmt: skip
+    return None
+
+
+def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
+    """Tell whether another row of the same file has the hash that the file has."""
+    hashes = {
+        other["content_hash"]
+        for other in uow.artifacts.all()
+        if plain_path(other["artifact_path"]) == plain_path(row["artifact_path"])
+    }
+    for content_hash in hashes - {row["content_hash"]}:
+        try:
+            uow.blobs.read(row["artifact_path"], content_hash)
+        except ArtifactLoadError:
+            continue
+        return True
+    return False
+
+
+def _consequence(row: Row, chains: list[Row]) -> str:
+    if not chains:
+        return "no chain uses it"
+    told = []
+    for chain in chains[:5]:
+        folds = _folds_with(chain, row["artifact_id"])
+        told.append(f"chain {chain['chain_id']}" + (f" (fold {', '.join(folds)})" if folds else " (every fold)"))
+    more = f" and {len(chains) - 5} more" if len(chains) > 5 else ""
+    return f"it is used by {', '.join(told)}{more}"
+
+
+def _folds_with(chain: Row, artifact_id: str) -> list[str]:
+    """Return the folds of a chain that use an artifact of their own; none for one that they share."""
+    folds = chain["fold_artifacts"] if isinstance(chain.get("fold_artifacts"), dict) else {}
+    parts: dict[str, Row] = {
+        fold: {"steps": [], "shared_artifacts": {}, "fold_artifacts": [entry]} for fold, entry in folds.items()
+    }
+    return [fold for fold, part in parts.items() if artifact_id in artifact_ids(part)]
+
+
+def _contents(uow: UnitOfWork) -> Iterator[Finding]:
+    for name in uow.other_contents:
+        yield Finding("other-content", name, f"it does not hold what it held when the backup was made; {RESTORE}")
+
+
+def _values(uow: UnitOfWork, table: str) -> Iterator[Finding]:
+    for key, problem in uow.integrity.unreadable(table):
+        yield Finding("unreadable-value", f"{table} {key}", f"{problem}; {RESTORE}")
+
+
+def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairReport:
+    """Do what the findings say; see `WorkspaceStore.repair`. Files are moved when the unit of work has committed.
+
+    A file that cannot be moved is left, with the reason, and the others go on.
+    """
+    repaired = [finding for finding in found.findings if finding.repair]
+    left = [finding for finding in found.findings if not finding.repair]
+    wrong_sizes = {finding.subject for finding in repaired if finding.code == "wrong-size"}
+    if not dry_run:
+        uow.integrity.remove_orphans()
+        for row, ref_count, unclaimed in list(_miscounted(uow)):
+            uow.artifacts.set_count(row["artifact_id"], ref_count, unclaimed)
+        for row in uow.artifacts.all():
+            if f"artifacts {row['artifact_id']}" in wrong_sizes:
+                uow.artifacts.set_size(row["artifact_id"], uow.blobs.size(row["artifact_path"]))
+        uow.commit()
+    move = uow.blobs.place_in_quarantine if dry_run else uow.blobs.quarantine
+    paths = [finding.subject for finding in repaired if finding.code in ("damaged-file", "unlisted-file")]
+    problems = {path: _problem_of(move, path) for path in dict.fromkeys(paths)}  # Rows may share one.
+    for finding in list(repaired):
+        problem = problems.get(finding.subject)
+        if problem:
+            repaired.remove(finding)
+            left.append(replace(finding, message=f"{finding.message}; it was not moved: {problem}", repair=None))
+    return RepairReport(dry_run, repaired, left)
+
+
+def _problem_of(move: Callable[[str], Any], path: str) -> str | None:
+    try:
+        move(path)
+    except (OSError, StoreError) as error:
+        return str(error)
+    return None

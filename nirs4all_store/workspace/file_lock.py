@@ -1,0 +1,391 @@
+"""Who may open the database now: one writing process, or any number of reading ones.
+
+The lease is a `flock` on a file of its own. DuckDB's own lock is only the second fence: it vanishes
+as soon as any descriptor of the database file is closed in the process that holds it.
+
+Who must wait stands in line: it locks the byte of a second file that comes after the last one that is locked.
+The first in line is the one with no locked byte before its own; whoever dies leaves the line by itself, and the
+holder sees whether there is a line.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gc
+import json
+import math
+import os
+import socket
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from io import FileIO
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceError, WorkspaceOpenHereError
+from ..filesystem.atomic_files import identity
+from ..filesystem.file_types import FILE, kind_of, opened
+from ..validation.values import utc_now
+from . import clock
+from .file_lock_queue import is_free, place_in
+from .network_mounts import remote_kind
+
+try:
+    import fcntl
+except ImportError:  # Windows has no flock: DuckDB's own lock is the only fence there.
+    fcntl = None  # type: ignore[assignment]
+
+LOCK_NAME = ".store.lock"
+LINE_NAME = ".store.line"
+SECONDS_BETWEEN_TRIES = 0.002
+SECONDS_BETWEEN_LOOKS = 0.01
+# Who is stopped keeps its place in the line; those behind pass it when nobody has had the lease for so long.
+PATIENCE = 0.5
+MOST_BYTES = 4096
+# What else the system may say is no lack of a right to write.
+NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
+TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
+
+
+class Lease:
+    """The right to open one workspace's database, held until `release` or the end of the process.
+
+    Parameters
+    ----------
+    folder : Path
+        The workspace. Its lock file is made when absent.
+    shared : bool
+        Share the lease with other readers.
+    timeout : float
+        Seconds to wait for processes that hold it.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        Another process still holds it after `timeout`; the message names that process.
+    ReadOnlyError
+        The folder cannot be written to, and the lease is not a shared one.
+    WorkspaceError
+        The file system has no locks.
+    """
+
+    # Files, not numbers: one that is closed twice, since Ctrl-C came between, is no other file by then.
+    _process = 0
+    _file: FileIO | None = None
+    _line: FileIO | None = None
+    _clocks: clock.Record | None = None
+
+    def __init__(self, folder: Path, *, shared: bool, timeout: float) -> None:
+        self._path = folder / LOCK_NAME
+        self._line_path = folder / LINE_NAME
+        self._shared = shared
+        self._process = os.getpid()
+        _leases.add(self)
+        self._file = self._opened()
+        # Elsewhere the two kinds of locks, of whole files and of bytes, keep each other out.
+        self._has_places = sys.platform == "linux" and remote_kind(folder) is None
+        try:
+            self._wait(timeout)
+            self._say_who()
+        except BaseException:
+            self.release()
+            raise
+
+    def _opened(self) -> FileIO | None:
+        """Return the lock file, open; None for a reader where there is none and none can be made."""
+        try:
+            return FileIO(self._path, "r+", opener=_descriptor)
+        except FileNotFoundError as error:
+            raise WorkspaceCorruptError(
+                f"{self._path.parent} was removed; restore it, or open another workspace"
+            ) from error
+        except OSError as error:
+            if not self._shared and error.errno not in NO_RIGHT:
+                raise
+            if not self._shared:
+                raise ReadOnlyError(
+                    f"cannot write to {self._path.parent}: {error}; ask for the right to write, or open it with "
+                    "read_only=True if you only read"
+                ) from error
+        try:
+            return FileIO(self._path, opener=opened)
+        except OSError as error:
+            if error.errno in TOO_MANY_OPEN:
+                raise
+            if kind_of(self._path) == FILE:
+                raise ReadOnlyError(
+                    f"cannot read {self._path}: {error}; ask for the right to read it, without which nobody can tell "
+                    "that you are reading"
+                ) from error
+            return None  # On read-only media nobody can write, so readers need no lease there.
+
+    def _wait(self, timeout: float) -> None:
+        deadline = time.monotonic() + timeout
+        if not self.is_wanted and self._take():
+            return
+        with self._standing_in_line(deadline) as is_first:
+            patient_until = math.inf
+            while True:
+                first, now = is_first(), time.monotonic()
+                if not self._take():
+                    patient_until = math.inf
+                elif first or now >= min(patient_until, deadline):
+                    return
+                else:  # Those before this one will take it, unless they are stopped.
+                    patient_until = min(patient_until, now + PATIENCE)
+                    self._put_back()
+                if now >= deadline and self._file is not None:
+                    raise WorkspaceBusyError(
+                        f"{self._path.parent} is in use by {_holder(self._file.fileno())}; waited {timeout:.3g} s: "
+                        "close it there, or give a longer timeout"
+                    )
+                between = SECONDS_BETWEEN_TRIES if first else SECONDS_BETWEEN_LOOKS
+                time.sleep(min(between, max(0.0, deadline - now)))
+
+    def _say_who(self) -> None:
+        if self._file is None:
+            return
+        descriptor = self._file.fileno()
+        self._clocks = clock.seen(self._clocks or _content(descriptor).get("clocks"))
+        who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
+               "since": utc_now().isoformat(timespec="milliseconds"), "clocks": self._clocks}  # fmt: skip
+        # A reader who may not write stays unnamed; so does everybody on a full disk.
+        with contextlib.suppress(OSError):
+            if os.fstat(descriptor).st_nlink == 1:  # Else it may be another file that was given this name, too.
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, json.dumps(who).encode(), 0)
+
+    def watch_clocks(self) -> None:
+        """Write it down when the clock was put back: what is dated now seems too old once it is put right."""
+        if self._clocks and clock.was_put_back(self._clocks):
+            self._say_who()
+
+    @property
+    def put_forward(self) -> timedelta:
+        """By how much the clock was put forward since this machine was started, as far as anybody has seen here."""
+        return clock.put_forward(self._clocks) if self._clocks else timedelta(0)
+
+    def _put_back(self) -> None:
+        if self._file is not None and fcntl is not None:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def _take(self) -> bool:
+        """Take the lease if nobody has it, and the file that was locked is still the one that has the name."""
+        if self._file is None or fcntl is None:
+            return True
+        try:
+            fcntl.flock(self._file, (fcntl.LOCK_SH if self._shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise WorkspaceError(
+                f"the file system of {self._path.parent} has no locks ({error}), so that processes would destroy each "
+                "other's data; put the workspace on a local disk"
+            ) from error
+        if self._is_in_place:
+            return True
+        self._file.close()
+        self._file = self._opened()
+        return False
+
+    @property
+    def _is_in_place(self) -> bool:
+        """Whether the file that is locked is the one that has the name; who comes now locks that one."""
+        return self._file is None or identity(self._path) == identity(self._file.fileno())
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether another process stands in line for it, or may, without being seen: the lock file was replaced."""
+        if fcntl is None:
+            return False
+        if not self._is_in_place:
+            return True
+        try:
+            return not self._is_free(0)
+        except WorkspaceCorruptError:  # There is no line, but something else. Who takes the lease next time is told.
+            return True
+
+    @contextmanager
+    def _standing_in_line(self, deadline: float) -> Iterator[Callable[[], bool]]:
+        """Stand in line for the length of a block; yields what tells whether one is the first.
+
+        A reader who may not write to the line stands in the lock file instead, with a lock for reading.
+        """
+        choices = [(self._line_path, "r+", _descriptor), (self._path, "r", opened)]
+        stands_in = _open_one_of(*choices[: 1 + self._has_places])
+        if stands_in is None:
+            yield lambda: True
+            return
+        with stands_in:
+            place = place_in(stands_in, self._lines(), deadline)
+            yield lambda: self._is_free(place)
+
+    def _is_free(self, length: int) -> bool:
+        """Tell whether nobody stands at one of the first places; 0: at any."""
+        return all(is_free(file, length) for file in self._lines())
+
+    def _lines(self) -> list[FileIO]:
+        """Return the files in which somebody may stand."""
+        # Where there is no line, nobody has ever had to wait; asking is cheaper than the error of opening none.
+        line = identity(self._line_path)
+        if self._line is not None and identity(self._line.fileno()) != line:
+            self._line.close()  # It was removed, and whoever comes now stands in another one.
+            self._line = None
+        if self._line is None and line is not None:
+            self._line = _open_one_of((self._line_path, "r+", opened), (self._line_path, "r", opened))
+        files = [self._line, self._file] if self._has_places else [self._line]
+        return [file for file in files if file is not None]
+
+    def release(self) -> None:
+        """Give the lease back; twice is fine. A forked child leaves its parent's alone, and closes its own copy."""
+        if self._process == os.getpid() and self._file is not None and not self._file.closed:
+            self._put_back()  # A child that has a copy, since another thread forked just then, would keep it.
+        for file in (self._file, self._line):
+            if file is not None:
+                file.close()
+        self._file = self._line = None
+
+    def __del__(self) -> None:
+        self.release()  # Ctrl-C may come before anybody has it who would.
+
+
+# Also those that wait: a child that is forked then has a copy of their files.
+_leases: weakref.WeakSet[Lease] = weakref.WeakSet()
+
+
+def _close_copies() -> None:
+    for lease in [*_leases]:
+        lease.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_copies)
+
+
+def _descriptor(path: str, flags: int) -> int:
+    """Open a file to lock, made when absent for everybody who may work in the folder, whoever comes first."""
+    try:
+        # Not to be made where it is there: in a folder such as /tmp, Linux refuses that for another user's file.
+        return opened(path, flags)
+    except FileNotFoundError:
+        pass
+    try:
+        descriptor = opened(path, flags | os.O_CREAT | os.O_EXCL)
+    except FileExistsError:
+        return opened(path, flags)
+    if hasattr(os, "fchown"):
+        folder = Path(path).parent.stat()
+        with contextlib.suppress(OSError):
+            os.fchown(descriptor, -1, folder.st_gid)
+        with contextlib.suppress(OSError):
+            os.fchmod(descriptor, folder.st_mode & 0o666)
+        with contextlib.suppress(OSError):  # Only root may.
+            os.fchown(descriptor, folder.st_uid, -1)
+    return descriptor
+
+
+def _open_one_of(*choices: tuple[Path, str, Callable[[str, int], int]]) -> FileIO | None:
+    """Return the first of some files that can be opened; None if none can."""
+    for path, mode, opener in choices:
+        with contextlib.suppress(OSError):  # It is another user's, or not there.
+            return FileIO(path, mode, opener=opener)
+    return None
+
+
+def refuse_if_open_here(path: Path) -> None:
+    """Refuse to touch a database that this process has open through duckdb itself.
+
+    Its lock would vanish with the first descriptor of the file that is closed here, and others could write to it.
+
+    Raises
+    ------
+    WorkspaceOpenHereError
+        It has.
+    """
+    if _is_open_here(path.stat()):
+        gc.collect()  # What Ctrl-C has cut off may still be open.
+    if _is_open_here(path.stat()):
+        raise WorkspaceOpenHereError(f"this process has {path} open through duckdb itself; close that connection first")
+
+
+def _is_open_here(file: os.stat_result) -> bool:
+    """Tell whether a descriptor of this process is of a file; False on systems that do not say."""
+    descriptors = Path("/proc/self/fd")
+    for descriptor in descriptors.iterdir() if descriptors.exists() else []:
+        with contextlib.suppress(OSError):  # The one that lists them is closed by now.
+            if os.path.samestat(descriptor.stat(), file):
+                return True
+    return False
+
+
+@contextmanager
+def held_alone(path: Path) -> Iterator[BinaryIO]:
+    """Keep every program that knows nothing of leases from a database file that nobody has open.
+
+    Yields
+    ------
+    BinaryIO
+        The file, open for reading. It must be read through this stream: the lock, the same that
+        DuckDB takes, goes as soon as any other descriptor of the file is closed in this process.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        A program has it open.
+    ReadOnlyError
+        It cannot be written to.
+    """
+    refuse_if_open_here(path)
+    try:
+        stream = FileIO(path, "r+", opener=opened)
+    except PermissionError as error:
+        raise ReadOnlyError(f"cannot write to {path}: {error}; ask for the right to write") from error
+    with stream:
+        if fcntl is not None:
+            try:
+                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                holders = _lock_holders(os.fstat(stream.fileno()).st_ino, "POSIX")
+                raise WorkspaceBusyError(
+                    f"{path} is in use by process {', '.join(map(str, holders)) or 'unknown'}; "
+                    "close it there and try again"
+                ) from None
+        yield stream
+
+
+def _content(descriptor: int) -> dict[str, Any]:
+    """Return what stands in the lock file, or nothing where it is no object of JSON: anybody may have written to it."""
+    try:
+        content = json.loads(os.pread(descriptor, MOST_BYTES, 0))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _holder(descriptor: int) -> str:
+    """Describe who holds the lock: the last to write its name, unless the kernel knows of others only."""
+    holders = _lock_holders(os.fstat(descriptor).st_ino, "FLOCK")
+    who = _content(descriptor)
+    pid, host, command = (who.get(name) for name in ("pid", "host", "command"))
+    try:
+        held = (utc_now() - datetime.fromisoformat(who["since"])).total_seconds()
+    except (ValueError, KeyError, TypeError):  # It is being written just now.
+        held = None
+    if holders and pid not in holders:
+        return f"process {', '.join(map(str, holders))}"
+    if held is None or type(pid) is not int or not isinstance(host, str) or not isinstance(command, str):
+        return "a process that has only just opened it"
+    return f"process {pid} on {host} (`{command}`, for {held:.0f} s)"
+
+
+def _lock_holders(inode: int, kind: str) -> list[int]:
+    """Return the processes that hold a lock on a file, as Linux lists them; nothing on other systems."""
+    table = Path("/proc/locks")
+    lines = [line.split() for line in table.read_text().splitlines()] if table.exists() else []
+    # A line that waits has an arrow in its second column: number, type, mode, kind, process, device:inode, range.
+    return [int(line[4]) for line in lines if line[1] == kind and line[5].endswith(f":{inode}")]

@@ -1,0 +1,373 @@
+"""One workspace of this process: its database, its files, its lease, and whose turn it is.
+
+All stores on one folder share one of these. Any number of threads read at once, each on its own
+connection; writers take turns; copying or replacing the database file waits until nobody uses it.
+
+The database is open, and the lease held, from the first use on until another process wants it. Whoever
+leaves a unit of work looks whether one does, and so does a thread of its own while nobody works.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from ..artifacts.local_store import Blobs
+from ..engine.duckdb.database import Database
+from ..errors import ReadOnlyError, StoreClosedError, UnitOfWorkError
+from ..storage.lookup_cache import Known
+from ..storage.transaction_scope import Turn, alive, is_owned, nothing, open_turns, refuse_in_between, this_thread
+from .admission import Entrance
+from .leased_database import Holding, Opener
+
+DATABASE_NAME = "store.duckdb"
+ARTIFACTS_NAME = "artifacts"
+SECONDS_BETWEEN_LOOKS = 0.05
+SECONDS_BEFORE_FORK = 5.0
+
+
+class Workspace(Entrance):
+    """A workspace, closed at first.
+
+    Parameters
+    ----------
+    path : Path
+        The folder.
+    opener : callable
+        Opens its database.
+    read_only : bool
+        Refuse to write, and share the lease with other readers.
+    """
+
+    def __init__(self, path: Path, opener: Opener, *, read_only: bool) -> None:
+        super().__init__(path)
+        self.blobs = Blobs(path / ARTIFACTS_NAME)
+        self.known = Known()
+        self._holding = Holding(path, opener, read_only=read_only)
+        self._process = os.getpid()
+        self._closed = False
+        self._is_due = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
+        self._forks: list[Turn] = []
+        self._over = threading.Lock()  # Free at the end. An event has a condition.
+        self._over.acquire()
+        self._watcher = threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True)
+        self._watcher.start()
+
+    @property
+    def database(self) -> Database:
+        """Its database; only for who has a unit of work open here."""
+        return self._holding.database
+
+    @property
+    def put_forward(self) -> timedelta:
+        """By how much the clock was put forward; see `Lease`, and `database` for whom this is."""
+        return self._holding.put_forward
+
+    @property
+    def read_only(self) -> bool:
+        """Whether it refuses to write, and shares the lease with other readers."""
+        return self._holding.read_only
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether it is not closed, and its folder and database are still the ones that have the names."""
+        return not self._closed and self._holding.is_in_place
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its database is open, or may be at any moment."""
+        return self._holding.is_open
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it belongs to the process from which this one was forked."""
+        return self._process != os.getpid()
+
+    @property
+    def epoch(self) -> int | None:
+        """A number that is another one once committed rows may be gone.
+
+        None for a thread in a unit of work: what it sees may never be committed.
+        """
+        self._check_open()
+        return self.known.epoch if self.current is None else None
+
+    def check_writable(self, *, read_only: bool) -> None:
+        """Raise `ReadOnlyError` for a store that was opened for reading, or a workspace that was."""
+        if read_only or self.read_only:
+            raise ReadOnlyError(
+                f"{self.path} is open for reading only; open a WorkspaceStore without read_only to write"
+            )
+
+    def open(self, timeout: float, *, write: bool, upgrade: bool = False) -> bool:
+        """Open the database, creating it when absent, if it is not open here; tell whether it was not.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds to wait for other processes, and for other threads.
+        write : bool
+            Whether one wants to write, which one that was opened for reading is then closed and opened again for.
+        upgrade : bool
+            Bring an older one to the newest revision.
+
+        Raises
+        ------
+        WorkspaceError
+            See its subclasses. Nothing was changed.
+        """
+        refuse_in_between(self._state, self._alone())
+        deadline = time.monotonic() + timeout
+        if write and self.read_only:
+            with self._nobody_else(timeout):
+                if self.read_only:  # Another one may have done the same meanwhile.
+                    self._let_go()
+                    self._holding.take_for_writing(deadline, upgrade=upgrade)
+                    return True
+        turn = Turn(self, self, write=write)
+        try:
+            with self._lock:
+                self._wait_for(self._lets_in, deadline)
+                self._check_open()
+                if self._holding.is_held:
+                    return False
+                self._alone = weakref.ref(turn)
+            self._holding.take(deadline, create=not self.read_only, upgrade=upgrade)
+        finally:
+            self.leave(turn)
+        return True
+
+    def read_from_now_on(self) -> None:
+        """Share the lease with other readers again: those who wanted to write here have gone."""
+        with self._lock:
+            self._holding.read_only = self._is_due = True
+        self._look()
+
+    def enter(self, unit: Any, *, write: bool, timeout: float) -> Turn:
+        """Let a unit of work begin here, waiting for its turn if it writes; end it with `leave`.
+
+        Raises
+        ------
+        UnitOfWorkError
+            One is open here already, or another task of this thread is writing.
+        WorkspaceBusyError
+            Another process or thread held it for longer than `timeout` seconds.
+        StoreClosedError
+            The workspace was closed.
+        WorkspaceError
+            The database cannot be opened again, after another process has had it.
+        """
+        if self.current is not None:
+            raise UnitOfWorkError("this thread has a unit of work open already; use it, or leave it first")
+        if self.is_foreign:
+            raise StoreClosedError(
+                f"this unit of work on {self.path} belongs to process {self._process}, from which this one was forked; "
+                "ask the store for a new one"
+            )
+        refuse_in_between(self._state, self._alone())
+        deadline = time.monotonic() + timeout
+        turn = Turn(unit, self, write=write)
+        try:
+            if write:
+                self._take_turn(turn, timeout)
+            while not self._begin(turn, deadline):
+                with self._being_alone():
+                    self._let_go()
+                    self._holding.take(deadline)
+            others = (weakref.ref(other) for other in alive(open_turns.get()) if other.is_open)
+            open_turns.set((*others, weakref.ref(turn)))
+        except BaseException:  # Ctrl-C may come at any moment.
+            self.leave(turn)
+            raise
+        return turn
+
+    def _begin(self, turn: Turn, deadline: float) -> bool:
+        """Let a unit of work in; False if the database must be opened first, for which this thread is alone."""
+        with self._lock:
+            self._wait_for(self._lets_in, deadline)
+            self._check_open(write=turn.write)
+            is_fit = self._holding.is_held
+            if is_fit:
+                self.database.check_file(is_quiet=not self._inside, write=turn.write)
+                is_fit = bool(self._inside) or not (turn.write and self.database.is_full)
+            if is_fit:
+                self._entered.append(weakref.ref(turn))
+            else:
+                self._alone = weakref.ref(turn)
+            return is_fit
+
+    def _lets_in(self) -> bool:
+        if self._alone() or not (self._is_due and self._holding.is_held):
+            return not self._alone()
+        # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
+        # thread for another.
+        return any(turn.write or turn.thread is this_thread() for turn in self._inside)
+
+    def leave(self, turn: Turn) -> None:
+        """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
+        turn.is_open = False
+        try:
+            with self._lock:
+                if self._inside == [turn] and self._holding.is_held:
+                    self.database.note_file()
+                self._entered = [held for held in self._entered if held() is not turn]
+                self._writers = [held for held in self._writers if held() is not turn]
+                self._forget_what_nobody_holds()
+                if self._alone() in (turn, None):
+                    self._alone = weakref.ref(turn) if self._is_to_go() else nothing
+                self._state.notify_all()
+            if self._alone() is turn:
+                self._let_go()  # With the lock free: to fold the log in may take long.
+        finally:
+            if self._alone() is turn:
+                self._be_no_longer_alone()
+
+    def reopen(self, turn: Turn, timeout: float) -> None:
+        """Close and open the database in the middle of a unit of work, as soon as no other one is open.
+
+        Raises
+        ------
+        WorkspaceError
+            See its subclasses; it is closed, and the next unit of work opens it.
+        """
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._wait_for(lambda: not self._alone(), deadline)
+            self._alone = weakref.ref(turn)
+        with self._being_alone():
+            with self._lock:
+                self._wait_for(lambda: self._inside == [turn], deadline)
+            self._holding.reopen(deadline)
+
+    def suspect(self) -> None:
+        """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""
+        with self._lock:
+            self._is_due = self._is_due or (self._holding.is_held and not self.database.is_alive)
+
+    def _is_to_go(self) -> bool:
+        """Tell whether another process wants the database, it was held for long enough and nobody is inside."""
+        if not self._holding.is_held:
+            return self._holding.is_open  # What Ctrl-C has cut short.
+        self._holding.watch_clocks()
+        self._is_due = self._is_due or self._holding.is_wanted
+        return self._is_due and not self._inside
+
+    def _look(self) -> None:
+        """Let another process have the database if it wants it."""
+        self.leave(Turn(self, self, write=False))
+
+    def _forget_what_nobody_holds(self) -> None:
+        known = (*self._entered, *self._writers, self._alone)
+        if any(held is not nothing and held() is None for held in known):
+            self._entered = [held for held in self._entered if held()]
+            self._writers = [held for held in self._writers if held()]
+            self._alone = self._alone if self._alone() else nothing
+            self._is_due = True  # Their transactions are open still.
+            self._state.notify_all()
+
+    def _watch(self) -> None:
+        while not self._over.acquire(timeout=SECONDS_BETWEEN_LOOKS):
+            with contextlib.suppress(Exception):  # What failed is tried again at the next look.
+                self._look()
+
+    def _let_go(self) -> None:
+        """Let other processes have the database: what is known of the rows may not be true for long."""
+        self.known.forget()
+        self._holding.let_go()
+        self._is_due = False
+
+    def _check_open(self, *, write: bool = False) -> None:
+        if self._closed or (write and self.read_only):  # The last store that wrote may have been closed meanwhile.
+            raise StoreClosedError(f"the store on {self.path} is closed; open a new WorkspaceStore")
+
+    @contextmanager
+    def alone(self, timeout: float) -> Iterator[None]:
+        """Close the database, but keep the lease, for the length of a block in which nobody else may use it.
+
+        Raises
+        ------
+        UnitOfWorkError
+            This thread has a unit of work open.
+        WorkspaceBusyError
+            Others were using it for longer than `timeout` seconds.
+        """
+        deadline = time.monotonic() + timeout
+        with self._nobody_else(timeout):
+            self._check_open()
+            if not self._holding.is_held:
+                self._holding.take(deadline)
+            with self._holding.closed(deadline):
+                yield
+
+    def close(self, timeout: float) -> None:
+        """Close the database and give the lease back, once nobody uses it; see `alone` for the errors."""
+        if not self._closed:
+            with self._nobody_else(timeout):
+                self._let_go()
+                self._closed = True  # Last: what Ctrl-C cuts short is done again.
+        if self._over.locked():
+            self._over.release()
+        self._watcher.join(timeout)  # If it still looks then, it ends by itself.
+
+    def interrupt(self) -> None:
+        """Stop what threads are doing in the database; their statements raise."""
+        if self._holding.is_held:
+            self.database.interrupt()
+
+    @contextmanager
+    def _nobody_else(self, timeout: float) -> Iterator[None]:
+        """Be alone as soon as nobody is inside, and nobody else is."""
+        if self.current is not None:
+            raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
+        refuse_in_between(self._state, self._alone())
+        deadline = time.monotonic() + timeout
+        turn = Turn(self, self, write=True)
+        try:
+            self._take_turn(turn, timeout)
+            with self._lock:
+                self._wait_for(lambda: not self._alone(), deadline)
+                self._check_open()
+                self._alone = weakref.ref(turn)
+                self._wait_for(lambda: not self._inside, deadline)
+            yield
+        finally:
+            self.leave(turn)
+
+    def close_before_fork(self) -> None:
+        """Let nobody in until `after_fork`; leave nothing open that a child would inherit, unless one stays at work.
+
+        What a child does with an inherited database destroys it: DuckDB takes it for its own.
+        """
+        turn = Turn(self, self, write=True)
+        self._forks.append(turn)
+        with self._lock:
+            self._is_due = True
+            if not any(other.thread is this_thread() for other in alive([*self._entered, self._alone])):
+                # Who only waits for other processes has opened nothing.
+                self._state.wait_for(
+                    lambda: not self._inside and not (self._alone() and self.is_open), SECONDS_BEFORE_FORK
+                )
+                # Who hands over ends by itself, and what a child inherits in the middle of it, it could never open.
+                self._state.wait_for(lambda: (other := self._alone()) is None or other.is_open)
+            if not self._inside and not self._alone():
+                self._alone = weakref.ref(turn)
+        if self._alone() is turn:
+            self._let_go()
+        self._lock.acquire()  # For the fork itself.
+
+    def after_fork(self) -> None:
+        """Let others in again."""
+        turn = self._forks.pop() if self._forks else None  # Ctrl-C may have come before it was there, or had the lock.
+        if turn is not None and self._alone() is turn:
+            self._be_no_longer_alone()
+        if is_owned(self._state):
+            self._state.notify_all()
+            self._lock.release()
