@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from .chains.trace import ExecutionStep, ExecutionTrace, StepArtifacts
     from .engine.duckdb.recovery import RecoveryReport
     from .engine.duckdb.upgrade import UpgradePlan, UpgradeReport
+    from .engine.findings import Finding
     from .errors import (
         ArtifactCorruptError,
         ArtifactLinkError,
@@ -56,14 +57,14 @@ if TYPE_CHECKING:
         WorkspaceOutdatedError,
         WorkspaceTooNewError,
     )
-    from .exchange.bundle_writer import BundledObject, BundleInfo, inspect_bundle, load_bundle
+    from .exchange.bundle_loader import BundledObject, BundleInfo, inspect_bundle, load_bundle
     from .exchange.importer import ImportedBundle
     from .storage.repositories import ArtifactRepo, ChainRepo, PredictionRepo, RunRepo
     from .storage.unit_of_work import UnitOfWork
     from .store import WorkspaceStore
     from .training.runner import PipelineRunner
     from .training.template_library import PipelineLibrary
-    from .workspace.check import CheckReport, Finding, RepairReport
+    from .workspace.findings import CheckReport, RepairReport
     from .workspace.offline import WorkspaceInfo, inspect_workspace, recover_workspace, upgrade_workspace
     from .workspace.restore import RestoreReport, restore_workspace
 
@@ -138,7 +139,6 @@ __all__ = [
     "restore_workspace",
     "upgrade_workspace",
 ]
-
 # Each name is loaded when it is first used: what reads no workspace need not wait for the database and the ORM.
 _MODULES = {
     "ArtifactCorruptError": "errors",

@@ -8,12 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from .cli.terminal import has, printable, put
 from .errors import InvalidInputError
 from .filesystem.atomic_files import whole_file
+from .validation.values import printable
 
 WIDTH, HEIGHT = 64, 22
-BOXES = str.maketrans("─│┌┐└┘┤┬├┴┼", "-|+++++++++")
 PAGE = (
     '<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>prediction {title}</title>\n'
     "<body>{picture}</body></html>\n"
@@ -56,11 +55,6 @@ def _confusion(y: Any, y_pred: Any) -> str:
     lines = ["".join(cell.rjust(width) for cell in ("true", *names))]
     lines += ["".join(cell.rjust(width) for cell in (name, *row)) for name, row in zip(names, counts, strict=True)]
     return "\n".join(lines)
-
-
-def print_picture(picture: str) -> None:
-    """Print what is drawn of characters: where the terminal has no lines of boxes, of simpler ones."""
-    put((picture if has(picture) else picture.translate(BOXES)) + "\n")
 
 
 def save(prediction: dict[str, Any] | None, path: Path) -> Path:

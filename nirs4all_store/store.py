@@ -19,9 +19,7 @@ from .artifacts.local_store import checked_hash, sha256
 from .call_boundary import all_public
 from .chains.loader import ChainLoader
 from .chains.schema import artifact_ids
-from .engine.duckdb.database import ENGINE_ERRORS
 from .errors import (
-    EngineError,
     InvalidInputError,
     InvalidTypeError,
     NotFoundError,
@@ -30,17 +28,18 @@ from .errors import (
     UnitOfWorkError,
 )
 from .filesystem.atomic_files import checked_path, whole_file, with_suffix_added, write_whole
-from .storage.transaction_scope import IN_BETWEEN
 from .storage.unit_of_work import UnitOfWork
 from .validation.values import checked_text, checked_timeout, file_text
-from .workspace import deletion
-from .workspace.opening import close_workspace, open_workspace
+from .workspace import backup, deletion, garbage
+from .workspace.opening import open_workspace
+from .workspace.registry import close_workspace
 from .workspace.scheduler import Workspace
 
 if TYPE_CHECKING:
     from .chains.estimator import ChainClassifier, ChainRegressor
     from .exchange.importer import ImportedBundle
-    from .workspace.check import CheckReport, RepairReport
+    from .workspace.findings import CheckReport, RepairReport
+from .storage.calls import Call
 
 Row = dict[str, Any]
 
@@ -192,20 +191,20 @@ class WorkspaceStore:
         """
         return UnitOfWork(self._workspace, timeout=self._timeout, read_only=self._read_only)
 
-    def _writing(self, *, is_block: bool = False) -> _Call:
+    def _writing(self, *, is_block: bool = False) -> Call:
         """Give a unit of work to write in: the open one of this thread, or a new one that is committed.
 
         Calls inside a block join it; no other call is in the middle of anything when one begins.
         """
         self._workspace.check_writable(read_only=self._read_only)
         current = self._workspace.current
-        return _Call(current or self.unit_of_work(), is_joined=current is not None, is_block=is_block)
+        return Call(current or self.unit_of_work(), is_joined=current is not None, is_block=is_block)
 
-    def _reading(self) -> _Call:
+    def _reading(self) -> Call:
         """Give a unit of work to read in: the open one of this thread, or a new one."""
         current = self._workspace.current
         new = current or UnitOfWork(self._workspace, timeout=self._timeout, write=False)
-        return _Call(new, is_joined=current is not None)
+        return Call(new, is_joined=current is not None)
 
     # -- runs ---------------------------------------------------------------------------------
 
@@ -847,7 +846,7 @@ class WorkspaceStore:
             How many files were removed.
         """
         with self._writing() as uow:
-            return deletion.collect(uow, grace)
+            return garbage.collect(uow, grace)
 
     def plan_gc(self, *, grace: timedelta = timedelta(days=1)) -> pl.DataFrame:
         """Return what `gc_artifacts(grace=grace)` would remove, and remove nothing.
@@ -859,7 +858,7 @@ class WorkspaceStore:
             `size_bytes`, `reason`.
         """
         with self._reading() as uow:
-            return deletion.plan_collection(uow, grace)
+            return garbage.plan_collection(uow, grace)
 
     # -- logs ---------------------------------------------------------------------------------
 
@@ -943,7 +942,8 @@ class WorkspaceStore:
         OutputPathError
             The path cannot be written to.
         """
-        from .exchange.bundle_writer import FORMATS, check_loads_elsewhere, write_bundle, write_script
+        from .exchange.bundle_writer import FORMATS, check_loads_elsewhere, write_bundle
+        from .exchange.script_writer import write_script
 
         format = checked_text(format, "format")
         if format not in FORMATS:
@@ -1110,8 +1110,9 @@ class WorkspaceStore:
             It took longer than `timeout`.
         """
         from .engine.duckdb.readonly_sql import Question
+        from .storage.models import Base
 
-        with Question(query, params, max_rows, max_bytes, timeout) as question:
+        with Question(query, params, max_rows, max_bytes, timeout, Base.metadata) as question:
             with self._reading():
                 question.ask(self._workspace.database)
             return question.answer()
@@ -1192,14 +1193,14 @@ class WorkspaceStore:
         RepairReport
             What was done, and what nothing can be done about here.
         """
-        from .workspace import check
+        from .workspace import check, repair
 
         if not dry_run:
             self._workspace.check_writable(read_only=self._read_only)
         with self._looking("repair()") as uow:
-            return check.repair(uow, check.check(uow, deep=deep), dry_run=dry_run)
+            return repair.repair(uow, check.check(uow, deep=deep), dry_run=dry_run)
 
-    def vacuum(self) -> deletion.Vacuumed:
+    def vacuum(self) -> backup.Vacuumed:
         """Give the space of deleted rows back to the disk; other threads wait meanwhile.
 
         Returns
@@ -1215,7 +1216,7 @@ class WorkspaceStore:
             Others used the workspace for longer than the timeout.
         """
         self._workspace.check_writable(read_only=self._read_only)
-        return deletion.vacuum(self._workspace, self._timeout)
+        return backup.vacuum(self._workspace, self._timeout)
 
     def backup(self, path: str | os.PathLike[str]) -> Path:
         """Copy the workspace, rows and artifacts as they are at one moment, to a new folder.
@@ -1233,7 +1234,7 @@ class WorkspaceStore:
             It is called inside `transaction()`.
         """
         target = checked_path(path, "path", OutputPathError).absolute()
-        return deletion.backup(self._workspace, target, self._timeout)
+        return backup.backup(self._workspace, target, self._timeout)
 
 
 class _Opened(NamedTuple):
@@ -1242,52 +1243,3 @@ class _Opened(NamedTuple):
     workspace: Workspace
     ticket: object
     loader: ChainLoader
-
-
-class _Call:
-    """One call's share of a unit of work: all of a new one, or a part of one that goes on.
-
-    What the engine raises becomes an error of this package and ends the transaction: the engine itself ends it after
-    most errors, reads included, but not after all of them. A call that fails halfway dooms the one it has joined.
-    """
-
-    def __init__(self, uow: UnitOfWork, *, is_joined: bool, is_block: bool = False) -> None:
-        self._uow = uow
-        self._is_joined = is_joined
-        self._is_block = is_block
-
-    def __enter__(self) -> UnitOfWork:
-        if not self._is_joined:
-            self._uow.__enter__()
-        elif self._uow.is_busy:
-            raise UnitOfWorkError(IN_BETWEEN)
-        self._uow.is_busy = not self._is_block
-        self._before = self._uow.changes
-        return self._uow
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._is_joined:
-            self._doom_if_halfway(error)
-            self._uow.is_busy = False
-        else:
-            self._end(kind, error, trace)
-        if isinstance(error, ENGINE_ERRORS):
-            raise EngineError(
-                f"the database refused a statement: {error}; nothing of this transaction is kept"
-            ) from error
-
-    def _doom_if_halfway(self, error: BaseException | None) -> None:
-        if error is not None and (isinstance(error, ENGINE_ERRORS) or self._uow.changes != self._before):
-            self._uow.doom(error)
-
-    def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._uow.is_busy = True
-        try:
-            if error is None and self._uow.writes:
-                self._uow.commit()
-        except BaseException as problem:
-            self._uow.__exit__(type(problem), problem, problem.__traceback__)
-            raise
-        self._uow.__exit__(kind, error, trace)

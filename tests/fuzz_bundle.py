@@ -27,7 +27,7 @@ with atheris.instrument_imports(include=["nirs4all_store", "zipfile", "json", "p
     from nirs4all_store.artifacts import codecs
     from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, names_in
     from nirs4all_store.artifacts.safe_loading.safe_unpickler import HARMLESS
-    from nirs4all_store.exchange.bundle_writer import inspect_bundle
+    from nirs4all_store.exchange.bundle_loader import inspect_bundle
 
 TRUSTED = ["sklearn.linear_model._ridge.Ridge", "sklearn.preprocessing._data.StandardScaler"]
 FILE, CHAIN, MANIFEST, OBJECT = range(4)

@@ -21,9 +21,12 @@ import pytest
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, QueryError, QueryTimeoutError, WorkspaceStore
 from nirs4all_store.engine.duckdb import readonly_sql
-from nirs4all_store.engine.duckdb.simple_queries import is_simple, parsed
+from nirs4all_store.engine.duckdb.simple_queries import is_simple, names_in, parsed
 from nirs4all_store.engine.duckdb.sql_parameters import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES
+from nirs4all_store.storage.models import Base
 from nirs4all_store.testing.contract import add_pipeline
+
+NAMES = names_in(Base.metadata)
 
 
 @pytest.fixture
@@ -42,7 +45,7 @@ def asked(tmp_path: Path) -> Any:
 
 def simple(query: str) -> bool:
     with duckdb.connect() as connection:
-        return is_simple(query, parsed(connection, query), readonly_sql.OF_CATALOG)
+        return is_simple(query, parsed(connection, query), readonly_sql.OF_CATALOG, NAMES)
 
 
 UNSTOPPABLE = {

@@ -24,7 +24,7 @@ from nirs4all_store.engine.duckdb.database import MAX_NEW_KEYS
 from nirs4all_store.failpoints import Point
 from nirs4all_store.storage.transaction_scope import taken
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline
-from nirs4all_store.workspace import opening
+from nirs4all_store.workspace import registry
 
 
 class Steps:
@@ -74,7 +74,7 @@ def test_who_closed_beside_a_thread_that_did_waited_for_its_end(tmp_path: Path) 
     first, second = WorkspaceStore(tmp_path, timeout=0.1), WorkspaceStore(tmp_path, timeout=0.1)
 
     def opens(steps: Steps) -> None:
-        (place,) = opening._places_with(lambda workspace: workspace is first._workspace)
+        (place,) = registry.entries_with(lambda workspace: workspace is first._workspace)
         with taken(place.lock, time.monotonic() + 60, tmp_path):
             steps()
 

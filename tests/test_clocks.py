@@ -14,11 +14,10 @@ from pathlib import Path
 import pytest
 
 import nirs4all_store
-from nirs4all_store import WorkspaceStore
+from nirs4all_store import WorkspaceStore, identifiers
 from nirs4all_store.storage.repositories import artifacts
 from nirs4all_store.testing.contract import add_chain, add_pipeline
-from nirs4all_store.validation import values
-from nirs4all_store.workspace import clock
+from nirs4all_store.workspace import clock as clock_module
 from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME, Lease
 
 DAY = timedelta(days=1)
@@ -29,7 +28,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.off = timedelta(0)
-        for module in (values, artifacts, clock):
+        for module in (identifiers, artifacts, clock_module):
             monkeypatch.setattr(module, "utc_now", self.now)
 
     def now(self) -> datetime:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from nirs4all_store import InvalidInputError
-from nirs4all_store.datasets.dataset import read_dataset, read_spectra
+from nirs4all_store.datasets.reader import read_dataset, read_spectra
 
 X = np.arange(24.0).reshape(6, 4)
 Y = np.arange(6.0)

@@ -13,7 +13,7 @@ from sqlalchemy import text
 from nirs4all_store import NotFoundError, TransactionAbortedError, WorkspaceStore
 from nirs4all_store.chains import loader
 from nirs4all_store.engine.duckdb import database
-from nirs4all_store.engine.duckdb.database import make_tables_in
+from nirs4all_store.engine.duckdb.schema import make_tables_in
 from nirs4all_store.storage import lookup_cache, table_gateway
 from nirs4all_store.testing.contract import NOW, X, add_chain, add_pipeline, add_prediction
 

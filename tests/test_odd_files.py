@@ -31,7 +31,7 @@ from nirs4all_store import (
     recover_workspace,
     upgrade_workspace,
 )
-from nirs4all_store.datasets.dataset import read_dataset, read_spectra
+from nirs4all_store.datasets.reader import read_dataset, read_spectra
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 from nirs4all_store.training.config_files import find_config, read_config
 from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME

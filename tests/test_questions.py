@@ -27,9 +27,12 @@ from nirs4all_store import (
 )
 from nirs4all_store.engine.duckdb.files import NO_EXTENSIONS
 from nirs4all_store.engine.duckdb.readonly_sql import OF_CATALOG
-from nirs4all_store.engine.duckdb.simple_queries import is_simple, parsed
+from nirs4all_store.engine.duckdb.simple_queries import is_simple, names_in, parsed
 from nirs4all_store.engine.duckdb.sql_worker import SEALED, RefusedError, answer
+from nirs4all_store.storage.models import Base
 from nirs4all_store.testing.contract import add_pipeline
+
+NAMES = names_in(Base.metadata)
 
 
 @pytest.fixture
@@ -90,7 +93,9 @@ def test_an_interrupt_before_the_query_had_begun_was_once_forgotten(asked: Works
     threads = threading.active_count()
     query = f"SELECT count(*) FROM {', '.join(f'duckdb_functions() {name}' for name in 'abcdef')}"
     with duckdb.connect() as connection:
-        assert is_simple(query, parsed(connection, query), OF_CATALOG)  # No process is killed: it is interrupted here.
+        assert is_simple(
+            query, parsed(connection, query), OF_CATALOG, NAMES
+        )  # No process is killed: it is interrupted here.
     for _ in range(5):
         with pytest.raises(QueryTimeoutError):
             asked.sql(query, timeout=timeout)
@@ -222,7 +227,7 @@ def test_no_function_of_the_engines_reads_or_writes_anything_else(
             for given_ones in arguments:
                 call = f'"{name}"({given_ones.format(secret=secret, out=tmp_path / "out")})'
                 query = f"SELECT * FROM {call}" if kind in ("table", "table_macro", "pragma") else f"SELECT {call}"
-                if is_simple(query, parsed(connection, query), OF_CATALOG):
+                if is_simple(query, parsed(connection, query), OF_CATALOG, NAMES):
                     with contextlib.suppress(QueryError):
                         asked.sql(query, timeout=5)
                 outgoing = io.BytesIO()

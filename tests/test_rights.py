@@ -55,7 +55,9 @@ def test_a_reader_without_rights_once_never_got_in_beside_an_idle_store(folder: 
 
 def test_a_writer_waits_behind_a_reader_without_rights_that_came_before(folder: Path) -> None:
     lease = Lease(folder, shared=False, timeout=0)
-    program = "from pathlib import Path\nfrom nirs4all_store.workspace.file_lock import Lease\nprint('comes', flush=True)\n"
+    program = (
+        "from pathlib import Path\nfrom nirs4all_store.workspace.file_lock import Lease\nprint('comes', flush=True)\n"
+    )
     with Process(
         f"{BECOME}\nbecome(65533)\n{program}Lease(Path(), shared=True, timeout=300)\nprint('holds')"
     ) as reader:

@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nirs4all_store import InvalidInputError, InvalidTypeError
+from nirs4all_store.identifiers import new_id, time_before
 from nirs4all_store.validation.size_limits import MAX_JSON_DEPTH
 from nirs4all_store.validation.values import (
     checked_float,
@@ -25,8 +26,6 @@ from nirs4all_store.validation.values import (
     checked_texts,
     checked_timeout,
     json_text,
-    new_id,
-    time_before,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))

@@ -131,7 +131,8 @@ def test_the_way_out_of_a_refused_export_was_none_where_the_runner_trains(
 
 def test_what_is_exported_is_what_packages_have(store: WorkspaceStore, tmp_path: Path) -> None:
     for name in (
-        "sklearn.linear_model.Ridge", "builtins.set", "nirs4all_store.artifacts.codecs.Dumped", "collections.OrderedDict",
+        "sklearn.linear_model.Ridge", "builtins.set", "nirs4all_store.artifacts.codecs.Dumped",
+        "collections.OrderedDict",
         "chemotools.scatter.StandardNormalVariate", "not_installed_here.Thing",
     ):  # fmt: skip
         assert not is_only_here(name), name

@@ -31,9 +31,9 @@ LONGEST_REQUEST = 2**20
 
 def warm_up() -> None:
     """Import what every program would import again, and open nothing."""
-    for module in pkgutil.iter_modules(nirs4all_store.__path__):
-        if module.name not in ("contract", "machine", "testing"):  # They are tests.
-            importlib.import_module(f"nirs4all_store.{module.name}")
+    for module in pkgutil.walk_packages(nirs4all_store.__path__, "nirs4all_store."):
+        if not module.name.startswith("nirs4all_store.testing"):
+            importlib.import_module(module.name)
     create_engine(f"{DRIVER}://").dispose()
     nirs4all_store.engine.duckdb.migrator.missing("0001")
 

@@ -23,7 +23,8 @@ from ..errors import ArtifactCorruptError, ArtifactLinkError, ArtifactMissingErr
 from ..failpoints import Point, reached
 from ..filesystem.atomic_files import fsync_file, fsync_folder, make_folder, refuse_below, write_whole
 from ..filesystem.file_types import FILE, content_of, is_odd, kind_of, opened, refuse_odd
-from ..validation.values import checked_text, utc_now
+from ..identifiers import utc_now
+from ..validation.values import checked_text
 
 QUARANTINE = ".quarantine"
 MAX_NAME = 255

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets import spectra_columns
+from ..datasets import spectra_columns, table_files
 from ..datasets.column_names import places, wavelengths_of
-from ..datasets.dataset import read_spectra
+from ..datasets.reader import read_spectra
 from ..errors import InvalidInputError
 from ..validation.size_limits import refuse_deep
 
@@ -50,7 +50,7 @@ class TrainedOn:
             It cannot be read, has something else than numbers, or lacks a column.
         """
         if path.suffix.lower() != ".npy":
-            return self.find(spectra_columns.read(path), str(path))
+            return self.find(table_files.read(path), str(path))
         found = read_spectra(path)
         return spectra_columns.Spectra(found.X, found.columns, self._wavelengths, found.others)
 
@@ -64,7 +64,7 @@ class TrainedOn:
         InvalidInputError
             It lacks a column, has one twice, or has something else than numbers there.
         """
-        table = spectra_columns.frame(table)
+        table = table_files.frame(table)
         found = places(table.columns, self.columns, self.wavelengths, where)
         if found is not None:
             names = [table.columns[place] for place in found]
@@ -93,12 +93,12 @@ class TrainedOn:
         """
         refuse_deep(X, "X")
         is_known = self.columns is not None or self.wavelengths is not None
-        if not is_known or not spectra_columns.is_frame(X):
+        if not is_known or not table_files.is_frame(X):
             return X, wavelengths
         try:
             spectra = self.find(X, "the frame")
         except InvalidInputError:
-            if spectra_columns.has_names(X):
+            if table_files.has_names(X):
                 raise
             return X.to_numpy(), wavelengths
         if self.wavelengths is None or wavelengths is None:

@@ -19,9 +19,10 @@ from ..engine.duckdb.files import logs_of
 from ..engine.duckdb.migrator import UNSTAMPED, Migrations, run_migrations
 from ..engine.duckdb.recovery import RecoveryReport
 from ..engine.duckdb.upgrade import UpgradePlan, UpgradeReport
+from ..engine.findings import Finding
 from ..errors import InvalidInputError, StoreError
 from ..store import WorkspaceStore
-from ..workspace.check import Finding
+from ..validation.values import printable
 from ..workspace.offline import inspect_workspace, recover_workspace, upgrade_workspace
 from ..workspace.restore import restore_workspace
 from .output import (
@@ -38,10 +39,9 @@ from .output import (
     say,
     show_rows,
 )
-from .terminal import escape_what_the_terminal_lacks, printable
+from .terminal import escape_what_the_terminal_lacks
 
 app = typer.Typer()
-
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for another process that uses it.")]
 Deep = Annotated[bool, typer.Option("--deep", help="Also read every value and hash every file.")]

@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from ..errors import StoreError
 from ..version import __version__
-from . import admin, library, query, train
+from . import admin, exchange, library, predict, query, train
 from .admin import show_upgrade
 from .output import complain, warns_once
 from .terminal import escape_what_the_terminal_lacks
@@ -73,6 +73,6 @@ def main(
     """Train on spectra, keep everything, and find it again."""
 
 
-for commands in (train.app, query.app, admin.app):
+for commands in (train.app, predict.app, exchange.app, query.app, admin.app):
     app.add_typer(commands)
 app.add_typer(library.app, name="library")

@@ -40,12 +40,11 @@ from ..artifacts.local_store import sha256
 from ..chains.builder import ChainBuilder
 from ..chains.trace import ExecutionStep, ExecutionTrace, StepArtifacts
 from ..errors import InvalidInputError
-from ..exchange.bundle_writer import load_bundle
+from ..exchange.bundle_loader import load_bundle
 from ..store import WorkspaceStore
 from ..training.template_library import PipelineLibrary
 
 Array = Any
-
 RUNS = {"fermentation": "fermentation sweep", "coffee": "coffee sweep"}
 MINUTES_BETWEEN_SPECTRA = 1.25
 METRICS = {

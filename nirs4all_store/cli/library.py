@@ -11,12 +11,11 @@ from rich.console import Console
 
 from ..training.config_files import read_config
 from ..training.template_library import PipelineLibrary
-from ..validation.values import file_text
+from ..validation.values import file_text, printable
 from .output import DEFAULT_WORKSPACE, GIVEN, Csv, Json, Overwrite, Workspace, Yes, print_rows, refuse_output, say
-from .terminal import for_programs, printable, put
+from .terminal import for_programs, put
 
 app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
-
 Name = Annotated[str, typer.Argument(help="The template's name.")]
 Category = Annotated[str | None, typer.Option(help="Its category.")]
 LISTED = ("name", "category", "description", "tags")

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import math
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, date, datetime, timedelta
-from decimal import Decimal
+from collections.abc import Callable, Sequence
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -17,15 +13,18 @@ from polars import selectors
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import DateTime
 
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
-from ..filesystem.atomic_files import checked_path, refuse_below, refuse_no_file
-from ..storage.models import Base
-from ..storage.models import Json as JsonType
+from ..filesystem.atomic_files import (
+    checked_path,
+    refuse_below,
+    refuse_no_file,
+)
 from ..store import WorkspaceStore
-from ..workspace.scheduler import ARTIFACTS_NAME, DATABASE_NAME
-from .terminal import cell, for_programs, printable, put
+from ..validation.values import printable
+from ..views import TIMES, decoded, json_of, local
+from ..workspace.layout import ARTIFACTS_NAME, DATABASE_NAME
+from .terminal import cell, for_programs, put
 
 DEFAULT_WORKSPACE = Path("workspace")
 ENVIRONMENT = "NIRS4ALL_WORKSPACE"
@@ -57,18 +56,13 @@ Csv = Annotated[bool, typer.Option("--csv", callback=_alone, help="Print the row
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows at most.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-
 IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
 LEAST_ID = 8
 NUMBER_OF_DIGITS = 4
 MOST_NAMED = 5
-LONGEST_LIST = 20
 MOST_OF_A_WORD = 36
 LEAST_OF_A_WORD = 16
 GAP = 2
-COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.c]
-JSON_COLUMNS = {column.name for column in COLUMNS if column.type is JsonType}
-TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
 ISO = "%Y-%m-%dT%H:%M:%S%.6f%:z"
 
 
@@ -216,53 +210,6 @@ def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: 
     return widths
 
 
-def json_of(value: Any, indent: int | None = None) -> str:
-    """Return any value as JSON, which has no NaN and no infinity: they are null."""
-    return json.dumps(_plain(value), indent=indent, ensure_ascii=False)
-
-
-def brief(value: Any) -> Any:
-    """Return a value with the middle of each long list left out."""
-    if isinstance(value, dict):
-        return {key: brief(item) for key, item in value.items()}
-    if not isinstance(value, list):
-        return value
-    items = value if len(value) <= LONGEST_LIST else [*value[:2], f"... {len(value) - 3} more ...", value[-1]]
-    return [brief(item) for item in items]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, pl.Series):
-        value = value.to_list()
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, Decimal):  # DuckDB's sums of whole numbers are such, too.
-        value = float(value) if value % 1 else int(value)
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value if isinstance(value, str | int | float | None) else str(value)
-
-
-def decoded(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose JSON columns are what they stand for."""
-    return {name: _from_json(value) if name in JSON_COLUMNS else value for name, value in row.items()}
-
-
-def _from_json(value: Any) -> Any:
-    if isinstance(value, str):
-        with suppress(ValueError):
-            return json.loads(value)
-    return value
-
-
 def shown(value: Any) -> str:
     """Return a value as people read it."""
     if value is None:
@@ -276,19 +223,6 @@ def shown(value: Any) -> str:
     if isinstance(value, timedelta):
         return str(value)
     return printable(value if isinstance(value, str) else json_of(value))
-
-
-def local(time: datetime) -> datetime:
-    """Return a time as the clock on the wall has it, if its zone is known."""
-    return time.astimezone() if time.tzinfo else time
-
-
-def with_zone(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose own times say that they are UTC."""
-    return {
-        name: value.replace(tzinfo=UTC) if name in TIMES and isinstance(value, datetime) else value
-        for name, value in row.items()
-    }
 
 
 def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
@@ -307,3 +241,6 @@ def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
         raise InvalidInputError(f"no {what} has an id that begins with {beginning!r}; `top` and `runs` show ids")
     named = ", ".join(f"{kind.removesuffix('s')} {name}" for kind, name in found[:MOST_NAMED])
     raise InvalidInputError(f"{len(found)} ids begin with {beginning!r}, as {named}; give more of it")
+
+
+Trusted = Annotated[bool, typer.Option("--trusted", help="You trust whoever made it: its objects may run code.")]

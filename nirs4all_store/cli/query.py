@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,10 +13,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ..datasets.dataset import AVERAGE, PARTITIONS
 from ..errors import InvalidInputError
-from ..figures import draw, print_picture, save
+from ..figures import draw, save
 from ..store import WorkspaceStore
+from ..views import brief, decoded, details_of, differences, json_of, local, predictions_of
 from .output import (
     DEFAULT_WORKSPACE,
     GIVEN,
@@ -26,25 +25,18 @@ from .output import (
     Limit,
     Overwrite,
     Workspace,
-    brief,
-    decoded,
     find,
-    json_of,
-    local,
     print_json,
     reading,
     refuse_output,
     say,
     show_rows,
     shown,
-    with_zone,
 )
-from .terminal import cell
+from .terminal import cell, has, put
 
 app = typer.Typer()
-
 Run = Annotated[str | None, typer.Argument(help="The beginning of a run's id; by default all runs.")]
-
 STATUSES = ("running", "completed", "failed", "interrupted")
 LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
 LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
@@ -192,8 +184,8 @@ def show(
         refuse_output(plot, workspace, overwrite=overwrite)
     with reading(workspace) as store:
         kind, name = find(store, beginning)
-        found = _details(store, kind, name)
-        predictions = _predictions_of(store, found) if kind == "chains" else pl.DataFrame()
+        found = details_of(store, kind, name)
+        predictions = predictions_of(store, found) if kind == "chains" else pl.DataFrame()
         drawn = found if kind == "predictions" else None
         if predictions.height:
             drawn = store.get_prediction(predictions["prediction_id"][0], load_arrays=True)
@@ -207,25 +199,6 @@ def show(
         print_picture(draw(drawn))
     if plot is not None:
         say(Console(stderr=as_json), f"saved {save(drawn, plot)}")
-
-
-def _predictions_of(store: WorkspaceStore, chain: dict[str, Any]) -> pl.DataFrame:
-    """Return the predictions of a chain: those of all folds together first, and of these what was held out."""
-    every = store.query_predictions(pipeline_id=chain["pipeline_id"]).filter(pl.col("chain_id") == chain["chain_id"])
-    own = [pl.when(pl.col("partition") == name).then(pl.col(f"{name}_score")) for name in PARTITIONS]
-    first = (pl.col("fold_id") != AVERAGE, pl.col("partition") != PARTITIONS[0])
-    return every.with_columns(score=pl.coalesce(own)).sort(first, maintain_order=True)
-
-
-def _details(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
-    if kind == "artifacts":
-        row = store.sql("SELECT * FROM artifacts WHERE artifact_id = ?", [name]).row(0, named=True)
-        return with_zone(decoded(row))
-    get: dict[str, Callable[[str], dict[str, Any] | None]] = {
-        "runs": store.get_run, "pipelines": store.get_pipeline, "chains": store.get_chain,
-        "predictions": partial(store.get_prediction, load_arrays=True),
-    }  # fmt: skip
-    return with_zone(get[kind](name) or {})
 
 
 def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
@@ -263,7 +236,7 @@ def compare(
     with reading(workspace) as store:
         kind, first = find(store, one)
         second = find(store, other, kind)[1]
-        rows = differences(_details(store, kind, first), _details(store, kind, second))
+        rows = differences(details_of(store, kind, first), details_of(store, kind, second))
         if as_csv:
             rows = [(what, json_of(a), json_of(b)) for what, a, b in rows]
         elif not as_json:
@@ -271,17 +244,6 @@ def compare(
         value = pl.Object if as_json else pl.String
         frame = pl.DataFrame(rows, schema={"what": pl.String, "one": value, "other": value}, orient="row")
         show_rows(store, frame, frame.columns, as_json=as_json, as_csv=as_csv)
-
-
-def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, Any, Any]]:
-    """Return the places in which two values differ, and what is there, down to what has no parts."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        keys = dict.fromkeys([*one, *other])
-        return [row for key in keys for row in differences(one.get(key), other.get(key), f"{where}.{key}".strip("."))]
-    if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
-        pairs = enumerate(zip(one, other, strict=True))
-        return [row for place, pair in pairs for row in differences(*pair, f"{where}[{place}]")]
-    return [] if json_of(one) == json_of(other) else [(where, one, other)]
 
 
 def apart(one: Any, other: Any) -> tuple[str, str]:
@@ -299,3 +261,11 @@ def apart(one: Any, other: Any) -> tuple[str, str]:
 def clipped(text: str) -> str:
     """Return text of a length that a table has room for."""
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
+
+
+BOXES = str.maketrans("─│┌┐└┘┤┬├┴┼", "-|+++++++++")
+
+
+def print_picture(picture: str) -> None:
+    """Print what is drawn of characters: where the terminal has no lines of boxes, of simpler ones."""
+    put((picture if has(picture) else picture.translate(BOXES)) + "\n")

@@ -9,6 +9,8 @@ import sys
 
 from rich.text import Text
 
+from ..validation.values import printable
+
 # What moves a terminal's cursor, gives it orders, or turns the direction of writing; a line end and a tab harm nobody.
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -18,11 +20,6 @@ def escape_what_the_terminal_lacks() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-
-
-def printable(text: str) -> str:
-    """Return text on one line that steers no terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _encoding() -> str:

@@ -1,0 +1,1 @@
+"""Spectra from files, tables and arrays, checked."""

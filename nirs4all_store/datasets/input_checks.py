@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -11,7 +11,6 @@ import numpy as np
 from ..errors import InvalidInputError
 
 Array = Any
-
 NUMBERS = "biuf"
 """The kinds of NumPy's types that are numbers."""
 FROM_0 = "(the first is 0)"
@@ -93,3 +92,112 @@ def labels(y: Array, name: str) -> Array:
     if y.dtype.kind not in f"{NUMBERS}U":
         raise InvalidInputError(f"{name} has values of type {y.dtype}; give numbers or text")
     return y
+
+
+def groups_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
+    """Return whose samples the rows that are kept are, or None."""
+    if parts.get("groups") is None:
+        return None
+    groups = as_array(parts["groups"])
+    check_length(groups, "groups", X, "X")
+    refuse_mixture(groups, "groups")
+    missing = np.flatnonzero(misses(groups) & kept)
+    if len(missing):
+        raise InvalidInputError(f"groups has no value in row {missing[0]} {FROM_0}; say whose sample it is")
+    return labels(groups[kept], "groups")
+
+
+def weights_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
+    """Return what the rows that are kept count, or None."""
+    if parts.get("weights") is None:
+        return None
+    weights = np.asarray(parts["weights"])
+    check_length(weights, "weights", X, "X")
+    if weights.ndim != 1 or weights.dtype.kind not in NUMBERS:
+        raise InvalidInputError("weights must be one number for each sample")
+    wrong = np.flatnonzero(kept & ~(np.isfinite(weights) & (weights >= 0)))
+    if len(wrong):
+        raise InvalidInputError(
+            f"weights has {weights[wrong[0]]} in row {wrong[0]} {FROM_0}; give finite numbers from 0 up"
+        )
+    return weights[kept].astype(float)
+
+
+def wavelengths_of(parts: Mapping[str, Any], features: int) -> Array | None:
+    """Return the wavelengths of the columns of X, or None."""
+    if parts.get("wavelengths") is None:
+        return None
+    try:
+        wavelengths = np.asarray(parts["wavelengths"], dtype=float)
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"wavelengths must be numbers: {error}") from error
+    if wavelengths.shape != (features,):
+        raise InvalidInputError(f"there are {wavelengths.size} wavelengths for {features} columns of X")
+    return wavelengths
+
+
+def test_data_of(parts: Mapping[str, Any], X: Array, y: Array) -> tuple[Array, Array | None, Array | None]:
+    """Return which rows of the test data are complete, and their X and y."""
+    if parts.get("X_test") is None:
+        if parts.get("y_test") is not None:
+            raise InvalidInputError("y_test is given without X_test; give both")
+        return np.arange(0), None, None
+    X_test, y_test = spectra_of(parts["X_test"], "X_test"), targets_of(parts.get("y_test"), "y_test")
+    if X_test.shape[1] != X.shape[1]:
+        raise InvalidInputError(f"X_test has {X_test.shape[1]} columns and X has {X.shape[1]}; give the same")
+    kept = ~misses(X_test)
+    if y_test is not None:
+        check_length(y_test, "y_test", X_test, "X_test")
+        kept &= ~misses(y_test)
+    if not kept.any():
+        raise InvalidInputError(f"every one of the {len(X_test)} rows to test has a missing value")
+    if y_test is None:
+        return np.flatnonzero(kept), rows_of(X_test, kept), None
+    y_test = labels(y_test[kept], "y_test")
+    if y_test.shape[1:] != y.shape[1:] or (y_test.dtype.kind in NUMBERS) != (y.dtype.kind in NUMBERS):
+        raise InvalidInputError(
+            f"y_test is {y_test.dtype} of shape {y_test.shape}, y is {y.dtype} of shape {y.shape}; give the same kind, "
+            "or leave its column out of X_test"
+        )
+    return np.flatnonzero(kept), rows_of(X_test, kept), y_test
+
+
+def spectra_of(value: Any, name: str) -> Array:
+    """Return X as numbers, lying in memory as replaying will have it."""
+    try:
+        X = np.asarray(unmasked(value, np.nan))
+        if X.dtype.kind not in f"{NUMBERS}O":
+            raise TypeError(f"{X.dtype} is not real numbers")
+        X = X if X.dtype.kind == "f" else X.astype(float)
+        X = X if X.flags.forc else np.ascontiguousarray(X)  # As `chains.inference.contiguous` leaves it.
+    except (TypeError, ValueError) as error:
+        raise InvalidInputError(f"{name} has something else than numbers: {error}") from error
+    if X.ndim != 2 or 0 in X.shape:
+        raise InvalidInputError(f"{name} has shape {X.shape}; give (n_samples, n_features)")
+    refuse_infinite(X, name)
+    return X
+
+
+def targets_of(value: Any, name: str) -> Array | None:
+    """Return y as a column of values, or as several; None where none was given."""
+    if value is None:
+        return None
+    y = as_array(value)
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim not in (1, 2) or y.size == 0:
+        raise InvalidInputError(f"{name} has shape {y.shape}; give (n_samples,) or (n_samples, n_targets)")
+    refuse_mixture(y, name)
+    refuse_infinite(y, name)
+    return y
+
+
+def rows_of(X: Array, kept: Array) -> Array:
+    """Return some rows; X itself where it is all of them, since sums depend on how it lies in memory."""
+    return X if kept.all() else X[kept]
+
+
+def check_length(column: Array, name: str, X: Array, name_X: str) -> None:
+    """Refuse a column that has not one value for each row of X."""
+    if column.ndim == 0 or len(column) != len(X):
+        raise InvalidInputError(f"{name} has {column.size} samples and {name_X} has {len(X)}; give the same")

@@ -1,0 +1,1 @@
+"""Where rows live: the database behind the tables."""

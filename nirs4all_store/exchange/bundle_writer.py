@@ -2,34 +2,23 @@
 
 from __future__ import annotations
 
-import ast
-import base64
-import inspect
 import json
 import platform
-import textwrap
 import zipfile
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
-from ..artifacts.codecs import Trust, checked_trust, codec, packages_in
-from ..artifacts.codecs import load as load_object
+from ..artifacts.codecs import codec, packages_in
 from ..artifacts.local_store import sha256
 from ..artifacts.packages import SCRIPTS, is_only_here
-from ..call_boundary import public
-from ..chains import inference, probabilities
-from ..chains.estimator import ChainClassifier, ChainRegressor, as_estimator
-from ..chains.fitted import FittedChain
 from ..chains.plan import plan
-from ..chains.training_columns import TrainedOn
-from ..datasets import column_names
-from ..errors import InvalidInputError, UntrustedArtifactError
-from ..filesystem.atomic_files import checked_path, whole_file, with_suffix_added, write_whole
-from ..validation.values import FLOAT_KEY, utc_now, without_odd_floats, without_twins
+from ..errors import InvalidInputError
+from ..filesystem.atomic_files import whole_file, with_suffix_added
+from ..identifiers import utc_now
+from ..validation.values import FLOAT_KEY, without_odd_floats, without_twins
 from ..version import __version__
+from .bundle_loader import imports_of
 from .bundle_reader import (
     ARTIFACT_KEYS,
     CHAIN,
@@ -39,14 +28,10 @@ from .bundle_reader import (
     PIPELINE_KEYS,
     PREDICTION_KEYS,
     VERSION_WITHOUT_ODD_FLOATS,
-    Bundle,
     content_sha256,
-    read_bundle,
 )
-from .script_template import SCRIPT
 
 FORMATS = ("n4a", "n4a.py")
-
 Row = dict[str, Any]
 
 
@@ -91,7 +76,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
         "chain_id": chain["chain_id"],
         "model_class": chain["model_class"],
         "versions": {"nirs4all_store": __version__,
-                     "python": platform.python_version(), "packages": _packages(artifacts)},
+                     "python": platform.python_version(), "packages": packages_of(artifacts)},
         "content_sha256": content_sha256(
             read["chain"], {row["artifact_id"]: row for row in artifacts}, read["pipeline"], read["predictions"]
         ),
@@ -113,7 +98,7 @@ def check_loads_elsewhere(artifacts: list[Row], contents: dict[str, bytes]) -> N
         The message names the class.
     """
     for row in artifacts:
-        names, _ = _imports(row["format"], contents[row["content_hash"]])
+        names, _ = imports_of(row["format"], contents[row["content_hash"]])
         for name in names or []:
             if is_only_here(name):
                 module = name.split(".")[0]
@@ -137,191 +122,9 @@ def _json(value: Any) -> bytes:
     return json.dumps(plain, ensure_ascii=False, allow_nan=False, default=datetime.isoformat).encode()
 
 
-def _packages(artifacts: list[Row]) -> dict[str, str | None]:
+def packages_of(artifacts: list[Row]) -> dict[str, str | None]:
     """Return the packages that the artifacts were made with, and their versions."""
     found: dict[str, str | None] = {}
     for row in artifacts:
         found |= packages_in(row["provenance"])
     return dict(sorted(found.items()))
-
-
-@public
-def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | ChainClassifier:
-    """Read a `.n4a` as a fitted scikit-learn estimator, without any workspace.
-
-    Parameters
-    ----------
-    path : path-like
-    trusted : bool or list of types
-        Unpickling runs code that the file names. True: you know who made the file. A list of types, or of their
-        full names: it may import these, and nothing else. skops' own types need no trust.
-
-    Returns
-    -------
-    ChainRegressor or ChainClassifier
-        `predict`, and for classifiers `predict_proba` and `classes_`.
-
-    Raises
-    ------
-    UntrustedArtifactError
-        An object would import more than is trusted; nothing of it was unpickled. `inspect_bundle` lists it all.
-    BundleError
-        The file is no bundle, is damaged, or has a newer format.
-    """
-    trust = checked_trust(trusted)
-    bundle = read_bundle(checked_path(path, "path"))
-    name = f"bundle {bundle.path.name}"
-    wanted = plan(bundle.chain)
-    loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
-    shared = [(label, loaded[item]) for label, item in wanted.shared]
-    folds = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
-    return as_estimator(FittedChain(name, shared, folds, TrainedOn.of(bundle.chain)))
-
-
-def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:
-    row = bundle.artifacts[artifact_id]
-    try:
-        return load_object(bundle.contents[row["content_hash"]], row["format"], row["provenance"], trust)
-    except UntrustedArtifactError as error:
-        raise UntrustedArtifactError(f"{name}, {row['member']}: {error}; inspect_bundle() lists it all") from error
-
-
-@dataclass(frozen=True)
-class BundledObject:
-    """One fitted object in a bundle.
-
-    Attributes
-    ----------
-    member : str
-        Its name in the ZIP.
-    content_hash : str
-        The SHA-256 of its bytes.
-    size_bytes : int
-    format, operator_class : str
-        As the bundle says.
-    imports : list of str or None
-        The full names of the classes and functions that loading it would import; for skops, those that skops does
-        not trust by itself. None: they cannot be told without running it.
-    problem : str or None
-        Why they cannot.
-    """
-
-    member: str
-    content_hash: str
-    size_bytes: int
-    format: str
-    operator_class: str | None
-    imports: list[str] | None
-    problem: str | None
-
-
-@dataclass(frozen=True)
-class BundleInfo:
-    """What `inspect_bundle` found.
-
-    Attributes
-    ----------
-    path : Path
-    chain : dict
-        Its steps and which artifacts they use.
-    versions : dict
-        What it was made with, as it says.
-    content_sha256 : str
-        The same wherever and whenever the chain was exported.
-    has_hashes : bool
-        Whether the file itself says what its bytes must be; nirs4all's own bundles do not.
-    objects : list of BundledObject
-    """
-
-    path: Path
-    chain: Row
-    versions: Row
-    content_sha256: str
-    has_hashes: bool
-    objects: list[BundledObject]
-
-
-@public
-def inspect_bundle(path: str | Path) -> BundleInfo:
-    """Tell what is in a `.n4a`, and what loading it would import, without executing anything of it.
-
-    Raises
-    ------
-    BundleError
-        The file is no bundle, is damaged, or has a newer format.
-    """
-    bundle = read_bundle(checked_path(path, "path"))
-    objects = [_described(row, bundle.contents[row["content_hash"]]) for row in bundle.artifacts.values()]
-    versions = bundle.manifest.get("versions") or {}
-    return BundleInfo(bundle.path, bundle.chain, versions, bundle.content_sha256, bundle.has_hashes, objects)
-
-
-def _described(row: Row, content: bytes) -> BundledObject:
-    imports, problem = _imports(row["format"], content)
-    return BundledObject(row["member"], row["content_hash"], len(content), row["format"], row.get("operator_class"),
-                         imports, problem)  # fmt: skip
-
-
-def _imports(format: str, content: bytes) -> tuple[list[str] | None, str | None]:
-    """Return what an object would import, or why that cannot be told."""
-    try:
-        return codec(format).names(content), None
-    except Exception as error:  # skops raises what it likes, too.
-        return None, str(error)
-
-
-def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], output_path: Path) -> Path:
-    """Write a `.n4a.py`: one Python file that predicts where this package is not installed.
-
-    Parameters and result are those of `write_bundle`.
-
-    Raises
-    ------
-    UntrustedArtifactError
-        It would unpickle what was imported and is not trusted.
-    """
-    wanted, trained_on = plan(chain), TrainedOn.of(chain)
-    rows = {row["artifact_id"]: row for row in artifacts}
-    untrusted = [row["artifact_id"] for row in artifacts if row["trust"] not in (None, True)]
-    if untrusted:
-        raise UntrustedArtifactError(
-            f"chain {chain['chain_id']} was imported, and a script would unpickle {untrusted} unasked; "
-            "call trust_chain(chain_id, True) first, if you know who made it"
-        )
-    objects = {
-        rows[item]["content_hash"]: (rows[item]["format"], _base64(contents[rows[item]["content_hash"]]))
-        for item in wanted.ids
-    }
-    script = SCRIPT.format(
-        about={"chain_id": chain["chain_id"], "model_class": chain["model_class"],
-               "exported_at": utc_now().isoformat(timespec="seconds")},
-        packages=_packages([rows[item] for item in wanted.ids]),
-        inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference, column_names))),
-        columns=trained_on.columns,
-        wavelengths=trained_on.wavelengths,
-        shared=[(label, rows[item]["content_hash"]) for label, item in wanted.shared],
-        folds={fold: [(label, rows[item]["content_hash"]) for label, item in entries]
-               for fold, entries in wanted.folds.items()},
-        objects=_objects_source(objects),
-    )  # fmt: skip
-    return write_whole(with_suffix_added(output_path, ".n4a.py"), script.encode())
-
-
-def _source_below_imports(module: ModuleType) -> str:
-    """Return the text of a module that needs numpy alone and others that go into the script before it."""
-    source = inspect.getsource(module)
-    last = max(node.end_lineno or 0 for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom))
-    return "\n".join(source.splitlines()[last:]).strip()
-
-
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-def _objects_source(objects: dict[str, tuple[str, str]]) -> str:
-    """Return the objects as source text: hash to format and base64, in lines that an editor can show."""
-    entries = []
-    for digest, (kind, text) in objects.items():
-        lines = "\n".join(f"        {line!r}" for line in textwrap.wrap(text, 100))
-        entries.append(f"    {digest!r}: ({kind!r}, (\n{lines}\n    )),")
-    return "\n".join(entries)

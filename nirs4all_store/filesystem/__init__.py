@@ -1,0 +1,1 @@
+"""Files and folders: written whole, looked at without following links, with the right permissions."""

@@ -1,0 +1,1 @@
+"""The tables: models, unit of work, repositories."""

@@ -9,7 +9,8 @@ import json
 
 from sqlalchemy.orm import Session
 
-from ..engine.duckdb.database import ENGINE_VERSION, Database, content_hashes
+from ..engine.duckdb.database import ENGINE_VERSION, Database
+from ..engine.duckdb.schema import content_hashes
 from ..filesystem.atomic_files import write_whole
 
 NAME = "store.duckdb.contents"

@@ -14,8 +14,8 @@ from ..call_boundary import Door
 from ..engine.duckdb.database import ENGINE_ERRORS
 from ..errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from ..failpoints import Point, reached
-from ..validation.values import time_before
-from ..workspace.scheduler import Workspace
+from ..identifiers import time_before
+from .host import Host
 from .repositories import ArtifactRepo, ChainRepo, Ids, Integrity, PredictionRepo, RunRepo
 from .table_gateway import Row, Tables
 from .table_hashes import differing
@@ -30,7 +30,8 @@ class UnitOfWork:
 
     Parameters
     ----------
-    workspace : Workspace
+    workspace : Host
+        The open workspace.
     timeout : float
         Seconds to wait for another thread's turn to end.
     write : bool
@@ -59,7 +60,7 @@ class UnitOfWork:
     integrity: Integrity
     ids: Ids
 
-    def __init__(self, workspace: Workspace, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
+    def __init__(self, workspace: Host, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
         if write:
             workspace.check_writable(read_only=read_only)
         self._workspace = workspace

@@ -1,0 +1,1 @@
+"""Training pipelines on spectra, and storing what comes of them."""

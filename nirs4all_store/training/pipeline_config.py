@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import itertools
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from ..chains.inference import estimator_type
 from ..errors import InvalidInputError
 from ..validation.size_limits import refuse_endless
 from ..validation.values import shown
 from .operators import as_error, build, describe, name_of, params_of, parts_of
+from .search_space import MOST_PIPELINES, MOST_VALUES, OR, RANGE, Alternative, alternatives_of, count_text, size_of
 
-OR, RANGE = "_or_", "_range_"
-# How exactly a range must hit its end for the end to be in it.
-NEARLY = 1e-9
-MOST_PIPELINES = 100_000
-# Of all pipelines together.
-MOST_VALUES = 20_000_000
-MOST_DIGITS = 15
-MOST = 1e300
-# Steps of a range have the digits that one would write.
-DIGITS = 12
 KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
 NEEDED = {
     "model": ("fit", "predict"), "splitter": ("split",), "target": ("fit", "transform", "inverse_transform"),
@@ -160,122 +148,25 @@ def pipelines_of(config: Any) -> list[Pipeline]:
         raise InvalidInputError(f"a configuration is a list of steps, not {shown(config)}")
     with as_error("the configuration"):
         try:
-            size = _size(list(config), {})
+            size = size_of(list(config), {})
         except RecursionError as error:
             raise InvalidInputError("this configuration is nested too deeply, or has itself inside") from error
         if size.alternatives > MOST_PIPELINES:
             raise InvalidInputError(
-                f"this configuration makes {_many(size.alternatives)} pipelines, more than {MOST_PIPELINES:,}"
+                f"this configuration makes {count_text(size.alternatives)} pipelines, more than {MOST_PIPELINES:,}"
             )
         for number, item in enumerate(config, 1):
             refuse_endless(item, f"step {number}", parts_of)
         if size.values > MOST_VALUES:
             raise InvalidInputError(
-                f"this configuration makes {size.alternatives:,} pipelines with {_many(size.values)} values together, "
-                f"more than {MOST_VALUES:,}; give less choices, or shorter lists"
+                f"this configuration makes {size.alternatives:,} pipelines with {count_text(size.values)} values "
+                f"together, more than {MOST_VALUES:,}; give less choices, or shorter lists"
             )
-        alternatives = [list(_alternatives(item, f"step {number}")) for number, item in enumerate(config, 1)]
+        alternatives = [list(alternatives_of(item, f"step {number}")) for number, item in enumerate(config, 1)]
         return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
 
 
-Alternative = tuple[Any, list[dict[str, Any]]]
 """A value in which all choices are made, and the choices."""
-
-
-class _Size(NamedTuple):
-    """How many alternatives a value has, and how many values all of them have together."""
-
-    alternatives: int
-    values: int
-
-
-def _size(value: Any, known: dict[int, _Size]) -> _Size:
-    """Return the size of a value, without making its alternatives; of what is wrong in it, any.
-
-    `known` are those of parts that were looked at: with YAML's aliases, one may be in many places.
-    """
-    if not isinstance(value, Mapping | list):
-        return _Size(1, 1)
-    if id(value) not in known:
-        if isinstance(value, Mapping) and isinstance(value.get(OR), range):
-            size = _Size(len(value[OR]), len(value[OR]))
-        elif isinstance(value, Mapping) and isinstance(_listed(value.get(OR)), list):
-            parts = [_size(item, known) for item in _listed(value[OR])]
-            size = _Size(sum(part.alternatives for part in parts), sum(part.values for part in parts))
-        elif isinstance(value, Mapping) and RANGE in value:
-            steps = max(1, _steps_of(_listed(value[RANGE])))
-            size = _Size(steps, steps)
-        else:
-            parts = [_size(item, known) for item in (value.values() if isinstance(value, Mapping) else value)]
-            count = math.prod(part.alternatives for part in parts)
-            size = _Size(
-                count, count + sum(part.values * (count // part.alternatives) for part in parts if part.alternatives)
-            )
-        known[id(value)] = _Size(*(min(number, 10**MOST_DIGITS) for number in size))
-    return known[id(value)]
-
-
-def _many(count: int) -> str:
-    return f"{count:,}" if count < 10**MOST_DIGITS else f"more than 10^{MOST_DIGITS}"
-
-
-def _alternatives(value: Any, where: str) -> Iterator[Alternative]:
-    if isinstance(value, Mapping) and (OR in value or RANGE in value):
-        yield from _choices(value, where)
-    elif isinstance(value, Mapping):
-        for chosen, choices in _products(list(value.values()), where):
-            yield dict(zip(value, chosen, strict=True)), choices
-    elif isinstance(value, list):
-        yield from _products(value, where)
-    else:
-        yield value, []
-
-
-def _products(values: Sequence[Any], where: str) -> Iterator[Alternative]:
-    for chosen in itertools.product(*(list(_alternatives(value, where)) for value in values)):
-        yield [value for value, _ in chosen], [choice for _, choices in chosen for choice in choices]
-
-
-def _choices(value: Mapping[str, Any], where: str) -> Iterator[Alternative]:
-    if len(value) > 1:
-        raise InvalidInputError(f"{where} has {sorted(map(str, value))} in one place; give {OR} or {RANGE} alone")
-    ((key, given),) = value.items()
-    items = list(given) if key == OR and isinstance(given, range) else _listed(given)
-    if not isinstance(items, list) or not items:
-        raise InvalidInputError(f"{where}: {key} needs a list, not {shown(given)}")
-    for item in _range(items, where) if key == RANGE else items:
-        for chosen, choices in _alternatives(item, where):
-            yield chosen, [{key: describe(chosen)}, *choices]
-
-
-def _listed(given: Any) -> Any:
-    """Return a list with Python's own numbers, also of a tuple or an array; anything else as it is."""
-    if isinstance(given, list | tuple) or (isinstance(given, np.ndarray) and given.ndim):
-        return [item.item() if isinstance(item, np.generic) else item for item in given]
-    return given
-
-
-def _range(given: Sequence[Any], where: str) -> list[Any]:
-    count = _steps_of(given)
-    if not count:
-        raise InvalidInputError(
-            f"{where}: {RANGE} takes [first, last] or [first, last, step], from which the last can be reached, "
-            f"not {shown(given)}"
-        )
-    first, _, step = (*given, 1)[:3]
-    numbers = [first + i * step for i in range(count)]
-    return [float(f"{number:.{DIGITS}g}") if isinstance(number, float) else number for number in numbers]
-
-
-def _steps_of(given: Any) -> int:
-    """Return how many numbers a range has; 0 if it is none."""
-    if not isinstance(given, list) or len(given) not in (2, 3):
-        return 0
-    if not all(isinstance(item, int | float) and abs(item) <= MOST for item in given):
-        return 0
-    first, last, step = (*given, 1)[:3]
-    steps = (last - first) / step if step else -1
-    return math.floor(steps + NEARLY) + 1 if 0 <= steps < math.inf else 0
 
 
 def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:

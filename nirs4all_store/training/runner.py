@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..call_boundary import all_public
-from ..datasets.dataset import AVERAGE, PARTITIONS, Dataset, read_dataset
+from ..datasets.dataset import AVERAGE, PARTITIONS, Dataset
+from ..datasets.reader import read_dataset
 from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..store import WorkspaceStore
 from ..validation.values import checked_int, json_text

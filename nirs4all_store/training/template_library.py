@@ -16,12 +16,12 @@ from ..call_boundary import all_public
 from ..errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError, WorkspaceCorruptError
 from ..filesystem.atomic_files import checked_path, refuse_below, with_suffix_added, write_new, write_whole
 from ..filesystem.file_types import content_of, refuse_odd
-from ..validation.values import checked_text, checked_texts, file_text, json_text, shown, utc_now, without_twins
+from ..identifiers import utc_now
+from ..validation.values import checked_text, checked_texts, file_text, json_text, shown, without_twins
+from ..workspace.layout import TEMPLATES
 
 Template = dict[str, Any]
-
 FORMAT_VERSION = 1
-TEMPLATES = ("library", "library/templates")
 PLAIN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9 ._-]{0,98}[A-Za-z0-9_-])?")
 # Names that Windows keeps for devices, whatever their extension.
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)

@@ -1,0 +1,1 @@
+"""What may be stored: checks of what callers give, and how much of it."""

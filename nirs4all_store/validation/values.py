@@ -11,15 +11,13 @@ import math
 import os
 import reprlib
 import threading
-import time
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
-import uuid_utils
 
 from ..errors import InvalidInputError, InvalidTypeError
 from .size_limits import (
@@ -37,54 +35,11 @@ from .size_limits import (
 UNCHECKED = 10_000
 # Python itself refuses to turn much longer ones into text.
 MAX_INT_BITS = 10_000
-
-
-# A UUID of version 7 has room for so many parts of a millisecond.
-TICKS_PER_MS = 4096
-
 FLOAT_KEY = "_float_"
-
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _BRIEF = reprlib.Repr()
 _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 4, 200, 200
 _BRIEF.maxlist = _BRIEF.maxtuple = _BRIEF.maxdict = _BRIEF.maxset = _BRIEF.maxfrozenset = 10
-_last_tick = 0
-
-
-def new_id() -> str:
-    """Return a UUID of version 7 (RFC 9562, 6.2, method 3): ids sort by the time they were made.
-
-    Parts of a millisecond stand where other makers of such ids have a counter: what is made one after the other differs
-    early, so that its beginning is enough for people to name it.
-    """
-    global _last_tick
-    _last_tick = tick = max(_last_tick + 1, time.time_ns() * TICKS_PER_MS // 10**6)
-    ms, part = divmod(tick, TICKS_PER_MS)
-    digits = f"{ms << 16 | 0x7000 | part:016x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}{str(uuid_utils.uuid4())[18:]}"
-
-
-def utc_now() -> datetime:
-    """Return the present time in UTC, without a zone, as the database keeps it."""
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-def time_before(span: timedelta, more: timedelta = timedelta(0)) -> datetime:
-    """Return the time that lies `span`, and so much more, before now (UTC), or the earliest there is.
-
-    Raises
-    ------
-    InvalidTypeError, InvalidInputError
-        `span` is no timedelta, or is negative.
-    """
-    if not isinstance(span, timedelta):
-        raise InvalidTypeError(f"grace must be a datetime.timedelta, not {_described(span)}")
-    if span < timedelta(0):
-        raise InvalidInputError(f"grace must not be negative, but is {span}")
-    try:
-        return utc_now() - span - more
-    except OverflowError:
-        return datetime.min
 
 
 def checked_text(value: object, where: str) -> str:
@@ -109,7 +64,7 @@ def checked_text(value: object, where: str) -> str:
     if isinstance(value, Enum) and isinstance(value.value, str):
         value = value.value
     if not isinstance(value, str):
-        raise InvalidTypeError(f"{where} must be text, not {_described(value)}; give a str")
+        raise InvalidTypeError(f"{where} must be text, not {type_text(value)}; give a str")
     if "\0" in value:
         raise InvalidInputError(f"{where} holds a NUL character: {value[:60]!r}; remove it")
     try:
@@ -132,7 +87,7 @@ def checked_texts(values: Any, where: str) -> list[str]:
     """Return one text, several of them, or None (none at all) as a list; see `checked_text`."""
     values = [] if values is None else [values] if isinstance(values, str) else values
     if not isinstance(values, Iterable):
-        raise InvalidTypeError(f"{where} must be a list of texts, not {_described(values)}")
+        raise InvalidTypeError(f"{where} must be a list of texts, not {type_text(values)}")
     return [checked_text(value, where) for value in values]
 
 
@@ -142,7 +97,7 @@ def checked_int(value: object, where: str, bits: int) -> int:
     if isinstance(number, float) and number.is_integer():
         number = int(number)
     if isinstance(number, bool) or not isinstance(number, int):
-        raise InvalidTypeError(f"{where} must be a whole number, not {_described(value)}")
+        raise InvalidTypeError(f"{where} must be a whole number, not {type_text(value)}")
     if not -(2 ** (bits - 1)) <= number < 2 ** (bits - 1):
         shown = number if number.bit_length() < MAX_INT_BITS else f"an integer of {number.bit_length()} bits"
         raise InvalidInputError(f"{where} is {shown}, which does not fit into {bits} bits")
@@ -163,7 +118,7 @@ def checked_float(value: object, where: str) -> float:
     """Return `value` as a float; numpy scalars, ints, NaN and infinities are accepted."""
     number = value.item() if isinstance(value, np.generic | np.ndarray) and value.ndim == 0 else value
     if isinstance(number, bool) or not isinstance(number, int | float):
-        raise InvalidTypeError(f"{where} must be a number, not {_described(value)}")
+        raise InvalidTypeError(f"{where} must be a number, not {type_text(value)}")
     try:
         return float(number)
     except OverflowError:
@@ -303,7 +258,7 @@ def _plain(value: Any, where: str, depth: int, room: _Room) -> Any:
     if isinstance(value, PurePath):
         return checked_text(os.fspath(value), where)
     raise InvalidTypeError(
-        f"{where} is {_described(value)}, which JSON cannot hold; convert it to numbers, text, lists or dicts"
+        f"{where} is {type_text(value)}, which JSON cannot hold; convert it to numbers, text, lists or dicts"
     )
 
 
@@ -329,7 +284,7 @@ def _key_text(key: object, where: str) -> str:
         return checked_text(key, f"a key of {where}")
     if key is None or isinstance(key, bool | int | float):
         return json.dumps(key)
-    raise InvalidTypeError(f"{where} has a key that is {_described(key)}; JSON keys are text: convert it to str")
+    raise InvalidTypeError(f"{where} has a key that is {type_text(key)}; JSON keys are text: convert it to str")
 
 
 def _in_stable_order(items: list[Any]) -> list[Any]:
@@ -339,7 +294,13 @@ def _in_stable_order(items: list[Any]) -> list[Any]:
     return sorted(items) if alike else sorted(items, key=json.dumps)
 
 
-def _described(value: object) -> str:
+def type_text(value: object) -> str:
+    """Return what kind of object a value is, for a message."""
     kind = type(value)
     name = kind.__name__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
     return "None" if value is None else f"an object of type {name}"
+
+
+def printable(text: str) -> str:
+    """Return text on one line that steers no terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

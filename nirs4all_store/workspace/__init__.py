@@ -1,0 +1,1 @@
+"""A workspace's life: opened, shared among threads and processes, checked, repaired, collected, copied."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -12,86 +12,20 @@ from ..artifacts.codecs import CODECS
 from ..artifacts.local_store import checked_hash, plain_path
 from ..chains.plan import problem_of
 from ..chains.schema import artifact_ids
-from ..engine.duckdb.database import ENGINE_ERRORS, more_than
+from ..engine.duckdb.database import ENGINE_ERRORS
 from ..engine.duckdb.migrator import HEAD, printed
-from ..errors import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError, StoreError
+from ..engine.duckdb.schema import more_than
+from ..engine.findings import Finding
+from ..errors import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError
 from ..filesystem.file_types import LINK, is_odd, kind_of
 from ..storage.unit_of_work import UnitOfWork
+from .findings import CheckReport
 from .layout import odd_places
 
 GRACE = timedelta(days=1)
 RESTORE = "restore it from a backup, or train again"
-
 Row = dict[str, Any]
 Part = Callable[[UnitOfWork], Iterable["Finding"]]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that is not as it must be.
-
-    Attributes
-    ----------
-    code : str
-        Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
-        `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
-        `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`,
-        `other-content`.
-    subject : str
-        The table and id, or the path below `artifacts/` or the workspace.
-    message : str
-    repair : str or None
-        What `repair` would do; None: nothing, the message says what you can.
-    """
-
-    code: str
-    subject: str
-    message: str
-    repair: str | None = None
-
-
-@dataclass(frozen=True)
-class CheckReport:
-    """What `check` found.
-
-    Attributes
-    ----------
-    deep : bool
-        Whether every value was read and every file's SHA-256 computed.
-    findings : list of Finding
-    rows : dict of str to int
-        How many rows were looked at, by table.
-    files : int
-        How many artifacts' files.
-    """
-
-    deep: bool
-    findings: list[Finding]
-    rows: dict[str, int]
-    files: int
-
-    @property
-    def is_sound(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
-
-
-@dataclass(frozen=True)
-class RepairReport:
-    """What `repair` did, or would do.
-
-    Attributes
-    ----------
-    dry_run : bool
-        True: nothing was changed.
-    repaired : list of Finding
-    left : list of Finding
-        What it can do nothing about.
-    """
-
-    dry_run: bool
-    repaired: list[Finding]
-    left: list[Finding]
 
 
 def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
@@ -163,7 +97,7 @@ def _chains(uow: UnitOfWork) -> Iterator[Finding]:
 
 
 def _counts(uow: UnitOfWork) -> Iterator[Finding]:
-    for row, ref_count, unclaimed in _miscounted(uow):
+    for row, ref_count, unclaimed in miscounted(uow):
         yield Finding(
             "wrong-count", f"artifacts {row['artifact_id']}",
             f"its ref_count is {row['ref_count']} with {row['unclaimed']} unclaimed saves, and should be {ref_count} "
@@ -171,7 +105,7 @@ def _counts(uow: UnitOfWork) -> Iterator[Finding]:
         )  # fmt: skip
 
 
-def _miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
+def miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
     """Yield the artifacts whose counts are wrong, with the right ones: of chains that are to stay.
 
     What a chain that cannot be read may name is not counted.
@@ -283,38 +217,3 @@ def _contents(uow: UnitOfWork) -> Iterator[Finding]:
 def _values(uow: UnitOfWork, table: str) -> Iterator[Finding]:
     for key, problem in uow.integrity.unreadable(table):
         yield Finding("unreadable-value", f"{table} {key}", f"{problem}; {RESTORE}")
-
-
-def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairReport:
-    """Do what the findings say; see `WorkspaceStore.repair`. Files are moved when the unit of work has committed.
-
-    A file that cannot be moved is left, with the reason, and the others go on.
-    """
-    repaired = [finding for finding in found.findings if finding.repair]
-    left = [finding for finding in found.findings if not finding.repair]
-    wrong_sizes = {finding.subject for finding in repaired if finding.code == "wrong-size"}
-    if not dry_run:
-        uow.integrity.remove_orphans()
-        for row, ref_count, unclaimed in list(_miscounted(uow)):
-            uow.artifacts.set_count(row["artifact_id"], ref_count, unclaimed)
-        for row in uow.artifacts.all():
-            if f"artifacts {row['artifact_id']}" in wrong_sizes:
-                uow.artifacts.set_size(row["artifact_id"], uow.blobs.size(row["artifact_path"]))
-        uow.commit()
-    move = uow.blobs.place_in_quarantine if dry_run else uow.blobs.quarantine
-    paths = [finding.subject for finding in repaired if finding.code in ("damaged-file", "unlisted-file")]
-    problems = {path: _problem_of(move, path) for path in dict.fromkeys(paths)}  # Rows may share one.
-    for finding in list(repaired):
-        problem = problems.get(finding.subject)
-        if problem:
-            repaired.remove(finding)
-            left.append(replace(finding, message=f"{finding.message}; it was not moved: {problem}", repair=None))
-    return RepairReport(dry_run, repaired, left)
-
-
-def _problem_of(move: Callable[[str], Any], path: str) -> str | None:
-    try:
-        move(path)
-    except (OSError, StoreError) as error:
-        return str(error)
-    return None

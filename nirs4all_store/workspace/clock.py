@@ -12,14 +12,13 @@ from datetime import UTC, timedelta
 from functools import cache
 from typing import Any
 
+from ..identifiers import utc_now
 from ..storage.process_identity import this_process
-from ..validation.values import utc_now
 
 # Beside that of this start, there may be some of containers, whose steady clocks are shifted against each other's.
 MOST_STARTS = 8
 # By less than that the two clocks differ from one look to the next.
 SECONDS_OF_A_STEP = 1.0
-
 Record = dict[str, float]
 """The least that the clock was ahead, in seconds, by start of a machine and namespace of its clocks."""
 

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import gc
 import json
 import math
 import os
@@ -25,12 +24,13 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta
 from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from ..errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceError, WorkspaceOpenHereError
+from ..engine.duckdb.posix_lock import lock_holders
+from ..errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceError
 from ..filesystem.atomic_files import identity
 from ..filesystem.file_types import FILE, kind_of, opened
-from ..validation.values import utc_now
+from ..identifiers import utc_now
 from . import clock
 from .file_lock_queue import is_free, place_in
 from .network_mounts import remote_kind
@@ -39,6 +39,7 @@ try:
     import fcntl
 except ImportError:  # Windows has no flock: DuckDB's own lock is the only fence there.
     fcntl = None  # type: ignore[assignment]
+
 
 LOCK_NAME = ".store.lock"
 LINE_NAME = ".store.line"
@@ -297,67 +298,6 @@ def _open_one_of(*choices: tuple[Path, str, Callable[[str, int], int]]) -> FileI
     return None
 
 
-def refuse_if_open_here(path: Path) -> None:
-    """Refuse to touch a database that this process has open through duckdb itself.
-
-    Its lock would vanish with the first descriptor of the file that is closed here, and others could write to it.
-
-    Raises
-    ------
-    WorkspaceOpenHereError
-        It has.
-    """
-    if _is_open_here(path.stat()):
-        gc.collect()  # What Ctrl-C has cut off may still be open.
-    if _is_open_here(path.stat()):
-        raise WorkspaceOpenHereError(f"this process has {path} open through duckdb itself; close that connection first")
-
-
-def _is_open_here(file: os.stat_result) -> bool:
-    """Tell whether a descriptor of this process is of a file; False on systems that do not say."""
-    descriptors = Path("/proc/self/fd")
-    for descriptor in descriptors.iterdir() if descriptors.exists() else []:
-        with contextlib.suppress(OSError):  # The one that lists them is closed by now.
-            if os.path.samestat(descriptor.stat(), file):
-                return True
-    return False
-
-
-@contextmanager
-def held_alone(path: Path) -> Iterator[BinaryIO]:
-    """Keep every program that knows nothing of leases from a database file that nobody has open.
-
-    Yields
-    ------
-    BinaryIO
-        The file, open for reading. It must be read through this stream: the lock, the same that
-        DuckDB takes, goes as soon as any other descriptor of the file is closed in this process.
-
-    Raises
-    ------
-    WorkspaceBusyError
-        A program has it open.
-    ReadOnlyError
-        It cannot be written to.
-    """
-    refuse_if_open_here(path)
-    try:
-        stream = FileIO(path, "r+", opener=opened)
-    except PermissionError as error:
-        raise ReadOnlyError(f"cannot write to {path}: {error}; ask for the right to write") from error
-    with stream:
-        if fcntl is not None:
-            try:
-                fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                holders = _lock_holders(os.fstat(stream.fileno()).st_ino, "POSIX")
-                raise WorkspaceBusyError(
-                    f"{path} is in use by process {', '.join(map(str, holders)) or 'unknown'}; "
-                    "close it there and try again"
-                ) from None
-        yield stream
-
-
 def _content(descriptor: int) -> dict[str, Any]:
     """Return what stands in the lock file, or nothing where it is no object of JSON: anybody may have written to it."""
     try:
@@ -369,7 +309,7 @@ def _content(descriptor: int) -> dict[str, Any]:
 
 def _holder(descriptor: int) -> str:
     """Describe who holds the lock: the last to write its name, unless the kernel knows of others only."""
-    holders = _lock_holders(os.fstat(descriptor).st_ino, "FLOCK")
+    holders = lock_holders(os.fstat(descriptor).st_ino, "FLOCK")
     who = _content(descriptor)
     pid, host, command = (who.get(name) for name in ("pid", "host", "command"))
     try:
@@ -381,11 +321,3 @@ def _holder(descriptor: int) -> str:
     if held is None or type(pid) is not int or not isinstance(host, str) or not isinstance(command, str):
         return "a process that has only just opened it"
     return f"process {pid} on {host} (`{command}`, for {held:.0f} s)"
-
-
-def _lock_holders(inode: int, kind: str) -> list[int]:
-    """Return the processes that hold a lock on a file, as Linux lists them; nothing on other systems."""
-    table = Path("/proc/locks")
-    lines = [line.split() for line in table.read_text().splitlines()] if table.exists() else []
-    # A line that waits has an arrow in its second column: number, type, mode, kind, process, device:inode, range.
-    return [int(line[4]) for line in lines if line[1] == kind and line[5].endswith(f":{inode}")]

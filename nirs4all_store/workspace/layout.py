@@ -10,10 +10,11 @@ from ..artifacts.local_store import QUARANTINE
 from ..engine.duckdb.files import log_names
 from ..errors import OutputPathError, WorkspaceCorruptError
 from ..filesystem.file_types import FILE, FOLDER, is_odd, kind_of, refuse_odd
-from ..training.template_library import TEMPLATES
 from .file_lock import LINE_NAME, LOCK_NAME
-from .scheduler import ARTIFACTS_NAME, DATABASE_NAME
 
+DATABASE_NAME = "store.duckdb"
+ARTIFACTS_NAME = "artifacts"
+TEMPLATES = ("library", "library/templates")
 FOLDERS = (ARTIFACTS_NAME, f"{ARTIFACTS_NAME}/{QUARANTINE}", *TEMPLATES, "exports")
 
 

@@ -13,9 +13,10 @@ from ..artifacts.local_store import Blobs
 from ..call_boundary import public
 from ..engine.duckdb import migrator
 from ..engine.duckdb.file_copies import copies_of
-from ..engine.duckdb.files import logs_of, refuse_misread
+from ..engine.duckdb.files import check_is_duckdb, logs_of, not_found, refuse_misread
 from ..engine.duckdb.recovery import RecoveryReport, recover
 from ..engine.duckdb.upgrade import Progress, UpgradeReport, plan_upgrade, upgrade
+from ..engine.findings import Finding
 from ..errors import StoreError, WorkspaceBusyError
 from ..filesystem.atomic_files import checked_path
 from ..filesystem.permissions import refuse_missing
@@ -24,9 +25,9 @@ from ..storage.unit_of_work import UnitOfWork
 from ..validation.values import checked_timeout
 from . import check
 from .file_lock import Lease
-from .layout import refuse_odd_places
-from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
-from .scheduler import ARTIFACTS_NAME, DATABASE_NAME
+from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_odd_places
+from .opening import open_workspace
+from .registry import close_workspace, locked_entry
 
 
 @public
@@ -116,7 +117,7 @@ def recover_workspace(path: str | os.PathLike[str], *, dry_run: bool = False, ti
     return replace(report, findings=_findings(path, seconds_until(deadline)))
 
 
-def _findings(path: Path, timeout: float) -> list[check.Finding] | None:
+def _findings(path: Path, timeout: float) -> list[Finding] | None:
     """Return what a check finds; None if the workspace cannot be opened now."""
     reader = object()
     try:
@@ -192,7 +193,7 @@ def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
     if not (path / DATABASE_NAME).exists():
         raise not_found(path)
     deadline = time.monotonic() + timeout
-    with place_of(path, deadline) as place:
+    with locked_entry(path, deadline) as place:
         if place.workspace is not None:
             raise WorkspaceBusyError(f"this process has {path} open; close its stores first")
         lease = Lease(path, shared=shared, timeout=seconds_until(deadline))

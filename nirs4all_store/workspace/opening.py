@@ -2,54 +2,26 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import os
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from io import FileIO
 from pathlib import Path
 
 from ..engine.duckdb import migrator
 from ..engine.duckdb import upgrade as upgrading
-from ..engine.duckdb.database import WORKING_MEMORY, Database
-from ..engine.duckdb.files import logs_of, refuse_misread
-from ..errors import ReadOnlyError, StoreClosedError, StoreError, WorkspaceCorruptError, WorkspaceNotFoundError
+from ..engine.duckdb.database import ENGINE_ERRORS, WORKING_MEMORY, Database
+from ..engine.duckdb.files import check_is_duckdb, logs_of, not_found, refuse_misread
+from ..errors import ReadOnlyError, StoreError, WorkspaceCorruptError
 from ..filesystem.atomic_files import make_folder
-from ..filesystem.file_types import opened
 from ..filesystem.permissions import refuse_missing
-from ..storage.transaction_scope import is_owned, seconds_until, taken
-from .deletion import interrupt_lost_runs
-from .file_lock import refuse_if_open_here
-from .layout import refuse_no_folder, refuse_odd_places
+from ..storage.transaction_scope import seconds_until
+from ..storage.unit_of_work import UnitOfWork
+from .layout import DATABASE_NAME, refuse_no_folder, refuse_odd_places
 from .network_mounts import warn_if_remote
-from .scheduler import DATABASE_NAME, Workspace
-
-MAGIC = b"DUCK"
-MAGIC_OFFSET = 8
-SECONDS_TO_CLOSE_AT_EXIT = 5.0
-
-
-@dataclass
-class _Place:
-    """One folder, the workspace that this process has open there, and the stores that use it."""
-
-    lock: threading.RLock = field(default_factory=threading.RLock)
-    workspace: Workspace | None = None
-    stores: dict[object, bool] = field(default_factory=dict)
-    """Those that use it, and whether they write."""
-
-
-# By device and inode of the folder, so that two spellings of one path share one engine.
-_places: dict[tuple[int, int], _Place] = {}
-_one_fork_at_a_time = threading.RLock()
-# Of each fork that goes on, the workspaces that it keeps others out of; a signal handler may fork in the middle of one.
-_forking: list[list[Workspace]] = []
-# What a forked child has of databases that its parent was at work on: kept for ever, since closing them would harm.
-_inherited: dict[tuple[int, int], Workspace] = {}
+from .registry import close_if_unusable, close_stale, close_workspace, locked_entry
+from .scheduler import Workspace
 
 
 def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool, timeout: float) -> Workspace:
@@ -82,9 +54,9 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
     elif not path.is_dir():
         raise not_found(path)
     path, deadline = path.resolve(), time.monotonic() + timeout  # A link may be gone before those who came by it.
-    _close_what_was_here(path, deadline)
-    with place_of(path, deadline) as place:
-        _clear(place, deadline)  # It may have come here by another name.
+    close_stale(path, deadline)
+    with locked_entry(path, deadline) as place:
+        close_if_unusable(place, deadline)  # It may have come here by another name.
         if place.workspace is None:
             warn_if_remote(path)
             place.workspace = Workspace(path, _open_database, read_only=read_only)
@@ -100,57 +72,6 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
         close_workspace(workspace, store, seconds_until(deadline))
         raise
     return workspace
-
-
-def close_workspace(workspace: Workspace, store: object, timeout: float) -> None:
-    """Give back what `open_workspace` returned; the last one to do so closes it. Twice is fine."""
-    deadline = time.monotonic() + timeout
-    # Not by the folder's identity: the folder may be gone by now.
-    for place in _places_with(lambda opened: opened is workspace):
-        with taken(place.lock, deadline, workspace.path):
-            if place.workspace is workspace and place.stores.keys() == {store}:
-                workspace.close(seconds_until(deadline))
-                place.workspace = None
-            if place.stores.pop(store, False) and not any(place.stores.values()):
-                workspace.read_from_now_on()
-
-
-def _close_what_was_here(path: Path, deadline: float) -> None:
-    """Close what is still open of a folder or database that was removed, moved or replaced.
-
-    DuckDB would join it by the path, and what is written then would go where nobody finds it.
-    """
-    for place in _places_with(lambda opened: opened.path == path and not opened.is_usable):
-        with taken(place.lock, deadline, path):
-            _clear(place, deadline)
-
-
-def _clear(place: _Place, deadline: float) -> None:
-    """Close what is open at a place, if its folder or database was removed, moved or replaced."""
-    if place.workspace is not None and not place.workspace.is_usable:
-        place.workspace.close(seconds_until(deadline))
-        place.workspace = None
-        place.stores.clear()
-
-
-def _places_with(wanted: Callable[[Workspace], bool]) -> list[_Place]:
-    """Return the places of wanted workspaces, without waiting for those in which somebody is opening one."""
-    return [place for place in list(_places.values()) if place.workspace is not None and wanted(place.workspace)]
-
-
-@contextmanager
-def place_of(path: Path, deadline: float) -> Iterator[_Place]:
-    """Give the place of a folder, which nobody else opens or closes for the length of the block; see `taken`."""
-    status = path.stat()
-    key = (status.st_dev, status.st_ino)
-    if key in _inherited:
-        raise StoreClosedError(
-            f"this process was forked while its parent was at work on {path}, so it can never open it safely: "
-            "fork before or after a transaction, or start processes with the spawn or forkserver method"
-        )
-    place = _places.setdefault(key, _Place())
-    with taken(place.lock, deadline, path):
-        yield place
 
 
 def _make_workspace_folder(path: Path) -> None:
@@ -207,78 +128,8 @@ def _closed_after_errors(opened: Database) -> Iterator[None]:
         raise
 
 
-def not_found(path: Path) -> WorkspaceNotFoundError:
-    """Return the error of a folder that is no workspace."""
-    return WorkspaceNotFoundError(
-        f"there is no workspace at {path}; give another folder, or create one with WorkspaceStore({str(path)!r}), in a "
-        "shell with `nirs4all-store init`"
-    )
-
-
-def check_is_duckdb(path: Path) -> None:
-    """Tell files of other programs from damaged ones; nobody has the file open while we read it."""
-    if path.is_symlink():
-        raise WorkspaceCorruptError(
-            f"{path} is a link, beside which DuckDB would look for no log; nothing was changed: link the whole folder"
-        )
-    if not path.exists():
-        raise not_found(path.parent)
-    if not path.is_file():
-        raise WorkspaceCorruptError(f"{path} is not a file; move it away or give another folder")
-    refuse_if_open_here(path)
-    try:
-        with FileIO(path, opener=opened) as stream:
-            head = stream.read(MAGIC_OFFSET + len(MAGIC))
-    except OSError as error:
-        raise ReadOnlyError(f"{path} cannot be read: {error}; ask for the right to read it") from error
-    if not head:
-        raise WorkspaceCorruptError(f"{path} is empty: it was never a workspace's database; move it away to start anew")
-    if head[MAGIC_OFFSET:] != MAGIC:
-        raise WorkspaceCorruptError(f"{path} is no DuckDB database; nothing was changed: give another folder")
-
-
-@atexit.register
-def _close_all() -> None:
-    """Close what the program left open: a thread inside DuckDB while the interpreter ends aborts it."""
-    for place in list(_places.values()):
-        workspace = place.workspace
-        if workspace is not None:
-            try:
-                workspace.close(SECONDS_TO_CLOSE_AT_EXIT)
-            except StoreError:  # A thread is still at work: it is stopped, and its transaction is rolled back.
-                workspace.interrupt()
-                with contextlib.suppress(StoreError):
-                    workspace.close(SECONDS_TO_CLOSE_AT_EXIT)
-
-
-def _close_before_fork() -> None:
-    _one_fork_at_a_time.acquire()
-    _forking.append([])
-    for place in list(_places.values()):
-        if place.workspace is not None:
-            _forking[-1].append(place.workspace)  # First: Ctrl-C may come before all of it is done.
-            place.workspace.close_before_fork()
-
-
-def _go_on_after_fork() -> None:
-    if is_owned(_one_fork_at_a_time):  # Ctrl-C may have come before it was, or right after.
-        for workspace in _forking.pop() if _forking else []:
-            workspace.after_fork()
-        _one_fork_at_a_time.release()
-
-
-def _start_anew_after_fork() -> None:
-    """Let a forked child open workspaces of its own; the parent's connections must never run here."""
-    global _one_fork_at_a_time
-    _one_fork_at_a_time = threading.RLock()
-    for key, place in _places.items():
-        if place.workspace is not None and place.workspace.is_open:
-            _inherited[key] = place.workspace
-    _forking.clear()
-    _places.clear()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_close_before_fork, after_in_parent=_go_on_after_fork, after_in_child=_start_anew_after_fork
-    )
+def interrupt_lost_runs(workspace: Workspace, timeout: float) -> None:
+    """Mark the runs interrupted whose processes are gone; where that fails, the workspace can be used all the same."""
+    with contextlib.suppress(StoreError, *ENGINE_ERRORS), UnitOfWork(workspace, timeout=timeout) as uow:
+        if uow.runs.interrupt_lost():
+            uow.commit()

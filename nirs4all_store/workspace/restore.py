@@ -20,7 +20,8 @@ from ..artifacts.local_store import Blobs
 from ..engine.duckdb import migrator
 from ..engine.duckdb.database import Database
 from ..engine.duckdb.file_copies import copy
-from ..engine.duckdb.files import logs_of, refuse_odd_database
+from ..engine.duckdb.files import check_is_duckdb, logs_of, not_found, refuse_odd_database
+from ..engine.duckdb.posix_lock import held_alone
 from ..errors import InvalidInputError, RunInUseError, StoreError, WorkspaceBusyError, WorkspaceCorruptError
 from ..failpoints import Point, reached
 from ..filesystem.atomic_files import checked_path, fsync_folder, make_folder, output_errors
@@ -30,11 +31,12 @@ from ..storage.table_gateway import Tables
 from ..storage.unit_of_work import UnitOfWork
 from ..validation.values import checked_timeout
 from . import check
-from .deletion import copy_into
-from .file_lock import Lease, held_alone
-from .layout import refuse_no_folder
-from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
-from .scheduler import ARTIFACTS_NAME, DATABASE_NAME, Workspace
+from .backup import copy_into
+from .file_lock import Lease
+from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_no_folder
+from .opening import open_workspace
+from .registry import close_workspace, locked_entry
+from .scheduler import Workspace
 
 KEPT = "before-restore"
 UNFINISHED = ".restoring"
@@ -140,7 +142,7 @@ def _alone_in(folder: Path, timeout: float) -> Iterator[None]:
     """Hold the lease of a folder that this process has not open, for the length of a block; make it when absent."""
     deadline = time.monotonic() + timeout
     make_folder(folder)
-    with place_of(folder, deadline) as place:
+    with locked_entry(folder, deadline) as place:
         if place.workspace is not None:
             raise WorkspaceBusyError(f"this process has {folder} open; nothing was changed: close its stores first")
         lease = Lease(folder, shared=False, timeout=timeout)

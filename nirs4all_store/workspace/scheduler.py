@@ -26,10 +26,9 @@ from ..errors import ReadOnlyError, StoreClosedError, UnitOfWorkError
 from ..storage.lookup_cache import Known
 from ..storage.transaction_scope import Turn, alive, is_owned, nothing, open_turns, refuse_in_between, this_thread
 from .admission import Entrance
+from .layout import ARTIFACTS_NAME
 from .leased_database import Holding, Opener
 
-DATABASE_NAME = "store.duckdb"
-ARTIFACTS_NAME = "artifacts"
 SECONDS_BETWEEN_LOOKS = 0.05
 SECONDS_BEFORE_FORK = 5.0
 

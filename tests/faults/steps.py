@@ -21,7 +21,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from nirs4all_store import WorkspaceStore, failpoints
-from nirs4all_store.engine.duckdb import bulk, files
+from nirs4all_store.engine.duckdb import bulk
+from nirs4all_store.engine.duckdb import files as duckdb_files
 
 from . import content
 from .operations import OPERATIONS, Operation, look_at_outputs
@@ -90,7 +91,7 @@ def at_each_step(folder: Path, act: Callable[[], object], start: failpoints.Poin
     os.fsync = counted(os.fsync)
     duckdb.connect = counted(duckdb.connect)
     bulk.raw_connection = counted(bulk.raw_connection)  # What is done on it is a statement.
-    files.Comparison._all = counted(files.Comparison._all)
+    duckdb_files.Comparison._all = counted(duckdb_files.Comparison._all)
 
 
 def die_at(step: int, folder: Path, start: failpoints.Point | None = None) -> None:

@@ -1,0 +1,1 @@
+"""DuckDB: all that knows it or its file."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import os
 import weakref
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
-from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy import Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
@@ -24,17 +24,16 @@ from ...failpoints import Point, reached
 from ...filesystem.atomic_files import identity, last_change
 from ...filesystem.permissions import share_alike
 from ...validation.values import json_text
-from ...workspace.file_lock import held_alone
-from .catalog import Extra, extras
 from .connection import connect
 from .files import NO_PROGRESS_BAR, header_of, logs_of, quoted_name, refuse_odd_database
+from .posix_lock import held_alone
 
 if TYPE_CHECKING:
     from .dialect import Connections
 
+
 ENGINE_VERSION = duckdb.__version__
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
-
 IDLE_CONNECTIONS = 16
 # Of files in which this process has found no macros, how they lay there: looking takes as long as opening.
 _without_macros: dict[tuple[int, int] | None, tuple[int, ...]] = {}
@@ -99,7 +98,7 @@ class Database:
         try:
             self._file = identity(self.path)
             self.note_file()
-            self._name = _name(self._anchor)
+            self._name = catalog_name(self._anchor)
             self._idle, self.engine = _engine(self.cursor)
         except BaseException:  # Ctrl-C may come at any moment, and nobody has what could be closed.
             self._anchor.close()
@@ -244,7 +243,7 @@ def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
                 log.unlink()
 
 
-def _name(connection: duckdb.DuckDBPyConnection) -> str:
+def catalog_name(connection: duckdb.DuckDBPyConnection) -> str:
     """Return the name that the engine has given to an open file; asked without an operator that a macro could be."""
     names = connection.execute("SELECT database_name FROM system.main.duckdb_databases()").fetchall()
     return next(str(name) for (name,) in names if name not in ("system", "temp"))
@@ -288,75 +287,3 @@ def raw_connection(session: Session) -> Any:
 def check_transaction(session: Session) -> None:
     """Raise if an error has invalidated the transaction, for whose COMMIT DuckDB would report success."""
     raw_connection(session).execute("SELECT 1")
-
-
-def checkpoint(session: Session) -> None:
-    """Fold the write-ahead log into the file; the session must have no open transaction."""
-    with session.get_bind().connect() as connection:  # type: ignore[union-attr]  # an Engine here
-        raw: Any = connection.connection.driver_connection
-        raw.execute(f"CHECKPOINT {quoted_name(_name(raw))}")
-
-
-def stamped_revision(session: Session, tables: Iterable[str]) -> str | None:
-    """Return the revision of a database that has all these tables, or None where it takes a closer look.
-
-    Naming the tables in a statement takes a tenth of the time that asking the catalog for them does.
-    """
-    connection = raw_connection(session)
-    try:
-        views = [name for name in ("alembic_version", *tables) if connection.table(name).type != "TABLE_RELATION"]
-        if views:
-            raise WorkspaceCorruptError(f"{', '.join(views)} in this database are views, which no workspace has")
-        connection.execute(f"SELECT 1 FROM alembic_version, {', '.join(tables)} LIMIT 0")  # noqa: S608  # our names
-        versions = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    except duckdb.CatalogException:
-        return None
-    return str(versions[0][0]) if len(versions) == 1 else None
-
-
-def schema_revision(session: Session) -> str | None:
-    """Return the revision that the database stands at; None where it has no table of revisions."""
-    if "alembic_version" not in table_names(session):
-        return None
-    versions = session.execute(text("SELECT version_num FROM alembic_version ORDER BY ALL")).scalars()
-    return ", ".join(map(str, versions))
-
-
-def table_names(session: Session) -> list[str]:
-    """Return the names of the tables in the database's main schema."""
-    names = text("SELECT table_name FROM duckdb_tables() WHERE NOT internal AND schema_name = 'main' ORDER BY ALL")
-    return list(session.execute(names).scalars())
-
-
-def make_tables_in(connection: Connection) -> None:
-    """Let what is created without a schema go to the file, which migrations need."""
-    connection.execute(text("RESET search_path"))
-
-
-def more_than(session: Session, printed: str, *, macros: bool = True) -> list[Extra]:
-    """Return what the database has more than a revision, before `make_tables_in`; see `catalog.extras`."""
-    connection = raw_connection(session)
-    return extras(connection, _name(connection), printed, macros=macros)
-
-
-def stamp(connection: Connection, revision: str) -> None:
-    """Let a database that has no table of revisions stand at one."""
-    connection.execute(text("CREATE TABLE alembic_version(version_num VARCHAR(32) PRIMARY KEY)"))
-    connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
-
-
-def row_counts(session: Session) -> dict[str, int]:
-    """Return how many rows each of these tables has."""
-    names = table_names(session)
-    connection = raw_connection(session)
-    return {name: connection.execute(f"SELECT count(*) FROM {quoted_name(name)}").fetchone()[0] for name in names}  # noqa: S608
-
-
-def content_hashes(session: Session) -> dict[str, str]:
-    """Return how many rows each of these tables has, and a hash of all of their values; no matter in which order."""
-    connection = raw_connection(session)
-    found = {}
-    for name in table_names(session):
-        query = f"SELECT concat(count(*), ' ', bit_xor(hash(row))) FROM {quoted_name(name)} AS row"  # noqa: S608
-        found[name] = str(connection.execute(query).fetchone()[0])
-    return found

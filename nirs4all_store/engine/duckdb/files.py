@@ -7,15 +7,24 @@ import hashlib
 import os
 import re
 from collections.abc import Sequence
+from io import FileIO
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
 import duckdb
 
-from ...errors import InvalidInputError, OutputPathError, StoreError, WorkspaceCorruptError
+from ...errors import (
+    InvalidInputError,
+    OutputPathError,
+    ReadOnlyError,
+    StoreError,
+    WorkspaceCorruptError,
+    WorkspaceNotFoundError,
+)
 from ...failpoints import Point, reached
-from ...filesystem.file_types import refuse_odd
+from ...filesystem.file_types import opened, refuse_odd
+from .posix_lock import refuse_if_open_here
 
 try:
     import fcntl
@@ -23,7 +32,6 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 Config = dict[str, str | bool | int | float | list[str]]
-
 # Nothing is fetched or loaded because a file asks for it.
 NO_EXTENSIONS: Config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
 # In a notebook DuckDB prints a bar into whatever the program prints, once a statement takes two seconds.
@@ -280,3 +288,37 @@ class Comparison:
 
     def _all(self, query: str, parameters: Sequence[Any] = ()) -> list[Any]:
         return self._connection.execute(query, parameters).fetchall()
+
+
+MAGIC = b"DUCK"
+MAGIC_OFFSET = 8
+
+
+def not_found(path: Path) -> WorkspaceNotFoundError:
+    """Return the error of a folder that is no workspace."""
+    return WorkspaceNotFoundError(
+        f"there is no workspace at {path}; give another folder, or create one with WorkspaceStore({str(path)!r}), in a "
+        "shell with `nirs4all-store init`"
+    )
+
+
+def check_is_duckdb(path: Path) -> None:
+    """Tell files of other programs from damaged ones; nobody has the file open while we read it."""
+    if path.is_symlink():
+        raise WorkspaceCorruptError(
+            f"{path} is a link, beside which DuckDB would look for no log; nothing was changed: link the whole folder"
+        )
+    if not path.exists():
+        raise not_found(path.parent)
+    if not path.is_file():
+        raise WorkspaceCorruptError(f"{path} is not a file; move it away or give another folder")
+    refuse_if_open_here(path)
+    try:
+        with FileIO(path, opener=opened) as stream:
+            head = stream.read(MAGIC_OFFSET + len(MAGIC))
+    except OSError as error:
+        raise ReadOnlyError(f"{path} cannot be read: {error}; ask for the right to read it") from error
+    if not head:
+        raise WorkspaceCorruptError(f"{path} is empty: it was never a workspace's database; move it away to start anew")
+    if head[MAGIC_OFFSET:] != MAGIC:
+        raise WorkspaceCorruptError(f"{path} is no DuckDB database; nothing was changed: give another folder")

@@ -16,9 +16,9 @@ from ...errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTo
 from ...failpoints import Point, reached
 from ...filesystem.atomic_files import fsync_folder
 from ...filesystem.permissions import share
-from .database import (
-    ENGINE_ERRORS,
-    Database,
+from .database import ENGINE_ERRORS, Database
+from .file_copies import remove
+from .schema import (
     checkpoint,
     make_tables_in,
     more_than,
@@ -28,7 +28,6 @@ from .database import (
     stamped_revision,
     table_names,
 )
-from .file_copies import remove
 
 REVISIONS = ("0001_nirs4all_0_7_0", "0002_no_keys_exact_arrays", "0003_trust", "0004_owner")
 """The files of all revisions, in their order: whatever else lies in their folder is none."""
@@ -41,7 +40,6 @@ KEYS = {
 """The seven tables, and the key that each has had from the first revision on."""
 COMMANDS = ("upgrade", "current", "history", "heads", "check", "show")
 """Those of Alembic's own that work with the installed configuration."""
-
 Migrations = Callable[[Connection], None]
 """Runs the missing migrations on a connection, inside its transaction."""
 

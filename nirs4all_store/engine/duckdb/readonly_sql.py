@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import duckdb
 import polars as pl
+from sqlalchemy import MetaData
 
 from ...errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
-from ...storage.models import Base
 from ...validation.values import checked_int, checked_text, checked_timeout
 from .database import WORKING_MEMORY, Database
 from .files import quoted_name
-from .simple_queries import MAX_LENGTH, is_simple, parsed, refuse_what_is_bound_anew
+from .simple_queries import MAX_LENGTH, is_simple, names_in, parsed, refuse_what_is_bound_anew
 from .sql_parameters import MAX_PARAMETER_VALUES, checked_parameter
 from .sql_process import TOO_LATE, Elsewhere, Limits, RemoteError
 from .sql_results import frame_of, limited
@@ -45,7 +45,7 @@ TABLES = """
 
 
 class Question:
-    """One query; use it with `with`. See `WorkspaceStore.sql` for the parameters.
+    """One query; use it with `with`. See `WorkspaceStore.sql` for the parameters; `metadata` has the tables.
 
     `ask` needs the database, and who has a unit of work open there; `answer` needs neither, and may take longer.
     """
@@ -57,11 +57,13 @@ class Question:
         max_rows: int,
         max_bytes: int,
         timeout: float,
+        metadata: MetaData,
     ) -> None:
         if params is not None and not isinstance(params, Mapping):
             if isinstance(params, str | bytes) or not isinstance(params, Sequence):
                 raise InvalidTypeError(f"params must be a list or a dict of values, not {type(params).__name__}")
             params = list(params[: MAX_PARAMETER_VALUES + 1])  # A range may be longer than any memory.
+        self._metadata = metadata
         self._query = checked_text(query, "query")
         self._params = None if params is None else checked_parameter(params, "params")
         self._limits = Limits(
@@ -109,7 +111,9 @@ class Question:
             check_kind(connection, self._query)
             tree = parsed(connection, self._query)
         refuse_what_is_bound_anew(self._query, tree)
-        return len(pickle.dumps(self._params)) <= MAX_LENGTH and is_simple(self._query, tree, OF_CATALOG)
+        return len(pickle.dumps(self._params)) <= MAX_LENGTH and is_simple(
+            self._query, tree, OF_CATALOG, names_in(self._metadata)
+        )
 
     def _answer_here(self, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame | None:
         """Return the answer; None if another process has to give it."""
@@ -140,7 +144,7 @@ class Question:
         except Exception as error:  # The engine, or a value that it or polars cannot turn into one of its own.
             if self._is_late:
                 raise QueryTimeoutError(TOO_LATE.format(self._limits.seconds)) from error
-            raise QueryError(f"the query was refused: {_brief(error)}") from error
+            raise QueryError(f"the query was refused: {_brief(error, self._metadata)}") from error
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
@@ -151,11 +155,11 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, 
     return found
 
 
-def _brief(error: Exception) -> str:
+def _brief(error: Exception, metadata: MetaData) -> str:
     """Return what the engine says on one line: without the query, which we have put words before."""
     lines = str(error).partition("\n\nLINE ")[0].splitlines()
     kind = error.kind if isinstance(error, RemoteError) else type(error).__name__
     if kind == duckdb.CatalogException.__name__:  # It guesses among its own catalog's names, too.
         lines = [line for line in lines if not line.startswith("Did you mean")]
-        lines.append(f"The tables are {', '.join(table.name for table in Base.metadata.sorted_tables)}.")
+        lines.append(f"The tables are {', '.join(table.name for table in metadata.sorted_tables)}.")
     return " ".join(lines)

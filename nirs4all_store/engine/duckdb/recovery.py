@@ -18,12 +18,12 @@ from ...errors import RecoveryFailedError, StoreError, WorkspaceCorruptError
 from ...failpoints import Point, reached
 from ...filesystem.atomic_files import fsync_file, fsync_folder
 from ...filesystem.file_types import content_of, opened
-from ...workspace.check import Finding
-from ...workspace.file_lock import held_alone
+from ..findings import Finding
 from . import migrator
 from .database import Database
 from .file_copies import copies_of, copy, keep, remove, way_back
 from .files import commit_ends, is_out_of_memory, log_names, logs_of, read_every_value
+from .posix_lock import held_alone
 
 
 @dataclass(frozen=True)

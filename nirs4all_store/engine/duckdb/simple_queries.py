@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Set
+from functools import cache
+from typing import Any, NamedTuple
 
-from sqlalchemy import ARRAY, JSON
+from sqlalchemy import ARRAY, JSON, MetaData
 
 from ...errors import QueryError
-from ...storage.models import Base
 
 MAX_LENGTH = 20_000
 MAX_NODES = 400
@@ -27,12 +27,6 @@ MAX_NODES = 400
 MAX_QUERIES = 4
 MAX_TABLES = 6
 MAX_LONG_VALUES = 4
-
-COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.columns]
-LONG = {column.name for column in COLUMNS if isinstance(column.type, JSON | ARRAY)} | {"error", "message"}
-"""The columns whose values may be long."""
-SHORT = {column.name for column in COLUMNS} - LONG
-TABLES = {table.name for table in Base.metadata.sorted_tables} | {"alembic_version"}
 CATALOGS = {"information_schema", "pg_catalog"}
 NODES = {
     "SELECT_NODE", "SET_OPERATION_NODE", "BASE_TABLE", "JOIN", "SUBQUERY", "EMPTY", "EXPRESSION_LIST",
@@ -62,6 +56,25 @@ BINDS_ANEW = re.compile(r'\bquery(_table)?"?\s*\(', re.IGNORECASE)
 LONGEST_NUMBER = 40
 
 
+class Names(NamedTuple):
+    """What a query may name: tables, and columns whose values are short or may be long."""
+
+    tables: frozenset[str]
+    short: frozenset[str]
+    long: frozenset[str]
+
+
+@cache
+def names_in(metadata: MetaData) -> Names:
+    """Return what a query may name in tables as SQLAlchemy maps them."""
+    columns = [column for table in metadata.sorted_tables for column in table.columns]
+    long = frozenset(column.name for column in columns if isinstance(column.type, JSON | ARRAY))
+    long |= {"error", "message"}
+    return Names(
+        frozenset(metadata.tables) | {"alembic_version"}, frozenset(column.name for column in columns) - long, long
+    )
+
+
 def parsed(connection: Any, query: str) -> dict[str, Any] | None:
     """Return what the engine reads a SELECT as; None where it does not say."""
     (text,) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchone()
@@ -80,34 +93,34 @@ def refuse_what_is_bound_anew(query: str, tree: dict[str, Any] | None) -> None:
         raise QueryError("query(...) and query_table(...) take one text, written out: what is checked is what is run")
 
 
-def is_simple(query: str, tree: dict[str, Any] | None, catalog: frozenset[str]) -> bool:
+def is_simple(query: str, tree: dict[str, Any] | None, catalog: frozenset[str], names: Names) -> bool:
     """Tell whether a query may be answered here; `catalog` is the table functions that read the catalog only."""
     if tree is None or len(query) > MAX_LENGTH:
         return False
     nodes = list(_dicts(tree["statements"]))
     kinds = [node.get("type") for node in nodes if "class" not in node]
-    named = TABLES | {str(node["key"]).lower() for node in nodes if "key" in node and "value" in node}
+    named = names.tables | {str(node["key"]).lower() for node in nodes if "key" in node and "value" in node}
     return (
         len(nodes) <= 5 * MAX_NODES
         and sum("class" in node for node in nodes) <= MAX_NODES
         and sum(kind in ("SELECT_NODE", "SET_OPERATION_NODE") for kind in kinds) <= MAX_QUERIES
         and all(_is_simple(node, named, catalog) for node in nodes)
-        and _is_short(nodes)
+        and _is_short(nodes, names)
     )
 
 
-def _is_short(nodes: list[dict[str, Any]]) -> bool:
+def _is_short(nodes: list[dict[str, Any]], known: Names) -> bool:
     """Tell whether few long values come together in one row of what is worked out, and none where tables are joined."""
     tables = [node for node in nodes if node.get("type") in ("BASE_TABLE", "TABLE_FUNCTION")]
     stars = sum(node.get("class") == "STAR" for node in nodes)
     names = [str(node["column_names"][-1]).lower() for node in nodes if node.get("class") == "COLUMN_REF"]
-    own = {str(node.get("alias")).lower() for node in nodes if "class" in node} - LONG
+    own = {str(node.get("alias")).lower() for node in nodes if "class" in node} - known.long
     if len(tables) <= 1:
-        return bool(stars + sum(name not in SHORT | own for name in names) <= MAX_LONG_VALUES)
+        return bool(stars + sum(name not in known.short | own for name in names) <= MAX_LONG_VALUES)
     # The name of a table stands for all of its row.
     rows = {str(node.get(key)).lower() for node in nodes if "sample" in node for key in ("alias", "table_name")}
     renamed = any(node.get("column_name_alias") for node in nodes)
-    return not (len(tables) > MAX_TABLES or stars or renamed or {*names} - ((SHORT | own) - rows))
+    return not (len(tables) > MAX_TABLES or stars or renamed or {*names} - ((known.short | own) - rows))
 
 
 def _dicts(value: Any) -> Iterator[dict[str, Any]]:
@@ -121,7 +134,7 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
             left += value
 
 
-def _is_simple(node: dict[str, Any], named: set[str], catalog: frozenset[str]) -> bool:
+def _is_simple(node: dict[str, Any], named: Set[str], catalog: frozenset[str]) -> bool:
     kind, of = node.get("type"), node.get("class")
     if of is not None:
         return of in EXPRESSIONS and _is_simple_expression(node, catalog)

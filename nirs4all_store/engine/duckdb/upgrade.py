@@ -19,18 +19,17 @@ from typing import BinaryIO
 from ...errors import StoreError, UpgradeFailedError, WorkspaceBusyError
 from ...failpoints import Point, reached
 from ...filesystem.atomic_files import fsync_file, fsync_folder
-from ...workspace.file_lock import held_alone
 from . import migrator
 from .database import Database
 from .file_copies import copy, keep, remove, size_of, way_back
 from .files import Comparison, is_out_of_memory, logs_of
+from .posix_lock import held_alone
 
 DISK_FACTOR = 4
 """Measured: the kept copy is one size of the database, its rewriting takes up to three."""
 MEMORY = 150 * 2**20
 MEMORY_PER_ROW = 200
 """Measured: the keys of new tables are built in memory, most else moves to the disk."""
-
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, and how much of how much: bytes while copying, else rows."""
 

@@ -11,14 +11,14 @@ from sqlalchemy import JSON, bindparam, case, func, literal, null, select, updat
 
 from ...artifacts.codecs import Trust
 from ...artifacts.local_store import plain_path
-from ...validation.values import checked_text, checked_texts, new_id, time_before, utc_now
+from ...identifiers import new_id, time_before, utc_now
+from ...validation.values import checked_text, checked_texts
 from ..lookup_cache import MAX_FACTS, Fact
 from ..models import Artifact, Run
 from ..table_gateway import Tables, table_of
 from .artifact_references import CHAINS, PIPELINES, another_of_its_run_names, uses_in_parts
 
 ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
-
 # Made once: putting a statement together takes as long as running it.
 MAX_CONTENTS = MAX_FACTS // 2
 ALL_CONTENTS = ("artifacts", "all contents")

@@ -11,7 +11,8 @@ from sqlalchemy import select
 from ...chains.plan import check_nothing_is_left_out
 from ...chains.schema import artifact_ids, check_order, checked_artifacts, checked_steps
 from ...errors import NotFoundError
-from ...validation.values import checked_int, checked_text, checked_texts, new_id, utc_now
+from ...identifiers import new_id, utc_now
+from ...validation.values import checked_int, checked_text, checked_texts
 from ..models import Artifact, Chain, Pipeline
 from ..table_gateway import Tables, table_of
 from .artifact_references import Uses, uses, uses_in_parts

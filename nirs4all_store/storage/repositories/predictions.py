@@ -11,16 +11,8 @@ import polars as pl
 from sqlalchemy import Select, func, select
 
 from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
-from ...validation.values import (
-    checked_fold,
-    checked_int,
-    checked_page,
-    checked_text,
-    checked_texts,
-    new_id,
-    shown,
-    utc_now,
-)
+from ...identifiers import new_id, utc_now
+from ...validation.values import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
 from ..array_columns import ARRAY_NAMES, Given, as_arrays, decode_all, encode_all, sample_counts
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..prediction_records import as_records
@@ -29,7 +21,6 @@ from . import ranking
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
-
 MAX_ROWS = 2**63 - 1
 RECORD_NAMES = {*PREDICTIONS.columns.keys(), *ARRAY_NAMES} - {"pipeline_id", "created_at"}
 

@@ -11,7 +11,8 @@ from sqlalchemy import Select, func, select, update
 
 from ...engine.duckdb.bulk import json_of
 from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
-from ...validation.values import checked_float, checked_page, checked_text, new_id, utc_now
+from ...identifiers import new_id, utc_now
+from ...validation.values import checked_float, checked_page, checked_text
 from ..models import Chain, Log, Pipeline, Prediction, Run
 from ..process_identity import is_alive, is_gone, is_same, this_process
 from ..table_gateway import Tables, table_of

@@ -1,0 +1,74 @@
+"""Out and in: `nirs4all-store export` and `import`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ..errors import InvalidInputError
+from ..filesystem.atomic_files import with_suffix_added
+from ..store import WorkspaceStore
+from .output import (
+    DEFAULT_WORKSPACE,
+    GIVEN,
+    Overwrite,
+    Trusted,
+    Workspace,
+    find,
+    reading,
+    refuse_output,
+    say,
+)
+
+app = typer.Typer()
+ENDINGS = {"chains": (".n4a", ".n4a.py"), "pipelines": (".json",), "runs": (".yaml", ".parquet")}
+
+
+@app.command(epilog="nirs4all-store export 01a2 model.n4a")
+def export(
+    beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a chain's, pipeline's or run's id.")],
+    output: Annotated[
+        Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.", **GIVEN)
+    ],
+    overwrite: Overwrite = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Write a chain as a bundle or a script, a pipeline's configuration, or a run's story or predictions."""
+    with reading(workspace) as store:
+        kind, name = find(store, beginning, *ENDINGS)
+        suffix = output.suffix.lower()
+        if suffix and not output.name.lower().endswith(ENDINGS[kind]):
+            endings = " or ".join(ENDINGS[kind])
+            raise InvalidInputError(f"a {kind[:-1]} cannot be written as {output}; give a name that ends in {endings}")
+        if not suffix:
+            output = with_suffix_added(output, ENDINGS[kind][0])
+        refuse_output(output, workspace, overwrite=overwrite)
+        if kind == "chains":
+            path = store.export_chain(name, output, format="n4a.py" if suffix == ".py" else "n4a")
+        elif kind == "pipelines":
+            path = store.export_pipeline_config(name, output)
+        elif suffix == ".parquet":
+            path = store.export_predictions_parquet(output, run_id=name)
+        else:
+            path = store.export_run(name, output)
+    say(Console(), f"wrote {path}")
+
+
+@app.command("import", epilog="nirs4all-store import model.n4a")
+def import_(
+    bundle: Annotated[Path, typer.Argument(help="A .n4a file.", **GIVEN)],
+    trusted: Trusted = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Take a bundle into the workspace as a run of its own."""
+    from ..exchange.bundle_loader import inspect_bundle
+
+    inspect_bundle(bundle)  # What is none is refused before a workspace is made.
+    with WorkspaceStore(workspace) as store:
+        done = store.import_bundle(bundle, trusted)
+    say(Console(), f"chain {done.chain_id} of run {done.run_id}")
+    if not trusted:
+        say(Console(), "It predicts once you trust it: store.trust_chain(chain_id, True), or import it with --trusted.")

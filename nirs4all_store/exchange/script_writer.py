@@ -1,0 +1,78 @@
+"""A chain as `.n4a.py`: a script that predicts by itself."""
+
+from __future__ import annotations
+
+import ast
+import base64
+import inspect
+import textwrap
+from pathlib import Path
+from types import ModuleType
+
+from ..chains import inference, probabilities
+from ..chains.plan import plan
+from ..chains.training_columns import TrainedOn
+from ..datasets import column_names
+from ..errors import UntrustedArtifactError
+from ..filesystem.atomic_files import with_suffix_added, write_whole
+from ..identifiers import utc_now
+from .bundle_reader import Row
+from .bundle_writer import packages_of
+from .script_template import SCRIPT
+
+
+def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], output_path: Path) -> Path:
+    """Write a `.n4a.py`: one Python file that predicts where this package is not installed.
+
+    Parameters and result are those of `write_bundle`.
+
+    Raises
+    ------
+    UntrustedArtifactError
+        It would unpickle what was imported and is not trusted.
+    """
+    wanted, trained_on = plan(chain), TrainedOn.of(chain)
+    rows = {row["artifact_id"]: row for row in artifacts}
+    untrusted = [row["artifact_id"] for row in artifacts if row["trust"] not in (None, True)]
+    if untrusted:
+        raise UntrustedArtifactError(
+            f"chain {chain['chain_id']} was imported, and a script would unpickle {untrusted} unasked; "
+            "call trust_chain(chain_id, True) first, if you know who made it"
+        )
+    objects = {
+        rows[item]["content_hash"]: (rows[item]["format"], _base64(contents[rows[item]["content_hash"]]))
+        for item in wanted.ids
+    }
+    script = SCRIPT.format(
+        about={"chain_id": chain["chain_id"], "model_class": chain["model_class"],
+               "exported_at": utc_now().isoformat(timespec="seconds")},
+        packages=packages_of([rows[item] for item in wanted.ids]),
+        inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference, column_names))),
+        columns=trained_on.columns,
+        wavelengths=trained_on.wavelengths,
+        shared=[(label, rows[item]["content_hash"]) for label, item in wanted.shared],
+        folds={fold: [(label, rows[item]["content_hash"]) for label, item in entries]
+               for fold, entries in wanted.folds.items()},
+        objects=_objects_source(objects),
+    )  # fmt: skip
+    return write_whole(with_suffix_added(output_path, ".n4a.py"), script.encode())
+
+
+def _source_below_imports(module: ModuleType) -> str:
+    """Return the text of a module that needs numpy alone and others that go into the script before it."""
+    source = inspect.getsource(module)
+    last = max(node.end_lineno or 0 for node in ast.parse(source).body if isinstance(node, ast.Import | ast.ImportFrom))
+    return "\n".join(source.splitlines()[last:]).strip()
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+def _objects_source(objects: dict[str, tuple[str, str]]) -> str:
+    """Return the objects as source text: hash to format and base64, in lines that an editor can show."""
+    entries = []
+    for digest, (kind, text) in objects.items():
+        lines = "\n".join(f"        {line!r}" for line in textwrap.wrap(text, 100))
+        entries.append(f"    {digest!r}: ({kind!r}, (\n{lines}\n    )),")
+    return "\n".join(entries)

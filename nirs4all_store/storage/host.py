@@ -1,0 +1,61 @@
+"""What a unit of work needs of the open workspace that it belongs to; `workspace.scheduler.Workspace` is one."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..artifacts.local_store import Blobs
+from ..engine.duckdb.database import Database
+from .lookup_cache import Known
+from .transaction_scope import Turn
+
+
+class Host(Protocol):
+    """An open workspace: who may be inside, the database and the files.
+
+    Attributes
+    ----------
+    path : Path
+    known : Known
+        What is sure about the committed rows.
+    """
+
+    path: Path
+    known: Known
+
+    @property
+    def blobs(self) -> Blobs:
+        """The artifacts' files."""
+
+    @property
+    def database(self) -> Database:
+        """The open database; only for who is inside."""
+
+    @property
+    def put_forward(self) -> timedelta:
+        """By how much the clock was put forward."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the database is open, or may be at any moment."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """Whether it belongs to the process from which this one was forked."""
+
+    def check_writable(self, *, read_only: bool) -> None:
+        """Raise `ReadOnlyError` where it is open for reading only."""
+
+    def enter(self, unit: Any, *, write: bool, timeout: float) -> Turn:
+        """Let a unit of work begin, waiting for its turn if it writes; end it with `leave`."""
+
+    def leave(self, turn: Turn) -> None:
+        """Let a unit of work end."""
+
+    def reopen(self, turn: Turn, timeout: float) -> None:
+        """Close and open the database in the middle of a unit of work."""
+
+    def suspect(self) -> None:
+        """Close the database as soon as nobody is inside, if an error has broken the engine."""

@@ -1,0 +1,102 @@
+"""Copies of a whole workspace, and its database compacted."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+from ..engine.duckdb.database import Database
+from ..engine.duckdb.file_copies import remove
+from ..engine.duckdb.files import copy_compacted, logs_of, refuse_misread
+from ..engine.duckdb.migrator import refuse_more_at
+from ..errors import OutputPathError, StoreError
+from ..filesystem.atomic_files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
+from ..filesystem.permissions import share_alike
+from ..storage.repositories import ArtifactRepo
+from ..storage.table_gateway import Tables
+from ..storage.table_hashes import write_down
+from .layout import ARTIFACTS_NAME, DATABASE_NAME
+from .scheduler import Workspace
+
+
+class Vacuumed(NamedTuple):
+    """How many bytes the database file had before `vacuum()`, and after."""
+
+    before: int
+    after: int
+
+
+def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
+    """Replace the database file by a copy without free space, if that is smaller, while nobody uses it.
+
+    A crash leaves the old file or the new one under the name.
+    """
+    path = workspace.path / DATABASE_NAME
+    compact = path.with_name(f".compacting-{DATABASE_NAME}")
+    with workspace.alone(timeout), output_errors(path):
+        if logs_of(path):
+            raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
+        remove(compact)
+        before = path.stat().st_size
+        try:
+            _copy_tables(path, compact)
+            if compact.stat().st_size < path.stat().st_size:
+                share_alike(compact, path.stat())
+                fsync_file(compact)
+                compact.replace(path)
+        finally:
+            remove(compact)
+        fsync_folder(workspace.path)
+        return Vacuumed(before, path.stat().st_size)
+
+
+def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
+    """Copy rows and artifacts, as they are at one moment, to a new folder; others wait meanwhile.
+
+    Raises
+    ------
+    OutputPathError
+        `target` is there already and not an empty folder, is below `artifacts/`, or cannot be written.
+    """
+    workspace.blobs.refuse_inside(target)
+    refuse_misread(target, OutputPathError)
+    if target.exists() and not (target.is_dir() and not any(target.iterdir())):
+        raise OutputPathError(f"cannot back up to {target}: it is not empty; give a new folder")
+    with output_errors(target):
+        make_folder(target.parent)
+        unfinished = temporary_beside(target)
+        unfinished.mkdir()
+        try:
+            with workspace.alone(timeout):
+                missing = copy_into(workspace, unfinished)
+            unfinished.replace(target)
+        except BaseException:
+            shutil.rmtree(unfinished)
+            raise
+        fsync_folder(target.parent)
+    if missing:
+        warnings.warn(f"the backup {target} lacks artifact files that are missing here: {missing}", stacklevel=4)
+    return target
+
+
+def copy_into(workspace: Workspace, folder: Path) -> list[str]:
+    """Copy the rows of a workspace that nobody uses, and the files that they name; return those that are missing."""
+    _copy_tables(workspace.path / DATABASE_NAME, folder / DATABASE_NAME)
+    fsync_file(folder / DATABASE_NAME)
+    copied = Database(folder / DATABASE_NAME, read_only=True)
+    try:
+        with copied.session() as session:
+            paths = ArtifactRepo(Tables(session)).paths()
+        write_down(copied)
+    finally:
+        copied.close()
+    make_folder(folder / ARTIFACTS_NAME)
+    return workspace.blobs.copy_to(folder / ARTIFACTS_NAME, paths)
+
+
+def _copy_tables(source: Path, target: Path) -> None:
+    """Copy a database, unless it has more than tables: a reader may have opened it all the same."""
+    refuse_more_at(source)
+    copy_compacted(source, target)

@@ -1,0 +1,64 @@
+"""Garbage collection: files and rows of artifacts that nothing uses any more."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta
+from typing import Any
+
+import polars as pl
+
+from ..artifacts.local_store import plain_path
+from ..failpoints import Point, reached
+from ..storage.unit_of_work import UnitOfWork
+from .deletion import drop_artifacts
+
+PLAN = {"path": pl.String, "artifact_id": pl.String, "reason": pl.String, "size_bytes": pl.Int64}
+
+
+def collect(uow: UnitOfWork, grace: timedelta) -> int:
+    """Remove artifacts that nothing keeps, and files that no row names; return how many files there are to go.
+
+    Parameters
+    ----------
+    uow : UnitOfWork
+        The files go when it commits.
+    grace : timedelta
+        How long a save may wait for its chain, and a file for its row.
+    """
+    before = uow.time_before(grace)
+    _, files = drop_artifacts(uow, _collectable(uow, before))
+    uow.artifacts.date_back()
+    strays = uow.blobs.strays(uow.artifacts.paths(), before)
+    for path in strays:
+        uow.discard_blob(path)
+    reached(Point.COLLECTION_IS_CHOSEN)
+    return len(uow.blobs.present({*strays, *files}))
+
+
+def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
+    """Return what `collect` would remove, a row a file, with the reason; see `WorkspaceStore.plan_gc`."""
+    before = uow.time_before(grace)
+    rows = _collectable(uow, before)
+    ids = {row["artifact_id"] for row in rows}
+    kept = {plain_path(row["artifact_path"]) for row in uow.artifacts.all() if row["artifact_id"] not in ids}
+    unclaimed = "it was saved, and no chain claimed it"
+    found = {
+        path: (row["artifact_id"], unclaimed if row["unclaimed"] > 0 else "no chain uses it any more")
+        for row in rows
+        if (path := plain_path(row["artifact_path"])) not in kept
+    }
+    found |= dict.fromkeys(uow.blobs.strays(uow.artifacts.paths(), before), (None, "no artifact names it"))
+    planned = [(_shown(path), *found[path], uow.blobs.size(path)) for path in sorted(uow.blobs.present(found))]
+    return pl.DataFrame(planned, schema=PLAN, orient="row").select("path", "artifact_id", "size_bytes", "reason")
+
+
+def _collectable(uow: UnitOfWork, before: datetime) -> list[dict[str, Any]]:
+    """Return the rows that nothing keeps; a save is as old as the youngest of its two witnesses, row and file."""
+    rows = uow.artifacts.collectable(before)
+    return [row for row in rows if row["unclaimed"] <= 0 or not uow.blobs.is_younger(row["artifact_path"], before)]
+
+
+def _shown(path: str) -> str:
+    """Return a path as text: a name that is no UTF-8 has its odd bytes as escapes."""
+    return os.fsencode(path).decode(errors="backslashreplace")

@@ -1,0 +1,47 @@
+"""Does what the findings of a check say can be done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from ..errors import StoreError
+from ..storage.unit_of_work import UnitOfWork
+from .check import miscounted
+from .findings import CheckReport, RepairReport
+
+
+def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairReport:
+    """Do what the findings say; see `WorkspaceStore.repair`. Files are moved when the unit of work has committed.
+
+    A file that cannot be moved is left, with the reason, and the others go on.
+    """
+    repaired = [finding for finding in found.findings if finding.repair]
+    left = [finding for finding in found.findings if not finding.repair]
+    wrong_sizes = {finding.subject for finding in repaired if finding.code == "wrong-size"}
+    if not dry_run:
+        uow.integrity.remove_orphans()
+        for row, ref_count, unclaimed in list(miscounted(uow)):
+            uow.artifacts.set_count(row["artifact_id"], ref_count, unclaimed)
+        for row in uow.artifacts.all():
+            if f"artifacts {row['artifact_id']}" in wrong_sizes:
+                uow.artifacts.set_size(row["artifact_id"], uow.blobs.size(row["artifact_path"]))
+        uow.commit()
+    move = uow.blobs.place_in_quarantine if dry_run else uow.blobs.quarantine
+    paths = [finding.subject for finding in repaired if finding.code in ("damaged-file", "unlisted-file")]
+    problems = {path: _problem_of(move, path) for path in dict.fromkeys(paths)}  # Rows may share one.
+    for finding in list(repaired):
+        problem = problems.get(finding.subject)
+        if problem:
+            repaired.remove(finding)
+            left.append(replace(finding, message=f"{finding.message}; it was not moved: {problem}", repair=None))
+    return RepairReport(dry_run, repaired, left)
+
+
+def _problem_of(move: Callable[[str], Any], path: str) -> str | None:
+    try:
+        move(path)
+    except (OSError, StoreError) as error:
+        return str(error)
+    return None
