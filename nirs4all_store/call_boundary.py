@@ -46,7 +46,7 @@ ADVICE = {
 }
 
 
-class Door:
+class CallBoundary:
     """A `with` block that is a public call, or a part of one; not for several threads or for use within itself."""
 
     def __enter__(self) -> Self:
@@ -157,7 +157,7 @@ def public(call: Callable[P, R]) -> Callable[P, R]:
 
     @wraps(call)
     def through_the_door(*args: P.args, **kwargs: P.kwargs) -> R:
-        with Door():
+        with CallBoundary():
             return call(*args, **kwargs)
 
     return through_the_door

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 
 
-class Point(StrEnum):
+class Failpoint(StrEnum):
     """The moments."""
 
     FILE_HAS_NO_ROW = "an artifact's file is durable, and the row of this save is not there yet"
@@ -37,10 +37,10 @@ class Point(StrEnum):
     BACKUP_HAS_THE_NAME = "a restored database has the name"
 
 
-on_reached: Callable[[Point], None] | None = None
+on_hit: Callable[[Failpoint], None] | None = None
 
 
-def reached(point: Point) -> None:
+def hit(point: Failpoint) -> None:
     """Tell a test, if one asked, that this moment has come."""
-    if on_reached is not None:
-        on_reached(point)
+    if on_hit is not None:
+        on_hit(point)

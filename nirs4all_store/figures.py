@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInputError
-from .filesystem.atomic_files import whole_file
+from .filesystem.atomic_files import atomic_write
 from .validation.values import printable
 
 WIDTH, HEIGHT = 64, 22
@@ -76,7 +76,7 @@ def save(prediction: dict[str, Any] | None, path: Path) -> Path:
     figure = Figure(figsize=(5.5, 5), layout="constrained")
     _fill(figure.subplots(), prediction)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(path) as unfinished:
+    with atomic_write(path) as unfinished:
         if path.suffix.lower() == ".png":
             figure.savefig(unfinished, format="png", dpi=150)
         else:

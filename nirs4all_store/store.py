@@ -27,7 +27,7 @@ from .errors import (
     StoreClosedError,
     UnitOfWorkError,
 )
-from .filesystem.atomic_files import checked_path, whole_file, with_suffix_added, write_whole
+from .filesystem.atomic_files import atomic_write, checked_path, with_suffix_added, write_atomic
 from .storage.unit_of_work import UnitOfWork
 from .validation.values import checked_text, checked_timeout, file_text
 from .workspace import backup, deletion, garbage
@@ -1000,7 +1000,7 @@ class WorkspaceStore:
         bundle = read_bundle(checked_path(path, "path"))
         with self._writing() as uow:
             found = import_bundle(uow, bundle, trust)
-        self._workspace.known.forget()
+        self._workspace.cache.invalidate()
         return found
 
     def trust_chain(self, chain_id: str, trusted: Any) -> None:
@@ -1023,7 +1023,7 @@ class WorkspaceStore:
             if uow.chains.get(chain_id) is None:
                 raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
             uow.artifacts.trust(uow.chains.artifact_ids(chain_id), trust)
-        self._workspace.known.forget()
+        self._workspace.cache.invalidate()
 
     def export_pipeline_config(self, pipeline_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a pipeline's expanded configuration as JSON; an unknown id raises `NotFoundError`.
@@ -1035,11 +1035,11 @@ class WorkspaceStore:
         pipeline = self.get_pipeline(pipeline_id)
         if pipeline is None:
             raise NotFoundError(f"there is no pipeline {pipeline_id!r}; see list_pipelines()")
-        return write_whole(path, file_text(pipeline["expanded_config"]).encode())
+        return write_atomic(path, file_text(pipeline["expanded_config"]).encode())
 
     def export_run(self, run_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a run with its pipelines and chains as YAML; an unknown id raises `NotFoundError`."""
-        from .exchange.yaml_export import yaml_text
+        from .exchange.yaml_export import to_yaml
 
         path = self._output(output_path, ".yaml")
         with self._reading() as uow:
@@ -1048,7 +1048,7 @@ class WorkspaceStore:
                 raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
             del run["owner"]  # Which machine it was says nothing elsewhere.
             pipelines, chains = uow.runs.pipelines_of(run_id), uow.chains.of_run(run_id)
-        return write_whole(path, yaml_text({"run": run, "pipelines": pipelines, "chains": chains}).encode())
+        return write_atomic(path, to_yaml({"run": run, "pipelines": pipelines, "chains": chains}).encode())
 
     def export_predictions_parquet(self, output_path: str | os.PathLike[str], **filters: Any) -> Path:
         """Write the rows of `query_predictions(**filters)` as Parquet; another filter raises `InvalidTypeError`."""
@@ -1057,7 +1057,7 @@ class WorkspaceStore:
         unknown = [name for name in filters if name not in known]
         if unknown:
             raise InvalidTypeError(f"there is no filter {', '.join(unknown)}; use some of {', '.join(known)}")
-        with self._reading() as uow, whole_file(path) as temporary:
+        with self._reading() as uow, atomic_write(path) as temporary:
             uow.predictions.write_parquet(temporary, **filters)
         return path
 
@@ -1109,13 +1109,13 @@ class WorkspaceStore:
         QueryTimeoutError
             It took longer than `timeout`.
         """
-        from .engine.duckdb.readonly_sql import Question
+        from .engine.duckdb.readonly_sql import ReadOnlyQuery
         from .storage.models import Base
 
-        with Question(query, params, max_rows, max_bytes, timeout, Base.metadata) as question:
+        with ReadOnlyQuery(query, params, max_rows, max_bytes, timeout, Base.metadata) as submitted:
             with self._reading():
-                question.ask(self._workspace.database)
-            return question.answer()
+                submitted.submit(self._workspace.database)
+            return submitted.result()
 
     # -- upkeep -------------------------------------------------------------------------------
 
@@ -1200,7 +1200,7 @@ class WorkspaceStore:
         with self._looking("repair()") as uow:
             return repair.repair(uow, check.check(uow, deep=deep), dry_run=dry_run)
 
-    def vacuum(self) -> backup.Vacuumed:
+    def vacuum(self) -> backup.VacuumResult:
         """Give the space of deleted rows back to the disk; other threads wait meanwhile.
 
         Returns

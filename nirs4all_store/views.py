@@ -25,9 +25,9 @@ JSON_COLUMNS = {column.name for column in COLUMNS if column.type is JsonType}
 TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
 
 
-def json_of(value: Any, indent: int | None = None) -> str:
+def to_json(value: Any, indent: int | None = None) -> str:
     """Return any value as JSON, which has no NaN and no infinity: they are null."""
-    return json.dumps(_plain(value), indent=indent, ensure_ascii=False)
+    return json.dumps(_jsonable(value), indent=indent, ensure_ascii=False)
 
 
 def brief(value: Any) -> Any:
@@ -40,15 +40,15 @@ def brief(value: Any) -> Any:
     return [brief(item) for item in items]
 
 
-def _plain(value: Any) -> Any:
+def _jsonable(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, pl.Series):
         value = value.to_list()
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [_jsonable(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
+        return _jsonable(value.tolist())
     if isinstance(value, bytes):
         return value.hex()
     if isinstance(value, date):
@@ -113,4 +113,4 @@ def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, Any, A
     if isinstance(one, list) and isinstance(other, list) and len(one) == len(other):
         pairs = enumerate(zip(one, other, strict=True))
         return [row for place, pair in pairs for row in differences(*pair, f"{where}[{place}]")]
-    return [] if json_of(one) == json_of(other) else [(where, one, other)]
+    return [] if to_json(one) == to_json(other) else [(where, one, other)]

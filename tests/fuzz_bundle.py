@@ -25,8 +25,8 @@ with atheris.instrument_imports(include=["nirs4all_store", "zipfile", "json", "p
 
     from nirs4all_store import ArtifactLoadError, BundleError, UntrustedArtifactError, WorkspaceStore
     from nirs4all_store.artifacts import codecs
-    from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, names_in
-    from nirs4all_store.artifacts.safe_loading.safe_unpickler import HARMLESS
+    from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, imported_globals
+    from nirs4all_store.artifacts.safe_loading.safe_unpickler import SAFE_GLOBALS
     from nirs4all_store.exchange.bundle_loader import inspect_bundle
 
 TRUSTED = ["sklearn.linear_model._ridge.Ridge", "sklearn.preprocessing._data.StandardScaler"]
@@ -67,9 +67,9 @@ def read_member(name: str, content: bytes) -> None:
 
 def read_object(content: bytes) -> None:
     for format in ("joblib", "pickle"):
-        with listening(WORK, may_unpickle={*HARMLESS, *TRUSTED}):
+        with listening(WORK, may_unpickle={*SAFE_GLOBALS, *TRUSTED}):
             with contextlib.suppress(UnlistableError):
-                names_in(content, is_joblib=format == "joblib")
+                imported_globals(content, is_joblib=format == "joblib")
             with contextlib.suppress(ArtifactLoadError, UntrustedArtifactError):
                 codecs.load(content, format, None, TRUSTED)
 

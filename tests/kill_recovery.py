@@ -41,7 +41,7 @@ def look(base: Path) -> None:
     assert rows(folder / "store.duckdb") == new
 
 
-def main(base: Path, every: int, start: failpoints.Point | None) -> int:
+def main(base: Path, every: int, start: failpoints.Failpoint | None) -> int:
     """Kill at every step, or every second, or third; return how many there were."""
     folder = base / "killed"
     in_new_process(lambda: (base / "rows.json").write_text(json.dumps(rows(base / "new" / "store.duckdb"))))
@@ -66,4 +66,4 @@ def main(base: Path, every: int, start: failpoints.Point | None) -> int:
 
 if __name__ == "__main__":
     folder, every, *point = sys.argv[1:]
-    sys.stdout.write(f"{main(Path(folder), int(every), failpoints.Point[point[0]] if point else None)}\n")
+    sys.stdout.write(f"{main(Path(folder), int(every), failpoints.Failpoint[point[0]] if point else None)}\n")

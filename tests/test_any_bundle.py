@@ -24,7 +24,7 @@ from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import BundleError, WorkspaceStore, inspect_bundle
 from nirs4all_store.artifacts.local_store import sha256
-from nirs4all_store.artifacts.safe_loading.safe_unpickler import HARMLESS
+from nirs4all_store.artifacts.safe_loading.safe_unpickler import SAFE_GLOBALS
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(12, 3)), RNG.normal(size=12)
@@ -218,7 +218,7 @@ def import_it(world: World, content: bytes, trusted: Any) -> bool:
     world.file.write_bytes(content)
     before = counts(store)
     files = {*(store.workspace_path / "artifacts").rglob("*")}
-    names = {*HARMLESS, *(f"{kind.__module__}.{kind.__qualname__}" for kind in trusted or [])}
+    names = {*SAFE_GLOBALS, *(f"{kind.__module__}.{kind.__qualname__}" for kind in trusted or [])}
     with listening(store.workspace_path, may_unpickle=names):
         info = attempt(inspect_bundle, world.file)
         try:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nirs4all_store import InvalidInputError, InvalidTypeError
-from nirs4all_store.storage.array_columns import ARRAY_NAMES, Array, as_array, decode_all, encode_all
+from nirs4all_store.storage.array_columns import ARRAY_NAMES, Array, checked_array, decode_all, encode_all
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 TEXT = st.text(CHARACTERS, max_size=6)
@@ -24,7 +24,7 @@ EDGES = [2**53 - 1, 2**53, 2**53 + 1, 2**63 - 1, -(2**53) + 1, -(2**53), -(2**53
 
 def through(array: Array, name: str) -> Array:
     """Return what comes back of an array that is stored under a name."""
-    found = decode_all(encode_all({**dict.fromkeys(ARRAY_NAMES), name: as_array(array, name)}))
+    found = decode_all(encode_all({**dict.fromkeys(ARRAY_NAMES), name: checked_array(array, name)}))
     assert [key for key, value in found.items() if value is not None] == [name]
     back = found[name]
     assert back is not None
@@ -123,7 +123,7 @@ def test_all_five_arrays_of_a_row_come_back_together() -> None:
         "sample_indices": np.array([7, 9], dtype=np.uint8),
         "weights": np.array([True, False]),
     }
-    found = decode_all(encode_all({name: as_array(value, name) for name, value in given.items()}))
+    found = decode_all(encode_all({name: checked_array(value, name) for name, value in given.items()}))
     assert list(found) == list(given)
     for name, value in given.items():
         back = found[name]
@@ -134,7 +134,7 @@ def test_all_five_arrays_of_a_row_come_back_together() -> None:
 def test_what_a_list_holds_is_what_numpy_makes_of_it() -> None:
     values: list[Any] = [[1, 2], [1.5, 2], [True], ["a", "bc"], [[1, 2], [3, 4]], ("a",), [], [[]]]
     for value in values:
-        assert_same(as_array(value, "y_true"), np.asarray(value))
+        assert_same(checked_array(value, "y_true"), np.asarray(value))
 
 
 @pytest.mark.parametrize(
@@ -165,7 +165,7 @@ def test_what_a_list_holds_is_what_numpy_makes_of_it() -> None:
 @pytest.mark.parametrize("name", ARRAY_NAMES)
 def test_elements_that_cannot_come_back_are_a_type_error(name: str, value: Any) -> None:
     with pytest.raises(InvalidTypeError, match=f"^{name} "):
-        as_array(value, name)
+        checked_array(value, name)
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_elements_that_cannot_come_back_are_a_type_error(name: str, value: Any) 
 @pytest.mark.parametrize("name", ARRAY_NAMES)
 def test_arrays_of_a_shape_or_text_that_cannot_be_kept_are_refused(name: str, value: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=f"^{name} .*{message}"):
-        as_array(value, name)
+        checked_array(value, name)
 
 
 def test_an_array_of_enums_once_came_back_as_the_names_of_their_members() -> None:
@@ -215,10 +215,10 @@ def test_an_array_of_enums_once_came_back_as_the_names_of_their_members() -> Non
 )
 def test_integers_beside_a_null_or_floats_were_rounded(value: Any) -> None:
     with pytest.raises(InvalidInputError, match="y_true holds integers and nulls|y_true mixes floats"):  # noqa: RUF043
-        as_array(value, "y_true")
+        checked_array(value, "y_true")
 
 
 def test_a_series_without_nulls_and_one_of_floats_are_taken() -> None:
-    assert_same(as_array(pl.Series([2**53 + 1]), "y_true"), np.array([2**53 + 1]))
-    assert_same(as_array(pl.Series([1.5, None]), "y_true"), np.array([1.5, np.nan]))
-    assert_same(as_array(pl.DataFrame({"a": [1], "b": [0.5]}), "y_true"), np.array([[1, 0.5]]))
+    assert_same(checked_array(pl.Series([2**53 + 1]), "y_true"), np.array([2**53 + 1]))
+    assert_same(checked_array(pl.Series([1.5, None]), "y_true"), np.array([1.5, np.nan]))
+    assert_same(checked_array(pl.DataFrame({"a": [1], "b": [0.5]}), "y_true"), np.array([[1, 0.5]]))

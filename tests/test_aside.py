@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from nirs4all_store.engine.duckdb.worker_thread import Aside
+from nirs4all_store.engine.duckdb.worker_thread import WorkerThread
 
 
 def test_it_gives_back_what_the_work_returns_or_raises() -> None:
@@ -14,12 +14,12 @@ def test_it_gives_back_what_the_work_returns_or_raises() -> None:
         raise LookupError("in the other thread")
 
     for seconds in (0, 60, math.inf):  # One that has no time still begins.
-        assert Aside(lambda: 3, lambda: None, seconds).result() == 3
+        assert WorkerThread(lambda: 3, lambda: None, seconds).result() == 3
         with pytest.raises(LookupError, match="in the other thread"):
-            Aside(fails, lambda: None, seconds).result()
+            WorkerThread(fails, lambda: None, seconds).result()
 
 
-def working(stop: Callable[[threading.Event], object], seconds: float) -> tuple[Aside[str], threading.Event]:
+def working(stop: Callable[[threading.Event], object], seconds: float) -> tuple[WorkerThread[str], threading.Event]:
     """Return work that goes on until `stop` sets an event, and what is set at its end."""
     may_end, has_ended = threading.Event(), threading.Event()
 
@@ -28,7 +28,7 @@ def working(stop: Callable[[threading.Event], object], seconds: float) -> tuple[
         has_ended.set()
         return "done"
 
-    return Aside(work, lambda: stop(may_end), seconds), has_ended
+    return WorkerThread(work, lambda: stop(may_end), seconds), has_ended
 
 
 def test_what_is_late_is_stopped_until_it_ends() -> None:

@@ -9,16 +9,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nirs4all_store import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError
-from nirs4all_store.artifacts.local_store import Blobs, checked_hash, sha256
+from nirs4all_store.artifacts.local_store import LocalBlobStore, checked_hash, sha256
 
 NOW = datetime.now(UTC).replace(tzinfo=None)
 
 
 @pytest.fixture
-def blobs(tmp_path: Path) -> Blobs:
+def blobs(tmp_path: Path) -> LocalBlobStore:
     root = tmp_path / "workspace" / "artifacts"
     root.mkdir(parents=True)
-    return Blobs(root)
+    return LocalBlobStore(root)
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def secret(tmp_path: Path) -> Path:
     return path
 
 
-def put(blobs: Blobs, content: bytes) -> str:
+def put(blobs: LocalBlobStore, content: bytes) -> str:
     return blobs.put(content, sha256(content), ".joblib")
 
 
@@ -39,7 +39,7 @@ def files(folder: Path) -> list[str]:
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(contents=st.lists(st.binary(max_size=200), min_size=1, max_size=4))
-def test_what_is_put_is_read_and_kept_once(blobs: Blobs, contents: list[bytes]) -> None:
+def test_what_is_put_is_read_and_kept_once(blobs: LocalBlobStore, contents: list[bytes]) -> None:
     relatives = [put(blobs, content) for content in contents * 2]
     for relative, content in zip(relatives, contents * 2, strict=True):
         assert blobs.read(relative, sha256(content)) == content
@@ -48,13 +48,13 @@ def test_what_is_put_is_read_and_kept_once(blobs: Blobs, contents: list[bytes]) 
     assert len(set(relatives)) == len(set(contents))
 
 
-def test_a_file_is_named_by_its_hash_in_a_shard_of_the_first_two_digits(blobs: Blobs) -> None:
+def test_a_file_is_named_by_its_hash_in_a_shard_of_the_first_two_digits(blobs: LocalBlobStore) -> None:
     digits = sha256(b"content")
     assert put(blobs, b"content") == f"{digits[:2]}/{digits}.joblib"
     assert files(blobs.root) == [f"{digits[:2]}/{digits}.joblib"]
 
 
-def test_the_same_bytes_again_leave_the_file_alone(blobs: Blobs) -> None:
+def test_the_same_bytes_again_leave_the_file_alone(blobs: LocalBlobStore) -> None:
     path = blobs.path(put(blobs, b"content"))
     inode = path.stat().st_ino
     put(blobs, b"content")
@@ -62,7 +62,7 @@ def test_the_same_bytes_again_leave_the_file_alone(blobs: Blobs) -> None:
 
 
 @pytest.mark.parametrize("wrong", [b"", b"conten", b"content and more"])
-def test_a_file_of_the_wrong_size_is_replaced(blobs: Blobs, wrong: bytes) -> None:
+def test_a_file_of_the_wrong_size_is_replaced(blobs: LocalBlobStore, wrong: bytes) -> None:
     relative = put(blobs, b"content")
     blobs.path(relative).write_bytes(wrong)
     assert put(blobs, b"content") == relative
@@ -70,21 +70,21 @@ def test_a_file_of_the_wrong_size_is_replaced(blobs: Blobs, wrong: bytes) -> Non
     assert files(blobs.root) == [relative]
 
 
-def test_bytes_that_have_a_name_already_keep_it(blobs: Blobs) -> None:
+def test_bytes_that_have_a_name_already_keep_it(blobs: LocalBlobStore) -> None:
     relative = blobs.put(b"content", sha256(b"content"), ".joblib", known="models/old.joblib")
     assert relative == "models/old.joblib"
     assert files(blobs.root) == ["models/old.joblib"]
 
 
 @pytest.mark.parametrize("damage", [b"", b"conten", b"contenT", b"content\0"])
-def test_a_damaged_file_is_an_error_and_its_bytes_are_not_returned(blobs: Blobs, damage: bytes) -> None:
+def test_a_damaged_file_is_an_error_and_its_bytes_are_not_returned(blobs: LocalBlobStore, damage: bytes) -> None:
     relative = put(blobs, b"content")
     blobs.path(relative).write_bytes(damage)
     with pytest.raises(ArtifactCorruptError, match="is damaged"):
         blobs.read(relative, sha256(b"content"))
 
 
-def test_a_missing_file_or_shard_is_an_error_that_names_the_file(blobs: Blobs) -> None:
+def test_a_missing_file_or_shard_is_an_error_that_names_the_file(blobs: LocalBlobStore) -> None:
     relative, other = put(blobs, b"content"), put(blobs, b"other")
     blobs.path(relative).unlink()
     blobs.remove(other)
@@ -96,7 +96,7 @@ def test_a_missing_file_or_shard_is_an_error_that_names_the_file(blobs: Blobs) -
 
 
 @pytest.mark.parametrize("relative", ["..", "../x", "a/../../x", "a/..", "/", "/etc/passwd", "./../x"])
-def test_a_path_with_dots_or_from_the_root_is_not_followed(blobs: Blobs, relative: str) -> None:
+def test_a_path_with_dots_or_from_the_root_is_not_followed(blobs: LocalBlobStore, relative: str) -> None:
     for call in (blobs.path, blobs.remove, lambda path: blobs.read(path, sha256(b""))):
         with pytest.raises(ArtifactCorruptError, match="leads out of"):
             call(relative)
@@ -104,13 +104,13 @@ def test_a_path_with_dots_or_from_the_root_is_not_followed(blobs: Blobs, relativ
         blobs.put(b"x", sha256(b"x"), ".bin", known=relative)
 
 
-def test_an_absolute_path_of_a_file_inside_is_not_followed_either(blobs: Blobs) -> None:
+def test_an_absolute_path_of_a_file_inside_is_not_followed_either(blobs: LocalBlobStore) -> None:
     inside = blobs.path(put(blobs, b"content"))
     with pytest.raises(ArtifactCorruptError, match="leads out of"):
         blobs.read(str(inside), sha256(b"content"))
 
 
-def test_a_file_that_is_a_link_to_the_outside_is_not_followed(blobs: Blobs, secret: Path) -> None:
+def test_a_file_that_is_a_link_to_the_outside_is_not_followed(blobs: LocalBlobStore, secret: Path) -> None:
     relative = put(blobs, b"secret")
     blobs.path(relative).unlink()
     (blobs.root / relative).symlink_to(secret)
@@ -122,7 +122,7 @@ def test_a_file_that_is_a_link_to_the_outside_is_not_followed(blobs: Blobs, secr
     assert secret.read_bytes() == b"secret"
 
 
-def test_a_shard_that_is_a_link_to_the_outside_is_not_followed(blobs: Blobs, secret: Path) -> None:
+def test_a_shard_that_is_a_link_to_the_outside_is_not_followed(blobs: LocalBlobStore, secret: Path) -> None:
     (blobs.root / sha256(b"content")[:2]).symlink_to(secret.parent)
     with pytest.raises(ArtifactCorruptError, match="leads out of"):
         put(blobs, b"content")
@@ -131,15 +131,15 @@ def test_a_shard_that_is_a_link_to_the_outside_is_not_followed(blobs: Blobs, sec
     assert files(secret.parent) == ["secret"]
 
 
-def test_the_folder_itself_may_be_reached_through_a_link(blobs: Blobs, tmp_path: Path) -> None:
+def test_the_folder_itself_may_be_reached_through_a_link(blobs: LocalBlobStore, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(blobs.root.parent)
-    through = Blobs(tmp_path / "link" / "artifacts")
+    through = LocalBlobStore(tmp_path / "link" / "artifacts")
     relative = put(through, b"content")
     assert blobs.read(relative, sha256(b"content")) == b"content"
     assert through.relative(blobs.path(relative)) == relative
 
 
-def test_only_a_file_inside_has_a_relative_path(blobs: Blobs, secret: Path) -> None:
+def test_only_a_file_inside_has_a_relative_path(blobs: LocalBlobStore, secret: Path) -> None:
     relative = put(blobs, b"content")
     assert blobs.relative(Path(relative)) == relative
     assert blobs.relative(blobs.root / relative) == relative
@@ -155,7 +155,7 @@ def test_what_is_no_sha256_is_refused(bad: str) -> None:
     assert checked_hash("sha256:" + "AB" * 32) == "ab" * 32
 
 
-def test_removing_tells_how_many_files_went_and_takes_an_empty_shard_along(blobs: Blobs) -> None:
+def test_removing_tells_how_many_files_went_and_takes_an_empty_shard_along(blobs: LocalBlobStore) -> None:
     relative = put(blobs, b"content")
     neighbour = blobs.path(relative).with_name("neighbour")
     neighbour.write_bytes(b"x")
@@ -169,7 +169,7 @@ def test_removing_tells_how_many_files_went_and_takes_an_empty_shard_along(blobs
     assert blobs.root.is_dir()
 
 
-def test_strays_are_the_old_files_that_no_row_names(blobs: Blobs, secret: Path) -> None:
+def test_strays_are_the_old_files_that_no_row_names(blobs: LocalBlobStore, secret: Path) -> None:
     kept, stray, young = put(blobs, b"kept"), put(blobs, b"stray"), put(blobs, b"young")
     leftover = blobs.root / stray[:2] / ".writing-0123"
     leftover.write_bytes(b"half")
@@ -178,20 +178,20 @@ def test_strays_are_the_old_files_that_no_row_names(blobs: Blobs, secret: Path) 
     old = (datetime.now(UTC) - timedelta(days=2)).timestamp()
     for path in (blobs.path(kept), blobs.path(stray), leftover):
         os.utime(path, (old, old))
-    assert blobs.strays([kept], NOW - timedelta(days=1)) == sorted([stray, f"{stray[:2]}/.writing-0123"])
-    assert young in blobs.strays([kept], NOW + timedelta(days=1))
-    assert blobs.strays([kept], NOW - timedelta(days=3)) == []
+    assert blobs.orphans([kept], NOW - timedelta(days=1)) == sorted([stray, f"{stray[:2]}/.writing-0123"])
+    assert young in blobs.orphans([kept], NOW + timedelta(days=1))
+    assert blobs.orphans([kept], NOW - timedelta(days=3)) == []
 
 
-def test_a_copy_has_every_file_and_tells_which_were_missing(blobs: Blobs, tmp_path: Path) -> None:
+def test_a_copy_has_every_file_and_tells_which_were_missing(blobs: LocalBlobStore, tmp_path: Path) -> None:
     first, second = put(blobs, b"first"), put(blobs, b"second")
     missing = f"00/{'0' * 64}.joblib"
     assert blobs.copy_to(tmp_path / "copy", [second, first, missing, first]) == [missing]
     assert files(tmp_path / "copy") == sorted([first, second])
-    assert Blobs(tmp_path / "copy").read(first, sha256(b"first")) == b"first"
+    assert LocalBlobStore(tmp_path / "copy").read(first, sha256(b"first")) == b"first"
 
 
-def test_a_shard_that_is_a_link_is_refused_wherever_it_leads(blobs: Blobs) -> None:
+def test_a_shard_that_is_a_link_is_refused_wherever_it_leads(blobs: LocalBlobStore) -> None:
     content_hash = sha256(b"content")
     (blobs.root / "elsewhere").mkdir(parents=True)
     (blobs.root / content_hash[:2]).symlink_to(blobs.root / "elsewhere")

@@ -21,8 +21,8 @@ from nirs4all_store import (
     upgrade_workspace,
 )
 from nirs4all_store.engine.duckdb.database import MAX_NEW_KEYS
-from nirs4all_store.failpoints import Point
-from nirs4all_store.storage.transaction_scope import taken
+from nirs4all_store.failpoints import Failpoint
+from nirs4all_store.storage.transaction_scope import locked
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline
 from nirs4all_store.workspace import registry
 
@@ -75,7 +75,7 @@ def test_who_closed_beside_a_thread_that_did_waited_for_its_end(tmp_path: Path) 
 
     def opens(steps: Steps) -> None:
         (place,) = registry.entries_with(lambda workspace: workspace is first._workspace)
-        with taken(place.lock, time.monotonic() + 60, tmp_path):
+        with locked(place.lock, time.monotonic() + 60, tmp_path):
             steps()
 
     with going_on(opens), pytest.raises(WorkspaceBusyError):
@@ -114,7 +114,7 @@ def test_what_waits_for_a_process_and_a_thread_waits_no_longer_for_both(
 def hands_over(store: WorkspaceStore) -> None:
     with store.transaction():
         store.begin_run("by who hands over")
-        store._workspace._is_due = True  # Another process wants it.
+        store._workspace._close_requested = True  # Another process wants it.
 
 
 def full(store: WorkspaceStore) -> None:
@@ -139,12 +139,12 @@ def test_who_called_beside_a_thread_that_folded_the_log_in_waited_for_its_end_wh
         chain_id = add_chain(patient, add_pipeline(patient)[1])
 
         def folds(steps: Steps) -> None:
-            def holds_up(point: Point) -> None:
-                if point is Point.FOLDING:
-                    monkeypatch.setattr(failpoints, "on_reached", None)
+            def holds_up(point: Failpoint) -> None:
+                if point is Failpoint.FOLDING:
+                    monkeypatch.setattr(failpoints, "on_hit", None)
                     steps()
 
-            monkeypatch.setattr(failpoints, "on_reached", holds_up)
+            monkeypatch.setattr(failpoints, "on_hit", holds_up)
             work(patient)
 
         with going_on(folds):  # It ends only after all of these have given up.
@@ -168,7 +168,7 @@ def test_who_closed_beside_a_thread_that_folded_the_log_in_waited_for_its_end(
     store = WorkspaceStore(tmp_path, timeout=0.5)
 
     def folds(steps: Steps) -> None:
-        monkeypatch.setattr(failpoints, "on_reached", lambda point: steps() if point is Point.FOLDING else None)
+        monkeypatch.setattr(failpoints, "on_hit", lambda point: steps() if point is Failpoint.FOLDING else None)
         hands_over(store)
 
     with going_on(folds), pytest.raises(WorkspaceBusyError):
@@ -182,14 +182,14 @@ def test_a_unit_of_work_that_begins_while_the_log_is_folded_in_waits_for_it(
     with WorkspaceStore(tmp_path, timeout=0) as store, ThreadPoolExecutor(1) as thread:
         waiting: list[Any] = []
 
-        def folds(point: Point) -> None:
-            if point is Point.FOLDING:
-                monkeypatch.setattr(failpoints, "on_reached", None)
+        def folds(point: Failpoint) -> None:
+            if point is Failpoint.FOLDING:
+                monkeypatch.setattr(failpoints, "on_hit", None)
                 waiting.append(thread.submit(store.begin_run, "waits"))
                 waiters = store._workspace._state._waiters  # type: ignore[attr-defined]  # a Condition does not tell
                 while not waiters and not waiting[0].done():
                     pass
 
-        monkeypatch.setattr(failpoints, "on_reached", folds)
+        monkeypatch.setattr(failpoints, "on_hit", folds)
         hands_over(store)
         assert waiting[0].result(60)  # Half a second is waited for a lock in any case.

@@ -224,7 +224,7 @@ def test_what_comes_while_another_process_has_the_workspace_is_refused_too(tmp_p
     folder = shutil.copytree(sound, tmp_path / "w")
     with WorkspaceStore(folder) as store:
         with store._workspace._lock:  # A thread of its own looks whether it is to be let go.
-            store._workspace._let_go()
+            store._workspace._close()
         put_into(folder, MORE["trigger"][0])
         with pytest.raises(WorkspaceCorruptError, match="DROP TRIGGER steal ON runs"):
             store.begin_run("no")

@@ -18,7 +18,7 @@ from nirs4all_store import WorkspaceStore, identifiers
 from nirs4all_store.storage.repositories import artifacts
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 from nirs4all_store.workspace import clock as clock_module
-from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME, Lease
+from nirs4all_store.workspace.file_lock import LOCK_FILE, QUEUE_FILE, Lease
 
 DAY = timedelta(days=1)
 
@@ -100,7 +100,7 @@ def test_where_the_clock_was_never_set_the_grace_is_no_longer_than_it_was(store:
     clock.off = -3 * DAY
     model = store.save_artifact("old", "str", "model")
     clock.dates(store.get_artifact_path(model))
-    (store.workspace_path / LOCK_NAME).unlink()
+    (store.workspace_path / LOCK_FILE).unlink()
     store.close()
     clock.off = timedelta(0)  # Nothing says that the clock was set: it was three days ago.
     with WorkspaceStore(store.workspace_path) as later:
@@ -114,7 +114,7 @@ def test_a_save_made_while_the_clock_stood_in_the_future_was_never_collected(
         model = store.save_artifact("of the future", "str", "model")
         clock.dates(store.get_artifact_path(model))
     assert store.gc_artifacts(grace=2 * DAY) == 0
-    (store.workspace_path / LOCK_NAME).unlink()
+    (store.workspace_path / LOCK_FILE).unlink()
     clock.off = 3 * DAY
     assert store.gc_artifacts(grace=5 * DAY) == 0
     clock.off = 8 * DAY
@@ -126,7 +126,7 @@ def test_a_save_made_while_the_clock_stood_in_the_future_was_never_collected(
 def test_a_file_that_was_written_a_moment_ago_tells_how_old_its_row_is(store: WorkspaceStore, clock: Clock) -> None:
     with clock.stands(-3 * DAY):
         model = store.save_artifact("young", "str", "model")
-    (store.workspace_path / LOCK_NAME).unlink()
+    (store.workspace_path / LOCK_FILE).unlink()
     store.close()
     with WorkspaceStore(store.workspace_path) as later:
         assert later.gc_artifacts() == 0
@@ -154,7 +154,7 @@ lease.release()
 
 def _in_line(folder: Path) -> int:
     """Return how many stand in line, as Linux lists them."""
-    inode = (folder / LINE_NAME).stat().st_ino if (folder / LINE_NAME).exists() else 0
+    inode = (folder / QUEUE_FILE).stat().st_ino if (folder / QUEUE_FILE).exists() else 0
     lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     return len([line for line in lines if line[1] == "POSIX" and line[5].endswith(f":{inode}")])
 

@@ -89,11 +89,11 @@ def test_a_log_whose_only_commit_a_kill_has_torn_once_blocked_upgrade_and_vacuum
 def test_a_program_that_writes_and_dies_in_the_middle_once_left_what_nobody_could_open(
     old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def write(point: failpoints.Point) -> None:
-        if point == failpoints.Point.LOG_IS_FOLDED:
+    def write(point: failpoints.Failpoint) -> None:
+        if point == failpoints.Failpoint.LOG_IS_FOLDED:
             leave_a_log(old)
 
-    monkeypatch.setattr(failpoints, "on_reached", write)
+    monkeypatch.setattr(failpoints, "on_hit", write)
     with pytest.raises(WorkspaceBusyError, match="another program has written to it"):
         upgrade_workspace(old)
     monkeypatch.undo()

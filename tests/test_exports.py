@@ -125,7 +125,7 @@ def test_a_run_of_3000_pipelines_was_asked_for_one_by_one_and_took_36_seconds(
 
 def test_a_run_is_exported_where_there_is_no_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
     value = {"list": TRICKY, **{text: [1e20, math.nan, math.inf, -0.0, None, True, {}] for text in TRICKY}}
-    by_libyaml = yaml_export.yaml_text(value)
+    by_libyaml = yaml_export.to_yaml(value)
     monkeypatch.delattr(yaml, "CSafeDumper", raising=False)
     try:
         text = importlib.reload(yaml_export).yaml_text(value)
@@ -142,7 +142,7 @@ def test_whatever_can_be_stored_is_the_same_in_yaml(value: Any) -> None:
         stored = json.loads(json_text(value, "value") or "null")
     except InvalidInputError:
         return
-    text = yaml_export.yaml_text({"a": stored})
+    text = yaml_export.to_yaml({"a": stored})
     for loader in (yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
         assert repr(yaml.load(text, loader)) == repr({"a": stored})
 

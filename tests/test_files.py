@@ -10,11 +10,11 @@ import pytest
 from nirs4all_store import OutputPathError
 from nirs4all_store.filesystem.atomic_files import (
     TEMPORARY_PREFIX,
+    atomic_write,
     make_folder,
     temporary_beside,
-    whole_file,
     with_suffix_added,
-    write_whole,
+    write_atomic,
 )
 
 
@@ -33,7 +33,7 @@ def names(folder: Path) -> list[str]:
 
 def test_a_file_has_its_name_only_when_the_block_has_ended(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(b"new")
         assert not path.exists()
         assert temporary.parent == path.parent
@@ -43,8 +43,8 @@ def test_a_file_has_its_name_only_when_the_block_has_ended(tmp_path: Path) -> No
 
 
 def test_the_old_file_is_whole_until_the_new_one_is(tmp_path: Path) -> None:
-    path = write_whole(tmp_path / "file", b"old")
-    with whole_file(path) as temporary:
+    path = write_atomic(tmp_path / "file", b"old")
+    with atomic_write(path) as temporary:
         temporary.write_bytes(b"ne")
         assert path.read_bytes() == b"old"
         temporary.write_bytes(b"new")
@@ -53,8 +53,8 @@ def test_the_old_file_is_whole_until_the_new_one_is(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("error", [ValueError, OSError, KeyboardInterrupt, SystemExit])
 def test_an_exception_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, error: type[BaseException]) -> None:
-    path = write_whole(tmp_path / "file", b"old")
-    with pytest.raises(error), whole_file(path) as temporary:
+    path = write_atomic(tmp_path / "file", b"old")
+    with pytest.raises(error), atomic_write(path) as temporary:
         temporary.write_bytes(b"half")
         raise error
     assert path.read_bytes() == b"old"
@@ -62,21 +62,21 @@ def test_an_exception_leaves_the_old_file_and_no_temporary_one(tmp_path: Path, e
 
 
 def test_an_exception_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
-    with pytest.raises(ZeroDivisionError), whole_file(tmp_path / "file") as temporary:
+    with pytest.raises(ZeroDivisionError), atomic_write(tmp_path / "file") as temporary:
         temporary.write_bytes(b"half")
         raise ZeroDivisionError
     assert names(tmp_path) == []
 
 
 def test_a_block_that_writes_nothing_makes_an_empty_file(tmp_path: Path) -> None:
-    with whole_file(tmp_path / "file"):
+    with atomic_write(tmp_path / "file"):
         pass
     assert (tmp_path / "file").read_bytes() == b""
 
 
 def test_missing_parents_are_created(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "c" / "file"
-    assert write_whole(path, b"x") == path
+    assert write_atomic(path, b"x") == path
     assert path.read_bytes() == b"x"
     make_folder(tmp_path / "a" / "d" / "e")
     make_folder(tmp_path / "a" / "d" / "e")
@@ -85,17 +85,17 @@ def test_missing_parents_are_created(tmp_path: Path) -> None:
 
 def test_a_relative_path_is_taken_from_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    write_whole(Path("file"), b"x")
-    write_whole(Path("a/b"), b"y")
+    write_atomic(Path("file"), b"x")
+    write_atomic(Path("a/b"), b"y")
     assert names(tmp_path) == ["a", "file"]
     assert (tmp_path / "a" / "b").read_bytes() == b"y"
 
 
 def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> None:
     path = tmp_path / "file"
-    with whole_file(path) as first:
+    with atomic_write(path) as first:
         first.write_bytes(b"first")
-        with whole_file(path) as second:
+        with atomic_write(path) as second:
             second.write_bytes(b"second")
         assert path.read_bytes() == b"second"
     assert path.read_bytes() == b"first"
@@ -103,20 +103,20 @@ def test_two_writers_of_one_file_do_not_disturb_each_other(tmp_path: Path) -> No
 
 
 def test_a_folder_as_a_path_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
-    write_whole(tmp_path / "folder" / "inside", b"x")
+    write_atomic(tmp_path / "folder" / "inside", b"x")
     with pytest.raises(OutputPathError, match="it is a folder"):
-        write_whole(tmp_path / "folder", b"y")
-    with pytest.raises(OutputPathError, match="it is a folder"), whole_file(tmp_path):
+        write_atomic(tmp_path / "folder", b"y")
+    with pytest.raises(OutputPathError, match="it is a folder"), atomic_write(tmp_path):
         pass
     assert names(tmp_path) == ["folder"]
     assert names(tmp_path / "folder") == ["inside"]
 
 
 def test_a_file_among_the_parents_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
-    file = write_whole(tmp_path / "file", b"x")
+    file = write_atomic(tmp_path / "file", b"x")
     for path in (file / "below", file / "far" / "below"):
         with pytest.raises(OutputPathError, match="cannot write"):
-            write_whole(path, b"y")
+            write_atomic(path, b"y")
     assert file.read_bytes() == b"x"
     assert names(tmp_path) == ["file"]
 
@@ -124,29 +124,29 @@ def test_a_file_among_the_parents_is_refused_and_stays_as_it_is(tmp_path: Path) 
 @pytest.mark.parametrize("name", ["x" * 300, "a/" + "x" * 300 + "/b", "a\0b"], ids=["long", "long parent", "NUL"])
 def test_a_name_that_no_file_can_have_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputPathError, match="cannot write"):
-        write_whole(tmp_path / name, b"x")
+        write_atomic(tmp_path / name, b"x")
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 def test_an_output_path_error_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="folder"):
-        write_whole(tmp_path, b"x")
+        write_atomic(tmp_path, b"x")
 
 
 @pytest.mark.parametrize(("mask", "rights"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
 def test_the_rights_of_a_file_and_of_a_new_folder_follow_the_umask(tmp_path: Path, mask: int, rights: int) -> None:
     with umask(mask):
-        path = write_whole(tmp_path / "folder" / "file", b"x")
+        path = write_atomic(tmp_path / "folder" / "file", b"x")
     assert path.stat().st_mode & 0o777 == rights
     assert path.parent.stat().st_mode & 0o777 == 0o777 & ~mask
 
 
 @pytest.mark.parametrize("dangling", [False, True])
 def test_an_output_path_that_is_a_link_is_refused(tmp_path: Path, dangling: bool) -> None:
-    target = write_whole(tmp_path / "target", b"old")
+    target = write_atomic(tmp_path / "target", b"old")
     (tmp_path / "link").symlink_to(tmp_path / "nowhere" if dangling else target)
     with pytest.raises(OutputPathError, match="link"):
-        write_whole(tmp_path / "link", b"new")
+        write_atomic(tmp_path / "link", b"new")
     assert target.read_bytes() == b"old"
     assert (tmp_path / "link").is_symlink()
     assert not (tmp_path / "nowhere").exists()

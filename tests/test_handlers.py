@@ -11,7 +11,7 @@ import pytest
 from programs import Programs, ends_well, run, says
 
 from nirs4all_store import NotFoundError, WorkspaceStore
-from nirs4all_store.call_boundary import INTERRUPTED, Door
+from nirs4all_store.call_boundary import INTERRUPTED, CallBoundary
 
 PROGRAM = """
 import json, random, shutil, signal, sys, nirs4all_store as n
@@ -96,7 +96,7 @@ def test_no_handler_is_another_error_at_any_moment(tmp_path: Path, seed: int) ->
 
 def end_of(error: BaseException) -> BaseException:
     """Return what a call raises in the place of an error."""
-    with pytest.raises(BaseException) as caught, Door():  # which one it is, is the question
+    with pytest.raises(BaseException) as caught, CallBoundary():  # which one it is, is the question
         raise error
     return caught.value
 

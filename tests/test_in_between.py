@@ -21,8 +21,8 @@ from nirs4all_store import (
     failpoints,
 )
 from nirs4all_store.call_boundary import INTERRUPTED
-from nirs4all_store.failpoints import Point
-from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME, Lease
+from nirs4all_store.failpoints import Failpoint
+from nirs4all_store.workspace.file_lock import LOCK_FILE, QUEUE_FILE, Lease
 from nirs4all_store.workspace.scheduler import Workspace
 
 AT_ONCE = """
@@ -95,18 +95,18 @@ def test_what_a_handler_saved_while_its_thread_handed_over_once_broke_the_store(
 ) -> None:
     refused = []
 
-    def handler(point: Point) -> None:
-        if point is Point.FOLDED:
+    def handler(point: Failpoint) -> None:
+        if point is Failpoint.FOLDED:
             monkeypatch.undo()
             with pytest.raises(UnitOfWorkError, match="in the middle of another call") as error:
                 store.begin_run("by the handler")
             refused.append(error)
 
     with WorkspaceStore(tmp_path) as store:
-        monkeypatch.setattr(failpoints, "on_reached", handler)
+        monkeypatch.setattr(failpoints, "on_hit", handler)
         with store.transaction():
             store.begin_run("by the caller")
-            store._workspace._is_due = True  # Another process wants it.
+            store._workspace._close_requested = True  # Another process wants it.
         store.begin_run("afterwards")
     assert len(refused) == 1
     assert names(tmp_path) == ["afterwards", "by the caller"]
@@ -197,7 +197,7 @@ def test_a_child_forked_while_a_thread_waited_for_another_process_once_could_nev
     assert names(tmp_path / "w") == ["by the child", "by the thread"]
 
 
-@pytest.mark.parametrize("name", [LOCK_NAME, LINE_NAME])
+@pytest.mark.parametrize("name", [LOCK_FILE, QUEUE_FILE])
 def test_a_link_in_the_place_of_a_lock_file_once_destroyed_or_gave_away_what_it_led_to(
     tmp_path: Path, name: str
 ) -> None:
@@ -215,7 +215,7 @@ def test_a_link_in_the_place_of_a_lock_file_once_destroyed_or_gave_away_what_it_
 
 def test_another_file_that_was_given_the_name_of_the_lock_once_was_overwritten(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("years of work")
-    (tmp_path / LOCK_NAME).hardlink_to(tmp_path / "victim")
+    (tmp_path / LOCK_FILE).hardlink_to(tmp_path / "victim")
     Lease(tmp_path, shared=False, timeout=0).release()
     assert (tmp_path / "victim").read_text() == "years of work"
 
@@ -227,7 +227,7 @@ def test_a_lock_file_made_under_a_narrow_umask_once_kept_the_group_out(tmp_path:
         Lease(tmp_path, shared=False, timeout=0).release()
     finally:
         os.umask(before)
-    assert stat.S_IMODE((tmp_path / LOCK_NAME).stat().st_mode) == 0o664
+    assert stat.S_IMODE((tmp_path / LOCK_FILE).stat().st_mode) == 0o664
 
 
 def test_a_folder_that_was_removed_was_once_said_to_need_the_right_to_write(tmp_path: Path) -> None:
@@ -286,7 +286,7 @@ def test_a_commit_beside_a_thread_that_looked_whether_the_engine_lives_once_fail
 
     def look(workspace: Workspace) -> None:
         while not is_over.is_set():
-            workspace.suspect()
+            workspace.mark_broken()
 
     with WorkspaceStore(tmp_path) as store:
         store.vacuum()  # There is no log afterwards.
@@ -310,7 +310,7 @@ def test_a_commit_that_failed_where_nothing_could_be_opened_again_once_kept_its_
     with WorkspaceStore(tmp_path, timeout=5) as store:
         with monkeypatch.context() as gone, pytest.raises(CommitFailedError) as kept:
             gone.setattr("nirs4all_store.engine.duckdb.database._Session.commit", fails)
-            gone.setattr(store._workspace._holding, "_opener", fails)
+            gone.setattr(store._workspace._leased, "_opener", fails)
             store.begin_run("unknown")
         assert store.begin_run("afterwards")
         del kept
@@ -335,15 +335,15 @@ def test_one_who_could_not_open_for_writing_once_took_it_from_one_who_could(
     WorkspaceStore(tmp_path).close()
     with WorkspaceStore(tmp_path, read_only=True) as reader:
         workspace, others = reader._workspace, []
-        nobody_else = workspace._nobody_else
+        nobody_else = workspace._exclusively
 
         def late(timeout: float) -> Any:
             monkeypatch.undo()
             others.append(WorkspaceStore(tmp_path))
-            monkeypatch.setattr(workspace._holding, "take", fails)
+            monkeypatch.setattr(workspace._leased, "take", fails)
             return nobody_else(timeout)
 
-        monkeypatch.setattr(workspace, "_nobody_else", late)
+        monkeypatch.setattr(workspace, "_exclusively", late)
         with WorkspaceStore(tmp_path) as second, others[0] as first:
             monkeypatch.undo()
             first.begin_run("first")
@@ -363,5 +363,5 @@ def test_the_first_to_come_to_a_groups_folder_once_kept_the_group_out(tmp_path: 
         "Lease(Path(), shared=False, timeout=0).release()"
     )
     run(program, folder)
-    status = (folder / LOCK_NAME).stat()
+    status = (folder / LOCK_FILE).stat()
     assert (status.st_gid, stat.S_IMODE(status.st_mode)) == (65532, 0o664)

@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceStore
 from nirs4all_store.engine.duckdb.dialect import Connections
-from nirs4all_store.storage.transaction_scope import Turn
+from nirs4all_store.storage.transaction_scope import Scope
 from nirs4all_store.workspace.file_lock import Lease
 
 PROGRAM = """
@@ -205,9 +205,9 @@ def test_an_opening_that_ctrl_c_cut_off_once_kept_everybody_out(tmp_path: Path) 
     with WorkspaceStore(tmp_path, timeout=5) as store:
         workspace = store._workspace
         with workspace._lock:
-            workspace._let_go()
-            workspace._alone = weakref.ref(Turn(workspace, workspace, write=True))  # Nobody holds it.
-            workspace._look()
+            workspace._close()
+            workspace._exclusive = weakref.ref(Scope(workspace, workspace, write=True))  # Nobody holds it.
+            workspace._yield_if_wanted()
         assert store.begin_run("the next one")
 
 
@@ -219,5 +219,5 @@ def test_a_transaction_that_ctrl_c_left_open_is_closed_when_the_next_unit_of_wor
         store.unit_of_work().__enter__().session.connection()  # Nobody holds it.
         gc.collect()
         assert store.begin_run("the next one")
-        assert not workspace._holding.is_held
+        assert not workspace._leased.is_held
         assert store.list_runs()["name"].to_list() == ["the next one"]

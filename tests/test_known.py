@@ -110,7 +110,7 @@ def test_arrays_are_replaced_whoever_saved_those_before(store: WorkspaceStore) -
 def test_more_than_can_be_known_is_asked_for(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
-    monkeypatch.setattr(lookup_cache, "MAX_FACTS", 3)
+    monkeypatch.setattr(lookup_cache, "MAX_CACHED", 3)
     monkeypatch.setattr(table_gateway, "MAX_FACTS", 3)
     monkeypatch.setattr(table_gateway, "MAX_WAITING_BYTES", 3000)
     _, pipeline_id = add_pipeline(store)

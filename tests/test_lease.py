@@ -11,7 +11,7 @@ import pytest
 from programs import Process, programs, says, tell
 
 from nirs4all_store import ReadOnlyError, WorkspaceBusyError
-from nirs4all_store.workspace.file_lock import LOCK_NAME, Lease
+from nirs4all_store.workspace.file_lock import LOCK_FILE, Lease
 
 HOLD = """
 import sys
@@ -74,7 +74,7 @@ def test_a_lease_that_was_refused_leaves_the_holders_name_and_its_hold(tmp_path:
     for _ in range(3):
         with pytest.raises(WorkspaceBusyError, match=f"process {holder.pid} "):
             take(tmp_path)
-    assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == holder.pid
+    assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == holder.pid
 
 
 def test_a_reader_shares_with_readers_and_keeps_writers_out(tmp_path: Path, start: Start) -> None:
@@ -163,9 +163,9 @@ def test_two_leases_of_one_process_exclude_each_other_as_well(tmp_path: Path) ->
 
 
 def test_a_lock_file_with_other_content_is_taken_over(tmp_path: Path) -> None:
-    (tmp_path / LOCK_NAME).write_text("not JSON " * 100)
+    (tmp_path / LOCK_FILE).write_text("not JSON " * 100)
     take(tmp_path)
-    assert json.loads((tmp_path / LOCK_NAME).read_text())["pid"] == os.getpid()
+    assert json.loads((tmp_path / LOCK_FILE).read_text())["pid"] == os.getpid()
 
 
 def test_releasing_twice_leaves_the_next_holder_alone(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_releasing_twice_leaves_the_next_holder_alone(tmp_path: Path) -> None:
 
 
 def test_where_no_lock_file_can_be_made_one_may_read_but_not_write(tmp_path: Path) -> None:
-    (tmp_path / LOCK_NAME).mkdir()
+    (tmp_path / LOCK_FILE).mkdir()
     take(tmp_path, shared=True)
     with pytest.raises(ReadOnlyError, match="read_only=True"):
         take(tmp_path)

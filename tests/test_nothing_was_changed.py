@@ -30,7 +30,7 @@ from nirs4all_store import (
     upgrade_workspace,
 )
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
-from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME
+from nirs4all_store.workspace.file_lock import LOCK_FILE, QUEUE_FILE
 
 DATABASE, LOG = "store.duckdb", "store.duckdb.wal"
 Seen = dict[str, tuple[int, int, str]]
@@ -44,7 +44,7 @@ def seen(folder: Path) -> Seen:
     found, open_here = {}, {}
     for path in sorted(folder.rglob("*")):
         status, name = path.lstat(), path.relative_to(folder).as_posix()
-        if path.name in (LOCK_NAME, LINE_NAME):
+        if path.name in (LOCK_FILE, QUEUE_FILE):
             continue
         content = ""
         if stat.S_ISLNK(status.st_mode):
@@ -177,8 +177,8 @@ STATES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
     "a linked lock and a log": (
         both(
             with_log,
-            lambda folder: (folder / LOCK_NAME).unlink(missing_ok=True),
-            lambda folder: (folder / LOCK_NAME).symlink_to("elsewhere"),
+            lambda folder: (folder / LOCK_FILE).unlink(missing_ok=True),
+            lambda folder: (folder / LOCK_FILE).symlink_to("elsewhere"),
         ),
         set(),
     ),

@@ -34,7 +34,7 @@ from nirs4all_store import (
 from nirs4all_store.datasets.reader import read_dataset, read_spectra
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 from nirs4all_store.training.config_files import find_config, read_config
-from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME
+from nirs4all_store.workspace.file_lock import LOCK_FILE, QUEUE_FILE
 
 OPENERS = [
     WorkspaceStore, lambda path: WorkspaceStore(path, read_only=True), upgrade_workspace, inspect_workspace,
@@ -106,7 +106,7 @@ def seen(folder: Path) -> dict[str, Any]:
         mode = path.lstat().st_mode
         name = path.relative_to(folder).as_posix()
         is_read = stat.S_ISREG(mode) and not fence.is_open(path)
-        if path.name not in (LOCK_NAME, LINE_NAME) or not stat.S_ISREG(mode):
+        if path.name not in (LOCK_FILE, QUEUE_FILE) or not stat.S_ISREG(mode):
             found[name] = (mode, path.read_bytes() if is_read else None)
     return found
 

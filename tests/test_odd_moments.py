@@ -14,7 +14,7 @@ from programs import HOLDS, Programs, ends_well, names, run, says, tell
 from sqlalchemy.orm import Session
 
 from nirs4all_store import StoreError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceStore
-from nirs4all_store.workspace.file_lock import LINE_NAME, LOCK_NAME, Lease
+from nirs4all_store.workspace.file_lock import LOCK_FILE, QUEUE_FILE, Lease
 
 
 def test_a_commit_was_acknowledged_into_another_workspace_that_took_the_folders_place(tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ def test_an_idle_holder_whose_line_was_removed_once_let_nobody_in(tmp_path: Path
     assert names(tmp_path / "w") == ["idle"]
     holder_again = others.start(IDLE)
     assert says(holder_again) == "idle"
-    (tmp_path / "w" / LINE_NAME).unlink()
+    (tmp_path / "w" / QUEUE_FILE).unlink()
     assert names(tmp_path / "w") == ["idle", "idle"]
     for process in (holder, holder_again):
         tell(process)
@@ -172,7 +172,7 @@ def test_files_of_roots_once_kept_the_owner_of_the_folder_out(tmp_path: Path) ->
     Lease(tmp_path, shared=False, timeout=0).release()
     with WorkspaceStore(tmp_path), pytest.raises(WorkspaceBusyError):
         Lease(tmp_path, shared=False, timeout=0)  # It stands in line.
-    for name in (LOCK_NAME, LINE_NAME):
+    for name in (LOCK_FILE, QUEUE_FILE):
         status = (tmp_path / name).stat()
         assert (status.st_uid, stat.S_IMODE(status.st_mode)) == (65534, 0o660)
 

@@ -33,7 +33,7 @@ def filled(store: WorkspaceStore) -> WorkspaceStore:
 def test_the_rows_are_those_of_the_query(
     filled: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, filters: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(bulk, "ROWS_AT_ONCE", at_once)
+    monkeypatch.setattr(bulk, "BATCH_ROWS", at_once)
     path = filled.export_predictions_parquet(tmp_path / "rows", **filters)
     expected = filled.query_predictions(**filters)
     assert pl.read_parquet(path).equals(expected)
@@ -47,7 +47,7 @@ def test_many_rows_of_one_time_are_written_too(
         same = "CASE WHEN prediction_id < 'p050' THEN TIMESTAMP '2020-01-01' ELSE created_at END"
         uow.session.execute(text(f"UPDATE predictions SET created_at = {same}"))
         uow.commit()
-    monkeypatch.setattr(bulk, "ROWS_AT_ONCE", 9)
+    monkeypatch.setattr(bulk, "BATCH_ROWS", 9)
     path = filled.export_predictions_parquet(tmp_path / "rows")
     assert pl.read_parquet(path).equals(filled.query_predictions())
 

@@ -19,8 +19,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import UntrustedArtifactError
-from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, names_in
-from nirs4all_store.artifacts.safe_loading.safe_unpickler import HARMLESS, load_with
+from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, imported_globals
+from nirs4all_store.artifacts.safe_loading.safe_unpickler import SAFE_GLOBALS, load_with
 
 
 @pytest.mark.parametrize(
@@ -36,7 +36,7 @@ from nirs4all_store.artifacts.safe_loading.safe_unpickler import HARMLESS, load_
 def test_what_may_import_all_it_needs_loads_as_it_would_otherwise(fitted: Any) -> None:
     for content in (dumped(fitted), *(pickle.dumps(fitted, protocol) for protocol in (2, 3, 4, 5))):
         is_joblib = content == dumped(fitted)
-        names = [name for name in names_in(content, is_joblib=is_joblib) if name not in HARMLESS]
+        names = [name for name in imported_globals(content, is_joblib=is_joblib) if name not in SAFE_GLOBALS]
         loaded = load_with(content, names, is_joblib=is_joblib)
         assert repr(loaded) == repr(fitted)
         if hasattr(fitted, "predict"):
@@ -103,7 +103,7 @@ def test_what_cannot_be_listed_is_said_to_be_so(tmp_path: Path) -> None:
         (b"\x80\x05" + pickle.BYTEARRAY8 + struct.pack("<Q", 2**62), "damaged"),
     ]:
         with pytest.raises(UnlistableError, match=why):
-            names_in(content, is_joblib=False)
+            imported_globals(content, is_joblib=False)
         with pytest.raises(UntrustedArtifactError, match="cannot be told"):
             load_with(content, [RIDGE], is_joblib=False)
 
@@ -156,8 +156,8 @@ def behind_array(hidden: bytes, *, made: bytes = WRAPPER + b")\x81", kind: bytes
 
 def test_a_plain_pickle_once_hid_names_where_joblib_has_the_bytes_of_an_array() -> None:
     content = behind_array(b"0" + SYSTEM)
-    assert "os.system" in names_in(content, is_joblib=False)
-    assert "os.system" not in names_in(content, is_joblib=True)  # joblib reads over it.
+    assert "os.system" in imported_globals(content, is_joblib=False)
+    assert "os.system" not in imported_globals(content, is_joblib=True)  # joblib reads over it.
     assert isinstance(joblib.load(io.BytesIO(content)), np.ndarray)
 
 
@@ -168,9 +168,9 @@ def array_of(inner: bytes) -> bytes:
 
 
 def test_the_pickle_of_an_array_of_objects_is_listed_too() -> None:
-    assert "os.system" in names_in(array_of(b"\x80\x04" + SYSTEM + b"N."), is_joblib=True)
-    assert RIDGE in names_in(dumped(np.array([Ridge(), "x"], dtype=object)), is_joblib=True)
-    old = names_in(array_of(b"\x80\x02c__builtin__\neval\n."), is_joblib=True)
+    assert "os.system" in imported_globals(array_of(b"\x80\x04" + SYSTEM + b"N."), is_joblib=True)
+    assert RIDGE in imported_globals(dumped(np.array([Ridge(), "x"], dtype=object)), is_joblib=True)
+    old = imported_globals(array_of(b"\x80\x02c__builtin__\neval\n."), is_joblib=True)
     assert {"__builtin__.eval", "builtins.eval"} <= set(old)  # Versions of joblib differ in which they import.
 
 
@@ -205,7 +205,7 @@ NOT_JOBLIBS = {
 @pytest.mark.parametrize("case", NOT_JOBLIBS)
 def test_what_joblib_would_not_write_once_hid_names_and_now_cannot_be_told(case: str) -> None:
     with pytest.raises(UnlistableError):
-        names_in(NOT_JOBLIBS[case], is_joblib=True)
+        imported_globals(NOT_JOBLIBS[case], is_joblib=True)
 
 
 FRESH = RECONSTRUCT + b"(" + NDARRAY + b"K\x00\x85" + Op.RAW(b"b") + b"tR"
@@ -267,7 +267,7 @@ NOT_NUMPYS = {
 @pytest.mark.parametrize("case", NOT_NUMPYS)
 def test_values_that_no_pickler_writes_once_reached_memory_that_was_not_theirs(case: str) -> None:
     content = b"\x80\x05" + NOT_NUMPYS[case] + b"."
-    names_in(content, is_joblib=False)
+    imported_globals(content, is_joblib=False)
     with pytest.raises(UntrustedArtifactError):
         load_with(content, [RIDGE], is_joblib=False)
 
@@ -321,6 +321,6 @@ def test_what_the_gate_makes_is_what_was_saved(value: Any, protocol: int) -> Non
 )  # fmt: skip
 def test_what_the_gate_cannot_make_exactly_is_refused_and_was_once_changed(value: Any) -> None:
     for content, is_joblib in ((pickle.dumps(value), False), (dumped(value), True)):
-        names = names_in(content, is_joblib=is_joblib)
+        names = imported_globals(content, is_joblib=is_joblib)
         with pytest.raises(UntrustedArtifactError, match="only trusted=True"):
             load_with(content, names, is_joblib=is_joblib)

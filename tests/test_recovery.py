@@ -327,14 +327,14 @@ def test_a_disk_that_is_full_changes_nothing(workspace: Path, tmp_path: Path, mo
         before = contents(folder)
         filler = disk / "filler"
 
-        def fill_up(point: failpoints.Point) -> None:
-            if point == failpoints.Point.RECOVERY_BEGINS:
+        def fill_up(point: failpoints.Failpoint) -> None:
+            if point == failpoints.Failpoint.RECOVERY_BEGINS:
                 with filler.open("wb") as stream, pytest.raises(OSError, match="No space"):
                     while True:
                         stream.write(b"x" * 2**14)
                         stream.flush()
 
-        monkeypatch.setattr(failpoints, "on_reached", fill_up)
+        monkeypatch.setattr(failpoints, "on_hit", fill_up)
         with pytest.raises(RecoveryFailedError, match="No space left on device; it is as it was"):
             recover_workspace(folder)
         monkeypatch.undo()

@@ -18,8 +18,8 @@ from faults.operations import OPERATIONS, Operation
 from programs import run
 
 from nirs4all_store import StoreError, SystemRefusedError, WorkspaceBusyError, WorkspaceStore
-from nirs4all_store.call_boundary import Door
-from nirs4all_store.workspace.file_lock import LOCK_NAME, Lease
+from nirs4all_store.call_boundary import CallBoundary
+from nirs4all_store.workspace.file_lock import LOCK_FILE, Lease
 
 ERRNOS = [
     errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOENT,
@@ -217,16 +217,16 @@ ODD = [
 @pytest.mark.parametrize("content", ODD)
 def test_odd_content_of_the_lock_file_was_an_error_without_a_name(tmp_path: Path, content: bytes) -> None:
     lease = Lease(tmp_path, shared=False, timeout=0)
-    (tmp_path / LOCK_NAME).write_bytes(content)
+    (tmp_path / LOCK_FILE).write_bytes(content)
     with pytest.raises(WorkspaceBusyError, match="is in use by"):
         Lease(tmp_path, shared=False, timeout=0)
     lease.release()
-    (tmp_path / LOCK_NAME).write_bytes(content)
+    (tmp_path / LOCK_FILE).write_bytes(content)
     with WorkspaceStore(tmp_path) as store:
         assert store.gc_artifacts() == 0
 
 
 def test_what_the_system_says_stays_known(tmp_path: Path) -> None:
-    with pytest.raises(SystemRefusedError, match="too many files open") as caught, Door():
+    with pytest.raises(SystemRefusedError, match="too many files open") as caught, CallBoundary():
         raise OSError(errno.EMFILE, "Too many open files", "some file")
     assert (caught.value.errno, caught.value.filename) == (errno.EMFILE, "some file")

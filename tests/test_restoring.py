@@ -26,7 +26,7 @@ from nirs4all_store import (
     restore_workspace,
 )
 from nirs4all_store.cli import app
-from nirs4all_store.failpoints import Point
+from nirs4all_store.failpoints import Failpoint
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline
 
 HOLDS = """
@@ -277,4 +277,4 @@ def test_what_the_engine_writes_itself_is_not_taken_for_a_copy(w: Path) -> None:
 
 
 def test_points_of_a_restore_are_named() -> None:
-    assert {"BACKUP_IS_COPIED", "WORKSPACE_IS_KEPT", "BACKUP_HAS_THE_NAME"} <= {point.name for point in Point}
+    assert {"BACKUP_IS_COPIED", "WORKSPACE_IS_KEPT", "BACKUP_HAS_THE_NAME"} <= {point.name for point in Failpoint}

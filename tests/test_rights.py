@@ -12,7 +12,7 @@ import pytest
 from programs import Process, ends_well, run, says, tell
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.workspace.file_lock import LINE_NAME, Lease
+from nirs4all_store.workspace.file_lock import QUEUE_FILE, Lease
 
 pytestmark = pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs a user who may become another")
 
@@ -44,7 +44,7 @@ def test_a_reader_without_rights_once_never_got_in_beside_an_idle_store(folder: 
         store.begin_run("first")
         if has_waited:  # Then there is a second file, and it is another user's.
             run(BECOME + READER, folder)
-        assert (folder / LINE_NAME).exists() is has_waited
+        assert (folder / QUEUE_FILE).exists() is has_waited
         with Process(f"{BECOME}\nbecome(65533)\n{READER}", strict=True) as reader:
             assert says(reader) == "['first']"
             store.begin_run("second")  # The writer gets it back from a reader whose place it can see.
@@ -64,7 +64,7 @@ def test_a_writer_waits_behind_a_reader_without_rights_that_came_before(folder: 
         assert says(reader) == "comes"
         while not lease.is_wanted:
             pass
-        assert not (folder / LINE_NAME).exists()
+        assert not (folder / QUEUE_FILE).exists()
         lease.release()
         assert says(reader) == "holds"
 

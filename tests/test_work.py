@@ -14,7 +14,7 @@ from test_pickles import FRESH, RECONSTRUCT, Op, array_of, array_state, dtype
 
 from nirs4all_store import ArtifactLoadError, UntrustedArtifactError
 from nirs4all_store.artifacts import codecs
-from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, names_in
+from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, imported_globals
 from nirs4all_store.artifacts.safe_loading.safe_numpy import MAX_NESTED, MAX_PARTS
 from nirs4all_store.artifacts.safe_loading.safe_unpickler import load_with
 from nirs4all_store.artifacts.safe_loading.work_limit import UNITS, UNITS_A_BYTE
@@ -76,7 +76,7 @@ def test_a_few_bytes_once_made_the_gate_work_for_ever(case: str) -> None:
     assert len(list(pickletools.genops(content))) > 3
     for is_joblib in (False, True):
         try:
-            names_in(content, is_joblib=is_joblib)
+            imported_globals(content, is_joblib=is_joblib)
         except UnlistableError:
             continue
         with pytest.raises(UntrustedArtifactError, match="only trusted=True"):

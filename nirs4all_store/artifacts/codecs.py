@@ -19,9 +19,9 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import ArtifactLoadError, InvalidInputError, InvalidTypeError, UntrustedArtifactError
 from .packages import SCRIPTS, is_only_here
-from .safe_loading.pickle_scanner import UnlistableError, names_in
+from .safe_loading.pickle_scanner import UnlistableError, imported_globals
 from .safe_loading.safe_unpickler import load_with
-from .safe_loading.work_limit import TooMuchWorkError, Work
+from .safe_loading.work_limit import TooMuchWorkError, WorkLimit
 
 Trust = Literal[True] | list[str] | None
 """None: this workspace saved it. Otherwise it was imported, and a user said this: True, or what it may import."""
@@ -90,15 +90,15 @@ def _check_work_of_skops(content: bytes) -> None:
         return total
 
     try:
-        Work(len(text)).spend(size(json.loads(text)))
+        WorkLimit(len(text)).spend(size(json.loads(text)))
     except TooMuchWorkError as error:
         raise UnlistableError(f"it {error}") from error
 
 
-_PLAIN = partial(load_with, is_joblib=False), partial(names_in, is_joblib=False)
+_PLAIN = partial(load_with, is_joblib=False), partial(imported_globals, is_joblib=False)
 CODECS = {
     "joblib": Codec(".joblib", partial(_dump, "joblib"), _load_joblib,
-                    partial(load_with, is_joblib=True), partial(names_in, is_joblib=True)),
+                    partial(load_with, is_joblib=True), partial(imported_globals, is_joblib=True)),
     "pickle": Codec(".pkl", partial(_dump, "pickle"), pickle.loads, *_PLAIN),
     "cloudpickle": Codec(".cloudpickle", partial(_dump, "cloudpickle"), pickle.loads, *_PLAIN),
     "skops": Codec(".skops", partial(_dump, "skops"), _load_skops, _load_skops_with, _skops_names),

@@ -20,9 +20,9 @@ from io import FileIO
 from pathlib import Path, PurePosixPath
 
 from ..errors import ArtifactCorruptError, ArtifactLinkError, ArtifactMissingError, InvalidInputError, StoreError
-from ..failpoints import Point, reached
-from ..filesystem.atomic_files import fsync_file, fsync_folder, make_folder, refuse_below, write_whole
-from ..filesystem.file_types import FILE, content_of, is_odd, kind_of, opened, refuse_odd
+from ..failpoints import Failpoint, hit
+from ..filesystem.atomic_files import fsync_file, fsync_folder, make_folder, refuse_below, write_atomic
+from ..filesystem.file_types import FILE, content_of, is_odd, kind_of, open_without_following, refuse_odd
 from ..identifiers import utc_now
 from ..validation.values import checked_text
 
@@ -30,7 +30,7 @@ QUARANTINE = ".quarantine"
 MAX_NAME = 255
 HASH = re.compile(r"[0-9a-f]{64}")
 _content = partial(content_of, error=ArtifactLinkError)
-_opened = partial(opened, error=ArtifactLinkError)
+_opened = partial(open_without_following, error=ArtifactLinkError)
 
 
 def sha256(content: bytes) -> str:
@@ -38,7 +38,7 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def plain_path(relative: str) -> str:
+def normalize(relative: str) -> str:
     """Return the one spelling of a path below `artifacts/`: `./ab//c` is `ab/c`."""
     return PurePosixPath(relative).as_posix()
 
@@ -51,7 +51,7 @@ def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError)
     return digits
 
 
-class Blobs:
+class LocalBlobStore:
     """The files of one workspace's artifacts.
 
     Parameters
@@ -89,8 +89,8 @@ class Blobs:
         relative = known or self.path_for(content_hash, extension)
         path = self.path(relative)
         if kind_of(path) != FILE or _content(path) != content:
-            write_whole(path, content)
-        reached(Point.FILE_HAS_NO_ROW)
+            write_atomic(path, content)
+        hit(Failpoint.FILE_HAS_NO_ROW)
         return relative
 
     def path(self, relative: str) -> Path:
@@ -159,7 +159,7 @@ class Blobs:
             )
         return content
 
-    def is_as_named(self, relative: str) -> bool:
+    def matches_own_name(self, relative: str) -> bool:
         """Tell whether a file has the SHA-256 that its own name says."""
         path = self.path(relative)
         return HASH.fullmatch(path.stem) is not None and sha256(_content(path)) == path.stem
@@ -221,7 +221,7 @@ class Blobs:
             path.parent.rmdir()
         return 1
 
-    def present(self, paths: Iterable[str]) -> set[str]:
+    def existing(self, paths: Iterable[str]) -> set[str]:
         """Return those of these paths at which there is a file; none that leads out of the folder."""
         return {relative for relative in paths if self._is_there(relative)}
 
@@ -249,12 +249,12 @@ class Blobs:
             raise InvalidInputError(f"{str(path)[:200]!r} is no file below {self.root}; move it there first")
         return resolved.relative_to(self.root.resolve()).as_posix()
 
-    def strays(self, named: Iterable[str], before: datetime) -> list[str]:
+    def orphans(self, named: Iterable[str], before: datetime) -> list[str]:
         """Return the files that no row names and that were last written before a time (UTC).
 
         A name that is no UTF-8 has surrogates in the place of its bytes, as `os.fsdecode` puts them.
         """
-        known = set(map(plain_path, named))
+        known = set(map(normalize, named))
         cutoff = before.replace(tzinfo=UTC).timestamp()
         found = [path.relative_to(self.root).as_posix() for path in self._files() if path.stat().st_mtime <= cutoff]
         return sorted(set(found) - known)
@@ -272,7 +272,7 @@ class Blobs:
     def odd(self, named: Iterable[str]) -> dict[str, str]:
         """Return what in the folder is neither file nor folder and has no row, and what it is; nothing follows it."""
         kinds = {path.relative_to(self.root).as_posix(): kind_of(path) for path in self._entries()}
-        known = set(map(plain_path, named))
+        known = set(map(normalize, named))
         return {path: str(kind) for path, kind in sorted(kinds.items()) if is_odd(kind) and path not in known}
 
     def usage(self) -> tuple[int, int]:

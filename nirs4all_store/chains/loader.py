@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..artifacts import codecs
-from ..artifacts.local_store import Blobs
+from ..artifacts.local_store import LocalBlobStore
 from ..errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
 from .fitted import FittedChain
 from .plan import plan
@@ -31,7 +31,7 @@ class ChainLoader:
         Objects are kept, least recently used first out, as long as their files add up to no more.
     """
 
-    def __init__(self, blobs: Blobs, max_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, blobs: LocalBlobStore, max_bytes: int = CACHE_BYTES) -> None:
         self._blobs = blobs
         self._max_bytes = max_bytes
         self._bytes = 0

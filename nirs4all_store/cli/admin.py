@@ -32,11 +32,11 @@ from .output import (
     Json,
     Workspace,
     Yes,
-    complain,
     existing,
     find,
+    print_error,
+    print_line,
     print_rows,
-    say,
     show_rows,
 )
 from .terminal import escape_what_the_terminal_lacks
@@ -51,7 +51,7 @@ Deep = Annotated[bool, typer.Option("--deep", help="Also read every value and ha
 def init(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Create a workspace; one that is there stays as it is."""
     with WorkspaceStore(folder or workspace) as store:
-        say(Console(), f"{store.workspace_path} is ready; train into it with: nirs4all-store run CONFIG DATA")
+        print_line(Console(), f"{store.workspace_path} is ready; train into it with: nirs4all-store run CONFIG DATA")
 
 
 @app.command(epilog="nirs4all-store delete 01a2 --yes")
@@ -71,7 +71,7 @@ def delete(
             rows = int(store.delete_prediction(name))
         else:
             rows = store.delete_run(name) if kind == "runs" else store.delete_pipeline(name)
-    say(Console(), f"deleted {rows:,} rows")
+    print_line(Console(), f"deleted {rows:,} rows")
 
 
 @app.command(epilog="nirs4all-store gc --dry-run")
@@ -89,12 +89,12 @@ def gc(
         raise InvalidInputError("--json and --csv print what would be removed; give them with --dry-run")
     with existing(folder or workspace, read_only=dry_run) as store:
         if not dry_run:
-            say(Console(), f"removed {store.gc_artifacts(grace=grace):,} files")
+            print_line(Console(), f"removed {store.gc_artifacts(grace=grace):,} files")
             return
         plan = store.plan_gc(grace=grace)
         show_rows(store, plan, plan.columns, as_json=as_json, as_csv=as_csv)
     if not (as_json or as_csv):
-        say(Console(), f"would remove {plan.height:,} files")
+        print_line(Console(), f"would remove {plan.height:,} files")
 
 
 @app.command(epilog="nirs4all-store vacuum")
@@ -102,7 +102,7 @@ def vacuum(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> N
     """Give the disk back what deleted rows have left."""
     with existing(folder or workspace) as store:
         done = store.vacuum()
-    say(Console(), f"the database took {_size(done.before)} and takes {_size(done.after)}")
+    print_line(Console(), f"the database took {_size(done.before)} and takes {_size(done.after)}")
 
 
 @app.command(epilog="nirs4all-store upgrade old_workspace --dry-run")
@@ -125,7 +125,7 @@ def show_upgrade(
     console = Console()
     _print_plan(console, upgrade_workspace(folder, dry_run=True, timeout=timeout).plan)
     if dry_run:
-        say(console, "Nothing was changed (dry run).")
+        print_line(console, "Nothing was changed (dry run).")
         return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -139,28 +139,28 @@ def show_upgrade(
             ),
         )
     if report.copy is None:
-        say(console, "There was nothing to do.")
+        print_line(console, "There was nothing to do.")
         return
     _print_report(console, report)
 
 
 def _print_plan(console: Console, plan: UpgradePlan) -> None:
     author = " (written by nirs4all)" if "alembic_version" not in plan.rows else ""
-    say(console, f"{plan.database} stands at revision {plan.found}{author}, {_size(plan.size)}")
-    say(console, _rows(plan.rows))
+    print_line(console, f"{plan.database} stands at revision {plan.found}{author}, {_size(plan.size)}")
+    print_line(console, _rows(plan.rows))
     for revision, title in plan.steps:
-        say(console, f"to do: revision {revision}, {title[0].lower()}{title[1:]}")
+        print_line(console, f"to do: revision {revision}, {title[0].lower()}{title[1:]}")
     if plan.steps:
-        say(console, f"it takes up to {_size(plan.needed)} of disk on its way; {_size(plan.free)} are free")
+        print_line(console, f"it takes up to {_size(plan.needed)} of disk on its way; {_size(plan.free)} are free")
 
 
 def _print_report(console: Console, report: UpgradeReport) -> None:
-    plan = report.plan
-    say(console, f"Upgraded to revision {plan.target} in {report.seconds:.1f} s: every row and value was compared.")
-    say(console, f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.")
+    plan, took = report.plan, f"{report.seconds:.1f} s"
+    print_line(console, f"Upgraded to revision {plan.target} in {took}: every row and value was compared.")
+    print_line(console, f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.")
     logs = "".join(f" and {log}" for log in logs_of(report.copy)) if report.copy else ""
-    say(console, f"The old one, byte for byte: {report.copy}{logs}")
-    say(console, f"To go back: {report.way_back}")
+    print_line(console, f"The old one, byte for byte: {report.copy}{logs}")
+    print_line(console, f"To go back: {report.way_back}")
 
 
 @app.command(epilog="nirs4all-store recover workspace --dry-run")
@@ -175,25 +175,26 @@ def recover(
 
 def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> None:
     if report.log is None:
-        say(console, f"{report.database} opens; there was nothing to do.")
-        say(console, f"rows       {_rows(report.rows)}")
+        print_line(console, f"{report.database} opens; there was nothing to do.")
+        print_line(console, f"rows       {_rows(report.rows)}")
         return
-    say(console, f"{report.database} does not open: {report.problem}")
-    say(console, f"damaged    {report.log}")
-    say(console, f"saved      the first {report.used:,} of its {report.size:,} bytes, {report.commits:,} commits")
+    print_line(console, f"{report.database} does not open: {report.problem}")
+    print_line(console, f"damaged    {report.log}")
+    used = f"the first {report.used:,} of its {report.size:,} bytes"
+    print_line(console, f"saved      {used}, {report.commits:,} commits")
     lost = report.size - report.used
-    say(console, f"lost       {lost:,} bytes, which show the end of {report.lost_commits:,} commits")
-    say(console, f"rows       {_rows(report.rows)}; each was read")
+    print_line(console, f"lost       {lost:,} bytes, which show the end of {report.lost_commits:,} commits")
+    print_line(console, f"rows       {_rows(report.rows)}; each was read")
     if report.copy is None:
-        say(console, "Nothing was changed (dry run).")
+        print_line(console, "Nothing was changed (dry run).")
         return
     logs = "".join(f" and {log}" for log in logs_of(report.copy))
-    say(console, f"The original, byte for byte: {report.copy}{logs}")
-    say(console, f"To go back: {report.way_back}")
+    print_line(console, f"The original, byte for byte: {report.copy}{logs}")
+    print_line(console, f"To go back: {report.way_back}")
     if report.findings is None:
-        say(console, f"Not checked: it stands at revision {report.revision} or is in use.")
+        print_line(console, f"Not checked: it stands at revision {report.revision} or is in use.")
     else:
-        say(console, f"{len(report.findings)} findings: nirs4all-store check {folder}")
+        print_line(console, f"{len(report.findings)} findings: nirs4all-store check {folder}")
 
 
 @app.command(epilog="nirs4all-store restore backups/monday workspace")
@@ -206,10 +207,10 @@ def restore(
     """Put a backup in the place of a workspace, whole or not at all; what was there is kept in a folder in it."""
     report = restore_workspace(backup, folder or workspace, timeout=timeout)
     console = Console()
-    say(console, f"{report.workspace} is as {report.backup} is: {_rows(report.rows)}, {report.files:,} files")
+    print_line(console, f"{report.workspace} is as {report.backup} is: {_rows(report.rows)}, {report.files:,} files")
     if report.kept is not None:
-        say(console, f"What was there before: {report.kept}")
-        say(console, f"To go back: {report.way_back}")
+        print_line(console, f"What was there before: {report.kept}")
+        print_line(console, f"To go back: {report.way_back}")
 
 
 @app.command(epilog="nirs4all-store info workspace")
@@ -221,13 +222,13 @@ def info(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> Non
     advice = "" if same else f"; this version works on {found.newest}"
     if UNSTAMPED <= found.revision < found.newest:
         advice += f": nirs4all-store upgrade {quote(str(found.path))}"
-    say(console, f"{found.path}")
-    say(console, f"revision   {found.revision}{advice}")
-    say(console, f"rows       {_rows(found.rows)}")
-    say(console, f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}")
-    say(console, f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}")
+    print_line(console, f"{found.path}")
+    print_line(console, f"revision   {found.revision}{advice}")
+    print_line(console, f"rows       {_rows(found.rows)}")
+    print_line(console, f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}")
+    print_line(console, f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}")
     for copy in found.copies:
-        say(console, f"kept copy  {copy.name}, {_size(copy.stat().st_size)}")
+        print_line(console, f"kept copy  {copy.name}, {_size(copy.stat().st_size)}")
 
 
 @app.command(epilog="nirs4all-store check --deep")
@@ -244,7 +245,7 @@ def check(
         with existing(folder or workspace, read_only=True) as store:
             report = store.check(deep)
     except StoreError as error:
-        complain(str(error))
+        print_error(str(error))
         raise typer.Exit(2) from error
     if as_json or as_csv:
         columns = dict.fromkeys((field.name for field in fields(Finding)), pl.String)
@@ -252,9 +253,10 @@ def check(
         print_rows(frame, frame.columns, {}, as_json=as_json, as_csv=as_csv)
     else:
         for finding in report.findings:
-            say(console, f"{finding.code}: {finding.subject}: {finding.message}")
-            say(console, f"  repair would {finding.repair}" if finding.repair else "  repair can do nothing about it")
-        say(console, f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
+            print_line(console, f"{finding.code}: {finding.subject}: {finding.message}")
+            advice = f"would {finding.repair}" if finding.repair else "can do nothing about it"
+            print_line(console, f"  repair {advice}")
+        print_line(console, f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
     if not report.is_sound:
         raise typer.Exit(1)
 
@@ -271,13 +273,13 @@ def repair(
     with existing(folder or workspace, read_only=not apply) as store:
         report = store.repair(dry_run=not apply, deep=deep)
     for finding in report.repaired:
-        say(console, f"{'done' if apply else 'to do'}: {finding.subject}: {finding.repair}")
+        print_line(console, f"{'done' if apply else 'to do'}: {finding.subject}: {finding.repair}")
     for finding in report.left:
-        say(console, f"left: {finding.subject}: {finding.message}")
+        print_line(console, f"left: {finding.subject}: {finding.message}")
     if not report.repaired and not report.left:
-        say(console, "There is nothing to repair.")
+        print_line(console, "There is nothing to repair.")
     if report.repaired and not apply:
-        say(console, "Nothing was changed; do it with --apply.")
+        print_line(console, "Nothing was changed; do it with --apply.")
 
 
 @app.command("alembic-ini", epilog='alembic -c "$(nirs4all-store alembic-ini)" -x workspace=FOLDER upgrade head')

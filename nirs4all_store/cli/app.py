@@ -12,7 +12,7 @@ from ..errors import StoreError
 from ..version import __version__
 from . import admin, exchange, library, predict, query, train
 from .admin import show_upgrade
-from .output import complain, warns_once
+from .output import print_error, warns_once
 from .terminal import escape_what_the_terminal_lacks
 
 __all__ = ["app", "show_upgrade"]
@@ -43,7 +43,7 @@ class _Commands(TyperGroup):
                 if ctx.params.get("debug"):
                     raise
                 is_ours = isinstance(error, StoreError)
-                complain(
+                print_error(
                     str(error) if is_ours else f"{type(error).__name__}: {error}; --debug shows where it comes from"
                 )
                 raise typer.Exit(1) from error

@@ -54,7 +54,7 @@ METRICS = {
 
 
 @dataclass(frozen=True)
-class Dataset:
+class DemoData:
     """Spectra and what is known of them.
 
     `X` is (n_samples, n_wavenumbers) in absorbance; `X_test, y_test` are never trained on.
@@ -84,7 +84,7 @@ class Candidate:
     model: Any
 
 
-def fermentation() -> tuple[Dataset, Array]:
+def fermentation() -> tuple[DemoData, Array]:
     """Return the glucose data, and its wavenumbers (1/cm).
 
     The test spectra come from a sensor that measured every 1.25 minutes; the reference values were
@@ -97,23 +97,23 @@ def fermentation() -> tuple[Dataset, Array]:
     taken = reference["time"].to_numpy() * 60 / MINUTES_BETWEEN_SPECTRA
     nearest = alive[np.abs(alive[None, :] - taken[:, None]).argmin(axis=1)]
     wavenumbers = np.array([float(name) for name in X.columns])
-    data = Dataset(
+    data = DemoData(
         "fermentation", "regression", X.to_numpy(), y["glucose"].to_numpy(),
         spectra[nearest], reference["glucose"].to_numpy(), len(spectra) - len(alive),
     )  # fmt: skip
     return data, wavenumbers
 
 
-def coffee() -> Dataset:
+def coffee() -> DemoData:
     """Return the coffees of three countries, a quarter of them kept for the test."""
     X, labels = load_coffee(set_output="polars")
     X, X_test, y, y_test = train_test_split(
         X.to_numpy(), labels["labels"].to_numpy().astype(str), test_size=0.25, stratify=labels, random_state=0
     )
-    return Dataset("coffee", "classification", X, y, X_test, y_test)
+    return DemoData("coffee", "classification", X, y, X_test, y_test)
 
 
-def candidates(data: Dataset, wavenumbers: Array | None) -> list[Candidate]:
+def candidates(data: DemoData, wavenumbers: Array | None) -> list[Candidate]:
     """Return the pipelines to compare on a data set."""
     derivative = [LinearCorrection(), SavitzkyGolay(window_length=15, polyorder=2, deriv=1)]
     if data.task == "regression":
@@ -129,7 +129,7 @@ def candidates(data: Dataset, wavenumbers: Array | None) -> list[Candidate]:
 class Trainer:
     """Trains candidates on one data set and stores all that comes of it."""
 
-    def __init__(self, store: WorkspaceStore, run_id: str, data: Dataset) -> None:
+    def __init__(self, store: WorkspaceStore, run_id: str, data: DemoData) -> None:
         self._store = store
         self._run_id = run_id
         self._data = data
@@ -268,7 +268,7 @@ class Demo:
         self._step += 1
         self._console.print(f"[bold]{self._step:>2}[/]  {text}", highlight=False)
 
-    def _train(self, store: WorkspaceStore, data: Dataset, wavenumbers: Array | None) -> str:
+    def _train(self, store: WorkspaceStore, data: DemoData, wavenumbers: Array | None) -> str:
         tried = candidates(data, wavenumbers)
         columns = (
             TextColumn("    training on {task.description}"),
@@ -303,7 +303,7 @@ class Demo:
         self._console.print(table)
         return top.row(0, named=True)
 
-    def _deploy(self, store: WorkspaceStore, chain_id: str, data: Dataset) -> None:
+    def _deploy(self, store: WorkspaceStore, chain_id: str, data: DemoData) -> None:
         with self._timed("replayed the best on {n} unseen spectra: glucose rmse {rmse:.2f} g/l") as said:
             y = store.replay_chain(chain_id, data.X_test)
             said.update(n=len(y), rmse=root_mean_squared_error(data.y_test, y))

@@ -13,14 +13,14 @@ from ..filesystem.atomic_files import with_suffix_added
 from ..store import WorkspaceStore
 from .output import (
     DEFAULT_WORKSPACE,
-    GIVEN,
+    PATH_OPTIONS,
     Overwrite,
     Trusted,
     Workspace,
     find,
+    print_line,
     reading,
     refuse_output,
-    say,
 )
 
 app = typer.Typer()
@@ -31,7 +31,7 @@ ENDINGS = {"chains": (".n4a", ".n4a.py"), "pipelines": (".json",), "runs": (".ya
 def export(
     beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a chain's, pipeline's or run's id.")],
     output: Annotated[
-        Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.", **GIVEN)
+        Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.", **PATH_OPTIONS)
     ],
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -54,12 +54,12 @@ def export(
             path = store.export_predictions_parquet(output, run_id=name)
         else:
             path = store.export_run(name, output)
-    say(Console(), f"wrote {path}")
+    print_line(Console(), f"wrote {path}")
 
 
 @app.command("import", epilog="nirs4all-store import model.n4a")
 def import_(
-    bundle: Annotated[Path, typer.Argument(help="A .n4a file.", **GIVEN)],
+    bundle: Annotated[Path, typer.Argument(help="A .n4a file.", **PATH_OPTIONS)],
     trusted: Trusted = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -69,6 +69,7 @@ def import_(
     inspect_bundle(bundle)  # What is none is refused before a workspace is made.
     with WorkspaceStore(workspace) as store:
         done = store.import_bundle(bundle, trusted)
-    say(Console(), f"chain {done.chain_id} of run {done.run_id}")
+    print_line(Console(), f"chain {done.chain_id} of run {done.run_id}")
     if not trusted:
-        say(Console(), "It predicts once you trust it: store.trust_chain(chain_id, True), or import it with --trusted.")
+        line = "It predicts once you trust it: store.trust_chain(chain_id, True), or import it with --trusted."
+        print_line(Console(), line)

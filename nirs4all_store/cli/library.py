@@ -12,7 +12,18 @@ from rich.console import Console
 from ..training.config_files import read_config
 from ..training.template_library import PipelineLibrary
 from ..validation.values import file_text, printable
-from .output import DEFAULT_WORKSPACE, GIVEN, Csv, Json, Overwrite, Workspace, Yes, print_rows, refuse_output, say
+from .output import (
+    DEFAULT_WORKSPACE,
+    PATH_OPTIONS,
+    Csv,
+    Json,
+    Overwrite,
+    Workspace,
+    Yes,
+    print_line,
+    print_rows,
+    refuse_output,
+)
 from .terminal import for_programs, put
 
 app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
@@ -36,7 +47,7 @@ def list_(
 
 @app.command("save", epilog="nirs4all-store library save pls.yaml baseline_pls --category regression")
 def save(
-    config: Annotated[Path, typer.Argument(help="A JSON or YAML file.", **GIVEN)],
+    config: Annotated[Path, typer.Argument(help="A JSON or YAML file.", **PATH_OPTIONS)],
     name: Name,
     category: Annotated[str, typer.Option(help="Its category.")] = "general",
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
@@ -50,7 +61,8 @@ def save(
     found = read_config(config)
     pipelines_of(found)
     library = PipelineLibrary(workspace)
-    say(Console(), f"saved {library.save_template(found, name, category, description, tag, overwrite=overwrite)}")
+    saved = library.save_template(found, name, category, description, tag, overwrite=overwrite)
+    print_line(Console(), f"saved {saved}")
 
 
 @app.command("show", epilog="nirs4all-store library show baseline_pls")
@@ -67,28 +79,28 @@ def delete(name: Name, category: Category = None, yes: Yes = False, workspace: W
     if not yes:
         typer.confirm(printable(f"Delete template {name}?"), abort=True)
     library.delete_template(name, category)
-    say(Console(), f"deleted {name}")
+    print_line(Console(), f"deleted {name}")
 
 
 @app.command("export", epilog="nirs4all-store library export baseline_pls baseline.json")
 def export(
     name: Name,
-    output: Annotated[Path, typer.Argument(help="The file to write.", **GIVEN)],
+    output: Annotated[Path, typer.Argument(help="The file to write.", **PATH_OPTIONS)],
     category: Category = None,
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Write a template to a file for somebody else."""
     refuse_output(output, workspace, overwrite=overwrite)
-    say(Console(), f"wrote {PipelineLibrary(workspace).export_template(name, output, category)}")
+    print_line(Console(), f"wrote {PipelineLibrary(workspace).export_template(name, output, category)}")
 
 
 @app.command("import", epilog="nirs4all-store library import baseline.json")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A file that library export has written.", **GIVEN)],
+    path: Annotated[Path, typer.Argument(help="A file that library export has written.", **PATH_OPTIONS)],
     category: Annotated[str, typer.Option(help="Its category, if it names none.")] = "general",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Take in a template that somebody else has written."""
-    say(Console(), f"saved {PipelineLibrary(workspace).import_template(path, category, overwrite=overwrite)}")
+    print_line(Console(), f"saved {PipelineLibrary(workspace).import_template(path, category, overwrite=overwrite)}")

@@ -22,7 +22,7 @@ from ..filesystem.atomic_files import (
 )
 from ..store import WorkspaceStore
 from ..validation.values import printable
-from ..views import TIMES, decoded, json_of, local
+from ..views import TIMES, decoded, local, to_json
 from ..workspace.layout import ARTIFACTS_NAME, DATABASE_NAME
 from .terminal import cell, for_programs, put
 
@@ -30,19 +30,19 @@ DEFAULT_WORKSPACE = Path("workspace")
 ENVIRONMENT = "NIRS4ALL_WORKSPACE"
 
 
-def given_path(text: str | Path) -> Path:
+def parse_path(text: str | Path) -> Path:
     """Return a path of the command line, where a shell leaves `~` as it is in `--workspace=~/w` and in variables."""
     return checked_path(text, "the path")
 
 
-GIVEN: dict[str, Any] = {"parser": given_path, "metavar": "PATH"}
+PATH_OPTIONS: dict[str, Any] = {"parser": parse_path, "metavar": "PATH"}
 Workspace = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.", **GIVEN)
+    Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.", **PATH_OPTIONS)
 ]
-Folder = Annotated[Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.", **GIVEN)]
+Folder = Annotated[Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.", **PATH_OPTIONS)]
 
 
-def _alone(context: typer.Context, value: bool) -> bool:
+def _refuse_both(context: typer.Context, value: bool) -> bool:
     if value and (context.params.get("as_json") or context.params.get("as_csv")):
         raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
     return value
@@ -50,25 +50,27 @@ def _alone(context: typer.Context, value: bool) -> bool:
 
 # What cannot be printed is refused before a command does anything.
 Json = Annotated[
-    bool, typer.Option("--json", callback=_alone, help="Print the rows as JSON, all columns and whole ids.")
+    bool, typer.Option("--json", callback=_refuse_both, help="Print the rows as JSON, all columns and whole ids.")
 ]
-Csv = Annotated[bool, typer.Option("--csv", callback=_alone, help="Print the rows as CSV, all columns and whole ids.")]
+Csv = Annotated[
+    bool, typer.Option("--csv", callback=_refuse_both, help="Print the rows as CSV, all columns and whole ids.")
+]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows at most.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
-LEAST_ID = 8
+MIN_ID_LENGTH = 8
 NUMBER_OF_DIGITS = 4
-MOST_NAMED = 5
+MAX_IDS_LISTED = 5
 MOST_OF_A_WORD = 36
 LEAST_OF_A_WORD = 16
 GAP = 2
 ISO = "%Y-%m-%dT%H:%M:%S%.6f%:z"
 
 
-def complain(problem: str) -> None:
+def print_error(problem: str) -> None:
     """Print an error as one red line on stderr."""
-    say(Console(stderr=True), problem, style="red")
+    print_line(Console(stderr=True), problem, style="red")
 
 
 def warns_once() -> Callable[..., None]:
@@ -82,19 +84,19 @@ def warns_once() -> Callable[..., None]:
         text = f"{category.__name__}: {message}"
         if text not in told:
             told.add(text)
-            say(Console(stderr=True), text, style="yellow")
+            print_line(Console(stderr=True), text, style="yellow")
 
     return show
 
 
-def say(console: Console, line: str, style: str | None = None) -> None:
+def print_line(console: Console, line: str, style: str | None = None) -> None:
     """Print one line: what a name has of line ends and of what steers a terminal is printed as escapes."""
     console.print(printable(line), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    put(f"{for_programs(json_of(value, indent=1))}\n")
+    put(f"{for_programs(to_json(value, indent=1))}\n")
 
 
 def print_csv(frame: pl.DataFrame) -> None:
@@ -147,7 +149,7 @@ def show_rows(
     # What a query calls an id may be a number.
     are_ids = [column for column in columns if column in IDS and frame.schema[column] == pl.String]
     names = [name for column in are_ids for name in frame[column]]
-    short = {} if as_json or as_csv else store.shorten_ids(names, LEAST_ID)
+    short = {} if as_json or as_csv else store.shorten_ids(names, MIN_ID_LENGTH)
     print_rows(frame, columns, short, as_json=as_json, as_csv=as_csv)
 
 
@@ -163,7 +165,7 @@ def print_rows(
         return
     if as_csv:
         nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
-        flat = [pl.Series(name, map(json_of, frame[name].to_list()), dtype=pl.String) for name in nested]
+        flat = [pl.Series(name, map(to_json, frame[name].to_list()), dtype=pl.String) for name in nested]
         times = selectors.datetime(time_zone="*").dt.to_string(ISO)
         spans = selectors.duration().dt.to_string("iso")
         print_csv(frame.with_columns(flat).with_columns(times, spans))
@@ -222,7 +224,7 @@ def shown(value: Any) -> str:
         return value.isoformat()
     if isinstance(value, timedelta):
         return str(value)
-    return printable(value if isinstance(value, str) else json_of(value))
+    return printable(value if isinstance(value, str) else to_json(value))
 
 
 def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
@@ -239,7 +241,7 @@ def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
     what = " or ".join(kind.removesuffix("s") for kind in kinds) or "thing"
     if not found:
         raise InvalidInputError(f"no {what} has an id that begins with {beginning!r}; `top` and `runs` show ids")
-    named = ", ".join(f"{kind.removesuffix('s')} {name}" for kind, name in found[:MOST_NAMED])
+    named = ", ".join(f"{kind.removesuffix('s')} {name}" for kind, name in found[:MAX_IDS_LISTED])
     raise InvalidInputError(f"{len(found)} ids begin with {beginning!r}, as {named}; give more of it")
 
 

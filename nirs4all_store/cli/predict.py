@@ -12,22 +12,22 @@ import typer
 from rich.console import Console
 
 from ..chains.training_columns import TrainedOn
-from ..datasets.input_checks import FROM_0
+from ..datasets.input_checks import ROWS_COUNT_FROM_ZERO
 from ..datasets.spectra_columns import Spectra
 from ..errors import ChainInputError, InvalidInputError
-from ..filesystem.atomic_files import identity, whole_file
+from ..filesystem.atomic_files import atomic_write, file_id
 from .output import (
     DEFAULT_WORKSPACE,
-    GIVEN,
+    PATH_OPTIONS,
     Overwrite,
     Trusted,
     Workspace,
-    complain,
     find,
     print_csv,
+    print_error,
+    print_line,
     reading,
     refuse_output,
-    say,
 )
 
 app = typer.Typer()
@@ -36,9 +36,11 @@ app = typer.Typer()
 @app.command(epilog="nirs4all-store predict 01a2 new.csv -o predicted.csv")
 def predict(
     chain: Annotated[str, typer.Argument(help="The beginning of a chain's id, or a bundle's path.")],
-    data: Annotated[Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, a row a sample.", **GIVEN)],
+    data: Annotated[
+        Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, a row a sample.", **PATH_OPTIONS)
+    ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A CSV or Parquet file; else printed.", **GIVEN)
+        Path | None, typer.Option("--output", "-o", help="A CSV or Parquet file; else printed.", **PATH_OPTIONS)
     ] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = False,
@@ -47,7 +49,7 @@ def predict(
     """Predict new spectra with a stored chain or with a bundle; columns that are no spectra stand before it."""
     if output is not None:
         refuse_output(output, workspace, overwrite=overwrite)
-        if identity(output) is not None and identity(output) == identity(data):
+        if file_id(output) is not None and file_id(output) == file_id(data):
             raise InvalidInputError(f"{output} has the spectra themselves; give the predictions another name")
         if output.suffix.lower() not in (".csv", ".parquet"):
             raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
@@ -65,9 +67,9 @@ def predict(
     if output is None:
         print_csv(frame)
         return
-    with whole_file(output) as unfinished:
+    with atomic_write(output) as unfinished:
         (frame.write_csv if output.suffix.lower() == ".csv" else frame.write_parquet)(unfinished)
-    say(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
+    print_line(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
 
 
 def _rows(count: int) -> str:
@@ -81,14 +83,15 @@ def _predicted(predict: Callable[[Any], Any], spectra: Spectra) -> pl.DataFrame:
     if not whole.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value")
     if not whole.all():
-        complain(f"no prediction for {_rows(int(np.sum(~whole)))}")
+        print_error(f"no prediction for {_rows(int(np.sum(~whole)))}")
     try:
         columns = np.atleast_2d(predict(X if whole.all() else X[whole]).T)
     except ChainInputError as error:
         row = getattr(error.__cause__, "row", None)
         if row is None or whole.all():
             raise
-        raise ChainInputError(f"{error}; in the file that is row {np.flatnonzero(whole)[row]} {FROM_0}") from error
+        in_file = np.flatnonzero(whole)[row]
+        raise ChainInputError(f"{error}; in the file that is row {in_file} {ROWS_COUNT_FROM_ZERO}") from error
     names = ["predicted"] if len(columns) == 1 else [f"predicted_{place}" for place in range(len(columns))]
     found = pl.DataFrame(dict(zip(names, columns, strict=True)))
     places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)

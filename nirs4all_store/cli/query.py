@@ -16,10 +16,10 @@ from rich.text import Text
 from ..errors import InvalidInputError
 from ..figures import draw, save
 from ..store import WorkspaceStore
-from ..views import brief, decoded, details_of, differences, json_of, local, predictions_of
+from ..views import brief, decoded, details_of, differences, local, predictions_of, to_json
 from .output import (
     DEFAULT_WORKSPACE,
-    GIVEN,
+    PATH_OPTIONS,
     Csv,
     Json,
     Limit,
@@ -27,9 +27,9 @@ from .output import (
     Workspace,
     find,
     print_json,
+    print_line,
     reading,
     refuse_output,
-    say,
     show_rows,
     shown,
 )
@@ -173,7 +173,7 @@ def sql(
 def show(
     beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of any id.")],
     plot: Annotated[
-        Path | None, typer.Option(help="Save predicted against true as a PNG or HTML file.", **GIVEN)
+        Path | None, typer.Option(help="Save predicted against true as a PNG or HTML file.", **PATH_OPTIONS)
     ] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
@@ -198,7 +198,7 @@ def show(
     if drawn is not None and not as_json:
         print_picture(draw(drawn))
     if plot is not None:
-        say(Console(stderr=as_json), f"saved {save(drawn, plot)}")
+        print_line(Console(stderr=as_json), f"saved {save(drawn, plot)}")
 
 
 def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
@@ -218,7 +218,7 @@ def _print_details(console: Console, kind: str, found: dict[str, Any]) -> None:
         elif name == "error":
             table.add_row(name, Text("\n").join(map(cell, value.splitlines())))
         elif isinstance(value, dict | list) and value:
-            table.add_row(name, cell(json_of(brief(value))))
+            table.add_row(name, cell(to_json(brief(value))))
         else:
             table.add_row(name, cell(str(local(value)) if isinstance(value, datetime) else shown(value)))
     console.print(table)
@@ -238,7 +238,7 @@ def compare(
         second = find(store, other, kind)[1]
         rows = differences(details_of(store, kind, first), details_of(store, kind, second))
         if as_csv:
-            rows = [(what, json_of(a), json_of(b)) for what, a, b in rows]
+            rows = [(what, to_json(a), to_json(b)) for what, a, b in rows]
         elif not as_json:
             rows = [(what, *apart(a, b)) for what, a, b in rows]
         value = pl.Object if as_json else pl.String
@@ -248,7 +248,7 @@ def compare(
 
 def apart(one: Any, other: Any) -> tuple[str, str]:
     """Return what tells two values apart, as short as may be; of long ones, from where they differ."""
-    exact = (json_of(one), json_of(other))
+    exact = (to_json(one), to_json(other))
     short = (shown(one), shown(other))
     if short[0] != short[1] and max(map(len, short)) <= LONGEST_VALUE:
         return short

@@ -12,20 +12,20 @@ import polars as pl
 import typer
 from rich.console import Console
 
-from ..datasets.dataset import AVERAGE, PARTITIONS, Dataset
+from ..datasets.dataset import AVERAGE, PARTITIONS, TrainingData
 from ..datasets.reader import read_dataset
 from ..store import WorkspaceStore
 from ..training.config_files import find_config
 from ..training.template_library import PipelineLibrary
 from .output import (
     DEFAULT_WORKSPACE,
-    GIVEN,
-    LEAST_ID,
+    MIN_ID_LENGTH,
+    PATH_OPTIONS,
     Csv,
     Json,
     Workspace,
-    complain,
-    say,
+    print_error,
+    print_line,
 )
 from .predict import _rows
 from .query import show_ranked
@@ -38,13 +38,15 @@ Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The co
 
 @app.command(epilog="nirs4all-store demo")
 def demo(
-    folder: Annotated[Path, typer.Argument(help="The workspace to create or add to.", **GIVEN)] = Path("nirs4all-demo"),
+    folder: Annotated[Path, typer.Argument(help="The workspace to create or add to.", **PATH_OPTIONS)] = Path(
+        "nirs4all-demo"
+    ),
 ) -> None:
     """Train on real spectra, rank, replay, export, delete and collect, telling what each step did."""
     try:
         from .demo import Demo
     except ModuleNotFoundError as error:
-        complain(f"the demo needs {error.name}: pip install 'nirs4all-store[demo]'")
+        print_error(f"the demo needs {error.name}: pip install 'nirs4all-store[demo]'")
         raise typer.Exit(1) from error
     Demo(folder, Console()).run()
 
@@ -52,7 +54,7 @@ def demo(
 @app.command(epilog="nirs4all-store run pls.yaml wheat.csv --target protein")
 def run(
     config: Annotated[str, typer.Argument(help="A JSON or YAML file, or a template's name.")],
-    data: Annotated[Path, typer.Argument(help="A CSV or Parquet file of spectra, a row a sample.", **GIVEN)],
+    data: Annotated[Path, typer.Argument(help="A CSV or Parquet file of spectra, a row a sample.", **PATH_OPTIONS)],
     target: Target = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default the file's.")] = None,
     jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many pipelines side by side; -1 for all cores.")] = 1,
@@ -76,7 +78,7 @@ def run(
         try:
             found = runner.run(steps, dataset, name=name, resume=resume)
         except KeyboardInterrupt:
-            complain("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
+            print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
         best = found.filter(pl.col("fold_id") == AVERAGE, pl.col("partition") == PARTITIONS[0]).head(limit)
         show_ranked(store, best, as_json=as_json, as_csv=as_csv)
@@ -89,18 +91,18 @@ def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
     pipelines = store.list_pipelines(run_id)
     failed = pipelines.filter(pl.col("status") == "failed")["pipeline_id"].to_list()
     if failed:
-        short = store.shorten_ids([run_id, failed[-1]], LEAST_ID)
-        complain(
+        short = store.shorten_ids([run_id, failed[-1]], MIN_ID_LENGTH)
+        print_error(
             f"{len(failed):,} of {pipelines.height:,} pipelines failed; `nirs4all-store show {short[failed[-1]]}` says "
             f"why the first did, `nirs4all-store pipelines {short[run_id]} -n {pipelines.height}` which they are"
         )
 
 
-def _tell(dataset: Dataset) -> None:
+def _tell(dataset: TrainingData) -> None:
     """Say what is trained on, since it may not be what one thinks."""
     columns = dataset.columns or [""]
     left_out = f", without {_rows(dataset.excluded)}" if dataset.excluded else ""
     line = (
         f"{dataset.name}: {len(dataset.X):,} samples, {len(columns):,} columns of X from {columns[0]} to {columns[-1]}"
     )
-    say(Console(stderr=True), f"{line}{left_out}")
+    print_line(Console(stderr=True), f"{line}{left_out}")

@@ -26,7 +26,7 @@ THOUSANDS = re.compile(r"\s*[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?\s*")
 # As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, 4000 cm-1, NIR2_1100.
 NUMBERED = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 LEAST_NUMBERED = 10
-MOST_NAMED = 20
+MAX_NAMES_LISTED = 20
 
 
 def wavelengths_of(columns: Sequence[str]) -> Array | None:
@@ -35,11 +35,12 @@ def wavelengths_of(columns: Sequence[str]) -> Array | None:
     return found[0][1] if len(found) == 1 and len(found[0][0]) == len(columns) else None
 
 
-def refuse_twins(names: Sequence[str], where: str) -> None:
+def reject_duplicate_names(names: Sequence[str], where: str) -> None:
     """Refuse a table of which two columns have one name."""
     twins = [name for name, count in Counter(names).items() if count > 1 and name]
     if twins:
-        raise InvalidInputError(f"{where} has several columns with the name {', '.join(map(repr, twins[:MOST_NAMED]))}")
+        names = ", ".join(map(repr, twins[:MAX_NAMES_LISTED]))
+        raise InvalidInputError(f"{where} has several columns with the name {names}")
 
 
 def without_index(names: Sequence[str], left_out: Collection[str] = ()) -> list[str]:
@@ -58,7 +59,7 @@ def spectral(names: Sequence[str], where: str) -> tuple[list[str], Array | None]
     found = families(names)
     refuse_choice(found)
     columns, wavelengths = found[0] if found else ([], None)
-    refuse_twins([str(key(name)) for name in columns], where)
+    reject_duplicate_names([str(key(name)) for name in columns], where)
     return columns, wavelengths
 
 
@@ -72,7 +73,7 @@ def places_by_name(names: Sequence[str], columns: Sequence[str], where: str) -> 
     """
     keys = {key(name) for name in columns}
     found = [(key(name), place) for place, name in enumerate(names) if key(name) in keys]
-    refuse_twins([str(name) for name, _ in found], where)
+    reject_duplicate_names([str(name) for name, _ in found], where)
     known = dict(found)
     missing = [name for name in columns if key(name) not in known]
     if missing:
@@ -124,7 +125,7 @@ def places(
         raise refused
     if found is None:
         return None
-    refuse_twins(list(map(str, found.tolist())), where)
+    reject_duplicate_names(list(map(str, found.tolist())), where)
     at = dict(zip(found.tolist(), places_by_name(names, named, where), strict=True))
     missing = [wavelength for wavelength in wavelengths if wavelength not in at]
     if missing:
@@ -163,7 +164,7 @@ def refuse_choice(families: Sequence[Family]) -> None:
         return
     choices = [
         f"{names[0]!r} to {names[-1]!r} ({len(names)})" if len(names) > 1 else f"{names[0]!r} alone"
-        for names, _ in families[:MOST_NAMED]
+        for names, _ in families[:MAX_NAMES_LISTED]
     ]
     raise InvalidInputError(
         f"X could be the columns {', or '.join(choices)}; leave out or rename those that are no spectra, or give X as "

@@ -15,7 +15,7 @@ AVERAGE = "avg"
 
 
 @dataclass(frozen=True)
-class Dataset:
+class TrainingData:
     """What pipelines are trained on.
 
     Attributes

@@ -13,7 +13,7 @@ from ..errors import InvalidInputError
 Array = Any
 NUMBERS = "biuf"
 """The kinds of NumPy's types that are numbers."""
-FROM_0 = "(the first is 0)"
+ROWS_COUNT_FROM_ZERO = "(the first is 0)"
 
 
 def as_array(value: Any) -> Array:
@@ -31,11 +31,12 @@ def refuse_mixture(values: Array, name: str) -> None:
     others = ~(missing | texts | numbers)
     if others.any():
         row = np.argwhere(others)[0][0]
-        raise InvalidInputError(f"{name} has {values[row]!r} in row {row} {FROM_0}; give numbers or text")
+        raise InvalidInputError(f"{name} has {values[row]!r} in row {row} {ROWS_COUNT_FROM_ZERO}; give numbers or text")
     if texts.any() and numbers.any():
         text, number = (np.argwhere(found)[0][0] for found in (texts, numbers))
         raise InvalidInputError(
-            f"{name} has a text in row {text} and a number in row {number} {FROM_0}; give either numbers or text"
+            f"{name} has a text in row {text} and a number in row {number} {ROWS_COUNT_FROM_ZERO}; "
+            "give either numbers or text"
         )
 
 
@@ -64,7 +65,8 @@ def refuse_infinite(values: Array, name: str) -> None:
     if infinite.any():
         row = np.argwhere(infinite)[0][0]
         raise InvalidInputError(
-            f"{name} has an infinite value in row {row} {FROM_0}; correct it, or make it NaN to leave it out"
+            f"{name} has an infinite value in row {row} {ROWS_COUNT_FROM_ZERO}; correct it, or make it NaN "
+            "to leave it out"
         )
 
 
@@ -103,7 +105,9 @@ def groups_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
     refuse_mixture(groups, "groups")
     missing = np.flatnonzero(misses(groups) & kept)
     if len(missing):
-        raise InvalidInputError(f"groups has no value in row {missing[0]} {FROM_0}; say whose sample it is")
+        raise InvalidInputError(
+            f"groups has no value in row {missing[0]} {ROWS_COUNT_FROM_ZERO}; say whose sample it is"
+        )
     return labels(groups[kept], "groups")
 
 
@@ -118,7 +122,7 @@ def weights_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
     wrong = np.flatnonzero(kept & ~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
         raise InvalidInputError(
-            f"weights has {weights[wrong[0]]} in row {wrong[0]} {FROM_0}; give finite numbers from 0 up"
+            f"weights has {weights[wrong[0]]} in row {wrong[0]} {ROWS_COUNT_FROM_ZERO}; give finite numbers from 0 up"
         )
     return weights[kept].astype(float)
 

@@ -16,7 +16,7 @@ from ..filesystem.atomic_files import checked_path
 from ..filesystem.file_types import refuse_odd_given
 from ..validation.size_limits import refuse_deep
 from . import spectra_columns, table_files
-from .dataset import Array, Dataset
+from .dataset import Array, TrainingData
 from .input_checks import (
     check_length,
     groups_of,
@@ -33,7 +33,7 @@ from .input_checks import (
 KEYS = ("X", "y", "groups", "weights", "X_test", "y_test", "wavelengths", "name")
 
 
-def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Dataset:
+def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> TrainingData:
     """Return the dataset that something stands for.
 
     Parameters
@@ -53,7 +53,7 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Datas
     InvalidInputError
         It is none of these, its parts do not fit together, or `target` is given and has no table to name a column of.
     """
-    if not isinstance(given, Dataset):
+    if not isinstance(given, TrainingData):
         return _checked(_parts(given, target))
     _refuse_target(target)
     return given
@@ -154,7 +154,7 @@ def _test_targets(given: Any, test: pl.DataFrame, targets: list[str] | None) -> 
     return None if misses(y_test.ravel()).all() else y_test
 
 
-def _checked(parts: Mapping[str, Any]) -> Dataset:
+def _checked(parts: Mapping[str, Any]) -> TrainingData:
     X, y = spectra_of(parts["X"], "X"), targets_of(parts.get("y"), "y")
     if y is None:
         raise InvalidInputError("a dataset to train on needs y")
@@ -170,7 +170,7 @@ def _checked(parts: Mapping[str, Any]) -> Dataset:
     columns, excluded = parts.get("columns"), int(np.sum(~kept))
     # What is known by its wavelengths is the same, whatever it was read from.
     told = [columns if found["wavelengths"] is None else None, excluded]
-    return Dataset(
+    return TrainingData(
         name=str(parts.get("name") or "dataset"), columns=columns, excluded=excluded, content_hash=_hash(found, told),
         **found,
     )  # fmt: skip

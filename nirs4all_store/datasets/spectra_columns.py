@@ -11,7 +11,7 @@ import polars as pl
 from ..errors import InvalidInputError
 from . import column_names
 from .cells import is_of_numbers, matrix_of, numbers_of, values_of
-from .column_names import MOST_NAMED, is_number, refuse_twins, wavelengths_of
+from .column_names import MAX_NAMES_LISTED, is_number, reject_duplicate_names, wavelengths_of
 
 Array = Any
 
@@ -55,7 +55,9 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     is_text = all(kind == pl.String for kind in table.dtypes)
     columns = columns or [name for name in names if is_of_numbers(table[name], may_be_text=is_text)]
     if not columns:
-        raise InvalidInputError(f"no column of {names[:MOST_NAMED]} has numbers; give spectra, a column a wavelength")
+        raise InvalidInputError(
+            f"no column of {names[:MAX_NAMES_LISTED]} has numbers; give spectra, a column a wavelength"
+        )
     return Spectra(matrix_of(table, columns), columns, wavelengths, table.drop(columns))
 
 
@@ -99,9 +101,9 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str, *, are_n
         texts = [name for name in table.columns if not is_number(name)] or table.columns
         raise InvalidInputError(
             f"{where} has no column {', '.join(map(repr, missing)) or 'that is known to be y'}; name one of "
-            f"{texts[:MOST_NAMED]} as target=, in a shell with --target"
+            f"{texts[:MAX_NAMES_LISTED]} as target=, in a shell with --target"
         )
-    refuse_twins(targets, "the target")
+    reject_duplicate_names(targets, "the target")
     columns = [values_of(table[name], are_names=are_names) for name in targets]
     if len({column.dtype == pl.String for column in columns}) > 1:
         for column in columns:

@@ -14,7 +14,7 @@ from ..errors import InvalidInputError
 from ..filesystem.atomic_files import checked_path
 from ..filesystem.file_types import refuse_odd_given
 from .cells import with_points
-from .column_names import refuse_twins
+from .column_names import reject_duplicate_names
 
 TABLES = (".csv", ".tsv", ".parquet")
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # By this first line a spreadsheet knows it.
@@ -46,7 +46,7 @@ def frame(table: Any) -> pl.DataFrame:
         return read(checked_path(table, "the table"))
     if isinstance(table, pl.DataFrame):
         return table
-    refuse_twins([str(name) for name in getattr(table, "column_names", table.columns)], "the table")
+    reject_duplicate_names([str(name) for name in getattr(table, "column_names", table.columns)], "the table")
     try:
         return pl.from_pandas(table.rename(columns=str)) if hasattr(table, "iloc") else pl.DataFrame(table)
     except Exception as error:  # What pandas and Arrow raise of a column of several types is not of one kind.
@@ -96,7 +96,7 @@ def _read_csv(path: Path, stream: BinaryIO) -> pl.DataFrame:
     bare = QUOTED.sub("", header)
     separator = told[1] if told else next((mark for mark in (";", "\t") if mark in bare), ",")
     names = next(csv.reader([header], delimiter=separator), [])
-    refuse_twins(names, str(path))
+    reject_duplicate_names(names, str(path))
     try:
         table = pl.read_csv(content, separator=separator, infer_schema=False, skip_lines=1 if told else 0)
     except pl.exceptions.ComputeError:

@@ -20,7 +20,7 @@ from ..artifacts.local_store import sha256
 from ..chains.plan import plan
 from ..chains.schema import artifact_ids, with_ids
 from ..errors import BundleError, StoreError
-from ..validation.values import without_twins
+from ..validation.values import reject_duplicate_keys
 from .legacy_bundle import read_old
 
 FORMAT = "nirs4all_store.n4a"
@@ -213,7 +213,7 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, budget: int) -
 def _json_of(members: dict[str, bytes], name: str) -> Row:
     if name not in members:
         raise BundleError(f"it has no {name}; export it again")
-    found = json.loads(members[name], object_pairs_hook=without_twins)
+    found = json.loads(members[name], object_pairs_hook=reject_duplicate_keys)
     if not isinstance(found, dict):
         raise BundleError(f"its {name} is no JSON object")
     return found

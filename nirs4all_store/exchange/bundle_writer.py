@@ -14,9 +14,9 @@ from ..artifacts.local_store import sha256
 from ..artifacts.packages import SCRIPTS, is_only_here
 from ..chains.plan import plan
 from ..errors import InvalidInputError
-from ..filesystem.atomic_files import whole_file, with_suffix_added
+from ..filesystem.atomic_files import atomic_write, with_suffix_added
 from ..identifiers import utc_now
-from ..validation.values import FLOAT_KEY, without_odd_floats, without_twins
+from ..validation.values import FLOAT_KEY, reject_duplicate_keys, without_odd_floats
 from ..version import __version__
 from .bundle_loader import imports_of
 from .bundle_reader import (
@@ -66,7 +66,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     pipeline = {key: row[key] for key in PIPELINE_KEYS} if row else {}
     predictions = [{key: row[key] for key in PREDICTION_KEYS} for row in results["predictions"]]
     told = _json({"chain": chain, "artifacts": described, "pipeline": pipeline, "predictions": predictions})
-    read = json.loads(told, object_pairs_hook=without_twins)  # As readers have it, who compare the hash of it.
+    read = json.loads(told, object_pairs_hook=reject_duplicate_keys)  # As readers have it, who compare the hash of it.
     members = {CHAIN: told}
     members |= {_member(row): contents[row["content_hash"]] for row in artifacts}
     manifest = {
@@ -83,7 +83,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
         "sha256": {name: sha256(content) for name, content in members.items()},
     }  # fmt: skip
     output_path = with_suffix_added(output_path, ".n4a")
-    with whole_file(output_path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
+    with atomic_write(output_path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in {MANIFEST: _json(manifest), **members}.items():
             archive.writestr(name, content)
     return output_path

@@ -14,7 +14,7 @@ from ..chains.plan import plan
 from ..chains.training_columns import TrainedOn
 from ..datasets import column_names
 from ..errors import UntrustedArtifactError
-from ..filesystem.atomic_files import with_suffix_added, write_whole
+from ..filesystem.atomic_files import with_suffix_added, write_atomic
 from ..identifiers import utc_now
 from .bundle_reader import Row
 from .bundle_writer import packages_of
@@ -55,7 +55,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
                for fold, entries in wanted.folds.items()},
         objects=_objects_source(objects),
     )  # fmt: skip
-    return write_whole(with_suffix_added(output_path, ".n4a.py"), script.encode())
+    return write_atomic(with_suffix_added(output_path, ".n4a.py"), script.encode())
 
 
 def _source_below_imports(module: ModuleType) -> str:

@@ -13,7 +13,7 @@ import yaml
 AMBIGUOUS = re.compile(r"^[-+]?(\d+|\d*\.\d+|\d+\.)([eE][-+]?\d+)?$|^0o[0-7]+$|[\x85\u2028\u2029\ufeff]")
 
 
-def yaml_text(value: Any) -> str:
+def to_yaml(value: Any) -> str:
     """Return what the database gave, plain JSON values and times, as YAML."""
     plain = json.loads(json.dumps(value, default=datetime.isoformat))  # JSON's types, and no anchors.
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)

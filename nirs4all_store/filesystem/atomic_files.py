@@ -75,8 +75,8 @@ def refuse_below(path: Path, folder: Path) -> None:
             f"cannot write {path}: it is below {folder}, where gc_artifacts() removes what is no artifact; "
             "give a path elsewhere"
         )
-    workspace, parents = identity(folder.parent), list(path.absolute().parents)
-    places = [identity(parent) for parent in parents]
+    workspace, parents = file_id(folder.parent), list(path.absolute().parents)
+    places = [file_id(parent) for parent in parents]
     if workspace in places:
         refuse_odd(*parents[: places.index(workspace)])
 
@@ -96,7 +96,7 @@ def output_errors(path: Path) -> Iterator[None]:
         raise OutputPathError(f"cannot write {path}: {error}; {advice}") from error
 
 
-def identity(path: Path | int) -> tuple[int, int] | None:
+def file_id(path: Path | int) -> tuple[int, int] | None:
     """Return what tells a file or folder, by its path or descriptor, from another one that has its name later.
 
     None if it is not there.
@@ -158,7 +158,7 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its name when the block ends well.
 
     Parameters
@@ -206,16 +206,16 @@ def refuse_no_file(path: Path) -> None:
         )
 
 
-def write_whole(path: Path, content: bytes) -> Path:
+def write_atomic(path: Path, content: bytes) -> Path:
     """Write `content` to `path`, whole and durable or not at all; see `whole_file`."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path
 
 
-def write_new(path: Path, content: bytes) -> bool:
+def write_exclusive(path: Path, content: bytes) -> bool:
     """Write a file whole under a name that nobody has; of several who do so at once, one is told True."""
-    written = write_whole(temporary_beside(path), content)
+    written = write_atomic(temporary_beside(path), content)
     try:
         os.link(written, path)
     except FileExistsError:

@@ -72,7 +72,9 @@ def _odd(path: AnyPath, kind: str | None, error: type[StoreError]) -> StoreError
     )
 
 
-def opened(path: AnyPath, flags: int, mode: int = 0o666, error: type[StoreError] = WorkspaceCorruptError) -> int:
+def open_without_following(
+    path: AnyPath, flags: int, mode: int = 0o666, error: type[StoreError] = WorkspaceCorruptError
+) -> int:
     """Open a file of a workspace, for `open(..., opener=opened)`; a pipe keeps nobody waiting, no link is followed.
 
     Raises
@@ -96,7 +98,7 @@ def opened(path: AnyPath, flags: int, mode: int = 0o666, error: type[StoreError]
 
 def content_of(path: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -> bytes:
     """Return the bytes of a file of a workspace; errors as for `opened`."""
-    with FileIO(path, opener=partial(opened, error=error)) as stream:
+    with FileIO(path, opener=partial(open_without_following, error=error)) as stream:
         return stream.readall()
 
 

@@ -49,7 +49,7 @@ class Columns:
     shape: tuple[int, ...]
 
 
-def as_arrays(value: Any, name: str) -> Given:
+def checked_arrays(value: Any, name: str) -> Given:
     """Return `value` as `as_array` does; probabilities may have three dimensions, or be a list of an array a target.
 
     Raises
@@ -58,13 +58,13 @@ def as_arrays(value: Any, name: str) -> Given:
         As of `as_array`.
     """
     if value is None or name != "y_proba":
-        return None if value is None else as_array(value, name)
+        return None if value is None else checked_array(value, name)
     if isinstance(value, list | tuple) and value and all(len(getattr(item, "shape", ())) == 2 for item in value):
-        return [as_array(item, f"{name}[{number}]") for number, item in enumerate(value)]
-    return as_array(value, name, most=3)
+        return [checked_array(item, f"{name}[{number}]") for number, item in enumerate(value)]
+    return checked_array(value, name, most=3)
 
 
-def as_array(value: Any, name: str, most: int = 2) -> Array:
+def checked_array(value: Any, name: str, most: int = 2) -> Array:
     """Return `value` as a 1-D or 2-D array of floats, ints, bools or text.
 
     Parameters

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..engine.duckdb.database import ENGINE_ERRORS
 from ..errors import EngineError, UnitOfWorkError
-from .transaction_scope import IN_BETWEEN
+from .transaction_scope import REENTRANT_CALL
 from .unit_of_work import UnitOfWork
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class Call:
     def __enter__(self) -> UnitOfWork:
         if not self._is_joined:
             self._uow.__enter__()
-        elif self._uow.is_busy:
-            raise UnitOfWorkError(IN_BETWEEN)
-        self._uow.is_busy = not self._is_block
+        elif self._uow.in_call:
+            raise UnitOfWorkError(REENTRANT_CALL)
+        self._uow.in_call = not self._is_block
         self._before = self._uow.changes
         return self._uow
 
@@ -40,7 +40,7 @@ class Call:
     ) -> None:
         if self._is_joined:
             self._doom_if_halfway(error)
-            self._uow.is_busy = False
+            self._uow.in_call = False
         else:
             self._end(kind, error, trace)
         if isinstance(error, ENGINE_ERRORS):
@@ -53,7 +53,7 @@ class Call:
             self._uow.doom(error)
 
     def _end(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._uow.is_busy = True
+        self._uow.in_call = True
         try:
             if error is None and self._uow.writes:
                 self._uow.commit()

@@ -6,10 +6,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..artifacts.local_store import Blobs
+from ..artifacts.local_store import LocalBlobStore
 from ..engine.duckdb.database import Database
-from .lookup_cache import Known
-from .transaction_scope import Turn
+from .lookup_cache import LookupCache
+from .transaction_scope import Scope
 
 
 class Host(Protocol):
@@ -23,10 +23,10 @@ class Host(Protocol):
     """
 
     path: Path
-    known: Known
+    cache: LookupCache
 
     @property
-    def blobs(self) -> Blobs:
+    def blobs(self) -> LocalBlobStore:
         """The artifacts' files."""
 
     @property
@@ -48,14 +48,14 @@ class Host(Protocol):
     def check_writable(self, *, read_only: bool) -> None:
         """Raise `ReadOnlyError` where it is open for reading only."""
 
-    def enter(self, unit: Any, *, write: bool, timeout: float) -> Turn:
+    def enter(self, unit: Any, *, write: bool, timeout: float) -> Scope:
         """Let a unit of work begin, waiting for its turn if it writes; end it with `leave`."""
 
-    def leave(self, turn: Turn) -> None:
+    def leave(self, turn: Scope) -> None:
         """Let a unit of work end."""
 
-    def reopen(self, turn: Turn, timeout: float) -> None:
+    def reopen(self, turn: Scope, timeout: float) -> None:
         """Close and open the database in the middle of a unit of work."""
 
-    def suspect(self) -> None:
+    def mark_broken(self) -> None:
         """Close the database as soon as nobody is inside, if an error has broken the engine."""

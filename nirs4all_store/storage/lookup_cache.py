@@ -1,43 +1,43 @@
-"""What is sure about the committed rows, so that it need not be asked again."""
+"""Results of look-ups of committed rows, kept so that the database need not be asked again."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-MAX_FACTS = 10_000
+MAX_CACHED = 10_000
 
-Fact = tuple[str, str]
-"""What it is about, such as a table, and which of them."""
+CacheKey = tuple[str, str]
+"""What was looked up, such as a table, and which of its rows."""
 
 
-class Known:
+class LookupCache:
     """Which rows there are in an open workspace, and which there are not.
 
-    While a workspace is open, this process alone writes to it, one unit of work at a time. What one of them learned
+    While a workspace is open, this process alone writes to it, one unit of work at a time. What one of them looked up
     and committed stays true until one deletes rows or hands its session out.
 
     Attributes
     ----------
     epoch : int
-        Another number after each `forget`: what was read under the same number is still there.
+        Another number after each `invalidate`: what was read under the same number is still there.
     """
 
     def __init__(self) -> None:
-        self._facts: dict[Fact, Any] = {}
+        self._entries: dict[CacheKey, Any] = {}
         self.epoch = 0
 
-    def get(self, fact: Fact) -> Any:
-        """Return what is known: False if there is nothing of this kind; None if it is not known."""
-        return self._facts.get(fact)
+    def get(self, key: CacheKey) -> Any:
+        """Return what was found: False if there is no such row; None if it was not looked up."""
+        return self._entries.get(key)
 
-    def learn(self, facts: Mapping[Fact, Any]) -> None:
-        """Take over what a unit of work found out before it was committed."""
-        if len(self._facts) + len(facts) > MAX_FACTS:
-            self._facts.clear()
-        self._facts.update(facts)
+    def put(self, entries: Mapping[CacheKey, Any]) -> None:
+        """Add what a unit of work has looked up and committed."""
+        if len(self._entries) + len(entries) > MAX_CACHED:
+            self._entries.clear()
+        self._entries.update(entries)
 
-    def forget(self) -> None:
-        """Rows may be gone: know nothing."""
-        self._facts.clear()
+    def invalidate(self) -> None:
+        """Drop all entries: rows may be gone."""
+        self._entries.clear()
         self.epoch += 1

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from ..errors import InvalidInputError, InvalidTypeError
-from .array_columns import ARRAY_NAMES, as_array
+from .array_columns import ARRAY_NAMES, checked_array
 
 JSON_NAMES = ("scores", "best_params")
 
@@ -57,4 +57,4 @@ def _array_of(value: Any, where: str) -> Any:
     rows = value.cast(pl.List(value.dtype.inner))
     if rows.list.len().n_unique() != 1:
         raise InvalidInputError(f"{where} is ragged; give rows of equal length")
-    return as_array(rows.explode(), where).reshape(len(rows), -1)
+    return checked_array(rows.explode(), where).reshape(len(rows), -1)

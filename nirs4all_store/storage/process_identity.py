@@ -11,7 +11,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
-Owner = dict[str, Any]
+ProcessId = dict[str, Any]
 
 PROC = Path("/proc")
 MACHINE = Path("/etc/machine-id")
@@ -20,7 +20,7 @@ FIRST_NAMESPACE = "pid:[4026531836]"
 MAX_PID = 2**31
 
 
-def this_process() -> Owner:
+def this_process() -> ProcessId:
     """Return what tells this process from every other one, as JSON has it.
 
     It is asked anew each time, since a forked child is another process.
@@ -44,7 +44,7 @@ def this_process() -> Owner:
     }
 
 
-def is_gone(owner: Any, here: Owner) -> bool:
+def is_gone(owner: Any, here: ProcessId) -> bool:
     """Tell whether a process is sure to be gone.
 
     Parameters
@@ -54,20 +54,20 @@ def is_gone(owner: Any, here: Owner) -> bool:
     here : dict
         What it returns here.
     """
-    return _lives(owner, here) is False
+    return _is_running(owner, here) is False
 
 
-def is_alive(owner: Any, here: Owner) -> bool:
+def is_alive(owner: Any, here: ProcessId) -> bool:
     """Tell whether a process is sure to be alive; see `is_gone`."""
-    return _lives(owner, here) is True
+    return _is_running(owner, here) is True
 
 
-def is_same(owner: Any, here: Owner) -> bool:
+def is_same(owner: Any, here: ProcessId) -> bool:
     """Tell whether an owner is the process here, whose machine may have got another name since; see `is_gone`."""
     return bool(owner == here or (is_alive(owner, here) and owner["pid"] == here["pid"]))
 
 
-def _lives(owner: Any, here: Owner) -> bool | None:
+def _is_running(owner: Any, here: ProcessId) -> bool | None:
     """Tell whether a process lives; None: from here that cannot be known."""
     if not isinstance(owner, dict) or not here["boot"]:
         return None
@@ -78,7 +78,7 @@ def _lives(owner: Any, here: Owner) -> bool | None:
     return None
 
 
-def _is_this_machine(owner: Owner, here: Owner) -> bool:
+def _is_this_machine(owner: ProcessId, here: ProcessId) -> bool:
     """Tell whether a process was one of this very machine, not of a container.
 
     Containers made from one image may have one name and one machine id, and be on different machines.

@@ -45,7 +45,7 @@ from ..engine.duckdb.bulk import (
 from ..engine.duckdb.database import before_statements, check_transaction
 from ..errors import DuplicateError, InvalidInputError, InvalidTypeError, NotFoundError
 from ..validation.values import checked_float, checked_int, checked_text, checked_texts, json_text
-from .lookup_cache import MAX_FACTS, Fact, Known
+from .lookup_cache import MAX_CACHED, CacheKey, LookupCache
 from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
 
 Model = type[Base]
@@ -69,16 +69,16 @@ class Tables:
         What is sure about the rows as they were before; nothing by default.
     """
 
-    def __init__(self, session: Session, known: Known | None = None) -> None:
+    def __init__(self, session: Session, known: LookupCache | None = None) -> None:
         self.session = session
         self.changes = 0
         self.inserted = 0
         self._waiting: dict[Model, dict[str, dict[str, Any]]] = {model: {} for model in PARENTS_FIRST}
         self._waiting_bytes = 0
         self._before = known
-        self._known: dict[Fact, Any] = {}
+        self._cache: dict[CacheKey, Any] = {}
         self._may_lack_rows = False
-        self._knows_nothing = False
+        self._cache_is_off = False
         self._is_alive = False  # The last statement was a write that succeeded.
         self._last_new: Row | None = None
         before_statements(session, self.flush)
@@ -130,38 +130,38 @@ class Tables:
         """Tell whether a row is there, without inserting what waits."""
         if key in self._waiting[model]:
             return True
-        known: bool | None = self.recall((model.__tablename__, key))
+        known: bool | None = self.get_cached((model.__tablename__, key))
         if known is None:
             self._is_alive = False
             known = self.is_stored(model, key)
-            self.learn((model.__tablename__, key), known)
+            self.put_cached((model.__tablename__, key), known)
         return known
 
-    def learn(self, fact: Fact, value: Any) -> None:
-        """Take something for sure, so that nobody need ask the database again; False: there is nothing."""
-        if self._knows_nothing:
+    def put_cached(self, key: CacheKey, value: Any) -> None:
+        """Keep what was found, so that the database need not be asked again; False: there is no such row."""
+        if self._cache_is_off:
             return
-        if len(self._known) >= MAX_FACTS:
-            self._distrust()
-        self._known[fact] = value
+        if len(self._cache) >= MAX_CACHED:
+            self._invalidate_cache()
+        self._cache[key] = value
 
-    def recall(self, fact: Fact) -> Any:
-        """Return what is known for sure; None if it is not known."""
-        known = self._known.get(fact)
-        if known is None and self._before is not None and not self._may_lack_rows:
-            known = self._before.get(fact)
-        return known
+    def get_cached(self, key: CacheKey) -> Any:
+        """Return what was found before; None if it was not looked up, or may not be true any more."""
+        value = self._cache.get(key)
+        if value is None and self._before is not None and not self._may_lack_rows:
+            value = self._before.get(key)
+        return value
 
-    def _distrust(self) -> None:
-        """Take nothing for sure that was known so far: rows may have been deleted."""
+    def _invalidate_cache(self) -> None:
+        """Use no entry that was made so far: rows may have been deleted."""
         self._may_lack_rows = True
-        self._known.clear()
+        self._cache.clear()
 
-    def know_nothing(self) -> None:
+    def disable_cache(self) -> None:
         """Ask the database each time from now on: somebody else may use the session."""
-        self._knows_nothing = True
+        self._cache_is_off = True
         self._is_alive = False
-        self._distrust()
+        self._invalidate_cache()
 
     def require(self, model: Model, key: Any) -> str:
         """Return `key` if a row has it.
@@ -177,7 +177,7 @@ class Tables:
             raise NotFoundError(f"{name} has no {key!r}; see what is there with the list and query methods")
         return str(key)
 
-    def waits(self, model: Model, key: str) -> bool:
+    def is_pending(self, model: Model, key: str) -> bool:
         """Tell whether a row waits for its insert, so that adding it again replaces it."""
         return key in self._waiting[model]
 
@@ -190,7 +190,7 @@ class Tables:
                 insert_rows(self.session, table_of(model), list(rows.values()))
                 self.inserted += len(rows)
                 for key in rows:
-                    self.learn((model.__tablename__, key), True)
+                    self.put_cached((model.__tablename__, key), True)
                 if model is not PredictionArrays:  # Those may take the place of others.
                     self._last_new = model, key
                 rows.clear()
@@ -198,7 +198,7 @@ class Tables:
         return waited
 
     @property
-    def witness(self) -> Row | None:
+    def commit_probe(self) -> Row | None:
         """A row that is there if this transaction is committed, and was not before; None if there is none for sure."""
         return None if self._may_lack_rows else self._last_new
 
@@ -206,7 +206,7 @@ class Tables:
         """Tell whether a row is in the database, whatever is known."""
         return has_key(self.session, table_of(model), key)
 
-    def settle(self) -> None:
+    def flush_and_check(self) -> None:
         """Insert what waits, and make sure that the transaction is alive.
 
         An error that somebody caught may have invalidated it, and DuckDB reports success for the COMMIT of such a one.
@@ -219,18 +219,18 @@ class Tables:
         """Keep what is known for the units of work to come: the transaction was committed."""
         if self._before is not None:
             if self._may_lack_rows:
-                self._before.forget()
-            self._before.learn(self._known)
-        self.forget()
+                self._before.invalidate()
+            self._before.put(self._cache)
+        self.discard_pending()
 
-    def forget(self) -> None:
+    def discard_pending(self) -> None:
         """Drop what waits and what is known: the transaction has ended."""
         for rows in self._waiting.values():
             rows.clear()
         self._waiting_bytes = 0
         self._last_new = None
-        self._known.clear()
-        self._may_lack_rows = self._knows_nothing
+        self._cache.clear()
+        self._may_lack_rows = self._cache_is_off
 
     def frame(self, query: Select[Any], values: Values = None) -> pl.DataFrame:
         """Return the rows of a query as a frame; see `columns.read_frame`."""
@@ -259,30 +259,30 @@ class Tables:
         self.flush()
         return rows_by_key(self.session, table_of(model), checked_texts(keys, key_of(model).name))
 
-    def row_with_lists(self, model: Model, key: str) -> dict[str, Any] | None:
+    def row_with_arrays(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key with lists as numpy arrays and lists of str, or None."""
         self.flush()
         frame = frame_by_key(self.session, table_of(model), key)
         return {name: _without_series(frame[name][0]) for name in frame.columns} if frame.height else None
 
-    def rows_with_lists(self, query: Select[Any]) -> Iterator[dict[str, Any]]:
+    def rows_with_arrays(self, query: Select[Any]) -> Iterator[dict[str, Any]]:
         """Yield the rows of a query as dicts, with JSON as text, and lists as numpy arrays and lists of str."""
         frame = self.frame(query)
         for position in range(frame.height):
             yield {name: _without_series(frame[name][position]) for name in frame.columns}
 
-    def change(self, statement: Update | Delete) -> None:
+    def execute(self, statement: Update | Delete) -> None:
         """Run an UPDATE or a DELETE."""
         self.changes += 1
         self.session.execute(statement, execution_options={"synchronize_session": False})
-        self._is_alive = not self._knows_nothing
+        self._is_alive = not self._cache_is_off
 
-    def change_with(self, statement: Update, values: Mapping[str, Any]) -> None:
+    def execute_prepared(self, statement: Update, values: Mapping[str, Any]) -> None:
         """Run an UPDATE that is made once, with the values of its bound parameters."""
         self.flush()
         self.changes += 1
         run(self.session, statement, values)
-        self._is_alive = not self._knows_nothing
+        self._is_alive = not self._cache_is_off
 
     def update(self, model: Model, key: str, **values: Any) -> None:
         """Set columns of one row.
@@ -297,7 +297,7 @@ class Tables:
             checked = checked_value(table.columns[name], value)
             if not isinstance(table.columns[name].type, JSON):  # The engine encodes JSON by itself here.
                 values[name] = checked
-        self.change(table.update().where(key_of(model) == key).values(values))
+        self.execute(table.update().where(key_of(model) == key).values(values))
 
     def delete(self, model: Model, column: Column[Any], keys: Iterable[str] | Select[Any]) -> int:
         """Delete the rows whose `column` is one of `keys`; return how many there were."""
@@ -305,8 +305,8 @@ class Tables:
         keys = keys if isinstance(keys, Select) else checked_texts(keys, column.name)
         count = self.session.execute(select(func.count()).select_from(table).where(column.in_(keys))).scalar_one()
         if count:
-            self.change(table.delete().where(column.in_(keys)))
-            self._distrust()
+            self.execute(table.delete().where(column.in_(keys)))
+            self._invalidate_cache()
         return int(count)
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from ..engine.duckdb.database import ENGINE_VERSION, Database
 from ..engine.duckdb.schema import content_hashes
-from ..filesystem.atomic_files import write_whole
+from ..filesystem.atomic_files import write_atomic
 
 NAME = "store.duckdb.contents"
 
@@ -21,7 +21,7 @@ def write_down(database: Database) -> None:
     with database.session() as session:
         tables = content_hashes(session)
     told = {"duckdb": ENGINE_VERSION, "header": database.header, "tables": tables}
-    write_whole(database.path.with_name(NAME), json.dumps(told, indent=1).encode())
+    write_atomic(database.path.with_name(NAME), json.dumps(told, indent=1).encode())
 
 
 def differing(database: Database, session: Session) -> list[str]:

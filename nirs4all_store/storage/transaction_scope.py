@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import UnitOfWorkError, WorkspaceBusyError
 
-IN_BETWEEN = (
+REENTRANT_CALL = (
     "a signal handler or finalizer called in the middle of another call of this thread; let it leave a note, and call "
     "when that one has returned"
 )
@@ -39,21 +39,21 @@ def this_thread() -> object:
 def _this_task() -> Callable[[], object]:
     """Return what returns the asyncio task at work in this thread, or the loop for its callbacks; see `nothing`."""
     if "asyncio" not in sys.modules:  # To import it takes longer than to open a workspace.
-        return nothing
+        return no_scope
     import asyncio
 
     try:
         loop = asyncio.get_running_loop()
     except RuntimeError:
-        return nothing
+        return no_scope
     return weakref.ref(asyncio.current_task(loop) or loop)
 
 
-def nothing() -> None:
+def no_scope() -> None:
     """Stand for a turn that nobody holds, and for a task where there is none."""
 
 
-class Turn:
+class Scope:
     """Leave to be inside a workspace: for the unit of work that holds it, and for no longer than it does.
 
     Parameters
@@ -89,12 +89,12 @@ class Turn:
         return self.workspace is workspace and self.thread is this_thread() and self._task() is _this_task()()
 
 
-Held = Callable[[], Turn | None]
+ScopeRef = Callable[[], Scope | None]
 """Returns a turn, or None once nobody holds it."""
 
 # What is open in this context. Tasks of one thread have a context each, so that none writes in
 # another's transaction.
-open_turns: ContextVar[tuple[Held, ...]] = ContextVar("open_turns", default=())
+current_scopes: ContextVar[tuple[ScopeRef, ...]] = ContextVar("open_turns", default=())
 
 
 class Condition(threading.Condition):
@@ -129,7 +129,7 @@ def seconds_until(deadline: float) -> float:
 
 
 @contextmanager
-def taken(lock: threading.RLock, deadline: float, path: Path) -> Iterator[None]:
+def locked(lock: threading.RLock, deadline: float, path: Path) -> Iterator[None]:
     """Have a lock for the length of a block, for which nobody waits longer than until a moment of the steady clock.
 
     Raises
@@ -139,7 +139,7 @@ def taken(lock: threading.RLock, deadline: float, path: Path) -> Iterator[None]:
     UnitOfWorkError
         This thread is in the middle of a block of it.
     """
-    refuse_in_between(lock)
+    refuse_reentrant_call(lock)
     try:
         if not lock.acquire(timeout=max(LEAST_SECONDS, seconds_until(deadline))):
             raise WorkspaceBusyError(
@@ -152,7 +152,7 @@ def taken(lock: threading.RLock, deadline: float, path: Path) -> Iterator[None]:
             lock.release()
 
 
-def refuse_in_between(lock: threading.Condition | threading.RLock, alone: Turn | None = None) -> None:
+def refuse_reentrant_call(lock: threading.Condition | threading.RLock, alone: Scope | None = None) -> None:
     """Refuse a call in the middle of another one of this thread: a handler's or finalizer's may come at any moment.
 
     Raises
@@ -161,9 +161,9 @@ def refuse_in_between(lock: threading.Condition | threading.RLock, alone: Turn |
         The thread has the lock, or is the one that is alone.
     """
     if is_owned(lock) or (alone is not None and alone.thread is this_thread()):
-        raise UnitOfWorkError(IN_BETWEEN)
+        raise UnitOfWorkError(REENTRANT_CALL)
 
 
-def alive(turns: Iterable[Held]) -> list[Turn]:
+def live(turns: Iterable[ScopeRef]) -> list[Scope]:
     """Return the turns that somebody holds."""
     return [turn for held in turns if (turn := held()) is not None]

@@ -9,17 +9,17 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
-from ..artifacts.local_store import Blobs, plain_path
-from ..call_boundary import Door
+from ..artifacts.local_store import LocalBlobStore, normalize
+from ..call_boundary import CallBoundary
 from ..engine.duckdb.database import ENGINE_ERRORS
 from ..errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
-from ..failpoints import Point, reached
+from ..failpoints import Failpoint, hit
 from ..identifiers import time_before
 from .host import Host
-from .repositories import ArtifactRepo, ChainRepo, Ids, Integrity, PredictionRepo, RunRepo
+from .repositories import ArtifactRepo, ChainRepo, IdPrefixes, Integrity, PredictionRepo, RunRepo
 from .table_gateway import Row, Tables
 from .table_hashes import differing
-from .transaction_scope import Turn
+from .transaction_scope import Scope
 
 
 class UnitOfWork:
@@ -58,7 +58,7 @@ class UnitOfWork:
     predictions: PredictionRepo
     artifacts: ArtifactRepo
     integrity: Integrity
-    ids: Ids
+    ids: IdPrefixes
 
     def __init__(self, workspace: Host, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
         if write:
@@ -69,11 +69,11 @@ class UnitOfWork:
         self._failure: BaseException | None = None
         self._discarded: set[str] = set()
         self._is_handed_out = False
-        self._turn: Turn | None = None
-        self.is_busy = True
+        self._turn: Scope | None = None
+        self.in_call = True
 
     def __enter__(self) -> Self:
-        self._door = Door().__enter__()
+        self._boundary = CallBoundary().__enter__()
         try:
             self._turn = turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
             try:
@@ -82,20 +82,20 @@ class UnitOfWork:
                 self._workspace.leave(turn)
                 raise
         except BaseException as error:
-            self._door.end(error)
+            self._boundary.end(error)
             raise
-        self.is_busy = False
+        self.in_call = False
         return self
 
     def _begin(self) -> None:
         self._session = self._workspace.database.session()  # It connects at its first statement, not here.
-        self._tables = Tables(self._session, self._workspace.known if self._write else None)
+        self._tables = Tables(self._session, self._workspace.cache if self._write else None)
         self.runs = RunRepo(self._tables)
         self.chains = ChainRepo(self._tables)
         self.predictions = PredictionRepo(self._tables)
         self.artifacts = ArtifactRepo(self._tables)
         self.integrity = Integrity(self._tables)
-        self.ids = Ids(self._tables)
+        self.ids = IdPrefixes(self._tables)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -103,9 +103,9 @@ class UnitOfWork:
         try:
             self._leave(error)
         except BaseException as problem:
-            self._door.end(problem)
+            self._boundary.end(problem)
             raise
-        self._door.end(error, is_ours=False)
+        self._boundary.end(error, is_ours=False)
 
     def _leave(self, error: BaseException | None) -> None:
         # First: after Ctrl-C, nothing may join what will never be committed, and nothing but this call holds the turn.
@@ -121,19 +121,19 @@ class UnitOfWork:
                 self._session.close()
             else:  # What an error of the engine, or Ctrl-C, leaves of a connection is not to be used again.
                 self._session.invalidate()
-                self._workspace.suspect()
+                self._workspace.mark_broken()
         finally:
             if self._workspace.is_open:  # It is closed if it could not be opened again after a failed commit.
                 self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:
-                self._workspace.known.forget()
+                self._workspace.cache.invalidate()
             self._workspace.leave(turn)
 
     @property
     def session(self) -> Session:
         """The session; once it was asked for, nothing is taken for sure of the rows, which it may change."""
         self._is_handed_out = True
-        self._tables.know_nothing()
+        self._tables.disable_cache()
         return self._session
 
     @property
@@ -142,7 +142,7 @@ class UnitOfWork:
         return differing(self._workspace.database, self.session)
 
     @property
-    def blobs(self) -> Blobs:
+    def blobs(self) -> LocalBlobStore:
         """The artifacts' files."""
         return self._workspace.blobs
 
@@ -166,7 +166,7 @@ class UnitOfWork:
 
     def discard_blob(self, relative: str) -> None:
         """Remove an artifact's file once the commit has made sure that no row names it."""
-        self._discarded.add(plain_path(relative))
+        self._discarded.add(normalize(relative))
 
     def commit(self) -> None:
         """Make everything since the last commit durable, then remove the files that were given up.
@@ -191,22 +191,22 @@ class UnitOfWork:
         if turn is None:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
-        witness = self._tables.witness
+        witness = self._tables.commit_probe
         self._check_place()
-        reached(Point.COMMIT_BEGINS)
+        hit(Failpoint.COMMIT_BEGINS)
         try:
             self._session.commit()
             self._workspace.database.keep_committed()
         except Exception as error:
             # A signal handler's own, or what the engine made of one: nobody knows how far it came.
-            if self._door.interruption(error) or not isinstance(error, ENGINE_ERRORS):
-                self._workspace.known.forget()
+            if self._boundary.interruption(error) or not isinstance(error, ENGINE_ERRORS):
+                self._workspace.cache.invalidate()
                 raise
             self._look_whether_it_was_kept(turn, witness, error)
         self._tables.committed()
         self.artifacts.saved.clear()
         self._discarded.clear()
-        reached(Point.COMMIT_IS_DURABLE)
+        hit(Failpoint.COMMIT_IS_DURABLE)
         for relative in discarded:
             try:
                 self.blobs.remove(relative)
@@ -221,10 +221,10 @@ class UnitOfWork:
             self.rollback()
             raise
 
-    def _look_whether_it_was_kept(self, turn: Turn, witness: Row | None, error: Exception) -> None:
+    def _look_whether_it_was_kept(self, turn: Scope, witness: Row | None, error: Exception) -> None:
         """Open the database anew and look for a row of a commit that failed; raise unless it is there."""
         self.rollback()
-        self._workspace.known.forget()
+        self._workspace.cache.invalidate()
         where = f"the commit to {self._workspace.path} failed: {error}"
         unknown = CommitFailedError(f"{where}; look by id whether the last change is there before repeating it")
         try:
@@ -245,10 +245,10 @@ class UnitOfWork:
         failure = self._failure
         if failure is None:
             try:
-                self._tables.settle()
+                self._tables.flush_and_check()
                 return self._discarded - self.artifacts.named_among(self._discarded) if self._discarded else set()
             except Exception as error:
-                if self._door.interruption(error):
+                if self._boundary.interruption(error):
                     raise
                 failure = error
         self.rollback()
@@ -259,7 +259,7 @@ class UnitOfWork:
 
     def rollback(self) -> None:
         """Undo everything since the last commit."""
-        self._tables.forget()
+        self._tables.discard_pending()
         self.artifacts.saved.clear()
         self._discarded.clear()
         self._failure = None

@@ -48,7 +48,7 @@ class StoreMachine(RowsMachine):
         super().__init__()
         self.damaged: dict[str, str] = {}
         self.untrusted: set[str] = set()
-        self.strays: set[str] = set()
+        self.orphans: set[str] = set()
         self.exports = 0
 
     def open_store(self, folder: Path) -> WorkspaceStore:
@@ -80,7 +80,7 @@ class StoreMachine(RowsMachine):
     @rule(content=st.integers(0, 4), damage=st.sampled_from(sorted(DAMAGES)))
     def damage_file(self, content: int, damage: str) -> None:
         """Flip a bit of an artifact's file, cut it, empty it, or remove it."""
-        artifact_id = self.known.get(content)
+        artifact_id = self.cache.get(content)
         if artifact_id is None or artifact_id in self.damaged:
             return
         path = (
@@ -102,13 +102,13 @@ class StoreMachine(RowsMachine):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"stray")
         os.utime(path, (LONG_AGO, LONG_AGO))
-        self.strays.add(name)
+        self.orphans.add(name)
 
     @rule(content=st.integers(0, 4), by=st.sampled_from([-1, 1, 7]))
     def miscount(self, content: int, by: int) -> None:
         """Write down a wrong count; repair counts anew."""
-        if content in self.known:
-            artifact_id = self.known[content]
+        if content in self.cache:
+            artifact_id = self.cache[content]
             self._change(
                 "UPDATE artifacts SET ref_count = ref_count + :by WHERE artifact_id = :id", by=by, id=artifact_id
             )
@@ -169,7 +169,7 @@ class StoreMachine(RowsMachine):
             assert not path.exists()
             return multiple()
         self.store.export_chain(chain, path)
-        contents = {artifact_id: content for content, artifact_id in self.known.items()}
+        contents = {artifact_id: content for content, artifact_id in self.cache.items()}
         folds = (self.store.get_chain(chain) or {})["fold_artifacts"]
         named = sum(of == chain for (of,) in self._select("SELECT chain_id FROM predictions"))
         return path, [contents[folds[fold]] for fold in sorted(folds)], named
@@ -182,10 +182,10 @@ class StoreMachine(RowsMachine):
         ids = (self.store.get_chain(found.chain_id) or {})["fold_artifacts"]
         assert found.is_new is (found.chain_id not in self.chain_pipelines)
         for content, artifact_id in zip(contents, (ids[fold] for fold in sorted(ids)), strict=True):
-            if content not in self.known:
-                self.known[content] = artifact_id
+            if content not in self.cache:
+                self.cache[content] = artifact_id
                 self.untrusted.add(artifact_id)
-            assert self.known[content] == artifact_id
+            assert self.cache[content] == artifact_id
             self.damaged.pop(artifact_id, None)
             if trusted:
                 self.untrusted.discard(artifact_id)
@@ -208,7 +208,7 @@ class StoreMachine(RowsMachine):
         moved = [found for found in done.repaired if found.code in ("damaged-file", "unlisted-file")]
         assert self._quarantined() == before + len(moved)
         assert self.store.repair(deep=deep).repaired == []
-        self.strays.clear()
+        self.orphans.clear()
         for artifact_id, damage in self.damaged.items():
             if deep or damage != "flip":
                 self.damaged[artifact_id] = "remove"
@@ -222,7 +222,7 @@ class StoreMachine(RowsMachine):
 
     def _expected(self, *, deep: bool) -> Findings:
         paths = dict(self._select("SELECT artifact_id, artifact_path FROM artifacts"))
-        return {("unlisted-file", name) for name in self.strays} | {
+        return {("unlisted-file", name) for name in self.orphans} | {
             (DAMAGES[damage], paths[artifact_id])
             for artifact_id, damage in self.damaged.items()
             if deep or damage != "flip"
@@ -258,13 +258,13 @@ class StoreMachine(RowsMachine):
     def collect(self) -> None:
         """Collect without grace: what no chain names goes, and files that no row names."""
         super().collect()
-        self.strays.clear()
+        self.orphans.clear()
 
     @rule(content=st.integers(0, 4))
     def save_artifact_and_roll_back(self, content: int) -> None:
         """Save in a transaction that is left by an exception; a damaged file is whole again nevertheless."""
         super().save_artifact_and_roll_back(content)
-        self.damaged.pop(self.known.get(content, ""), None)
+        self.damaged.pop(self.cache.get(content, ""), None)
 
     @rule(chain=chains)
     def live_artifacts_load(self, chain: str) -> None:

@@ -13,7 +13,7 @@ import yaml
 from ..errors import InvalidInputError, NotFoundError
 from ..filesystem.atomic_files import checked_path
 from ..filesystem.file_types import refuse_odd_given
-from ..validation.values import without_twins
+from ..validation.values import reject_duplicate_keys
 
 FILES = (".json", ".yaml", ".yml")
 MOST_MERGED = 10_000
@@ -126,6 +126,6 @@ def _names_file(given: str) -> bool:
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=without_twins)
+        return json.loads(text, object_pairs_hook=reject_duplicate_keys)
     except json.JSONDecodeError:
         return yaml.load(text, Loader=_Yaml)  # noqa: S506  # a SafeLoader that reads more numbers

@@ -30,11 +30,11 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from ..artifacts import codecs
 from ..artifacts.packages import SCRIPTS
 from ..chains import inference
-from ..datasets.dataset import Dataset
+from ..datasets.dataset import TrainingData
 from ..errors import InvalidInputError
 from .evaluation import Fitted, Folds, TrainedModel, judge
 from .operators import name_of
-from .pipeline_config import Pipeline, Step
+from .pipeline_config import PipelineSpec, Step
 
 Array = Any
 
@@ -43,7 +43,7 @@ BY_GROUPS = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, S
 
 
 @dataclass(frozen=True)
-class Trained:
+class TrainingResult:
     """What came of one pipeline.
 
     Attributes
@@ -57,7 +57,7 @@ class Trained:
     seconds: list[float]
 
 
-def check_fit(pipeline: Pipeline, data: Dataset) -> None:
+def check_fit(pipeline: PipelineSpec, data: TrainingData) -> None:
     """Refuse a pipeline that cannot be trained on a dataset, before anything is.
 
     Raises
@@ -86,7 +86,7 @@ def check_fit(pipeline: Pipeline, data: Dataset) -> None:
             )
 
 
-def _no_number(data: Dataset) -> str:
+def _no_number(data: TrainingData) -> str:
     """Return a value of y that is no number, and its row."""
     for row, values in zip(data.rows, data.y.reshape(len(data.y), -1), strict=True):
         for value in values.tolist():
@@ -110,7 +110,7 @@ def _takes_weights(model: Any) -> bool:
     return hands_on and bool(inside) and all(map(_takes_weights, inside))
 
 
-def splits(pipeline: Pipeline, data: Dataset) -> Folds:
+def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
     """Return the folds that a pipeline is judged by.
 
     Without a cross-validator there are five, which keep groups together or the shares of the classes.
@@ -149,7 +149,7 @@ def blas_threads() -> int:
     return max((info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"), default=1)
 
 
-def train(pipeline: Pipeline, data: Dataset, folds: Folds, threads: int) -> Trained:
+def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int) -> TrainingResult:
     """Fit every step on each fold's samples to train on, and predict with so many threads for linear algebra.
 
     Whatever raises goes up as it is.
@@ -160,7 +160,7 @@ def train(pipeline: Pipeline, data: Dataset, folds: Folds, threads: int) -> Trai
     with threadpool_limits(threads, user_api="blas"):
         for model in models:
             judge(model, data, folds)
-    return Trained(models, seconds)
+    return TrainingResult(models, seconds)
 
 
 def dumped(fitted: Any) -> codecs.Dumped:
@@ -182,7 +182,7 @@ def dumped(fitted: Any) -> codecs.Dumped:
     return codecs.Dumped(content, "cloudpickle", codecs.versions_of(fitted, "cloudpickle"))
 
 
-def _fit(pipeline: Pipeline, data: Dataset, rows: Array, seconds: list[float]) -> list[Fitted]:
+def _fit(pipeline: PipelineSpec, data: TrainingData, rows: Array, seconds: list[float]) -> list[Fitted]:
     """Fit all steps on some rows alone."""
     X, y = data.X[rows], data.y[rows]
     fitted: list[Fitted] = []
@@ -216,7 +216,7 @@ def _takes(method: Any, name: str) -> bool:
     return name in inspect.signature(method).parameters
 
 
-def _wavelengths(method: Any, data: Dataset) -> dict[str, Any]:
+def _wavelengths(method: Any, data: TrainingData) -> dict[str, Any]:
     return {"wavelengths": data.wavelengths} if _takes(method, "wavelengths") else {}
 
 

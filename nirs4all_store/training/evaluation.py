@@ -11,7 +11,7 @@ import numpy as np
 from ..artifacts import codecs
 from ..chains import inference
 from ..chains.probabilities import all_classes, as_columns, is_choice, on_classes
-from ..datasets.dataset import AVERAGE, Dataset
+from ..datasets.dataset import AVERAGE, TrainingData
 from ..metrics import scores_of
 from .pipeline_config import Step
 
@@ -21,7 +21,7 @@ Folds = list[tuple[Array, Array]]
 
 
 @dataclass(frozen=True)
-class Part:
+class PartitionPredictions:
     """The predictions of one partition.
 
     Attributes
@@ -87,11 +87,11 @@ class TrainedModel:
     shared: list[Fitted]
     folds: list[list[Fitted]]
     task: str = ""
-    parts: dict[str, dict[str, Part]] = field(default_factory=dict)
+    parts: dict[str, dict[str, PartitionPredictions]] = field(default_factory=dict)
     scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
 
 
-def judge(model: TrainedModel, data: Dataset, folds: Folds) -> None:
+def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
     """Predict as the stored chain will, with each fold's objects and with those of all."""
     alone = [_Predictor(model, [fold]) for fold in model.folds]
     together = _Predictor(model, model.folds)
@@ -116,7 +116,7 @@ def judge(model: TrainedModel, data: Dataset, folds: Folds) -> None:
         }
 
 
-def _goes_with_others(part: Part, predictor: _Predictor, together: _Predictor) -> bool:
+def _goes_with_others(part: PartitionPredictions, predictor: _Predictor, together: _Predictor) -> bool:
     """Tell whether a fold's probabilities can be compared, row by row, with those of folds that saw other classes."""
     found = on_classes(part.proba, predictor.classes, together.classes)
     return isinstance(found, list) or (found is not None and len(found) == len(part.rows))
@@ -138,19 +138,19 @@ class _Predictor:
         self.gives_proba = inference.has_proba(models)
         self.classes: Any = all_classes(models) if self.gives_proba else None
 
-    def part(self, X: Array, y: Array | None, rows: Array, wavelengths: Array | None) -> Part:
+    def part(self, X: Array, y: Array | None, rows: Array, wavelengths: Array | None) -> PartitionPredictions:
         """Predict one partition."""
         y_pred = self._operators.predict(X, wavelengths)
         proba = self._operators.predict_proba(X, wavelengths) if self.gives_proba else None
-        return Part(y, y_pred, proba, rows)
+        return PartitionPredictions(y, y_pred, proba, rows)
 
-    def scores(self, part: Part) -> dict[str, float]:
+    def scores(self, part: PartitionPredictions) -> dict[str, float]:
         """Return how good the predictions of one partition are; probabilities count where there is one target."""
         counts = part.y is not None and part.y.ndim == 1 and self.chooses(part)
         proba, classes = (part.proba, self.classes) if counts else (None, None)
         return scores_of(self.task, part.y, part.y_pred, proba, classes)
 
-    def chooses(self, part: Part) -> bool:
+    def chooses(self, part: PartitionPredictions) -> bool:
         """Tell whether the probabilities are those of each target's classes, not of several labels of a sample."""
         if part.proba is None or not is_choice(part.proba, self.classes):
             return False
@@ -158,13 +158,15 @@ class _Predictor:
         return bool(as_columns(part.y_pred).shape[1] == targets)
 
 
-def _of_test(predictor: _Predictor, data: Dataset) -> dict[str, Part]:
+def _of_test(predictor: _Predictor, data: TrainingData) -> dict[str, PartitionPredictions]:
     if data.X_test is None:
         return {}
     return {"test": predictor.part(data.X_test, data.y_test, data.test_rows, data.wavelengths)}
 
 
-def _average(parts: list[Part], alone: list[_Predictor], together: _Predictor, data: Dataset) -> Part:
+def _average(
+    parts: list[PartitionPredictions], alone: list[_Predictor], together: _Predictor, data: TrainingData
+) -> PartitionPredictions:
     """Combine what the folds predict of each row that they have, as replaying combines folds.
 
     Numbers become their mean; classes the one with the highest mean probability, or with the most votes.
@@ -173,23 +175,23 @@ def _average(parts: list[Part], alone: list[_Predictor], together: _Predictor, d
     y = data.y[data.places(rows)]
     places = [np.searchsorted(rows, part.rows) for part in parts]
     if together.task == "regression":
-        return Part(y, _means(places, [part.y_pred for part in parts], len(rows)), None, rows)
+        return PartitionPredictions(y, _means(places, [part.y_pred for part in parts], len(rows)), None, rows)
     proba = _average_proba(places, parts, alone, together, len(rows))
     shape = (len(rows), *parts[0].y_pred.shape[1:])
     if proba is not None and not together.votes and all(map(_Predictor.chooses, alone, parts)):
         targets = zip(proba, together.classes, strict=True) if isinstance(proba, list) else [(proba, together.classes)]
         columns = [classes[np.argmax(shares, axis=1)] for shares, classes in targets]
-        return Part(y, np.stack(columns, axis=1).reshape(shape), proba, rows)
+        return PartitionPredictions(y, np.stack(columns, axis=1).reshape(shape), proba, rows)
     columns = []
     for labels in zip(*(part.y_pred.reshape(len(part.rows), -1).T for part in parts), strict=True):
         classes = np.unique(np.concatenate(labels))
         votes = _means(places, [own[:, None] == classes[None, :] for own in labels], len(rows))
         columns.append(classes[np.argmax(votes, axis=1)])
-    return Part(y, np.stack(columns, axis=1).reshape(shape), proba, rows)
+    return PartitionPredictions(y, np.stack(columns, axis=1).reshape(shape), proba, rows)
 
 
 def _average_proba(
-    places: list[Array], parts: list[Part], alone: list[_Predictor], together: _Predictor, length: int
+    places: list[Array], parts: list[PartitionPredictions], alone: list[_Predictor], together: _Predictor, length: int
 ) -> Any:
     """Return the mean probabilities of each row; None if there are none that can be compared."""
     if not together.gives_proba:

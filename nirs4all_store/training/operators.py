@@ -20,7 +20,7 @@ WITHOUT_A_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWOR
 FUNCTION, ITEMS, SLICE = "function", "items", "slice"
 """What a parameter is that is no value of JSON: imported by its name, a dict by its pairs, a slice by its bounds."""
 FORMS = {"class", FUNCTION, ITEMS, SLICE}
-LONGEST_WORDS = 200
+MAX_OPAQUE_LENGTH = 200
 NATIVE = (str, int, float, bool, type(None))
 
 
@@ -126,7 +126,7 @@ def _made(kind: type, params: dict[str, Any], where: str) -> Any:
     return made
 
 
-class Words(str):
+class Opaque(str):
     """What a description says of something that cannot be built from it; another one may have the same words."""
 
     __slots__ = ()
@@ -156,17 +156,17 @@ def describe(value: Any) -> Any:
     if isinstance(value, slice):
         return {SLICE: [describe(bound) for bound in (value.start, value.stop, value.step)]}
     if isinstance(value, np.dtype):
-        return _in_words(value) if value.kind == "V" else value.str  # As text, such types are only told by their size.
+        return _opaque(value) if value.kind == "V" else value.str  # As text, such types are only told by their size.
     if isinstance(value, np.ufunc):
         name = value.__name__
-        return {FUNCTION: f"numpy.{name}"} if getattr(np, name, None) is value else _in_words(value)
+        return {FUNCTION: f"numpy.{name}"} if getattr(np, name, None) is value else _opaque(value)
     if inspect.isclass(value) or inspect.isroutine(value):
-        return {FUNCTION: name_of(value)} if _has_a_name(value) else _in_words(value)
+        return {FUNCTION: name_of(value)} if _has_a_name(value) else _opaque(value)
     params = params_of(value)
     if params is None:
-        return _in_words(value)
+        return _opaque(value)
     kind = type(value)
-    return {"class": name_of(kind) if _has_a_name(kind) else _in_words(kind)} | ({"params": params} if params else {})
+    return {"class": name_of(kind) if _has_a_name(kind) else _opaque(kind)} | ({"params": params} if params else {})
 
 
 def parts_of(value: Any) -> list[Any]:
@@ -187,11 +187,11 @@ def is_whole(described: Any) -> bool:
     """Tell whether a description has everything in it: what it describes is known again in another process."""
     if isinstance(described, Mapping):
         return all(map(is_whole, described.values()))
-    return all(map(is_whole, described)) if isinstance(described, list) else not isinstance(described, Words)
+    return all(map(is_whole, described)) if isinstance(described, list) else not isinstance(described, Opaque)
 
 
-def _in_words(value: Any) -> Words:
-    return Words(f"{repr(value).partition(' at 0x')[0].removeprefix('<')[:LONGEST_WORDS]} at {id(value):#x}")
+def _opaque(value: Any) -> Opaque:
+    return Opaque(f"{repr(value).partition(' at 0x')[0].removeprefix('<')[:MAX_OPAQUE_LENGTH]} at {id(value):#x}")
 
 
 def _has_a_name(code: Any) -> bool:

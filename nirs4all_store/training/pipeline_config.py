@@ -65,7 +65,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Pipeline:
+class PipelineSpec:
     """One pipeline, all choices made.
 
     Attributes
@@ -125,7 +125,7 @@ def _printed(step: Step) -> str:
         return step.name
 
 
-def pipelines_of(config: Any) -> list[Pipeline]:
+def pipelines_of(config: Any) -> list[PipelineSpec]:
     """Return the pipelines that a configuration makes, the last alternative changing fastest.
 
     Parameters
@@ -169,7 +169,7 @@ def pipelines_of(config: Any) -> list[Pipeline]:
 """A value in which all choices are made, and the choices."""
 
 
-def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
+def _pipeline(chosen: Sequence[Alternative]) -> PipelineSpec:
     steps: list[Step] = []
     for number, (item, _) in enumerate(chosen, 1):
         several = item if isinstance(item, list) else [item]
@@ -191,7 +191,7 @@ def _pipeline(chosen: Sequence[Alternative]) -> Pipeline:
         raise InvalidInputError(f"{target.where}: y is transformed for models of numbers; classes stay as they are")
     if target and getattr(target.operator, "func", None) and not getattr(target.operator, "inverse_func", None):
         raise InvalidInputError(f"{target.where} has a func and no inverse_func, which predictions need; give both")
-    return Pipeline(tuple(steps), [choice for _, choices in chosen for choice in choices])
+    return PipelineSpec(tuple(steps), [choice for _, choices in chosen for choice in choices])
 
 
 def _is_none(item: Any) -> bool:

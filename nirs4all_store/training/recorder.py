@@ -7,16 +7,21 @@ from typing import Any
 
 from ..chains.builder import ChainBuilder
 from ..chains.trace import ExecutionStep, ExecutionTrace, StepArtifacts
-from ..datasets.dataset import AVERAGE, Dataset
+from ..datasets.dataset import AVERAGE, TrainingData
 from ..metrics import MAIN
 from ..store import WorkspaceStore
-from .cross_validation import Trained
+from .cross_validation import TrainingResult
 from .evaluation import Fitted, TrainedModel
-from .pipeline_config import Pipeline
+from .pipeline_config import PipelineSpec
 
 
-def save_outcome(
-    store: WorkspaceStore, pipeline_id: str, pipeline: Pipeline, data: Dataset, trained: Trained, seconds: float
+def record_result(
+    store: WorkspaceStore,
+    pipeline_id: str,
+    pipeline: PipelineSpec,
+    data: TrainingData,
+    trained: TrainingResult,
+    seconds: float,
 ) -> None:
     """Store what was trained, and complete the pipeline.
 
@@ -55,7 +60,9 @@ def save_outcome(
     store.complete_pipeline(pipeline_id, best["val"], best.get("test"), MAIN[task], round(1000 * seconds))
 
 
-def _trace(store: WorkspaceStore, pipeline: Pipeline, trained: Trained, data: Dataset) -> ExecutionTrace:
+def _trace(
+    store: WorkspaceStore, pipeline: PipelineSpec, trained: TrainingResult, data: TrainingData
+) -> ExecutionTrace:
     """Save what was fitted, once each, and tell what happened in the shape that `ChainBuilder` reads."""
     kept: dict[int, StepArtifacts] = {}
     ids: dict[bytes, str] = {}
@@ -93,7 +100,9 @@ def _main_scores(model: TrainedModel, fold: str) -> dict[str, float]:
     return {partition: scores[metric] for partition, scores in model.scores[fold].items() if metric in scores}
 
 
-def _records(model: TrainedModel, chain_id: str, pipeline: Pipeline, data: Dataset) -> Iterator[dict[str, Any]]:
+def _records(
+    model: TrainedModel, chain_id: str, pipeline: PipelineSpec, data: TrainingData
+) -> Iterator[dict[str, Any]]:
     """Give every prediction of a model as `save_predictions` takes it."""
     for fold, parts in model.parts.items():
         main = _main_scores(model, fold)

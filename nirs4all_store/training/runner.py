@@ -21,17 +21,17 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..call_boundary import all_public
-from ..datasets.dataset import AVERAGE, PARTITIONS, Dataset
+from ..datasets.dataset import AVERAGE, PARTITIONS, TrainingData
 from ..datasets.reader import read_dataset
 from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..store import WorkspaceStore
 from ..validation.values import checked_int, json_text
 from .config_files import find_config
-from .cross_validation import Trained, blas_threads, check_fit, splits, train
+from .cross_validation import TrainingResult, blas_threads, check_fit, splits, train
 from .evaluation import Folds
 from .operators import as_error, is_whole
-from .pipeline_config import Pipeline, pipelines_of
-from .recorder import save_outcome
+from .pipeline_config import PipelineSpec, pipelines_of
+from .recorder import record_result
 from .template_library import PipelineLibrary
 
 CONFIG = {"runner": "PipelineRunner"}
@@ -152,13 +152,13 @@ class PipelineRunner:
                 yield store
 
 
-def _key(pipeline: Pipeline) -> str | None:
+def _key(pipeline: PipelineSpec) -> str | None:
     """Return what two pipelines have in common if they are the same, whoever wrote them; None if nobody can tell."""
     config = json_text(pipeline.config, "a configuration") or "null"
     return json.dumps(json.loads(config), sort_keys=True) if is_whole(pipeline.config) else None
 
 
-def _check_repeats(pipeline: Pipeline, data: Dataset, folds: Folds) -> None:
+def _check_repeats(pipeline: PipelineSpec, data: TrainingData, folds: Folds) -> None:
     """Refuse folds that are others each time: what was judged by them cannot be ranked with what was before."""
     again = splits(pipeline, data)
     if len(again) != len(folds) or not all(
@@ -172,7 +172,7 @@ def _check_repeats(pipeline: Pipeline, data: Dataset, folds: Folds) -> None:
         )
 
 
-def _done(store: WorkspaceStore, data: Dataset) -> dict[str, str]:
+def _done(store: WorkspaceStore, data: TrainingData) -> dict[str, str]:
     """Return the pipelines that a runner completed on the same data, and that can be ranked: configuration to id.
 
     Those of bundles are not among them: what their files say of configurations and data is not known to be so.
@@ -204,12 +204,12 @@ def _parallel(n_jobs: int) -> Parallel:
 
 
 def _outcome(
-    pipeline_id: str, pipeline: Pipeline, data: Dataset, folds: Folds, threads: int
-) -> tuple[str, Pipeline, Trained | _Failed, float]:
+    pipeline_id: str, pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int
+) -> tuple[str, PipelineSpec, TrainingResult | _Failed, float]:
     """Train one pipeline, in whatever process this is."""
     began = time.perf_counter()
     try:
-        result: Trained | _Failed = train(pipeline, data, folds, threads)
+        result: TrainingResult | _Failed = train(pipeline, data, folds, threads)
     except KeyboardInterrupt:
         raise
     except BaseException:  # Its code may leave the program; another pipeline's does not.
@@ -220,19 +220,21 @@ def _outcome(
 class _Run:
     """One run: its pipelines are begun, trained elsewhere, and stored here."""
 
-    def __init__(self, store: WorkspaceStore, data: Dataset, folds: dict[str, Folds], name: str, skipped: int) -> None:
+    def __init__(
+        self, store: WorkspaceStore, data: TrainingData, folds: dict[str, Folds], name: str, skipped: int
+    ) -> None:
         self._store = store
         self._data = data
         self._folds = folds
         self._skipped = skipped
         self._threads = blas_threads()  # Here is where the chains will be replayed.
-        self._begun: dict[str, Pipeline] = {}
+        self._begun: dict[str, PipelineSpec] = {}
         self._completed: list[str] = []
         self._failed: dict[str, str] = {}
         self._problem: Exception | None = None
         self.run_id = store.begin_run(name, CONFIG, [data.summary])
 
-    def train(self, pipelines: list[Pipeline], n_jobs: int, *, is_shown: bool) -> list[str]:
+    def train(self, pipelines: list[PipelineSpec], n_jobs: int, *, is_shown: bool) -> list[str]:
         """Train and store them; return the ids of those that succeeded."""
         began = time.perf_counter()
         try:
@@ -264,7 +266,9 @@ class _Run:
         self._store.complete_run(self.run_id, summary)
         return self._completed
 
-    def _train_until_a_worker_dies(self, left: Iterator[Pipeline], n_jobs: int, advance: Callable[[], object]) -> bool:
+    def _train_until_a_worker_dies(
+        self, left: Iterator[PipelineSpec], n_jobs: int, advance: Callable[[], object]
+    ) -> bool:
         """Train what is left; return False once the system has ended a process that did, or one was sent in vain.
 
         Which pipeline was to blame, and which were done and waited for being stored, cannot be known then: each that
@@ -281,7 +285,7 @@ class _Run:
             return False
         return True
 
-    def _train_alone(self, pipeline_id: str, pipeline: Pipeline, n_jobs: int) -> None:
+    def _train_alone(self, pipeline_id: str, pipeline: PipelineSpec, n_jobs: int) -> None:
         try:
             for outcome in _parallel(n_jobs)([self._task(pipeline_id, pipeline)]):
                 self._keep(*outcome)
@@ -290,7 +294,7 @@ class _Run:
         except PicklingError:
             self._fail(pipeline_id, traceback.format_exc())
 
-    def _tasks(self, pipelines: Iterator[Pipeline]) -> Iterator[Any]:
+    def _tasks(self, pipelines: Iterator[PipelineSpec]) -> Iterator[Any]:
         """Begin one pipeline after the other, each as soon as somebody has time for it."""
         for pipeline in pipelines:
             try:
@@ -304,17 +308,17 @@ class _Run:
             self._begun[pipeline_id] = pipeline
             yield self._task(pipeline_id, pipeline)
 
-    def _task(self, pipeline_id: str, pipeline: Pipeline) -> Any:
+    def _task(self, pipeline_id: str, pipeline: PipelineSpec) -> Any:
         folds = self._folds[pipeline.folds_key]
         return delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads)
 
-    def _keep(self, pipeline_id: str, pipeline: Pipeline, result: Trained | _Failed, seconds: float) -> None:
+    def _keep(self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | _Failed, seconds: float) -> None:
         if isinstance(result, _Failed):
             self._fail(pipeline_id, result.traceback)
             return
         try:
             with self._store.transaction():
-                save_outcome(self._store, pipeline_id, pipeline, self._data, result, seconds)
+                record_result(self._store, pipeline_id, pipeline, self._data, result, seconds)
         except Exception as error:
             # What is wrong with the workspace would be wrong with every other pipeline.
             if isinstance(error, StoreError) and not isinstance(error, InvalidInputError):

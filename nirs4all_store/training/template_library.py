@@ -14,10 +14,10 @@ from typing import Any
 
 from ..call_boundary import all_public
 from ..errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError, WorkspaceCorruptError
-from ..filesystem.atomic_files import checked_path, refuse_below, with_suffix_added, write_new, write_whole
+from ..filesystem.atomic_files import checked_path, refuse_below, with_suffix_added, write_atomic, write_exclusive
 from ..filesystem.file_types import content_of, refuse_odd
 from ..identifiers import utc_now
-from ..validation.values import checked_text, checked_texts, file_text, json_text, shown, without_twins
+from ..validation.values import checked_text, checked_texts, file_text, json_text, reject_duplicate_keys, shown
 from ..workspace.layout import TEMPLATES
 
 Template = dict[str, Any]
@@ -99,8 +99,8 @@ class PipelineLibrary:
             "pipeline_config": _checked_config(pipeline_config),
         }
         if overwrite:
-            return write_whole(path, _content(template))
-        if not write_new(path, _content(template)):  # Another writer was faster.
+            return write_atomic(path, _content(template))
+        if not write_exclusive(path, _content(template)):  # Another writer was faster.
             raise _exists(name)
         return path
 
@@ -153,7 +153,7 @@ class PipelineLibrary:
         """Write a template to a file of its own; `.json` is appended when missing, parents are created."""
         path = with_suffix_added(export_path, ".json")
         refuse_below(path, self._workspace / "artifacts")
-        return write_whole(path, _content(self._find(name, category)))
+        return write_atomic(path, _content(self._find(name, category)))
 
     def import_template(
         self, import_path: str | os.PathLike[str], category: str = "general", overwrite: bool = False
@@ -271,7 +271,7 @@ def _readable(path: Path) -> Template | None:
 def _read(path: Path, content: Callable[[Path], bytes] = content_of) -> Template:
     named = str(path).encode(errors="backslashreplace").decode()  # A file may have any bytes as its name.
     try:
-        template = json.loads(content(path).decode("utf-8"), object_pairs_hook=without_twins)
+        template = json.loads(content(path).decode("utf-8"), object_pairs_hook=reject_duplicate_keys)
         json_text(template, "it")  # What could not have been saved may be in a file all the same.
     except (OSError, ValueError, RecursionError) as error:
         raise InvalidInputError(f"{named} cannot be read as a template: {error}; repair it or move it away") from error

@@ -154,7 +154,7 @@ def json_text(value: Any, where: str) -> str | None:
     """
     if value is None:
         return None
-    return _encode(_plain(value, where, 0, _Room(value, where)))
+    return _encode(_json_value(value, where, 0, _Room(value, where)))
 
 
 class _Room:
@@ -206,7 +206,7 @@ def without_odd_floats(value: Any) -> Any:
     return {FLOAT_KEY: str(value)} if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def without_twins(pairs: list[tuple[str, Any]]) -> Any:
+def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> Any:
     """Return an object of JSON as a dict; json itself would keep the last of two values and drop the first.
 
     What `file_text` writes for a NaN or an infinity is that number again.
@@ -221,7 +221,7 @@ def without_twins(pairs: list[tuple[str, Any]]) -> Any:
     return found
 
 
-def _plain(value: Any, where: str, depth: int, room: _Room) -> Any:
+def _json_value(value: Any, where: str, depth: int, room: _Room) -> Any:
     """Return `value` rebuilt from what the json module writes by itself."""
     if value is None or type(value) in (float, bool):
         return value
@@ -231,7 +231,7 @@ def _plain(value: Any, where: str, depth: int, room: _Room) -> Any:
         room.take_text(value, where)
         return checked_text(value, where)
     if isinstance(value, Enum):
-        return _plain(value.value, where, depth + 1, room)
+        return _json_value(value.value, where, depth + 1, room)
     if isinstance(value, int):
         if value.bit_length() > MAX_INT_BITS:
             raise InvalidInputError(f"{where} is an integer of {value.bit_length()} bits, too long for JSON; give text")
@@ -244,15 +244,15 @@ def _plain(value: Any, where: str, depth: int, room: _Room) -> Any:
     if isinstance(value, dict | list | tuple | set | frozenset):
         room.take(len(value), where)
     if isinstance(value, dict):
-        return _plain_dict(value, where, depth, room)
+        return _json_dict(value, where, depth, room)
     if isinstance(value, list | tuple):
-        return [_plain(item, f"{where}[{i}]", depth + 1, room) for i, item in enumerate(value)]
+        return [_json_value(item, f"{where}[{i}]", depth + 1, room) for i, item in enumerate(value)]
     if isinstance(value, set | frozenset):
-        return _in_stable_order([_plain(item, f"{where}{{}}", depth + 1, room) for item in value])
+        return _in_stable_order([_json_value(item, f"{where}{{}}", depth + 1, room) for item in value])
     if isinstance(value, np.ndarray | np.generic) and (value.dtype.kind in "biuUTO" or value.dtype.char in "efd"):
         if isinstance(value, np.ndarray):
             check_size(value, where)
-        return _plain(value.tolist(), where, depth + 1, room)
+        return _json_value(value.tolist(), where, depth + 1, room)
     if isinstance(value, datetime):
         return value.isoformat()
     if isinstance(value, PurePath):
@@ -262,13 +262,13 @@ def _plain(value: Any, where: str, depth: int, room: _Room) -> Any:
     )
 
 
-def _plain_dict(value: dict[Any, Any], where: str, depth: int, room: _Room) -> dict[str, Any]:
+def _json_dict(value: dict[Any, Any], where: str, depth: int, room: _Room) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key, item in value.items():
         text = _key_text(key, where)
         if text in plain:
             raise InvalidInputError(f"{where} has two keys that are both {text!r} as JSON text; rename one")
-        plain[text] = _plain(item, f"{where}.{text}", depth + 1, room)
+        plain[text] = _json_value(item, f"{where}.{text}", depth + 1, room)
     return plain
 
 

@@ -14,10 +14,19 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UnitOfWorkError, WorkspaceBusyError
-from ..storage.transaction_scope import LEAST_SECONDS, Condition, Held, Turn, alive, nothing, open_turns, seconds_until
+from ..storage.transaction_scope import (
+    LEAST_SECONDS,
+    Condition,
+    Scope,
+    ScopeRef,
+    current_scopes,
+    live,
+    no_scope,
+    seconds_until,
+)
 
 
-class Entrance:
+class Admission:
     """Where the threads of this process wait until they are let into a workspace.
 
     Parameters
@@ -31,50 +40,50 @@ class Entrance:
         # Blocks take the lock itself: it is C, so that Ctrl-C cannot come between its taking and the block.
         self._lock = threading.RLock()
         self._state = Condition(self._lock)
-        self._writers: list[Held] = []  # The first one writes, the others wait for it.
-        self._alone: Held = nothing  # Whose thread opens, closes or replaces the database.
-        self._entered: list[Held] = []
+        self._writers: list[ScopeRef] = []  # The first one writes, the others wait for it.
+        self._exclusive: ScopeRef = no_scope  # Whose thread opens, closes or replaces the database.
+        self._entered: list[ScopeRef] = []
 
     @property
     def current(self) -> Any:
         """The unit of work that is open here, in this thread and task, or None."""
-        return next((turn.unit() for turn in alive(open_turns.get()) if turn.is_open and turn.is_of(self)), None)
+        return next((turn.unit() for turn in live(current_scopes.get()) if turn.is_open and turn.is_of(self)), None)
 
     @property
-    def _inside(self) -> list[Turn]:
-        return alive(self._entered)
+    def _inside(self) -> list[Scope]:
+        return live(self._entered)
 
-    def _take_turn(self, turn: Turn, timeout: float) -> None:
+    def _take_turn(self, turn: Scope, timeout: float) -> None:
         with self._lock:
             # Not kept in a variable: what waits may keep no other's turn alive.
-            if any(writer.thread is turn.thread for writer in alive(self._writers)):
+            if any(writer.thread is turn.thread for writer in live(self._writers)):
                 raise UnitOfWorkError(
                     f"another task of this thread is in the middle of writing to {self.path}; "
                     "let the task that opened the transaction write for this one, too, or await the transaction's end"
                 )
             self._writers.append(weakref.ref(turn))
-            if not self._state.wait_for(lambda: alive(self._writers)[0] is turn, min(timeout, threading.TIMEOUT_MAX)):
+            if not self._state.wait_for(lambda: live(self._writers)[0] is turn, min(timeout, threading.TIMEOUT_MAX)):
                 raise WorkspaceBusyError(
                     f"another thread has been writing to {self.path} for {timeout:g} s; "
                     "end its transaction, or give a longer timeout"
                 )
 
     def _wait_for(self, condition: Callable[[], bool], deadline: float) -> None:
-        least = LEAST_SECONDS if self._alone() else 0.0
+        least = LEAST_SECONDS if self._exclusive() else 0.0
         if not self._state.wait_for(condition, max(least, seconds_until(deadline))):
             raise WorkspaceBusyError(
                 f"others are still using {self.path} in this process; end what they do, or give a longer timeout"
             )
 
     @contextmanager
-    def _being_alone(self) -> Iterator[None]:
+    def _holding_exclusive(self) -> Iterator[None]:
         """Let others in at the end of a block of which the caller has said that it is alone in it."""
         try:
             yield
         finally:
-            self._be_no_longer_alone()
+            self._end_exclusive()
 
-    def _be_no_longer_alone(self) -> None:
+    def _end_exclusive(self) -> None:
         with self._lock:
-            self._alone = nothing
+            self._exclusive = no_scope
             self._state.notify_all()

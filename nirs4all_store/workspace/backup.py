@@ -21,21 +21,21 @@ from .layout import ARTIFACTS_NAME, DATABASE_NAME
 from .scheduler import Workspace
 
 
-class Vacuumed(NamedTuple):
+class VacuumResult(NamedTuple):
     """How many bytes the database file had before `vacuum()`, and after."""
 
     before: int
     after: int
 
 
-def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
+def vacuum(workspace: Workspace, timeout: float) -> VacuumResult:
     """Replace the database file by a copy without free space, if that is smaller, while nobody uses it.
 
     A crash leaves the old file or the new one under the name.
     """
     path = workspace.path / DATABASE_NAME
     compact = path.with_name(f".compacting-{DATABASE_NAME}")
-    with workspace.alone(timeout), output_errors(path):
+    with workspace.exclusive(timeout), output_errors(path):
         if logs_of(path):
             raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
         remove(compact)
@@ -49,7 +49,7 @@ def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
         finally:
             remove(compact)
         fsync_folder(workspace.path)
-        return Vacuumed(before, path.stat().st_size)
+        return VacuumResult(before, path.stat().st_size)
 
 
 def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
@@ -69,7 +69,7 @@ def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
         unfinished = temporary_beside(target)
         unfinished.mkdir()
         try:
-            with workspace.alone(timeout):
+            with workspace.exclusive(timeout):
                 missing = copy_into(workspace, unfinished)
             unfinished.replace(target)
         except BaseException:

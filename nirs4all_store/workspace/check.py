@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from ..artifacts.codecs import CODECS
-from ..artifacts.local_store import checked_hash, plain_path
+from ..artifacts.local_store import checked_hash, normalize
 from ..chains.plan import problem_of
 from ..chains.schema import artifact_ids
 from ..engine.duckdb.database import ENGINE_ERRORS
@@ -82,7 +82,7 @@ def _links(uow: UnitOfWork) -> Iterator[Finding]:
 
 def _chains(uow: UnitOfWork) -> Iterator[Finding]:
     found = uow.chains.uses()
-    for chain_id, problem in found.problems.items():
+    for chain_id, problem in found.unreadable.items():
         yield Finding("unreadable-value", f"chains {chain_id}", f"{problem}; {RESTORE}")
     for chain in found.chains:
         why = problem_of(chain)
@@ -113,7 +113,7 @@ def miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
     gone = {key for table, key in uow.integrity.orphans() if table == "chains"}
     found = uow.chains.uses()
     for row in uow.artifacts.all():
-        if found.may_name(row["artifact_id"]):
+        if found.might_reference(row["artifact_id"]):
             continue
         unclaimed = max(row["unclaimed"], 0)
         ref_count = unclaimed + sum(chain not in gone for chain in found.users.get(row["artifact_id"], []))
@@ -139,12 +139,12 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     paths = [row["artifact_path"] for row in rows]
     for path, kind in uow.blobs.odd(paths).items():
         yield _odd(path, kind)
-    for path in uow.blobs.strays(paths, uow.time_before(GRACE)):
+    for path in uow.blobs.orphans(paths, uow.time_before(GRACE)):
         yield Finding("unlisted-file", path, "no artifact names it", "move it to artifacts/.quarantine")
 
 
 def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
-    path, name = plain_path(row["artifact_path"]), f"artifacts {row['artifact_id']}"
+    path, name = normalize(row["artifact_path"]), f"artifacts {row['artifact_id']}"
     try:
         checked_hash(row["content_hash"])
     except InvalidInputError as error:
@@ -164,7 +164,7 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
     except ArtifactMissingError as error:
         return Finding("unreadable-file", path, f"{name}: {error}")
     except ArtifactLoadError as error:
-        if uow.blobs.is_as_named(path) or _is_whole_for_another(uow, row):
+        if uow.blobs.matches_own_name(path) or _is_whole_for_another(uow, row):
             return Finding("bad-hash", name, f"{path} is whole, and its row has another hash: {error}")
         return Finding("damaged-file", path, f"{name}: {error}", "move the file to artifacts/.quarantine")
     if has_other_size:
@@ -178,7 +178,7 @@ def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
     hashes = {
         other["content_hash"]
         for other in uow.artifacts.all()
-        if plain_path(other["artifact_path"]) == plain_path(row["artifact_path"])
+        if normalize(other["artifact_path"]) == normalize(row["artifact_path"])
     }
     for content_hash in hashes - {row["content_hash"]}:
         try:

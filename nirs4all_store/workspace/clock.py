@@ -36,7 +36,7 @@ def _ahead() -> float:
     return utc_now().replace(tzinfo=UTC).timestamp() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
-def seen(record: Any) -> Record:
+def updated_record(record: Any) -> Record:
     """Return a record, as a file or nobody has it, with what the clocks show now in it."""
     known = record.items() if isinstance(record, dict) else ()
     found = {start: least for start, least in known if type(least) is float}

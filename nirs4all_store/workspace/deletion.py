@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..artifacts.local_store import plain_path
+from ..artifacts.local_store import normalize
 from ..storage.unit_of_work import UnitOfWork
 from ..validation.values import checked_text
 
@@ -50,7 +50,7 @@ def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[s
 def drop_artifacts(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:
     """Delete artifacts' rows; return how many those are, and the files that no other row names."""
     deleted = uow.artifacts.delete(row["artifact_id"] for row in rows)
-    paths = {plain_path(row["artifact_path"]) for row in rows}
+    paths = {normalize(row["artifact_path"]) for row in rows}
     files = paths - uow.artifacts.named_among(paths)
     for path in files:
         uow.discard_blob(path)

@@ -28,11 +28,11 @@ from typing import Any
 
 from ..engine.duckdb.posix_lock import lock_holders
 from ..errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceError
-from ..filesystem.atomic_files import identity
-from ..filesystem.file_types import FILE, kind_of, opened
+from ..filesystem.atomic_files import file_id
+from ..filesystem.file_types import FILE, kind_of, open_without_following
 from ..identifiers import utc_now
 from . import clock
-from .file_lock_queue import is_free, place_in
+from .file_lock_queue import is_free, join_queue
 from .network_mounts import remote_kind
 
 try:
@@ -41,13 +41,13 @@ except ImportError:  # Windows has no flock: DuckDB's own lock is the only fence
     fcntl = None  # type: ignore[assignment]
 
 
-LOCK_NAME = ".store.lock"
-LINE_NAME = ".store.line"
-SECONDS_BETWEEN_TRIES = 0.002
-SECONDS_BETWEEN_LOOKS = 0.01
+LOCK_FILE = ".store.lock"
+QUEUE_FILE = ".store.line"
+LOCK_POLL_SECONDS = 0.002
+QUEUE_POLL_SECONDS = 0.01
 # Who is stopped keeps its place in the line; those behind pass it when nobody has had the lease for so long.
-PATIENCE = 0.5
-MOST_BYTES = 4096
+STALL_TIMEOUT = 0.5
+MAX_LOCK_FILE_BYTES = 4096
 # What else the system may say is no lack of a right to write.
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
 TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
@@ -78,29 +78,29 @@ class Lease:
     # Files, not numbers: one that is closed twice, since Ctrl-C came between, is no other file by then.
     _process = 0
     _file: FileIO | None = None
-    _line: FileIO | None = None
+    _queue: FileIO | None = None
     _clocks: clock.Record | None = None
 
     def __init__(self, folder: Path, *, shared: bool, timeout: float) -> None:
-        self._path = folder / LOCK_NAME
-        self._line_path = folder / LINE_NAME
+        self._path = folder / LOCK_FILE
+        self._queue_path = folder / QUEUE_FILE
         self._shared = shared
         self._process = os.getpid()
         _leases.add(self)
-        self._file = self._opened()
+        self._file = self._open()
         # Elsewhere the two kinds of locks, of whole files and of bytes, keep each other out.
         self._has_places = sys.platform == "linux" and remote_kind(folder) is None
         try:
             self._wait(timeout)
-            self._say_who()
+            self._write_holder()
         except BaseException:
             self.release()
             raise
 
-    def _opened(self) -> FileIO | None:
+    def _open(self) -> FileIO | None:
         """Return the lock file, open; None for a reader where there is none and none can be made."""
         try:
-            return FileIO(self._path, "r+", opener=_descriptor)
+            return FileIO(self._path, "r+", opener=_open_or_create)
         except FileNotFoundError as error:
             raise WorkspaceCorruptError(
                 f"{self._path.parent} was removed; restore it, or open another workspace"
@@ -114,7 +114,7 @@ class Lease:
                     "read_only=True if you only read"
                 ) from error
         try:
-            return FileIO(self._path, opener=opened)
+            return FileIO(self._path, opener=open_without_following)
         except OSError as error:
             if error.errno in TOO_MANY_OPEN:
                 raise
@@ -127,32 +127,32 @@ class Lease:
 
     def _wait(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
-        if not self.is_wanted and self._take():
+        if not self.has_waiters and self._try_lock():
             return
-        with self._standing_in_line(deadline) as is_first:
+        with self._queued(deadline) as is_first:
             patient_until = math.inf
             while True:
                 first, now = is_first(), time.monotonic()
-                if not self._take():
+                if not self._try_lock():
                     patient_until = math.inf
                 elif first or now >= min(patient_until, deadline):
                     return
                 else:  # Those before this one will take it, unless they are stopped.
-                    patient_until = min(patient_until, now + PATIENCE)
-                    self._put_back()
+                    patient_until = min(patient_until, now + STALL_TIMEOUT)
+                    self._unlock()
                 if now >= deadline and self._file is not None:
                     raise WorkspaceBusyError(
                         f"{self._path.parent} is in use by {_holder(self._file.fileno())}; waited {timeout:.3g} s: "
                         "close it there, or give a longer timeout"
                     )
-                between = SECONDS_BETWEEN_TRIES if first else SECONDS_BETWEEN_LOOKS
+                between = LOCK_POLL_SECONDS if first else QUEUE_POLL_SECONDS
                 time.sleep(min(between, max(0.0, deadline - now)))
 
-    def _say_who(self) -> None:
+    def _write_holder(self) -> None:
         if self._file is None:
             return
         descriptor = self._file.fileno()
-        self._clocks = clock.seen(self._clocks or _content(descriptor).get("clocks"))
+        self._clocks = clock.updated_record(self._clocks or _lock_content(descriptor).get("clocks"))
         who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
                "since": utc_now().isoformat(timespec="milliseconds"), "clocks": self._clocks}  # fmt: skip
         # A reader who may not write stays unnamed; so does everybody on a full disk.
@@ -164,18 +164,18 @@ class Lease:
     def watch_clocks(self) -> None:
         """Write it down when the clock was put back: what is dated now seems too old once it is put right."""
         if self._clocks and clock.was_put_back(self._clocks):
-            self._say_who()
+            self._write_holder()
 
     @property
     def put_forward(self) -> timedelta:
         """By how much the clock was put forward since this machine was started, as far as anybody has seen here."""
         return clock.put_forward(self._clocks) if self._clocks else timedelta(0)
 
-    def _put_back(self) -> None:
+    def _unlock(self) -> None:
         if self._file is not None and fcntl is not None:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
-    def _take(self) -> bool:
+    def _try_lock(self) -> bool:
         """Take the lease if nobody has it, and the file that was locked is still the one that has the name."""
         if self._file is None or fcntl is None:
             return True
@@ -191,16 +191,16 @@ class Lease:
         if self._is_in_place:
             return True
         self._file.close()
-        self._file = self._opened()
+        self._file = self._open()
         return False
 
     @property
     def _is_in_place(self) -> bool:
         """Whether the file that is locked is the one that has the name; who comes now locks that one."""
-        return self._file is None or identity(self._path) == identity(self._file.fileno())
+        return self._file is None or file_id(self._path) == file_id(self._file.fileno())
 
     @property
-    def is_wanted(self) -> bool:
+    def has_waiters(self) -> bool:
         """Whether another process stands in line for it, or may, without being seen: the lock file was replaced."""
         if fcntl is None:
             return False
@@ -212,44 +212,46 @@ class Lease:
             return True
 
     @contextmanager
-    def _standing_in_line(self, deadline: float) -> Iterator[Callable[[], bool]]:
+    def _queued(self, deadline: float) -> Iterator[Callable[[], bool]]:
         """Stand in line for the length of a block; yields what tells whether one is the first.
 
         A reader who may not write to the line stands in the lock file instead, with a lock for reading.
         """
-        choices = [(self._line_path, "r+", _descriptor), (self._path, "r", opened)]
-        stands_in = _open_one_of(*choices[: 1 + self._has_places])
+        choices = [(self._queue_path, "r+", _open_or_create), (self._path, "r", open_without_following)]
+        stands_in = _open_first(*choices[: 1 + self._has_places])
         if stands_in is None:
             yield lambda: True
             return
         with stands_in:
-            place = place_in(stands_in, self._lines(), deadline)
+            place = join_queue(stands_in, self._queue_files(), deadline)
             yield lambda: self._is_free(place)
 
     def _is_free(self, length: int) -> bool:
         """Tell whether nobody stands at one of the first places; 0: at any."""
-        return all(is_free(file, length) for file in self._lines())
+        return all(is_free(file, length) for file in self._queue_files())
 
-    def _lines(self) -> list[FileIO]:
+    def _queue_files(self) -> list[FileIO]:
         """Return the files in which somebody may stand."""
         # Where there is no line, nobody has ever had to wait; asking is cheaper than the error of opening none.
-        line = identity(self._line_path)
-        if self._line is not None and identity(self._line.fileno()) != line:
-            self._line.close()  # It was removed, and whoever comes now stands in another one.
-            self._line = None
-        if self._line is None and line is not None:
-            self._line = _open_one_of((self._line_path, "r+", opened), (self._line_path, "r", opened))
-        files = [self._line, self._file] if self._has_places else [self._line]
+        line = file_id(self._queue_path)
+        if self._queue is not None and file_id(self._queue.fileno()) != line:
+            self._queue.close()  # It was removed, and whoever comes now stands in another one.
+            self._queue = None
+        if self._queue is None and line is not None:
+            self._queue = _open_first(
+                (self._queue_path, "r+", open_without_following), (self._queue_path, "r", open_without_following)
+            )
+        files = [self._queue, self._file] if self._has_places else [self._queue]
         return [file for file in files if file is not None]
 
     def release(self) -> None:
         """Give the lease back; twice is fine. A forked child leaves its parent's alone, and closes its own copy."""
         if self._process == os.getpid() and self._file is not None and not self._file.closed:
-            self._put_back()  # A child that has a copy, since another thread forked just then, would keep it.
-        for file in (self._file, self._line):
+            self._unlock()  # A child that has a copy, since another thread forked just then, would keep it.
+        for file in (self._file, self._queue):
             if file is not None:
                 file.close()
-        self._file = self._line = None
+        self._file = self._queue = None
 
     def __del__(self) -> None:
         self.release()  # Ctrl-C may come before anybody has it who would.
@@ -259,26 +261,26 @@ class Lease:
 _leases: weakref.WeakSet[Lease] = weakref.WeakSet()
 
 
-def _close_copies() -> None:
+def _release_in_child() -> None:
     for lease in [*_leases]:
         lease.release()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_close_copies)
+    os.register_at_fork(after_in_child=_release_in_child)
 
 
-def _descriptor(path: str, flags: int) -> int:
+def _open_or_create(path: str, flags: int) -> int:
     """Open a file to lock, made when absent for everybody who may work in the folder, whoever comes first."""
     try:
         # Not to be made where it is there: in a folder such as /tmp, Linux refuses that for another user's file.
-        return opened(path, flags)
+        return open_without_following(path, flags)
     except FileNotFoundError:
         pass
     try:
-        descriptor = opened(path, flags | os.O_CREAT | os.O_EXCL)
+        descriptor = open_without_following(path, flags | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
-        return opened(path, flags)
+        return open_without_following(path, flags)
     if hasattr(os, "fchown"):
         folder = Path(path).parent.stat()
         with contextlib.suppress(OSError):
@@ -290,7 +292,7 @@ def _descriptor(path: str, flags: int) -> int:
     return descriptor
 
 
-def _open_one_of(*choices: tuple[Path, str, Callable[[str, int], int]]) -> FileIO | None:
+def _open_first(*choices: tuple[Path, str, Callable[[str, int], int]]) -> FileIO | None:
     """Return the first of some files that can be opened; None if none can."""
     for path, mode, opener in choices:
         with contextlib.suppress(OSError):  # It is another user's, or not there.
@@ -298,10 +300,10 @@ def _open_one_of(*choices: tuple[Path, str, Callable[[str, int], int]]) -> FileI
     return None
 
 
-def _content(descriptor: int) -> dict[str, Any]:
+def _lock_content(descriptor: int) -> dict[str, Any]:
     """Return what stands in the lock file, or nothing where it is no object of JSON: anybody may have written to it."""
     try:
-        content = json.loads(os.pread(descriptor, MOST_BYTES, 0))
+        content = json.loads(os.pread(descriptor, MAX_LOCK_FILE_BYTES, 0))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
@@ -310,7 +312,7 @@ def _content(descriptor: int) -> dict[str, Any]:
 def _holder(descriptor: int) -> str:
     """Describe who holds the lock: the last to write its name, unless the kernel knows of others only."""
     holders = lock_holders(os.fstat(descriptor).st_ino, "FLOCK")
-    who = _content(descriptor)
+    who = _lock_content(descriptor)
     pid, host, command = (who.get(name) for name in ("pid", "host", "command"))
     try:
         held = (utc_now() - datetime.fromisoformat(who["since"])).total_seconds()

@@ -20,16 +20,16 @@ except ImportError:  # Windows has none, and nobody waits there.
 
 # Kind, whence, start, length and process, as the system's fcntl.h has them.
 _LOCK, _KIND, _START = ("hhqqi", 0, 2) if sys.platform == "linux" else ("qqihh", 3, 0)
-MOST = 2**62
+MAX_PLACE = 2**62
 
 
-def place_in(file: FileIO, others: Iterable[FileIO], deadline: float) -> int:
+def join_queue(file: FileIO, others: Iterable[FileIO], deadline: float) -> int:
     """Take the place in a file after the last of it and the others, as long as the file is open; return its number."""
     files = (file, *others)
     while True:
         # The first byte is nobody's: a length of 0 would mean all of a file.
-        place = 1 + max(map(_last, files))
-        if place <= MOST and _take(file, place):
+        place = 1 + max(map(_last_place, files))
+        if place <= MAX_PLACE and _try_place(file, place):
             return place
         # Another one was faster, or looks at the line by locking it, and may be stopped: no longer than they wait.
         if time.monotonic() >= deadline:
@@ -45,10 +45,10 @@ def is_free(file: FileIO, length: int) -> bool:
     return _locked(file, 0, length) is None
 
 
-def _last(file: FileIO) -> int:
+def _last_place(file: FileIO) -> int:
     """Return the last place in which somebody stands, or 0."""
     last = 0
-    while last < MOST and (end := _locked(file, last + 1, 0)) is not None:
+    while last < MAX_PLACE and (end := _locked(file, last + 1, 0)) is not None:
         last = end
     return last
 
@@ -60,10 +60,10 @@ def _locked(file: FileIO, start: int, length: int) -> int | None:
     found = struct.unpack(_LOCK, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(_LOCK, *asked)))
     if found[_KIND] == fcntl.F_UNLCK:
         return None
-    return int(found[_START] + found[_START + 1]) - 1 if found[_START + 1] else MOST
+    return int(found[_START] + found[_START + 1]) - 1 if found[_START + 1] else MAX_PLACE
 
 
-def _take(file: FileIO, place: int) -> bool:
+def _try_place(file: FileIO, place: int) -> bool:
     kind = fcntl.LOCK_EX if file.writable() else fcntl.LOCK_SH
     try:
         fcntl.lockf(file, kind | fcntl.LOCK_NB, 1, place)

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from ..artifacts.local_store import plain_path
-from ..failpoints import Point, reached
+from ..artifacts.local_store import normalize
+from ..failpoints import Failpoint, hit
 from ..storage.unit_of_work import UnitOfWork
 from .deletion import drop_artifacts
 
@@ -29,11 +29,11 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
     before = uow.time_before(grace)
     _, files = drop_artifacts(uow, _collectable(uow, before))
     uow.artifacts.date_back()
-    strays = uow.blobs.strays(uow.artifacts.paths(), before)
+    strays = uow.blobs.orphans(uow.artifacts.paths(), before)
     for path in strays:
         uow.discard_blob(path)
-    reached(Point.COLLECTION_IS_CHOSEN)
-    return len(uow.blobs.present({*strays, *files}))
+    hit(Failpoint.COLLECTION_IS_CHOSEN)
+    return len(uow.blobs.existing({*strays, *files}))
 
 
 def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
@@ -41,15 +41,15 @@ def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
     before = uow.time_before(grace)
     rows = _collectable(uow, before)
     ids = {row["artifact_id"] for row in rows}
-    kept = {plain_path(row["artifact_path"]) for row in uow.artifacts.all() if row["artifact_id"] not in ids}
+    kept = {normalize(row["artifact_path"]) for row in uow.artifacts.all() if row["artifact_id"] not in ids}
     unclaimed = "it was saved, and no chain claimed it"
     found = {
         path: (row["artifact_id"], unclaimed if row["unclaimed"] > 0 else "no chain uses it any more")
         for row in rows
-        if (path := plain_path(row["artifact_path"])) not in kept
+        if (path := normalize(row["artifact_path"])) not in kept
     }
-    found |= dict.fromkeys(uow.blobs.strays(uow.artifacts.paths(), before), (None, "no artifact names it"))
-    planned = [(_shown(path), *found[path], uow.blobs.size(path)) for path in sorted(uow.blobs.present(found))]
+    found |= dict.fromkeys(uow.blobs.orphans(uow.artifacts.paths(), before), (None, "no artifact names it"))
+    planned = [(_shown(path), *found[path], uow.blobs.size(path)) for path in sorted(uow.blobs.existing(found))]
     return pl.DataFrame(planned, schema=PLAN, orient="row").select("path", "artifact_id", "size_bytes", "reason")
 
 

@@ -10,7 +10,7 @@ from ..artifacts.local_store import QUARANTINE
 from ..engine.duckdb.files import log_names
 from ..errors import OutputPathError, WorkspaceCorruptError
 from ..filesystem.file_types import FILE, FOLDER, is_odd, kind_of, refuse_odd
-from .file_lock import LINE_NAME, LOCK_NAME
+from .file_lock import LOCK_FILE, QUEUE_FILE
 
 DATABASE_NAME = "store.duckdb"
 ARTIFACTS_NAME = "artifacts"
@@ -66,7 +66,7 @@ def odd_places(folder: Path) -> Iterator[tuple[str, str]]:
 def _places(folder: Path) -> Iterator[Path]:
     """Yield where the store may have something: also logs, copies and unfinished files, whatever they are called."""
     for name in sorted(os.listdir(folder)):  # noqa: PTH208  # A Path for each of many files takes long.
-        if DATABASE_NAME in name or name in (LOCK_NAME, LINE_NAME):
+        if DATABASE_NAME in name or name in (LOCK_FILE, QUEUE_FILE):
             yield folder / name
     for name in FOLDERS:
         # What is in a folder that one may not enter is not used either: whoever needs it is told of the right.

@@ -11,17 +11,17 @@ from typing import Protocol, cast
 
 from ..engine.duckdb.database import Database
 from ..errors import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
-from ..filesystem.atomic_files import identity
+from ..filesystem.atomic_files import file_id
 from .file_lock import Lease
 
-SECONDS_BETWEEN_TRIES = 0.05
+OPEN_POLL_SECONDS = 0.05
 # A process that was let in stays so many times as long as it took to open the database, within bounds: closing and
 # opening it for others must stay a small part of what all of them do, and nobody may wait for long.
 OPENINGS_HELD = 10
-LEAST_SECONDS_HELD = 0.1
-MOST_SECONDS_HELD = 0.5
+MIN_SECONDS_HELD = 0.1
+MAX_SECONDS_HELD = 0.5
 # Who waits cannot tell, and looking after each of many short calls takes a part of them.
-SECONDS_BETWEEN_LOOKS = 0.005
+WAITER_POLL_SECONDS = 0.005
 
 
 class Opener(Protocol):
@@ -31,7 +31,7 @@ class Opener(Protocol):
         """Return it, up to date, or raise; `create` and `upgrade` it only if it may be."""
 
 
-class Holding:
+class LeasedDatabase:
     """A lease and the database that it lets this process open; nothing is held at first.
 
     Not for several threads at once.
@@ -54,7 +54,7 @@ class Holding:
         self.is_held = False
         self._database: Database | None = None
         self._folder = folder
-        self._identity = identity(folder)
+        self._identity = file_id(folder)
         self._opener = opener
         self._lease: Lease | None = None
         self._held_until = 0.0
@@ -72,7 +72,7 @@ class Holding:
     @property
     def is_in_place(self) -> bool:
         """Whether the folder, and the database if it is open, are still the ones that have the names."""
-        return identity(self._folder) == self._identity and (not self.is_held or self.database.is_in_place)
+        return file_id(self._folder) == self._identity and (not self.is_held or self.database.is_in_place)
 
     @property
     def is_wanted(self) -> bool:
@@ -80,9 +80,9 @@ class Holding:
         now = time.monotonic()
         if self._lease is None or now < self._held_until:
             return False
-        if self._lease.is_wanted:
+        if self._lease.has_waiters:
             return True
-        self._held_until = now + SECONDS_BETWEEN_LOOKS
+        self._held_until = now + WAITER_POLL_SECONDS
         return False
 
     @property
@@ -95,7 +95,7 @@ class Holding:
         if self._lease is not None:
             self._lease.watch_clocks()
 
-    def take(self, deadline: float, *, create: bool = False, upgrade: bool = False) -> None:
+    def acquire(self, deadline: float, *, create: bool = False, upgrade: bool = False) -> None:
         """Wait for the lease, until a moment of the monotonic clock, and open the database.
 
         Raises
@@ -103,23 +103,23 @@ class Holding:
         WorkspaceError
             See its subclasses; nothing is held.
         """
-        if identity(self._folder) != self._identity:
+        if file_id(self._folder) != self._identity:
             raise WorkspaceCorruptError(
                 f"{self._folder} was removed or replaced while it was in use; nothing was written: close the store, "
                 "restore the folder, and open it again"
             )
-        self.let_go()  # Ctrl-C may have cut an earlier one short.
+        self.release()  # Ctrl-C may have cut an earlier one short.
         self._lease = Lease(self._folder, shared=self.read_only, timeout=max(0.0, deadline - time.monotonic()))
         began = time.monotonic()
         self._open(deadline, create=create, upgrade=upgrade)
         now = time.monotonic()
-        self._held_until = now + min(max(OPENINGS_HELD * (now - began), LEAST_SECONDS_HELD), MOST_SECONDS_HELD)
+        self._held_until = now + min(max(OPENINGS_HELD * (now - began), MIN_SECONDS_HELD), MAX_SECONDS_HELD)
 
-    def take_for_writing(self, deadline: float, *, upgrade: bool) -> None:
+    def acquire_for_writing(self, deadline: float, *, upgrade: bool) -> None:
         """Take for writing what was open for reading, or leave it closed, for reading; see `take`."""
         self.read_only = False
         try:
-            self.take(deadline, create=True, upgrade=upgrade)
+            self.acquire(deadline, create=True, upgrade=upgrade)
         except BaseException:
             self.read_only = True
             raise
@@ -135,12 +135,12 @@ class Holding:
                 except WorkspaceBusyError as error:  # A program that knows nothing of leases has the file open.
                     if isinstance(error, WorkspaceOpenHereError) or time.monotonic() >= deadline:
                         raise
-                    time.sleep(SECONDS_BETWEEN_TRIES)
+                    time.sleep(OPEN_POLL_SECONDS)
         finally:
             if not self.is_held:
-                self.let_go()
+                self.release()
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """Close the database and give the lease back; twice is fine, and goes on with what was cut short."""
         self.is_held = False  # First: half closed, it is of no use to anybody.
         if self._database is not None:
@@ -153,11 +153,11 @@ class Holding:
     def reopen(self, deadline: float) -> None:
         """Close and open the database in the middle of what one unit of work does; errors as for `closed`."""
         self.database.note_file()  # What it has written so far.
-        with self.closed(deadline):
+        with self.suspended(deadline):
             pass
 
     @contextmanager
-    def closed(self, deadline: float) -> Iterator[None]:
+    def suspended(self, deadline: float) -> Iterator[None]:
         """Close the database, but keep the lease, for the length of a block.
 
         Raises

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..artifacts.local_store import Blobs
+from ..artifacts.local_store import LocalBlobStore
 from ..call_boundary import public
 from ..engine.duckdb import migrator
 from ..engine.duckdb.file_copies import copies_of
@@ -179,7 +179,7 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
     path = checked_path(path, "path").absolute()
     database = path / DATABASE_NAME
     with _looking_at(path, shared=True, timeout=checked_timeout(timeout)):
-        files, size = Blobs(path / ARTIFACTS_NAME).usage()
+        files, size = LocalBlobStore(path / ARTIFACTS_NAME).usage()
         return WorkspaceInfo(
             path, migrator.revision_at(database), migrator.HEAD, migrator.rows_of(database), database.stat().st_size,
             sum(log.stat().st_size for log in logs_of(database)), size, files, copies_of(database),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import StoreClosedError, StoreError
-from ..storage.transaction_scope import is_owned, seconds_until, taken
+from ..storage.transaction_scope import is_owned, locked, seconds_until
 from .scheduler import Workspace
 
 SECONDS_TO_CLOSE_AT_EXIT = 5.0
@@ -43,7 +43,7 @@ def close_workspace(workspace: Workspace, store: object, timeout: float) -> None
     deadline = time.monotonic() + timeout
     # Not by the folder's identity: the folder may be gone by now.
     for place in entries_with(lambda opened: opened is workspace):
-        with taken(place.lock, deadline, workspace.path):
+        with locked(place.lock, deadline, workspace.path):
             if place.workspace is workspace and place.stores.keys() == {store}:
                 workspace.close(seconds_until(deadline))
                 place.workspace = None
@@ -57,7 +57,7 @@ def close_stale(path: Path, deadline: float) -> None:
     DuckDB would join it by the path, and what is written then would go where nobody finds it.
     """
     for place in entries_with(lambda opened: opened.path == path and not opened.is_usable):
-        with taken(place.lock, deadline, path):
+        with locked(place.lock, deadline, path):
             close_if_unusable(place, deadline)
 
 
@@ -85,7 +85,7 @@ def locked_entry(path: Path, deadline: float) -> Iterator[_Entry]:
             "fork before or after a transaction, or start processes with the spawn or forkserver method"
         )
     place = _entries.setdefault(key, _Entry())
-    with taken(place.lock, deadline, path):
+    with locked(place.lock, deadline, path):
         yield place
 
 

@@ -16,14 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from ..artifacts.local_store import Blobs
+from ..artifacts.local_store import LocalBlobStore
 from ..engine.duckdb import migrator
 from ..engine.duckdb.database import Database
 from ..engine.duckdb.file_copies import copy
 from ..engine.duckdb.files import check_is_duckdb, logs_of, not_found, refuse_odd_database
 from ..engine.duckdb.posix_lock import held_alone
 from ..errors import InvalidInputError, RunInUseError, StoreError, WorkspaceBusyError, WorkspaceCorruptError
-from ..failpoints import Point, reached
+from ..failpoints import Failpoint, hit
 from ..filesystem.atomic_files import checked_path, fsync_folder, make_folder, output_errors
 from ..filesystem.file_types import refuse_odd
 from ..storage.repositories import RunRepo
@@ -40,7 +40,7 @@ from .scheduler import Workspace
 
 KEPT = "before-restore"
 UNFINISHED = ".restoring"
-MOST_NAMED = 3
+MAX_RUNS_LISTED = 3
 HARMLESS = ("unlisted-file", "link", "no-file")
 """What of a check of the backup is not restored, and so harms nobody."""
 
@@ -111,7 +111,7 @@ def restore_workspace(
         raise InvalidInputError(f"{source} is the workspace itself, not a backup of it; give two folders")
     if not (source / DATABASE_NAME).exists():
         raise not_found(source)
-    Blobs(source / ARTIFACTS_NAME).refuse_inside(target)
+    LocalBlobStore(source / ARTIFACTS_NAME).refuse_inside(target)
     reader = object()
     backup = open_workspace(source, reader, read_only=True, upgrade=False, timeout=timeout)
     try:
@@ -131,8 +131,9 @@ def _checked(backup: Workspace, timeout: float) -> dict[str, int]:
     damage = [f"{item.subject}: {item.message}" for item in report.findings if item.code not in HARMLESS]
     if damage:
         raise WorkspaceCorruptError(
-            f"the backup {backup.path} is damaged, in {len(damage)} places: {'; '.join(damage[:MOST_NAMED])}; nothing "
-            f"was changed: take another one, or let `nirs4all-store repair {quote(str(backup.path))}` make it sound"
+            f"the backup {backup.path} is damaged, in {len(damage)} places: {'; '.join(damage[:MAX_RUNS_LISTED])}; "
+            "nothing was changed: take another one, or make it sound with "
+            f"`nirs4all-store repair {quote(str(backup.path))}`"
         )
     return report.rows
 
@@ -184,17 +185,17 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
     _remove(unfinished)
     try:
         unfinished.mkdir()
-        with backup.alone(timeout):
+        with backup.exclusive(timeout):
             copy_into(backup, unfinished)
-        reached(Point.BACKUP_IS_COPIED)
+        hit(Failpoint.BACKUP_IS_COPIED)
         kept = _keep(folder)
-        reached(Point.WORKSPACE_IS_KEPT)
-        files = Blobs(folder / ARTIFACTS_NAME).take(unfinished / ARTIFACTS_NAME)
+        hit(Failpoint.WORKSPACE_IS_KEPT)
+        files = LocalBlobStore(folder / ARTIFACTS_NAME).take(unfinished / ARTIFACTS_NAME)
         if logs_of(database):
             with contextlib.suppress(StoreError):  # One that does not open stays so until the new one has its name.
                 Database(database).close()
         (unfinished / DATABASE_NAME).replace(database)
-        reached(Point.BACKUP_HAS_THE_NAME)
+        hit(Failpoint.BACKUP_HAS_THE_NAME)
         for log in logs_of(database):
             log.unlink()
         fsync_folder(folder)
@@ -213,7 +214,7 @@ def _keep(folder: Path) -> Path | None:
     for path in present:
         with held_alone(path) if path == database else path.open("rb") as stream:
             copy(stream, unfinished / path.name)
-    Blobs(folder / ARTIFACTS_NAME).link_to(unfinished / ARTIFACTS_NAME)
+    LocalBlobStore(folder / ARTIFACTS_NAME).link_to(unfinished / ARTIFACTS_NAME)
     number, kept = 1, folder / KEPT
     while os.path.lexists(kept):
         number += 1

@@ -20,20 +20,28 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ..artifacts.local_store import Blobs
+from ..artifacts.local_store import LocalBlobStore
 from ..engine.duckdb.database import Database
 from ..errors import ReadOnlyError, StoreClosedError, UnitOfWorkError
-from ..storage.lookup_cache import Known
-from ..storage.transaction_scope import Turn, alive, is_owned, nothing, open_turns, refuse_in_between, this_thread
-from .admission import Entrance
+from ..storage.lookup_cache import LookupCache
+from ..storage.transaction_scope import (
+    Scope,
+    current_scopes,
+    is_owned,
+    live,
+    no_scope,
+    refuse_reentrant_call,
+    this_thread,
+)
+from .admission import Admission
 from .layout import ARTIFACTS_NAME
-from .leased_database import Holding, Opener
+from .leased_database import LeasedDatabase, Opener
 
-SECONDS_BETWEEN_LOOKS = 0.05
+WATCH_SECONDS = 0.05
 SECONDS_BEFORE_FORK = 5.0
 
 
-class Workspace(Entrance):
+class Workspace(Admission):
     """A workspace, closed at first.
 
     Parameters
@@ -48,13 +56,13 @@ class Workspace(Entrance):
 
     def __init__(self, path: Path, opener: Opener, *, read_only: bool) -> None:
         super().__init__(path)
-        self.blobs = Blobs(path / ARTIFACTS_NAME)
-        self.known = Known()
-        self._holding = Holding(path, opener, read_only=read_only)
+        self.blobs = LocalBlobStore(path / ARTIFACTS_NAME)
+        self.cache = LookupCache()
+        self._leased = LeasedDatabase(path, opener, read_only=read_only)
         self._process = os.getpid()
         self._closed = False
-        self._is_due = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
-        self._forks: list[Turn] = []
+        self._close_requested = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
+        self._forks: list[Scope] = []
         self._over = threading.Lock()  # Free at the end. An event has a condition.
         self._over.acquire()
         self._watcher = threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True)
@@ -63,27 +71,27 @@ class Workspace(Entrance):
     @property
     def database(self) -> Database:
         """Its database; only for who has a unit of work open here."""
-        return self._holding.database
+        return self._leased.database
 
     @property
     def put_forward(self) -> timedelta:
         """By how much the clock was put forward; see `Lease`, and `database` for whom this is."""
-        return self._holding.put_forward
+        return self._leased.put_forward
 
     @property
     def read_only(self) -> bool:
         """Whether it refuses to write, and shares the lease with other readers."""
-        return self._holding.read_only
+        return self._leased.read_only
 
     @property
     def is_usable(self) -> bool:
         """Whether it is not closed, and its folder and database are still the ones that have the names."""
-        return not self._closed and self._holding.is_in_place
+        return not self._closed and self._leased.is_in_place
 
     @property
     def is_open(self) -> bool:
         """Whether its database is open, or may be at any moment."""
-        return self._holding.is_open
+        return self._leased.is_open
 
     @property
     def is_foreign(self) -> bool:
@@ -97,7 +105,7 @@ class Workspace(Entrance):
         None for a thread in a unit of work: what it sees may never be committed.
         """
         self._check_open()
-        return self.known.epoch if self.current is None else None
+        return self.cache.epoch if self.current is None else None
 
     def check_writable(self, *, read_only: bool) -> None:
         """Raise `ReadOnlyError` for a store that was opened for reading, or a workspace that was."""
@@ -123,23 +131,23 @@ class Workspace(Entrance):
         WorkspaceError
             See its subclasses. Nothing was changed.
         """
-        refuse_in_between(self._state, self._alone())
+        refuse_reentrant_call(self._state, self._exclusive())
         deadline = time.monotonic() + timeout
         if write and self.read_only:
-            with self._nobody_else(timeout):
+            with self._exclusively(timeout):
                 if self.read_only:  # Another one may have done the same meanwhile.
-                    self._let_go()
-                    self._holding.take_for_writing(deadline, upgrade=upgrade)
+                    self._close()
+                    self._leased.acquire_for_writing(deadline, upgrade=upgrade)
                     return True
-        turn = Turn(self, self, write=write)
+        turn = Scope(self, self, write=write)
         try:
             with self._lock:
-                self._wait_for(self._lets_in, deadline)
+                self._wait_for(self._may_enter, deadline)
                 self._check_open()
-                if self._holding.is_held:
+                if self._leased.is_held:
                     return False
-                self._alone = weakref.ref(turn)
-            self._holding.take(deadline, create=not self.read_only, upgrade=upgrade)
+                self._exclusive = weakref.ref(turn)
+            self._leased.acquire(deadline, create=not self.read_only, upgrade=upgrade)
         finally:
             self.leave(turn)
         return True
@@ -147,10 +155,10 @@ class Workspace(Entrance):
     def read_from_now_on(self) -> None:
         """Share the lease with other readers again: those who wanted to write here have gone."""
         with self._lock:
-            self._holding.read_only = self._is_due = True
-        self._look()
+            self._leased.read_only = self._close_requested = True
+        self._yield_if_wanted()
 
-    def enter(self, unit: Any, *, write: bool, timeout: float) -> Turn:
+    def enter(self, unit: Any, *, write: bool, timeout: float) -> Scope:
         """Let a unit of work begin here, waiting for its turn if it writes; end it with `leave`.
 
         Raises
@@ -171,65 +179,65 @@ class Workspace(Entrance):
                 f"this unit of work on {self.path} belongs to process {self._process}, from which this one was forked; "
                 "ask the store for a new one"
             )
-        refuse_in_between(self._state, self._alone())
+        refuse_reentrant_call(self._state, self._exclusive())
         deadline = time.monotonic() + timeout
-        turn = Turn(unit, self, write=write)
+        turn = Scope(unit, self, write=write)
         try:
             if write:
                 self._take_turn(turn, timeout)
             while not self._begin(turn, deadline):
-                with self._being_alone():
-                    self._let_go()
-                    self._holding.take(deadline)
-            others = (weakref.ref(other) for other in alive(open_turns.get()) if other.is_open)
-            open_turns.set((*others, weakref.ref(turn)))
+                with self._holding_exclusive():
+                    self._close()
+                    self._leased.acquire(deadline)
+            others = (weakref.ref(other) for other in live(current_scopes.get()) if other.is_open)
+            current_scopes.set((*others, weakref.ref(turn)))
         except BaseException:  # Ctrl-C may come at any moment.
             self.leave(turn)
             raise
         return turn
 
-    def _begin(self, turn: Turn, deadline: float) -> bool:
+    def _begin(self, turn: Scope, deadline: float) -> bool:
         """Let a unit of work in; False if the database must be opened first, for which this thread is alone."""
         with self._lock:
-            self._wait_for(self._lets_in, deadline)
+            self._wait_for(self._may_enter, deadline)
             self._check_open(write=turn.write)
-            is_fit = self._holding.is_held
+            is_fit = self._leased.is_held
             if is_fit:
                 self.database.check_file(is_quiet=not self._inside, write=turn.write)
                 is_fit = bool(self._inside) or not (turn.write and self.database.is_full)
             if is_fit:
                 self._entered.append(weakref.ref(turn))
             else:
-                self._alone = weakref.ref(turn)
+                self._exclusive = weakref.ref(turn)
             return is_fit
 
-    def _lets_in(self) -> bool:
-        if self._alone() or not (self._is_due and self._holding.is_held):
-            return not self._alone()
+    def _may_enter(self) -> bool:
+        if self._exclusive() or not (self._close_requested and self._leased.is_held):
+            return not self._exclusive()
         # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
         # thread for another.
         return any(turn.write or turn.thread is this_thread() for turn in self._inside)
 
-    def leave(self, turn: Turn) -> None:
+    def leave(self, turn: Scope) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         turn.is_open = False
         try:
             with self._lock:
-                if self._inside == [turn] and self._holding.is_held:
+                if self._inside == [turn] and self._leased.is_held:
                     self.database.note_file()
                 self._entered = [held for held in self._entered if held() is not turn]
                 self._writers = [held for held in self._writers if held() is not turn]
-                self._forget_what_nobody_holds()
-                if self._alone() in (turn, None):
-                    self._alone = weakref.ref(turn) if self._is_to_go() else nothing
+                self._drop_abandoned()
+                if self._exclusive() in (turn, None):
+                    self._exclusive = weakref.ref(turn) if self._should_close() else no_scope
                 self._state.notify_all()
-            if self._alone() is turn:
-                self._let_go()  # With the lock free: to fold the log in may take long.
+            if self._exclusive() is turn:
+                self._close()  # With the lock free: to fold the log in may take long.
         finally:
-            if self._alone() is turn:
-                self._be_no_longer_alone()
+            if self._exclusive() is turn:
+                self._end_exclusive()
 
-    def reopen(self, turn: Turn, timeout: float) -> None:
+    def reopen(self, turn: Scope, timeout: float) -> None:
         """Close and open the database in the middle of a unit of work, as soon as no other one is open.
 
         Raises
@@ -239,56 +247,56 @@ class Workspace(Entrance):
         """
         deadline = time.monotonic() + timeout
         with self._lock:
-            self._wait_for(lambda: not self._alone(), deadline)
-            self._alone = weakref.ref(turn)
-        with self._being_alone():
+            self._wait_for(lambda: not self._exclusive(), deadline)
+            self._exclusive = weakref.ref(turn)
+        with self._holding_exclusive():
             with self._lock:
                 self._wait_for(lambda: self._inside == [turn], deadline)
-            self._holding.reopen(deadline)
+            self._leased.reopen(deadline)
 
-    def suspect(self) -> None:
+    def mark_broken(self) -> None:
         """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""
         with self._lock:
-            self._is_due = self._is_due or (self._holding.is_held and not self.database.is_alive)
+            self._close_requested = self._close_requested or (self._leased.is_held and not self.database.is_alive)
 
-    def _is_to_go(self) -> bool:
+    def _should_close(self) -> bool:
         """Tell whether another process wants the database, it was held for long enough and nobody is inside."""
-        if not self._holding.is_held:
-            return self._holding.is_open  # What Ctrl-C has cut short.
-        self._holding.watch_clocks()
-        self._is_due = self._is_due or self._holding.is_wanted
-        return self._is_due and not self._inside
+        if not self._leased.is_held:
+            return self._leased.is_open  # What Ctrl-C has cut short.
+        self._leased.watch_clocks()
+        self._close_requested = self._close_requested or self._leased.is_wanted
+        return self._close_requested and not self._inside
 
-    def _look(self) -> None:
+    def _yield_if_wanted(self) -> None:
         """Let another process have the database if it wants it."""
-        self.leave(Turn(self, self, write=False))
+        self.leave(Scope(self, self, write=False))
 
-    def _forget_what_nobody_holds(self) -> None:
-        known = (*self._entered, *self._writers, self._alone)
-        if any(held is not nothing and held() is None for held in known):
+    def _drop_abandoned(self) -> None:
+        known = (*self._entered, *self._writers, self._exclusive)
+        if any(held is not no_scope and held() is None for held in known):
             self._entered = [held for held in self._entered if held()]
             self._writers = [held for held in self._writers if held()]
-            self._alone = self._alone if self._alone() else nothing
-            self._is_due = True  # Their transactions are open still.
+            self._exclusive = self._exclusive if self._exclusive() else no_scope
+            self._close_requested = True  # Their transactions are open still.
             self._state.notify_all()
 
     def _watch(self) -> None:
-        while not self._over.acquire(timeout=SECONDS_BETWEEN_LOOKS):
+        while not self._over.acquire(timeout=WATCH_SECONDS):
             with contextlib.suppress(Exception):  # What failed is tried again at the next look.
-                self._look()
+                self._yield_if_wanted()
 
-    def _let_go(self) -> None:
+    def _close(self) -> None:
         """Let other processes have the database: what is known of the rows may not be true for long."""
-        self.known.forget()
-        self._holding.let_go()
-        self._is_due = False
+        self.cache.invalidate()
+        self._leased.release()
+        self._close_requested = False
 
     def _check_open(self, *, write: bool = False) -> None:
         if self._closed or (write and self.read_only):  # The last store that wrote may have been closed meanwhile.
             raise StoreClosedError(f"the store on {self.path} is closed; open a new WorkspaceStore")
 
     @contextmanager
-    def alone(self, timeout: float) -> Iterator[None]:
+    def exclusive(self, timeout: float) -> Iterator[None]:
         """Close the database, but keep the lease, for the length of a block in which nobody else may use it.
 
         Raises
@@ -299,18 +307,18 @@ class Workspace(Entrance):
             Others were using it for longer than `timeout` seconds.
         """
         deadline = time.monotonic() + timeout
-        with self._nobody_else(timeout):
+        with self._exclusively(timeout):
             self._check_open()
-            if not self._holding.is_held:
-                self._holding.take(deadline)
-            with self._holding.closed(deadline):
+            if not self._leased.is_held:
+                self._leased.acquire(deadline)
+            with self._leased.suspended(deadline):
                 yield
 
     def close(self, timeout: float) -> None:
         """Close the database and give the lease back, once nobody uses it; see `alone` for the errors."""
         if not self._closed:
-            with self._nobody_else(timeout):
-                self._let_go()
+            with self._exclusively(timeout):
+                self._close()
                 self._closed = True  # Last: what Ctrl-C cuts short is done again.
         if self._over.locked():
             self._over.release()
@@ -318,23 +326,23 @@ class Workspace(Entrance):
 
     def interrupt(self) -> None:
         """Stop what threads are doing in the database; their statements raise."""
-        if self._holding.is_held:
+        if self._leased.is_held:
             self.database.interrupt()
 
     @contextmanager
-    def _nobody_else(self, timeout: float) -> Iterator[None]:
+    def _exclusively(self, timeout: float) -> Iterator[None]:
         """Be alone as soon as nobody is inside, and nobody else is."""
         if self.current is not None:
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
-        refuse_in_between(self._state, self._alone())
+        refuse_reentrant_call(self._state, self._exclusive())
         deadline = time.monotonic() + timeout
-        turn = Turn(self, self, write=True)
+        turn = Scope(self, self, write=True)
         try:
             self._take_turn(turn, timeout)
             with self._lock:
-                self._wait_for(lambda: not self._alone(), deadline)
+                self._wait_for(lambda: not self._exclusive(), deadline)
                 self._check_open()
-                self._alone = weakref.ref(turn)
+                self._exclusive = weakref.ref(turn)
                 self._wait_for(lambda: not self._inside, deadline)
             yield
         finally:
@@ -345,28 +353,28 @@ class Workspace(Entrance):
 
         What a child does with an inherited database destroys it: DuckDB takes it for its own.
         """
-        turn = Turn(self, self, write=True)
+        turn = Scope(self, self, write=True)
         self._forks.append(turn)
         with self._lock:
-            self._is_due = True
-            if not any(other.thread is this_thread() for other in alive([*self._entered, self._alone])):
+            self._close_requested = True
+            if not any(other.thread is this_thread() for other in live([*self._entered, self._exclusive])):
                 # Who only waits for other processes has opened nothing.
                 self._state.wait_for(
-                    lambda: not self._inside and not (self._alone() and self.is_open), SECONDS_BEFORE_FORK
+                    lambda: not self._inside and not (self._exclusive() and self.is_open), SECONDS_BEFORE_FORK
                 )
                 # Who hands over ends by itself, and what a child inherits in the middle of it, it could never open.
-                self._state.wait_for(lambda: (other := self._alone()) is None or other.is_open)
-            if not self._inside and not self._alone():
-                self._alone = weakref.ref(turn)
-        if self._alone() is turn:
-            self._let_go()
+                self._state.wait_for(lambda: (other := self._exclusive()) is None or other.is_open)
+            if not self._inside and not self._exclusive():
+                self._exclusive = weakref.ref(turn)
+        if self._exclusive() is turn:
+            self._close()
         self._lock.acquire()  # For the fork itself.
 
     def after_fork(self) -> None:
         """Let others in again."""
         turn = self._forks.pop() if self._forks else None  # Ctrl-C may have come before it was there, or had the lock.
-        if turn is not None and self._alone() is turn:
-            self._be_no_longer_alone()
+        if turn is not None and self._exclusive() is turn:
+            self._end_exclusive()
         if is_owned(self._state):
             self._state.notify_all()
             self._lock.release()

@@ -11,15 +11,15 @@ from typing import Any
 import numpy as np
 
 from nirs4all_store import NotFoundError, WorkspaceStore, failpoints
-from nirs4all_store.failpoints import Point
+from nirs4all_store.failpoints import Failpoint
 
 from . import content
 from .operations import chain_of, pipeline_of
 from .processes import SECONDS_TO_HANG, Child, in_new_process
 from .programme import Fault
 
-SAVING = (Point.FILE_HAS_NO_ROW, Point.COMMIT_BEGINS, Point.COMMIT_IS_DURABLE)
-COLLECTING = (Point.COLLECTION_IS_CHOSEN, Point.COMMIT_BEGINS, Point.COMMIT_IS_DURABLE)
+SAVING = (Failpoint.FILE_HAS_NO_ROW, Failpoint.COMMIT_BEGINS, Failpoint.COMMIT_IS_DURABLE)
+COLLECTING = (Failpoint.COLLECTION_IS_CHOSEN, Failpoint.COMMIT_BEGINS, Failpoint.COMMIT_IS_DURABLE)
 KINDS = ("threads", "processes")
 FIRST = ("save", "gc")
 SAVES = ("calls", "transaction")
@@ -29,7 +29,7 @@ SAME = 2
 # How long the second one has to get to its point; where the two exclude each other it never does.
 SECONDS_TO_MEET = 0.1
 
-Stop = Callable[[Point], None]
+Stop = Callable[[Failpoint], None]
 
 
 def save(store: WorkspaceStore, how: str) -> str | None:
@@ -64,11 +64,11 @@ class Meeting:
             assert self.released[name].wait(SECONDS_TO_HANG)
 
 
-def in_threads(workspace: Path, works: dict[str, Callable[[WorkspaceStore], Any]], at: dict[str, Point]) -> Any:
+def in_threads(workspace: Path, works: dict[str, Callable[[WorkspaceStore], Any]], at: dict[str, Failpoint]) -> Any:
     """Let two threads of one store meet; the keys are in the order in which they begin."""
     meeting, results, names = Meeting(), {}, [*works]
 
-    def on_reached(point: Point) -> None:
+    def on_reached(point: Failpoint) -> None:
         name = threading.current_thread().name
         if at.get(name) == point:
             meeting.stop(name)
@@ -78,7 +78,7 @@ def in_threads(workspace: Path, works: dict[str, Callable[[WorkspaceStore], Any]
             name: threading.Thread(target=lambda name=name: results.update({name: works[name](store)}), name=name)
             for name in names
         }
-        failpoints.on_reached = on_reached
+        failpoints.on_hit = on_reached
         for name, seconds in zip(names, (SECONDS_TO_HANG, SECONDS_TO_MEET), strict=True):
             threads[name].start()
             meeting.arrived[name].wait(seconds)
@@ -90,20 +90,20 @@ def in_threads(workspace: Path, works: dict[str, Callable[[WorkspaceStore], Any]
     return results["save"]
 
 
-def in_processes(workspace: Path, works: dict[str, Callable[[WorkspaceStore], Any]], at: dict[str, Point]) -> Any:
+def in_processes(workspace: Path, works: dict[str, Callable[[WorkspaceStore], Any]], at: dict[str, Failpoint]) -> Any:
     """Let two processes meet that open the workspace, work, and close it."""
 
     def start(name: str) -> Child:
         def work(child: Child) -> None:
-            stopped: list[Point] = []
+            stopped: list[Failpoint] = []
 
-            def on_reached(point: Point) -> None:
+            def on_reached(point: Failpoint) -> None:
                 if point == at[name] and not stopped:
                     stopped.append(point)
                     child.say({"at": point})
                     child.hear()
 
-            failpoints.on_reached = on_reached
+            failpoints.on_hit = on_reached
             with WorkspaceStore(workspace) as store:
                 result = works[name](store)
             child.say({"result": result})

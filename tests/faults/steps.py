@@ -57,7 +57,7 @@ def files(folder: Path) -> dict[str, str]:
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in found}
 
 
-def at_each_step(folder: Path, act: Callable[[], object], start: failpoints.Point | None = None) -> None:
+def at_each_step(folder: Path, act: Callable[[], object], start: failpoints.Failpoint | None = None) -> None:
     """Let something be done before each step of this process that has to do with a folder.
 
     With `start`, only what comes after that point counts.
@@ -68,7 +68,7 @@ def at_each_step(folder: Path, act: Callable[[], object], start: failpoints.Poin
         if has_begun:
             act()
 
-    def on_reached(point: failpoints.Point) -> None:
+    def on_reached(point: failpoints.Failpoint) -> None:
         nonlocal has_begun
         has_begun = has_begun or point == start
         count()
@@ -87,14 +87,14 @@ def at_each_step(folder: Path, act: Callable[[], object], start: failpoints.Poin
     sys.addaudithook(on_audit)
     event.listen(Engine, "before_cursor_execute", lambda *_: count())
     event.listen(Engine, "rollback", lambda *_: count())
-    failpoints.on_reached = on_reached
+    failpoints.on_hit = on_reached
     os.fsync = counted(os.fsync)
     duckdb.connect = counted(duckdb.connect)
     bulk.raw_connection = counted(bulk.raw_connection)  # What is done on it is a statement.
     duckdb_files.Comparison._all = counted(duckdb_files.Comparison._all)
 
 
-def die_at(step: int, folder: Path, start: failpoints.Point | None = None) -> None:
+def die_at(step: int, folder: Path, start: failpoints.Failpoint | None = None) -> None:
     """Let this process end at its n-th step; see `at_each_step`."""
     numbers = itertools.count(1)
 

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, NoReturn
 import numpy as np
 
 from .safe_numpy import dtype_of, parts_of, size_of
-from .work_limit import TooMuchWorkError, Work
+from .work_limit import TooMuchWorkError, WorkLimit
 
 ARRAY_WRAPPER = "joblib.numpy_pickle.NumpyArrayWrapper"
 _WRAPPER_KEYS = {"subclass", "shape", "order", "dtype", "allow_mmap"}
@@ -29,7 +29,7 @@ class UnlistableError(Exception):
     """What a pickle would import cannot be told without running it."""
 
 
-def names_in(content: bytes, *, is_joblib: bool) -> list[str]:
+def imported_globals(content: bytes, *, is_joblib: bool) -> list[str]:
     """Return the classes and functions that a pickle, or a file of joblib's, would import; nothing is executed.
 
     Raises
@@ -42,7 +42,7 @@ def names_in(content: bytes, *, is_joblib: bool) -> list[str]:
         raise UnlistableError("it is compressed, or no pickle of protocol 2 or newer")
     names: set[str] = set()
     try:
-        _Listing(io.BytesIO(content), Work(len(content)), names, is_joblib=is_joblib).load()
+        _GlobalsScanner(io.BytesIO(content), WorkLimit(len(content)), names, is_joblib=is_joblib).load()
     except UnlistableError:
         raise
     except TooMuchWorkError as error:
@@ -65,7 +65,7 @@ class Reader(pickle._Unpickler):
     read: Callable[[int], bytes]
     pop_mark: Callable[[], list[Any]]
 
-    def __init__(self, stream: io.BytesIO, work: Work, *, is_joblib: bool) -> None:
+    def __init__(self, stream: io.BytesIO, work: WorkLimit, *, is_joblib: bool) -> None:
         super().__init__(stream)
         self._stream = stream
         self._size = len(stream.getbuffer())
@@ -131,7 +131,7 @@ def full_name(module: str, name: str, protocol: int) -> str:
     return f"{module}.{name}"
 
 
-class _Dummy:
+class _Stub:
     """Stands for anything; takes what is put into it, and keeps nothing but what it was made with."""
 
     def __init__(self, name: str = "", args: Any = None) -> None:
@@ -152,11 +152,17 @@ class _Dummy:
     add = extend = append
 
 
-class _Listing(Reader):
+class _GlobalsScanner(Reader):
     """Writes names down, and makes and calls nothing."""
 
     def __init__(
-        self, stream: io.BytesIO, work: Work, names: set[str], *, is_joblib: bool, outer_protocol: int | None = None
+        self,
+        stream: io.BytesIO,
+        work: WorkLimit,
+        names: set[str],
+        *,
+        is_joblib: bool,
+        outer_protocol: int | None = None,
     ) -> None:
         super().__init__(stream, work, is_joblib=is_joblib)
         self._names = names
@@ -174,7 +180,7 @@ class _Listing(Reader):
         if self._unused:
             raise UnlistableError("it uses joblib's wrapper of arrays as joblib does not")
 
-    def find_class(self, module: str, name: str) -> _Dummy:
+    def find_class(self, module: str, name: str) -> _Stub:
         found = full_name(module, name, self.proto)
         self._names.add(found)
         if self._outer_protocol is not None:  # Some versions of joblib go by it for the names, too.
@@ -183,10 +189,10 @@ class _Listing(Reader):
             self._unused += 1
         elif (self._is_joblib or self._outer_protocol is not None) and _may_lead_to_wrapper(found):
             raise UnlistableError(f"it imports {found}, after which joblib may read on elsewhere")
-        return _Dummy(found)
+        return _Stub(found)
 
     def _fetched(self, value: Any) -> None:
-        if self._is_joblib and isinstance(value, _Dummy) and value.name == ARRAY_WRAPPER:
+        if self._is_joblib and isinstance(value, _Stub) and value.name == ARRAY_WRAPPER:
             self._unused += 1
         elif isinstance(value, dict):
             self._fetched_dicts.add(id(value))
@@ -202,8 +208,8 @@ class _Listing(Reader):
 
     def load_newobj(self) -> None:
         args, kind = self.stack.pop(), self.stack.pop()
-        if isinstance(kind, _Dummy) and kind.name == ARRAY_WRAPPER and kind.args is None and args == ():
-            self.append(_Dummy(ARRAY_WRAPPER, ()))  # The count stays: one class is used up, one wrapper waits.
+        if isinstance(kind, _Stub) and kind.name == ARRAY_WRAPPER and kind.args is None and args == ():
+            self.append(_Stub(ARRAY_WRAPPER, ()))  # The count stays: one class is used up, one wrapper waits.
         else:
             self.append(_made(kind, args))
 
@@ -218,7 +224,7 @@ class _Listing(Reader):
     def load_build(self) -> None:
         state = self.stack.pop()
         built = self.stack[-1]
-        if not isinstance(built, _Dummy):
+        if not isinstance(built, _Stub):
             return
         if built.name == "numpy.dtype" and built.args is not None:
             built.dtype = None if built.is_built else _told_dtype(built.args, state)
@@ -227,12 +233,12 @@ class _Listing(Reader):
             raise UnlistableError(f"it changes {built.name or 'an array'}, which is not its own")
         elif self._is_joblib and built.is_wrapper:
             self._pass_over(built, state)
-            self.stack[-1] = _Dummy()
+            self.stack[-1] = _Stub()
         built.is_built = True
 
     dispatch[pickle.BUILD[0]] = load_build
 
-    def _pass_over(self, wrapper: _Dummy, state: Any) -> None:
+    def _pass_over(self, wrapper: _Stub, state: Any) -> None:
         """Go on behind the array that follows in a file of joblib's."""
         if wrapper.is_built or type(state) is not dict or id(state) in self._fetched_dicts or not _is_joblibs(state):
             raise UnlistableError("it has an array that joblib would not write like this")
@@ -242,7 +248,7 @@ class _Listing(Reader):
             raise UnlistableError("it has an array of an unknown kind")
         if dtype.hasobject:
             # joblib reads these with a plain unpickler.
-            _Listing(self._stream, self._work, self._names, is_joblib=False, outer_protocol=self.proto).load()
+            _GlobalsScanner(self._stream, self._work, self._names, is_joblib=False, outer_protocol=self.proto).load()
         else:
             self._array_bytes(state, dtype)
 
@@ -275,20 +281,20 @@ class _Listing(Reader):
 
     def load_frozenset(self) -> None:
         self.pop_mark()
-        self.append(_Dummy())
+        self.append(_Stub())
 
     dispatch[pickle.FROZENSET[0]] = load_frozenset
 
 
-def _made(kind: Any, args: Any) -> _Dummy:
-    name = kind.name if isinstance(kind, _Dummy) and kind.args is None and kind.name != ARRAY_WRAPPER else ""
-    return _Dummy(name, args if isinstance(args, tuple) else ())
+def _made(kind: Any, args: Any) -> _Stub:
+    name = kind.name if isinstance(kind, _Stub) and kind.args is None and kind.name != ARRAY_WRAPPER else ""
+    return _Stub(name, args if isinstance(args, tuple) else ())
 
 
 def _put(target: Any, items: list[Any]) -> None:
     if isinstance(target, dict):
         for key, value in zip(items[::2], items[1::2], strict=True):
-            target[key if type(key) is str else _Dummy()] = value
+            target[key if type(key) is str else _Stub()] = value
 
 
 def _may_lead_to_wrapper(name: str) -> bool:
@@ -303,7 +309,7 @@ def _is_joblibs(state: dict[Any, Any]) -> bool:
     kind, dtype = state.get("subclass"), state.get("dtype")
     return (
         state.keys() - {ALIGNMENT} == _WRAPPER_KEYS
-        and isinstance(kind, _Dummy) and kind.args is None and isinstance(dtype, _Dummy)
+        and isinstance(kind, _Stub) and kind.args is None and isinstance(dtype, _Stub)
         and type(state["shape"]) is tuple and type(state["order"]) is str and type(state["allow_mmap"]) is bool
         and (state.get(ALIGNMENT) is None or type(state[ALIGNMENT]) is int)
     )  # fmt: skip

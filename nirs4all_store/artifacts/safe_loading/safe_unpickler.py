@@ -22,9 +22,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ...errors import UntrustedArtifactError
-from .pickle_scanner import ARRAY_WRAPPER, Reader, UnlistableError, full_name, names_in
+from .pickle_scanner import ARRAY_WRAPPER, Reader, UnlistableError, full_name, imported_globals
 from .safe_numpy import NDARRAY_ARGS, array_over, buffered_array, dtype_of, filled_array, parts_of, scalar_of, shown
-from .work_limit import TooMuchWorkError, Work
+from .work_limit import TooMuchWorkError, WorkLimit
 
 # numpy's own names for what its pickles are made with.
 _NUMPY: dict[str, Any] = {
@@ -41,7 +41,7 @@ _KNOWN: dict[str, Any] = {
     **{f"numpy.{core}.{name}": value for core in ("core", "_core") for name, value in _NUMPY.items()},
     **{f"numpy.{name}": getattr(np, name) for name in _SCALARS},
 }  # fmt: skip
-HARMLESS = frozenset({ARRAY_WRAPPER, *_KNOWN})
+SAFE_GLOBALS = frozenset({ARRAY_WRAPPER, *_KNOWN})
 """What arrays and plain containers are made with; here it makes a value and does nothing else."""
 
 
@@ -55,12 +55,12 @@ def load_with(content: bytes, allowed: Collection[str], *, is_joblib: bool) -> A
         that only trusted=True loads.
     """
     try:
-        names = names_in(content, is_joblib=is_joblib)
+        names = imported_globals(content, is_joblib=is_joblib)
     except UnlistableError as error:
         raise UntrustedArtifactError(
             f"what it would import cannot be told: {error}; only trusted=True loads it, if you know who made it"
         ) from error
-    harmless = HARMLESS if is_joblib else _KNOWN
+    harmless = SAFE_GLOBALS if is_joblib else _KNOWN
     others = [name for name in names if name not in harmless and name not in allowed]
     if others:
         raise UntrustedArtifactError(
@@ -68,7 +68,7 @@ def load_with(content: bytes, allowed: Collection[str], *, is_joblib: bool) -> A
             "trust them by name, or say trusted=True if you know who made it"
         )
     try:
-        return _Gated(io.BytesIO(content), Work(len(content)), allowed, is_joblib=is_joblib).load()
+        return _SafeUnpickler(io.BytesIO(content), WorkLimit(len(content)), allowed, is_joblib=is_joblib).load()
     except TooMuchWorkError as error:
         raise _refused(str(error)) from error
 
@@ -77,7 +77,7 @@ def _refused(what: str) -> UntrustedArtifactError:
     return UntrustedArtifactError(f"it {what}; only trusted=True loads that")
 
 
-class _Pending:
+class _Deferred:
     """Takes the place of what is made only once its state is known."""
 
     def __init__(self, finish: Callable[[Any], Any]) -> None:
@@ -90,14 +90,14 @@ class _Memo(dict[int, Any]):
 
     def __setitem__(self, key: int, value: Any) -> None:
         super().__setitem__(key, value)
-        if isinstance(value, _Pending):
+        if isinstance(value, _Deferred):
             value.keys.append(key)
 
 
-class _Gated(Reader):
+class _SafeUnpickler(Reader):
     """Makes real objects, of what is harmless or allowed."""
 
-    def __init__(self, stream: io.BytesIO, work: Work, allowed: Collection[str], *, is_joblib: bool) -> None:
+    def __init__(self, stream: io.BytesIO, work: WorkLimit, allowed: Collection[str], *, is_joblib: bool) -> None:
         super().__init__(stream, work, is_joblib=is_joblib)
         self._allowed = allowed
         self.memo = _Memo()
@@ -114,7 +114,7 @@ class _Gated(Reader):
     def find_class(self, module: str, name: str) -> Any:
         found = full_name(module, name, self.proto)
         if self._is_joblib and found == ARRAY_WRAPPER:
-            return _Pending  # Stands for the class; what is made of it is pending, too.
+            return _Deferred  # Stands for the class; what is made of it is pending, too.
         if found in _KNOWN:
             return _KNOWN[found]
         if found not in self._allowed:
@@ -122,13 +122,13 @@ class _Gated(Reader):
         return super().find_class(module, name)
 
     def _fetched(self, value: Any) -> None:
-        if isinstance(value, _Pending):
+        if isinstance(value, _Deferred):
             raise _refused("has an array or a dtype that refers to itself")
 
     # What is called.
 
     def _made(self, made: Any) -> Any:
-        self._pending += isinstance(made, _Pending)
+        self._pending += isinstance(made, _Deferred)
         return made
 
     def load_reduce(self) -> None:
@@ -144,8 +144,8 @@ class _Gated(Reader):
 
     def load_newobj(self) -> None:
         args, kind = self.stack.pop(), self.stack.pop()
-        if kind is _Pending:
-            self.append(self._made(_Pending(self._wrapped_array)))
+        if kind is _Deferred:
+            self.append(self._made(_Deferred(self._wrapped_array)))
         else:
             self.append(self._made(self._new(kind, args, {})))
 
@@ -176,7 +176,7 @@ class _Gated(Reader):
 
     def load_build(self) -> None:
         built = self.stack[-2]
-        if isinstance(built, _Pending):
+        if isinstance(built, _Deferred):
             self._finish(built, self.stack.pop())
             return
         if isinstance(built, type | ModuleType | np.ndarray | np.generic | np.dtype) or inspect.isroutine(built):
@@ -188,7 +188,7 @@ class _Gated(Reader):
 
     dispatch[pickle.BUILD[0]] = load_build
 
-    def _finish(self, pending: _Pending, state: Any) -> None:
+    def _finish(self, pending: _Deferred, state: Any) -> None:
         """Put what is now known where it was waited for: on the stack, and where later opcodes ask for it again."""
         self._work.spend(sum(len(part) for part in state if isinstance(part, _COPIED)))
         self.stack[-1] = made = self._make(pending.finish, (state,))
@@ -203,7 +203,7 @@ class _Gated(Reader):
         if state["subclass"] is not np.ndarray:
             raise ValueError(f"an array of {state['subclass']}")
         if dtype.hasobject:
-            return _Gated(self._stream, self._work, self._allowed, is_joblib=False).load()
+            return _SafeUnpickler(self._stream, self._work, self._allowed, is_joblib=False).load()
         content = self._array_bytes(state, dtype)
         return array_over(content, dtype, state["shape"], state["order"]).copy(state["order"])
 
@@ -268,7 +268,7 @@ def _make(maker: Callable[..., Any], args: Any) -> Any:
 
 def _maker(kind: Any) -> Callable[..., Any] | None:
     """Return what to call in the place of something harmless; None for what was allowed."""
-    if kind is _Pending or any(kind is value for value in _VALUES):
+    if kind is _Deferred or any(kind is value for value in _VALUES):
         raise _refused(f"calls {kind!r}")
     return next((maker for value, maker in _MAKERS if value is kind), None)
 
@@ -283,14 +283,14 @@ def _new(kind: Any, args: Any, named: Any) -> Any:
 # What harmless names make, given what picklers give them, and nothing else.
 
 
-def _dtype(*args: Any) -> _Pending:
-    return _Pending(lambda state: dtype_of(args, state))
+def _dtype(*args: Any) -> _Deferred:
+    return _Deferred(lambda state: dtype_of(args, state))
 
 
-def _array(*args: Any) -> _Pending:
+def _array(*args: Any) -> _Deferred:
     if args != NDARRAY_ARGS:
         raise ValueError(f"an array of {shown(args[0])}")
-    return _Pending(filled_array)
+    return _Deferred(filled_array)
 
 
 def _reconstructor(kind: Any, base: Any, state: Any) -> Any:

@@ -26,7 +26,7 @@ class TooMuchWorkError(Exception):
     """What was read makes more work than its size accounts for."""
 
 
-class Work:
+class WorkLimit:
     """What is left to do for something of a size in bytes: a value that is hashed or copied is a unit."""
 
     def __init__(self, size: int) -> None:

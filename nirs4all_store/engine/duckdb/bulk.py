@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from sqlalchemy.types import TypeEngine
 
-ROWS_AT_ONCE = 100_000
+BATCH_ROWS = 100_000
 
 Values = Mapping[str, Any] | None
 
@@ -151,7 +151,7 @@ def write_parquet(
     with contextlib.ExitStack() as stack:
         writer = None
         for part in _ranges(session, query, by, count):
-            reader = _relation(session, *_text(session, part)).to_arrow_reader(2 * ROWS_AT_ONCE)
+            reader = _relation(session, *_text(session, part)).to_arrow_reader(2 * BATCH_ROWS)
             stack.callback(reader.close)  # One that is open in an error's traceback would block the rollback.
             if writer is None:
                 sink = stack.enter_context(path.open("wb"))  # By its path it could be an address.
@@ -173,7 +173,7 @@ def _repeats(column: ColumnElement[Any]) -> bool:
 
 def _ranges(session: Session, query: Select[Any], by: Column[Any], count: int) -> list[Select[Any]]:
     """Cut a SELECT of so many rows into such of about as many as may be in memory, in the order of a column."""
-    parts = -(-count // ROWS_AT_ONCE)
+    parts = -(-count // BATCH_ROWS)
     if parts < 2:
         return [query]
     shares: ColumnElement[Any] = literal_column(f"[{', '.join(str(i / parts) for i in range(1, parts))}]")
@@ -223,11 +223,11 @@ def _decoded(found: Iterable[tuple[Any, ...]], columns: Any) -> list[dict[str, A
     rows = [dict(zip(columns.keys(), row, strict=True)) for row in found]
     for name in (name for name, column in columns.items() if isinstance(column.type, JSON)):
         for row in rows:
-            row[name] = None if row[name] is None else json_of(row[name], name)
+            row[name] = None if row[name] is None else parse_json(row[name], name)
     return rows
 
 
-def json_of(value: Any, name: str) -> Any:
+def parse_json(value: Any, name: str) -> Any:
     """Return what the JSON text of a column says.
 
     Raises

@@ -18,10 +18,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
-from ...call_boundary import Door
+from ...call_boundary import CallBoundary
 from ...errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError
-from ...failpoints import Point, reached
-from ...filesystem.atomic_files import identity, last_change
+from ...failpoints import Failpoint, hit
+from ...filesystem.atomic_files import file_id, last_change
 from ...filesystem.permissions import share_alike
 from ...validation.values import json_text
 from .connection import connect
@@ -96,7 +96,7 @@ class Database:
         self._connections: weakref.WeakSet[duckdb.DuckDBPyConnection] = weakref.WeakSet()
         self._anchor = connect(self.path, read_only=self.read_only, memory_limit=self._memory_limit)
         try:
-            self._file = identity(self.path)
+            self._file = file_id(self.path)
             self.note_file()
             self._name = catalog_name(self._anchor)
             self._idle, self.engine = _engine(self.cursor)
@@ -183,7 +183,7 @@ class Database:
     @property
     def is_in_place(self) -> bool:
         """Whether the file that is open is the one that has the name."""
-        return identity(self.path) == self._file
+        return file_id(self.path) == self._file
 
     def session(self) -> Session:
         """Return a new session on a connection of its own; it begins at its first statement."""
@@ -216,13 +216,13 @@ class Database:
         """Put what stands in the logs into the file; return what is left of them, which holds nothing any more."""
         if self.read_only or not (self.is_in_place and self.is_as_left) or not logs_of(self.path):
             return {}
-        reached(Point.FOLDING)
+        hit(Failpoint.FOLDING)
         try:
-            with Door():  # The workspace's own thread folds, too.
+            with CallBoundary():  # The workspace's own thread folds, too.
                 self._anchor.execute("CHECKPOINT")
         except duckdb.Error:  # Without room for it the log stays: nothing is lost, the next opening tries again.
             return {}
-        reached(Point.FOLDED)
+        hit(Failpoint.FOLDED)
         with contextlib.suppress(OSError):
             return {log: log.stat() for log in logs_of(self.path)}
         return {}

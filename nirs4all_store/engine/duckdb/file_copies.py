@@ -13,14 +13,14 @@ from shlex import quote
 from typing import BinaryIO
 
 from ...filesystem.atomic_files import fsync_file, fsync_folder
-from ...filesystem.file_types import opened, refuse_odd
+from ...filesystem.file_types import open_without_following, refuse_odd
 from .files import LOG_ENDINGS, log_names, logs_of, refuse_odd_database, temporary_of
 
 CHUNK = 2**20
 MOST_COPIES = 1000
 
 
-def keep(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: Callable[[int], None]) -> Path:
+def keep_backup(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: Callable[[int], None]) -> Path:
     """Copy a database and its logs to names of their own, `store.duckdb.before-<what>`; return the database's.
 
     Parameters
@@ -43,7 +43,7 @@ def keep(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: 
     copy(stream, unfinished, copied)
     for log, target in zip(log_names(database), log_names(unfinished), strict=True):
         if log.exists():
-            with FileIO(log, opener=opened) as log_stream:
+            with FileIO(log, opener=open_without_following) as log_stream:
                 copy(log_stream, target)
     for number in range(1, MOST_COPIES):
         kept = database.with_name(f"{database.name}.before-{what}{f'-{number}' if number > 1 else ''}")
@@ -78,7 +78,7 @@ def copies_of(database: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.endswith(LOG_ENDINGS))
 
 
-def way_back(kept: Path, database: Path) -> str:
+def restore_command(kept: Path, database: Path) -> str:
     """Return the shell command that puts a kept copy and its logs in the place of a database and its logs."""
     names = [database, *log_names(database)]
     copies = [f"cp {quote(str(old))} {quote(str(name))}" for old, name in _pairs(kept, database) if old.exists()]
@@ -93,7 +93,7 @@ def size_of(database: Path) -> int:
 def copy(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda done: None) -> None:
     """Copy a file's bytes to the disk, for nobody to read who may not read the source."""
     status = os.fstat(source.fileno())
-    with os.fdopen(opened(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+    with os.fdopen(open_without_following(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             os.chown(target, status.st_uid, status.st_gid)
         target.chmod(stat.S_IMODE(status.st_mode))

@@ -22,8 +22,8 @@ from ...errors import (
     WorkspaceCorruptError,
     WorkspaceNotFoundError,
 )
-from ...failpoints import Point, reached
-from ...filesystem.file_types import opened, refuse_odd
+from ...failpoints import Failpoint, hit
+from ...filesystem.file_types import open_without_following, refuse_odd
 from .posix_lock import refuse_if_open_here
 
 try:
@@ -207,7 +207,7 @@ def copy_compacted(source: Path, target: Path) -> None:
     connection.execute(NO_PROGRESS_BAR)
     try:
         for about, statement in steps:
-            reached(Point.COMPACTING)
+            hit(Failpoint.COMPACTING)
             try:
                 connection.execute(statement)
             except duckdb.Error as error:
@@ -314,7 +314,7 @@ def check_is_duckdb(path: Path) -> None:
         raise WorkspaceCorruptError(f"{path} is not a file; move it away or give another folder")
     refuse_if_open_here(path)
     try:
-        with FileIO(path, opener=opened) as stream:
+        with FileIO(path, opener=open_without_following) as stream:
             head = stream.read(MAGIC_OFFSET + len(MAGIC))
     except OSError as error:
         raise ReadOnlyError(f"{path} cannot be read: {error}; ask for the right to read it") from error

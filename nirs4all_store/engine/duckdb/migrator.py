@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 
 from ...errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
-from ...failpoints import Point, reached
+from ...failpoints import Failpoint, hit
 from ...filesystem.atomic_files import fsync_folder
 from ...filesystem.permissions import share
 from .database import ENGINE_ERRORS, Database
@@ -220,10 +220,10 @@ def run(
             if not is_stamped:
                 stamp(connection, UNSTAMPED)
             migrations(connection)
-        reached(Point.MIGRATIONS_ARE_COMMITTED)
+        hit(Failpoint.MIGRATIONS_ARE_COMMITTED)
         with database.session() as session:
             checkpoint(session)
-        reached(Point.MIGRATIONS_ARE_FOLDED)
+        hit(Failpoint.MIGRATIONS_ARE_FOLDED)
     finally:
         database.close()
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import ReadOnlyError, WorkspaceBusyError, WorkspaceOpenHereError
-from ...filesystem.file_types import opened
+from ...filesystem.file_types import open_without_following
 
 try:
     import fcntl
@@ -65,7 +65,7 @@ def held_alone(path: Path) -> Iterator[BinaryIO]:
     """
     refuse_if_open_here(path)
     try:
-        stream = FileIO(path, "r+", opener=opened)
+        stream = FileIO(path, "r+", opener=open_without_following)
     except PermissionError as error:
         raise ReadOnlyError(f"cannot write to {path}: {error}; ask for the right to write") from error
     with stream:

@@ -25,15 +25,15 @@ from .database import WORKING_MEMORY, Database
 from .files import quoted_name
 from .simple_queries import MAX_LENGTH, is_simple, names_in, parsed, refuse_what_is_bound_anew
 from .sql_parameters import MAX_PARAMETER_VALUES, checked_parameter
-from .sql_process import TOO_LATE, Elsewhere, Limits, RemoteError
+from .sql_process import TOO_LATE, Limits, RemoteError, SqlProcess
 from .sql_results import frame_of, limited
-from .sql_worker import READING, ROWS_AT_ONCE, check_kind, kinds_in
-from .worker_thread import Aside
+from .sql_worker import READ_ONLY_TABLE_FUNCTIONS, RESULT_BATCH_ROWS, check_kind, kinds_in
+from .worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OF_CATALOG = frozenset(name for name in READING if name.startswith(("duckdb_", "pragma_")))
+OF_CATALOG = frozenset(name for name in READ_ONLY_TABLE_FUNCTIONS if name.startswith(("duckdb_", "pragma_")))
 # What may name tables otherwise than in so many words, or tells of all of them.
 ODD_NAMES = ("query", "duckdb_", "pragma_", "\\")
 TABLES = """
@@ -44,7 +44,7 @@ TABLES = """
 """
 
 
-class Question:
+class ReadOnlyQuery:
     """One query; use it with `with`. See `WorkspaceStore.sql` for the parameters; `metadata` has the tables.
 
     `ask` needs the database, and who has a unit of work open there; `answer` needs neither, and may take longer.
@@ -81,7 +81,7 @@ class Question:
     ) -> None:
         self._stack.close()
 
-    def ask(self, database: Database) -> None:
+    def submit(self, database: Database) -> None:
         """Ask the database, or hand a copy of what the query names to a process that will answer it."""
         with self._errors(), contextlib.closing(database.cursor()) as connection:
 
@@ -89,17 +89,18 @@ class Question:
                 self._is_late = True
                 connection.interrupt()
 
-            frame = Aside(lambda: self._answer_here(connection), stop, self._limits.seconds).result()
+            frame = WorkerThread(lambda: self._answer_here(connection), stop, self._limits.seconds).result()
             if frame is not None:
                 self._answer = lambda: frame
                 return
-            elsewhere = self._stack.enter_context(Elsewhere(self._limits, WORKING_MEMORY))
+            process = self._stack.enter_context(SqlProcess(self._limits, WORKING_MEMORY))
             connection.execute("BEGIN TRANSACTION READ ONLY")
             tables = _tables(connection)
-            elsewhere.ask(self._query, self._params, tables, self._rows(connection, tables))
-            self._answer = Aside(elsewhere.answer, elsewhere.kill, math.inf).result  # It ends at its time by itself.
+            process.submit(self._query, self._params, tables, self._rows(connection, tables))
+            # It ends at its time by itself.
+            self._answer = WorkerThread(process.result, process.kill, math.inf).result
 
-    def answer(self) -> pl.DataFrame:
+    def result(self) -> pl.DataFrame:
         """Return the answer to what was asked."""
         with self._errors():
             return self._answer()
@@ -121,7 +122,7 @@ class Question:
             return None
         connection.execute("BEGIN TRANSACTION READ ONLY")
         relation = connection.sql(self._query, params=self._params)
-        rows = relation.to_arrow_reader(ROWS_AT_ONCE)
+        rows = relation.to_arrow_reader(RESULT_BATCH_ROWS)
         batches = limited(rows, self._limits.max_rows, self._limits.max_bytes)
         return frame_of(rows.schema, [kinds_in(kind) for kind in relation.types], batches)
 
@@ -133,7 +134,7 @@ class Question:
         names_all = any(odd in text for odd in ODD_NAMES)
         for name in tables:
             none = "" if names_all or name.lower() in text else " LIMIT 0"
-            yield connection.sql(f"FROM {quoted_name(name)}{none}").to_arrow_reader(ROWS_AT_ONCE)
+            yield connection.sql(f"FROM {quoted_name(name)}{none}").to_arrow_reader(RESULT_BATCH_ROWS)
 
     @contextlib.contextmanager
     def _errors(self) -> Iterator[None]:

@@ -15,13 +15,13 @@ from io import FileIO
 from pathlib import Path
 
 from ...errors import RecoveryFailedError, StoreError, WorkspaceCorruptError
-from ...failpoints import Point, reached
+from ...failpoints import Failpoint, hit
 from ...filesystem.atomic_files import fsync_file, fsync_folder
-from ...filesystem.file_types import content_of, opened
+from ...filesystem.file_types import content_of, open_without_following
 from ..findings import Finding
 from . import migrator
 from .database import Database
-from .file_copies import copies_of, copy, keep, remove, way_back
+from .file_copies import copies_of, copy, keep_backup, remove, restore_command
 from .files import commit_ends, is_out_of_memory, log_names, logs_of, read_every_value
 from .posix_lock import held_alone
 
@@ -68,7 +68,7 @@ class RecoveryReport:
     @property
     def way_back(self) -> str:
         """The shell command that puts the damaged log, and the database it belongs to, back in their places."""
-        return way_back(self.copy, self.database) if self.copy else ""
+        return restore_command(self.copy, self.database) if self.copy else ""
 
 
 def recover(database: Path, *, dry_run: bool) -> RecoveryReport:
@@ -96,24 +96,24 @@ def recover(database: Path, *, dry_run: bool) -> RecoveryReport:
         raise _beyond_help(database, problem)
     scratch = database.with_name(f".recovering-{database.name}")
     with _nothing_changed(database), _removed_after(scratch):
-        reached(Point.RECOVERY_BEGINS)
+        hit(Failpoint.RECOVERY_BEGINS)
         with held_alone(database) as stream:
             copy(stream, scratch)
             log, content, used = _longest_part(scratch, database)
             report = _read_all(scratch, database, problem, log, content, used)
-            reached(Point.PREFIX_IS_FOUND)
+            hit(Failpoint.PREFIX_IS_FOUND)
             if dry_run:
                 return report
             remove(scratch)
             stream.seek(0)
-            kept = keep(stream, database, "recovery", scratch, lambda done: None)
-            reached(Point.DAMAGED_LOG_IS_KEPT)
-            with FileIO(log, opener=opened) as log_stream:
+            kept = keep_backup(stream, database, "recovery", scratch, lambda done: None)
+            hit(Failpoint.DAMAGED_LOG_IS_KEPT)
+            with FileIO(log, opener=open_without_following) as log_stream:
                 copy(log_stream, scratch)
             os.truncate(scratch, used)
             fsync_file(scratch)
             scratch.replace(log)
-            reached(Point.PREFIX_HAS_THE_NAME)
+            hit(Failpoint.PREFIX_HAS_THE_NAME)
     try:
         fsync_folder(database.parent)
     except OSError as error:

@@ -44,7 +44,7 @@ class RemoteError(Exception):
         self.kind = kind
 
 
-class Elsewhere:
+class SqlProcess:
     """The process; use it with `with`, at whose end it is gone.
 
     Parameters
@@ -95,7 +95,7 @@ class Elsewhere:
         with contextlib.suppress(BrokenPipeError):  # Of what it was not given any more.
             self._stack.close()
 
-    def ask(
+    def submit(
         self,
         query: str,
         params: Any,
@@ -129,7 +129,7 @@ class Elsewhere:
                         stream.write_batch(batch)
             pipe.close()
 
-    def answer(self) -> pl.DataFrame:
+    def result(self) -> pl.DataFrame:
         """Return what it answers.
 
         Raises

@@ -25,12 +25,12 @@ from .files import NO_EXTENSIONS, NO_PROGRESS_BAR, quoted_name
 
 MEMORY = 2**30
 """How many bytes the process may take beside what it has to begin with."""
-ROWS_AT_ONCE = 1024
+RESULT_BATCH_ROWS = 1024
 DATABASE = "store"
 """What the engine calls a workspace's database, by its file's name."""
 SEALED = f"SET TimeZone = 'UTC'; {NO_PROGRESS_BAR}; SET enable_external_access = false; SET lock_configuration = true"
 """What keeps a query from files, settings and the network, once the tables are there."""
-READING = frozenset(
+READ_ONLY_TABLE_FUNCTIONS = frozenset(
     [
         "duckdb_approx_database_count", "duckdb_available_metrics", "duckdb_columns", "duckdb_connection_count",
         "duckdb_constraints", "duckdb_coordinate_systems", "duckdb_databases", "duckdb_dependencies", "duckdb_dialects",
@@ -67,7 +67,7 @@ def main() -> None:
             connection.execute(SEALED)
             answer(connection, header["query"], header["params"], outgoing)
     except Exception as error:  # The engine raises what it likes, and MemoryError.
-        say(outgoing, {"error": type(error).__name__, "message": str(error)})
+        send(outgoing, {"error": type(error).__name__, "message": str(error)})
     outgoing.flush()
 
 
@@ -120,8 +120,8 @@ def answer(connection: duckdb.DuckDBPyConnection, query: str, params: Any, outgo
     relation = connection.sql(query, params=params)
     if relation is None:
         raise RefusedError(NO_SELECT)
-    rows = relation.to_arrow_reader(ROWS_AT_ONCE)
-    say(outgoing, {"types": [kinds_in(kind) for kind in relation.types]})
+    rows = relation.to_arrow_reader(RESULT_BATCH_ROWS)
+    send(outgoing, {"types": [kinds_in(kind) for kind in relation.types]})
     with pa.ipc.new_stream(outgoing, rows.schema) as stream:
         problem = None
         try:
@@ -129,7 +129,7 @@ def answer(connection: duckdb.DuckDBPyConnection, query: str, params: Any, outgo
                 stream.write_batch(batch)
         except duckdb.Error as error:
             problem = {"error": type(error).__name__, "message": str(error)}
-    say(outgoing, problem or {})
+    send(outgoing, problem or {})
 
 
 def check_kind(connection: duckdb.DuckDBPyConnection, query: str) -> str:
@@ -153,14 +153,14 @@ def kinds_in(kind: Any) -> list[str]:
     return [kind.id, *(name for _, part in kind.children if hasattr(part, "id") for name in kinds_in(part))]
 
 
-def say(outgoing: BinaryIO, what: dict[str, Any]) -> None:
+def send(outgoing: BinaryIO, what: dict[str, Any]) -> None:
     """Write a line of JSON."""
     outgoing.write(json.dumps(what).encode() + b"\n")
 
 
 def _check_plan(connection: duckdb.DuckDBPyConnection, query: str, params: Any) -> None:
     ((_, plan),) = connection.execute(f"EXPLAIN (FORMAT json) {query}", params).fetchall()
-    doing = _table_functions() - READING
+    doing = _table_functions() - READ_ONLY_TABLE_FUNCTIONS
     others = sorted({name for node in json.loads(plan) for name in _operators(node)} & doing)
     if others:
         raise RefusedError(f"a query only reads tables and the catalog, and {', '.join(others)} does more, or may")

@@ -17,11 +17,11 @@ from shlex import quote
 from typing import BinaryIO
 
 from ...errors import StoreError, UpgradeFailedError, WorkspaceBusyError
-from ...failpoints import Point, reached
+from ...failpoints import Failpoint, hit
 from ...filesystem.atomic_files import fsync_file, fsync_folder
 from . import migrator
 from .database import Database
-from .file_copies import copy, keep, remove, size_of, way_back
+from .file_copies import copy, keep_backup, remove, restore_command, size_of
 from .files import Comparison, is_out_of_memory, logs_of
 from .posix_lock import held_alone
 
@@ -86,7 +86,7 @@ class UpgradeReport:
     @property
     def way_back(self) -> str:
         """The shell command that puts the old database in the place of the new one."""
-        return way_back(self.copy, self.plan.database) if self.copy else ""
+        return restore_command(self.copy, self.plan.database) if self.copy else ""
 
 
 def plan_upgrade(database: Path) -> UpgradePlan:
@@ -135,22 +135,24 @@ def upgrade(
     unfinished = database.with_name(f".upgrading-{database.name}")
     try:
         remove(unfinished)
-        reached(Point.UPGRADE_BEGINS)
+        hit(Failpoint.UPGRADE_BEGINS)
         if plan.needed > plan.free:
             raise UpgradeFailedError(f"the upgrade takes up to {plan.needed:,} bytes on the disk of {database}, which "
                                      f"has {plan.free:,} free; nothing was changed: make room")  # fmt: skip
         with held_alone(database) as stream:
-            kept = keep(stream, database, plan.found, unfinished, lambda done: progress("copying", done, plan.size))
-        reached(Point.COPY_IS_WHOLE)
+            kept = keep_backup(
+                stream, database, plan.found, unfinished, lambda done: progress("copying", done, plan.size)
+            )
+        hit(Failpoint.COPY_IS_WHOLE)
         _fold_log(database)
-        reached(Point.LOG_IS_FOLDED)
+        hit(Failpoint.LOG_IS_FOLDED)
         with held_alone(database) as stream:
             _check_logs_are_folded(database)
             _build(stream, unfinished, kept, plan, migrations, progress)
-            reached(Point.UPGRADE_IS_COMPARED)
+            hit(Failpoint.UPGRADE_IS_COMPARED)
             fsync_file(unfinished)
             unfinished.replace(database)
-        reached(Point.UPGRADE_HAS_THE_NAME)
+        hit(Failpoint.UPGRADE_HAS_THE_NAME)
     except StoreError:
         raise
     except Exception as error:  # A full disk, a migration that meets what it does not expect: anything may come.

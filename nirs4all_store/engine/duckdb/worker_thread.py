@@ -14,12 +14,12 @@ from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-SECONDS_BETWEEN_LOOKS = 0.05
+POLL_SECONDS = 0.05
 # To stop what has not begun yet is without effect: it is stopped again.
-SECONDS_BETWEEN_STOPS = 0.02
+STOP_POLL_SECONDS = 0.02
 
 
-class Aside(Generic[T]):
+class WorkerThread(Generic[T]):
     """Work that is done aside.
 
     Parameters
@@ -50,7 +50,7 @@ class Aside(Generic[T]):
         try:
             _thread.start_new_thread(self._do, ())  # `threading` would wait for its beginning.
             while not self._is_over and time.monotonic() < deadline:
-                self._end.acquire(timeout=min(SECONDS_BETWEEN_LOOKS, max(0.0, deadline - time.monotonic())))
+                self._end.acquire(timeout=min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
             self._finish()
         except BaseException:  # A handler raised.
             if not self._may_begin.acquire(blocking=False):
@@ -76,7 +76,7 @@ class Aside(Generic[T]):
         try:
             while not self._is_over:
                 self._stop()
-                self._end.acquire(timeout=SECONDS_BETWEEN_STOPS)
+                self._end.acquire(timeout=STOP_POLL_SECONDS)
         except BaseException:  # Ctrl-C once more.
             self._finish()
             raise

@@ -5,9 +5,9 @@ They take and give plain values, live inside one unit of work, and none commits.
 
 from .artifacts import ArtifactRepo
 from .chains import ChainRepo
-from .id_prefixes import Ids
+from .id_prefixes import IdPrefixes
 from .integrity import Integrity
 from .predictions import PredictionRepo
 from .runs import RunRepo
 
-__all__ = ["ArtifactRepo", "ChainRepo", "Ids", "Integrity", "PredictionRepo", "RunRepo"]
+__all__ = ["ArtifactRepo", "ChainRepo", "IdPrefixes", "Integrity", "PredictionRepo", "RunRepo"]

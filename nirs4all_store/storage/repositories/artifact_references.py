@@ -11,7 +11,7 @@ import polars as pl
 from sqlalchemy import JSON, String, cast, or_, select
 
 from ...chains.schema import artifact_ids
-from ...engine.duckdb.bulk import json_of
+from ...engine.duckdb.bulk import parse_json
 from ...errors import WorkspaceCorruptError
 from ...validation.values import checked_texts
 from ..models import Chain, Pipeline
@@ -25,7 +25,7 @@ JSON_NAMES = [column.name for column in CHAINS.columns if isinstance(column.type
 
 
 @dataclass
-class Uses:
+class ArtifactReferences:
     """What chains name.
 
     Attributes
@@ -40,26 +40,26 @@ class Uses:
 
     chains: list[dict[str, Any]] = field(default_factory=list)
     users: dict[str, list[str]] = field(default_factory=dict)
-    problems: dict[str, str] = field(default_factory=dict)
-    _unread: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+    _unreadable: list[str] = field(default_factory=list)
 
     @property
     def chain_ids(self) -> list[str]:
         """Every chain, whether it can be read or not."""
-        return [*(chain["chain_id"] for chain in self.chains), *self.problems]
+        return [*(chain["chain_id"] for chain in self.chains), *self.unreadable]
 
-    def may_name(self, artifact_id: str) -> bool:
+    def might_reference(self, artifact_id: str) -> bool:
         """Tell whether the text of a chain that cannot be read has this id anywhere in it."""
-        return any(spelling in text for text in self._unread for spelling in spellings(artifact_id))
+        return any(spelling in text for text in self._unreadable for spelling in spellings(artifact_id))
 
     def add(self, row: dict[str, Any]) -> None:
         """Take in a chain's row, with JSON as text."""
         try:
-            chain = row | {name: json_of(row[name], name) for name in JSON_NAMES if row[name] is not None}
+            chain = row | {name: parse_json(row[name], name) for name in JSON_NAMES if row[name] is not None}
             named = artifact_ids(chain)
         except (WorkspaceCorruptError, RecursionError) as error:
-            self.problems[row["chain_id"]] = str(error)
-            self._unread += [str(row[name]) for name in JSON_NAMES]
+            self.unreadable[row["chain_id"]] = str(error)
+            self._unreadable += [str(row[name]) for name in JSON_NAMES]
             return
         self.chains.append(chain)
         for artifact_id in named:
@@ -71,7 +71,7 @@ def spellings(artifact_id: str) -> set[str]:
     return {artifact_id, json.dumps(artifact_id)[1:-1], json.dumps(artifact_id, ensure_ascii=False)[1:-1]}
 
 
-def another_of_its_run_names(tables: Tables, chain_id: str, artifact_id: str) -> bool:
+def is_referenced_elsewhere_in_run(tables: Tables, chain_id: str, artifact_id: str) -> bool:
     """Tell whether the text of another chain of a chain's run has this id anywhere in what it fitted."""
     own = select(PIPELINES.c.run_id).join(CHAINS, CHAINS.c.pipeline_id == PIPELINES.c.pipeline_id)
     of_run = select(PIPELINES.c.pipeline_id).where(
@@ -83,19 +83,19 @@ def another_of_its_run_names(tables: Tables, chain_id: str, artifact_id: str) ->
     return bool(tables.rows(query.limit(1)))
 
 
-def uses(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Uses:
+def references_of(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> ArtifactReferences:
     """Return what the chains of these pipelines name (None: of all), each row by itself: one may be damaged."""
-    found = Uses()
+    found = ArtifactReferences()
     for rows in _rows(tables, pipeline_ids):
         for row in rows.iter_rows(named=True):
             found.add(row)
     return found
 
 
-def uses_in_parts(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Iterator[Uses]:
+def references_in_parts(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Iterator[ArtifactReferences]:
     """Yield what `uses` returns, of some chains at a time; those that were yielded may be deleted meanwhile."""
     for rows in _rows(tables, pipeline_ids):
-        found = Uses()
+        found = ArtifactReferences()
         for row in rows.iter_rows(named=True):
             found.add(row)
         yield found

@@ -10,17 +10,17 @@ from typing import Any, Literal
 from sqlalchemy import JSON, bindparam, case, func, literal, null, select, update
 
 from ...artifacts.codecs import Trust
-from ...artifacts.local_store import plain_path
+from ...artifacts.local_store import normalize
 from ...identifiers import new_id, time_before, utc_now
 from ...validation.values import checked_text, checked_texts
-from ..lookup_cache import MAX_FACTS, Fact
+from ..lookup_cache import MAX_CACHED, CacheKey
 from ..models import Artifact, Run
 from ..table_gateway import Tables, table_of
-from .artifact_references import CHAINS, PIPELINES, another_of_its_run_names, uses_in_parts
+from .artifact_references import CHAINS, PIPELINES, is_referenced_elsewhere_in_run, references_in_parts
 
 ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
 # Made once: putting a statement together takes as long as running it.
-MAX_CONTENTS = MAX_FACTS // 2
+MAX_CONTENTS = MAX_CACHED // 2
 ALL_CONTENTS = ("artifacts", "all contents")
 FEW_CONTENTS = (
     select(ARTIFACTS.c.artifact_id, ARTIFACTS.c.artifact_path, ARTIFACTS.c.content_hash, ARTIFACTS.c.format)
@@ -64,11 +64,11 @@ class ArtifactRepo:
 
         `trust` is None for what was made here; for what was imported it says what may be loaded of it, if it is new.
         """
-        known = self._known(content_hash, format)
+        known = self._cache(content_hash, format)
         if known:
             self.saved.add(known["artifact_id"])
             again = SAVED_AGAIN if trust is None else IMPORTED_AGAIN
-            self._tables.change_with(again, {"wanted": known["artifact_id"], "now": utc_now()})
+            self._tables.execute_prepared(again, {"wanted": known["artifact_id"], "now": utc_now()})
             return str(known["artifact_id"])
         artifact_id = new_id()
         self.saved.add(artifact_id)
@@ -83,7 +83,7 @@ class ArtifactRepo:
         wanted = set(checked_texts(ids, "artifact ids"))
         if wanted:
             imported = ARTIFACTS.c.artifact_id.in_(wanted) & ARTIFACTS.c.trust.is_not(None)
-            self._tables.change(update(ARTIFACTS).where(imported).values(trust=trust))
+            self._tables.execute(update(ARTIFACTS).where(imported).values(trust=trust))
 
     def trust_also(self, ids: Iterable[str], trust: Literal[True] | list[str]) -> None:
         """Trust imported artifacts as far as was said before, and as far as this says."""
@@ -95,28 +95,28 @@ class ArtifactRepo:
 
     def path_of(self, content_hash: str, format: str) -> str | None:
         """Return the path at which a content is registered in a format, or None."""
-        known = self._known(content_hash, format)
+        known = self._cache(content_hash, format)
         return known["artifact_path"] if known else None
 
-    def _known(self, content_hash: str, format: str) -> dict[str, Any] | None:
+    def _cache(self, content_hash: str, format: str) -> dict[str, Any] | None:
         """Return what never changes of the oldest row of a content in a format: its id and its path."""
         fact = _content(content_hash, format)
-        known = self._tables.recall(fact)
+        known = self._tables.get_cached(fact)
         if known is None and not self._all_are_known():
             row = self.get_by_hash(content_hash, format)
             known = row is not None and {name: row[name] for name in ("artifact_id", "artifact_path")}
-            self._tables.learn(fact, known)
-        return known or self._tables.recall(fact) or None
+            self._tables.put_cached(fact, known)
+        return known or self._tables.get_cached(fact) or None
 
     def _all_are_known(self) -> bool:
         """Tell whether every content is known, so that one that is not known is new; learn them if they are few."""
-        if self._tables.recall(ALL_CONTENTS) is None:
+        if self._tables.get_cached(ALL_CONTENTS) is None:
             rows = self._tables.rows(FEW_CONTENTS, {})
-            self._tables.learn(ALL_CONTENTS, len(rows) <= MAX_CONTENTS)
+            self._tables.put_cached(ALL_CONTENTS, len(rows) <= MAX_CONTENTS)
             if len(rows) <= MAX_CONTENTS:
                 for row in rows:  # The oldest last: it is the one that saves count for.
-                    self._tables.learn(_content(row.pop("content_hash"), row.pop("format")), row)
-        return bool(self._tables.recall(ALL_CONTENTS))
+                    self._tables.put_cached(_content(row.pop("content_hash"), row.pop("format")), row)
+        return bool(self._tables.get_cached(ALL_CONTENTS))
 
     def adopt(
         self,
@@ -135,7 +135,7 @@ class ArtifactRepo:
         artifact_id = checked_text(artifact_id, "artifact_id")
         if self._tables.exists(Artifact, artifact_id):
             return artifact_id
-        self._known(content_hash, format)  # An older row of the content stays the one that saves count for.
+        self._cache(content_hash, format)  # An older row of the content stays the one that saves count for.
         oldest = self.get_by_hash(content_hash)
         row = self.get(oldest["artifact_id"]) if oldest else None
         return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
@@ -153,9 +153,9 @@ class ArtifactRepo:
             "size_bytes": size_bytes, "ref_count": 1, "unclaimed": 1, "saved_at": now,
             "provenance": provenance, "created_at": now, "trust": trust,
         })  # fmt: skip
-        if not self._tables.recall(_content(content_hash, format)):
+        if not self._tables.get_cached(_content(content_hash, format)):
             new = {"artifact_id": artifact_id, "artifact_path": artifact_path}
-            self._tables.learn(_content(content_hash, format), new)
+            self._tables.put_cached(_content(content_hash, format), new)
         return artifact_id
 
     def get(self, artifact_id: str) -> dict[str, Any] | None:
@@ -199,7 +199,7 @@ class ArtifactRepo:
             if group is own:
                 values["unclaimed"] = func.greatest(ARTIFACTS.c.unclaimed - 1, 0)
             if group:
-                self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(values))
+                self._tables.execute(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(values))
 
     def _of_its_run(self, ids: set[str], chain_id: str) -> set[str]:
         """Return those artifacts of which a run takes over a save, with the first of its chains that names them."""
@@ -212,7 +212,7 @@ class ArtifactRepo:
         rows = self._tables.rows(query.where(waiting, ARTIFACTS.c.saved_at >= began.scalar_subquery()))
         return {
             row["artifact_id"] for row in rows
-            if not (row["is_used"] and another_of_its_run_names(self._tables, chain_id, row["artifact_id"]))
+            if not (row["is_used"] and is_referenced_elsewhere_in_run(self._tables, chain_id, row["artifact_id"]))
         }  # fmt: skip
 
     def release(self, ids: Iterable[str]) -> None:
@@ -222,7 +222,7 @@ class ArtifactRepo:
             by_count.setdefault(count, []).append(artifact_id)
         for count, group in by_count.items():
             lower = func.greatest(ARTIFACTS.c.ref_count - count, ARTIFACTS.c.unclaimed)
-            self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(ref_count=lower))
+            self._tables.execute(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(ref_count=lower))
 
     def collectable(
         self, grace: timedelta | datetime | None, among: Iterable[str] | None = None
@@ -252,9 +252,11 @@ class ArtifactRepo:
         rows = self._tables.rows(query)
         if not rows:
             return []
-        for found in uses_in_parts(self._tables):
+        for found in references_in_parts(self._tables):
             rows = [
-                row for row in rows if row["artifact_id"] not in found.users and not found.may_name(row["artifact_id"])
+                row
+                for row in rows
+                if row["artifact_id"] not in found.users and not found.might_reference(row["artifact_id"])
             ]
         return rows
 
@@ -262,7 +264,7 @@ class ArtifactRepo:
         """Let a save that is dated in the future, by a clock that was put back since, wait from now on."""
         now = utc_now()
         if self._tables.rows(select(ARTIFACTS.c.artifact_id).where(ARTIFACTS.c.saved_at > now).limit(1)):
-            self._tables.change(update(ARTIFACTS).where(ARTIFACTS.c.saved_at > now).values(saved_at=now))
+            self._tables.execute(update(ARTIFACTS).where(ARTIFACTS.c.saved_at > now).values(saved_at=now))
 
     def all(self) -> list[dict[str, Any]]:
         """Return the rows of all artifacts, without what is JSON in them: it may be damaged in one."""
@@ -282,14 +284,14 @@ class ArtifactRepo:
 
     def paths(self) -> set[str]:
         """Return the path of every file that a row names, in its one spelling."""
-        return {plain_path(row["artifact_path"]) for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
+        return {normalize(row["artifact_path"]) for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
 
     def named_among(self, paths: Iterable[str]) -> set[str]:
         """Return those of these paths, in their one spelling, that a row names, however it spells them."""
         if isinstance(paths, set):  # A file may have a name that is no Unicode text, and that no row can hold.
             paths = {path for path in paths if path.encode(errors="ignore").decode() == path}
-        return self.paths() & set(map(plain_path, checked_texts(paths, "paths")))
+        return self.paths() & set(map(normalize, checked_texts(paths, "paths")))
 
 
-def _content(content_hash: str, format: str) -> Fact:
+def _content(content_hash: str, format: str) -> CacheKey:
     return f"artifacts of {checked_text(format, 'format')}", checked_text(content_hash, "content_hash")

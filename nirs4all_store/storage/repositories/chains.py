@@ -15,7 +15,7 @@ from ...identifiers import new_id, utc_now
 from ...validation.values import checked_int, checked_text, checked_texts
 from ..models import Artifact, Chain, Pipeline
 from ..table_gateway import Tables, table_of
-from .artifact_references import Uses, uses, uses_in_parts
+from .artifact_references import ArtifactReferences, references_in_parts, references_of
 
 CHAINS, PIPELINES = table_of(Chain), table_of(Pipeline)
 
@@ -94,10 +94,10 @@ class ChainRepo:
         wanted = users if ids is None else checked_texts(ids, "artifact ids")
         return {item: users[item] for item in wanted if item in users}
 
-    def uses(self, pipeline_ids: Iterable[str] | None = None) -> Uses:
+    def uses(self, pipeline_ids: Iterable[str] | None = None) -> ArtifactReferences:
         """Return what the chains of these pipelines name (None: of all), also when a row of them is damaged."""
-        return uses(self._tables, pipeline_ids)
+        return references_of(self._tables, pipeline_ids)
 
-    def uses_in_parts(self, pipeline_ids: Iterable[str]) -> Iterator[Uses]:
+    def uses_in_parts(self, pipeline_ids: Iterable[str]) -> Iterator[ArtifactReferences]:
         """Yield what `uses` returns, of some chains at a time; those that were yielded may be deleted meanwhile."""
-        return uses_in_parts(self._tables, pipeline_ids)
+        return references_in_parts(self._tables, pipeline_ids)

@@ -21,7 +21,7 @@ _NEIGHBOURS = select(
 ).subquery()
 
 
-class Ids:
+class IdPrefixes:
     """The ids of runs, pipelines, chains, predictions and artifacts, inside one unit of work."""
 
     def __init__(self, tables: Tables) -> None:

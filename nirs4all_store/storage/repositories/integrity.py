@@ -32,7 +32,7 @@ _NAMES_NO_CHAIN = (
     & PREDICTIONS.c.chain_id.not_in(_CHAINS)
     & PREDICTIONS.c.pipeline_id.in_(_PIPELINES)
 )
-ROWS_AT_ONCE = 2_000
+SCAN_ROWS = 2_000
 ALL: tuple[Model, ...] = (Run, *ORPHANS, Artifact)
 
 
@@ -70,7 +70,7 @@ class Integrity:
         found = {model: self._keys(model, is_orphan) for model, is_orphan in ORPHANS.items()}
         if chain_ids:
             named = PREDICTIONS.c.prediction_id.in_(chain_ids)
-            self._tables.change(PREDICTIONS.update().where(named).values(chain_id=None))
+            self._tables.execute(PREDICTIONS.update().where(named).values(chain_id=None))
         for model, keys in found.items():
             if keys:
                 self._tables.delete(model, key_of(model), keys)
@@ -87,9 +87,9 @@ class Integrity:
     def unreadable(self, table: str) -> Iterator[tuple[str, str]]:
         """Read every value of every row of a table; yield the key and what is wrong of each row that cannot be."""
         model = next(model for model in ALL if model.__tablename__ == table)
-        for start in range(0, self._count(model), ROWS_AT_ONCE):
-            page = select(table_of(model)).order_by(key_of(model)).limit(ROWS_AT_ONCE).offset(start)
-            for row in self._tables.rows_with_lists(page):
+        for start in range(0, self._count(model), SCAN_ROWS):
+            page = select(table_of(model)).order_by(key_of(model)).limit(SCAN_ROWS).offset(start)
+            for row in self._tables.rows_with_arrays(page):
                 problem = _problem(model, row)
                 if problem:
                     yield row[key_of(model).name], problem

@@ -13,7 +13,7 @@ from sqlalchemy import Select, func, select
 from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ...identifiers import new_id, utc_now
 from ...validation.values import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
-from ..array_columns import ARRAY_NAMES, Given, as_arrays, decode_all, encode_all, sample_counts
+from ..array_columns import ARRAY_NAMES, Given, checked_arrays, decode_all, encode_all, sample_counts
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..prediction_records import as_records
 from ..table_gateway import Tables, checked_value, table_of
@@ -57,7 +57,7 @@ class PredictionRepo:
         if prediction_id is None:
             row["prediction_id"] = new_id()
             self._tables.add_new(Prediction, row)
-            self._tables.learn((ARRAYS.name, row["prediction_id"]), False)
+            self._tables.put_cached((ARRAYS.name, row["prediction_id"]), False)
         else:
             row["prediction_id"] = prediction_id
             self._tables.add(Prediction, row)
@@ -125,10 +125,10 @@ class PredictionRepo:
         prediction_id = self._tables.require(Prediction, prediction_id)
         given = {"y_true": y_true, "y_pred": y_pred, "y_proba": y_proba,
                  "sample_indices": sample_indices, "weights": weights}  # fmt: skip
-        arrays = {name: as_arrays(value, name) for name, value in given.items()}
+        arrays = {name: checked_arrays(value, name) for name, value in given.items()}
         self._check_lengths(prediction_id, arrays)
         row = encode_all(arrays) | {"prediction_id": prediction_id}
-        is_waiting = self._tables.waits(PredictionArrays, prediction_id)
+        is_waiting = self._tables.is_pending(PredictionArrays, prediction_id)
         if not is_waiting and self._tables.exists(PredictionArrays, prediction_id):
             self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, [prediction_id])
         self._tables.add_encoded(PredictionArrays, prediction_id, row)
@@ -155,7 +155,7 @@ class PredictionRepo:
         row = self._tables.row(Prediction, prediction_id)
         if row is None or not load_arrays:
             return row
-        columns = self._tables.row_with_lists(PredictionArrays, prediction_id)
+        columns = self._tables.row_with_arrays(PredictionArrays, prediction_id)
         empty: dict[str, Any] = dict.fromkeys(("y_true", "y_pred", "y_proba", "sample_indices", "weights"))
         return row | (empty if columns is None else decode_all(columns))
 
@@ -262,7 +262,7 @@ class PredictionRepo:
         """Keep the predictions that other pipelines made with these chains, but let them name none."""
         ids = checked_texts(chain_ids, "chain ids")
         if ids:
-            self._tables.change(PREDICTIONS.update().where(PREDICTIONS.c.chain_id.in_(ids)).values(chain_id=None))
+            self._tables.execute(PREDICTIONS.update().where(PREDICTIONS.c.chain_id.in_(ids)).values(chain_id=None))
 
     def delete_many(self, column: Any, keys: list[str]) -> int:
         """Delete predictions by the values of a column, with their arrays; return how many rows there were."""

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Select, func, select, update
 
-from ...engine.duckdb.bulk import json_of
+from ...engine.duckdb.bulk import parse_json
 from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
 from ...identifiers import new_id, utc_now
 from ...validation.values import checked_float, checked_page, checked_text
@@ -60,7 +60,7 @@ class RunRepo:
             return self._tables.frame(query.limit(limit).offset(offset))
         dataset = checked_text(dataset, "dataset")
         frame = self._tables.frame(query)
-        named = [dataset in _names(json_of(text or "[]", "datasets")) for text in frame["datasets"].to_list()]
+        named = [dataset in _names(parse_json(text or "[]", "datasets")) for text in frame["datasets"].to_list()]
         return frame.filter(pl.Series(named, dtype=pl.Boolean)).slice(offset, limit)
 
     def complete(self, run_id: str, summary: Any = None) -> None:
@@ -75,7 +75,7 @@ class RunRepo:
         now = utc_now()
         self._tables.update(Run, run_id, status="failed", error=error, completed_at=now)
         running = (PIPELINES.c.run_id == run_id) & (PIPELINES.c.status == "running")
-        self._tables.change(update(PIPELINES).where(running).values(status="failed", error=error, completed_at=now))
+        self._tables.execute(update(PIPELINES).where(running).values(status="failed", error=error, completed_at=now))
 
     def interrupt(self, run_id: str) -> None:
         """Mark a run and its running pipelines interrupted; what they saved stays, and `resume` takes it up."""
@@ -92,7 +92,7 @@ class RunRepo:
         here = this_process() if rows else {}
         lost = [row["run_id"] for row in rows if is_gone(row["owner"], here)]
         if lost:
-            self._tables.change(update(RUNS).where(RUNS.c.run_id.in_(lost)).values(status="interrupted"))
+            self._tables.execute(update(RUNS).where(RUNS.c.run_id.in_(lost)).values(status="interrupted"))
             self._interrupt_pipelines(lost)
         return bool(lost)
 
@@ -105,7 +105,7 @@ class RunRepo:
 
     def _interrupt_pipelines(self, run_ids: Sequence[str]) -> None:
         running = PIPELINES.c.run_id.in_(run_ids) & (PIPELINES.c.status == "running")
-        self._tables.change(update(PIPELINES).where(running).values(status="interrupted"))
+        self._tables.execute(update(PIPELINES).where(running).values(status="interrupted"))
 
     def resume(self, run_id: str) -> pl.DataFrame:
         """Let this process run a run that is not completed; see `WorkspaceStore.resume_run`."""
