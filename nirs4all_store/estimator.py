@@ -1,5 +1,5 @@
 """The estimators of stored chains, under the name that pickles of them have."""
 
-from .chains.estimator import ChainClassifier, ChainRegressor
+from .chains import ChainClassifier, ChainRegressor
 
 __all__ = ["ChainClassifier", "ChainRegressor"]

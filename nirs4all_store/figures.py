@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .errors import InvalidInputError
-from .filesystem.atomic_files import atomic_write
-from .validation.values import printable
+from .filesystem import atomic_write
+from .validation import printable
 
 WIDTH, HEIGHT = 64, 22
 PAGE = (

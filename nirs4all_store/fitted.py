@@ -1,5 +1,5 @@
 """The fitted chain, under the name that pickles of estimators have."""
 
-from .chains.fitted import FittedChain
+from .chains import FittedChain
 
 __all__ = ["FittedChain"]

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import uuid_utils
 
 from .errors import InvalidInputError, InvalidTypeError
-from .validation.values import type_text
+from .validation import type_text
 
 # A UUID of version 7 has room for so many parts of a millisecond.
 TICKS_PER_MS = 4096

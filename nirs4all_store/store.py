@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy.typing as npt
 import polars as pl
 
-from .artifacts import codecs
-from .artifacts.local_store import checked_hash, sha256
+from .artifacts import checked_hash, codecs, sha256
 from .call_boundary import all_public
-from .chains.loader import ChainLoader
-from .chains.schema import artifact_ids
+from .chains import ChainLoader, artifact_ids
 from .errors import (
     InvalidInputError,
     InvalidTypeError,
@@ -27,19 +25,16 @@ from .errors import (
     StoreClosedError,
     UnitOfWorkError,
 )
-from .filesystem.atomic_files import atomic_write, checked_path, with_suffix_added, write_atomic
-from .storage.unit_of_work import UnitOfWork
-from .validation.values import checked_text, checked_timeout, file_text
-from .workspace import backup, deletion, garbage
-from .workspace.opening import open_workspace
-from .workspace.registry import close_workspace
-from .workspace.scheduler import Workspace
+from .filesystem import atomic_write, checked_path, with_suffix_added, write_atomic
+from .storage import UnitOfWork
+from .validation import checked_text, checked_timeout, file_text
+from .workspace import Workspace, backup, close_workspace, deletion, garbage, open_workspace
 
 if TYPE_CHECKING:
-    from .chains.estimator import ChainClassifier, ChainRegressor
-    from .exchange.importer import ImportedBundle
-    from .workspace.findings import CheckReport, RepairReport
-from .storage.calls import Call
+    from .chains import ChainClassifier, ChainRegressor
+    from .exchange import ImportedBundle
+    from .workspace import CheckReport, RepairReport
+from .storage import Call
 
 Row = dict[str, Any]
 
@@ -492,7 +487,7 @@ class WorkspaceStore:
 
         Errors are those of `replay_chain`.
         """
-        from .chains.estimator import as_estimator
+        from .chains import as_estimator
 
         chain, artifacts = self._chain_and_artifacts(chain_id)
         return as_estimator(self._here.loader.fitted(chain, artifacts, fresh=True))
@@ -942,8 +937,7 @@ class WorkspaceStore:
         OutputPathError
             The path cannot be written to.
         """
-        from .exchange.bundle_writer import FORMATS, check_loads_elsewhere, write_bundle
-        from .exchange.script_writer import write_script
+        from .exchange import FORMATS, check_loads_elsewhere, write_bundle, write_script
 
         format = checked_text(format, "format")
         if format not in FORMATS:
@@ -992,8 +986,7 @@ class WorkspaceStore:
             It is no bundle, is damaged, has a newer format, or has anything in it that a bundle has not.
             Nothing was imported.
         """
-        from .exchange.bundle_reader import read_bundle
-        from .exchange.importer import import_bundle
+        from .exchange import import_bundle, read_bundle
 
         self._workspace.check_writable(read_only=self._read_only)
         trust = codecs.checked_trust(trusted)
@@ -1039,7 +1032,7 @@ class WorkspaceStore:
 
     def export_run(self, run_id: str, output_path: str | os.PathLike[str]) -> Path:
         """Write a run with its pipelines and chains as YAML; an unknown id raises `NotFoundError`."""
-        from .exchange.yaml_export import to_yaml
+        from .exchange import to_yaml
 
         path = self._output(output_path, ".yaml")
         with self._reading() as uow:
@@ -1109,8 +1102,8 @@ class WorkspaceStore:
         QueryTimeoutError
             It took longer than `timeout`.
         """
-        from .engine.duckdb.readonly_sql import ReadOnlyQuery
-        from .storage.models import Base
+        from .engine import ReadOnlyQuery
+        from .storage import Base
 
         with ReadOnlyQuery(query, params, max_rows, max_bytes, timeout, Base.metadata) as submitted:
             with self._reading():

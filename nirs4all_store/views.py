@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 from sqlalchemy import DateTime
 
-from .datasets.dataset import AVERAGE, PARTITIONS
-from .storage.models import Base
-from .storage.models import Json as JsonType
+from .datasets import AVERAGE, PARTITIONS
+from .storage import Base
+from .storage import Json as JsonType
 from .store import WorkspaceStore
 
 LONGEST_LIST = 20

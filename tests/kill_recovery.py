@@ -48,7 +48,7 @@ def main(base: Path, every: int, start: failpoints.Failpoint | None) -> int:
 
     def work(step: int) -> None:
         die_at(step, folder, start)
-        recovery.recover(folder / "store.duckdb", dry_run=False)  # Without the check that follows: it only reads.
+        recovery.recover_database(folder / "store.duckdb", dry_run=False)  # The check that follows only reads.
 
     for step in itertools.count(1, every):
         shutil.copytree(base / "damaged", folder)

@@ -26,7 +26,7 @@ from nirs4all_store.testing.contract import X, add_chain, add_pipeline
 SHARED = Path(__file__).parents[2] / "shared" / "old_workspaces"
 
 # What makes a table of ours, as a name: it was taken for the table itself.
-AS_A_TABLE = next(line for line in migrator.printed(migrator.HEAD).replace(",\n    ", ", ").splitlines()
+AS_A_TABLE = next(line for line in migrator.printed_schema(migrator.HEAD).replace(",\n    ", ", ").splitlines()
                   if line.startswith("CREATE TABLE logs(")).replace('"', '""')  # fmt: skip
 # What is put into a sound workspace, and how the message names it.
 MORE = {
@@ -124,7 +124,7 @@ def is_refused_everywhere(folder: Path) -> str:
 def more_in(folder: Path) -> list[Extra]:
     with duckdb.connect(str(folder / "store.duckdb"), read_only=True) as connection:
         connection.execute("SET search_path = 'system.main,store.main'")
-        return extras(connection, "store", migrator.printed(migrator.HEAD))
+        return extras(connection, "store", migrator.printed_schema(migrator.HEAD))
 
 
 @pytest.mark.parametrize("kind", MORE)
@@ -236,11 +236,11 @@ def test_what_comes_while_another_process_has_the_workspace_is_refused_too(tmp_p
 def test_what_nirs4all_itself_wrote_has_nothing_more(tmp_path: Path, version: str) -> None:
     make_legacy(tmp_path / "w", version)
     with duckdb.connect(str(tmp_path / "w" / "store.duckdb"), read_only=True) as connection:
-        assert extras(connection, "store", migrator.printed("0001")) == []
+        assert extras(connection, "store", migrator.printed_schema("0001")) == []
     if (SHARED / f"nirs4all-{version}").exists():
         shutil.copyfile(SHARED / f"nirs4all-{version}" / "store.duckdb", tmp_path / "real.duckdb")
         with duckdb.connect(str(tmp_path / "real.duckdb"), read_only=True) as connection:
-            assert extras(connection, "real", migrator.printed("0001")) == []
+            assert extras(connection, "real", migrator.printed_schema("0001")) == []
 
 
 def test_an_old_database_with_more_is_refused_before_its_upgrade(tmp_path: Path) -> None:
@@ -265,7 +265,7 @@ def test_each_revision_prints_as_it_is_written_down_so_that_looking_stays_fast(t
     for name in ("new", "old"):
         with duckdb.connect(str(tmp_path / name / "store.duckdb"), read_only=True) as connection:
             # What is not printed the same is compared with a database that is made of this, which then fails.
-            unusable = migrator.printed(migrator.HEAD) + "SELECT error('compared');\n"
+            unusable = migrator.printed_schema(migrator.HEAD) + "SELECT error('compared');\n"
             assert extras(connection, "store", unusable) == []
 
 

@@ -9,7 +9,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import ChainReplayError, InvalidInputError, InvalidTypeError, WorkspaceStore
-from nirs4all_store.chains.plan import plan
+from nirs4all_store.chains.plan import plan_replay
 from nirs4all_store.testing.contract import add_pipeline
 
 X = np.random.default_rng(0).normal(3, 2, size=(20, 4))
@@ -82,9 +82,9 @@ def test_ids_of_other_types_are_refused(store: WorkspaceStore, ids: dict[str, st
 def test_sources_that_are_treated_apart_are_not_replayed_on_one_X() -> None:
     chain = {"chain_id": "c", "steps": [step(0), step(1)], "model_step_idx": 1, "model_class": "m",
              "fold_artifacts": {"0": "m"}, "shared_artifacts": {"0": ["a", "b"]}}  # fmt: skip
-    assert plan(chain).ids == ["a", "b", "m"]
+    assert plan_replay(chain).ids == ["a", "b", "m"]
     one = chain["shared_artifacts"] | {"_source_map": {"0": {"0": ["a", "b"]}}}  # type: ignore[operator]
-    assert plan(chain | {"shared_artifacts": one}).ids == ["a", "b", "m"]
+    assert plan_replay(chain | {"shared_artifacts": one}).ids == ["a", "b", "m"]
     two = chain["shared_artifacts"] | {"_source_map": {"0": {"0": ["a"], "1": ["b"]}}}  # type: ignore[operator]
     with pytest.raises(ChainReplayError, match="step 0 treats 2 sources apart"):
-        plan(chain | {"shared_artifacts": two})
+        plan_replay(chain | {"shared_artifacts": two})

@@ -19,126 +19,99 @@ from nirs4all_store.testing.contract import add_chain, add_pipeline, add_predict
 PACKAGE = Path(nirs4all_store.__file__).parent
 MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path in PACKAGE.rglob("*.py"))
 
-# What stands on a lower floor may be imported by what stands above it; neighbours leave each other alone.
-FLOORS = (
-    (
-        "aside",
-        "dialect",
-        "errors",
-        "known",
-        "line",
-        "mounts",
-        "numpy_parts",
-        "owners",
-        "packages",
-        "points",
-        "probabilities",
-        "scores",
-        "script_template",
-        "version",
-        "work",
-        "yaml_text",
-    ),
-    ("endless",),
-    (
-        "arrays",
-        "canonical",
-        "chain_builder",
-        "column_names",
-        "door",
-        "given",
-        "inference",
-        "kinds",
-        "operators",
-        "pickles",
-        "rights",
-        "turns",
-        "values",
-    ),
-    ("entrance", "files", "steady"),
-    ("config_files", "frames", "gate"),
-    (
-        "blobs",
-        "chain_shape",
-        "duckdb_files",
-        "codecs",
-        "dataset",
-        "lease",
-        "library",
-        "models",
-        "parameters",
-        "pipeline_config",
-        "records",
-        "trace",
-    ),
-    ("catalog", "connecting"),
-    ("answering", "answers", "chain_plan", "database", "judging", "old_bundle", "simple_queries", "trained_on"),
-    ("bundle_reader", "columns", "elsewhere", "fitted", "training"),
-    ("contents", "copies", "estimator", "holding", "questions", "tables"),
-    ("repositories/ranking", "repositories/uses", "workspace"),
-    (
-        "repositories/artifacts",
-        "repositories/chains",
-        "repositories/ids",
-        "repositories/integrity",
-        "repositories/predictions",
-        "repositories/runs",
-    ),
-    ("repositories/__init__",),
-    ("layout", "migrate", "replay", "unit_of_work"),
-    ("bundle", "checking", "importing", "maintenance", "upgrade"),
-    ("opening", "recovery"),
-    ("inspection", "store"),
-    ("outcomes", "restoring"),
-    ("contract", "machine", "runner"),
-    ("cli/escapes", "demo"),
-    ("cli/output", "cli/pictures", "testing"),
-    ("cli/looking", "cli/templates", "cli/upkeep"),
-    ("cli/working",),
-    ("cli/__init__",),
-    ("__init__",),
+# From top to bottom: what stands higher may import what stands lower. Rooms side by side do not import each other.
+ROOMS = (
+    ("cli",),
+    ("figures", "views"),
+    ("testing", "training"),
+    ("store",),
+    ("exchange", "workspace"),
+    ("storage",),
+    ("chains",),
+    ("artifacts", "datasets", "engine"),
+    ("call_boundary", "filesystem", "identifiers"),
+    ("failpoints", "metrics", "validation"),
+    ("errors", "version"),
 )
+# Names that pickles or our documents have, of what lies elsewhere now.
+REEXPORTS = {"estimator", "fitted", "models", "trained_on"}
+MOST_ROOMS = 22
 
 
-KNOW_DUCKDB = (
-    "answering", "answers", "catalog", "columns", "connecting", "database", "dialect", "duckdb_files", "elsewhere",
-    "questions",
-)  # fmt: skip
+def floor(room: str) -> int:
+    return next(height for height, rooms in enumerate(ROOMS) if room in rooms)
 
 
-def floor(module: str) -> int:
-    return next(height for height, modules in enumerate(FLOORS) if module in modules)
+def room_of(module: str) -> str:
+    return module.split("/")[0]
 
 
-def imported(module: str) -> set[str]:
-    """Return the modules of this package that a module imports, at its top or inside a function."""
+def imports_of(module: str) -> list[tuple[str, str]]:
+    """Return from where in this package a module imports, as a path, and what, at its top or inside a function."""
     path = PACKAGE / f"{module}.py"
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = path.parent if node.level == 1 else path.parent.parent
-            names = [node.module] if node.module else [alias.name for alias in node.names]
-            for name in names:
-                target = base / name.replace(".", "/")
-                target = target / "__init__" if target.is_dir() else target
-                found.add(target.relative_to(PACKAGE).as_posix())
-    return found
+    return [
+        (
+            path.parents[node.level - 1].joinpath(*(node.module or "").split(".")).relative_to(PACKAGE).as_posix(),
+            alias.name,
+        )
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.ImportFrom) and node.level
+        for alias in node.names
+    ]
 
 
-def test_every_module_has_a_floor() -> None:
-    assert sorted(module for modules in FLOORS for module in modules) == MODULES
+def offered_by(door: Path) -> list[tuple[str, str]]:
+    """Return what a room's `__init__.pyi` offers: from which of its modules, and what."""
+    return [(node.module or "", alias.name) for node in ast.parse(door.read_text()).body for alias in node.names]
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_down(module: str) -> None:
-    above = {name for name in imported(module) if floor(name) >= floor(module)}
-    assert not above
+def test_every_module_is_in_a_room_and_the_rooms_are_few() -> None:
+    rooms = {room for rooms in ROOMS for room in rooms}
+    assert {room_of(module) for module in MODULES} == {*rooms, *REEXPORTS, "__init__"}
+    assert len(rooms) <= MOST_ROOMS
 
 
-def test_the_architecture_page_shows_every_module() -> None:
+IN_ROOMS = [module for module in MODULES if room_of(module) not in {*REEXPORTS, "__init__"}]
+
+
+@pytest.mark.parametrize("module", IN_ROOMS)
+def test_imports_point_down_and_reach_no_further_than_a_rooms_door(module: str) -> None:
+    room = room_of(module)
+    others = {place if place != "." else name for place, name in imports_of(module)}
+    others = {place for place in others if room_of(place) != room}
+    assert {place for place in others if floor(room_of(place)) <= floor(room)} == set()
+    assert {place for place in others if "/" in place} == set(), "what a room offers stands in its __init__"
+
+
+def test_no_import_goes_round_in_a_circle() -> None:
+    below = {}
+    for module in MODULES:
+        places = [(place, f"{place}/{name}") for place, name in imports_of(module)]
+        below[module] = {path if path in MODULES else place for place, path in places} - {module}
+    while leaves := [module for module, needed in below.items() if not needed & below.keys()]:
+        for module in leaves:
+            del below[module]
+    assert below == {}
+
+
+def test_a_room_offers_what_others_use_and_nothing_else() -> None:
+    public = {(room, name) for room, name in offered_by(PACKAGE / "__init__.pyi")}
+    used = {(place, name) for module in MODULES for place, name in imports_of(module) if room_of(module) != place}
+    for door in PACKAGE.glob("*/__init__.pyi"):
+        room = door.parent.name
+        assert {name for _, name in offered_by(door)} == {name for place, name in used | public if place == room}
+
+
+def test_a_reexport_is_nothing_else() -> None:
+    for name in REEXPORTS:
+        kinds = {type(node) for node in ast.parse((PACKAGE / f"{name}.py").read_text()).body}
+        assert kinds == {ast.Expr, ast.ImportFrom, ast.Assign}
+        assert [module for module in MODULES if name in {place for place, _ in imports_of(module)}] == []
+
+
+def test_the_architecture_page_shows_every_room() -> None:
     page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
-    names = {module.removesuffix("/__init__").removeprefix("__init__").split("/")[-1] for module in MODULES} - {""}
-    assert {name for name in names if not re.search(rf"\b{name}\b", page)} == set()
+    assert {room for rooms in ROOMS for room in rooms if not re.search(rf"\b{room}\b", page)} == set()
 
 
 def test_public_names_are_sorted_there_and_documented() -> None:
@@ -181,11 +154,11 @@ def test_the_facade_has_no_sql_and_no_file_below_artifacts() -> None:
     assert not re.search(r"\b(SELECT|INSERT|UPDATE|DELETE)\b .*\b(FROM|INTO|SET)\b", source)
 
 
-def test_only_database_knows_the_dialect_and_only_migrate_alembic() -> None:
+def test_only_the_engine_of_duckdb_knows_duckdb_and_only_its_migrator_alembic() -> None:
     for module in MODULES:
         names = set(re.findall(r"^\s*(?:import|from) (\w+)", (PACKAGE / f"{module}.py").read_text(), re.MULTILINE))
-        assert not names & {"duckdb", "duckdb_engine", "pyarrow"} or module in KNOW_DUCKDB, module
-        assert "alembic" not in names or module == "migrate", module
+        assert not names & {"duckdb", "duckdb_engine", "pyarrow"} or module.startswith("engine/duckdb/"), module
+        assert "alembic" not in names or module == "engine/duckdb/migrator", module
 
 
 def test_files_are_short_enough_to_be_read() -> None:

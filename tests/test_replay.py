@@ -23,7 +23,7 @@ from nirs4all_store import (
     replay_chain,
 )
 from nirs4all_store.chains.loader import ChainLoader
-from nirs4all_store.chains.plan import plan
+from nirs4all_store.chains.plan import plan_replay
 from nirs4all_store.testing.contract import add_pipeline
 
 rng = np.random.default_rng(0)
@@ -295,7 +295,7 @@ def test_a_plan_reads_chains_as_nirs4all_0_7_stored_them() -> None:
         "fold_artifacts": {"fold_0": "r0", "fold_1": "r1"},
         "shared_artifacts": {"2": ["d", "m"], "_source_map": {"2": {"0": ["d"]}}},
     }  # fmt: skip
-    wanted = plan(chain)
+    wanted = plan_replay(chain)
     assert [item for _, item in wanted.shared] == ["d", "m"]
     assert {fold: [item for _, item in entries] for fold, entries in wanted.folds.items()} == {
         "fold_0": ["r0"],

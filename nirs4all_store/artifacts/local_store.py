@@ -21,10 +21,21 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import ArtifactCorruptError, ArtifactLinkError, ArtifactMissingError, InvalidInputError, StoreError
 from ..failpoints import Failpoint, hit
-from ..filesystem.atomic_files import fsync_file, fsync_folder, make_folder, refuse_below, write_atomic
-from ..filesystem.file_types import FILE, content_of, is_odd, kind_of, open_without_following, refuse_odd
+from ..filesystem import (
+    FILE,
+    content_of,
+    fsync_file,
+    fsync_folder,
+    is_odd,
+    kind_of,
+    make_folder,
+    open_without_following,
+    refuse_below,
+    refuse_odd,
+    write_atomic,
+)
 from ..identifiers import utc_now
-from ..validation.values import checked_text
+from ..validation import checked_text
 
 QUARANTINE = ".quarantine"
 MAX_NAME = 255

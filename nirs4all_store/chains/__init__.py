@@ -1,1 +1,5 @@
 """What a chain is, and how it predicts: its shape, its plan, its fitted objects, its estimator."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

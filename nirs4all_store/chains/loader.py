@@ -7,11 +7,10 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from ..artifacts import codecs
-from ..artifacts.local_store import LocalBlobStore
+from ..artifacts import LocalBlobStore, codecs
 from ..errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
 from .fitted import FittedChain
-from .plan import plan
+from .plan import plan_replay
 from .training_columns import TrainedOn
 
 CACHE_BYTES = 256 * 2**20
@@ -89,7 +88,7 @@ class ChainLoader:
             It was imported, and nobody said yet that it may be loaded.
         """
         name = f"chain {chain['chain_id']}"
-        wanted = plan(chain)
+        wanted = plan_replay(chain)
         failed: dict[str | None, tuple[str, StoreError]] = {}
 
         def load(label: str, artifact_id: str, fold: str | None = None) -> tuple[str, Any]:

@@ -35,7 +35,7 @@ class Plan:
         return list(dict.fromkeys(artifact_id for _, artifact_id in entries))
 
 
-def plan(chain: Row) -> Plan:
+def plan_replay(chain: Row) -> Plan:
     """Say what replaying a chain applies.
 
     Parameters
@@ -147,7 +147,7 @@ def _label(step: Row) -> str:
 def problem_of(chain: Row) -> str | None:
     """Say why a chain cannot replay as it is stored, or could not be saved like that; None for a sound one."""
     try:
-        plan(chain)
+        plan_replay(chain)
         shared = checked_artifacts(chain["shared_artifacts"], "shared_artifacts")
         checked_artifacts(chain["fold_artifacts"], "fold_artifacts")
         check_order(checked_steps(chain["steps"]), chain["model_step_idx"], shared)

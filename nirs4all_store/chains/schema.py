@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInputError, InvalidTypeError
-from ..validation.values import checked_int, checked_text
+from ..validation import checked_int, checked_text
 
 # nirs4all keeps a map of sources under this key of `shared_artifacts`; it is no step.
 SOURCE_MAP = "_source_map"

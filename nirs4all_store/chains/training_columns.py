@@ -8,11 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets import spectra_columns, table_files
-from ..datasets.column_names import places, wavelengths_of
-from ..datasets.reader import read_spectra
+from ..datasets import places, read_spectra, spectra_columns, table_files, wavelengths_of
 from ..errors import InvalidInputError
-from ..validation.size_limits import refuse_deep
+from ..validation import refuse_deep
 
 Array = Any
 

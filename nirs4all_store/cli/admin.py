@@ -14,17 +14,21 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ..engine.duckdb import migrator
-from ..engine.duckdb.files import logs_of
-from ..engine.duckdb.migrator import UNSTAMPED, Migrations, run_migrations
-from ..engine.duckdb.recovery import RecoveryReport
-from ..engine.duckdb.upgrade import UpgradePlan, UpgradeReport
-from ..engine.findings import Finding
+from ..engine import (
+    UNSTAMPED,
+    Finding,
+    Migrations,
+    RecoveryReport,
+    UpgradePlan,
+    UpgradeReport,
+    logs_of,
+    migrator,
+    run_migrations,
+)
 from ..errors import InvalidInputError, StoreError
 from ..store import WorkspaceStore
-from ..validation.values import printable
-from ..workspace.offline import inspect_workspace, recover_workspace, upgrade_workspace
-from ..workspace.restore import restore_workspace
+from ..validation import printable
+from ..workspace import inspect_workspace, recover_workspace, restore_workspace, upgrade_workspace
 from .output import (
     DEFAULT_WORKSPACE,
     Csv,

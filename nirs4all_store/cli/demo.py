@@ -36,13 +36,12 @@ from sklearn.metrics import (
 from sklearn.model_selection import KFold, StratifiedKFold, train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from ..artifacts.local_store import sha256
-from ..chains.builder import ChainBuilder
-from ..chains.trace import ExecutionStep, ExecutionTrace, StepArtifacts
+from ..artifacts import sha256
+from ..chains import ChainBuilder, ExecutionStep, ExecutionTrace, StepArtifacts
 from ..errors import InvalidInputError
-from ..exchange.bundle_loader import load_bundle
+from ..exchange import load_bundle
 from ..store import WorkspaceStore
-from ..training.template_library import PipelineLibrary
+from ..training import PipelineLibrary
 
 Array = Any
 RUNS = {"fermentation": "fermentation sweep", "coffee": "coffee sweep"}

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InvalidInputError
-from ..filesystem.atomic_files import with_suffix_added
+from ..filesystem import with_suffix_added
 from ..store import WorkspaceStore
 from .output import (
     DEFAULT_WORKSPACE,
@@ -64,7 +64,7 @@ def import_(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Take a bundle into the workspace as a run of its own."""
-    from ..exchange.bundle_loader import inspect_bundle
+    from ..exchange import inspect_bundle
 
     inspect_bundle(bundle)  # What is none is refused before a workspace is made.
     with WorkspaceStore(workspace) as store:

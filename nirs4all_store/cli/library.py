@@ -9,9 +9,8 @@ import polars as pl
 import typer
 from rich.console import Console
 
-from ..training.config_files import read_config
-from ..training.template_library import PipelineLibrary
-from ..validation.values import file_text, printable
+from ..training import PipelineLibrary, read_config
+from ..validation import file_text, printable
 from .output import (
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
@@ -56,7 +55,7 @@ def save(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Keep a configuration as a template."""
-    from ..training.pipeline_config import pipelines_of  # scikit-learn takes longer to import than the others run.
+    from ..training import pipelines_of  # scikit-learn takes longer to import than the others run.
 
     found = read_config(config)
     pipelines_of(found)

@@ -15,15 +15,11 @@ from rich.console import Console
 from rich.table import Table
 
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
-from ..filesystem.atomic_files import (
-    checked_path,
-    refuse_below,
-    refuse_no_file,
-)
+from ..filesystem import checked_path, refuse_below, refuse_no_file
 from ..store import WorkspaceStore
-from ..validation.values import printable
+from ..validation import printable
 from ..views import TIMES, decoded, local, to_json
-from ..workspace.layout import ARTIFACTS_NAME, DATABASE_NAME
+from ..workspace import ARTIFACTS_NAME, DATABASE_NAME
 from .terminal import cell, for_programs, put
 
 DEFAULT_WORKSPACE = Path("workspace")

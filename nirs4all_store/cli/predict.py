@@ -11,11 +11,10 @@ import polars as pl
 import typer
 from rich.console import Console
 
-from ..chains.training_columns import TrainedOn
-from ..datasets.input_checks import ROWS_COUNT_FROM_ZERO
-from ..datasets.spectra_columns import Spectra
+from ..chains import TrainedOn
+from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra
 from ..errors import ChainInputError, InvalidInputError
-from ..filesystem.atomic_files import atomic_write, file_id
+from ..filesystem import atomic_write, file_id
 from .output import (
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
@@ -54,7 +53,7 @@ def predict(
         if output.suffix.lower() not in (".csv", ".parquet"):
             raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
     if chain.lower().endswith(".n4a"):
-        from ..exchange.bundle_loader import inspect_bundle, load_bundle
+        from ..exchange import inspect_bundle, load_bundle
 
         model = load_bundle(chain, trusted=trusted)
         spectra = TrainedOn.of(inspect_bundle(chain).chain).read(data)

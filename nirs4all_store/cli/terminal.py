@@ -9,7 +9,7 @@ import sys
 
 from rich.text import Text
 
-from ..validation.values import printable
+from ..validation import printable
 
 # What moves a terminal's cursor, gives it orders, or turns the direction of writing; a line end and a tab harm nobody.
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")

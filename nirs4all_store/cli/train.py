@@ -12,21 +12,10 @@ import polars as pl
 import typer
 from rich.console import Console
 
-from ..datasets.dataset import AVERAGE, PARTITIONS, TrainingData
-from ..datasets.reader import read_dataset
+from ..datasets import AVERAGE, PARTITIONS, TrainingData, read_dataset
 from ..store import WorkspaceStore
-from ..training.config_files import find_config
-from ..training.template_library import PipelineLibrary
-from .output import (
-    DEFAULT_WORKSPACE,
-    MIN_ID_LENGTH,
-    PATH_OPTIONS,
-    Csv,
-    Json,
-    Workspace,
-    print_error,
-    print_line,
-)
+from ..training import PipelineLibrary, find_config
+from .output import DEFAULT_WORKSPACE, MIN_ID_LENGTH, PATH_OPTIONS, Csv, Json, Workspace, print_error, print_line
 from .predict import _rows
 from .query import show_ranked
 
@@ -65,8 +54,7 @@ def run(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Train every pipeline of a configuration and rank them."""
-    from ..training.pipeline_config import pipelines_of
-    from ..training.runner import PipelineRunner
+    from ..training import PipelineRunner, pipelines_of
 
     dataset = read_dataset(data, target)
     # What is wrong with it is said before a workspace is made.

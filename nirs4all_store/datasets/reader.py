@@ -12,9 +12,8 @@ import numpy as np
 import polars as pl
 
 from ..errors import InvalidInputError
-from ..filesystem.atomic_files import checked_path
-from ..filesystem.file_types import refuse_odd_given
-from ..validation.size_limits import refuse_deep
+from ..filesystem import checked_path, refuse_odd_given
+from ..validation import refuse_deep
 from . import spectra_columns, table_files
 from .dataset import Array, TrainingData
 from .input_checks import (

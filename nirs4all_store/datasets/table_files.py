@@ -11,8 +11,7 @@ from typing import Any, BinaryIO
 import polars as pl
 
 from ..errors import InvalidInputError
-from ..filesystem.atomic_files import checked_path
-from ..filesystem.file_types import refuse_odd_given
+from ..filesystem import checked_path, refuse_odd_given
 from .cells import with_points
 from .column_names import reject_duplicate_names
 

@@ -6,15 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifacts.codecs import Trust, checked_trust, codec
-from ..artifacts.codecs import load as load_object
+from ..artifacts import Trust, checked_trust, codec, codecs
 from ..call_boundary import public
-from ..chains.estimator import ChainClassifier, ChainRegressor, as_estimator
-from ..chains.fitted import FittedChain
-from ..chains.plan import plan
-from ..chains.training_columns import TrainedOn
+from ..chains import ChainClassifier, ChainRegressor, FittedChain, TrainedOn, as_estimator, plan_replay
 from ..errors import UntrustedArtifactError
-from ..filesystem.atomic_files import checked_path
+from ..filesystem import checked_path
 from .bundle_reader import Bundle, Row, read_bundle
 
 
@@ -44,7 +40,7 @@ def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | C
     trust = checked_trust(trusted)
     bundle = read_bundle(checked_path(path, "path"))
     name = f"bundle {bundle.path.name}"
-    wanted = plan(bundle.chain)
+    wanted = plan_replay(bundle.chain)
     loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
     shared = [(label, loaded[item]) for label, item in wanted.shared]
     folds = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
@@ -54,7 +50,7 @@ def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | C
 def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:
     row = bundle.artifacts[artifact_id]
     try:
-        return load_object(bundle.contents[row["content_hash"]], row["format"], row["provenance"], trust)
+        return codecs.load(bundle.contents[row["content_hash"]], row["format"], row["provenance"], trust)
     except UntrustedArtifactError as error:
         raise UntrustedArtifactError(f"{name}, {row['member']}: {error}; inspect_bundle() lists it all") from error
 

@@ -15,12 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..artifacts.codecs import CODECS, SKOPS
-from ..artifacts.local_store import sha256
-from ..chains.plan import plan
-from ..chains.schema import artifact_ids, with_ids
+from ..artifacts import CODECS, SKOPS, sha256
+from ..chains import artifact_ids, plan_replay, with_ids
 from ..errors import BundleError, StoreError
-from ..validation.values import reject_duplicate_keys
+from ..validation import reject_duplicate_keys
 from .legacy_bundle import read_old
 
 FORMAT = "nirs4all_store.n4a"
@@ -256,7 +254,7 @@ def _bundle(
     missing = [item for item in artifact_ids(bundle.chain) if item not in artifacts]
     if missing:
         raise BundleError(f"its chain names artifacts that are not in it: {missing[:5]}")
-    plan(bundle.chain)
+    plan_replay(bundle.chain)
     said = manifest.get("content_sha256", bundle.content_sha256)
     if said != bundle.content_sha256:
         raise BundleError("its content is not the one that its manifest names; export it again")

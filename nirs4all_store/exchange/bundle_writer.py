@@ -9,14 +9,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..artifacts.codecs import codec, packages_in
-from ..artifacts.local_store import sha256
-from ..artifacts.packages import SCRIPTS, is_only_here
-from ..chains.plan import plan
+from ..artifacts import SCRIPTS, codec, is_only_here, packages_in, sha256
+from ..chains import plan_replay
 from ..errors import InvalidInputError
-from ..filesystem.atomic_files import atomic_write, with_suffix_added
+from ..filesystem import atomic_write, with_suffix_added
 from ..identifiers import utc_now
-from ..validation.values import FLOAT_KEY, reject_duplicate_keys, without_odd_floats
+from ..validation import FLOAT_KEY, reject_duplicate_keys, without_odd_floats
 from ..version import __version__
 from .bundle_loader import imports_of
 from .bundle_reader import (
@@ -61,7 +59,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
         The chain cannot replay as it is stored.
     """
     described = [{key: row[key] for key in ARTIFACT_KEYS} | {"member": _member(row)} for row in artifacts]
-    plan(chain)  # What cannot replay here would not be read elsewhere.
+    plan_replay(chain)  # What cannot replay here would not be read elsewhere.
     row = results["pipeline"]
     pipeline = {key: row[key] for key in PIPELINE_KEYS} if row else {}
     predictions = [{key: row[key] for key in PREDICTION_KEYS} for row in results["predictions"]]

@@ -9,10 +9,10 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
 
-from ..artifacts.codecs import Trust, codec
-from ..chains.schema import with_ids
+from ..artifacts import Trust, codec
+from ..chains import with_ids
 from ..errors import ArtifactCorruptError, BundleError, InvalidInputError
-from ..storage.unit_of_work import UnitOfWork
+from ..storage import UnitOfWork
 from .bundle_reader import CHAIN_KEYS, Bundle
 
 Row = dict[str, Any]

@@ -9,9 +9,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..artifacts.codecs import CODECS
-from ..artifacts.local_store import sha256
-from ..chains.schema import SOURCE_MAP, as_ids
+from ..artifacts import CODECS, sha256
+from ..chains import SOURCE_MAP, as_ids
 from ..errors import BundleError
 
 NAME = re.compile(r"artifacts/(?P<kind_and_class>.+)_(?P<digits>[0-9a-f]{12})(?P<extension>\.[a-z]+)")

@@ -9,12 +9,10 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-from ..chains import inference, probabilities
-from ..chains.plan import plan
-from ..chains.training_columns import TrainedOn
+from ..chains import TrainedOn, inference, plan_replay, probabilities
 from ..datasets import column_names
 from ..errors import UntrustedArtifactError
-from ..filesystem.atomic_files import with_suffix_added, write_atomic
+from ..filesystem import with_suffix_added, write_atomic
 from ..identifiers import utc_now
 from .bundle_reader import Row
 from .bundle_writer import packages_of
@@ -31,7 +29,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
     UntrustedArtifactError
         It would unpickle what was imported and is not trusted.
     """
-    wanted, trained_on = plan(chain), TrainedOn.of(chain)
+    wanted, trained_on = plan_replay(chain), TrainedOn.of(chain)
     rows = {row["artifact_id"]: row for row in artifacts}
     untrusted = [row["artifact_id"] for row in artifacts if row["trust"] not in (None, True)]
     if untrusted:

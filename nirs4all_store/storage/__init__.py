@@ -1,1 +1,5 @@
 """The tables: models, unit of work, repositories."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -20,7 +20,7 @@ import numpy.typing as npt
 import polars as pl
 
 from ..errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
-from ..validation.size_limits import refuse_deep
+from ..validation import refuse_deep
 
 Array = npt.NDArray[Any]
 Given = Array | list[Array] | None

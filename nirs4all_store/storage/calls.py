@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from ..engine.duckdb.database import ENGINE_ERRORS
+from ..engine import ENGINE_ERRORS
 from ..errors import EngineError, UnitOfWorkError
 from .transaction_scope import REENTRANT_CALL
 from .unit_of_work import UnitOfWork

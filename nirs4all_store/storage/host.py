@@ -6,8 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..artifacts.local_store import LocalBlobStore
-from ..engine.duckdb.database import Database
+from ..artifacts import LocalBlobStore
+from ..engine import Database
 from .lookup_cache import LookupCache
 from .transaction_scope import Scope
 

@@ -31,20 +31,21 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from ..engine.duckdb.bulk import (
+from ..engine import (
     Values,
+    before_statements,
+    check_transaction,
     frame_by_key,
     has_key,
     insert_rows,
     read_frame,
     read_rows,
     rows_by_key,
-    run,
+    run_statement,
     write_parquet,
 )
-from ..engine.duckdb.database import before_statements, check_transaction
 from ..errors import DuplicateError, InvalidInputError, InvalidTypeError, NotFoundError
-from ..validation.values import checked_float, checked_int, checked_text, checked_texts, json_text
+from ..validation import checked_float, checked_int, checked_text, checked_texts, json_text
 from .lookup_cache import MAX_CACHED, CacheKey, LookupCache
 from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
 
@@ -281,7 +282,7 @@ class Tables:
         """Run an UPDATE that is made once, with the values of its bound parameters."""
         self.flush()
         self.changes += 1
-        run(self.session, statement, values)
+        run_statement(self.session, statement, values)
         self._is_alive = not self._cache_is_off
 
     def update(self, model: Model, key: str, **values: Any) -> None:

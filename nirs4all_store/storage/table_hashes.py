@@ -9,9 +9,8 @@ import json
 
 from sqlalchemy.orm import Session
 
-from ..engine.duckdb.database import ENGINE_VERSION, Database
-from ..engine.duckdb.schema import content_hashes
-from ..filesystem.atomic_files import write_atomic
+from ..engine import ENGINE_VERSION, Database, content_hashes
+from ..filesystem import write_atomic
 
 NAME = "store.duckdb.contents"
 

@@ -9,9 +9,9 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
-from ..artifacts.local_store import LocalBlobStore, normalize
+from ..artifacts import LocalBlobStore, normalize
 from ..call_boundary import CallBoundary
-from ..engine.duckdb.database import ENGINE_ERRORS
+from ..engine import ENGINE_ERRORS
 from ..errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from ..failpoints import Failpoint, hit
 from ..identifiers import time_before

@@ -16,7 +16,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.preprocessing import StandardScaler
 
 from ..errors import NotFoundError, StoreClosedError, StoreError
-from ..exchange.bundle_loader import load_bundle
+from ..exchange import load_bundle
 from ..store import WorkspaceStore
 
 NOW = timedelta(0)

@@ -11,9 +11,8 @@ from typing import Any
 import yaml
 
 from ..errors import InvalidInputError, NotFoundError
-from ..filesystem.atomic_files import checked_path
-from ..filesystem.file_types import refuse_odd_given
-from ..validation.values import reject_duplicate_keys
+from ..filesystem import checked_path, refuse_odd_given
+from ..validation import reject_duplicate_keys
 
 FILES = (".json", ".yaml", ".yml")
 MOST_MERGED = 10_000

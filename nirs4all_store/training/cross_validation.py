@@ -27,10 +27,9 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ..artifacts import codecs
-from ..artifacts.packages import SCRIPTS
+from ..artifacts import SCRIPTS, codecs
 from ..chains import inference
-from ..datasets.dataset import TrainingData
+from ..datasets import TrainingData
 from ..errors import InvalidInputError
 from .evaluation import Fitted, Folds, TrainedModel, judge
 from .operators import name_of

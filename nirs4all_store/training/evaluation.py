@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..artifacts import codecs
-from ..chains import inference
-from ..chains.probabilities import all_classes, as_columns, is_choice, on_classes
-from ..datasets.dataset import AVERAGE, TrainingData
+from ..chains import all_classes, as_columns, inference, is_choice, on_classes
+from ..datasets import AVERAGE, TrainingData
 from ..metrics import scores_of
 from .pipeline_config import Step
 

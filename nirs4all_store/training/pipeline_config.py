@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..chains.inference import estimator_type
+from ..chains import estimator_type
 from ..errors import InvalidInputError
-from ..validation.size_limits import refuse_endless
-from ..validation.values import shown
+from ..validation import refuse_endless, shown
 from .operators import as_error, build, describe, name_of, params_of, parts_of
 from .search_space import MOST_PIPELINES, MOST_VALUES, OR, RANGE, Alternative, alternatives_of, count_text, size_of
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..chains.builder import ChainBuilder
-from ..chains.trace import ExecutionStep, ExecutionTrace, StepArtifacts
-from ..datasets.dataset import AVERAGE, TrainingData
+from ..chains import ChainBuilder, ExecutionStep, ExecutionTrace, StepArtifacts
+from ..datasets import AVERAGE, TrainingData
 from ..metrics import MAIN
 from ..store import WorkspaceStore
 from .cross_validation import TrainingResult

@@ -21,11 +21,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..call_boundary import all_public
-from ..datasets.dataset import AVERAGE, PARTITIONS, TrainingData
-from ..datasets.reader import read_dataset
+from ..datasets import AVERAGE, PARTITIONS, TrainingData, read_dataset
 from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..store import WorkspaceStore
-from ..validation.values import checked_int, json_text
+from ..validation import checked_int, json_text
 from .config_files import find_config
 from .cross_validation import TrainingResult, blas_threads, check_fit, splits, train
 from .evaluation import Folds

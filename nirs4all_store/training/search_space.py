@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidInputError
-from ..validation.values import shown
+from ..validation import shown
 from .operators import describe
 
 OR, RANGE = "_or_", "_range_"

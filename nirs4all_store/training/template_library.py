@@ -14,11 +14,18 @@ from typing import Any
 
 from ..call_boundary import all_public
 from ..errors import InvalidInputError, InvalidTypeError, NotFoundError, TemplateExistsError, WorkspaceCorruptError
-from ..filesystem.atomic_files import checked_path, refuse_below, with_suffix_added, write_atomic, write_exclusive
-from ..filesystem.file_types import content_of, refuse_odd
+from ..filesystem import (
+    checked_path,
+    content_of,
+    refuse_below,
+    refuse_odd,
+    with_suffix_added,
+    write_atomic,
+    write_exclusive,
+)
 from ..identifiers import utc_now
-from ..validation.values import checked_text, checked_texts, file_text, json_text, reject_duplicate_keys, shown
-from ..workspace.layout import TEMPLATES
+from ..validation import checked_text, checked_texts, file_text, json_text, reject_duplicate_keys, shown
+from ..workspace import TEMPLATES
 
 Template = dict[str, Any]
 FORMAT_VERSION = 1

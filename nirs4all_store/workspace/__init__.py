@@ -1,1 +1,5 @@
 """A workspace's life: opened, shared among threads and processes, checked, repaired, collected, copied."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

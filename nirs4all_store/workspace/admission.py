@@ -14,16 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UnitOfWorkError, WorkspaceBusyError
-from ..storage.transaction_scope import (
-    LEAST_SECONDS,
-    Condition,
-    Scope,
-    ScopeRef,
-    current_scopes,
-    live,
-    no_scope,
-    seconds_until,
-)
+from ..storage import LEAST_SECONDS, Condition, Scope, ScopeRef, current_scopes, live, no_scope, seconds_until
 
 
 class Admission:

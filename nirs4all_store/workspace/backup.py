@@ -7,16 +7,10 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from ..engine.duckdb.database import Database
-from ..engine.duckdb.file_copies import remove
-from ..engine.duckdb.files import copy_compacted, logs_of, refuse_misread
-from ..engine.duckdb.migrator import refuse_more_at
+from ..engine import Database, copy_compacted, logs_of, refuse_misread, refuse_more_at, remove_database
 from ..errors import OutputPathError, StoreError
-from ..filesystem.atomic_files import fsync_file, fsync_folder, make_folder, output_errors, temporary_beside
-from ..filesystem.permissions import share_alike
-from ..storage.repositories import ArtifactRepo
-from ..storage.table_gateway import Tables
-from ..storage.table_hashes import write_down
+from ..filesystem import fsync_file, fsync_folder, make_folder, output_errors, share_alike, temporary_beside
+from ..storage import ArtifactRepo, Tables, write_down
 from .layout import ARTIFACTS_NAME, DATABASE_NAME
 from .scheduler import Workspace
 
@@ -38,7 +32,7 @@ def vacuum(workspace: Workspace, timeout: float) -> VacuumResult:
     with workspace.exclusive(timeout), output_errors(path):
         if logs_of(path):
             raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
-        remove(compact)
+        remove_database(compact)
         before = path.stat().st_size
         try:
             _copy_tables(path, compact)
@@ -47,7 +41,7 @@ def vacuum(workspace: Workspace, timeout: float) -> VacuumResult:
                 fsync_file(compact)
                 compact.replace(path)
         finally:
-            remove(compact)
+            remove_database(compact)
         fsync_folder(workspace.path)
         return VacuumResult(before, path.stat().st_size)
 

@@ -8,17 +8,12 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from ..artifacts.codecs import CODECS
-from ..artifacts.local_store import checked_hash, normalize
-from ..chains.plan import problem_of
-from ..chains.schema import artifact_ids
-from ..engine.duckdb.database import ENGINE_ERRORS
-from ..engine.duckdb.migrator import HEAD, printed
-from ..engine.duckdb.schema import more_than
-from ..engine.findings import Finding
+from ..artifacts import CODECS, checked_hash, normalize
+from ..chains import artifact_ids, problem_of
+from ..engine import ENGINE_ERRORS, HEAD, Finding, more_than, printed_schema
 from ..errors import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError
-from ..filesystem.file_types import LINK, is_odd, kind_of
-from ..storage.unit_of_work import UnitOfWork
+from ..filesystem import LINK, is_odd, kind_of
+from ..storage import UnitOfWork
 from .findings import CheckReport
 from .layout import odd_places
 
@@ -55,7 +50,7 @@ def _unreadable(error: Exception) -> Finding:
 
 
 def _more(uow: UnitOfWork) -> Iterator[Finding]:
-    for extra in more_than(uow.session, printed(HEAD)):
+    for extra in more_than(uow.session, printed_schema(HEAD)):
         yield Finding(
             "not-ours", extra.what, f"no workspace has it, and it may act by itself; to remove it: {extra.drop}"
         )

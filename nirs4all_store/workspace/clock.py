@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from ..identifiers import utc_now
-from ..storage.process_identity import this_process
+from ..storage import this_process
 
 # Beside that of this start, there may be some of containers, whose steady clocks are shifted against each other's.
 MOST_STARTS = 8

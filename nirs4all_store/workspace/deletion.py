@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..artifacts.local_store import normalize
-from ..storage.unit_of_work import UnitOfWork
-from ..validation.values import checked_text
+from ..artifacts import normalize
+from ..storage import UnitOfWork
+from ..validation import checked_text
 
 
 def delete_run(uow: UnitOfWork, run_id: str, delete_artifacts: bool) -> int:

@@ -26,10 +26,9 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
-from ..engine.duckdb.posix_lock import lock_holders
+from ..engine import lock_holders
 from ..errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceError
-from ..filesystem.atomic_files import file_id
-from ..filesystem.file_types import FILE, kind_of, open_without_following
+from ..filesystem import FILE, file_id, kind_of, open_without_following
 from ..identifiers import utc_now
 from . import clock
 from .file_lock_queue import is_free, join_queue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ..engine.findings import Finding
+from ..engine import Finding
 
 
 @dataclass(frozen=True)

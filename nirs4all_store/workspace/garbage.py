@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from ..artifacts.local_store import normalize
+from ..artifacts import normalize
 from ..failpoints import Failpoint, hit
-from ..storage.unit_of_work import UnitOfWork
+from ..storage import UnitOfWork
 from .deletion import drop_artifacts
 
 PLAN = {"path": pl.String, "artifact_id": pl.String, "reason": pl.String, "size_bytes": pl.Int64}

@@ -6,10 +6,10 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..artifacts.local_store import QUARANTINE
-from ..engine.duckdb.files import log_names
+from ..artifacts import QUARANTINE
+from ..engine import log_names
 from ..errors import OutputPathError, WorkspaceCorruptError
-from ..filesystem.file_types import FILE, FOLDER, is_odd, kind_of, refuse_odd
+from ..filesystem import FILE, FOLDER, is_odd, kind_of, refuse_odd
 from .file_lock import LOCK_FILE, QUEUE_FILE
 
 DATABASE_NAME = "store.duckdb"

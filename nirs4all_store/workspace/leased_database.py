@@ -9,9 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, cast
 
-from ..engine.duckdb.database import Database
+from ..engine import Database
 from ..errors import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
-from ..filesystem.atomic_files import file_id
+from ..filesystem import file_id
 from .file_lock import Lease
 
 OPEN_POLL_SECONDS = 0.05

@@ -9,20 +9,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..artifacts.local_store import LocalBlobStore
+from ..artifacts import LocalBlobStore
 from ..call_boundary import public
-from ..engine.duckdb import migrator
-from ..engine.duckdb.file_copies import copies_of
-from ..engine.duckdb.files import check_is_duckdb, logs_of, not_found, refuse_misread
-from ..engine.duckdb.recovery import RecoveryReport, recover
-from ..engine.duckdb.upgrade import Progress, UpgradeReport, plan_upgrade, upgrade
-from ..engine.findings import Finding
+from ..engine import (
+    Finding,
+    Progress,
+    RecoveryReport,
+    UpgradeReport,
+    check_is_duckdb,
+    copies_of,
+    logs_of,
+    migrator,
+    not_found,
+    plan_upgrade,
+    recover_database,
+    refuse_misread,
+    upgrade_database,
+)
 from ..errors import StoreError, WorkspaceBusyError
-from ..filesystem.atomic_files import checked_path
-from ..filesystem.permissions import refuse_missing
-from ..storage.transaction_scope import seconds_until
-from ..storage.unit_of_work import UnitOfWork
-from ..validation.values import checked_timeout
+from ..filesystem import checked_path, refuse_missing
+from ..storage import UnitOfWork, seconds_until
+from ..validation import checked_timeout
 from . import check
 from .file_lock import Lease
 from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_odd_places
@@ -74,7 +81,7 @@ def upgrade_workspace(
         plan = plan_upgrade(database)
         if dry_run or not plan.steps:
             return UpgradeReport(plan, None, database.stat().st_size, 0.0)
-        return upgrade(plan, migrations, progress)
+        return upgrade_database(plan, migrations, progress)
 
 
 @public
@@ -111,7 +118,7 @@ def recover_workspace(path: str | os.PathLike[str], *, dry_run: bool = False, ti
     timeout = checked_timeout(timeout)
     deadline = time.monotonic() + timeout
     with _looking_at(path, shared=False, timeout=timeout):
-        report = recover(path / DATABASE_NAME, dry_run=dry_run)
+        report = recover_database(path / DATABASE_NAME, dry_run=dry_run)
     if report.copy is None or report.revision != migrator.HEAD:
         return report
     return replace(report, findings=_findings(path, seconds_until(deadline)))

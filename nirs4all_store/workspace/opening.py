@@ -9,15 +9,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..engine.duckdb import migrator
-from ..engine.duckdb import upgrade as upgrading
-from ..engine.duckdb.database import ENGINE_ERRORS, WORKING_MEMORY, Database
-from ..engine.duckdb.files import check_is_duckdb, logs_of, not_found, refuse_misread
+from ..engine import (
+    ENGINE_ERRORS,
+    WORKING_MEMORY,
+    Database,
+    check_is_duckdb,
+    logs_of,
+    migrator,
+    not_found,
+    plan_upgrade,
+    refuse_misread,
+    upgrade_database,
+)
 from ..errors import ReadOnlyError, StoreError, WorkspaceCorruptError
-from ..filesystem.atomic_files import make_folder
-from ..filesystem.permissions import refuse_missing
-from ..storage.transaction_scope import seconds_until
-from ..storage.unit_of_work import UnitOfWork
+from ..filesystem import make_folder, refuse_missing
+from ..storage import UnitOfWork, seconds_until
 from .layout import DATABASE_NAME, refuse_no_folder, refuse_odd_places
 from .network_mounts import warn_if_remote
 from .registry import close_if_unusable, close_stale, close_workspace, locked_entry
@@ -112,7 +118,7 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
         return opened
     opened.close()
     if revision != migrator.HEAD:
-        upgrading.upgrade(upgrading.plan_upgrade(path))
+        upgrade_database(plan_upgrade(path))
     opened = Database(path, read_only=read_only, memory_limit=WORKING_MEMORY)
     with _closed_after_errors(opened):  # A program that knows nothing of leases may have been faster.
         migrator.refuse_more(opened, macros=False)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import StoreClosedError, StoreError
-from ..storage.transaction_scope import is_owned, locked, seconds_until
+from ..storage import is_owned, locked, seconds_until
 from .scheduler import Workspace
 
 SECONDS_TO_CLOSE_AT_EXIT = 5.0

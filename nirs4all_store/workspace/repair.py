@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import StoreError
-from ..storage.unit_of_work import UnitOfWork
+from ..storage import UnitOfWork
 from .check import miscounted
 from .findings import CheckReport, RepairReport
 

@@ -16,20 +16,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from ..artifacts.local_store import LocalBlobStore
-from ..engine.duckdb import migrator
-from ..engine.duckdb.database import Database
-from ..engine.duckdb.file_copies import copy
-from ..engine.duckdb.files import check_is_duckdb, logs_of, not_found, refuse_odd_database
-from ..engine.duckdb.posix_lock import held_alone
+from ..artifacts import LocalBlobStore
+from ..engine import (
+    Database,
+    check_is_duckdb,
+    copy_database,
+    held_alone,
+    logs_of,
+    migrator,
+    not_found,
+    refuse_odd_database,
+)
 from ..errors import InvalidInputError, RunInUseError, StoreError, WorkspaceBusyError, WorkspaceCorruptError
 from ..failpoints import Failpoint, hit
-from ..filesystem.atomic_files import checked_path, fsync_folder, make_folder, output_errors
-from ..filesystem.file_types import refuse_odd
-from ..storage.repositories import RunRepo
-from ..storage.table_gateway import Tables
-from ..storage.unit_of_work import UnitOfWork
-from ..validation.values import checked_timeout
+from ..filesystem import checked_path, fsync_folder, make_folder, output_errors, refuse_odd
+from ..storage import RunRepo, Tables, UnitOfWork
+from ..validation import checked_timeout
 from . import check
 from .backup import copy_into
 from .file_lock import Lease
@@ -213,7 +215,7 @@ def _keep(folder: Path) -> Path | None:
     unfinished.mkdir()
     for path in present:
         with held_alone(path) if path == database else path.open("rb") as stream:
-            copy(stream, unfinished / path.name)
+            copy_database(stream, unfinished / path.name)
     LocalBlobStore(folder / ARTIFACTS_NAME).link_to(unfinished / ARTIFACTS_NAME)
     number, kept = 1, folder / KEPT
     while os.path.lexists(kept):

@@ -20,19 +20,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ..artifacts.local_store import LocalBlobStore
-from ..engine.duckdb.database import Database
+from ..artifacts import LocalBlobStore
+from ..engine import Database
 from ..errors import ReadOnlyError, StoreClosedError, UnitOfWorkError
-from ..storage.lookup_cache import LookupCache
-from ..storage.transaction_scope import (
-    Scope,
-    current_scopes,
-    is_owned,
-    live,
-    no_scope,
-    refuse_reentrant_call,
-    this_thread,
-)
+from ..storage import LookupCache, Scope, current_scopes, is_owned, live, no_scope, refuse_reentrant_call, this_thread
 from .admission import Admission
 from .layout import ARTIFACTS_NAME
 from .leased_database import LeasedDatabase, Opener

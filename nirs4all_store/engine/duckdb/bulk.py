@@ -118,7 +118,7 @@ def read_rows(session: Session, query: Select[Any], values: Values = None) -> li
     return _decoded(found, query.selected_columns)
 
 
-def run(session: Session, statement: Update, values: Mapping[str, Any]) -> None:
+def run_statement(session: Session, statement: Update, values: Mapping[str, Any]) -> None:
     """Run a statement that is made once, with the values of its bound parameters, inside the session's transaction."""
     raw_connection(session).execute(*_text(session, statement, values))
 

@@ -21,9 +21,8 @@ from sqlalchemy.pool import NullPool
 from ...call_boundary import CallBoundary
 from ...errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError
 from ...failpoints import Failpoint, hit
-from ...filesystem.atomic_files import file_id, last_change
-from ...filesystem.permissions import share_alike
-from ...validation.values import json_text
+from ...filesystem import file_id, last_change, share_alike
+from ...validation import json_text
 from .connection import connect
 from .files import NO_PROGRESS_BAR, header_of, logs_of, quoted_name, refuse_odd_database
 from .posix_lock import held_alone

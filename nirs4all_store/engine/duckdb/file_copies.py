@@ -12,8 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import BinaryIO
 
-from ...filesystem.atomic_files import fsync_file, fsync_folder
-from ...filesystem.file_types import open_without_following, refuse_odd
+from ...filesystem import fsync_file, fsync_folder, open_without_following, refuse_odd
 from .files import LOG_ENDINGS, log_names, logs_of, refuse_odd_database, temporary_of
 
 CHUNK = 2**20
@@ -40,11 +39,11 @@ def keep_backup(stream: BinaryIO, database: Path, what: str, unfinished: Path, c
     FileExistsError
         There are too many copies.
     """
-    copy(stream, unfinished, copied)
+    copy_database(stream, unfinished, copied)
     for log, target in zip(log_names(database), log_names(unfinished), strict=True):
         if log.exists():
             with FileIO(log, opener=open_without_following) as log_stream:
-                copy(log_stream, target)
+                copy_database(log_stream, target)
     for number in range(1, MOST_COPIES):
         kept = database.with_name(f"{database.name}.before-{what}{f'-{number}' if number > 1 else ''}")
         if kept.exists() and all(_same(*pair) for pair in _pairs(kept, unfinished)):
@@ -90,7 +89,7 @@ def size_of(database: Path) -> int:
     return sum(path.stat().st_size for path in (database, *logs_of(database)))
 
 
-def copy(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda done: None) -> None:
+def copy_database(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda done: None) -> None:
     """Copy a file's bytes to the disk, for nobody to read who may not read the source."""
     status = os.fstat(source.fileno())
     with os.fdopen(open_without_following(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
@@ -103,7 +102,7 @@ def copy(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda 
     fsync_file(target)
 
 
-def remove(database: Path) -> None:
+def remove_database(database: Path) -> None:
     """Remove an unfinished database and all that DuckDB has put beside it."""
     refuse_odd_database(database)
     for path in (database, *log_names(database), temporary_of(database)):

@@ -23,7 +23,7 @@ from ...errors import (
     WorkspaceNotFoundError,
 )
 from ...failpoints import Failpoint, hit
-from ...filesystem.file_types import open_without_following, refuse_odd
+from ...filesystem import open_without_following, refuse_odd
 from .posix_lock import refuse_if_open_here
 
 try:

@@ -14,10 +14,9 @@ from sqlalchemy import Connection, event
 
 from ...errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
 from ...failpoints import Failpoint, hit
-from ...filesystem.atomic_files import fsync_folder
-from ...filesystem.permissions import share
+from ...filesystem import fsync_folder, share
 from .database import ENGINE_ERRORS, Database
-from .file_copies import remove
+from .file_copies import remove_database
 from .schema import (
     checkpoint,
     make_tables_in,
@@ -107,7 +106,7 @@ def refuse_more(database: Database, revision: str = "", *, macros: bool = True, 
         return
     try:
         with database.session() as session:
-            found = more_than(session, printed(revision), macros=macros and not database.has_no_macros)
+            found = more_than(session, printed_schema(revision), macros=macros and not database.has_no_macros)
     except ENGINE_ERRORS as error:
         raise WorkspaceCorruptError(f"what {path} has besides rows cannot be read: {error}") from error
     if found:
@@ -130,7 +129,7 @@ def refuse_more_at(path: Path, shown: Path | None = None) -> None:
 
 
 @cache
-def printed(revision: str) -> str:
+def printed_schema(revision: str) -> str:
     """Return what a revision has, as DuckDB prints it."""
     return (script_folder() / "catalogs" / f"{revision}.sql").read_text(encoding="utf-8")
 
@@ -179,7 +178,7 @@ def _is_ours(revision: str) -> bool:
 def create(path: Path) -> None:
     """Make a new workspace's database appear, whole or not at all; the caller holds the lease."""
     unfinished = path.with_name(f".creating-{path.name}")
-    remove(unfinished)
+    remove_database(unfinished)
     run(unfinished, run_migrations)
     share(unfinished, path.parent)
     unfinished.replace(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from ...errors import ReadOnlyError, WorkspaceBusyError, WorkspaceOpenHereError
-from ...filesystem.file_types import open_without_following
+from ...filesystem import open_without_following
 
 try:
     import fcntl

@@ -20,7 +20,7 @@ import polars as pl
 from sqlalchemy import MetaData
 
 from ...errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
-from ...validation.values import checked_int, checked_text, checked_timeout
+from ...validation import checked_int, checked_text, checked_timeout
 from .database import WORKING_MEMORY, Database
 from .files import quoted_name
 from .simple_queries import MAX_LENGTH, is_simple, names_in, parsed, refuse_what_is_bound_anew

@@ -16,12 +16,11 @@ from pathlib import Path
 
 from ...errors import RecoveryFailedError, StoreError, WorkspaceCorruptError
 from ...failpoints import Failpoint, hit
-from ...filesystem.atomic_files import fsync_file, fsync_folder
-from ...filesystem.file_types import content_of, open_without_following
+from ...filesystem import content_of, fsync_file, fsync_folder, open_without_following
 from ..findings import Finding
 from . import migrator
 from .database import Database
-from .file_copies import copies_of, copy, keep_backup, remove, restore_command
+from .file_copies import copies_of, copy_database, keep_backup, remove_database, restore_command
 from .files import commit_ends, is_out_of_memory, log_names, logs_of, read_every_value
 from .posix_lock import held_alone
 
@@ -71,7 +70,7 @@ class RecoveryReport:
         return restore_command(self.copy, self.database) if self.copy else ""
 
 
-def recover(database: Path, *, dry_run: bool) -> RecoveryReport:
+def recover_database(database: Path, *, dry_run: bool) -> RecoveryReport:
     """Replace a damaged log by as much of it as can be read; the caller holds the lease and nobody has it open.
 
     How much that is, is found by opening a copy with shorter and longer parts of the log: a part that
@@ -98,18 +97,18 @@ def recover(database: Path, *, dry_run: bool) -> RecoveryReport:
     with _nothing_changed(database), _removed_after(scratch):
         hit(Failpoint.RECOVERY_BEGINS)
         with held_alone(database) as stream:
-            copy(stream, scratch)
+            copy_database(stream, scratch)
             log, content, used = _longest_part(scratch, database)
             report = _read_all(scratch, database, problem, log, content, used)
             hit(Failpoint.PREFIX_IS_FOUND)
             if dry_run:
                 return report
-            remove(scratch)
+            remove_database(scratch)
             stream.seek(0)
             kept = keep_backup(stream, database, "recovery", scratch, lambda done: None)
             hit(Failpoint.DAMAGED_LOG_IS_KEPT)
             with FileIO(log, opener=open_without_following) as log_stream:
-                copy(log_stream, scratch)
+                copy_database(log_stream, scratch)
             os.truncate(scratch, used)
             fsync_file(scratch)
             scratch.replace(log)
@@ -134,11 +133,11 @@ def _nothing_changed(database: Path) -> Iterator[None]:
 
 @contextmanager
 def _removed_after(scratch: Path) -> Iterator[None]:
-    remove(scratch)
+    remove_database(scratch)
     try:
         yield
     finally:
-        remove(scratch)
+        remove_database(scratch)
 
 
 def _problem(database: Path) -> str:

@@ -12,8 +12,7 @@ from uuid import UUID
 import numpy as np
 
 from ...errors import InvalidInputError, InvalidTypeError
-from ...validation.size_limits import check_size
-from ...validation.values import checked_text
+from ...validation import check_size, checked_text
 
 # What the engine takes as it is. A list in a list, and so on, takes it a minute from some hundred levels on.
 PLAIN_PARAMETERS = (bool, int, float, str, bytes, bytearray, datetime, date, time, timedelta, Decimal, UUID)

@@ -18,10 +18,10 @@ from typing import BinaryIO
 
 from ...errors import StoreError, UpgradeFailedError, WorkspaceBusyError
 from ...failpoints import Failpoint, hit
-from ...filesystem.atomic_files import fsync_file, fsync_folder
+from ...filesystem import fsync_file, fsync_folder
 from . import migrator
 from .database import Database
-from .file_copies import copy, keep_backup, remove, restore_command, size_of
+from .file_copies import copy_database, keep_backup, remove_database, restore_command, size_of
 from .files import Comparison, is_out_of_memory, logs_of
 from .posix_lock import held_alone
 
@@ -110,7 +110,7 @@ def plan_upgrade(database: Path) -> UpgradePlan:
     return UpgradePlan(database, found, migrator.HEAD, steps, rows, size, needed, free)
 
 
-def upgrade(
+def upgrade_database(
     plan: UpgradePlan, migrations: migrator.Migrations = migrator.run_migrations, progress: Progress = lambda *_: None
 ) -> UpgradeReport:
     """Do what a plan says; the caller holds the lease and nobody has the database open.
@@ -134,7 +134,7 @@ def upgrade(
     database = plan.database
     unfinished = database.with_name(f".upgrading-{database.name}")
     try:
-        remove(unfinished)
+        remove_database(unfinished)
         hit(Failpoint.UPGRADE_BEGINS)
         if plan.needed > plan.free:
             raise UpgradeFailedError(f"the upgrade takes up to {plan.needed:,} bytes on the disk of {database}, which "
@@ -160,7 +160,7 @@ def upgrade(
             f"{database} could not be upgraded from revision {plan.found}: {error}; it holds what it held"
         ) from error
     finally:
-        remove(unfinished)
+        remove_database(unfinished)
     try:
         fsync_folder(database.parent)
     except OSError as error:
@@ -191,9 +191,9 @@ def _build(
     How much the engine needs depends on how long the longest arrays are, which nobody knows beforehand.
     """
     for memory in (MEMORY + MEMORY_PER_ROW * sum(plan.rows.values()), None):
-        remove(unfinished)
+        remove_database(unfinished)
         stream.seek(0)
-        copy(stream, unfinished)
+        copy_database(stream, unfinished)
         try:
             _migrate(unfinished, plan, migrations, progress, memory)
             _compare(kept, unfinished, plan, progress, memory)

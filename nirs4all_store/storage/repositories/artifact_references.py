@@ -10,10 +10,10 @@ from typing import Any
 import polars as pl
 from sqlalchemy import JSON, String, cast, or_, select
 
-from ...chains.schema import artifact_ids
-from ...engine.duckdb.bulk import parse_json
+from ...chains import artifact_ids
+from ...engine import parse_json
 from ...errors import WorkspaceCorruptError
-from ...validation.values import checked_texts
+from ...validation import checked_texts
 from ..models import Chain, Pipeline
 from ..table_gateway import Tables, table_of
 

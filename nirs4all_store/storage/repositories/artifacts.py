@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 from sqlalchemy import JSON, bindparam, case, func, literal, null, select, update
 
-from ...artifacts.codecs import Trust
-from ...artifacts.local_store import normalize
+from ...artifacts import Trust, normalize
 from ...identifiers import new_id, time_before, utc_now
-from ...validation.values import checked_text, checked_texts
+from ...validation import checked_text, checked_texts
 from ..lookup_cache import MAX_CACHED, CacheKey
 from ..models import Artifact, Run
 from ..table_gateway import Tables, table_of

@@ -8,11 +8,10 @@ from typing import Any
 import polars as pl
 from sqlalchemy import select
 
-from ...chains.plan import check_nothing_is_left_out
-from ...chains.schema import artifact_ids, check_order, checked_artifacts, checked_steps
+from ...chains import artifact_ids, check_nothing_is_left_out, check_order, checked_artifacts, checked_steps
 from ...errors import NotFoundError
 from ...identifiers import new_id, utc_now
-from ...validation.values import checked_int, checked_text, checked_texts
+from ...validation import checked_int, checked_text, checked_texts
 from ..models import Artifact, Chain, Pipeline
 from ..table_gateway import Tables, table_of
 from .artifact_references import ArtifactReferences, references_in_parts, references_of

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from sqlalchemy import func, literal, select, union_all
 
-from ...validation.values import checked_text
+from ...validation import checked_text
 from ..models import Artifact, Chain, Pipeline, Prediction, Run
 from ..table_gateway import Model, Tables, key_of, table_of
 

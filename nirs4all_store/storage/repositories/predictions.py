@@ -12,7 +12,7 @@ from sqlalchemy import Select, func, select
 
 from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ...identifiers import new_id, utc_now
-from ...validation.values import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
+from ...validation import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
 from ..array_columns import ARRAY_NAMES, Given, checked_arrays, decode_all, encode_all, sample_counts
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..prediction_records import as_records

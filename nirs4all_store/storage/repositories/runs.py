@@ -9,10 +9,10 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Select, func, select, update
 
-from ...engine.duckdb.bulk import parse_json
+from ...engine import parse_json
 from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
 from ...identifiers import new_id, utc_now
-from ...validation.values import checked_float, checked_page, checked_text
+from ...validation import checked_float, checked_page, checked_text
 from ..models import Chain, Log, Pipeline, Prediction, Run
 from ..process_identity import is_alive, is_gone, is_same, this_process
 from ..table_gateway import Tables, table_of

@@ -1,0 +1,14 @@
+from . import codecs as codecs
+from .codecs import CODECS as CODECS
+from .codecs import SKOPS as SKOPS
+from .codecs import Trust as Trust
+from .codecs import checked_trust as checked_trust
+from .codecs import codec as codec
+from .codecs import packages_in as packages_in
+from .local_store import QUARANTINE as QUARANTINE
+from .local_store import LocalBlobStore as LocalBlobStore
+from .local_store import checked_hash as checked_hash
+from .local_store import normalize as normalize
+from .local_store import sha256 as sha256
+from .packages import SCRIPTS as SCRIPTS
+from .packages import is_only_here as is_only_here

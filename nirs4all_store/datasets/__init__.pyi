@@ -1,0 +1,12 @@
+from . import column_names as column_names
+from . import spectra_columns as spectra_columns
+from . import table_files as table_files
+from .column_names import places as places
+from .column_names import wavelengths_of as wavelengths_of
+from .dataset import AVERAGE as AVERAGE
+from .dataset import PARTITIONS as PARTITIONS
+from .dataset import TrainingData as TrainingData
+from .input_checks import ROWS_COUNT_FROM_ZERO as ROWS_COUNT_FROM_ZERO
+from .reader import read_dataset as read_dataset
+from .reader import read_spectra as read_spectra
+from .spectra_columns import Spectra as Spectra
