@@ -137,7 +137,7 @@ with n.WorkspaceStore(sys.argv[1], timeout=0) as store:
 @pytest.mark.parametrize(
     ("work", "event", "name"),
     [
-        ("open", "call", "Holding._open"),
+        ("open", "call", "LeasedDatabase._open"),
         ("open", "call", "Lease.__init__"),
         ("close", "call", "Database.close"),
         ("close", "call", "Lease.release"),

@@ -25,7 +25,7 @@ class ChainLoader:
 
     Parameters
     ----------
-    blobs : Blobs
+    blobs : LocalBlobStore
     max_bytes : int
         Objects are kept, least recently used first out, as long as their files add up to no more.
     """

@@ -1,4 +1,4 @@
-"""The text of an exported `.n4a.py`, to be filled by `bundle.write_script`."""
+"""The text of an exported `.n4a.py`, to be filled by `script_writer.write_script`."""
 
 SCRIPT = '''\
 """Predict with a chain exported by nirs4all_store.

@@ -97,7 +97,7 @@ def open_without_following(
 
 
 def content_of(path: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -> bytes:
-    """Return the bytes of a file of a workspace; errors as for `opened`."""
+    """Return the bytes of a file of a workspace; errors as for `open_without_following`."""
     with FileIO(path, opener=partial(open_without_following, error=error)) as stream:
         return stream.readall()
 

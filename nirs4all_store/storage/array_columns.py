@@ -50,12 +50,12 @@ class Columns:
 
 
 def checked_arrays(value: Any, name: str) -> Given:
-    """Return `value` as `as_array` does; probabilities may have three dimensions, or be a list of an array a target.
+    """Like `checked_array`; probabilities may have three dimensions, or be a list of an array a target.
 
     Raises
     ------
     InvalidInputError, InvalidTypeError
-        As of `as_array`.
+        As of `checked_array`.
     """
     if value is None or name != "y_proba":
         return None if value is None else checked_array(value, name)
@@ -153,7 +153,7 @@ def sample_counts(arrays: Mapping[str, Given]) -> dict[str, int]:
 
 
 def encode(array: Array, name: str) -> Columns:
-    """Return how the database keeps `array`, which `as_array` has accepted."""
+    """Return how the database keeps `array`, which `checked_array` has accepted."""
     flat = array.ravel()
     shape = array.shape
     kind = array.dtype.kind

@@ -51,10 +51,10 @@ class Host(Protocol):
     def enter(self, unit: Any, *, write: bool, timeout: float) -> Scope:
         """Let a unit of work begin, waiting for its turn if it writes; end it with `leave`."""
 
-    def leave(self, turn: Scope) -> None:
+    def leave(self, scope: Scope) -> None:
         """Let a unit of work end."""
 
-    def reopen(self, turn: Scope, timeout: float) -> None:
+    def reopen(self, scope: Scope, timeout: float) -> None:
         """Close and open the database in the middle of a unit of work."""
 
     def mark_broken(self) -> None:

@@ -234,19 +234,19 @@ class Tables:
         self._may_lack_rows = self._cache_is_off
 
     def frame(self, query: Select[Any], values: Values = None) -> pl.DataFrame:
-        """Return the rows of a query as a frame; see `columns.read_frame`."""
+        """Return the rows of a query as a frame; see `bulk.read_frame`."""
         self.flush()
         return read_frame(self.session, query, values)
 
     def write_parquet(
         self, query: Select[Any], by: Column[Any], path: Path, limit: int | None = None, offset: int = 0
     ) -> None:
-        """Write the rows of a query to a file; see `columns.write_parquet`."""
+        """Write the rows of a query to a file; see `bulk.write_parquet`."""
         self.flush()
         write_parquet(self.session, query, by, path, limit, offset)
 
     def rows(self, query: Select[Any], values: Values = None) -> list[dict[str, Any]]:
-        """Return the rows of a query as dicts, JSON decoded; see `columns.read_frame`."""
+        """Return the rows of a query as dicts, JSON decoded; see `bulk.read_frame`."""
         self.flush()
         return read_rows(self.session, query, values)
 

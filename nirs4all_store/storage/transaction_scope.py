@@ -94,7 +94,7 @@ ScopeRef = Callable[[], Scope | None]
 
 # What is open in this context. Tasks of one thread have a context each, so that none writes in
 # another's transaction.
-current_scopes: ContextVar[tuple[ScopeRef, ...]] = ContextVar("open_turns", default=())
+current_scopes: ContextVar[tuple[ScopeRef, ...]] = ContextVar("current_scopes", default=())
 
 
 class Condition(threading.Condition):
@@ -164,6 +164,6 @@ def refuse_reentrant_call(lock: threading.Condition | threading.RLock, alone: Sc
         raise UnitOfWorkError(REENTRANT_CALL)
 
 
-def live(turns: Iterable[ScopeRef]) -> list[Scope]:
+def live(scopes: Iterable[ScopeRef]) -> list[Scope]:
     """Return the turns that somebody holds."""
-    return [turn for held in turns if (turn := held()) is not None]
+    return [scope for held in scopes if (scope := held()) is not None]

@@ -69,17 +69,17 @@ class UnitOfWork:
         self._failure: BaseException | None = None
         self._discarded: set[str] = set()
         self._is_handed_out = False
-        self._turn: Scope | None = None
+        self._scope: Scope | None = None
         self.in_call = True
 
     def __enter__(self) -> Self:
         self._boundary = CallBoundary().__enter__()
         try:
-            self._turn = turn = self._workspace.enter(self, write=self._write, timeout=self._timeout)
+            self._scope = scope = self._workspace.enter(self, write=self._write, timeout=self._timeout)
             try:
                 self._begin()
             except BaseException:  # Ctrl-C may come at any moment.
-                self._workspace.leave(turn)
+                self._workspace.leave(scope)
                 raise
         except BaseException as error:
             self._boundary.end(error)
@@ -109,10 +109,10 @@ class UnitOfWork:
 
     def _leave(self, error: BaseException | None) -> None:
         # First: after Ctrl-C, nothing may join what will never be committed, and nothing but this call holds the turn.
-        turn, self._turn = self._turn, None
-        if turn is None:
+        scope, self._scope = self._scope, None
+        if scope is None:
             return
-        turn.is_open = False
+        scope.is_open = False
         if self._workspace.is_foreign:  # A forked child leaves its parent's block: nothing of it is the child's.
             return
         try:
@@ -127,7 +127,7 @@ class UnitOfWork:
                 self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:
                 self._workspace.cache.invalidate()
-            self._workspace.leave(turn)
+            self._workspace.leave(scope)
 
     @property
     def session(self) -> Session:
@@ -138,7 +138,7 @@ class UnitOfWork:
 
     @property
     def other_contents(self) -> list[str]:
-        """The tables that hold something else than was written down of this backup; see `contents.differing`."""
+        """The tables that hold something else than was written down of this backup; see `table_hashes.differing`."""
         return differing(self._workspace.database, self.session)
 
     @property
@@ -152,7 +152,7 @@ class UnitOfWork:
         return self._write
 
     def time_before(self, grace: timedelta) -> datetime:
-        """Return the date (UTC) of what lies `grace` back for sure, however the clock was set since; see `steady`."""
+        """Return the date (UTC) that lies `grace` back for sure, however the clock was set; see `workspace.clock`."""
         return time_before(grace, self._workspace.put_forward) if grace != timedelta(0) else datetime.max
 
     @property
@@ -187,11 +187,11 @@ class UnitOfWork:
             raise UnitOfWorkError("a unit of work for reading has nothing to commit; open one for writing")
         if self._workspace.is_foreign:
             raise UnitOfWorkError("this process was forked from the one that opened this unit of work; open a new one")
-        turn = self._turn
-        if turn is None:
+        scope = self._scope
+        if scope is None:
             raise UnitOfWorkError("this unit of work was left, and what was not committed is gone; open a new one")
         discarded = self._prepare()
-        witness = self._tables.commit_probe
+        probe = self._tables.commit_probe
         self._check_place()
         hit(Failpoint.COMMIT_BEGINS)
         try:
@@ -202,7 +202,7 @@ class UnitOfWork:
             if self._boundary.interruption(error) or not isinstance(error, ENGINE_ERRORS):
                 self._workspace.cache.invalidate()
                 raise
-            self._look_whether_it_was_kept(turn, witness, error)
+            self._look_whether_it_was_kept(scope, probe, error)
         self._tables.committed()
         self.artifacts.saved.clear()
         self._discarded.clear()
@@ -221,19 +221,19 @@ class UnitOfWork:
             self.rollback()
             raise
 
-    def _look_whether_it_was_kept(self, turn: Scope, witness: Row | None, error: Exception) -> None:
+    def _look_whether_it_was_kept(self, scope: Scope, probe: Row | None, error: Exception) -> None:
         """Open the database anew and look for a row of a commit that failed; raise unless it is there."""
         self.rollback()
         self._workspace.cache.invalidate()
         where = f"the commit to {self._workspace.path} failed: {error}"
         unknown = CommitFailedError(f"{where}; look by id whether the last change is there before repeating it")
         try:
-            self._workspace.reopen(turn, self._timeout)
+            self._workspace.reopen(scope, self._timeout)
             self._workspace.database.adopt(self._session)
-            is_kept = witness is not None and self._tables.is_stored(*witness)
+            is_kept = probe is not None and self._tables.is_stored(*probe)
         except (*ENGINE_ERRORS, StoreError) as problem:
             raise unknown from problem
-        if witness is None:
+        if probe is None:
             raise unknown from error
         if not is_kept:
             raise TransactionAbortedError(

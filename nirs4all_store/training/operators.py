@@ -136,7 +136,7 @@ def describe(value: Any) -> Any:
     """Return as JSON has it what `build` makes an operator, or a parameter's value, from.
 
     Parameters that have their defaults are left out. What has no such form (a function or class that was defined on
-    the way, a random generator, an operator that does not keep its parameters by their names) is told in `Words`, with
+    the way, a random generator, an operator that does not keep its parameters by their names) is told in `Opaque`, with
     its place in memory: as long as it lives, no other has them.
     """
     if isinstance(value, NATIVE):

@@ -38,22 +38,22 @@ class Admission:
     @property
     def current(self) -> Any:
         """The unit of work that is open here, in this thread and task, or None."""
-        return next((turn.unit() for turn in live(current_scopes.get()) if turn.is_open and turn.is_of(self)), None)
+        return next((scope.unit() for scope in live(current_scopes.get()) if scope.is_open and scope.is_of(self)), None)
 
     @property
     def _inside(self) -> list[Scope]:
         return live(self._entered)
 
-    def _take_turn(self, turn: Scope, timeout: float) -> None:
+    def _take_turn(self, scope: Scope, timeout: float) -> None:
         with self._lock:
             # Not kept in a variable: what waits may keep no other's turn alive.
-            if any(writer.thread is turn.thread for writer in live(self._writers)):
+            if any(writer.thread is scope.thread for writer in live(self._writers)):
                 raise UnitOfWorkError(
                     f"another task of this thread is in the middle of writing to {self.path}; "
                     "let the task that opened the transaction write for this one, too, or await the transaction's end"
                 )
-            self._writers.append(weakref.ref(turn))
-            if not self._state.wait_for(lambda: live(self._writers)[0] is turn, min(timeout, threading.TIMEOUT_MAX)):
+            self._writers.append(weakref.ref(scope))
+            if not self._state.wait_for(lambda: live(self._writers)[0] is scope, min(timeout, threading.TIMEOUT_MAX)):
                 raise WorkspaceBusyError(
                     f"another thread has been writing to {self.path} for {timeout:g} s; "
                     "end its transaction, or give a longer timeout"

@@ -3,9 +3,9 @@
 The lease is a `flock` on a file of its own. DuckDB's own lock is only the second fence: it vanishes
 as soon as any descriptor of the database file is closed in the process that holds it.
 
-Who must wait stands in line: it locks the byte of a second file that comes after the last one that is locked.
-The first in line is the one with no locked byte before its own; whoever dies leaves the line by itself, and the
-holder sees whether there is a line.
+A process that must wait joins the queue: in a second file it locks the byte after the last one that is locked. The
+first in the queue is the one with no locked byte before its own. A process that dies leaves the queue by itself, and
+the holder sees whether somebody waits.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LOCK_FILE = ".store.lock"
 QUEUE_FILE = ".store.line"
 LOCK_POLL_SECONDS = 0.002
 QUEUE_POLL_SECONDS = 0.01
-# Who is stopped keeps its place in the line; those behind pass it when nobody has had the lease for so long.
+# A stopped process keeps its place in the queue; those behind pass it when nobody has had the lease for so long.
 STALL_TIMEOUT = 0.5
 MAX_LOCK_FILE_BYTES = 4096
 # What else the system may say is no lack of a right to write.
@@ -200,21 +200,21 @@ class Lease:
 
     @property
     def has_waiters(self) -> bool:
-        """Whether another process stands in line for it, or may, without being seen: the lock file was replaced."""
+        """Whether another process waits for it, or may, without being seen: the lock file was replaced."""
         if fcntl is None:
             return False
         if not self._is_in_place:
             return True
         try:
             return not self._is_free(0)
-        except WorkspaceCorruptError:  # There is no line, but something else. Who takes the lease next time is told.
+        except WorkspaceCorruptError:  # It is no queue, but something else. Who takes the lease next time is told.
             return True
 
     @contextmanager
     def _queued(self, deadline: float) -> Iterator[Callable[[], bool]]:
-        """Stand in line for the length of a block; yields what tells whether one is the first.
+        """Wait in the queue for the length of a block; yields what tells whether one is the first.
 
-        A reader who may not write to the line stands in the lock file instead, with a lock for reading.
+        A reader who may not write to the queue waits in the lock file instead, with a lock for reading.
         """
         choices = [(self._queue_path, "r+", _open_or_create), (self._path, "r", open_without_following)]
         stands_in = _open_first(*choices[: 1 + self._has_places])
@@ -231,12 +231,12 @@ class Lease:
 
     def _queue_files(self) -> list[FileIO]:
         """Return the files in which somebody may stand."""
-        # Where there is no line, nobody has ever had to wait; asking is cheaper than the error of opening none.
-        line = file_id(self._queue_path)
-        if self._queue is not None and file_id(self._queue.fileno()) != line:
+        # Where there is no queue, nobody has ever had to wait; asking is cheaper than the error of opening none.
+        queue = file_id(self._queue_path)
+        if self._queue is not None and file_id(self._queue.fileno()) != queue:
             self._queue.close()  # It was removed, and whoever comes now stands in another one.
             self._queue = None
-        if self._queue is None and line is not None:
+        if self._queue is None and queue is not None:
             self._queue = _open_first(
                 (self._queue_path, "r+", open_without_following), (self._queue_path, "r", open_without_following)
             )

@@ -1,8 +1,8 @@
-"""A line in a file: who waits locks the byte after the last one that somebody has locked.
+"""A queue in a file: a process that waits locks the byte after the last one that is locked.
 
-The first in line is the one with no locked byte before its own; whoever dies leaves the line by itself, and the holder
-sees whether there is a line. No clock is asked, since containers may shift theirs: one of them would always be the
-last to have come. Who may not write to the file locks its byte for reading.
+The first in the queue is the one with no locked byte before its own. A process that dies leaves the queue by itself,
+and the holder sees whether somebody waits. No clock is asked: containers may shift theirs, and one of them would always
+be the last to have come. A process that may not write to the file locks its byte for reading.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def join_queue(file: FileIO, others: Iterable[FileIO], deadline: float) -> int:
         place = 1 + max(map(_last_place, files))
         if place <= MAX_PLACE and _try_place(file, place):
             return place
-        # Another one was faster, or looks at the line by locking it, and may be stopped: no longer than they wait.
+        # Another one was faster, or looks at the queue by locking it, and may be stopped: no longer than they wait.
         if time.monotonic() >= deadline:
             return place
         time.sleep(0)

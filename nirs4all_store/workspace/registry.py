@@ -42,12 +42,12 @@ def close_workspace(workspace: Workspace, store: object, timeout: float) -> None
     """Give back what `open_workspace` returned; the last one to do so closes it. Twice is fine."""
     deadline = time.monotonic() + timeout
     # Not by the folder's identity: the folder may be gone by now.
-    for place in entries_with(lambda opened: opened is workspace):
-        with locked(place.lock, deadline, workspace.path):
-            if place.workspace is workspace and place.stores.keys() == {store}:
+    for entry in entries_with(lambda opened: opened is workspace):
+        with locked(entry.lock, deadline, workspace.path):
+            if entry.workspace is workspace and entry.stores.keys() == {store}:
                 workspace.close(seconds_until(deadline))
-                place.workspace = None
-            if place.stores.pop(store, False) and not any(place.stores.values()):
+                entry.workspace = None
+            if entry.stores.pop(store, False) and not any(entry.stores.values()):
                 workspace.read_from_now_on()
 
 
@@ -56,27 +56,27 @@ def close_stale(path: Path, deadline: float) -> None:
 
     DuckDB would join it by the path, and what is written then would go where nobody finds it.
     """
-    for place in entries_with(lambda opened: opened.path == path and not opened.is_usable):
-        with locked(place.lock, deadline, path):
-            close_if_unusable(place, deadline)
+    for entry in entries_with(lambda opened: opened.path == path and not opened.is_usable):
+        with locked(entry.lock, deadline, path):
+            close_if_unusable(entry, deadline)
 
 
-def close_if_unusable(place: _Entry, deadline: float) -> None:
+def close_if_unusable(entry: _Entry, deadline: float) -> None:
     """Close what is open at a place, if its folder or database was removed, moved or replaced."""
-    if place.workspace is not None and not place.workspace.is_usable:
-        place.workspace.close(seconds_until(deadline))
-        place.workspace = None
-        place.stores.clear()
+    if entry.workspace is not None and not entry.workspace.is_usable:
+        entry.workspace.close(seconds_until(deadline))
+        entry.workspace = None
+        entry.stores.clear()
 
 
 def entries_with(wanted: Callable[[Workspace], bool]) -> list[_Entry]:
     """Return the places of wanted workspaces, without waiting for those in which somebody is opening one."""
-    return [place for place in list(_entries.values()) if place.workspace is not None and wanted(place.workspace)]
+    return [entry for entry in list(_entries.values()) if entry.workspace is not None and wanted(entry.workspace)]
 
 
 @contextmanager
 def locked_entry(path: Path, deadline: float) -> Iterator[_Entry]:
-    """Give the place of a folder, which nobody else opens or closes for the length of the block; see `taken`."""
+    """Yield the entry of a folder, which nobody else opens or closes for the length of the block; see `locked`."""
     status = path.stat()
     key = (status.st_dev, status.st_ino)
     if key in _inherited:
@@ -84,16 +84,16 @@ def locked_entry(path: Path, deadline: float) -> Iterator[_Entry]:
             f"this process was forked while its parent was at work on {path}, so it can never open it safely: "
             "fork before or after a transaction, or start processes with the spawn or forkserver method"
         )
-    place = _entries.setdefault(key, _Entry())
-    with locked(place.lock, deadline, path):
-        yield place
+    entry = _entries.setdefault(key, _Entry())
+    with locked(entry.lock, deadline, path):
+        yield entry
 
 
 @atexit.register
 def _close_all() -> None:
     """Close what the program left open: a thread inside DuckDB while the interpreter ends aborts it."""
-    for place in list(_entries.values()):
-        workspace = place.workspace
+    for entry in list(_entries.values()):
+        workspace = entry.workspace
         if workspace is not None:
             try:
                 workspace.close(SECONDS_TO_CLOSE_AT_EXIT)
@@ -106,10 +106,10 @@ def _close_all() -> None:
 def _close_before_fork() -> None:
     _fork_lock.acquire()
     _forking.append([])
-    for place in list(_entries.values()):
-        if place.workspace is not None:
-            _forking[-1].append(place.workspace)  # First: Ctrl-C may come before all of it is done.
-            place.workspace.close_before_fork()
+    for entry in list(_entries.values()):
+        if entry.workspace is not None:
+            _forking[-1].append(entry.workspace)  # First: Ctrl-C may come before all of it is done.
+            entry.workspace.close_before_fork()
 
 
 def _go_on_after_fork() -> None:
@@ -123,9 +123,9 @@ def _start_anew_after_fork() -> None:
     """Let a forked child open workspaces of its own; the parent's connections must never run here."""
     global _fork_lock
     _fork_lock = threading.RLock()
-    for key, place in _entries.items():
-        if place.workspace is not None and place.workspace.is_open:
-            _inherited[key] = place.workspace
+    for key, entry in _entries.items():
+        if entry.workspace is not None and entry.workspace.is_open:
+            _inherited[key] = entry.workspace
     _forking.clear()
     _entries.clear()
 

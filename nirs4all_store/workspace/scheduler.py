@@ -130,17 +130,17 @@ class Workspace(Admission):
                     self._close()
                     self._leased.acquire_for_writing(deadline, upgrade=upgrade)
                     return True
-        turn = Scope(self, self, write=write)
+        scope = Scope(self, self, write=write)
         try:
             with self._lock:
                 self._wait_for(self._may_enter, deadline)
                 self._check_open()
                 if self._leased.is_held:
                     return False
-                self._exclusive = weakref.ref(turn)
+                self._exclusive = weakref.ref(scope)
             self._leased.acquire(deadline, create=not self.read_only, upgrade=upgrade)
         finally:
-            self.leave(turn)
+            self.leave(scope)
         return True
 
     def read_from_now_on(self) -> None:
@@ -172,34 +172,34 @@ class Workspace(Admission):
             )
         refuse_reentrant_call(self._state, self._exclusive())
         deadline = time.monotonic() + timeout
-        turn = Scope(unit, self, write=write)
+        scope = Scope(unit, self, write=write)
         try:
             if write:
-                self._take_turn(turn, timeout)
-            while not self._begin(turn, deadline):
+                self._take_turn(scope, timeout)
+            while not self._begin(scope, deadline):
                 with self._holding_exclusive():
                     self._close()
                     self._leased.acquire(deadline)
             others = (weakref.ref(other) for other in live(current_scopes.get()) if other.is_open)
-            current_scopes.set((*others, weakref.ref(turn)))
+            current_scopes.set((*others, weakref.ref(scope)))
         except BaseException:  # Ctrl-C may come at any moment.
-            self.leave(turn)
+            self.leave(scope)
             raise
-        return turn
+        return scope
 
-    def _begin(self, turn: Scope, deadline: float) -> bool:
+    def _begin(self, scope: Scope, deadline: float) -> bool:
         """Let a unit of work in; False if the database must be opened first, for which this thread is alone."""
         with self._lock:
             self._wait_for(self._may_enter, deadline)
-            self._check_open(write=turn.write)
+            self._check_open(write=scope.write)
             is_fit = self._leased.is_held
             if is_fit:
-                self.database.check_file(is_quiet=not self._inside, write=turn.write)
-                is_fit = bool(self._inside) or not (turn.write and self.database.is_full)
+                self.database.check_file(is_quiet=not self._inside, write=scope.write)
+                is_fit = bool(self._inside) or not (scope.write and self.database.is_full)
             if is_fit:
-                self._entered.append(weakref.ref(turn))
+                self._entered.append(weakref.ref(scope))
             else:
-                self._exclusive = weakref.ref(turn)
+                self._exclusive = weakref.ref(scope)
             return is_fit
 
     def _may_enter(self) -> bool:
@@ -207,28 +207,28 @@ class Workspace(Admission):
             return not self._exclusive()
         # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
         # thread for another.
-        return any(turn.write or turn.thread is this_thread() for turn in self._inside)
+        return any(scope.write or scope.thread is this_thread() for scope in self._inside)
 
-    def leave(self, turn: Scope) -> None:
+    def leave(self, scope: Scope) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
-        turn.is_open = False
+        scope.is_open = False
         try:
             with self._lock:
-                if self._inside == [turn] and self._leased.is_held:
+                if self._inside == [scope] and self._leased.is_held:
                     self.database.note_file()
-                self._entered = [held for held in self._entered if held() is not turn]
-                self._writers = [held for held in self._writers if held() is not turn]
+                self._entered = [held for held in self._entered if held() is not scope]
+                self._writers = [held for held in self._writers if held() is not scope]
                 self._drop_abandoned()
-                if self._exclusive() in (turn, None):
-                    self._exclusive = weakref.ref(turn) if self._should_close() else no_scope
+                if self._exclusive() in (scope, None):
+                    self._exclusive = weakref.ref(scope) if self._should_close() else no_scope
                 self._state.notify_all()
-            if self._exclusive() is turn:
+            if self._exclusive() is scope:
                 self._close()  # With the lock free: to fold the log in may take long.
         finally:
-            if self._exclusive() is turn:
+            if self._exclusive() is scope:
                 self._end_exclusive()
 
-    def reopen(self, turn: Scope, timeout: float) -> None:
+    def reopen(self, scope: Scope, timeout: float) -> None:
         """Close and open the database in the middle of a unit of work, as soon as no other one is open.
 
         Raises
@@ -239,10 +239,10 @@ class Workspace(Admission):
         deadline = time.monotonic() + timeout
         with self._lock:
             self._wait_for(lambda: not self._exclusive(), deadline)
-            self._exclusive = weakref.ref(turn)
+            self._exclusive = weakref.ref(scope)
         with self._holding_exclusive():
             with self._lock:
-                self._wait_for(lambda: self._inside == [turn], deadline)
+                self._wait_for(lambda: self._inside == [scope], deadline)
             self._leased.reopen(deadline)
 
     def mark_broken(self) -> None:
@@ -327,25 +327,25 @@ class Workspace(Admission):
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
         refuse_reentrant_call(self._state, self._exclusive())
         deadline = time.monotonic() + timeout
-        turn = Scope(self, self, write=True)
+        scope = Scope(self, self, write=True)
         try:
-            self._take_turn(turn, timeout)
+            self._take_turn(scope, timeout)
             with self._lock:
                 self._wait_for(lambda: not self._exclusive(), deadline)
                 self._check_open()
-                self._exclusive = weakref.ref(turn)
+                self._exclusive = weakref.ref(scope)
                 self._wait_for(lambda: not self._inside, deadline)
             yield
         finally:
-            self.leave(turn)
+            self.leave(scope)
 
     def close_before_fork(self) -> None:
         """Let nobody in until `after_fork`; leave nothing open that a child would inherit, unless one stays at work.
 
         What a child does with an inherited database destroys it: DuckDB takes it for its own.
         """
-        turn = Scope(self, self, write=True)
-        self._forks.append(turn)
+        scope = Scope(self, self, write=True)
+        self._forks.append(scope)
         with self._lock:
             self._close_requested = True
             if not any(other.thread is this_thread() for other in live([*self._entered, self._exclusive])):
@@ -356,15 +356,15 @@ class Workspace(Admission):
                 # Who hands over ends by itself, and what a child inherits in the middle of it, it could never open.
                 self._state.wait_for(lambda: (other := self._exclusive()) is None or other.is_open)
             if not self._inside and not self._exclusive():
-                self._exclusive = weakref.ref(turn)
-        if self._exclusive() is turn:
+                self._exclusive = weakref.ref(scope)
+        if self._exclusive() is scope:
             self._close()
         self._lock.acquire()  # For the fork itself.
 
     def after_fork(self) -> None:
         """Let others in again."""
-        turn = self._forks.pop() if self._forks else None  # Ctrl-C may have come before it was there, or had the lock.
-        if turn is not None and self._exclusive() is turn:
+        scope = self._forks.pop() if self._forks else None  # Ctrl-C may have come before it was there, or had the lock.
+        if scope is not None and self._exclusive() is scope:
             self._end_exclusive()
         if is_owned(self._state):
             self._state.notify_all()

@@ -99,13 +99,13 @@ class ArtifactRepo:
 
     def _cache(self, content_hash: str, format: str) -> dict[str, Any] | None:
         """Return what never changes of the oldest row of a content in a format: its id and its path."""
-        fact = _content(content_hash, format)
-        known = self._tables.get_cached(fact)
+        cache_key = _content(content_hash, format)
+        known = self._tables.get_cached(cache_key)
         if known is None and not self._all_are_known():
             row = self.get_by_hash(content_hash, format)
             known = row is not None and {name: row[name] for name in ("artifact_id", "artifact_path")}
-            self._tables.put_cached(fact, known)
-        return known or self._tables.get_cached(fact) or None
+            self._tables.put_cached(cache_key, known)
+        return known or self._tables.get_cached(cache_key) or None
 
     def _all_are_known(self) -> bool:
         """Tell whether every content is known, so that one that is not known is new; learn them if they are few."""
