@@ -140,6 +140,34 @@ def test_a_lock_file_remembers_each_start_of_a_machine_for_a_while() -> None:
     assert steady.seen(None).keys() == steady.seen([1]).keys() < now.keys()
 
 
+def test_text_in_the_place_of_what_the_clocks_show_was_an_error() -> None:
+    assert steady.seen({steady._start(): "text"}).keys() == {steady._start()}
+
+
+def test_a_container_whose_clocks_are_shifted_was_taken_for_a_clock_that_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(steady, "_start", steady._start.__wrapped__)
+    record = None
+    for namespace, ahead in (("time:[1]", 1e6), ("time:[2]", 2e6), ("time:[1]", 1e6)):
+        here = {"boot": "one", "time_namespace": namespace}
+        monkeypatch.setattr(steady, "this_process", lambda here=here: here)
+        monkeypatch.setattr(steady, "_ahead", lambda ahead=ahead: ahead)
+        record = steady.seen(record)
+        assert steady.put_forward(record) == timedelta(0)
+
+
+def test_a_clock_that_was_moved_by_parts_of_a_second_was_taken_for_one_that_was_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    record = steady.seen(None)
+    ahead = record[steady._start()]
+    monkeypatch.setattr(steady, "_ahead", lambda: ahead - 0.5)
+    assert not steady.was_put_back(record)
+    monkeypatch.setattr(steady, "_ahead", lambda: ahead + 0.5)
+    assert steady.put_forward(record) == timedelta(0)
+
+
 STANDS = """
 import os, sys
 from pathlib import Path

@@ -1,16 +1,20 @@
 """A signal's handler raises while the engine is at work: that is what the call raises, and the store goes on."""
 
+import errno
 import json
+import os
 import select
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+from polars.exceptions import PanicException
 from programs import Programs, ends_well, run, says
 
-from nirs4all_store import NotFoundError, WorkspaceStore
+from nirs4all_store import NotFoundError, SystemRefusedError, WorkspaceStore
 from nirs4all_store.door import INTERRUPTED, Door
 
 PROGRAM = """
@@ -208,3 +212,55 @@ def test_ctrl_c_in_a_long_query_once_was_heard_only_when_its_time_was_over(
     assert select.select([asks.stdout], [], [], 60)[0], "it goes on, and it would for ever"
     assert says(asks) == end
     ends_well(asks)
+
+
+class EqualError(Exception):
+    """It says that it equals anything."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = Exception.__hash__
+
+
+def test_a_cause_that_says_that_it_equals_anything_was_taken_for_what_a_handler_raised() -> None:
+    with pytest.raises(LookupError), Door() as door:
+        door._heard.append(ZeroDivisionError())
+        raise LookupError from EqualError()
+
+
+def test_ctrl_c_in_polars_was_a_panic() -> None:
+    assert isinstance(end_of(PanicException("a callback raised KeyboardInterrupt")), KeyboardInterrupt)
+
+
+def test_links_that_lead_back_to_themselves_were_a_runtime_error() -> None:
+    made = RuntimeError("Symlink loop")
+    made.__context__ = OSError(errno.ELOOP, "Too many levels of symbolic links")
+    assert isinstance(end_of(made), SystemRefusedError)
+
+
+def test_an_error_of_the_system_in_a_programs_own_block_was_renamed(store: WorkspaceStore) -> None:
+    with pytest.raises(PermissionError) as caught, store.unit_of_work():
+        raise PermissionError(errno.EACCES, "of the program")
+    assert type(caught.value) is PermissionError
+
+
+def test_who_worked_in_a_folder_that_was_removed_was_told_to_look_after_the_workspace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    with monkeypatch.context() as removed:
+        removed.setattr(os, "getcwd", gone)
+        error = end_of(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    assert "the folder in which this process works was removed" in str(error)
+
+
+def test_a_call_in_another_thread_listened_to_signals(store: WorkspaceStore) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(store.list_runs).result()
+    finally:
+        signal.signal(signal.SIGUSR1, before)

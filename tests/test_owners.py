@@ -25,6 +25,7 @@ from nirs4all_store import (
     RunInUseError,
     StoreError,
     WorkspaceStore,
+    owners,
     upgrade_workspace,
 )
 from nirs4all_store.contract import X, Y, add_chain, add_pipeline, add_prediction
@@ -407,3 +408,16 @@ def test_what_leaves_a_workspace_tells_nothing_of_who_made_it(store: WorkspaceSt
         assert ME["machine"].encode() not in content
         assert b"pid_namespace" not in content
     assert hashes == hashes[:1] * 2
+
+
+def test_a_process_of_another_user_was_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuses)
+    assert is_alive(ME, ME)
+
+
+def test_a_process_that_the_system_hides_was_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(owners, "_status", lambda process: None)
+    assert not is_gone(ME, ME)

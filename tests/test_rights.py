@@ -193,3 +193,12 @@ with n.WorkspaceStore(".") as store:
         print(f"the right to write in {Path('artifacts').absolute()}," in str(error))
 """
     assert as_user(65533, work, group_folder).split() == ["True"]
+
+
+@pytest.mark.makes_databases
+def test_what_root_had_made_kept_the_owner_of_the_folder_out(folder: Path) -> None:
+    os.chown(folder, 65532, 65532)
+    folder.chmod(0o700)
+    with WorkspaceStore(folder) as store:
+        store.save_artifact([1], "list", "model", "pickle")
+        assert {path.name: path.stat().st_uid for path in folder.rglob("*") if path.stat().st_uid != 65532} == {}
