@@ -309,3 +309,13 @@ def test_a_first_line_of_numbers_once_was_taken_for_a_sample_and_a_sample_for_na
         assert error in done.stderr
     else:
         np.testing.assert_allclose([float(line) for line in done.stdout.split()], model.predict(rows))
+
+
+def test_a_script_whose_object_was_damaged_unpickled_it(store: WorkspaceStore, tmp_path: Path) -> None:
+    script = store.export_chain(chain_of(store, Ridge().fit(X, Y)), tmp_path / "m", format="n4a.py")
+    (digest,) = store.sql("FROM artifacts")["content_hash"]
+    script.write_text(script.read_text().replace(digest, "0" * 64))
+    np.save(tmp_path / "X.npy", X)
+    done = run_script(script, tmp_path / "X.npy")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "this file is damaged" in done.stderr

@@ -17,6 +17,7 @@ from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import ChainInputError, PipelineRunner, WorkspaceStore, load_bundle
 from nirs4all_store.contract import add_pipeline
+from nirs4all_store.trained_on import TrainedOn
 
 X = np.random.default_rng(0).normal(size=(20, 12)).cumsum(axis=1)
 Y = X[:, 3] - X[:, 7]
@@ -191,3 +192,11 @@ def test_a_script_of_wavelengths_gives_them_to_the_operators(store: WorkspaceSto
     chain_id = PipelineRunner(store).run(CONFIG, {"X": X, "y": Y, "wavelengths": np.array(WAVELENGTHS)})["chain_id"][0]
     script = store.export_chain(chain_id, tmp_path / "model.n4a.py", format="n4a.py")
     assert f"WAVELENGTHS = {WAVELENGTHS!r}" in script.read_text()
+
+
+@pytest.mark.parametrize("params", [None, [1], "x", {"columns": "ab"}, {"columns": [1, 2]}, {"wavelengths": {"a": 1}}],
+                         ids=str)  # fmt: skip
+def test_a_chain_whose_row_has_something_else_than_columns_ended_in_a_raw_error(params: Any) -> None:
+    steps = [{"step_idx": 0, "params": params}]
+    found = TrainedOn.of({"steps": steps, "model_step_idx": 0})
+    assert (found.columns, found.wavelengths) == (None, None)
