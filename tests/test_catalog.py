@@ -220,6 +220,21 @@ def test_a_trigger_in_the_log_alone_once_was_folded_into_the_database(tmp_path: 
     assert "DROP TRIGGER steal ON runs" in is_refused_everywhere(folder)
 
 
+def test_a_trigger_in_a_damaged_log_was_recovered(tmp_path: Path, sound: Path) -> None:
+    folder = shutil.copytree(sound, tmp_path / "w")
+    statements = [MORE["trigger"][0], "CREATE TABLE notes (text VARCHAR)"]
+    program = (
+        f"import duckdb, os; c = duckdb.connect({str(folder / 'store.duckdb')!r}); "
+        f"[c.execute(statement) for statement in {statements}]; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    log = folder / "store.duckdb.wal"
+    log.write_bytes(log.read_bytes()[:-20] + bytes(20))
+    before = bytes_of(folder)
+    assert "DROP TRIGGER steal ON runs" in refused(lambda: recover_workspace(folder))
+    assert bytes_of(folder) == before
+
+
 def test_what_comes_while_another_process_has_the_workspace_is_refused_too(tmp_path: Path, sound: Path) -> None:
     folder = shutil.copytree(sound, tmp_path / "w")
     with WorkspaceStore(folder) as store:

@@ -33,6 +33,7 @@ from nirs4all_store import (
 from nirs4all_store.blobs import sha256
 from nirs4all_store.cli import app
 from nirs4all_store.contract import add_chain, add_prediction
+from nirs4all_store.repositories.integrity import Integrity
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(20, 4)), RNG.normal(size=20)
@@ -553,3 +554,12 @@ def test_a_file_in_the_place_of_artifacts_once_was_a_raw_error(tmp_path: Path) -
         WorkspaceStore(tmp_path)
     with WorkspaceStore(tmp_path, read_only=True) as reader:
         assert reader.list_runs().height == 0
+
+
+def test_a_damaged_block_hid_what_other_parts_have(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_: Integrity) -> list[str]:
+        raise RuntimeError("as what no code expects of a damaged block")
+
+    change(store, "UPDATE artifacts SET ref_count = 7")
+    monkeypatch.setattr(Integrity, "without_chain", damaged)
+    assert codes(store.check()) == {"unreadable", "wrong-count"}

@@ -24,12 +24,14 @@ from nirs4all_store import (
     NotFoundError,
     RunInUseError,
     StoreError,
+    WorkspaceCorruptError,
     WorkspaceStore,
     owners,
     upgrade_workspace,
 )
 from nirs4all_store.contract import X, Y, add_chain, add_pipeline, add_prediction
 from nirs4all_store.owners import FIRST_NAMESPACE, is_alive, is_gone, this_process
+from nirs4all_store.repositories import RunRepo
 from nirs4all_store.values import json_text
 
 BEGIN = """
@@ -421,3 +423,13 @@ def test_a_process_of_another_user_was_an_error(monkeypatch: pytest.MonkeyPatch)
 def test_a_process_that_the_system_hides_was_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(owners, "_status", lambda process: None)
     assert not is_gone(ME, ME)
+
+
+def test_runs_that_could_not_be_marked_kept_the_workspace_shut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_: RunRepo) -> bool:
+        raise WorkspaceCorruptError("a block of the runs is damaged")
+
+    WorkspaceStore(tmp_path).close()
+    monkeypatch.setattr(RunRepo, "interrupt_lost", damaged)
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("all the same")

@@ -24,12 +24,13 @@ from nirs4all_store import (
     StoreClosedError,
     StoreError,
     WorkspaceStore,
+    questions,
 )
 from nirs4all_store.answering import SEALED, RefusedError, answer
 from nirs4all_store.contract import add_pipeline
 from nirs4all_store.duckdb_files import NO_EXTENSIONS
 from nirs4all_store.questions import OF_CATALOG
-from nirs4all_store.simple_queries import is_simple, parsed
+from nirs4all_store.simple_queries import MAX_LENGTH, is_simple, parsed
 
 
 @pytest.fixture
@@ -258,3 +259,12 @@ def test_any_query_reads_or_is_refused(asked: WorkspaceStore, query: str, parame
         with contextlib.suppress(StoreError):
             asked.sql("SELECT $1", parameters, max_rows=10, timeout=5)
     assert asked.list_runs().height == 1
+
+
+def test_a_query_that_was_too_long_was_read_here(asked: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: Any) -> None:
+        raise AssertionError("the engine reads it, and nothing stops it")
+
+    monkeypatch.setattr(questions, "parsed", read)
+    query = f"SELECT 1 AS one{' ' * MAX_LENGTH}"
+    assert asked.sql(query).item() == 1
