@@ -12,7 +12,7 @@ from .blobs import checked_hash, plain_path
 from .chain_plan import problem_of
 from .chain_shape import artifact_ids
 from .codecs import CODECS
-from .database import ENGINE_ERRORS, more_than
+from .database import ENGINE_ERRORS, differences_from
 from .errors import (
     ArtifactCorruptError,
     ArtifactLoadError,
@@ -42,7 +42,7 @@ class Finding:
         Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
         `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
         `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`,
-        `other-content`.
+        `other-content`, `other-column`.
     subject : str
         The table and id, or the path below `artifacts/` or the workspace.
     message : str
@@ -104,7 +104,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     """Look at every row and file, and change nothing; see `WorkspaceStore.check`."""
     findings: list[Finding] = []
     rows: dict[str, int] = {}
-    parts: list[Part] = [_places, _more, _links, _chains, _counts, partial(_files, deep=deep)]
+    parts: list[Part] = [_places, _differences, _links, _chains, _counts, partial(_files, deep=deep)]
     if deep:
         parts += [partial(_values, table=table) for table in uow.integrity.tables if table != "chains"]  # Read already.
         parts.append(_contents)
@@ -126,11 +126,15 @@ def _unreadable(error: Exception) -> Finding:
     return Finding("unreadable", "store.duckdb", f"it cannot be read in part: {error}; restore it from a backup")
 
 
-def _more(uow: UnitOfWork) -> Iterator[Finding]:
-    for extra in more_than(uow.session, printed(HEAD)):
+def _differences(uow: UnitOfWork) -> Iterator[Finding]:
+    found = differences_from(uow.session, printed(HEAD))
+    for extra in found.more:
         yield Finding(
             "not-ours", extra.what, f"no workspace has it, and it may act by itself; to remove it: {extra.drop}"
         )
+    for changed in found.changed:
+        yield Finding("other-column", changed.column, f"revision {HEAD} has `{changed.wanted}`, and here is "
+                      f"{f'`{changed.here}`' if changed.here else 'no such column'}; {RESTORE}")  # fmt: skip
 
 
 def _places(uow: UnitOfWork) -> Iterator[Finding]:

@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
-from .catalog import Extra, extras
+from .catalog import Differences, differences
 from .connecting import connect
 from .door import Door
 from .duckdb_files import NO_PROGRESS_BAR, header_of, logs_of, quoted_name, refuse_odd_database
@@ -333,10 +333,10 @@ def make_tables_in(connection: Connection) -> None:
     connection.execute(text("RESET search_path"))
 
 
-def more_than(session: Session, printed: str, *, macros: bool = True) -> list[Extra]:
-    """Return what the database has more than a revision, before `make_tables_in`; see `catalog.extras`."""
+def differences_from(session: Session, printed: str, *, macros: bool = True) -> Differences:
+    """Return in what the database differs from a revision, before `make_tables_in`; see `catalog.differences`."""
     connection = raw_connection(session)
-    return extras(connection, _name(connection), printed, macros=macros)
+    return differences(connection, _name(connection), printed, macros=macros)
 
 
 def stamp(connection: Connection, revision: str) -> None:

@@ -96,13 +96,13 @@ def plan_upgrade(database: Path) -> UpgradePlan:
     Raises
     ------
     WorkspaceCorruptError, WorkspaceTooNewError
-        It cannot be upgraded, or has more than a workspace of its revision.
+        It cannot be upgraded, or has more than a workspace of its revision, or other columns.
     WorkspaceBusyError
         A program is writing to it.
     """
     found = migrate.revision_at(database)
     migrate.check_revision(found, database, upgrade=True)
-    migrate.refuse_more_at(database)
+    migrate.refuse_more_at(database, changed=True)
     rows = migrate.rows_of(database)
     steps = [(script.revision, script.doc.rstrip(".")) for script in migrate.missing(found)]
     size = size_of(database)
