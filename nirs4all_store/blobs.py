@@ -23,6 +23,7 @@ from .errors import ArtifactCorruptError, ArtifactLinkError, ArtifactMissingErro
 from .files import fsync_file, fsync_folder, make_folder, refuse_below, write_whole
 from .kinds import FILE, content_of, is_odd, kind_of, opened, refuse_odd
 from .points import Point, reached
+from .rights import share_in_workspace
 from .values import checked_text, utc_now
 
 QUARANTINE = ".quarantine"
@@ -304,6 +305,7 @@ class Blobs:
             make_folder((target / relative).parent)
             with FileIO(self.path(relative), opener=_opened) as source, (target / relative).open("xb") as copy:
                 shutil.copyfileobj(source, copy)
+            share_in_workspace(target / relative)
         return missing
 
     def take(self, source: Path) -> int:
@@ -338,4 +340,5 @@ class Blobs:
                 os.link(path, twin)
             except OSError:
                 shutil.copyfile(path, twin)
+                share_in_workspace(twin)
                 fsync_file(twin)

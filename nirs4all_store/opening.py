@@ -30,7 +30,7 @@ from .layout import refuse_no_folder, refuse_odd_places
 from .lease import refuse_if_open_here
 from .maintenance import interrupt_lost_runs
 from .mounts import warn_if_remote
-from .rights import refuse_missing
+from .rights import refuse_missing, share_alike
 from .turns import is_owned, seconds_until, taken
 from .workspace import DATABASE_NAME, Workspace
 
@@ -183,6 +183,9 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
                 "put the database back, or move the log away to start anew"
             )
         migrate.create(path)
+    if not read_only:
+        for log in logs_of(path):  # Who made it may have been killed before it was given to the group.
+            share_alike(log, path.stat())
     refuse_missing(*([] if read_only else [folder]), path, *logs_of(path), write=not read_only)
     # Opening it for writing folds its log in, which must not happen to a database of another version, nor to one that
     # has what may act by itself.

@@ -30,6 +30,7 @@ from .maintenance import copy_into
 from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
 from .points import Point, reached
 from .repositories import RunRepo
+from .rights import share
 from .tables import Tables
 from .unit_of_work import UnitOfWork
 from .values import checked_timeout
@@ -181,8 +182,10 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
     _remove(unfinished)
     try:
         unfinished.mkdir()
+        share(unfinished, folder)  # What is made in it is then for the same group.
         with backup.alone(timeout):
             copy_into(backup, unfinished)
+        share(unfinished / DATABASE_NAME, folder)
         reached(Point.BACKUP_IS_COPIED)
         kept = _keep(folder)
         reached(Point.WORKSPACE_IS_KEPT)
@@ -207,9 +210,11 @@ def _keep(folder: Path) -> Path | None:
     if not present:
         return None
     unfinished.mkdir()
+    share(unfinished, folder)
     for path in present:
         with held_alone(path) if path == database else path.open("rb") as stream:
             copy(stream, unfinished / path.name)
+        share(unfinished / path.name, folder)
     Blobs(folder / ARTIFACTS_NAME).link_to(unfinished / ARTIFACTS_NAME)
     number, kept = 1, folder / KEPT
     while os.path.lexists(kept):

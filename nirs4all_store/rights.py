@@ -26,7 +26,7 @@ def share(path: Path, folder: Path) -> None:
 
 
 def share_alike(path: Path, other: os.stat_result) -> None:
-    """Let those read and write a file, and no others, who may do so with another one."""
+    """Let those read and write a file who may do so with another one, and no others."""
     if os.name == "posix":
         _give(path, path.lstat(), other, stat.S_IMODE(other.st_mode))
 
