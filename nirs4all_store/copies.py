@@ -15,7 +15,7 @@ from typing import BinaryIO
 from .duckdb_files import LOG_ENDINGS, log_names, logs_of, refuse_odd_database, temporary_of
 from .files import fsync_file, fsync_folder
 from .kinds import opened, refuse_odd
-from .rights import share
+from .rights import share_copy
 
 CHUNK = 2**20
 MOST_COPIES = 1000
@@ -24,7 +24,7 @@ MOST_COPIES = 1000
 def keep(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: Callable[[int], None]) -> Path:
     """Copy a database and its logs to names of their own, `store.duckdb.before-<what>`; return the database's.
 
-    The copies are for the folder's group, as all that is new in a workspace.
+    The copies are for the folder's group, as all that is new in a workspace, unless the database is for no group.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def keep(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: 
         raise FileExistsError(f"there are {MOST_COPIES} copies of older databases; move some away")
     for target, new in reversed(_pairs(kept, unfinished)):  # The database last: with its name the copy is whole.
         if new.exists():
-            share(new, database.parent)
+            share_copy(new, database.parent)
             new.replace(target)
     fsync_folder(kept.parent)
     return kept

@@ -22,7 +22,7 @@ from .files import fsync_file, fsync_folder, make_folder, output_errors, tempora
 from .migrate import refuse_more_at
 from .points import Point, reached
 from .repositories import ArtifactRepo
-from .rights import share, share_alike
+from .rights import share_alike, share_copy
 from .tables import Tables
 from .unit_of_work import UnitOfWork
 from .values import checked_text
@@ -157,7 +157,7 @@ def vacuum(workspace: Workspace, timeout: float) -> Vacuumed:
             _copy_tables(path, compact)
             if compact.stat().st_size < path.stat().st_size:
                 share_alike(compact, path.stat())
-                share(compact, path.parent)
+                share_copy(compact, path.parent)
                 fsync_file(compact)
                 compact.replace(path)
         finally:

@@ -24,7 +24,7 @@ from .files import fsync_file, fsync_folder
 from .kinds import content_of, opened
 from .lease import held_alone
 from .points import Point, reached
-from .rights import share
+from .rights import share_copy
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def recover(database: Path, *, dry_run: bool) -> RecoveryReport:
             with FileIO(log, opener=opened) as log_stream:
                 copy(log_stream, scratch)
             os.truncate(scratch, used)
-            share(scratch, database.parent)
+            share_copy(scratch, database.parent)
             fsync_file(scratch)
             scratch.replace(log)
             reached(Point.PREFIX_HAS_THE_NAME)

@@ -30,7 +30,7 @@ from .maintenance import copy_into
 from .opening import check_is_duckdb, close_workspace, not_found, open_workspace, place_of
 from .points import Point, reached
 from .repositories import RunRepo
-from .rights import share
+from .rights import share, share_alike, share_copy
 from .tables import Tables
 from .unit_of_work import UnitOfWork
 from .values import checked_timeout
@@ -185,7 +185,9 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
         share(unfinished, folder)  # What is made in it is then for the same group.
         with backup.alone(timeout):
             copy_into(backup, unfinished)
-        share(unfinished / DATABASE_NAME, folder)
+        if database.exists():
+            share_alike(unfinished / DATABASE_NAME, database.stat())
+        share_copy(unfinished / DATABASE_NAME, folder)
         reached(Point.BACKUP_IS_COPIED)
         kept = _keep(folder)
         reached(Point.WORKSPACE_IS_KEPT)
@@ -214,7 +216,7 @@ def _keep(folder: Path) -> Path | None:
     for path in present:
         with held_alone(path) if path == database else path.open("rb") as stream:
             copy(stream, unfinished / path.name)
-        share(unfinished / path.name, folder)
+        share_copy(unfinished / path.name, folder)
     Blobs(folder / ARTIFACTS_NAME).link_to(unfinished / ARTIFACTS_NAME)
     number, kept = 1, folder / KEPT
     while os.path.lexists(kept):

@@ -26,9 +26,15 @@ def share(path: Path, folder: Path) -> None:
 
 
 def share_alike(path: Path, other: os.stat_result) -> None:
-    """Let those read and write a file who may do so with another one, and no others."""
+    """Let those read and write a file, and no others, who may do so with another one."""
     if os.name == "posix":
         _give(path, path.lstat(), other, stat.S_IMODE(other.st_mode))
+
+
+def share_copy(path: Path, folder: Path) -> None:
+    """`share` what was made of a file of a workspace, with its rights, unless that was kept from every group."""
+    if path.lstat().st_mode & GROUP:
+        share(path, folder)
 
 
 def share_in_workspace(path: Path) -> None:

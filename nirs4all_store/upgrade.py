@@ -24,7 +24,7 @@ from .errors import StoreError, UpgradeFailedError, WorkspaceBusyError
 from .files import fsync_file, fsync_folder
 from .lease import held_alone
 from .points import Point, reached
-from .rights import share
+from .rights import share_copy
 
 DISK_FACTOR = 4
 """Measured: the kept copy is one size of the database, its rewriting takes up to three."""
@@ -150,7 +150,7 @@ def upgrade(
             _check_logs_are_folded(database)
             _build(stream, unfinished, kept, plan, migrations, progress)
             reached(Point.UPGRADE_IS_COMPARED)
-            share(unfinished, database.parent)
+            share_copy(unfinished, database.parent)
             fsync_file(unfinished)
             unfinished.replace(database)
         reached(Point.UPGRADE_HAS_THE_NAME)

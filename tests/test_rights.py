@@ -233,7 +233,7 @@ def test_what_was_kept_or_made_anew_once_had_the_old_files_rights(group_folder: 
         log.write_bytes(log.read_bytes()[:-20] + b"\0" * 20)
     for path in group_folder.rglob("*"):  # As programs made them that know nothing of groups.
         os.chown(path, 65532, 65532)
-        path.chmod(0o700 if path.is_dir() else 0o600)
+        path.chmod(0o750 if path.is_dir() else 0o640)
     as_user(65532, work, group_folder, umask=0o077)
     if change == "restore":
         new = [*new, *(path.relative_to(group_folder).as_posix() for path in group_folder.glob("artifacts/**/*"))]
