@@ -6,9 +6,11 @@ It, and what `tests/test_house.py` lists beside it, alone know one database from
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import ORMExecuteState, Session
 from sqlalchemy.pool import NullPool
 
+from .aside import Aside
 from .catalog import Differences, differences
 from .connecting import connect
 from .door import Door
@@ -358,5 +361,9 @@ def content_hashes(session: Session) -> dict[str, str]:
     found = {}
     for name in table_names(session):
         query = f"SELECT concat(count(*), ' ', bit_xor(hash(row))) FROM {quoted_name(name)} AS row"  # noqa: S608
-        found[name] = str(connection.execute(query).fetchone()[0])
+        found[name] = str(Aside(partial(_value, connection, query), connection.interrupt, math.inf).result())
     return found
+
+
+def _value(connection: Any, query: str) -> Any:
+    return connection.execute(query).fetchone()[0]

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from shlex import quote
 from typing import Any, Literal
 
 import duckdb
 
+from .aside import Aside
 from .errors import InvalidInputError, OutputPathError, StoreError, WorkspaceCorruptError
 from .kinds import refuse_odd
 from .points import Point, reached
@@ -201,7 +204,7 @@ def copy_compacted(source: Path, target: Path) -> None:
         for about, statement in steps:
             reached(Point.COMPACTING)
             try:
-                connection.execute(statement)
+                Aside(partial(connection.execute, statement), connection.interrupt, math.inf).result()
             except duckdb.Error as error:
                 if about == source:
                     raise corrupt(source, error) from error
