@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import zipfile
@@ -251,6 +252,16 @@ def test_a_script_says_in_one_line_what_it_cannot_read(store: WorkspaceStore, tm
         assert done.returncode == 1
         assert message in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_script_that_was_given_a_named_pipe_once_waited_for_ever(store: WorkspaceStore, tmp_path: Path) -> None:
+    script = store.export_chain(chain_of(store, Ridge().fit(X, Y)), tmp_path / "m", format="n4a.py")
+    np.savetxt(tmp_path / "X.csv", X, delimiter=",")
+    os.mkfifo(tmp_path / "pipe")
+    for arguments in (["pipe"], ["X.csv", "--wavelengths", "pipe"]):
+        command = [sys.executable, "-I", script.name, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        assert done.stderr == "cannot predict: pipe is no file; save what it gives to a file, and give that\n"
 
 
 def test_a_name_cannot_put_code_into_a_script(store: WorkspaceStore, tmp_path: Path) -> None:

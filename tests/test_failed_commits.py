@@ -5,9 +5,16 @@ The limit is the kernel's own, on the size of the files that a process writes.
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import duckdb
 import pytest
 from programs import ends_well, programs
+from sqlalchemy.orm import Session
+
+from nirs4all_store import TransactionAbortedError, WorkspaceStore, unit_of_work
+from nirs4all_store.workspace import Workspace
 
 PROGRAM = """
 import json, resource, sys, nirs4all_store as n
@@ -98,3 +105,30 @@ def test_a_commit_whose_log_cannot_be_folded_in_says_what_became_of_it(tmp_path:
     for number, end in told.items():
         rows = [name for name in names if name.startswith(f"{number}-")]
         assert len(rows) in {"kept": (2,), "TransactionAbortedError": (0,)}.get(end, (0, 2)), (number, end)
+
+
+def test_a_commit_that_failed_once_waited_for_the_whole_timeout_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, timeouts = [0.0], []
+    enter, reopen = Workspace.enter, Workspace.reopen
+
+    def enter_late(workspace: Workspace, *args: Any, **kwargs: Any) -> Any:
+        now[0] += 6
+        return enter(workspace, *args, **kwargs)
+
+    def reopen_within(workspace: Workspace, turn: Any, timeout: float) -> None:
+        timeouts.append(timeout)
+        reopen(workspace, turn, timeout)
+
+    def refuse(_: Session) -> None:
+        raise duckdb.IOException("the disk is full")
+
+    with WorkspaceStore(tmp_path, timeout=10) as store:
+        monkeypatch.setattr(unit_of_work, "time", SimpleNamespace(monotonic=lambda: now[0]), raising=False)
+        monkeypatch.setattr(Workspace, "enter", enter_late)
+        monkeypatch.setattr(Workspace, "reopen", reopen_within)
+        monkeypatch.setattr(Session, "commit", refuse)
+        with pytest.raises(TransactionAbortedError, match="the disk is full"):
+            store.begin_run("r")
+        assert timeouts == [4.0]
