@@ -332,6 +332,14 @@ def test_a_bundle_that_does_not_fit_is_refused_and_nothing_of_it_is_kept(
         assert set(counts(store).values()) == {0}
 
 
+def test_an_object_that_its_chain_does_not_name_was_imported(tmp_path: Path, bundle: Path) -> None:
+    changed = with_chain(bundle, lambda told: told["chain"]["fold_artifacts"].popitem())
+    with WorkspaceStore(tmp_path / "here") as store:
+        with pytest.raises(BundleError, match="artifacts that its chain does not name"):
+            store.import_bundle(changed)
+        assert set(counts(store).values()) == {0}
+
+
 def test_each_member_must_have_the_hash_of_the_manifest(tmp_path: Path, bundle: Path) -> None:
     def rename(members: dict[str, bytes]) -> None:
         members["chain.json"] = members["chain.json"].replace(b'"operator_class": "Scaler"', b'"operator_class": "Cat"')

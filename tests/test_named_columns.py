@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
-from nirs4all_store import ChainInputError, PipelineRunner, WorkspaceStore, load_bundle
+from nirs4all_store import ChainInputError, InvalidInputError, PipelineRunner, WorkspaceStore, load_bundle
 from nirs4all_store.contract import add_pipeline
 from nirs4all_store.trained_on import TrainedOn
 
@@ -200,3 +200,8 @@ def test_a_chain_whose_row_has_something_else_than_columns_ended_in_a_raw_error(
     steps = [{"step_idx": 0, "params": params}]
     found = TrainedOn.of({"steps": steps, "model_step_idx": 0})
     assert (found.columns, found.wavelengths) == (None, None)
+
+
+def test_lists_in_lists_were_predicted_before_they_were_counted() -> None:
+    with pytest.raises(InvalidInputError, match="X is lists in lists"):
+        TrainedOn().arrays([[[[1.0]]]], None)

@@ -269,6 +269,8 @@ NOT_NUMPYS = {
     "an array of objects over bytes": FRESH + array_state(O8, ENCODED["bytes"]),
     "an array of records with objects": FRESH + array_state(RECORDS, ENCODED["bytes"]),
     "an array that is too long": FRESH + array_state(dtype("f8"), ENCODED["bytes"], 2),
+    "an array that is too short": FRESH + array_state(dtype("f8"), Op.RAW(b"\0" * 16)),
+    "an array of objects made of bytes": FRESH + array_state(O8, ENCODED["bytes"], 8),
     "an array of objects in another": FRESH + array_state(O8, b"]" + FRESH + array_state(O8, b"]Na") + b"a"),
     "a scalar of objects": SCALAR + b"(" + O8 + b"NtR",
     "a scalar of a record with objects": SCALAR + b"(" + RECORDS + ENCODED["bytes"] + b"tR",
@@ -276,6 +278,9 @@ NOT_NUMPYS = {
     "a buffer of objects": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + ENCODED["bytes"] + O8 + b"K\x01\x85"
         + Op.TEXT("C") + b"tR",
     "a buffer over an array": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + ARRAY + dtype("f8") + b"K\x01\x85"
+        + Op.TEXT("C") + b"tR",
+    "a buffer over an array of bytes": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + FRESH
+        + array_state(dtype("u1", F8_STATE.replace(b"<", b"|")), ENCODED["bytes"], 8) + dtype("f8") + b"K\x01\x85"
         + Op.TEXT("C") + b"tR",
     "a dtype without a state": Op.NAME("numpy", "dtype") + b"(" + Op.TEXT("f8") + b"\x89\x88tR",
     "a dtype of a type": Op.NAME("numpy", "dtype") + b"(" + NDARRAY + b"\x89\x88tR" + F8_STATE,

@@ -14,9 +14,9 @@ from test_pickles import FRESH, RECONSTRUCT, Op, array_of, array_state, dtype
 
 from nirs4all_store import ArtifactLoadError, UntrustedArtifactError, codecs
 from nirs4all_store.gate import load_with
-from nirs4all_store.numpy_parts import MAX_NESTED, MAX_PARTS
+from nirs4all_store.numpy_parts import MAX_NESTED, MAX_PARTS, dtype_of
 from nirs4all_store.pickles import UnlistableError, names_in
-from nirs4all_store.work import UNITS, UNITS_A_BYTE
+from nirs4all_store.work import UNITS, UNITS_A_BYTE, TooMuchWorkError, Work
 
 
 def many(levels: int = 19, first: bytes = b"K\x01\x85") -> bytes:
@@ -94,6 +94,23 @@ def test_many_dtypes_of_many_dtypes_were_listed_one_after_the_other() -> None:
     state = b"(K\x03" + Op.TEXT("|") + b"N(" + field + b"t}(" + field + b"h\x03K\x00\x86uK\x08K\x01K\x10tb"
     with pytest.raises(UnlistableError, match="more work"):
         names_in(b"\x80\x05" + nested_dtype(21, 3) + 40 * (b"0" + dtype("V8", state)) + b".", is_joblib=False)
+
+
+def test_a_name_of_a_field_was_hashed_before_it_was_looked_at() -> None:
+    class Unhashed:
+        def __hash__(self) -> int:
+            raise AssertionError("it would take for ever")
+
+    with pytest.raises(ValueError, match="names that are no text"):
+        dtype_of(("V8", False, True), (3, "|", None, (Unhashed(),), {}, 8, 1, 16))
+
+
+def test_a_tuple_was_hashed_before_it_was_counted() -> None:
+    key: Any = (1,)
+    for _ in range(11):
+        key = (key, key, key)
+    with pytest.raises(TooMuchWorkError):
+        Work(0).hash({}, [key])
 
 
 def test_objects_in_an_array_share_what_may_be_done_with_the_rest() -> None:
