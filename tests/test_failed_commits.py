@@ -4,6 +4,8 @@ The limit is the kernel's own, on the size of the files that a process writes.
 """
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +17,10 @@ from sqlalchemy.orm import Session
 
 from nirs4all_store import TransactionAbortedError, WorkspaceStore, unit_of_work
 from nirs4all_store.workspace import Workspace
+
+
+from nirs4all_store import CommitFailedError, WorkspaceStore
+from nirs4all_store.contract import add_pipeline, add_prediction
 
 PROGRAM = """
 import json, resource, sys, nirs4all_store as n
@@ -132,3 +138,48 @@ def test_a_commit_that_failed_once_waited_for_the_whole_timeout_again(
         with pytest.raises(TransactionAbortedError, match="the disk is full"):
             store.begin_run("r")
         assert timeouts == [4.0]
+
+
+@contextmanager
+def a_commit_that_fails(monkeypatch: pytest.MonkeyPatch, *, is_kept: bool) -> Iterator[None]:
+    """Let the engine fail in a commit that it has kept, or not; see that nobody is told what is not known."""
+    commit = Session.commit
+
+    def fails(session: Session) -> None:
+        if is_kept:
+            commit(session)
+        raise duckdb.IOException("the disk is full")
+
+    with monkeypatch.context() as full, pytest.raises(CommitFailedError):
+        full.setattr(Session, "commit", fails)
+        yield
+
+
+def test_a_commit_whose_new_row_it_deleted_again_was_told_as_undone(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with a_commit_that_fails(monkeypatch, is_kept=True), store.transaction():
+        run_id = store.begin_run("r")
+        assert store.list_runs().height == 1
+        store.delete_run(run_id)
+
+
+def test_a_commit_of_arrays_was_told_as_kept_since_there_were_some_before(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, pipeline_id = add_pipeline(store)
+    prediction_id = add_prediction(store, pipeline_id)
+    store.save_prediction_arrays(prediction_id, [1.0], [1.0])
+    with a_commit_that_fails(monkeypatch, is_kept=False):
+        store.save_prediction_arrays(prediction_id, [2.0], [2.0])
+
+
+def test_a_commit_was_told_as_kept_since_an_earlier_one_of_the_same_unit_of_work_was(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with store.unit_of_work() as uow:
+        run_id = uow.runs.add("r")
+        uow.commit()
+        uow.runs.complete(run_id)
+        with a_commit_that_fails(monkeypatch, is_kept=False):
+            uow.commit()

@@ -1,5 +1,6 @@
 """A signal's handler raises while the engine is at work: that is what the call raises, and the store goes on."""
 
+import contextlib
 import errno
 import json
 import os
@@ -14,8 +15,9 @@ import pytest
 from polars.exceptions import PanicException
 from programs import Programs, ends_well, run, says
 
-from nirs4all_store import NotFoundError, SystemRefusedError, WorkspaceStore
+from nirs4all_store import NotFoundError, SystemRefusedError, UnitOfWorkError, WorkspaceStore, points
 from nirs4all_store.door import INTERRUPTED, Door
+from nirs4all_store.points import Point
 
 PROGRAM = """
 import json, random, shutil, signal, sys, nirs4all_store as n
@@ -264,3 +266,59 @@ def test_a_call_in_another_thread_listened_to_signals(store: WorkspaceStore) -> 
             thread.submit(store.list_runs).result()
     finally:
         signal.signal(signal.SIGUSR1, before)
+
+
+def test_another_error_that_was_made_of_ctrl_c_is_ctrl_c() -> None:
+    made = LookupError()
+    made.__cause__ = KeyboardInterrupt()
+    assert isinstance(end_of(made), KeyboardInterrupt)
+
+
+class HoldsItselfError(Exception):
+    """It says that it was made of itself, as often as anybody wants to hear."""
+
+    asked = 0
+
+    @property
+    def __cause__(self) -> BaseException:  # type: ignore[override]
+        self.asked += 1
+        assert self.asked < 1000, "it goes on, and it would for ever"
+        return self
+
+
+def test_an_error_that_was_made_of_itself_was_looked_through_for_ever() -> None:
+    error = HoldsItselfError()
+    assert end_of(error) is error
+
+
+def test_what_a_handler_saved_while_a_unit_of_work_ended_went_with_it(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[str] = []
+    with store.unit_of_work() as uow:
+        rollback = uow.rollback
+
+        def handler() -> None:
+            with contextlib.suppress(UnitOfWorkError):
+                saved.append(store.begin_run("by the handler"))
+            rollback()
+
+        monkeypatch.setattr(uow, "rollback", handler)
+    assert [store.get_run(run_id) for run_id in saved] == []
+
+
+def test_what_a_handler_saved_in_the_commit_of_a_block_went_with_it(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Point] = []
+
+    def handler(point: Point) -> None:
+        if point is Point.COMMIT_BEGINS:
+            with pytest.raises(UnitOfWorkError, match="in the middle of another call"):
+                store.begin_run("by the handler")
+            refused.append(point)
+
+    with store.transaction():
+        store.begin_run("by the caller")
+        monkeypatch.setattr(points, "on_reached", handler)
+    assert len(refused) == 1

@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import json
 import math
 import os
 import signal
@@ -250,3 +251,54 @@ lease.release()
 del lease
 """
     assert run(program, tmp_path) == "busy\n"
+
+
+FORKS_WHILE_IT_WAITS = """
+import os, sys, threading
+from pathlib import Path
+from nirs4all_store import lease
+folder = Path(sys.argv[1])
+def takes():
+    taken.append(lease.Lease(folder, shared=False, timeout=300))
+    print("holds", flush=True)
+taken, thread = [], threading.Thread(target=takes)
+thread.start()
+while not (folder / lease.LINE_NAME).exists():
+    pass
+if os.fork() == 0:
+    sys.stdin.read()
+    os._exit(0)
+print("forked", flush=True)
+thread.join()
+sys.stdin.read()
+"""
+
+
+def test_a_child_that_was_forked_while_a_thread_waited_kept_the_lease_of_its_dead_parent(
+    tmp_path: Path, others: Programs
+) -> None:
+    held = Lease(tmp_path, shared=False, timeout=0)
+    parent = others.start(FORKS_WHILE_IT_WAITS)
+    assert says(parent) == "forked"
+    held.release()
+    assert says(parent) == "holds"
+    parent.kill()
+    parent.wait()
+    Lease(tmp_path, shared=False, timeout=0).release()  # The child is there still.
+
+
+def test_a_lock_file_that_is_just_being_written_was_an_error(tmp_path: Path) -> None:
+    held = Lease(tmp_path, shared=False, timeout=0)
+    (tmp_path / LOCK_NAME).write_text(json.dumps({"pid": os.getpid()}))
+    with pytest.raises(WorkspaceBusyError, match="only just opened it"):
+        Lease(tmp_path, shared=False, timeout=0)
+    held.release()
+
+
+def test_the_last_to_write_its_name_was_taken_for_the_holder_when_it_had_gone(tmp_path: Path) -> None:
+    held = Lease(tmp_path, shared=True, timeout=0)
+    run("from pathlib import Path\nimport sys\nfrom nirs4all_store.lease import Lease\n"
+        "Lease(Path(sys.argv[1]), shared=True, timeout=0).release()", tmp_path)  # fmt: skip
+    with pytest.raises(WorkspaceBusyError, match=f"process {os.getpid()}; "):
+        Lease(tmp_path, shared=False, timeout=0)
+    held.release()
