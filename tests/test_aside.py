@@ -1,6 +1,7 @@
 """Work in a thread of its own ends with who waits for it, whatever comes in between."""
 
 import math
+import signal
 import threading
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -103,3 +104,20 @@ def test_work_began_after_ctrl_c_had_cut_it_off(monkeypatch: pytest.MonkeyPatch)
         Aside(lambda: done.append("work"), lambda: None, 60).result()
     threads[0]()
     assert done == []
+
+
+def test_a_signal_that_another_thread_was_given_was_heard_only_when_the_work_was_over() -> None:
+    heard = threading.Semaphore(0)
+
+    def work() -> bool:
+        for _ in range(3):
+            signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+            if not heard.acquire(timeout=10):
+                return False
+        return True
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: heard.release())
+    try:
+        assert Aside(work, lambda: None, math.inf).result()
+    finally:
+        signal.signal(signal.SIGUSR1, before)

@@ -264,32 +264,6 @@ def test_a_notebook_beside_a_training_sees_what_was_saved(tmp_path: Path, others
     ends_well(notebook)
 
 
-ASKS_AT_EXIT = """
-import sys, threading, traceback, nirs4all_store as n
-n.opening.SECONDS_TO_CLOSE_AT_EXIT = 0.2
-store = n.WorkspaceStore(sys.argv[1])
-with store.transaction():
-    for number in range(200):
-        store.begin_run(f"r{number}")
-
-def ask():
-    try:
-        joined = "FROM runs a, runs b, runs c, runs d, runs e WHERE a.name < b.name OR c.name < d.name"
-        store.sql(f"SELECT count(*) {joined}", timeout=float("inf"))
-    except n.StoreError:
-        pass
-
-threading.Thread(target=ask, daemon=True).start()
-while not any(frame.name == "_answer_here" for top in sys._current_frames().values()
-              for frame in traceback.extract_stack(top)):
-    pass
-"""
-
-
-def test_a_question_that_was_asked_at_the_end_of_the_interpreter_aborted_it(others: Programs) -> None:
-    ends_well(others.start(ASKS_AT_EXIT))
-
-
 @pytest.mark.parametrize("work", ["write", "ask", "sleep"])
 def test_at_the_end_of_the_interpreter_daemon_threads_lose_nothing_and_abort_nothing(
     tmp_path: Path, others: Programs, work: str

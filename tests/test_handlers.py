@@ -225,10 +225,10 @@ class EqualError(Exception):
     __hash__ = Exception.__hash__
 
 
-def test_a_cause_that_says_that_it_equals_anything_was_taken_for_what_a_handler_raised() -> None:
-    with pytest.raises(LookupError), Door() as door:
-        door._heard.append(ZeroDivisionError())
-        raise LookupError from EqualError()
+def test_a_cause_that_says_that_it_equals_anything_hid_ctrl_c_behind_it() -> None:
+    made, cause = LookupError(), EqualError()
+    made.__cause__, cause.__cause__ = cause, KeyboardInterrupt()
+    assert isinstance(end_of(made), KeyboardInterrupt)
 
 
 def test_ctrl_c_in_polars_was_a_panic() -> None:
@@ -322,3 +322,12 @@ def test_what_a_handler_saved_in_the_commit_of_a_block_went_with_it(
         store.begin_run("by the caller")
         monkeypatch.setattr(points, "on_reached", handler)
     assert len(refused) == 1
+
+
+def test_what_the_caller_was_handling_was_taken_for_what_happened_in_the_call(store: WorkspaceStore) -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(BaseException) as caught:  # which one it is, is the question
+            store.complete_run("no such run")
+    assert isinstance(caught.value, NotFoundError)

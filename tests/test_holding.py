@@ -128,7 +128,8 @@ def test_a_lease_that_was_half_released_stayed_taken(tmp_path: Path, monkeypatch
 
 
 def test_a_workspace_that_was_half_closed_stayed_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = WorkspaceStore(tmp_path)
+    WorkspaceStore(tmp_path).close()
+    store = WorkspaceStore(tmp_path, read_only=True)
     without_watcher(store)
     with monkeypatch.context() as pressed, pytest.raises(ZeroDivisionError) as kept:
         pressed.setattr(store._workspace._holding, "let_go", fails)
