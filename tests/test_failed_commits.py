@@ -15,12 +15,9 @@ import pytest
 from programs import ends_well, programs
 from sqlalchemy.orm import Session
 
-from nirs4all_store import TransactionAbortedError, WorkspaceStore, unit_of_work
-from nirs4all_store.workspace import Workspace
-
-
-from nirs4all_store import CommitFailedError, WorkspaceStore
+from nirs4all_store import CommitFailedError, TransactionAbortedError, WorkspaceStore, unit_of_work
 from nirs4all_store.contract import add_pipeline, add_prediction
+from nirs4all_store.workspace import Workspace
 
 PROGRAM = """
 import json, resource, sys, nirs4all_store as n
