@@ -22,7 +22,7 @@ import pytest
 from nirs4all_store import InvalidInputError, InvalidTypeError, QueryError, QueryTimeoutError, WorkspaceStore
 from nirs4all_store.engine.duckdb import readonly_sql
 from nirs4all_store.engine.duckdb.simple_queries import is_simple, names_in, parsed
-from nirs4all_store.engine.duckdb.sql_parameters import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES
+from nirs4all_store.engine.duckdb.sql_parameters import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES, checked_parameter
 from nirs4all_store.storage.models import Base
 from nirs4all_store.testing.contract import add_pipeline
 
@@ -382,3 +382,16 @@ def test_a_query_without_end_went_on_when_who_had_asked_was_killed(asked: Worksp
 
 def open_descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir())) if Path("/proc/self/fd").exists() else 0
+
+
+def test_a_list_as_a_parameter_was_too_deep(asked: WorkspaceStore) -> None:
+    nested: Any = 1
+    for _ in range(MAX_PARAMETER_DEPTH + 1):
+        nested = [nested]
+    with pytest.raises(InvalidInputError, match="levels"):
+        asked.sql("SELECT ?", [nested])
+
+
+def test_an_array_that_says_it_is_endless_was_listed() -> None:
+    with pytest.raises(InvalidInputError, match="more than"):
+        checked_parameter(np.broadcast_to(1.0, MAX_PARAMETER_VALUES + 1), "x")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from nirs4all_store import InvalidInputError, InvalidTypeError
+from nirs4all_store import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
 from nirs4all_store.storage.array_columns import ARRAY_NAMES, Array, checked_array, decode_all, encode_all
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
@@ -222,3 +222,12 @@ def test_a_series_without_nulls_and_one_of_floats_are_taken() -> None:
     assert_same(checked_array(pl.Series([2**53 + 1]), "y_true"), np.array([2**53 + 1]))
     assert_same(checked_array(pl.Series([1.5, None]), "y_true"), np.array([1.5, np.nan]))
     assert_same(checked_array(pl.DataFrame({"a": [1], "b": [0.5]}), "y_true"), np.array([[1, 0.5]]))
+
+
+def test_a_damaged_layout_gave_a_part_of_the_probabilities_for_all() -> None:
+    row = encode_all({"y_proba": [np.ones((2, 2)), np.zeros((2, 3))]}) | {"prediction_id": "p"}
+    empty: dict[str, Any] = dict.fromkeys(name for array in ARRAY_NAMES for name in (array, f"{array}_text"))
+    assert decode_all(empty | row)["y_proba"] is not None
+    row["layout"] = row["layout"].replace("[2, 3]", "[2, 2]")
+    with pytest.raises(WorkspaceCorruptError, match="longer than its layout"):
+        decode_all(empty | row)

@@ -1,11 +1,15 @@
 """Work in a thread of its own ends with who waits for it, whatever comes in between."""
 
 import math
+import signal
 import threading
 from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from nirs4all_store.engine.duckdb import worker_thread
 from nirs4all_store.engine.duckdb.worker_thread import WorkerThread
 
 
@@ -57,3 +61,63 @@ def test_ctrl_c_while_work_is_stopped_leaves_nothing_at_work() -> None:
     with pytest.raises(KeyboardInterrupt):
         work.result()
     assert has_ended.is_set()
+
+
+def test_ctrl_c_while_one_waits_left_work_going_on() -> None:
+    has_begun, may_end, has_ended = threading.Event(), threading.Event(), threading.Event()
+
+    def goes_on() -> None:
+        has_begun.set()
+        assert may_end.wait(60)
+        has_ended.set()
+
+    class Pressed:
+        """The lock that is waited for, where Ctrl-C comes first."""
+
+        def __init__(self, lock: Any) -> None:
+            self.lock = lock
+            self.release = lock.release
+
+        def acquire(self, timeout: float) -> bool:
+            assert has_begun.wait(60)
+            if not may_end.is_set():
+                raise KeyboardInterrupt
+            return bool(self.lock.acquire(timeout=timeout))
+
+    work = WorkerThread(goes_on, may_end.set, 60)
+    work._end = Pressed(work._end)  # type: ignore[assignment]
+    with pytest.raises(KeyboardInterrupt):
+        work.result()
+    assert has_ended.is_set()
+
+
+def test_work_began_after_ctrl_c_had_cut_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: list[Callable[[], None]] = []
+    done: list[str] = []
+
+    def late(begin: Callable[[], None], _: tuple[()]) -> None:
+        threads.append(begin)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(worker_thread, "_thread", SimpleNamespace(start_new_thread=late))
+    with pytest.raises(KeyboardInterrupt):
+        WorkerThread(lambda: done.append("work"), lambda: None, 60).result()
+    threads[0]()
+    assert done == []
+
+
+def test_a_signal_that_another_thread_was_given_was_heard_only_when_the_work_was_over() -> None:
+    heard = threading.Semaphore(0)
+
+    def work() -> bool:
+        for _ in range(3):
+            signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+            if not heard.acquire(timeout=10):
+                return False
+        return True
+
+    before = signal.signal(signal.SIGUSR1, lambda *_: heard.release())
+    try:
+        assert WorkerThread(work, lambda: None, math.inf).result()
+    finally:
+        signal.signal(signal.SIGUSR1, before)

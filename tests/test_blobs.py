@@ -1,5 +1,6 @@
 """The files of fitted objects: kept once, checked on every read, never outside their folder."""
 
+import errno
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -198,3 +199,88 @@ def test_a_shard_that_is_a_link_is_refused_wherever_it_leads(blobs: LocalBlobSto
     with pytest.raises(ArtifactCorruptError, match="link"):
         blobs.put(b"content", content_hash, ".joblib")
     assert [*(blobs.root / "elsewhere").iterdir()] == []
+
+
+@pytest.mark.parametrize("relative", ["a\0b", "x" * 300, "new/" + "x" * 300, "/".join(["x" * 200] * 30)],
+                         ids=["NUL", "long", "long below what is not there", "long as a whole"])  # fmt: skip
+def test_a_path_that_no_file_can_have_was_an_error_of_the_system(blobs: LocalBlobStore, relative: str) -> None:
+    for call in (blobs.path, blobs.size, blobs.remove, lambda path: blobs.read(path, sha256(b"x"))):
+        with pytest.raises(ArtifactCorruptError, match="a name that no file has"):
+            call(relative)
+    with pytest.raises(ArtifactCorruptError, match="a name that no file has"):
+        blobs.put(b"x", sha256(b"x"), ".bin", known=relative)
+    assert blobs.present([relative]) == set()
+    with pytest.raises(InvalidInputError, match="is no file below"):
+        blobs.relative(Path(relative))
+
+
+def test_a_hash_that_is_none_in_a_row_was_said_to_be_the_callers(blobs: LocalBlobStore) -> None:
+    with pytest.raises(ArtifactCorruptError, match="is no SHA-256"):
+        blobs.read(put(blobs, b"content"), "a damaged hash")
+
+
+def test_a_folder_in_the_place_of_a_file_had_a_size(blobs: LocalBlobStore) -> None:
+    (blobs.root / "ab").mkdir()
+    with pytest.raises(ArtifactMissingError, match="is no file"):
+        blobs.size("ab")
+    with pytest.raises(ArtifactMissingError, match="is not there"):
+        blobs.size("cd")
+
+
+def test_a_file_whose_date_is_that_of_a_copy_is_not_young(blobs: LocalBlobStore) -> None:
+    own, adopted = put(blobs, b"own"), "models/old.joblib"
+    blobs.put(b"adopted", sha256(b"adopted"), ".joblib", known=adopted)
+    before = NOW - timedelta(days=1)
+    assert blobs.is_younger(own, before)
+    assert not blobs.is_younger(adopted, before)
+    assert not blobs.is_younger(f"00/{'0' * 64}.joblib", before)  # It is gone.
+    future = (datetime.now(UTC) + timedelta(days=1)).timestamp()
+    os.utime(blobs.path(own), (future, future))
+    assert not blobs.is_younger(own, before)
+
+
+def test_what_is_in_quarantine_is_neither_counted_nor_a_stray(blobs: LocalBlobStore) -> None:
+    for content in (b"first", b"second"):
+        (blobs.root / "same").write_bytes(content)
+        blobs.quarantine("same")
+    assert [(blobs.root / ".quarantine" / name).read_bytes() for name in ("same", "same.2")] == [b"first", b"second"]
+    assert blobs.usage() == (0, 0)
+    assert blobs.orphans([], NOW + timedelta(days=1)) == []
+
+
+def test_a_disk_without_hard_links_gets_copies(
+    blobs: LocalBlobStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relative = put(blobs, b"content")
+
+    def no_links(*_: object) -> None:
+        raise OSError(errno.EPERM, "this disk has no hard links")
+
+    monkeypatch.setattr(os, "link", no_links)
+    blobs.link_to(tmp_path / "twin")
+    assert LocalBlobStore(tmp_path / "twin").read(relative, sha256(b"content")) == b"content"
+
+
+def test_a_damaged_file_that_is_here_is_replaced_by_one_that_is_taken_over(
+    blobs: LocalBlobStore, tmp_path: Path
+) -> None:
+    other = LocalBlobStore(tmp_path / "other")
+    other.root.mkdir()
+    relative = put(blobs, b"content")
+    put(other, b"content")
+    blobs.path(relative).write_bytes(b"damaged")
+    assert blobs.take(other.root) == 1
+    assert blobs.read(relative, sha256(b"content")) == b"content"
+
+
+def test_a_link_among_the_files_counted_as_one(blobs: LocalBlobStore, secret: Path) -> None:
+    (blobs.root / "link").symlink_to(secret)
+    assert blobs.usage() == (0, 0)
+    assert blobs.orphans([], NOW + timedelta(days=1)) == []
+
+
+def test_a_damaged_file_counted_as_whole_since_its_name_is_a_hash(blobs: LocalBlobStore) -> None:
+    relative = put(blobs, b"content")
+    assert blobs.matches_own_name(relative)
+    blobs.path(relative).write_bytes(b"damaged")
+    assert not blobs.matches_own_name(relative)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import subprocess
 import sys
 import zipfile
@@ -253,6 +254,16 @@ def test_a_script_says_in_one_line_what_it_cannot_read(store: WorkspaceStore, tm
         assert "Traceback" not in done.stderr
 
 
+def test_a_script_that_was_given_a_named_pipe_once_waited_for_ever(store: WorkspaceStore, tmp_path: Path) -> None:
+    script = store.export_chain(chain_of(store, Ridge().fit(X, Y)), tmp_path / "m", format="n4a.py")
+    np.savetxt(tmp_path / "X.csv", X, delimiter=",")
+    os.mkfifo(tmp_path / "pipe")
+    for arguments in (["pipe"], ["X.csv", "--wavelengths", "pipe"]):
+        command = [sys.executable, "-I", script.name, *arguments]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False, timeout=120)
+        assert done.stderr == "cannot predict: pipe is no file; save what it gives to a file, and give that\n"
+
+
 def test_a_name_cannot_put_code_into_a_script(store: WorkspaceStore, tmp_path: Path) -> None:
     canary = tmp_path / "canary"
     name = f"x'''\"\"\"\n\nopen({str(canary)!r}, 'w')\n{{0}}%s\\"
@@ -309,3 +320,13 @@ def test_a_first_line_of_numbers_once_was_taken_for_a_sample_and_a_sample_for_na
         assert error in done.stderr
     else:
         np.testing.assert_allclose([float(line) for line in done.stdout.split()], model.predict(rows))
+
+
+def test_a_script_whose_object_was_damaged_unpickled_it(store: WorkspaceStore, tmp_path: Path) -> None:
+    script = store.export_chain(chain_of(store, Ridge().fit(X, Y)), tmp_path / "m", format="n4a.py")
+    (digest,) = store.sql("FROM artifacts")["content_hash"]
+    script.write_text(script.read_text().replace(digest, "0" * 64))
+    np.save(tmp_path / "X.npy", X)
+    done = run_script(script, tmp_path / "X.npy")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "this file is damaged" in done.stderr

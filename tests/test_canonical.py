@@ -4,10 +4,12 @@ import io
 import pickle
 import subprocess
 import sys
+import threading
 import warnings
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 import joblib
@@ -35,6 +37,7 @@ from sklearn.utils._test_common.instance_generator import _construct_instances
 from sklearn.utils.estimator_checks import _enforce_estimator_tags_X, _enforce_estimator_tags_y
 
 from nirs4all_store import PipelineRunner, WorkspaceStore
+from nirs4all_store.artifacts import canonical
 from nirs4all_store.artifacts.canonical import without_gaps
 from nirs4all_store.artifacts.codecs import CODECS, dump, load
 
@@ -135,6 +138,38 @@ def test_what_is_nested_three_hundred_deep_was_no_longer_taken(format: str) -> N
     content = dump(nested, format)
     assert sys.getrecursionlimit() == limit
     assert dump(load(content, format, None), format) == content
+
+
+def test_two_threads_that_wrote_what_is_deep_left_another_limit_of_calls(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, told = sys.getrecursionlimit(), SimpleQueue[str]()
+    lock, is_left = threading.RLock(), threading.Event()
+
+    class Lock:
+        def __enter__(self) -> None:
+            told.put("one more")
+            lock.acquire()
+
+        def __exit__(self, *_: object) -> None:
+            lock.release()
+
+    def other() -> None:
+        with canonical._deeper():
+            told.put("one more")
+            is_left.wait()
+
+    monkeypatch.setattr(canonical, "_one_at_a_time", Lock())
+    thread = threading.Thread(target=other)
+    try:
+        with canonical._deeper():
+            while not told.empty():
+                told.get()
+            thread.start()
+            told.get()  # It waits for the lock, or did not.
+        is_left.set()
+        thread.join()
+        assert sys.getrecursionlimit() == before
+    finally:
+        sys.setrecursionlimit(before)
 
 
 def test_a_dict_with_the_names_that_skops_uses_was_refused() -> None:

@@ -20,7 +20,7 @@ from nirs4all_store import (
     upgrade_workspace,
 )
 from nirs4all_store.engine.duckdb import migrator
-from nirs4all_store.engine.duckdb.catalog import Extra, extras
+from nirs4all_store.engine.duckdb.catalog import Extra, differences
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline
 
 SHARED = Path(__file__).parents[2] / "shared" / "old_workspaces"
@@ -124,7 +124,7 @@ def is_refused_everywhere(folder: Path) -> str:
 def more_in(folder: Path) -> list[Extra]:
     with duckdb.connect(str(folder / "store.duckdb"), read_only=True) as connection:
         connection.execute("SET search_path = 'system.main,store.main'")
-        return extras(connection, "store", migrator.printed_schema(migrator.HEAD))
+        return differences(connection, "store", migrator.printed_schema(migrator.HEAD)).more
 
 
 @pytest.mark.parametrize("kind", MORE)
@@ -220,6 +220,21 @@ def test_a_trigger_in_the_log_alone_once_was_folded_into_the_database(tmp_path: 
     assert "DROP TRIGGER steal ON runs" in is_refused_everywhere(folder)
 
 
+def test_a_trigger_in_a_damaged_log_was_recovered(tmp_path: Path, sound: Path) -> None:
+    folder = shutil.copytree(sound, tmp_path / "w")
+    statements = [MORE["trigger"][0], "CREATE TABLE notes (text VARCHAR)"]
+    program = (
+        f"import duckdb, os; c = duckdb.connect({str(folder / 'store.duckdb')!r}); "
+        f"[c.execute(statement) for statement in {statements}]; os._exit(0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
+    log = folder / "store.duckdb.wal"
+    log.write_bytes(log.read_bytes()[:-20] + bytes(20))
+    before = bytes_of(folder)
+    assert "DROP TRIGGER steal ON runs" in refused(lambda: recover_workspace(folder))
+    assert bytes_of(folder) == before
+
+
 def test_what_comes_while_another_process_has_the_workspace_is_refused_too(tmp_path: Path, sound: Path) -> None:
     folder = shutil.copytree(sound, tmp_path / "w")
     with WorkspaceStore(folder) as store:
@@ -236,11 +251,11 @@ def test_what_comes_while_another_process_has_the_workspace_is_refused_too(tmp_p
 def test_what_nirs4all_itself_wrote_has_nothing_more(tmp_path: Path, version: str) -> None:
     make_legacy(tmp_path / "w", version)
     with duckdb.connect(str(tmp_path / "w" / "store.duckdb"), read_only=True) as connection:
-        assert extras(connection, "store", migrator.printed_schema("0001")) == []
+        assert differences(connection, "store", migrator.printed_schema("0001")).more == []
     if (SHARED / f"nirs4all-{version}").exists():
         shutil.copyfile(SHARED / f"nirs4all-{version}" / "store.duckdb", tmp_path / "real.duckdb")
         with duckdb.connect(str(tmp_path / "real.duckdb"), read_only=True) as connection:
-            assert extras(connection, "real", migrator.printed_schema("0001")) == []
+            assert differences(connection, "real", migrator.printed_schema("0001")).more == []
 
 
 def test_an_old_database_with_more_is_refused_before_its_upgrade(tmp_path: Path) -> None:
@@ -258,6 +273,40 @@ def test_an_old_database_with_more_is_refused_before_its_upgrade(tmp_path: Path)
         assert statement in message
 
 
+@pytest.mark.parametrize(
+    ("statement", "column", "wanted", "here"),
+    [
+        ("ALTER TABLE runs DROP COLUMN summary", "runs.summary", "JSON", ""),
+        ("ALTER TABLE predictions ALTER COLUMN val_score TYPE VARCHAR", "predictions.val_score", "DOUBLE", "VARCHAR"),
+        ('ALTER TABLE logs ALTER COLUMN "event" TYPE DECIMAL(9, 2)', 'logs."event"', "VARCHAR", "DECIMAL(9,2)"),
+    ],
+)
+def test_a_column_that_was_dropped_or_had_its_type_changed_once_was_not_reported(
+    tmp_path: Path, sound: Path, statement: str, column: str, wanted: str, here: str
+) -> None:
+    folder = shutil.copytree(sound, tmp_path / "w")
+    put_into(folder, f"DELETE FROM logs; {statement}")
+    before = bytes_of(folder)
+    with WorkspaceStore(folder, read_only=True) as reader:
+        (found,) = (finding for finding in reader.check().findings if finding.code == "other-column")
+    assert found.subject == column
+    for text in (wanted, here or "no such column"):
+        assert f"`{text}`" in found.message or text in found.message
+    message = refused(lambda: WorkspaceStore(folder))
+    assert f"column {column} is to be {wanted}, and is {here or 'not there'}" in message
+    assert bytes_of(folder) == before
+
+
+def test_an_upgrade_once_let_columns_of_another_type_come_along(tmp_path: Path) -> None:
+    make_legacy(tmp_path, "0.7.1")
+    upgrade_workspace(tmp_path)
+    put_into(tmp_path, "ALTER TABLE runs DROP COLUMN owner; UPDATE alembic_version SET version_num = '0003'; "
+             "ALTER TABLE runs ALTER COLUMN error TYPE JSON USING NULL")  # fmt: skip
+    before = bytes_of(tmp_path)
+    assert 'column runs."error" is to be VARCHAR, and is JSON' in refused(lambda: upgrade_workspace(tmp_path))
+    assert bytes_of(tmp_path) == before
+
+
 def test_each_revision_prints_as_it_is_written_down_so_that_looking_stays_fast(tmp_path: Path) -> None:
     WorkspaceStore(tmp_path / "new").close()
     make_legacy(tmp_path / "old")
@@ -266,7 +315,7 @@ def test_each_revision_prints_as_it_is_written_down_so_that_looking_stays_fast(t
         with duckdb.connect(str(tmp_path / name / "store.duckdb"), read_only=True) as connection:
             # What is not printed the same is compared with a database that is made of this, which then fails.
             unusable = migrator.printed_schema(migrator.HEAD) + "SELECT error('compared');\n"
-            assert extras(connection, "store", unusable) == []
+            assert differences(connection, "store", unusable) == ([], [])
 
 
 def test_tables_that_only_hold_rows_stay(tmp_path: Path, sound: Path) -> None:

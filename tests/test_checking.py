@@ -32,6 +32,7 @@ from nirs4all_store import (
 )
 from nirs4all_store.artifacts.local_store import sha256
 from nirs4all_store.cli import app
+from nirs4all_store.storage.repositories.integrity import Integrity
 from nirs4all_store.testing.contract import add_chain, add_prediction
 
 RNG = np.random.default_rng(0)
@@ -553,3 +554,12 @@ def test_a_file_in_the_place_of_artifacts_once_was_a_raw_error(tmp_path: Path) -
         WorkspaceStore(tmp_path)
     with WorkspaceStore(tmp_path, read_only=True) as reader:
         assert reader.list_runs().height == 0
+
+
+def test_a_damaged_block_hid_what_other_parts_have(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_: Integrity) -> list[str]:
+        raise RuntimeError("as what no code expects of a damaged block")
+
+    change(store, "UPDATE artifacts SET ref_count = 7")
+    monkeypatch.setattr(Integrity, "without_chain", damaged)
+    assert codes(store.check()) == {"unreadable", "wrong-count"}

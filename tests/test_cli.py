@@ -1,5 +1,6 @@
 """The command line, from a CSV of spectra to predictions of new ones, as a user types it."""
 
+import errno
 import json
 import re
 import shlex
@@ -396,6 +397,13 @@ def test_an_error_of_others_is_one_line_too(here: Path, monkeypatch: pytest.Monk
     command("init")
     monkeypatch.setattr(WorkspaceStore, "list_runs", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
     assert command("runs", 1) == "OSError: no space left; --debug shows where it comes from\n"
+
+
+def test_who_has_read_enough_was_told_of_a_broken_pipe(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command("init")
+    broken = BrokenPipeError(errno.EPIPE, "nobody reads on")
+    monkeypatch.setattr(WorkspaceStore, "list_runs", lambda *_: (_ for _ in ()).throw(broken))
+    assert command("runs", 1) == ""
 
 
 def test_what_no_run_or_ranking_has_is_refused(here: Path) -> None:

@@ -14,7 +14,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nirs4all_store import ArtifactLoadError, InvalidInputError
+from nirs4all_store import ArtifactLoadError, InvalidInputError, UntrustedArtifactError
 from nirs4all_store.artifacts.codecs import CODECS, codec, dump, load, versions_of
 
 X = np.random.default_rng(0).normal(size=(20, 4))
@@ -186,3 +186,15 @@ def test_saving_and_loading_warn_of_nothing(format: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         load(dump(MODEL, format), format, None)
+
+
+def test_a_type_of_skops_that_nobody_named_was_an_error_of_skops() -> None:
+    content = dump(Refuses, "skops")
+    with pytest.raises(UntrustedArtifactError, match=r"it is made of .*Refuses"):
+        load(content, "skops", None, [])
+
+
+@pytest.mark.parametrize("made_with", [{"packages": ["numpy"]}, {"packages": "numpy"}, ["numpy"], "numpy", 3], ids=str)
+def test_a_damaged_row_of_versions_ended_a_message(made_with: Any) -> None:
+    with pytest.raises(ArtifactLoadError, match="saved with unknown versions"):
+        load(b"no pickle", "pickle", made_with)

@@ -1,5 +1,6 @@
 """Blocks of a backup that were swapped, or are older than the rest, are found: the engine's own checksums miss them."""
 
+import json
 import random
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import duckdb
 import numpy as np
 
 from nirs4all_store import WorkspaceStore
+from nirs4all_store.storage.table_hashes import NAME
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 
 BLOCK = 2**18
@@ -71,3 +73,15 @@ def test_a_backup_that_was_written_to_is_not_compared_with_what_it_was(tmp_path:
     (tmp_path / "copied" / "store.duckdb.contents").write_text("[]")
     with WorkspaceStore(tmp_path / "copied") as store:
         assert [finding.code for finding in store.check(deep=True).findings] == ["other-content"]
+
+
+def test_hashes_of_another_engine_made_a_sound_backup_damaged(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path / "w") as store:
+        store.begin_run("r")
+        backup = store.backup(tmp_path / "backup")
+    told = json.loads((backup / NAME).read_text())
+    told["tables"] = dict.fromkeys(told["tables"], "1 2")
+    for version, codes in ((told["duckdb"], ["other-content"]), ("0.0.1", [])):
+        (backup / NAME).write_text(json.dumps(told | {"duckdb": version}))
+        with WorkspaceStore(backup, read_only=True) as store:
+            assert sorted({finding.code for finding in store.check(deep=True).findings}) == codes

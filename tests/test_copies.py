@@ -10,6 +10,8 @@ from legacy import contents, leave_a_log
 from programs import run
 
 from nirs4all_store import (
+    StoreError,
+    UpgradeFailedError,
     WorkspaceBusyError,
     WorkspaceCorruptError,
     WorkspaceNotFoundError,
@@ -18,6 +20,8 @@ from nirs4all_store import (
     inspect_workspace,
     upgrade_workspace,
 )
+from nirs4all_store.engine.duckdb import file_copies
+from nirs4all_store.engine.duckdb.database import Database
 
 
 def test_the_copy_has_the_log_too_and_both_can_be_put_back(old: Path, tmp_path: Path) -> None:
@@ -49,6 +53,14 @@ def test_a_copy_that_is_there_is_never_written_over(old: Path) -> None:
     # The same bytes are kept once.
     shutil.copy(report.copy, old / "store.duckdb")
     assert upgrade_workspace(old).copy == report.copy
+
+
+def test_the_last_of_too_many_copies_was_written_over(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file_copies, "MOST_COPIES", 2)
+    (old / "store.duckdb.before-0001").write_bytes(b"another database")
+    with pytest.raises(UpgradeFailedError, match="move some away"):
+        upgrade_workspace(old)
+    assert (old / "store.duckdb.before-0001").read_bytes() == b"another database"
 
 
 def test_a_log_that_stood_alone_under_the_name_of_a_copy_once_was_deleted(old: Path) -> None:
@@ -83,6 +95,18 @@ def test_a_log_whose_only_commit_a_kill_has_torn_once_blocked_upgrade_and_vacuum
         store.begin_run("kept")
     assert not log.exists()
     with WorkspaceStore(tmp_path / "new") as store:
+        assert store.list_runs()["name"].to_list() == ["kept"]
+
+
+def test_a_log_that_could_not_be_folded_in_was_lost_by_compacting(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        store.vacuum()
+        store.begin_run("kept")
+        with monkeypatch.context() as full, pytest.raises(StoreError, match="could not fold its log in"):
+            full.setattr(Database, "_fold", lambda _: {})  # As on a full disk.
+            store.vacuum()
         assert store.list_runs()["name"].to_list() == ["kept"]
 
 

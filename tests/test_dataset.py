@@ -602,3 +602,23 @@ def test_points_that_separate_thousands_once_were_decimal_ones_beside_commas(tmp
     assert read_spectra(path).others["note"].to_list() == ["990,5", "1.007"]
     path.write_text("lot;1100\n990,5;990,5\n-;1\n")
     assert read_spectra(path).others["lot"].to_list() == ["990.5", "-"]
+
+
+class Touches:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_a_file_of_spectra_could_run_code(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.array([[Touches(tmp_path / "touched")]], dtype=object))
+    with pytest.raises(InvalidInputError, match="cannot be read"):
+        read_spectra(tmp_path / "x.npy")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_lists_in_lists_were_an_array_before_they_were_counted() -> None:
+    with pytest.raises(InvalidInputError, match="X is lists in lists"):
+        read_dataset(([[[[1.0]]]], [1.0]))

@@ -26,7 +26,7 @@ from nirs4all_store import (
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 from nirs4all_store.training.config_files import read_config
 from nirs4all_store.training.pipeline_config import pipelines_of
-from nirs4all_store.validation.size_limits import MAX_CHARACTERS, MAX_VALUES
+from nirs4all_store.validation.size_limits import MAX_CHARACTERS, MAX_VALUES, refuse_deep
 from nirs4all_store.validation.values import json_text
 
 X = np.random.default_rng(0).normal(size=(12, 3))
@@ -94,6 +94,8 @@ def test_values_that_are_many_and_end_are_stored() -> None:
     assert len(json.loads(json_text(shared, "x") or "")) == 100
     with pytest.raises(InvalidInputError, match=f"x has more than {MAX_VALUES:,} values"):
         json_text([0] * (MAX_VALUES + 1), "x")
+    with pytest.raises(InvalidInputError, match=rf"x\[1\] has more than {MAX_VALUES:,} values"):
+        json_text([np.zeros(MAX_VALUES - 20_000)] * 2, "x")
 
 
 def test_long_text_in_many_places_is_counted_before_it_is_written() -> None:
@@ -292,3 +294,9 @@ def test_a_list_that_holds_one_list_many_times_hung_predicting(store: WorkspaceS
     for predict in (lambda given: store.replay_chain(chain_id, given), store.load_chain(chain_id).predict):
         with pytest.raises(ChainInputError, match="X is lists in lists"):
             predict(ENDLESS["lists"])
+
+
+def test_lists_in_lists_were_looked_through_before_they_were_an_array() -> None:
+    refuse_deep([[[1.0]]], "X")
+    with pytest.raises(InvalidInputError, match="X is lists in lists"):
+        refuse_deep(ENDLESS["lists"], "X")

@@ -18,6 +18,7 @@ from hypothesis import given
 from sqlalchemy import event
 
 from nirs4all_store import (
+    ArtifactLoadError,
     InvalidInputError,
     OutputPathError,
     PipelineLibrary,
@@ -266,3 +267,12 @@ def test_a_configuration_with_nan_once_was_no_json(store: WorkspaceStore, tmp_pa
     assert repr(library.get_template_metadata("t")["metrics"]) == "{'rmse': nan}"
     (tmp_path / "old.json").write_text('{"a": NaN, "b": {"_float_": "x"}}')
     assert repr(read_config(tmp_path / "old.json")) == "{'a': nan, 'b': {'_float_': 'x'}}"
+
+
+def test_a_damaged_object_was_exported(store: WorkspaceStore, tmp_path: Path) -> None:
+    chain_id = add_chain(store, add_pipeline(store)[1])
+    for path in (store.workspace_path / "artifacts").rglob("*.*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    for format in ("n4a", "n4a.py"):
+        with pytest.raises(ArtifactLoadError):
+            store.export_chain(chain_id, tmp_path / "exported", format)

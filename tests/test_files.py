@@ -15,6 +15,7 @@ from nirs4all_store.filesystem.atomic_files import (
     temporary_beside,
     with_suffix_added,
     write_atomic,
+    write_exclusive,
 )
 
 
@@ -150,6 +151,30 @@ def test_an_output_path_that_is_a_link_is_refused(tmp_path: Path, dangling: bool
     assert target.read_bytes() == b"old"
     assert (tmp_path / "link").is_symlink()
     assert not (tmp_path / "nowhere").exists()
+
+
+def test_a_link_that_came_while_a_file_was_written_was_replaced(tmp_path: Path) -> None:
+    with pytest.raises(OutputPathError, match="is a link"), atomic_write(tmp_path / "file") as temporary:
+        temporary.write_bytes(b"new")
+        (tmp_path / "file").symlink_to(tmp_path / "elsewhere")
+    assert names(tmp_path) == ["file"]
+    assert (tmp_path / "file").is_symlink()
+
+
+def test_a_file_system_without_links_could_have_no_new_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def has_none(*_: object) -> None:
+        raise PermissionError("this file system has no links")
+
+    monkeypatch.setattr(os, "link", has_none)
+    assert write_exclusive(tmp_path / "file", b"x")
+    assert (tmp_path / "file").read_bytes() == b"x"
+    assert names(tmp_path) == ["file"]
+
+
+def test_of_two_who_wrote_a_new_name_both_were_told_that_it_is_theirs(tmp_path: Path) -> None:
+    assert [write_exclusive(tmp_path / "file", content) for content in (b"first", b"second")] == [True, False]
+    assert (tmp_path / "file").read_bytes() == b"first"
+    assert names(tmp_path) == ["file"]
 
 
 def test_a_temporary_name_is_hidden_beside_the_file_and_new_each_time(tmp_path: Path) -> None:

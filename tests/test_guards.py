@@ -9,7 +9,7 @@ from guards import ROOT, Guard, read_guards
 GUARDS = read_guards()
 
 
-def tests_in(path: str) -> set[str]:
+def names_in(path: str) -> set[str]:
     """Return the names of the test functions of a file."""
     tree = ast.parse((ROOT / path).read_text("utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
@@ -19,7 +19,7 @@ def tests_in(path: str) -> set[str]:
 def test_a_guard_stands_once_where_it_is_said_to_and_has_its_test(guard: Guard) -> None:
     assert (ROOT / guard.place).read_text("utf-8").count(guard.code) == 1
     file, _, name = guard.test.partition("::")
-    assert name.partition("[")[0] in tests_in(file)
+    assert name.partition("[")[0] in names_in(file)
 
 
 def test_no_two_guards_have_one_name() -> None:

@@ -1,17 +1,23 @@
 """A signal's handler raises while the engine is at work: that is what the call raises, and the store goes on."""
 
+import contextlib
+import errno
 import json
+import os
 import select
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import pytest
+from polars.exceptions import PanicException
 from programs import Programs, ends_well, run, says
 
-from nirs4all_store import NotFoundError, WorkspaceStore
+from nirs4all_store import NotFoundError, SystemRefusedError, UnitOfWorkError, WorkspaceStore, failpoints
 from nirs4all_store.call_boundary import INTERRUPTED, CallBoundary
+from nirs4all_store.failpoints import Failpoint
 
 PROGRAM = """
 import json, random, shutil, signal, sys, nirs4all_store as n
@@ -208,3 +214,120 @@ def test_ctrl_c_in_a_long_query_once_was_heard_only_when_its_time_was_over(
     assert select.select([asks.stdout], [], [], 60)[0], "it goes on, and it would for ever"
     assert says(asks) == end
     ends_well(asks)
+
+
+class EqualError(Exception):
+    """It says that it equals anything."""
+
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = Exception.__hash__
+
+
+def test_a_cause_that_says_that_it_equals_anything_hid_ctrl_c_behind_it() -> None:
+    made, cause = LookupError(), EqualError()
+    made.__cause__, cause.__cause__ = cause, KeyboardInterrupt()
+    assert isinstance(end_of(made), KeyboardInterrupt)
+
+
+def test_ctrl_c_in_polars_was_a_panic() -> None:
+    assert isinstance(end_of(PanicException("a callback raised KeyboardInterrupt")), KeyboardInterrupt)
+
+
+def test_links_that_lead_back_to_themselves_were_a_runtime_error() -> None:
+    made = RuntimeError("Symlink loop")
+    made.__context__ = OSError(errno.ELOOP, "Too many levels of symbolic links")
+    assert isinstance(end_of(made), SystemRefusedError)
+
+
+def test_an_error_of_the_system_in_a_programs_own_block_was_renamed(store: WorkspaceStore) -> None:
+    with pytest.raises(PermissionError) as caught, store.unit_of_work():
+        raise PermissionError(errno.EACCES, "of the program")
+    assert type(caught.value) is PermissionError
+
+
+def test_who_worked_in_a_folder_that_was_removed_was_told_to_look_after_the_workspace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone() -> str:
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory")
+
+    with monkeypatch.context() as removed:
+        removed.setattr(os, "getcwd", gone)
+        error = end_of(FileNotFoundError(errno.ENOENT, "No such file or directory"))
+    assert "the folder in which this process works was removed" in str(error)
+
+
+def test_a_call_in_another_thread_listened_to_signals(store: WorkspaceStore) -> None:
+    before = signal.signal(signal.SIGUSR1, lambda *_: None)
+    try:
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(store.list_runs).result()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_another_error_that_was_made_of_ctrl_c_is_ctrl_c() -> None:
+    made = LookupError()
+    made.__cause__ = KeyboardInterrupt()
+    assert isinstance(end_of(made), KeyboardInterrupt)
+
+
+class HoldsItselfError(Exception):
+    """It says that it was made of itself, as often as anybody wants to hear."""
+
+    asked = 0
+
+    @property
+    def __cause__(self) -> BaseException:  # type: ignore[override]
+        self.asked += 1
+        assert self.asked < 1000, "it goes on, and it would for ever"
+        return self
+
+
+def test_an_error_that_was_made_of_itself_was_looked_through_for_ever() -> None:
+    error = HoldsItselfError()
+    assert end_of(error) is error
+
+
+def test_what_a_handler_saved_while_a_unit_of_work_ended_went_with_it(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[str] = []
+    with store.unit_of_work() as uow:
+        rollback = uow.rollback
+
+        def handler() -> None:
+            with contextlib.suppress(UnitOfWorkError):
+                saved.append(store.begin_run("by the handler"))
+            rollback()
+
+        monkeypatch.setattr(uow, "rollback", handler)
+    assert [store.get_run(run_id) for run_id in saved] == []
+
+
+def test_what_a_handler_saved_in_the_commit_of_a_block_went_with_it(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Failpoint] = []
+
+    def handler(point: Failpoint) -> None:
+        if point is Failpoint.COMMIT_BEGINS:
+            with pytest.raises(UnitOfWorkError, match="in the middle of another call"):
+                store.begin_run("by the handler")
+            refused.append(point)
+
+    with store.transaction():
+        store.begin_run("by the caller")
+        monkeypatch.setattr(failpoints, "on_hit", handler)
+    assert len(refused) == 1
+
+
+def test_what_the_caller_was_handling_was_taken_for_what_happened_in_the_call(store: WorkspaceStore) -> None:
+    try:
+        raise KeyboardInterrupt
+    except KeyboardInterrupt:
+        with pytest.raises(BaseException) as caught:  # which one it is, is the question
+            store.complete_run("no such run")
+    assert isinstance(caught.value, NotFoundError)

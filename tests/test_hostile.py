@@ -8,6 +8,7 @@ from legacy import make_legacy
 from sqlalchemy import text
 
 from nirs4all_store import WorkspaceCorruptError, WorkspaceStore
+from nirs4all_store.engine.duckdb import migrator
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 FUNCTIONS = [
@@ -60,6 +61,15 @@ def test_macros_in_an_old_database_are_not_run_by_its_upgrade(tmp_path: Path) ->
     with pytest.raises(WorkspaceCorruptError, match=r"macro \"coalesce\" .*macro to_json"):
         WorkspaceStore(tmp_path, upgrade=True)
     assert (tmp_path / "store.duckdb").read_bytes() == before
+
+
+def test_migrations_alone_ran_the_macros_of_a_file(tmp_path: Path) -> None:
+    make_legacy(tmp_path)
+    database = tmp_path / "store.duckdb"
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("CREATE MACRO coalesce(a, b) AS error('a macro was run')")
+    with pytest.raises(WorkspaceCorruptError, match="DROP MACRO"):
+        migrator.run(database, migrator.run_migrations, is_stamped=False)
 
 
 @pytest.mark.parametrize("table", ["runs", "predictions", "alembic_version"])

@@ -31,6 +31,7 @@ from nirs4all_store import (
 )
 from nirs4all_store.artifacts.local_store import sha256
 from nirs4all_store.exchange import bundle_reader
+from nirs4all_store.exchange.bundle_loader import imports_of
 
 
 @pytest.fixture
@@ -225,6 +226,39 @@ def test_members_that_a_bundle_has_not_are_refused(tmp_path: Path, bundle: Path)
         assert [*(tmp_path / "here" / "artifacts").iterdir()] == []
 
 
+ODD_MEMBERS = {
+    "a link": (link("artifacts/link.joblib"), "is a link or no file"),
+    "a name that leads out": (zipfile.ZipInfo("../evil"), "which a bundle has not"),
+    "a name that is there": (zipfile.ZipInfo("chain.json"), "several members named 'chain.json'"),
+    "one that nobody names": (zipfile.ZipInfo("artifacts/stray.joblib"), "not those that its manifest names"),
+}
+
+
+@pytest.mark.parametrize("case", ODD_MEMBERS)
+def test_an_odd_member_is_told_from_damage(bundle: Path, case: str) -> None:
+    info, why = ODD_MEMBERS[case]
+    with pytest.raises(BundleError, match=why):
+        inspect_bundle(raw_bundle(bundle, [(info, b"x")]))
+
+
+def test_a_manifest_that_says_another_size_than_it_has_was_read(tmp_path: Path, bundle: Path) -> None:
+    content = bytearray(bundle.read_bytes())
+    at = content.index(b"PK\x01\x02") + 24
+    content[at : at + 4] = struct.pack("<L", 10**6)
+    (tmp_path / "changed.n4a").write_bytes(content)
+    with pytest.raises(BundleError, match=r"'manifest\.json' has \d+ bytes and says 1000000"):
+        inspect_bundle(tmp_path / "changed.n4a")
+
+
+def test_members_share_what_a_bundle_may_expand_to(bundle: Path) -> None:
+    big = raw_bundle(bundle, [])
+    with zipfile.ZipFile(big, "a", zipfile.ZIP_DEFLATED) as archive:
+        for name in ("artifacts/one.joblib", "artifacts/two.joblib"):
+            archive.writestr(name, bytes(40 * 2**20))
+    with pytest.raises(BundleError, match="expands"):
+        inspect_bundle(big)
+
+
 def test_an_encrypted_member_and_a_lying_size_are_refused(tmp_path: Path, bundle: Path) -> None:
     content = bytearray(bundle.read_bytes())
     central = content.rindex(b"PK\x01\x02")
@@ -295,6 +329,14 @@ def test_a_bundle_that_does_not_fit_is_refused_and_nothing_of_it_is_kept(
         assert [*(tmp_path / "here" / "artifacts").iterdir()] == []
         with contextlib.suppress(TransactionAbortedError), store.transaction(), pytest.raises(BundleError):
             store.import_bundle(changed, trusted=True)
+        assert set(counts(store).values()) == {0}
+
+
+def test_an_object_that_its_chain_does_not_name_was_imported(tmp_path: Path, bundle: Path) -> None:
+    changed = with_chain(bundle, lambda told: told["chain"]["fold_artifacts"].popitem())
+    with WorkspaceStore(tmp_path / "here") as store:
+        with pytest.raises(BundleError, match="artifacts that its chain does not name"):
+            store.import_bundle(changed)
         assert set(counts(store).values()) == {0}
 
 
@@ -517,6 +559,12 @@ def zipped(members: dict[str, int]) -> bytes:
         for name, size in members.items():
             archive.writestr(name, b" " * size)
     return buffer.getvalue()
+
+
+def test_an_object_of_skops_that_is_another_zip_ended_a_look_into_its_bundle() -> None:
+    imports, problem = imports_of("skops", zipped({"another": 1}))
+    assert imports is None
+    assert "schema.json" in str(problem)
 
 
 INNER = {

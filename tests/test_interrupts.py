@@ -2,11 +2,15 @@
 
 import gc
 import json
+import os
+import signal
 import sys
+import threading
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
+from typing import Any
 
 import duckdb
 import pytest
@@ -14,8 +18,10 @@ from programs import ends_well, programs
 from sqlalchemy import Engine
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceStore
+from nirs4all_store.engine.duckdb import bulk, database, files
 from nirs4all_store.engine.duckdb.dialect import Connections
 from nirs4all_store.storage.transaction_scope import Scope
+from nirs4all_store.testing.contract import add_pipeline, add_prediction
 from nirs4all_store.workspace.file_lock import Lease
 
 PROGRAM = """
@@ -221,3 +227,64 @@ def test_a_transaction_that_ctrl_c_left_open_is_closed_when_the_next_unit_of_wor
         assert store.begin_run("the next one")
         assert not workspace._leased.is_held
         assert store.list_runs()["name"].to_list() == ["the next one"]
+
+
+class Busy:
+    """A connection that Ctrl-C strikes in the middle of a statement, which goes on until somebody stops it.
+
+    What the main thread executes hears nothing, and comes to its end.
+    """
+
+    def __init__(self, connection: Any, begins: str, is_stopped: threading.Event) -> None:
+        self._connection = connection
+        self._begins = begins
+        self._is_stopped = is_stopped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+    def execute(self, statement: str, *parameters: Any) -> Any:
+        self._strike(statement)
+        return self._connection.execute(statement, *parameters)
+
+    def sql(self, statement: str, params: Any = None) -> Any:
+        self._strike(statement)
+        return self._connection.sql(statement, params=params)
+
+    def interrupt(self) -> None:
+        self._is_stopped.set()
+
+    def _strike(self, statement: str) -> None:
+        if statement.startswith(self._begins) and threading.current_thread() is not threading.main_thread():
+            os.kill(os.getpid(), signal.SIGINT)
+            self._is_stopped.wait()
+            raise duckdb.InterruptException("it was stopped")
+
+
+@pytest.mark.parametrize(
+    ("work", "module", "name", "begins"),
+    [
+        ("vacuum", files, "duckdb", "COPY FROM DATABASE"),
+        ("backup", files, "duckdb", "COPY FROM DATABASE"),
+        ("backup", database, "raw_connection", "SELECT concat(count(*)"),
+        ("export_predictions_parquet", bulk, "raw_connection", "SELECT predictions"),
+    ],
+)
+def test_ctrl_c_once_was_heard_at_the_end_of_a_long_statement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: str, module: Any, name: str, begins: str
+) -> None:
+    with WorkspaceStore(tmp_path / "w") as store:
+        add_prediction(store, add_pipeline(store)[1])
+        arguments = [] if work == "vacuum" else [tmp_path / "out"]
+        real, when = getattr(module, name), (begins, threading.Event())
+        with monkeypatch.context() as patch:
+            if name == "duckdb":
+                busy = {**vars(real), "connect": lambda *args, **kwargs: Busy(real.connect(*args, **kwargs), *when)}
+                patch.setattr(module, name, SimpleNamespace(**busy))
+            else:
+                patch.setattr(module, name, lambda session: Busy(real(session), *when))
+            with pytest.raises(KeyboardInterrupt):
+                getattr(store, work)(*arguments)
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["w"]
+        getattr(store, work)(*arguments)
+        assert store.check().is_sound

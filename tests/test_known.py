@@ -9,12 +9,16 @@ import duckdb
 import numpy as np
 import pytest
 from sqlalchemy import text
+from sqlalchemy.orm import Session
 
 from nirs4all_store import NotFoundError, TransactionAbortedError, WorkspaceStore
 from nirs4all_store.chains import loader
 from nirs4all_store.engine.duckdb import database
 from nirs4all_store.engine.duckdb.schema import make_tables_in
+from nirs4all_store.identifiers import utc_now
 from nirs4all_store.storage import lookup_cache, table_gateway
+from nirs4all_store.storage.models import Artifact, Run
+from nirs4all_store.storage.repositories.artifacts import SAVED_AGAIN
 from nirs4all_store.testing.contract import NOW, X, add_chain, add_pipeline, add_prediction
 
 
@@ -338,3 +342,54 @@ def test_a_full_database_is_not_closed_under_a_reader(store: WorkspaceStore, mon
     add_prediction(store, pipeline_id)
     assert store._workspace.database._anchor is not anchor
     assert store.query_predictions().height == 2
+
+
+def test_what_is_known_took_memory_without_bound(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (lookup_cache, table_gateway):
+        monkeypatch.setattr(module, "MAX_FACTS", 3)
+    _, pipeline_id = add_pipeline(store)
+    for _ in range(5):
+        add_prediction(store, pipeline_id)
+        assert len(store._workspace.cache._entries) <= 3
+    with store.unit_of_work() as uow:
+        for number in range(5):
+            uow._tables.put_cached(("runs", str(number)), False)
+            assert len(uow._tables._cache) <= 3
+
+
+def test_what_was_rolled_back_was_believed_to_be_there_in_the_same_unit_of_work(store: WorkspaceStore) -> None:
+    with store.unit_of_work() as uow:
+        run_id = uow.runs.add("lost")
+        assert uow.runs.get(run_id) is not None
+        uow.rollback()
+        with pytest.raises(NotFoundError):
+            uow.runs.add_pipeline(run_id, "below it")
+
+
+@pytest.mark.parametrize("is_prepared", [False, True])
+def test_an_error_after_a_change_beside_a_session_was_forgotten(store: WorkspaceStore, is_prepared: bool) -> None:
+    artifact_id = store.save_artifact([1], "list", "other")
+    with pytest.raises(TransactionAbortedError), store.unit_of_work() as uow:
+        connection = uow.session.connection()
+        if is_prepared:
+            uow._tables.execute_prepared(SAVED_AGAIN, {"wanted": artifact_id, "now": utc_now()})
+        else:
+            uow._tables.update(Artifact, artifact_id, unclaimed=7)
+        with pytest.raises(Exception, match="no"):
+            connection.exec_driver_sql("SELECT error('no')")
+        uow.commit()
+
+
+def test_an_error_of_a_question_after_a_change_was_forgotten(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(session: Session, *_: Any) -> None:
+        database.raw_connection(session).execute("SELECT error('no')")
+
+    artifact_id = store.save_artifact([1], "list", "other")
+    with pytest.raises(TransactionAbortedError), store.unit_of_work() as uow:
+        uow.artifacts.claim([artifact_id])
+        monkeypatch.setattr(table_gateway, "has_key", fails)
+        with pytest.raises(duckdb.Error):
+            uow._tables.exists(Run, "x")
+        uow.commit()

@@ -1,5 +1,6 @@
 import json
 import threading
+from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from nirs4all_store import (
     PipelineLibrary,
     TemplateExistsError,
 )
+from nirs4all_store.identifiers import utc_now
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=400).filter(
     str.strip
@@ -375,3 +377,17 @@ def test_an_imported_name_is_data_as_well(library: PipelineLibrary, tmp_path: Pa
     assert imported.parent == tmp_path / "workspace" / "library" / "templates"
     assert library.load_template("../../../escaped") == []
     assert all(name == "t.json" or name.startswith("workspace/library/templates/") for name in files(tmp_path))
+
+
+def test_another_writer_of_a_new_name_came_between(
+    library: PipelineLibrary, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def meanwhile() -> datetime:
+        monkeypatch.undo()
+        PipelineLibrary(tmp_path / "workspace").save_template([1], "t")
+        return utc_now()
+
+    monkeypatch.setattr("nirs4all_store.training.template_library.utc_now", meanwhile)
+    with pytest.raises(TemplateExistsError):
+        library.save_template([2], "t")
+    assert library.load_template("t") == [1]

@@ -6,12 +6,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError, WorkspaceStore
 from nirs4all_store.engine.duckdb.connection import connect
 from nirs4all_store.engine.duckdb.database import Database
 from nirs4all_store.engine.duckdb.files import copy_compacted
+from nirs4all_store.engine.duckdb.posix_lock import held_alone, refuse_if_open_here
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 
 HOLD = """
@@ -98,3 +100,37 @@ def test_what_ctrl_c_had_cut_off_once_made_a_sound_database_corrupt(tmp_path: Pa
         connect(path).close()
     finally:
         gc.enable()
+
+
+def test_what_ctrl_c_had_cut_off_once_kept_a_sound_database_from_being_read(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    connect(path).close()
+    cut_off: dict[str, object] = {"connection": connect(path)}
+    with pytest.raises(WorkspaceOpenHereError, match="open through duckdb itself"):
+        refuse_if_open_here(path)
+    cut_off["itself"] = cut_off
+    gc.disable()
+    try:
+        del cut_off
+        refuse_if_open_here(path)
+    finally:
+        gc.enable()
+
+
+def test_reading_a_database_took_the_lock_away_from_who_had_it_open_here(tmp_path: Path) -> None:
+    path = tmp_path / "store.duckdb"
+    open_here = pytest.raises(WorkspaceOpenHereError)
+    with duckdb.connect(str(path)), open_here, held_alone(path):
+        pass
+
+
+def test_a_program_that_knows_no_lease_opened_a_database_that_was_being_read(tmp_path: Path, sound: Path) -> None:
+    database = Path(shutil.copy(sound, tmp_path))
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(database), "writes"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        with pytest.raises(WorkspaceBusyError, match=str(other.pid)), held_alone(database):
+            pass
+        other.communicate()

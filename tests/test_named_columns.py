@@ -15,7 +15,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
 
-from nirs4all_store import ChainInputError, PipelineRunner, WorkspaceStore, load_bundle
+from nirs4all_store import ChainInputError, InvalidInputError, PipelineRunner, WorkspaceStore, load_bundle
+from nirs4all_store.chains.training_columns import TrainedOn
 from nirs4all_store.testing.contract import add_pipeline
 
 X = np.random.default_rng(0).normal(size=(20, 12)).cumsum(axis=1)
@@ -191,3 +192,16 @@ def test_a_script_of_wavelengths_gives_them_to_the_operators(store: WorkspaceSto
     chain_id = PipelineRunner(store).run(CONFIG, {"X": X, "y": Y, "wavelengths": np.array(WAVELENGTHS)})["chain_id"][0]
     script = store.export_chain(chain_id, tmp_path / "model.n4a.py", format="n4a.py")
     assert f"WAVELENGTHS = {WAVELENGTHS!r}" in script.read_text()
+
+
+@pytest.mark.parametrize("params", [None, [1], "x", {"columns": "ab"}, {"columns": [1, 2]}, {"wavelengths": {"a": 1}}],
+                         ids=str)  # fmt: skip
+def test_a_chain_whose_row_has_something_else_than_columns_ended_in_a_raw_error(params: Any) -> None:
+    steps = [{"step_idx": 0, "params": params}]
+    found = TrainedOn.of({"steps": steps, "model_step_idx": 0})
+    assert (found.columns, found.wavelengths) == (None, None)
+
+
+def test_lists_in_lists_were_predicted_before_they_were_counted() -> None:
+    with pytest.raises(InvalidInputError, match="X is lists in lists"):
+        TrainedOn().arrays([[[[1.0]]]], None)

@@ -1,5 +1,6 @@
 """Links, pipes, sockets and devices where a workspace, an input or an output has a file or a folder."""
 
+import hashlib
 import os
 import shutil
 import signal
@@ -32,6 +33,8 @@ from nirs4all_store import (
     upgrade_workspace,
 )
 from nirs4all_store.datasets.reader import read_dataset, read_spectra
+from nirs4all_store.engine.duckdb.files import header_of
+from nirs4all_store.filesystem import file_types
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 from nirs4all_store.training.config_files import find_config, read_config
 from nirs4all_store.workspace.file_lock import LOCK_FILE, QUEUE_FILE
@@ -144,6 +147,28 @@ def test_a_folder_in_the_place_of_a_log_is_named(workspace: Path) -> None:
     (workspace / "store.duckdb.wal").mkdir()
     with pytest.raises(WorkspaceCorruptError, match="wal is a folder"):
         WorkspaceStore(workspace)
+
+
+@pytest.mark.parametrize("make", [make_link_to_a_file, make_pipe, make_socket])
+def test_what_took_the_place_of_a_file_after_a_look_was_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: Make
+) -> None:
+    look = file_types.refuse_odd
+
+    def look_too_early(*paths: file_types.AnyPath, **more: Any) -> None:
+        look(*paths, **more)
+        monkeypatch.undo()
+        put(make, tmp_path / "file", tmp_path / "outside")
+
+    (tmp_path / "file").write_bytes(b"x")
+    monkeypatch.setattr(file_types, "refuse_odd", look_too_early)
+    with pytest.raises(WorkspaceCorruptError, match="file is a"):
+        os.close(file_types.open_without_following(tmp_path / "file", os.O_RDONLY))
+
+
+def test_a_pipe_in_the_place_of_a_database_kept_waiting_who_looked_at_it(tmp_path: Path) -> None:
+    make_pipe(tmp_path / "store.duckdb", tmp_path)
+    assert header_of(tmp_path / "store.duckdb") == hashlib.sha256().hexdigest()
 
 
 def test_a_workspace_that_is_reached_through_a_link_is_fine(workspace: Path, tmp_path: Path) -> None:

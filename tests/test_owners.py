@@ -24,10 +24,13 @@ from nirs4all_store import (
     NotFoundError,
     RunInUseError,
     StoreError,
+    WorkspaceCorruptError,
     WorkspaceStore,
     upgrade_workspace,
 )
+from nirs4all_store.storage import process_identity
 from nirs4all_store.storage.process_identity import FIRST_NAMESPACE, is_alive, is_gone, this_process
+from nirs4all_store.storage.repositories import RunRepo
 from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 from nirs4all_store.validation.values import json_text
 
@@ -407,3 +410,26 @@ def test_what_leaves_a_workspace_tells_nothing_of_who_made_it(store: WorkspaceSt
         assert ME["machine"].encode() not in content
         assert b"pid_namespace" not in content
     assert hashes == hashes[:1] * 2
+
+
+def test_a_process_of_another_user_was_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "kill", refuses)
+    assert is_alive(ME, ME)
+
+
+def test_a_process_that_the_system_hides_was_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_identity, "_status", lambda process: None)
+    assert not is_gone(ME, ME)
+
+
+def test_runs_that_could_not_be_marked_kept_the_workspace_shut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def damaged(_: RunRepo) -> bool:
+        raise WorkspaceCorruptError("a block of the runs is damaged")
+
+    WorkspaceStore(tmp_path).close()
+    monkeypatch.setattr(RunRepo, "interrupt_lost", damaged)
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("all the same")

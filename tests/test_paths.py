@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from legacy import make_legacy
 from typer.testing import CliRunner
@@ -21,6 +22,7 @@ from nirs4all_store import (
     upgrade_workspace,
 )
 from nirs4all_store.cli import app
+from nirs4all_store.datasets.table_files import read
 from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 
 TAKEN_AS_THEY_ARE = [
@@ -147,3 +149,10 @@ def test_a_table_whose_name_is_a_pattern_is_read_and_no_other(tmp_path: Path) ->
         '[{"model": {"class": "sklearn.linear_model.Ridge"}}]', tmp_path / "a*.csv", target="y"
     )
     assert found.height
+
+
+def test_a_parquet_file_whose_name_is_a_pattern_is_read_and_no_other(tmp_path: Path) -> None:
+    for name in ("a*.parquet", "ab.parquet"):
+        pl.DataFrame({"1100": [1.0]}).write_parquet(tmp_path / "one.parquet")
+        (tmp_path / "one.parquet").rename(tmp_path / name)
+    assert read(tmp_path / "a*.parquet").height == 1

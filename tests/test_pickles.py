@@ -3,6 +3,9 @@
 import io
 import pickle
 import struct
+import subprocess
+import sys
+import tracemalloc
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -91,6 +94,26 @@ def test_a_pickle_once_could_change_a_class_that_was_trusted() -> None:
     assert callable(Ridge.predict)
 
 
+class Touches:
+    """Makes a file when it is loaded."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.path,)
+
+
+def test_what_was_refused_halfway_had_run_what_stood_before(tmp_path: Path) -> None:
+    content = pickle.dumps([Touches(tmp_path / "touched"), Ridge()])
+    others = [name for name in imported_globals(content, is_joblib=False) if name != RIDGE]
+    with pytest.raises(UntrustedArtifactError, match=RIDGE):
+        load_with(content, others, is_joblib=False)
+    assert not (tmp_path / "touched").exists()
+    load_with(content, [*others, RIDGE], is_joblib=False)
+    assert (tmp_path / "touched").exists()
+
+
 def test_what_cannot_be_listed_is_said_to_be_so(tmp_path: Path) -> None:
     compressed = io.BytesIO()
     joblib.dump(Ridge().fit(X, Y), compressed, compress=3)
@@ -106,6 +129,15 @@ def test_what_cannot_be_listed_is_said_to_be_so(tmp_path: Path) -> None:
             imported_globals(content, is_joblib=False)
         with pytest.raises(UntrustedArtifactError, match="cannot be told"):
             load_with(content, [RIDGE], is_joblib=False)
+
+
+def test_a_length_that_lies_took_memory_before_anything_was_read() -> None:
+    content = b"\x80\x05" + pickle.BYTEARRAY8 + struct.pack("<Q", 10**8)
+    tracemalloc.start()
+    with pytest.raises(UnlistableError, match="damaged"):
+        imported_globals(content, is_joblib=False)
+    assert tracemalloc.get_traced_memory()[1] < 10**7
+    tracemalloc.stop()
 
 
 class Op:
@@ -199,6 +231,7 @@ NOT_JOBLIBS = {
     "in an array of objects": array_of(behind_array(SYSTEM)),
     "changed once its objects are read": array_of(b"\x80\x04N.")[:-1] + b"}b.",
     "copied on the stack": b"\x80\x04N20.",
+    "that is reached by way of a function": b"\x80\x04" + Op.NAME("joblib", "load.__globals__") + b"0N.",
 }  # fmt: skip
 
 
@@ -236,6 +269,8 @@ NOT_NUMPYS = {
     "an array of objects over bytes": FRESH + array_state(O8, ENCODED["bytes"]),
     "an array of records with objects": FRESH + array_state(RECORDS, ENCODED["bytes"]),
     "an array that is too long": FRESH + array_state(dtype("f8"), ENCODED["bytes"], 2),
+    "an array that is too short": FRESH + array_state(dtype("f8"), Op.RAW(b"\0" * 16)),
+    "an array of objects made of bytes": FRESH + array_state(O8, ENCODED["bytes"], 8),
     "an array of objects in another": FRESH + array_state(O8, b"]" + FRESH + array_state(O8, b"]Na") + b"a"),
     "a scalar of objects": SCALAR + b"(" + O8 + b"NtR",
     "a scalar of a record with objects": SCALAR + b"(" + RECORDS + ENCODED["bytes"] + b"tR",
@@ -243,6 +278,9 @@ NOT_NUMPYS = {
     "a buffer of objects": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + ENCODED["bytes"] + O8 + b"K\x01\x85"
         + Op.TEXT("C") + b"tR",
     "a buffer over an array": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + ARRAY + dtype("f8") + b"K\x01\x85"
+        + Op.TEXT("C") + b"tR",
+    "a buffer over an array of bytes": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + FRESH
+        + array_state(dtype("u1", F8_STATE.replace(b"<", b"|")), ENCODED["bytes"], 8) + dtype("f8") + b"K\x01\x85"
         + Op.TEXT("C") + b"tR",
     "a dtype without a state": Op.NAME("numpy", "dtype") + b"(" + Op.TEXT("f8") + b"\x89\x88tR",
     "a dtype of a type": Op.NAME("numpy", "dtype") + b"(" + NDARRAY + b"\x89\x88tR" + F8_STATE,
@@ -270,6 +308,13 @@ def test_values_that_no_pickler_writes_once_reached_memory_that_was_not_theirs(c
     imported_globals(content, is_joblib=False)
     with pytest.raises(UntrustedArtifactError):
         load_with(content, [RIDGE], is_joblib=False)
+
+
+@pytest.mark.parametrize("case", [case for case in NOT_NUMPYS if "tuples in tuples" in case])
+def test_to_list_what_a_pickle_imports_once_ended_the_process(case: str) -> None:
+    program = "import sys; from nirs4all_store.artifacts.safe_loading import pickle_scanner as scanner; "
+    program += "scanner.imported_globals(sys.stdin.buffer.read(), is_joblib=False)"
+    subprocess.run([sys.executable, "-c", program], input=b"\x80\x05" + NOT_NUMPYS[case] + b".", check=True)
 
 
 def test_the_values_that_cannot_be_refused_are_those_that_picklers_write() -> None:

@@ -19,6 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, Normalizer, RobustScaler, StandardScaler
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineLibrary
+from nirs4all_store.training import pipeline_config
 from nirs4all_store.training.config_files import find_config, read_config
 from nirs4all_store.training.pipeline_config import pipelines_of
 
@@ -415,3 +416,22 @@ def test_another_function_makes_another_configuration() -> None:
     ]
     assert configs[0] != configs[1]
     assert configs[2][0]["params"] == {"func": {"function": "numpy.log1p"}}
+
+
+def test_a_configuration_had_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = [{"_or_": [Ridge(alpha) for alpha in range(1, 5)]}]
+    assert len(pipelines_of(config)) == 4
+    with monkeypatch.context() as patch, pytest.raises(InvalidInputError, match="makes 4 pipelines, more than 3"):
+        patch.setattr(pipeline_config, "MOST_PIPELINES", 3)
+        pipelines_of(config)
+    monkeypatch.setattr(pipeline_config, "MOST_VALUES", 3)
+    with pytest.raises(InvalidInputError, match="makes 4 pipelines with 8 values together"):
+        pipelines_of(config)
+
+
+def test_parameters_that_are_many_were_printed_before_they_were_counted() -> None:
+    many: Any = 1.0
+    for _ in range(7):
+        many = [many] * 10
+    with pytest.raises(InvalidInputError, match=r"step 1.* has more than"):
+        pipelines_of([Ridge(alpha=many)])

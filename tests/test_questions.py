@@ -25,9 +25,10 @@ from nirs4all_store import (
     StoreError,
     WorkspaceStore,
 )
+from nirs4all_store.engine.duckdb import readonly_sql
 from nirs4all_store.engine.duckdb.files import NO_EXTENSIONS
 from nirs4all_store.engine.duckdb.readonly_sql import OF_CATALOG
-from nirs4all_store.engine.duckdb.simple_queries import is_simple, names_in, parsed
+from nirs4all_store.engine.duckdb.simple_queries import MAX_LENGTH, is_simple, names_in, parsed
 from nirs4all_store.engine.duckdb.sql_worker import SEALED, RefusedError, answer
 from nirs4all_store.storage.models import Base
 from nirs4all_store.testing.contract import add_pipeline
@@ -263,3 +264,12 @@ def test_any_query_reads_or_is_refused(asked: WorkspaceStore, query: str, parame
         with contextlib.suppress(StoreError):
             asked.sql("SELECT $1", parameters, max_rows=10, timeout=5)
     assert asked.list_runs().height == 1
+
+
+def test_a_query_that_was_too_long_was_read_here(asked: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(*_: Any) -> None:
+        raise AssertionError("the engine reads it, and nothing stops it")
+
+    monkeypatch.setattr(readonly_sql, "parsed", read)
+    query = f"SELECT 1 AS one{' ' * MAX_LENGTH}"
+    assert asked.sql(query).item() == 1

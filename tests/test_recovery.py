@@ -29,6 +29,7 @@ from nirs4all_store import (
 )
 from nirs4all_store.cli import app
 from nirs4all_store.engine.duckdb import files, migrator, recovery
+from nirs4all_store.workspace import offline
 
 TESTS = Path(__file__).parent
 LOG = "store.duckdb.wal"
@@ -409,3 +410,38 @@ def test_the_command_complains_in_one_line(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert str(tmp_path) in done.stderr
+
+
+def test_a_log_whose_commits_end_otherwise_lost_them(
+    workspace: Path, killed: tuple[Path, list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(workspace, lambda log: flipped(log, killed[1][3] + 100))
+    monkeypatch.setattr(recovery, "commit_ends", lambda log: [])
+    assert recover_workspace(workspace).rows["runs"] == 4
+    assert names(workspace) == acknowledged(killed[1], killed[1][3])
+
+
+def test_a_database_whose_values_are_damaged_was_called_recovered(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("the name of a run")
+    run(WRITER, tmp_path)
+    content = (tmp_path / "store.duckdb").read_bytes()
+    assert content.count(b"the name of a run") == 1
+    (tmp_path / "store.duckdb").write_bytes(content.replace(b"the name of a run", b"another name here"))
+    before = damage(tmp_path, lambda log: log[:-30] + bytes(30))
+    with pytest.raises(WorkspaceCorruptError, match="damaged itself, not its log"):
+        recover_workspace(tmp_path)
+    assert contents(tmp_path) == before
+
+
+def test_another_process_was_faster_and_a_recovery_was_told_as_failed(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def is_faster(*_: object, **__: object) -> None:
+        raise WorkspaceBusyError("another process was faster")
+
+    damage(workspace, lambda log: flipped(log, len(log) // 2))
+    monkeypatch.setattr(offline, "open_workspace", is_faster)
+    report = recover_workspace(workspace)
+    assert report.copy is not None
+    assert report.findings is None

@@ -168,3 +168,13 @@ def test_a_shortened_id_finds_its_own_and_no_other(store: WorkspaceStore, names:
             assert name.startswith(short)
             assert uow.ids.find(short) == [("runs", name)]
             assert uow.ids.find(name) == [("runs", name)]
+
+
+@pytest.mark.parametrize("datasets", ["3", "[1]", '{"name": "wheat"}'])
+def test_a_damaged_list_of_datasets_ended_every_listing(store: WorkspaceStore, datasets: str) -> None:
+    whole = store.begin_run("whole", None, [{"name": "wheat"}])
+    store.begin_run("damaged", None, [{"name": "wheat"}])
+    with store.unit_of_work() as uow:
+        uow.session.execute(text("UPDATE runs SET datasets = :text WHERE name = 'damaged'"), {"text": datasets})
+        uow.commit()
+    assert store.list_runs(dataset="wheat")["run_id"].to_list() == [whole]

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from legacy import make_legacy
 from programs import Process, ends_well, run, says, tell
 
 from nirs4all_store import WorkspaceStore
@@ -195,3 +196,61 @@ with n.WorkspaceStore(".") as store:
         print(f"the right to write in {Path('artifacts').absolute()}," in str(error))
 """
     assert as_user(65533, work, group_folder).split() == ["True"]
+
+
+@pytest.mark.makes_databases
+def test_what_root_had_made_kept_the_owner_of_the_folder_out(folder: Path) -> None:
+    os.chown(folder, 65532, 65532)
+    folder.chmod(0o700)
+    with WorkspaceStore(folder) as store:
+        store.save_artifact([1], "list", "model", "pickle")
+        assert {path.name: path.stat().st_uid for path in folder.rglob("*") if path.stat().st_uid != 65532} == {}
+
+
+CHANGES = {
+    # What a user does, and what is new in the workspace then.
+    "vacuum": ("with n.WorkspaceStore('.') as store: store.delete_run(store.list_runs()['run_id'][0]); store.vacuum()",
+               ["store.duckdb"]),
+    "upgrade": ("n.upgrade_workspace('.')", ["store.duckdb", "store.duckdb.before-0001"]),
+    "recover": ("n.recover_workspace('.')",
+                ["store.duckdb.wal", "store.duckdb.before-recovery", "store.duckdb.before-recovery.wal"]),
+    "restore": ("n.restore_workspace('backup', '.')",
+                ["store.duckdb", "before-restore", "before-restore/store.duckdb", "before-restore/artifacts"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_was_kept_or_made_anew_once_had_the_old_files_rights(group_folder: Path, change: str) -> None:
+    work, new = CHANGES[change]
+    if change == "upgrade":
+        make_legacy(group_folder, "0.7.1")
+    else:
+        as_user(65532, "store = n.WorkspaceStore('.')\nrun_id = store.begin_run('r')\n"
+                "[store.begin_pipeline(run_id, 'p', expanded_config=list(range(5000))) for _ in range(100)]\n"
+                "store.save_artifact([1], 'list', 'model', 'pickle')\nstore.vacuum()\nstore.backup('backup')\n"
+                "store.begin_run('s')\nos._exit(0)", group_folder)  # fmt: skip
+        shutil.rmtree(group_folder / "artifacts" if change == "restore" else group_folder / "backup")
+    if change == "recover":
+        log = group_folder / "store.duckdb.wal"
+        log.write_bytes(log.read_bytes()[:-20] + b"\0" * 20)
+    for path in group_folder.rglob("*"):  # As programs made them that know nothing of groups.
+        os.chown(path, 65532, 65532)
+        path.chmod(0o750 if path.is_dir() else 0o640)
+    as_user(65532, work, group_folder, umask=0o077)
+    if change == "restore":
+        new = [*new, *(path.relative_to(group_folder).as_posix() for path in group_folder.glob("artifacts/**/*"))]
+        assert len(new) > 5
+    for name in new:
+        status = (group_folder / name).stat()
+        wanted = "0o70" if (group_folder / name).is_dir() else "0o60"
+        assert (name, status.st_gid, oct(status.st_mode & 0o070)) == (name, GROUP, wanted)
+
+
+def test_a_log_that_a_kill_left_without_rights_once_stayed_so_after_its_owner_had_opened_it(group_folder: Path) -> None:
+    as_user(65532, "store = n.WorkspaceStore('.')\nstore.save_artifact([1], 'list', 'model', 'pickle')\nos._exit(0)",
+            group_folder)  # fmt: skip
+    (group_folder / "store.duckdb.wal").chmod(0o600)
+    os.chown(group_folder / "store.duckdb.wal", 65532, 65532)
+    as_user(65532, "store = n.WorkspaceStore('.')\nos._exit(0)", group_folder)
+    assert (group_folder / "store.duckdb.wal").exists()
+    assert as_user(65533, "print(n.WorkspaceStore('.').list_runs().height)", group_folder) == "0\n"

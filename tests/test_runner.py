@@ -699,3 +699,15 @@ def test_a_number_of_jobs_or_a_backend_that_cannot_be_is_refused_before_a_run_be
     with pytest.raises(UnitOfWorkError, match="outside of transaction"), store.transaction():
         PipelineRunner(store).run([Ridge()], glucose)
     assert store.list_runs().is_empty()
+
+
+def test_a_workspace_that_was_taken_away_once_failed_pipeline_after_pipeline(
+    store: WorkspaceStore, glucose: Data, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def taken(*_: Any, **__: Any) -> str:
+        raise WorkspaceBusyError("somebody else has it")
+
+    monkeypatch.setattr(store, "save_chain", taken)
+    with pytest.raises(WorkspaceBusyError):
+        PipelineRunner(store).run([KFold(2), {"_or_": [Ridge(), Ridge(2.0)]}], glucose)
+    assert store.list_pipelines()["status"].to_list() == ["interrupted"]

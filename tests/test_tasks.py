@@ -187,3 +187,25 @@ def test_a_copy_of_a_context_that_is_run_by_the_same_task_joins_its_block(store:
         contextvars.copy_context().run(store.begin_run, "of the block")
         raise ZeroDivisionError
     assert names(store) == []
+
+
+def test_a_callback_of_a_loop_that_runs_inside_a_block_joined_it(store: WorkspaceStore) -> None:
+    told: list[object] = []
+
+    async def later() -> None:
+        over = asyncio.Event()
+
+        def call() -> None:
+            try:
+                told.append(store.begin_run("of the callback"))
+            except UnitOfWorkError as error:
+                told.append(error)
+            over.set()
+
+        asyncio.get_running_loop().call_soon(call)
+        await over.wait()
+
+    with store.transaction():
+        store.begin_run("of the block")
+        asyncio.run(later())
+    assert [type(error) for error in told] == [UnitOfWorkError]

@@ -254,3 +254,25 @@ print(report.plan.rows["prediction_arrays"], int(peak[1]) // 1024)
     rows, megabytes = done.stdout.split()
     assert int(rows) == MANY + 6
     assert int(megabytes) < MEGABYTES
+
+
+def test_a_killed_upgrade_left_a_log_that_the_next_one_kept(old: Path) -> None:
+    (old / ".upgrading-store.duckdb").write_bytes(b"half a database")
+    (old / ".upgrading-store.duckdb.wal").write_bytes(b"its log")
+    report = upgrade_workspace(old)
+    assert report.copy is not None
+    assert not report.copy.with_name(f"{report.copy.name}.wal").exists()
+
+
+def test_a_table_that_has_no_key_lost_its_rows(old: Path) -> None:
+    with duckdb.connect(str(old / "store.duckdb")) as connection:
+        connection.execute("CREATE TABLE notes AS SELECT 'years of work' AS text")
+    with pytest.raises(UpgradeFailedError, match="notes had 1 rows and has 0"):
+        upgrade_workspace(old, migrations=broken("DELETE FROM notes"))
+
+
+def test_a_table_built_anew_without_its_key_lost_its_values(old: Path) -> None:
+    with duckdb.connect(str(old / "store.duckdb")) as connection:
+        connection.execute("CREATE TABLE other AS FROM logs; DROP TABLE logs; ALTER TABLE other RENAME TO logs")
+    with pytest.raises(UpgradeFailedError, match=r"logs\.event differs in 3 rows"):
+        upgrade_workspace(old, migrations=broken("UPDATE logs SET event = 'another'"))

@@ -26,6 +26,7 @@ from nirs4all_store.validation.values import (
     checked_texts,
     checked_timeout,
     json_text,
+    shown,
 )
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"))
@@ -298,3 +299,47 @@ def test_texts_are_one_several_or_none() -> None:
     for bad in (5, [5], [["a"]], b"a"):
         with pytest.raises(InvalidTypeError, match="x must be"):
             checked_texts(bad, "x")
+
+
+def test_ids_that_were_made_while_the_clock_stood_back_sorted_before_older_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = new_id()
+    monkeypatch.setattr(time, "time_ns", lambda: 10**18)
+    made = [new_id() for _ in range(3)]
+    assert [before, *made] == sorted({before, *made})
+
+
+def test_a_message_looked_at_all_of_a_long_list() -> None:
+    class Counted:
+        asked = 0
+
+        def __repr__(self) -> str:
+            Counted.asked += 1
+            return "x"
+
+    assert len(shown([Counted() for _ in range(1000)])) <= 200
+    assert Counted.asked <= 10
+
+
+def test_an_array_was_a_list_before_its_length_was_looked_at() -> None:
+    class Unlisted(np.ndarray[Any, Any]):
+        def tolist(self) -> Any:
+            raise AssertionError("it would take all memory")
+
+    for array in (np.broadcast_to(1.0, (10**6, 10**6)), np.broadcast_to(np.array("x" * 10**6), (10**6,))):
+        with pytest.raises(InvalidInputError, match=r"there are more than|has more than"):
+            json_text({"a": array.view(Unlisted)}, "c")
+
+
+def test_an_array_of_objects_was_a_list_before_its_length_was_looked_at() -> None:
+    many = np.broadcast_to(np.array(None, dtype=object), (10**6, 10**6))
+    with pytest.raises(InvalidInputError, match="has more than"):
+        json_text({"a": [0] * 10_001, "b": many}, "c")
+
+
+def test_text_in_many_places_had_no_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("nirs4all_store.validation.values.MAX_CHARACTERS", 1000)
+    assert json_text(["a" * 300] * 3, "x") is not None
+    with pytest.raises(InvalidInputError, match=r"x\[3\] there are more than"):
+        json_text(["a" * 300] * 10, "x")

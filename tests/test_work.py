@@ -15,9 +15,9 @@ from test_pickles import FRESH, RECONSTRUCT, Op, array_of, array_state, dtype
 from nirs4all_store import ArtifactLoadError, UntrustedArtifactError
 from nirs4all_store.artifacts import codecs
 from nirs4all_store.artifacts.safe_loading.pickle_scanner import UnlistableError, imported_globals
-from nirs4all_store.artifacts.safe_loading.safe_numpy import MAX_NESTED, MAX_PARTS
+from nirs4all_store.artifacts.safe_loading.safe_numpy import MAX_NESTED, MAX_PARTS, dtype_of
 from nirs4all_store.artifacts.safe_loading.safe_unpickler import load_with
-from nirs4all_store.artifacts.safe_loading.work_limit import UNITS, UNITS_A_BYTE
+from nirs4all_store.artifacts.safe_loading.work_limit import UNITS, UNITS_A_BYTE, TooMuchWorkError, WorkLimit
 
 
 def many(levels: int = 19, first: bytes = b"K\x01\x85") -> bytes:
@@ -83,6 +83,37 @@ def test_a_few_bytes_once_made_the_gate_work_for_ever(case: str) -> None:
             load_with(content, [], is_joblib=is_joblib)
 
 
+@pytest.mark.parametrize(("fields", "levels"), [(1, MAX_NESTED + 2), (22, 3)], ids=["deep", "many"])
+def test_a_dtype_was_made_of_more_dtypes_than_numpy_goes_through(fields: int, levels: int) -> None:
+    content = b"\x80\x05" + nested_dtype(fields, levels) + b"."
+    with pytest.raises(UntrustedArtifactError, match="has a dtype of too many dtypes"):
+        load_with(content, [], is_joblib=False)
+
+
+def test_many_dtypes_of_many_dtypes_were_listed_one_after_the_other() -> None:
+    field = Op.TEXT("f")
+    state = b"(K\x03" + Op.TEXT("|") + b"N(" + field + b"t}(" + field + b"h\x03K\x00\x86uK\x08K\x01K\x10tb"
+    with pytest.raises(UnlistableError, match="more work"):
+        imported_globals(b"\x80\x05" + nested_dtype(21, 3) + 40 * (b"0" + dtype("V8", state)) + b".", is_joblib=False)
+
+
+def test_a_name_of_a_field_was_hashed_before_it_was_looked_at() -> None:
+    class Unhashed:
+        def __hash__(self) -> int:
+            raise AssertionError("it would take for ever")
+
+    with pytest.raises(ValueError, match="names that are no text"):
+        dtype_of(("V8", False, True), (3, "|", None, (Unhashed(),), {}, 8, 1, 16))
+
+
+def test_a_tuple_was_hashed_before_it_was_counted() -> None:
+    key: Any = (1,)
+    for _ in range(11):
+        key = (key, key, key)
+    with pytest.raises(TooMuchWorkError):
+        WorkLimit(0).hash({}, [key])
+
+
 def test_objects_in_an_array_share_what_may_be_done_with_the_rest() -> None:
     content = array_of(b"\x80\x05" + ENDLESS["a key"] + b".")
     with pytest.raises(UntrustedArtifactError, match=r"more work|cannot be told"):
@@ -115,16 +146,19 @@ def of_skops(change: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:
     return buffer.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["list", "tuple"])
-def test_an_object_of_skops_once_was_many_by_its_name(kind: str) -> None:
-    def doubled(schema: dict[str, Any]) -> dict[str, Any]:
-        part = schema["content"][0]
-        for level in range(60):
-            part = {"__class__": kind, "__module__": "builtins", "__loader__": f"{kind.capitalize()}Node",
-                    "content": [part, {"__id__": level - 1} if level else part], "__id__": level}  # fmt: skip
-        return {"content": [part]}
+def doubled(schema: dict[str, Any], kind: str, levels: int) -> dict[str, Any]:
+    """Return an object of skops that has one in it twice, which has one twice, and so on."""
+    part = schema["content"][0]
+    for level in range(levels):
+        part = {"__class__": kind, "__module__": "builtins", "__loader__": f"{kind.capitalize()}Node",
+                "content": [part, {"__id__": level - 1} if level else part], "__id__": level}  # fmt: skip
+    return {"content": [part]}
 
-    content = of_skops(doubled)
+
+@pytest.mark.parametrize("kind", ["list", "tuple"])
+@pytest.mark.parametrize("levels", [20, 60])
+def test_an_object_of_skops_once_was_many_by_its_name(kind: str, levels: int) -> None:
+    content = of_skops(lambda schema: doubled(schema, kind, levels))
     with pytest.raises(UntrustedArtifactError, match="more work"):
         codecs.load(content, "skops", None, ["builtins.list"])
     with pytest.raises(ArtifactLoadError, match="more work"):

@@ -215,3 +215,8 @@ def test_a_module_beside_a_script_that_has_a_version_was_to_be_installed(
 
 def test_the_version_of_what_a_class_is_derived_from_was_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert versions_of(a_class("made_up", monkeypatch, Path())(), "joblib")["packages"]["sklearn"]
+
+
+def test_a_module_that_a_program_has_made_ended_an_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "made_on_the_way", types.ModuleType("made_on_the_way"))
+    assert is_only_here("made_on_the_way.Thing")

@@ -32,6 +32,7 @@ from ..filesystem import (
     open_without_following,
     refuse_below,
     refuse_odd,
+    share_in_workspace,
     write_atomic,
 )
 from ..identifiers import utc_now
@@ -316,6 +317,7 @@ class LocalBlobStore:
             make_folder((target / relative).parent)
             with FileIO(self.path(relative), opener=_opened) as source, (target / relative).open("xb") as copy:
                 shutil.copyfileobj(source, copy)
+            share_in_workspace(target / relative)
         return missing
 
     def take(self, source: Path) -> int:
@@ -350,4 +352,5 @@ class LocalBlobStore:
                 os.link(path, twin)
             except OSError:
                 shutil.copyfile(path, twin)
+                share_in_workspace(twin)
                 fsync_file(twin)

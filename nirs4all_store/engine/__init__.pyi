@@ -37,7 +37,7 @@ from .duckdb.readonly_sql import ReadOnlyQuery as ReadOnlyQuery
 from .duckdb.recovery import RecoveryReport as RecoveryReport
 from .duckdb.recovery import recover_database as recover_database
 from .duckdb.schema import content_hashes as content_hashes
-from .duckdb.schema import more_than as more_than
+from .duckdb.schema import differences_from as differences_from
 from .duckdb.upgrade import Progress as Progress
 from .duckdb.upgrade import UpgradePlan as UpgradePlan
 from .duckdb.upgrade import UpgradeReport as UpgradeReport

@@ -15,7 +15,7 @@ class Finding:
         Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
         `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
         `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`,
-        `other-content`.
+        `other-content`, `other-column`.
     subject : str
         The table and id, or the path below `artifacts/` or the workspace.
     message : str

@@ -133,6 +133,9 @@ def main():
     shared = [(label, loaded[digest]) for label, digest in SHARED]
     folds = {{fold: [(label, loaded[digest]) for label, digest in entries] for fold, entries in FOLDS.items()}}
     try:
+        for path in filter(os.path.exists, filter(None, (options.X, options.wavelengths))):
+            if not os.path.isfile(path):
+                raise ValueError(f"{{path}} is no file; save what it gives to a file, and give that")
         X, wavelengths = read_spectra(options.X, options.header)
         if options.wavelengths:
             wavelengths = np.ravel(read_matrix(options.wavelengths, may_rise=True))

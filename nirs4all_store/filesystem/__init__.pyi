@@ -24,3 +24,5 @@ from .file_types import refuse_odd_given as refuse_odd_given
 from .permissions import refuse_missing as refuse_missing
 from .permissions import share as share
 from .permissions import share_alike as share_alike
+from .permissions import share_copy as share_copy
+from .permissions import share_in_workspace as share_in_workspace

@@ -31,6 +31,12 @@ def share_alike(path: Path, other: os.stat_result) -> None:
         _give(path, path.lstat(), other, stat.S_IMODE(other.st_mode))
 
 
+def share_copy(path: Path, folder: Path) -> None:
+    """`share` what was made of a file of a workspace, with its rights, unless that was kept from every group."""
+    if path.lstat().st_mode & GROUP:
+        share(path, folder)
+
+
 def share_in_workspace(path: Path) -> None:
     """`share` a new file or folder, if it is in a workspace."""
     for folder in path.parents:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 import warnings
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -33,7 +34,8 @@ class UnitOfWork:
     workspace : Host
         The open workspace.
     timeout : float
-        Seconds to wait for another thread's turn to end.
+        Seconds to wait for another thread's turn to end, and if a commit fails, for what is left of them, to look
+        what became of it.
     write : bool
         False for reading only: it waits for nobody.
     read_only : bool
@@ -75,7 +77,9 @@ class UnitOfWork:
     def __enter__(self) -> Self:
         self._boundary = CallBoundary().__enter__()
         try:
+            began = time.monotonic()
             self._scope = scope = self._workspace.enter(self, write=self._write, timeout=self._timeout)
+            self._timeout = max(0.0, self._timeout - (time.monotonic() - began))
             try:
                 self._begin()
             except BaseException:  # Ctrl-C may come at any moment.

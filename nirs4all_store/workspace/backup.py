@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from ..engine import Database, copy_compacted, logs_of, refuse_misread, refuse_more_at, remove_database
 from ..errors import OutputPathError, StoreError
-from ..filesystem import fsync_file, fsync_folder, make_folder, output_errors, share_alike, temporary_beside
+from ..filesystem import fsync_file, fsync_folder, make_folder, output_errors, share_alike, share_copy, temporary_beside
 from ..storage import ArtifactRepo, Tables, write_down
 from .layout import ARTIFACTS_NAME, DATABASE_NAME
 from .scheduler import Workspace
@@ -38,6 +38,7 @@ def vacuum(workspace: Workspace, timeout: float) -> VacuumResult:
             _copy_tables(path, compact)
             if compact.stat().st_size < path.stat().st_size:
                 share_alike(compact, path.stat())
+                share_copy(compact, path.parent)
                 fsync_file(compact)
                 compact.replace(path)
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..artifacts import CODECS, checked_hash, normalize
 from ..chains import artifact_ids, problem_of
-from ..engine import ENGINE_ERRORS, HEAD, Finding, more_than, printed_schema
+from ..engine import ENGINE_ERRORS, HEAD, Finding, differences_from, printed_schema
 from ..errors import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError
 from ..filesystem import LINK, is_odd, kind_of
 from ..storage import UnitOfWork
@@ -27,7 +27,7 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     """Look at every row and file, and change nothing; see `WorkspaceStore.check`."""
     findings: list[Finding] = []
     rows: dict[str, int] = {}
-    parts: list[Part] = [_places, _more, _links, _chains, _counts, partial(_files, deep=deep)]
+    parts: list[Part] = [_places, _differences, _links, _chains, _counts, partial(_files, deep=deep)]
     if deep:
         parts += [partial(_values, table=table) for table in uow.integrity.tables if table != "chains"]  # Read already.
         parts.append(_contents)
@@ -49,11 +49,15 @@ def _unreadable(error: Exception) -> Finding:
     return Finding("unreadable", "store.duckdb", f"it cannot be read in part: {error}; restore it from a backup")
 
 
-def _more(uow: UnitOfWork) -> Iterator[Finding]:
-    for extra in more_than(uow.session, printed_schema(HEAD)):
+def _differences(uow: UnitOfWork) -> Iterator[Finding]:
+    found = differences_from(uow.session, printed_schema(HEAD))
+    for extra in found.more:
         yield Finding(
             "not-ours", extra.what, f"no workspace has it, and it may act by itself; to remove it: {extra.drop}"
         )
+    for changed in found.changed:
+        yield Finding("other-column", changed.column, f"revision {HEAD} has `{changed.wanted}`, and here is "
+                      f"{f'`{changed.here}`' if changed.here else 'no such column'}; {RESTORE}")  # fmt: skip
 
 
 def _places(uow: UnitOfWork) -> Iterator[Finding]:

@@ -22,7 +22,7 @@ from ..engine import (
     upgrade_database,
 )
 from ..errors import ReadOnlyError, StoreError, WorkspaceCorruptError
-from ..filesystem import make_folder, refuse_missing
+from ..filesystem import make_folder, refuse_missing, share_alike
 from ..storage import UnitOfWork, seconds_until
 from .layout import DATABASE_NAME, refuse_no_folder, refuse_odd_places
 from .network_mounts import warn_if_remote
@@ -104,6 +104,9 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
                 "put the database back, or move the log away to start anew"
             )
         migrator.create(path)
+    if not read_only:
+        for log in logs_of(path):  # Who made it may have been killed before it was given to the group.
+            share_alike(log, path.stat())
     refuse_missing(*([] if read_only else [folder]), path, *logs_of(path), write=not read_only)
     # Opening it for writing folds its log in, which must not happen to a database of another version, nor to one that
     # has what may act by itself.

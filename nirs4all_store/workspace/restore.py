@@ -29,7 +29,16 @@ from ..engine import (
 )
 from ..errors import InvalidInputError, RunInUseError, StoreError, WorkspaceBusyError, WorkspaceCorruptError
 from ..failpoints import Failpoint, hit
-from ..filesystem import checked_path, fsync_folder, make_folder, output_errors, refuse_odd
+from ..filesystem import (
+    checked_path,
+    fsync_folder,
+    make_folder,
+    output_errors,
+    refuse_odd,
+    share,
+    share_alike,
+    share_copy,
+)
 from ..storage import RunRepo, Tables, UnitOfWork
 from ..validation import checked_timeout
 from . import check
@@ -187,8 +196,12 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
     _remove(unfinished)
     try:
         unfinished.mkdir()
+        share(unfinished, folder)  # What is made in it is then for the same group.
         with backup.exclusive(timeout):
             copy_into(backup, unfinished)
+        if database.exists():
+            share_alike(unfinished / DATABASE_NAME, database.stat())
+        share_copy(unfinished / DATABASE_NAME, folder)
         hit(Failpoint.BACKUP_IS_COPIED)
         kept = _keep(folder)
         hit(Failpoint.WORKSPACE_IS_KEPT)
@@ -213,9 +226,11 @@ def _keep(folder: Path) -> Path | None:
     if not present:
         return None
     unfinished.mkdir()
+    share(unfinished, folder)
     for path in present:
         with held_alone(path) if path == database else path.open("rb") as stream:
             copy_database(stream, unfinished / path.name)
+        share_copy(unfinished / path.name, folder)
     LocalBlobStore(folder / ARTIFACTS_NAME).link_to(unfinished / ARTIFACTS_NAME)
     number, kept = 1, folder / KEPT
     while os.path.lexists(kept):

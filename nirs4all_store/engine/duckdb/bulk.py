@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -34,6 +35,7 @@ from sqlalchemy.orm import Session
 
 from ...errors import WorkspaceCorruptError
 from .database import raw_connection
+from .worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -142,6 +144,13 @@ def write_parquet(
     limit, offset : int
         How many rows, after how many.
     """
+    work = partial(_write_parquet, session, query, by, path, limit, offset)
+    WorkerThread(work, raw_connection(session).interrupt, math.inf).result()
+
+
+def _write_parquet(
+    session: Session, query: Select[Any], by: Column[Any], path: Path, limit: int | None, offset: int
+) -> None:
     from pyarrow.parquet import ParquetWriter
 
     # Text that repeats is written once; looking for repeats among keys and numbers takes longer than all the rest.

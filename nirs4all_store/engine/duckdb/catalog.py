@@ -1,6 +1,6 @@
-"""What a database has besides rows, and what of it no workspace of its revision has: some of that acts by itself.
+"""What a database has besides rows, and in what that differs from its revision: what is more may act by itself.
 
-What a revision has stands in `migrations/catalogs`, as DuckDB prints it. A file that prints the same has nothing more.
+What a revision has stands in `migrations/catalogs`, as DuckDB prints it. A file that prints the same has just that.
 Any other is compared piece by piece with a database that is made of that text: another DuckDB may print it differently.
 """
 
@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 import duckdb
 
@@ -81,8 +82,39 @@ class Extra:
         return f"{self.what} (to remove it: {self.drop})"
 
 
-def extras(connection: duckdb.DuckDBPyConnection, database: str, printed: str, *, macros: bool = True) -> list[Extra]:
-    """Return what a database has more than a revision: triggers, views, macros, sequences, types, indexes, columns...
+@dataclass(frozen=True)
+class Changed:
+    """A column of the revision that is not there, or is of another type.
+
+    Attributes
+    ----------
+    column : str
+        It and its table.
+    wanted : str
+        The type that it has in the revision.
+    here : str
+        What is there; empty: nothing.
+    """
+
+    column: str
+    wanted: str
+    here: str
+
+    def __str__(self) -> str:
+        return f"column {self.column} is to be {self.wanted}, and is {self.here or 'not there'}"
+
+
+class Differences(NamedTuple):
+    """In what a database differs from its revision."""
+
+    more: list[Extra]
+    changed: list[Changed]
+
+
+def differences(
+    connection: duckdb.DuckDBPyConnection, database: str, printed: str, *, macros: bool = True
+) -> Differences:
+    """Return what a database has more than a revision, as triggers, views or columns, and which columns it has not.
 
     Tables of the user's own are nothing more, as long as they only hold rows.
 
@@ -99,18 +131,17 @@ def extras(connection: duckdb.DuckDBPyConnection, database: str, printed: str, *
     """
     named = {"name": database}
     found = {sql for (sql,) in connection.execute(_PRINTED, named).fetchall()}
-    more: list[Extra] = []
-    if not found <= _statements(printed):
-        more += _compared(connection, named, printed)
-    if macros:
-        more += map(_macro, connection.execute(_MACROS, named).fetchall())
-    return more
-
-
-def _statements(printed: str) -> set[str]:
     statements = printed.replace(",\n    ", ", ").splitlines()
     # Alembic names the key behind its column, `database.stamp` beside it.
-    return {*statements, *(statement.replace(", PRIMARY KEY(version_num)", " PRIMARY KEY") for statement in statements)}
+    known = {
+        *statements,
+        *(statement.replace(", PRIMARY KEY(version_num)", " PRIMARY KEY") for statement in statements),
+    }
+    is_as_printed = found <= known and len(found) == printed.count("CREATE ")
+    more, changed = ([], []) if is_as_printed else _compared(connection, named, printed)
+    if macros:
+        more += map(_macro, connection.execute(_MACROS, named).fetchall())
+    return Differences(more, changed)
 
 
 def _macro(row: tuple[str, str, str]) -> Extra:
@@ -119,17 +150,35 @@ def _macro(row: tuple[str, str, str]) -> Extra:
     return Extra(f"macro {path}", f"DROP MACRO{' TABLE' if kind == 'table_macro' else ''} {path}")
 
 
-def _compared(connection: duckdb.DuckDBPyConnection, named: dict[str, str], printed: str) -> Iterator[Extra]:
+def _compared(connection: duckdb.DuckDBPyConnection, named: dict[str, str], printed: str) -> Differences:
     with duckdb.connect(config={"enable_external_access": "false"}) as revision:
         revision.execute(printed)
         others, tables = (revision.execute(query, {"name": "memory"}).fetchall() for query in (_OTHERS, _TABLES))
     known = {name: sql for _, name, sql in tables}
-    more = [row for row in connection.execute(_OTHERS, named).fetchall() if row not in others]
+    here = connection.execute(_TABLES, named).fetchall()
+    rows = [row for row in connection.execute(_OTHERS, named).fetchall() if row not in others]
     # In the order in which they can be removed: a column may be used by a view, and a sequence by a column.
-    yield from (_other(*row) for row in more if row[0] in _USE_TABLES)
-    for schema, name, sql in connection.execute(_TABLES, named).fetchall():
-        yield from _of_table(schema, name, sql, known.get(name) if schema == "main" else None)
-    yield from (_other(*row) for row in more if row[0] not in _USE_TABLES)
+    more = [_other(*row) for row in rows if row[0] in _USE_TABLES]
+    for schema, name, sql in here:
+        more += _of_table(schema, name, sql, known.get(name) if schema == "main" else None)
+    more += (_other(*row) for row in rows if row[0] not in _USE_TABLES)
+    return Differences(more, list(_changed(known, {name: sql for schema, name, sql in here if schema == "main"})))
+
+
+def _changed(known: dict[str, str], here: dict[str, str]) -> Iterator[Changed]:
+    """Yield the columns of a revision that are not there, or of another type; what acts in one is for `_of_table`."""
+    for table, sql in known.items():
+        found = _columns(here.get(table, ""))
+        for name, wanted in _columns(sql).items():
+            column = found.get(name, "")
+            if column != wanted and not _ACTS.search(_QUOTED.sub('""', column)):
+                yield Changed(f"{table}.{name}", wanted, column)
+
+
+def _columns(sql: str) -> dict[str, str]:
+    """Return the columns of a CREATE TABLE by name, each with its type."""
+    columns = [(_column(clause), clause) for clause in _clauses(sql) if not _CONSTRAINT.match(clause)]
+    return {name: clause.removeprefix(name).strip().removesuffix(" NOT NULL") for name, clause in columns}
 
 
 def _other(kind: str, schema: str, name: str, _: str | None, on_table: str | None) -> Extra:

@@ -12,7 +12,7 @@ from pathlib import Path
 from shlex import quote
 from typing import BinaryIO
 
-from ...filesystem import fsync_file, fsync_folder, open_without_following, refuse_odd
+from ...filesystem import fsync_file, fsync_folder, open_without_following, refuse_odd, share_copy
 from .files import LOG_ENDINGS, log_names, logs_of, refuse_odd_database, temporary_of
 
 CHUNK = 2**20
@@ -21,6 +21,8 @@ MOST_COPIES = 1000
 
 def keep_backup(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: Callable[[int], None]) -> Path:
     """Copy a database and its logs to names of their own, `store.duckdb.before-<what>`; return the database's.
+
+    The copies are for the folder's group, as all that is new in a workspace, unless the database is for no group.
 
     Parameters
     ----------
@@ -55,6 +57,7 @@ def keep_backup(stream: BinaryIO, database: Path, what: str, unfinished: Path, c
         raise FileExistsError(f"there are {MOST_COPIES} copies of older databases; move some away")
     for target, new in reversed(_pairs(kept, unfinished)):  # The database last: with its name the copy is whole.
         if new.exists():
+            share_copy(new, database.parent)
             new.replace(target)
     fsync_folder(kept.parent)
     return kept

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import math
 import os
 import re
 from collections.abc import Sequence
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from shlex import quote
@@ -25,6 +27,7 @@ from ...errors import (
 from ...failpoints import Failpoint, hit
 from ...filesystem import open_without_following, refuse_odd
 from .posix_lock import refuse_if_open_here
+from .worker_thread import WorkerThread
 
 try:
     import fcntl
@@ -209,7 +212,7 @@ def copy_compacted(source: Path, target: Path) -> None:
         for about, statement in steps:
             hit(Failpoint.COMPACTING)
             try:
-                connection.execute(statement)
+                WorkerThread(partial(connection.execute, statement), connection.interrupt, math.inf).result()
             except duckdb.Error as error:
                 if about == source:
                     raise corrupt(source, error) from error

@@ -19,8 +19,8 @@ from .database import ENGINE_ERRORS, Database
 from .file_copies import remove_database
 from .schema import (
     checkpoint,
+    differences_from,
     make_tables_in,
-    more_than,
     row_counts,
     schema_revision,
     stamp,
@@ -81,8 +81,12 @@ def revision_at(path: Path) -> str:
         database.close()
 
 
-def refuse_more(database: Database, revision: str = "", *, macros: bool = True, shown: Path | None = None) -> None:
+def refuse_more(
+    database: Database, revision: str = "", *, macros: bool = True, changed: bool = True, shown: Path | None = None
+) -> None:
     """Refuse an open database that has more than its revision: it may act by itself, in what is written here.
+
+    Nor is anything written where columns are gone or of other types: it would come back as something else.
 
     What a newer version may have is not known here, which writes nothing to it.
 
@@ -92,38 +96,45 @@ def refuse_more(database: Database, revision: str = "", *, macros: bool = True, 
     revision : str, optional
         Which it stands at, if that is known.
     macros : bool
-        See `catalog.extras`; not looked for again in a file that nobody has written to since.
+        See `catalog.differences`; not looked for again in a file that nobody has written to since.
+    changed : bool
+        Whether to refuse what has other columns, too. nirs4all's own files (`0001`) are not all the same in this.
     shown : Path, optional
         The database that it is a copy of.
 
     Raises
     ------
     WorkspaceCorruptError
-        It has; the message names each and the statement that removes it.
+        It has; the message names each, and the statement that removes it or what the revision has.
     """
     revision, path = revision or revision_of(database), shown or database.path
     if not _is_ours(revision) or revision > HEAD:
         return
     try:
         with database.session() as session:
-            found = more_than(session, printed_schema(revision), macros=macros and not database.has_no_macros)
+            found = differences_from(session, printed_schema(revision), macros=macros and not database.has_no_macros)
     except ENGINE_ERRORS as error:
         raise WorkspaceCorruptError(f"what {path} has besides rows cannot be read: {error}") from error
-    if found:
+    if found.more:
         raise WorkspaceCorruptError(
             f"{path} has what no workspace of revision {revision} has, and what may act by itself: "
-            f"{'; '.join(map(str, found))}. Nothing was changed: ask where it comes from; if you know what it is, "
+            f"{'; '.join(map(str, found.more))}. Nothing was changed: ask where it comes from; if you know what it is, "
             "remove it with duckdb itself"
+        )
+    if found.changed and changed and revision != UNSTAMPED:
+        raise WorkspaceCorruptError(
+            f"{path} has other columns than a workspace of revision {revision}: {'; '.join(map(str, found.changed))}. "
+            "Nothing was changed: restore it from a backup, or read it with read_only=True"
         )
     if macros:
         database.found_no_macros()
 
 
-def refuse_more_at(path: Path, shown: Path | None = None) -> None:
+def refuse_more_at(path: Path, shown: Path | None = None, *, changed: bool = False) -> None:
     """Do the same to a database that this process has not open, without changing a byte."""
     database = Database(path, read_only=True)
     try:
-        refuse_more(database, shown=shown)
+        refuse_more(database, changed=changed, shown=shown)
     finally:
         database.close()
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ...errors import RecoveryFailedError, StoreError, WorkspaceCorruptError
 from ...failpoints import Failpoint, hit
-from ...filesystem import content_of, fsync_file, fsync_folder, open_without_following
+from ...filesystem import content_of, fsync_file, fsync_folder, open_without_following, share_copy
 from ..findings import Finding
 from . import migrator
 from .database import Database
@@ -110,6 +110,7 @@ def recover_database(database: Path, *, dry_run: bool) -> RecoveryReport:
             with FileIO(log, opener=open_without_following) as log_stream:
                 copy_database(log_stream, scratch)
             os.truncate(scratch, used)
+            share_copy(scratch, database.parent)
             fsync_file(scratch)
             scratch.replace(log)
             hit(Failpoint.PREFIX_HAS_THE_NAME)

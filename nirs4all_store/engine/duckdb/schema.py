@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -10,8 +12,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from ...errors import WorkspaceCorruptError
-from .catalog import Extra, extras
+from .catalog import Differences, differences
 from .files import quoted_name
+from .worker_thread import WorkerThread
 
 if TYPE_CHECKING:
     pass
@@ -61,10 +64,10 @@ def make_tables_in(connection: Connection) -> None:
     connection.execute(text("RESET search_path"))
 
 
-def more_than(session: Session, printed: str, *, macros: bool = True) -> list[Extra]:
-    """Return what the database has more than a revision, before `make_tables_in`; see `catalog.extras`."""
+def differences_from(session: Session, printed: str, *, macros: bool = True) -> Differences:
+    """Return in what the database differs from a revision, before `make_tables_in`; see `catalog.differences`."""
     connection = raw_connection(session)
-    return extras(connection, catalog_name(connection), printed, macros=macros)
+    return differences(connection, catalog_name(connection), printed, macros=macros)
 
 
 def stamp(connection: Connection, revision: str) -> None:
@@ -86,5 +89,9 @@ def content_hashes(session: Session) -> dict[str, str]:
     found = {}
     for name in table_names(session):
         query = f"SELECT concat(count(*), ' ', bit_xor(hash(row))) FROM {quoted_name(name)} AS row"  # noqa: S608
-        found[name] = str(connection.execute(query).fetchone()[0])
+        found[name] = str(WorkerThread(partial(_value, connection, query), connection.interrupt, math.inf).result())
     return found
+
+
+def _value(connection: Any, query: str) -> Any:
+    return connection.execute(query).fetchone()[0]

@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from ...errors import StoreError, UpgradeFailedError, WorkspaceBusyError
 from ...failpoints import Failpoint, hit
-from ...filesystem import fsync_file, fsync_folder
+from ...filesystem import fsync_file, fsync_folder, share_copy
 from . import migrator
 from .database import Database
 from .file_copies import copy_database, keep_backup, remove_database, restore_command, size_of
@@ -95,13 +95,13 @@ def plan_upgrade(database: Path) -> UpgradePlan:
     Raises
     ------
     WorkspaceCorruptError, WorkspaceTooNewError
-        It cannot be upgraded, or has more than a workspace of its revision.
+        It cannot be upgraded, or has more than a workspace of its revision, or other columns.
     WorkspaceBusyError
         A program is writing to it.
     """
     found = migrator.revision_at(database)
     migrator.check_revision(found, database, upgrade=True)
-    migrator.refuse_more_at(database)
+    migrator.refuse_more_at(database, changed=True)
     rows = migrator.rows_of(database)
     steps = [(script.revision, script.doc.rstrip(".")) for script in migrator.missing(found)]
     size = size_of(database)
@@ -150,6 +150,7 @@ def upgrade_database(
             _check_logs_are_folded(database)
             _build(stream, unfinished, kept, plan, migrations, progress)
             hit(Failpoint.UPGRADE_IS_COMPARED)
+            share_copy(unfinished, database.parent)
             fsync_file(unfinished)
             unfinished.replace(database)
         hit(Failpoint.UPGRADE_HAS_THE_NAME)
