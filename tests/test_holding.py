@@ -526,7 +526,7 @@ def folds(point):
 def work():
     with store.transaction():
         store.begin_run("by the thread")
-        store._workspace._is_due = True
+        store._workspace._close_requested = True
 
 points.on_reached = folds
 worker = threading.Thread(target=work)

@@ -57,9 +57,9 @@ os._exit(0)
 # Dies at a named moment of a restore.
 DIES = """
 import os, sys
-from nirs4all_store import failpoints as points, restore_workspace
+from nirs4all_store import failpoints, restore_workspace
 folder, backup, moment = sys.argv[1:]
-points.on_reached = lambda point: os._exit(9) if point.name == moment else None
+failpoints.on_hit = lambda point: os._exit(9) if point.name == moment else None
 restore_workspace(backup, folder)
 """
 

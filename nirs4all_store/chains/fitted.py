@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +10,9 @@ from ..errors import ChainInputError, ChainReplayError, InvalidInputError
 from . import inference
 from .probabilities import PredictionError
 from .training_columns import TrainedOn
+
+
+NOTHING_KNOWN = TrainedOn()
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,8 @@ class FittedChain:
     name: str
     shared: list[inference.Labelled]
     folds: dict[str, list[inference.Labelled]]
-    trained_on: TrainedOn = field(default_factory=TrainedOn)
+    # On the class, too: estimators were pickled before there was such a field.
+    trained_on: TrainedOn = NOTHING_KNOWN
 
     @property
     def models(self) -> list[Any]:

@@ -42,8 +42,9 @@ def make_0001(folder: Path) -> dict[str, Any]:
 
 def make_0002(folder: Path) -> dict[str, Any]:
     """Write a workspace with the package at revision 0002."""
+    from nirs4all_store.migrate import HEAD
+
     from nirs4all_store import WorkspaceStore
-    from nirs4all_store.engine.duckdb.migrator import HEAD
 
     assert HEAD == "0002", "check out the package as it was at 0002"
     expected: dict[str, Any] = {"replay": {}, "y_pred": {}}
@@ -80,8 +81,9 @@ def make_0002(folder: Path) -> dict[str, Any]:
 
 def make_0003(folder: Path) -> dict[str, Any]:
     """Write a workspace with the package at revision 0003: an imported chain, trusted by the names of its types."""
+    from nirs4all_store.migrate import HEAD
+
     from nirs4all_store import WorkspaceStore
-    from nirs4all_store.engine.duckdb.migrator import HEAD
 
     assert HEAD == "0003", "check out the package as it was at 0003"
     expected: dict[str, Any] = {"replay": {}, "y_pred": {}}
@@ -111,10 +113,10 @@ def make_0003(folder: Path) -> dict[str, Any]:
 
 def make_0004(folder: Path) -> dict[str, Any]:
     """Write a workspace with the package at revision 0004: runs that processes of another machine run."""
+    from nirs4all_store.migrate import HEAD
     from sqlalchemy import text
 
     from nirs4all_store import WorkspaceStore
-    from nirs4all_store.engine.duckdb.migrator import HEAD
 
     assert HEAD == "0004", "check out the package as it was at 0004"
     expected: dict[str, Any] = {"replay": {}, "y_pred": {}, "best": [], "runs": []}
