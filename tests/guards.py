@@ -48,21 +48,21 @@ def copy_tree(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT, folder, ignore=made))
 
 
-def run_tests(tree: Path, *tests: str) -> int | None:
+def run_tests(tree: Path, *tests: str, seconds: float | None = SECONDS) -> int | None:
     """Run tests of a tree with that tree's package; return pytest's exit code, or None where they hang."""
     # No compiled file is written: two changes within one second would not be told apart by it.
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     command += ["--hypothesis-profile=ci", *tests]
     try:
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=SECONDS, check=False)
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=seconds, check=False)
     except subprocess.TimeoutExpired:
         return None
     return done.returncode
 
 
 def verdict_of(guard: Guard, tree: Path) -> str:
-    """Say whether the guard's test fails without the guard and passes with it: "caught", or what is wrong."""
+    """Say whether the guard's test fails without the guard: "caught", or what is wrong."""
     file = tree / guard.place
     source = file.read_text("utf-8")
     if source.count(guard.code) != 1:
@@ -72,10 +72,7 @@ def verdict_of(guard: Guard, tree: Path) -> str:
         gone = run_tests(tree, guard.test)
     finally:
         file.write_text(source, "utf-8")
-    if gone not in (1, None):
-        return f"NOT CAUGHT: without it, pytest ended with {gone}"
-    here = run_tests(tree, guard.test)
-    return "caught" if here == 0 else f"its test does not pass with it: pytest ended with {here}"
+    return "caught" if gone in (1, None) else f"NOT CAUGHT: without it, pytest ended with {gone}"
 
 
 def main() -> int:
@@ -88,7 +85,12 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(options.jobs) as pool:
         trees: SimpleQueue[Path] = SimpleQueue()
         for number in range(options.jobs):
-            trees.put(copy_tree(Path(folder) / f"tree{number}"))
+            trees.put(tree := copy_tree(Path(folder) / f"tree{number}"))
+        Path(folder).chmod(0o755)  # Some tests become another user, who must find the package, too.
+        ended = run_tests(tree, *dict.fromkeys(guard.test for guard in guards), seconds=None)
+        if ended != 0:
+            print(f"with all guards in their places, pytest ended with {ended}: mend that first")
+            return len(guards)
 
         def try_guard(guard: Guard) -> str:
             tree = trees.get()

@@ -11,7 +11,6 @@ from . import inference
 from .probabilities import PredictionError
 from .training_columns import TrainedOn
 
-
 NOTHING_KNOWN = TrainedOn()
 
 
