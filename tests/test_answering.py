@@ -21,8 +21,9 @@ import pytest
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, QueryError, QueryTimeoutError, WorkspaceStore
 from nirs4all_store.engine.duckdb import readonly_sql
-from nirs4all_store.engine.duckdb.simple_queries import is_simple, names_in, parsed
+from nirs4all_store.engine.duckdb.simple_queries import MAX_LENGTH, MAX_QUERIES, is_simple, names_in, parsed
 from nirs4all_store.engine.duckdb.sql_parameters import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES, checked_parameter
+from nirs4all_store.engine.duckdb.sql_process import Limits, SqlProcess
 from nirs4all_store.storage.models import Base
 from nirs4all_store.testing.contract import add_pipeline
 
@@ -393,5 +394,44 @@ def test_a_list_as_a_parameter_was_too_deep(asked: WorkspaceStore) -> None:
 
 
 def test_an_array_that_says_it_is_endless_was_listed() -> None:
+    class Endless(np.ndarray):  # type: ignore[type-arg]
+        def tolist(self) -> Any:
+            raise AssertionError("it takes all memory")
+
     with pytest.raises(InvalidInputError, match="more than"):
-        checked_parameter(np.broadcast_to(1.0, MAX_PARAMETER_VALUES + 1), "x")
+        checked_parameter(np.broadcast_to(1.0, 10**12).view(Endless), "x")
+
+
+def test_a_process_that_was_not_asked_yet_went_on_after_its_time() -> None:
+    with SqlProcess(Limits(1, 1, 0.1), 2**27) as process:
+        assert process._process.wait(30) == -signal.SIGKILL
+
+
+def test_a_function_that_ends_its_process_was_no_json(asked: WorkspaceStore) -> None:
+    with pytest.raises(QueryError, match=r"the process that was to answer the query ended \("):
+        asked.sql(ENDING["a cast of nested JSON"])
+
+
+def test_a_path_with_a_star_gave_lists_without_end() -> None:
+    assert simple("SELECT json_extract(config, '$.a') FROM runs")
+    assert not simple("SELECT json_extract(config, '$.**') FROM runs")
+
+
+def test_queries_in_queries_were_planned_here() -> None:
+    query = "SELECT name FROM runs"
+    for _ in range(MAX_QUERIES):
+        assert simple(query)
+        query = f"SELECT name FROM ({query})"
+    assert not simple(query)
+
+
+@pytest.mark.parametrize(("query", "params"), [("SELECT list(name) FROM runs", None), ("SELECT ?", ["x" * MAX_LENGTH])])
+def test_what_may_grow_was_answered_here(
+    asked: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, query: str, params: list[Any] | None
+) -> None:
+    def goes_elsewhere(*_: Any) -> None:
+        raise QueryError("another process answers it")
+
+    monkeypatch.setattr(readonly_sql, "Elsewhere", goes_elsewhere)
+    with pytest.raises(QueryError, match="another process answers it"):
+        asked.sql(query, params)

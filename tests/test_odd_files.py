@@ -222,6 +222,13 @@ def test_a_folder_that_became_a_link_under_an_open_store_was_emptied(
         assert seen(tmp_path / "outside") == before
 
 
+def test_a_second_store_was_opened_where_the_artifacts_had_become_a_link(workspace: Path, tmp_path: Path) -> None:
+    with WorkspaceStore(workspace):
+        put(make_link, workspace / "artifacts", tmp_path / "outside")
+        with pytest.raises(WorkspaceCorruptError, match="artifacts is a link"):
+            WorkspaceStore(workspace)
+
+
 @pytest.mark.parametrize("make", [make_link_to_a_file, make_dangling_link, make_pipe])
 def test_the_first_write_overwrote_what_a_link_in_the_place_of_the_log_led_to(
     workspace: Path, tmp_path: Path, make: Make

@@ -23,6 +23,7 @@ from nirs4all_store import (
 )
 from nirs4all_store.cli import app
 from nirs4all_store.datasets.table_files import read
+from nirs4all_store.engine.duckdb.files import refuse_misread
 from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 
 TAKEN_AS_THEY_ARE = [
@@ -156,3 +157,8 @@ def test_a_parquet_file_whose_name_is_a_pattern_is_read_and_no_other(tmp_path: P
         pl.DataFrame({"1100": [1.0]}).write_parquet(tmp_path / "one.parquet")
         (tmp_path / "one.parquet").rename(tmp_path / name)
     assert read(tmp_path / "a*.parquet").height == 1
+
+
+def test_a_folder_without_room_for_the_engines_names_failed_in_the_middle() -> None:
+    with pytest.raises(InvalidInputError, match="so long a path"):
+        refuse_misread(Path("/" + "/".join(["x" * 200] * 20)))

@@ -30,6 +30,7 @@ from nirs4all_store import (
 from nirs4all_store.cli import app
 from nirs4all_store.engine.duckdb import files, migrator, recovery
 from nirs4all_store.workspace import offline
+from nirs4all_store.workspace.file_lock import Lease
 
 TESTS = Path(__file__).parent
 LOG = "store.duckdb.wal"
@@ -308,7 +309,7 @@ def test_another_process_that_uses_it_is_named(workspace: Path, through: str) ->
 
 def test_a_workspace_that_this_process_has_open_is_refused(workspace: Path) -> None:
     with WorkspaceStore(workspace), pytest.raises(WorkspaceBusyError, match="close its stores first"):
-        recover_workspace(workspace)
+        recover_workspace(workspace, timeout=0)
 
 
 def test_a_read_only_folder_is_refused(workspace: Path) -> None:
@@ -445,3 +446,14 @@ def test_another_process_was_faster_and_a_recovery_was_told_as_failed(
     report = recover_workspace(workspace)
     assert report.copy is not None
     assert report.findings is None
+
+
+def test_a_workspace_was_recovered_whose_lease_another_has(workspace: Path) -> None:
+    before = damage(workspace, lambda log: flipped(log, len(log) // 2))
+    lease = Lease(workspace, shared=False, timeout=0)
+    try:
+        with pytest.raises(WorkspaceBusyError):
+            recover_workspace(workspace, timeout=0)
+    finally:
+        lease.release()
+    assert contents(workspace).items() >= before.items()

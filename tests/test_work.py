@@ -114,6 +114,18 @@ def test_a_tuple_was_hashed_before_it_was_counted() -> None:
         WorkLimit(0).hash({}, [key])
 
 
+def test_a_key_was_deeper_than_it_may_be_since_a_part_of_it_was_known() -> None:
+    work = WorkLimit(0)
+    key: Any = ()
+    for _ in range(15):
+        key = (key,)
+    work.hash({}, [key])
+    for _ in range(10):
+        key = (key,)
+    with pytest.raises(TooMuchWorkError, match="tuples in tuples"):
+        work.hash({}, [key])
+
+
 def test_objects_in_an_array_share_what_may_be_done_with_the_rest() -> None:
     content = array_of(b"\x80\x05" + ENDLESS["a key"] + b".")
     with pytest.raises(UntrustedArtifactError, match=r"more work|cannot be told"):
