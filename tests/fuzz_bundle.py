@@ -17,11 +17,12 @@ import numpy as np
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
+sys.path += [str(Path(__file__).parent / room) for room in ("artifacts", "exchange")]
 with atheris.instrument_imports(include=["nirs4all_store", "zipfile", "json", "pickle"]):
     from bundles import chain_in
     from canary import listening
     from test_any_bundle import with_hashes
-    from test_work import ENDLESS
+    from test_work_limit import ENDLESS
 
     from nirs4all_store import ArtifactLoadError, BundleError, UntrustedArtifactError, WorkspaceStore
     from nirs4all_store.artifacts import codecs

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 from chemotools.datasets import load_fermentation_train
+from commands import COMMANDS
 from legacy import make_legacy
-from test_cli import COMMANDS
 from typer.testing import CliRunner
 
 import nirs4all_store

@@ -344,7 +344,7 @@ def test_runs_that_began_before_owners_were_recorded_stay_as_they_are(old: Path)
 
 
 def test_runs_of_another_machine_stay_as_they_are(tmp_path: Path) -> None:
-    with zipfile.ZipFile(Path(__file__).parent / "golden" / "0004.zip") as archive:
+    with zipfile.ZipFile(Path(__file__).parents[1] / "golden" / "0004.zip") as archive:
         archive.extractall(tmp_path)
     with WorkspaceStore(tmp_path, upgrade=True) as store:
         runs = {row["status"]: row["run_id"] for row in store.list_runs().to_dicts()}

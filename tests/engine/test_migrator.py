@@ -20,7 +20,7 @@ from nirs4all_store.storage.models import Base
 
 pytestmark = pytest.mark.makes_databases
 
-OLD = Path(__file__).parents[2] / "shared" / "old_workspaces"
+OLD = Path(__file__).parents[3] / "shared" / "old_workspaces"
 needs_old = pytest.mark.skipif(not OLD.is_dir(), reason="the real old workspaces are not in the project")
 VERSIONS = ["nirs4all-0.7.0", "nirs4all-0.7.1"]
 NAMES = {

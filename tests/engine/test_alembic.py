@@ -15,7 +15,7 @@ from nirs4all_store import WorkspaceStore, inspect_workspace
 from nirs4all_store.engine.duckdb import migrator
 from nirs4all_store.engine.duckdb.upgrade import plan_upgrade
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 STRAY = "revision = 'stray'\ndown_revision = '0002'\nraise SystemExit('a stray file was run')\n"
 # Each command has a process of its own; that they are forked saves the time of importing.
 PROGRAM = """

@@ -25,7 +25,7 @@ from nirs4all_store import (
 )
 from nirs4all_store.engine.duckdb import migrator, upgrade
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 def test_a_table_built_anew_without_its_key_once_was_not_compared(old: Path) -> None:

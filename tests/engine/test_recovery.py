@@ -32,7 +32,7 @@ from nirs4all_store.engine.duckdb import files, migrator, recovery
 from nirs4all_store.workspace import offline
 from nirs4all_store.workspace.file_lock import Lease
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 LOG = "store.duckdb.wal"
 KEPT = "store.duckdb.before-recovery"
 RUNS = [f"run {number}" for number in range(12)]

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_pickles import FRESH, RECONSTRUCT, Op, array_of, array_state, dtype
+from test_pickle_scanner import FRESH, RECONSTRUCT, Op, array_of, array_state, dtype
 
 from nirs4all_store import ArtifactLoadError, UntrustedArtifactError
 from nirs4all_store.artifacts import codecs

@@ -28,7 +28,7 @@ from nirs4all_store import (
 from nirs4all_store.cli import app
 from nirs4all_store.engine.duckdb import migrator
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 def test_the_three_doors_lead_to_the_same(old: Path, tmp_path: Path) -> None:

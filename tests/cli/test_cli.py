@@ -15,11 +15,11 @@ import numpy as np
 import polars as pl
 import pytest
 from chemotools.datasets import load_coffee, load_fermentation_train
+from commands import COMMANDS
 from programs import Process
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
-from typer.main import get_command
 from typer.testing import CliRunner
 
 from nirs4all_store import PipelineRunner, WorkspaceStore
@@ -554,16 +554,6 @@ def test_a_template_whose_name_is_yaml_too_could_not_be_run(here: Path) -> None:
         command(f"library save pls.yaml '{name}'")
         command(f"run '{name}' wheat.csv -t glucose --resume")
     assert len(rows("runs")) == 1
-
-
-def commands(group: Any, before: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], Any]]:
-    found = []
-    for name, one in group.commands.items():
-        found += commands(one, (*before, name)) if hasattr(one, "commands") else [((*before, name), one)]
-    return found
-
-
-COMMANDS = commands(get_command(app))
 
 
 @pytest.mark.parametrize(("names", "one"), [pytest.param(*entry, id=" ".join(entry[0])) for entry in COMMANDS])

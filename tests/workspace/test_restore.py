@@ -255,7 +255,8 @@ def test_a_backup_that_was_copied_over_an_open_workspace_was_without_effect_or_b
     if has_log:
         store.begin_run("logged")
     # `cp` in a process of its own: with a descriptor that is closed here, the engine's lock would go.
-    code = f"import shutil, os, sys; sys.path[:0] = {[str(Path(__file__).parent)]!r}; import test_restoring as t; "
+    here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
+    code = f"import shutil, os, sys; sys.path[:0] = {here!r}; import test_restore as t; "
     code += f"from pathlib import Path; t.{by.__name__}(Path({str(b)!r}), Path({str(w)!r}))"
     subprocess.run([sys.executable, "-c", code], check=True)
     for call in (lambda: store.begin_run("lost?"), store.list_runs, lambda: store.sql("SELECT 1"), store.vacuum):

@@ -396,7 +396,7 @@ look(sys.argv[1] + "/other")
 """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
         command = [sys.executable, "-c", program, folder]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines()[2:] == [

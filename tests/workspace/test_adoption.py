@@ -13,7 +13,7 @@ from legacy import X_NEW, contents, make_legacy
 
 from nirs4all_store import WorkspaceCorruptError, WorkspaceStore, inspect_workspace, upgrade_workspace
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 
 @pytest.fixture(params=["0.7.0", "0.7.1"])
@@ -75,7 +75,7 @@ def test_an_adopted_workspace_exports_deletes_and_collects(tmp_path: Path, versi
         assert [*contents(store.workspace_path / "artifacts")] == [row["artifact_path"]]
 
 
-REAL = Path(__file__).parents[2] / "shared" / "old_workspaces"
+REAL = Path(__file__).parents[3] / "shared" / "old_workspaces"
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/old_workspaces")

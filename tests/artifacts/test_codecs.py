@@ -66,7 +66,7 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch) -> None:  # type: ign
 
 
 def test_no_skops_is_allowed_whose_check_of_types_can_be_got_round() -> None:
-    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert project["optional-dependencies"]["skops"] == ["skops>=0.13"]
 
 

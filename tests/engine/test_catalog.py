@@ -23,7 +23,7 @@ from nirs4all_store.engine.duckdb import migrator
 from nirs4all_store.engine.duckdb.catalog import Extra, differences
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline
 
-SHARED = Path(__file__).parents[2] / "shared" / "old_workspaces"
+SHARED = Path(__file__).parents[3] / "shared" / "old_workspaces"
 
 # What makes a table of ours, as a name: it was taken for the table itself.
 AS_A_TABLE = next(line for line in migrator.printed_schema(migrator.HEAD).replace(",\n    ", ", ").splitlines()
