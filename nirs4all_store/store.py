@@ -1126,7 +1126,7 @@ class WorkspaceStore:
             As `("runs", "01a2...")`, in the order of their ids.
         """
         with self._reading() as uow:
-            return uow.ids.find(beginning)
+            return uow.ids.find_by_prefix(beginning)
 
     def shorten_ids(self, ids: Iterable[str], least: int = 8) -> dict[str, str]:
         """Return for each id its shortest beginning that no other id of the workspace has.

@@ -27,23 +27,24 @@ class IdPrefixes:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def find(self, beginning: str) -> list[tuple[str, str]]:
+    def find_by_prefix(self, prefix: str) -> list[tuple[str, str]]:
         """Return the table and the id of everything whose id begins so; of the one that is this id, if there is one."""
-        beginning = checked_text(beginning, "an id")
-        query = select(_ALL.c.kind, _ALL.c.id).where(_ALL.c.id.startswith(beginning, autoescape=True)).distinct()
+        prefix = checked_text(prefix, "an id")
+        query = select(_ALL.c.kind, _ALL.c.id).where(_ALL.c.id.startswith(prefix, autoescape=True)).distinct()
         found = [(row["kind"], row["id"]) for row in self._tables.rows(query.order_by(_ALL.c.id, _ALL.c.kind))]
-        return [row for row in found if row[1] == beginning] or found
+        return [row for row in found if row[1] == prefix] or found
 
-    def shortened(self, ids: Iterable[str], least: int) -> dict[str, str]:
+    def shortened(self, ids: Iterable[str], min_length: int) -> dict[str, str]:
         """Return for each id its shortest beginning, of at least so many characters, that no other id has."""
         query = select(_NEIGHBOURS).where(_NEIGHBOURS.c.id.in_(list(ids))).distinct()
         return {
-            row["id"]: _shortest(row["id"], (row["before"], row["after"]), least) for row in self._tables.rows(query)
+            row["id"]: _shortest(row["id"], (row["before"], row["after"]), min_length)
+            for row in self._tables.rows(query)
         }
 
 
-def _shortest(name: str, others: Sequence[str | None], least: int) -> str:
-    length = max([least, *(_common(name, other) + 1 for other in others if other is not None)])
+def _shortest(name: str, others: Sequence[str | None], min_length: int) -> str:
+    length = max([min_length, *(_common(name, other) + 1 for other in others if other is not None)])
     return name[:length]
 
 
