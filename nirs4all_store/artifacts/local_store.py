@@ -318,6 +318,8 @@ class LocalBlobStore:
             with FileIO(self.path(relative), opener=_opened) as source, (target / relative).open("xb") as copy:
                 shutil.copyfileobj(source, copy)
             share_in_workspace(target / relative)
+            fsync_file(target / relative)
+        _fsync_folders(target)
         return missing
 
     def take(self, source: Path) -> int:
@@ -354,3 +356,10 @@ class LocalBlobStore:
                 shutil.copyfile(path, twin)
                 share_in_workspace(twin)
                 fsync_file(twin)
+        _fsync_folders(target)
+
+
+def _fsync_folders(root: Path) -> None:
+    """Let the names in a folder, and in the folders in it, survive a power cut."""
+    for folder in (root, *(path for path in root.rglob("*") if path.is_dir())):
+        fsync_folder(folder)

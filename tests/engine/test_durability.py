@@ -136,6 +136,20 @@ def test_a_power_cut_took_a_backup(w: Path, monkeypatch: pytest.MonkeyPatch) -> 
         assert (folder / "store.duckdb").stat().st_ino in disk.durable
 
 
+def test_a_power_cut_took_the_artifacts_of_a_backup_or_of_what_a_restore_kept(
+    w: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = Disk(monkeypatch)
+    with WorkspaceStore(w) as store:
+        backup = store.backup(w.with_name("another backup"))
+    kept = restore_workspace(backup, w).kept
+    assert kept is not None
+    copied = [backup / "artifacts", *(backup / "artifacts").rglob("*")]
+    # Its files are the ones that were saved: they have another name.
+    linked = [kept / "artifacts", *(path for path in (kept / "artifacts").rglob("*") if path.is_dir())]
+    assert [path for path in (*copied, *linked) if path.stat().st_ino not in disk.durable] == []
+
+
 def test_a_power_cut_took_what_a_restore_kept(w: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     disk = Disk(monkeypatch)
     restore_workspace(w.with_name("backup"), w)
