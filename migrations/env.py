@@ -71,8 +71,7 @@ def run_migrations(connection: Connection) -> None:
 
 def run_command() -> None:
     """Do what Alembic's command line was asked for, in the way that the package does it, or refuse."""
-    from nirs4all_store import StoreError, inspect_workspace
-    from nirs4all_store.cli import app
+    from nirs4all_store import StoreError, cli, inspect_workspace
 
     options = context.config.cmd_opts
     command = options.cmd[0].__name__ if options else "this"
@@ -91,7 +90,7 @@ def run_command() -> None:
                 "the copy that it keeps the way back"
             )
         else:
-            app.show_upgrade(folder, migrations=run_migrations)
+            cli.show_upgrade(folder, migrations=run_migrations)
     except StoreError as error:
         raise CommandError(str(error)) from error
 

@@ -266,15 +266,13 @@ class StoreMachine(RowsMachine):
         super().save_artifact_and_roll_back(content)
         self.damaged.pop(self.cache.get(content, ""), None)
 
-    @rule(chain=chains)
-    def live_artifacts_load(self, chain: str) -> None:
-        """Every artifact that a stored chain names can be loaded, unless it is damaged or not trusted."""
-        for artifact_id in self.chain_pipelines.get(chain, ("", set()))[1]:
-            if artifact_id in self.damaged:
-                with pytest.raises((ArtifactCorruptError, ArtifactMissingError, UntrustedArtifactError)):
-                    self.store.load_artifact(artifact_id)
-            elif artifact_id in self.untrusted:
-                with pytest.raises(UntrustedArtifactError):
-                    self.store.load_artifact(artifact_id)
-            else:
-                assert self.store.load_artifact(artifact_id) in [{"content": content} for content in range(5)]
+    def loads(self, artifact_id: str) -> None:
+        """Load an artifact, one of those that are saved here; one that is damaged or not trusted is refused."""
+        if artifact_id in self.damaged:
+            with pytest.raises((ArtifactCorruptError, ArtifactMissingError, UntrustedArtifactError)):
+                self.store.load_artifact(artifact_id)
+        elif artifact_id in self.untrusted:
+            with pytest.raises(UntrustedArtifactError):
+                self.store.load_artifact(artifact_id)
+        else:
+            assert self.store.load_artifact(artifact_id) in [{"content": content} for content in range(5)]
