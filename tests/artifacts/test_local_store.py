@@ -209,7 +209,7 @@ def test_a_path_that_no_file_can_have_was_an_error_of_the_system(blobs: LocalBlo
             call(relative)
     with pytest.raises(ArtifactCorruptError, match="a name that no file has"):
         blobs.put(b"x", sha256(b"x"), ".bin", known=relative)
-    assert blobs.present([relative]) == set()
+    assert blobs.existing([relative]) == set()
     with pytest.raises(InvalidInputError, match="is no file below"):
         blobs.relative(Path(relative))
 

@@ -432,6 +432,6 @@ def test_what_may_grow_was_answered_here(
     def goes_elsewhere(*_: Any) -> None:
         raise QueryError("another process answers it")
 
-    monkeypatch.setattr(readonly_sql, "Elsewhere", goes_elsewhere)
+    monkeypatch.setattr(readonly_sql, "SqlProcess", goes_elsewhere)
     with pytest.raises(QueryError, match="another process answers it"):
         asked.sql(query, params)

@@ -129,7 +129,7 @@ def test_a_run_is_exported_where_there_is_no_libyaml(monkeypatch: pytest.MonkeyP
     by_libyaml = yaml_export.to_yaml(value)
     monkeypatch.delattr(yaml, "CSafeDumper", raising=False)
     try:
-        text = importlib.reload(yaml_export).yaml_text(value)
+        text = importlib.reload(yaml_export).to_yaml(value)
     finally:
         monkeypatch.undo()
         importlib.reload(yaml_export)

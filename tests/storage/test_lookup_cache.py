@@ -115,7 +115,7 @@ def test_more_than_can_be_known_is_asked_for(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
     monkeypatch.setattr(lookup_cache, "MAX_CACHED", 3)
-    monkeypatch.setattr(table_gateway, "MAX_FACTS", 3)
+    monkeypatch.setattr(table_gateway, "MAX_CACHED", 3)
     monkeypatch.setattr(table_gateway, "MAX_WAITING_BYTES", 3000)
     _, pipeline_id = add_pipeline(store)
 
@@ -346,7 +346,7 @@ def test_a_full_database_is_not_closed_under_a_reader(store: WorkspaceStore, mon
 
 def test_what_is_known_took_memory_without_bound(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (lookup_cache, table_gateway):
-        monkeypatch.setattr(module, "MAX_FACTS", 3)
+        monkeypatch.setattr(module, "MAX_CACHED", 3)
     _, pipeline_id = add_pipeline(store)
     for _ in range(5):
         add_prediction(store, pipeline_id)

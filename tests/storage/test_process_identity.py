@@ -281,7 +281,10 @@ from nirs4all_store.storage.process_identity import this_process
 print(this_process()["started"], flush=True)
 sys.stdin.read()
 """
-    process = subprocess.Popen([name, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    # By this name it does not find the packages of its environment by itself.
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([name, "-c", program], env=environment, **pipes)
     (started,) = said(process)
     assert f"({name.name[:15]})" in Path(f"/proc/{process.pid}/stat").read_text()
     owner = this_process() | {"pid": process.pid, "started": int(started)}

@@ -135,38 +135,38 @@ def test_a_file_that_was_written_a_moment_ago_tells_how_old_its_row_is(store: Wo
 
 def test_a_lock_file_remembers_each_start_of_a_machine_for_a_while() -> None:
     record = {f"start {number}": float(number) for number in range(20)} | {"odd": "text"}
-    now = clock.updated_record(json.loads(json.dumps(record)))
-    assert len(now) == clock.MOST_STARTS
+    now = clock_module.updated_record(json.loads(json.dumps(record)))
+    assert len(now) == clock_module.MOST_STARTS
     assert {*now} > {"start 19", "start 18"}
-    assert clock.updated_record(None).keys() == clock.updated_record([1]).keys() < now.keys()
+    assert clock_module.updated_record(None).keys() == clock_module.updated_record([1]).keys() < now.keys()
 
 
 def test_text_in_the_place_of_what_the_clocks_show_was_an_error() -> None:
-    assert clock.updated_record({clock._start(): "text"}).keys() == {clock._start()}
+    assert clock_module.updated_record({clock_module._start(): "text"}).keys() == {clock_module._start()}
 
 
 def test_a_container_whose_clocks_are_shifted_was_taken_for_a_clock_that_was_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(clock, "_start", clock._start.__wrapped__)
+    monkeypatch.setattr(clock_module, "_start", clock_module._start.__wrapped__)
     record = None
     for namespace, ahead in (("time:[1]", 1e6), ("time:[2]", 2e6), ("time:[1]", 1e6)):
         here = {"boot": "one", "time_namespace": namespace}
-        monkeypatch.setattr(clock, "this_process", lambda here=here: here)
-        monkeypatch.setattr(clock, "_ahead", lambda ahead=ahead: ahead)
-        record = clock.updated_record(record)
-        assert clock.put_forward(record) == timedelta(0)
+        monkeypatch.setattr(clock_module, "this_process", lambda here=here: here)
+        monkeypatch.setattr(clock_module, "_ahead", lambda ahead=ahead: ahead)
+        record = clock_module.updated_record(record)
+        assert clock_module.put_forward(record) == timedelta(0)
 
 
 def test_a_clock_that_was_moved_by_parts_of_a_second_was_taken_for_one_that_was_set(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    record = clock.updated_record(None)
-    ahead = record[clock._start()]
-    monkeypatch.setattr(clock, "_ahead", lambda: ahead - 0.5)
-    assert not clock.was_put_back(record)
-    monkeypatch.setattr(clock, "_ahead", lambda: ahead + 0.5)
-    assert clock.put_forward(record) == timedelta(0)
+    record = clock_module.updated_record(None)
+    ahead = record[clock_module._start()]
+    monkeypatch.setattr(clock_module, "_ahead", lambda: ahead - 0.5)
+    assert not clock_module.was_put_back(record)
+    monkeypatch.setattr(clock_module, "_ahead", lambda: ahead + 0.5)
+    assert clock_module.put_forward(record) == timedelta(0)
 
 
 STANDS = """

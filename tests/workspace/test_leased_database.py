@@ -84,21 +84,21 @@ def without_watcher(store: WorkspaceStore) -> None:
 
 def test_a_program_that_had_the_file_open_for_a_moment_was_an_error(tmp_path: Path) -> None:
     held = holding(tmp_path, WorkspaceBusyError("a program has it open"))
-    held.take(time.monotonic() + 60)
+    held.acquire(time.monotonic() + 60)
     assert held.is_held
-    held.let_go()
+    held.release()
 
 
 def test_what_this_process_has_open_itself_was_waited_for(tmp_path: Path) -> None:
     held = holding(tmp_path, WorkspaceOpenHereError("it is open through duckdb itself"))
     with pytest.raises(WorkspaceOpenHereError):
-        held.take(time.monotonic() + 60)
+        held.acquire(time.monotonic() + 60)
 
 
 def test_a_database_that_did_not_open_kept_its_lease(tmp_path: Path) -> None:
     held = holding(tmp_path, WorkspaceCorruptError("it is damaged"))
     with pytest.raises(WorkspaceCorruptError):
-        held.take(time.monotonic())
+        held.acquire(time.monotonic())
     assert is_free(tmp_path)
     assert not held.is_open
 
@@ -106,12 +106,12 @@ def test_a_database_that_did_not_open_kept_its_lease(tmp_path: Path) -> None:
 def test_a_database_that_was_half_closed_was_used_and_never_closed(tmp_path: Path) -> None:
     database = Opened(failures=1)
     held = LeasedDatabase(tmp_path, lambda *_, **__: cast(Database, database), read_only=False)
-    held.take(time.monotonic())
+    held.acquire(time.monotonic())
     with pytest.raises(ZeroDivisionError) as kept:
-        held.let_go()
+        held.release()
     assert not held.is_held
     assert not is_free(tmp_path)
-    held.let_go()
+    held.release()
     assert database.closed == 2
     assert is_free(tmp_path)
     del kept
@@ -119,11 +119,11 @@ def test_a_database_that_was_half_closed_was_used_and_never_closed(tmp_path: Pat
 
 def test_a_lease_that_was_half_released_stayed_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     held = holding(tmp_path)
-    held.take(time.monotonic())
+    held.acquire(time.monotonic())
     with monkeypatch.context() as pressed, pytest.raises(ZeroDivisionError) as kept:
         pressed.setattr(held._lease, "release", fails)
-        held.let_go()
-    held.let_go()
+        held.release()
+    held.release()
     assert is_free(tmp_path)
     del kept
 
@@ -133,7 +133,7 @@ def test_a_workspace_that_was_half_closed_stayed_open(tmp_path: Path, monkeypatc
     store = WorkspaceStore(tmp_path, read_only=True)
     without_watcher(store)
     with monkeypatch.context() as pressed, pytest.raises(ZeroDivisionError) as kept:
-        pressed.setattr(store._workspace._leased, "let_go", fails)
+        pressed.setattr(store._workspace._leased, "release", fails)
         store.close()
     store.close()
     assert is_free(tmp_path)
@@ -163,9 +163,9 @@ def test_a_lease_that_ctrl_c_had_left_kept_its_own_holder_out(tmp_path: Path, mo
     held = holding(tmp_path)
     with monkeypatch.context() as pressed, pytest.raises(ZeroDivisionError):
         pressed.setattr(held, "_open", fails)
-        held.take(time.monotonic())
-    held.take(time.monotonic())
-    held.let_go()
+        held.acquire(time.monotonic())
+    held.acquire(time.monotonic())
+    held.release()
 
 
 def test_a_lease_that_ctrl_c_had_left_kept_everybody_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +176,7 @@ def test_a_lease_that_ctrl_c_had_left_kept_everybody_out(tmp_path: Path, monkeyp
             workspace._close()
         with monkeypatch.context() as pressed, pytest.raises(ZeroDivisionError):
             pressed.setattr(workspace._leased, "_open", fails)
-            workspace._leased.take(time.monotonic())
+            workspace._leased.acquire(time.monotonic())
         workspace._yield_if_wanted()
         assert is_free(tmp_path)
 
@@ -246,7 +246,7 @@ def test_a_database_that_could_not_be_closed_kept_its_workspace_to_itself(
         without_watcher(store)
         store.begin_run("first")
         with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError) as kept:
-            broken.setattr(store._workspace._leased, "let_go", fails)
+            broken.setattr(store._workspace._leased, "release", fails)
             due(store)
             store._workspace._yield_if_wanted()
         store._workspace._yield_if_wanted()

@@ -398,13 +398,13 @@ def test_copying_a_database_that_is_gone_once_gave_up_the_last_copy(
 def test_a_database_that_cannot_be_opened_again_is_refused_by_every_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nirs4all_store.workspace import deletion
+    from nirs4all_store.workspace import backup
 
     def copy_and_spoil(source: Path, target: Path) -> None:
         target.write_bytes(b"short")  # The compacted file is smaller, takes the name, and is no database.
 
     store = WorkspaceStore(tmp_path)
-    monkeypatch.setattr(deletion, "copy_compacted", copy_and_spoil)
+    monkeypatch.setattr(backup, "copy_compacted", copy_and_spoil)
     with pytest.raises(WorkspaceCorruptError):
         store.vacuum()
     for _ in range(2):

@@ -67,7 +67,7 @@ def fork():
 
 
 def test_a_handler_that_closed_a_store_while_its_thread_did_once_hung_for_ever(tmp_path: Path) -> None:
-    program = AT_ONCE + "worker = during('_nobody_else', store.close); store.close(); worker.join(); print('closed')"
+    program = AT_ONCE + "worker = during('_exclusively', store.close); store.close(); worker.join(); print('closed')"
     assert run(program, tmp_path) == "refused\nclosed\n"
     assert names(tmp_path) == ["by the worker"]
 
@@ -340,7 +340,7 @@ def test_one_who_could_not_open_for_writing_once_took_it_from_one_who_could(
         def late(timeout: float) -> Any:
             monkeypatch.undo()
             others.append(WorkspaceStore(tmp_path))
-            monkeypatch.setattr(workspace._leased, "take", fails)
+            monkeypatch.setattr(workspace._leased, "acquire", fails)
             return nobody_else(timeout)
 
         monkeypatch.setattr(workspace, "_exclusively", late)
