@@ -280,14 +280,18 @@ def _open_or_create(path: str, flags: int) -> int:
         descriptor = open_without_following(path, flags | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         return open_without_following(path, flags)
-    if hasattr(os, "fchown"):
-        folder = Path(path).parent.stat()
-        with contextlib.suppress(OSError):
-            os.fchown(descriptor, -1, folder.st_gid)
-        with contextlib.suppress(OSError):
-            os.fchmod(descriptor, folder.st_mode & 0o666)
-        with contextlib.suppress(OSError):  # Only root may.
-            os.fchown(descriptor, folder.st_uid, -1)
+    try:
+        if hasattr(os, "fchown"):
+            folder = Path(path).parent.stat()
+            with contextlib.suppress(OSError):
+                os.fchown(descriptor, -1, folder.st_gid)
+            with contextlib.suppress(OSError):
+                os.fchmod(descriptor, folder.st_mode & 0o666)
+            with contextlib.suppress(OSError):  # Only root may.
+                os.fchown(descriptor, folder.st_uid, -1)
+    except BaseException:  # Ctrl-C may come at any moment.
+        os.close(descriptor)
+        raise
     return descriptor
 
 
