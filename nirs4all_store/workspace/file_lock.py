@@ -252,8 +252,11 @@ class Lease:
                 file.close()
         self._file = self._queue = None
 
-    def __del__(self) -> None:
-        self.release()  # Ctrl-C may come before anybody has it who would.
+    def __del__(self, is_at_its_end: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Ctrl-C may come before anybody has it who would. At the end of Python, when what `release` calls may be gone
+        # already, the files are closed without it.
+        if not is_at_its_end():
+            self.release()
 
 
 # Also those that wait: a child that is forked then has a copy of their files.
