@@ -41,7 +41,7 @@ def descriptors() -> list[str]:
 
 def copies(folder: Path) -> None:
     with FileIO(folder / "file") as source:
-        copy_database(source, folder / "copy")  # type: ignore[arg-type]  # as an upgrade does
+        copy_database(source, folder / "copy")
 
 
 def makes_a_lock_file(folder: Path) -> None:
