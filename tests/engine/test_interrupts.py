@@ -18,7 +18,7 @@ from programs import ends_well, programs
 from sqlalchemy import Engine
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceStore
-from nirs4all_store.engine.duckdb import bulk, database, files
+from nirs4all_store.engine.duckdb import bulk, files, schema
 from nirs4all_store.engine.duckdb.dialect import Connections
 from nirs4all_store.storage.transaction_scope import Scope
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
@@ -119,7 +119,7 @@ try:
     if sys.argv[2] == "open":
         sys.setprofile(None)
         with store._workspace._lock:
-            store._workspace._let_go()
+            store._workspace._close()
         sys.setprofile(at(event, name))
         store.begin_run("cut off")
     elif sys.argv[2] == "close":
@@ -266,7 +266,7 @@ class Busy:
     [
         ("vacuum", files, "duckdb", "COPY FROM DATABASE"),
         ("backup", files, "duckdb", "COPY FROM DATABASE"),
-        ("backup", database, "raw_connection", "SELECT concat(count(*)"),
+        ("backup", schema, "raw_connection", "SELECT concat(count(*)"),
         ("export_predictions_parquet", bulk, "raw_connection", "SELECT predictions"),
     ],
 )

@@ -336,7 +336,7 @@ def test_standard_input_is_refused_instead_of_waited_for(tmp_path: Path) -> None
     program = """
 import sys
 from pathlib import Path
-from nirs4all_store.datasets.dataset import read_spectra
+from nirs4all_store.datasets.reader import read_spectra
 try:
     read_spectra(Path(sys.argv[1]))
 except ValueError as error:

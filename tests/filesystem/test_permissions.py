@@ -63,7 +63,7 @@ def test_a_writer_waits_behind_a_reader_without_rights_that_came_before(folder: 
         f"{BECOME}\nbecome(65533)\n{program}Lease(Path(), shared=True, timeout=300)\nprint('holds')"
     ) as reader:
         assert says(reader) == "comes"
-        while not lease.is_wanted:
+        while not lease.has_waiters:
             pass
         assert not (folder / QUEUE_FILE).exists()
         lease.release()

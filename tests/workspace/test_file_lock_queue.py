@@ -68,7 +68,7 @@ def stopped(tmp_path: Path, others: Programs) -> Process:
     """Give a process that is stopped while it stands in line for a lease that is free now."""
     held = Lease(tmp_path, shared=False, timeout=0)
     process = others.start(STANDS)
-    while not held.is_wanted:
+    while not held.has_waiters:
         pass
     os.kill(process.pid, signal.SIGSTOP)
     while Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0] != "T":
@@ -159,7 +159,7 @@ def test_where_one_kind_of_lock_is_made_of_the_other_the_holder_took_itself_for_
     monkeypatch.setattr(file_lock, "remote_kind", lambda folder: "nfs")
     held = Lease(tmp_path, shared=True, timeout=0)
     assert says(others.start(LOCKS, LOCK_FILE, 0, 0)) == "locks"  # As a server does for another reader's lease.
-    assert not held.is_wanted
+    assert not held.has_waiters
     held.release()
 
 
@@ -180,9 +180,9 @@ def test_who_waited_took_the_lease_of_a_lock_file_that_was_removed_meanwhile(tmp
 
 def test_an_idle_holder_whose_lock_file_was_removed_let_nobody_in(tmp_path: Path) -> None:
     held = Lease(tmp_path, shared=False, timeout=0)
-    assert not held.is_wanted
+    assert not held.has_waiters
     (tmp_path / LOCK_FILE).unlink()
-    assert held.is_wanted  # Whoever comes now stands in line at another one.
+    assert held.has_waiters  # Whoever comes now stands in line at another one.
     held.release()
 
 
@@ -258,14 +258,14 @@ del lease
 FORKS_WHILE_IT_WAITS = """
 import os, sys, threading
 from pathlib import Path
-from nirs4all_store.workspace.scheduler import file_lock as lease
+from nirs4all_store.workspace import file_lock as lease
 folder = Path(sys.argv[1])
 def takes():
     taken.append(lease.Lease(folder, shared=False, timeout=300))
     print("holds", flush=True)
 taken, thread = [], threading.Thread(target=takes)
 thread.start()
-while not (folder / lease.LINE_NAME).exists():
+while not (folder / lease.QUEUE_FILE).exists():
     pass
 if os.fork() == 0:
     sys.stdin.read()
