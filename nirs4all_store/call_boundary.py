@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import _signal  # type: ignore[import-not-found]  # no types are known of it
 import errno
+import gc
 import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+import weakref
+from collections.abc import Callable, Sequence
 from functools import wraps
 from types import FrameType, TracebackType
 from typing import Any, ParamSpec, Self, TypeVar
@@ -30,6 +33,11 @@ INTERRUPTED = "Query interrupted"
 SIGNALS = sorted(map(int, signal.valid_signals()))
 # `signal.getsignal` takes ten times as long: it looks whether what this returns is a member of an enumeration.
 _handler_of: Callable[[int], Any] = _signal.getsignal
+# And `signal.signal` does so, in steps between which Ctrl-C may come.
+_set_handler: Callable[[int, Any], object] = _signal.signal
+# Whoever waits for another thread's collection of garbage gives up after so many.
+COLLECTION_SECONDS = 5.0
+COLLECTION_POLL_SECONDS = 0.005
 
 ADVICE = {
     errno.EMFILE: "this process has too many files open: close some, or raise its limit (ulimit -n)",
@@ -47,29 +55,40 @@ ADVICE = {
 
 
 class CallBoundary:
-    """A `with` block that is a public call, or a part of one; not for several threads or for use within itself."""
+    """A `with` block that is a public call, or a part of one; not for several threads or for use within itself.
+
+    Ctrl-C may also come in the first step of what ends it: whoever has one calls `restore` after that, whatever comes.
+    """
+
+    _listening: Sequence[tuple[int, _Listening]] = ()
 
     def __enter__(self) -> Self:
         # Whatever the caller is in the middle of handling is none of what happens here.
         self._outside: BaseException | None = sys.exception()
         self._heard: list[BaseException] = []
-        self._listening: list[tuple[int, _Listening]] = []
+        self.freed_after = 0
         if threading.current_thread() is threading.main_thread():
-            self._listen()
+            try:
+                self._listen()
+            except BaseException:  # Ctrl-C may come at any moment.
+                self.restore()
+                raise
         return self
 
     def _listen(self) -> None:
-        silent = []
+        found: list[tuple[int, _Listening]] = []
+        self._listening = found
         for number in SIGNALS:
             handler = _handler_of(number)
-            if isinstance(handler, _Listening):  # A call around this one listens already.
-                self._heard = handler.heard
+            around = None
+            while isinstance(handler, _Listening) and (around := handler.call_that_listens()) is None:
+                handler = handler.handler  # It was cut off.
+            if around is not None:  # A call around this one listens already.
+                self._heard = around.heard
             elif callable(handler) and handler is not signal.default_int_handler:
-                silent.append((number, handler))
-        for number, handler in silent:
-            listening = _Listening(handler, self._heard)
-            self._listening.append((number, listening))
-            signal.signal(number, listening)
+                found.append((number, _Listening(handler, self)))
+        for number, listening in found:
+            _set_handler(number, listening)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -83,12 +102,21 @@ class CallBoundary:
             if raised is not None and raised is not error:
                 raise raised
         finally:
-            for number, listening in self._listening:
-                if _handler_of(number) is listening:  # Else it was set anew meanwhile.
-                    signal.signal(number, listening.handler)
-            if self._listening:  # What it has heard keeps alive all that it was raised in.
-                self._heard.clear()
-            self._outside = None
+            self.restore()
+
+    def restore(self) -> None:
+        """Listen no more; twice is fine."""
+        for number, listening in self._listening:
+            if _handler_of(number) is listening:  # Else it was set anew meanwhile.
+                _set_handler(number, listening.handler)
+        if self._listening:  # What it has heard keeps alive all that it was raised in.
+            self._heard.clear()
+        self._outside = None
+
+    @property
+    def heard(self) -> list[BaseException]:
+        """What handlers have raised in it, and in the calls around it."""
+        return self._heard
 
     def interruption(self, error: BaseException) -> BaseException | None:
         """Return what a handler raised, Ctrl-C's own included, if that is what an error was made of."""
@@ -115,18 +143,37 @@ def _has(errors: list[BaseException], error: BaseException) -> bool:
 
 
 class _Listening:
-    """A signal's handler, of which is known what it raised."""
+    """A signal's handler, of which is known what it raised.
 
-    def __init__(self, handler: Callable[[int, FrameType | None], Any], heard: list[BaseException]) -> None:
+    It does not keep the call alive that listens: a call that Ctrl-C has cut off, so that it could not end, is over
+    when nobody has it any more. Else all that was at work when a handler raised would be kept for ever, and be open.
+    """
+
+    def __init__(self, handler: Callable[[int, FrameType | None], Any], boundary: CallBoundary) -> None:
         self.handler = handler
-        self.heard = heard
+        self._boundary = weakref.ref(boundary)
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
         try:
             return self.handler(number, frame)
         except BaseException as error:
-            self.heard.append(error)
+            self._note(error)
             raise
+
+    def _note(self, error: BaseException) -> None:
+        boundary = self._boundary()
+        if boundary is not None:
+            boundary.heard.append(error)
+
+    def call_that_listens(self) -> CallBoundary | None:
+        """Return the call, or None if it was cut off: what comes next may not become a part of it."""
+        boundary = self._boundary()
+        if boundary is None or boundary.freed_after == len(boundary.heard):
+            return boundary
+        boundary.freed_after = len(boundary.heard)
+        del boundary  # What a handler has raised is held by the call that it may have cut off, and holds it.
+        free_what_was_cut_off()
+        return self._boundary()
 
 
 def _refusal(error: BaseException) -> SystemRefusedError | None:
@@ -152,13 +199,31 @@ def _has_working_folder() -> bool:
     return True
 
 
+def free_what_was_cut_off() -> None:
+    """Free what Ctrl-C has cut off, and what may have a file open, or a turn, until nobody has it any more.
+
+    While another thread collects garbage, which may be just that, `gc.collect` does nothing: so it is waited for.
+    """
+    deadline = time.monotonic() + COLLECTION_SECONDS
+    while True:
+        before = gc.get_stats()[-1]["collections"]
+        gc.collect()
+        if gc.get_stats()[-1]["collections"] != before or time.monotonic() >= deadline:
+            return
+        time.sleep(COLLECTION_POLL_SECONDS)
+
+
 def public(call: Callable[P, R]) -> Callable[P, R]:
     """Let a function be a public call."""
 
     @wraps(call)
     def through_the_door(*args: P.args, **kwargs: P.kwargs) -> R:
-        with CallBoundary():
-            return call(*args, **kwargs)
+        boundary = CallBoundary()
+        try:
+            with boundary:
+                return call(*args, **kwargs)
+        finally:
+            boundary.restore()
 
     return through_the_door
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import InvalidInputError, InvalidTypeError, OutputPathError, StoreError
-from .file_types import FILE, kind_of, refuse_odd
+from .file_types import FILE, kind_of, open_at_once, refuse_odd
 from .permissions import share_in_workspace
 
 TEMPORARY_PREFIX = ".writing-"
@@ -119,7 +119,7 @@ def last_change(path: Path) -> tuple[int, int] | None:
 
 def fsync_folder(folder: Path) -> None:
     """Make the names in `folder` durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    descriptor = open_at_once(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

@@ -85,15 +85,34 @@ def open_without_following(
     """
     refuse_odd(path, error=error)
     try:
-        descriptor = os.open(path, flags | NO_LINKS | NO_WAITING, mode)
+        descriptor = open_at_once(path, flags | NO_LINKS | NO_WAITING, mode)
     except OSError:
         refuse_odd(path, error=error)  # It may have come since.
         raise
-    kind = _kind(os.fstat(descriptor).st_mode)
-    if is_odd(kind):
+    try:
+        kind = _kind(os.fstat(descriptor).st_mode)
+        if is_odd(kind):
+            raise _odd(path, kind, error)
+    except BaseException:  # Ctrl-C may come at any moment.
         os.close(descriptor)
-        raise _odd(path, kind, error)
+        raise
     return descriptor
+
+
+def open_at_once(path: AnyPath, flags: int, mode: int = 0o666) -> int:
+    """Do what `os.open` does, and leave nothing open if Ctrl-C comes before the caller has the descriptor.
+
+    It is a plain number: if it is lost, nobody can ever close it. Python hears signals when a call of a C function
+    returns. So one such call opens the file and puts its number down, and what hands it on calls nothing.
+    """
+    opened: list[int] = []
+    try:
+        opened.extend(map(os.open, (path,), (flags,), (mode,)))
+    except BaseException:
+        for descriptor in opened:
+            os.close(descriptor)
+        raise
+    return opened[0]
 
 
 def content_of(path: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -> bytes:

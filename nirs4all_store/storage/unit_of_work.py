@@ -86,7 +86,10 @@ class UnitOfWork:
                 self._workspace.leave(scope)
                 raise
         except BaseException as error:
-            self._boundary.end(error)
+            try:
+                self._boundary.end(error)
+            finally:
+                self._boundary.restore()
             raise
         self.in_call = False
         return self
@@ -105,11 +108,14 @@ class UnitOfWork:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
-            self._leave(error)
-        except BaseException as problem:
-            self._boundary.end(problem)
-            raise
-        self._boundary.end(error, is_ours=False)
+            try:
+                self._leave(error)
+            except BaseException as problem:
+                self._boundary.end(problem)
+                raise
+            self._boundary.end(error, is_ours=False)
+        finally:
+            self._boundary.restore()
 
     def _leave(self, error: BaseException | None) -> None:
         # First: after Ctrl-C, nothing may join what will never be committed, and nothing but this call holds the turn.
@@ -163,6 +169,10 @@ class UnitOfWork:
     def changes(self) -> int:
         """How many rows and statements it was given to write so far."""
         return self._tables.changes
+
+    def is_interruption(self, error: BaseException) -> bool:
+        """Tell whether a signal's handler has raised an error, or what it was made of: nobody may go on after it."""
+        return self._boundary.interruption(error) is not None
 
     def doom(self, error: BaseException) -> None:
         """Make every later `commit` fail: a change was made in part only."""

@@ -34,19 +34,21 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
     try:
         rows = uow.integrity.counts()
     except ENGINE_ERRORS as error:
-        findings.append(_unreadable(error))
-        uow.rollback()
+        _note_unreadable(uow, error, findings)
     for part in parts:
         try:
             findings.extend(part(uow))  # One by one: what was found before an error stays.
         except Exception as error:  # A damaged file gives what no code expects; the other parts may be readable.
-            findings.append(_unreadable(error))
-            uow.rollback()
+            _note_unreadable(uow, error, findings)
     return CheckReport(deep, findings, rows, rows.get("artifacts", 0))
 
 
-def _unreadable(error: Exception) -> Finding:
-    return Finding("unreadable", "store.duckdb", f"it cannot be read in part: {error}; restore it from a backup")
+def _note_unreadable(uow: UnitOfWork, error: Exception, findings: list[Finding]) -> None:
+    if uow.is_interruption(error):  # Ctrl-C says nothing of the file.
+        raise error
+    message = f"it cannot be read in part: {error}; restore it from a backup"
+    findings.append(Finding("unreadable", "store.duckdb", message))
+    uow.rollback()
 
 
 def _differences(uow: UnitOfWork) -> Iterator[Finding]:

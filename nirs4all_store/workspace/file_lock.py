@@ -252,8 +252,11 @@ class Lease:
                 file.close()
         self._file = self._queue = None
 
-    def __del__(self) -> None:
-        self.release()  # Ctrl-C may come before anybody has it who would.
+    def __del__(self, is_at_its_end: Callable[[], bool] = sys.is_finalizing) -> None:
+        # Ctrl-C may come before anybody has it who would. At the end of Python, when what `release` calls may be gone
+        # already, the files are closed without it.
+        if not is_at_its_end():
+            self.release()
 
 
 # Also those that wait: a child that is forked then has a copy of their files.
@@ -280,14 +283,18 @@ def _open_or_create(path: str, flags: int) -> int:
         descriptor = open_without_following(path, flags | os.O_CREAT | os.O_EXCL)
     except FileExistsError:
         return open_without_following(path, flags)
-    if hasattr(os, "fchown"):
-        folder = Path(path).parent.stat()
-        with contextlib.suppress(OSError):
-            os.fchown(descriptor, -1, folder.st_gid)
-        with contextlib.suppress(OSError):
-            os.fchmod(descriptor, folder.st_mode & 0o666)
-        with contextlib.suppress(OSError):  # Only root may.
-            os.fchown(descriptor, folder.st_uid, -1)
+    try:
+        if hasattr(os, "fchown"):
+            folder = Path(path).parent.stat()
+            with contextlib.suppress(OSError):
+                os.fchown(descriptor, -1, folder.st_gid)
+            with contextlib.suppress(OSError):
+                os.fchmod(descriptor, folder.st_mode & 0o666)
+            with contextlib.suppress(OSError):  # Only root may.
+                os.fchown(descriptor, folder.st_uid, -1)
+    except BaseException:  # Ctrl-C may come at any moment.
+        os.close(descriptor)
+        raise
     return descriptor
 
 

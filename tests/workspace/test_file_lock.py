@@ -4,6 +4,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -183,3 +185,17 @@ def test_where_no_lock_file_can_be_made_one_may_read_but_not_write(tmp_path: Pat
     take(tmp_path, shared=True)
     with pytest.raises(ReadOnlyError, match="read_only=True"):
         take(tmp_path)
+
+
+LIVES_TOO_LONG = """
+import os, sys
+from pathlib import Path
+from nirs4all_store.workspace.file_lock import Lease
+
+os.lease = Lease(Path(sys.argv[1]), shared=False, timeout=0)
+"""
+
+
+def test_a_lease_that_lived_until_the_end_of_python_complained(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", LIVES_TOO_LONG, tmp_path], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 from pathlib import Path
 
 import duckdb
 
+from ...call_boundary import free_what_was_cut_off
 from ...errors import WorkspaceBusyError, WorkspaceOpenHereError
 from .files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, is_locked, memory_config, refuse_odd_database
 
@@ -34,7 +34,7 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
                 raise WorkspaceOpenHereError(
                     f"this process has {path} open through duckdb itself: {error}; close it"
                 ) from error
-            gc.collect()  # What Ctrl-C has cut off may still be open.
+            free_what_was_cut_off()
         except duckdb.IOException as error:
             if is_locked(path, shared=read_only):
                 raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error

@@ -7,6 +7,7 @@ import os
 import shutil
 import stat
 from collections.abc import Callable
+from functools import partial
 from io import FileIO
 from pathlib import Path
 from shlex import quote
@@ -95,7 +96,7 @@ def size_of(database: Path) -> int:
 def copy_database(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda done: None) -> None:
     """Copy a file's bytes to the disk, for nobody to read who may not read the source."""
     status = os.fstat(source.fileno())
-    with os.fdopen(open_without_following(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as stream:
+    with open(target, "wb", opener=partial(open_without_following, mode=0o600)) as stream:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
             os.chown(target, status.st_uid, status.st_gid)
         target.chmod(stat.S_IMODE(status.st_mode))

@@ -25,7 +25,7 @@ from ...errors import (
     WorkspaceNotFoundError,
 )
 from ...failpoints import Failpoint, hit
-from ...filesystem import open_without_following, refuse_odd
+from ...filesystem import open_at_once, open_without_following, refuse_odd
 from .posix_lock import refuse_if_open_here
 from .worker_thread import WorkerThread
 
@@ -126,7 +126,7 @@ def header_of(path: Path) -> str:
     """Return a hash of the first bytes of a file that this process has not open: they count its checkpoints."""
     try:
         # A pipe in its place, which is refused next, may keep nobody waiting.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | NOT_WAITING)) as stream:
+        with open(path, "rb", opener=lambda name, flags: open_at_once(name, flags | NOT_WAITING)) as stream:
             return hashlib.sha256(stream.read(HEADER_BYTES)).hexdigest()
     except OSError:  # There is none yet, or connecting says why it cannot be read.
         return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
+from ...call_boundary import free_what_was_cut_off
 from ...errors import ReadOnlyError, WorkspaceBusyError, WorkspaceOpenHereError
 from ...filesystem import open_without_following
 
@@ -31,7 +31,7 @@ def refuse_if_open_here(path: Path) -> None:
         It has.
     """
     if _is_open_here(path.stat()):
-        gc.collect()  # What Ctrl-C has cut off may still be open.
+        free_what_was_cut_off()
     if _is_open_here(path.stat()):
         raise WorkspaceOpenHereError(f"this process has {path} open through duckdb itself; close that connection first")
 
