@@ -474,7 +474,7 @@ def test_a_file_in_the_place_of_artifacts_left_a_new_database(tmp_path: Path) ->
 
 FORKS = """
 import os, sys, threading, traceback, nirs4all_store as n
-from nirs4all_store import failpoints as points; from nirs4all_store.workspace import scheduler as workspace
+from nirs4all_store import failpoints; from nirs4all_store.workspace import scheduler
 
 def is_in(where, thread):
     return any(name == where for _, _, name, _ in traceback.extract_stack(sys._current_frames()[thread.ident]))
@@ -513,12 +513,12 @@ worker.join()
 FORKS_BESIDE_A_HAND_OVER = (
     FORKS
     + """
-workspace.SECONDS_BEFORE_FORK = 0
+scheduler.SECONDS_BEFORE_FORK = 0
 waiters = store._workspace._state._waiters
 
 def folds(point):
-    if point is points.Point.FOLDING:
-        points.on_reached = None
+    if point is failpoints.Failpoint.FOLDING:
+        failpoints.on_hit = None
         inside.set()
         while not (waiters and is_in("close_before_fork", main)) and not forked.is_set():
             pass
@@ -528,7 +528,7 @@ def work():
         store.begin_run("by the thread")
         store._workspace._close_requested = True
 
-points.on_reached = folds
+failpoints.on_hit = folds
 worker = threading.Thread(target=work)
 worker.start()
 inside.wait()
@@ -539,7 +539,7 @@ worker.join()
 FORKS_IN_A_CALL = (
     FORKS
     + """
-workspace.SECONDS_BEFORE_FORK = "never"  # Whoever waits for so long fails.
+scheduler.SECONDS_BEFORE_FORK = "never"  # Whoever waits for so long fails.
 with store.transaction():
     child = os.fork()
     if child == 0:
