@@ -86,7 +86,7 @@ def test_a_query_that_never_ends_is_stopped(asked: WorkspaceStore) -> None:
     with pytest.raises(TimeoutError):
         asked.sql("WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT 1 FROM t) SELECT max(n) FROM t", timeout=0.2)
     assert asked.sql("SELECT 1 AS one", timeout=float("inf")).item() == 1
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # One of another test may have ended meanwhile.
 
 
 @pytest.mark.parametrize("timeout", [0.0, 0.0001, 0.001, 0.004, 0.02])
@@ -101,7 +101,7 @@ def test_an_interrupt_before_the_query_had_begun_was_once_forgotten(asked: Works
         with pytest.raises(QueryTimeoutError):
             asked.sql(query, timeout=timeout)
         assert asked.sql("SELECT count(*) AS n FROM runs").item() == 1
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # One of another test may have ended meanwhile.
 
 
 def test_too_many_rows_are_an_error_and_no_silent_part(asked: WorkspaceStore) -> None:
