@@ -48,17 +48,20 @@ def copy_tree(folder: Path) -> Path:
     return Path(shutil.copytree(ROOT, folder, ignore=made))
 
 
-def run_tests(tree: Path, *tests: str, seconds: float | None = SECONDS) -> int | None:
-    """Run tests of a tree with that tree's package; return pytest's exit code, or None where they hang."""
+def run_tests(tree: Path, *tests: str, seconds: float | None = SECONDS) -> tuple[int | None, str]:
+    """Run tests of a tree with its own package; return pytest's exit code, or None where they hang, and what it printed."""
     # No compiled file is written: two changes within one second would not be told apart by it.
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]
     command += ["--hypothesis-profile=ci", *tests]
     try:
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, timeout=seconds, check=False)
+        done = subprocess.run(
+            command, cwd=tree, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            timeout=seconds, check=False,
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
-        return None
-    return done.returncode
+        return None, ""
+    return done.returncode, done.stdout
 
 
 def verdict_of(guard: Guard, tree: Path) -> str:
@@ -69,7 +72,7 @@ def verdict_of(guard: Guard, tree: Path) -> str:
         return f"its code stands {source.count(guard.code)} times in {guard.place}"
     file.write_text(source.replace(guard.code, guard.without), "utf-8")
     try:
-        gone = run_tests(tree, guard.test)
+        gone, _ = run_tests(tree, guard.test)
     finally:
         file.write_text(source, "utf-8")
     return "caught" if gone in (1, None) else f"NOT CAUGHT: without it, pytest ended with {gone}"
@@ -87,9 +90,9 @@ def main() -> int:
         for number in range(options.jobs):
             trees.put(tree := copy_tree(Path(folder) / f"tree{number}"))
         Path(folder).chmod(0o755)  # Some tests become another user, who must find the package, too.
-        ended = run_tests(tree, *dict.fromkeys(guard.test for guard in guards), seconds=None)
+        ended, output = run_tests(tree, *dict.fromkeys(guard.test for guard in guards), seconds=None)
         if ended != 0:
-            print(f"with all guards in their places, pytest ended with {ended}: mend that first")
+            print(f"{output}\nwith all guards in their places, pytest ended with {ended}: mend that first")
             return len(guards)
 
         def try_guard(guard: Guard) -> str:
