@@ -1,6 +1,6 @@
 """Named moments at which a test may let the process die or wait.
 
-They cost a comparison each: nothing is done in them unless a test sets `on_reached`.
+They cost a comparison each: nothing is done in them unless a test sets `on_hit`.
 """
 
 from __future__ import annotations

@@ -1198,7 +1198,7 @@ class WorkspaceStore:
 
         Returns
         -------
-        Vacuumed
+        VacuumResult
             A tuple: how many bytes the database had `before`, and `after`.
 
         Raises

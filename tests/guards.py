@@ -49,7 +49,7 @@ def copy_tree(folder: Path) -> Path:
 
 
 def run_tests(tree: Path, *tests: str, seconds: float | None = SECONDS) -> tuple[int | None, str]:
-    """Run tests of a tree with its own package; return pytest's exit code, or None where they hang, and what it printed."""
+    """Run tests of a tree with its package; return pytest's exit code, or None where they hang, and its output."""
     # No compiled file is written: two changes within one second would not be told apart by it.
     environment = os.environ | {"PYTHONPATH": str(tree), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [sys.executable, "-W", "error", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"]

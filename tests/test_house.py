@@ -34,7 +34,7 @@ ROOMS = (
     ("errors", "version"),
 )
 # Names that pickles or our documents have, of what lies elsewhere now.
-REEXPORTS = {"estimator", "fitted", "models", "trained_on"}
+REEXPORTS = {"estimator", "fitted", "inference", "models", "trained_on"}
 MOST_ROOMS = 22
 
 
@@ -196,3 +196,10 @@ def test_commands_that_only_look_once_waited_for_scikit_learn(tmp_path: Path) ->
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
+
+
+def test_the_process_of_a_query_once_waited_for_polars() -> None:
+    slow = {"polars", "sqlalchemy", "numpy"}
+    program = f"import nirs4all_store.engine.duckdb.sql_worker, sys; print({slow} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

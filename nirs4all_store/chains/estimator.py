@@ -98,6 +98,10 @@ class ChainClassifier(ClassifierMixin, _StoredChain):  # type: ignore[misc]  # s
         return self.chain.predict_proba(X, wavelengths)
 
 
+# Pickles have this name, and so has who trusts them.
+ChainRegressor.__module__ = ChainClassifier.__module__ = "nirs4all_store.estimator"
+
+
 def as_estimator(chain: FittedChain) -> ChainRegressor | ChainClassifier:
     """Return the estimator that fits what the chain's models predict."""
     is_classifier = all(inference.is_classifier(model) for model in chain.models)

@@ -36,6 +36,10 @@ class FittedChain:
     # On the class, too: estimators were pickled before there was such a field.
     trained_on: TrainedOn = NOTHING_KNOWN
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is made of these when it first predicts is made anew.
+        return {name: value for name, value in self.__dict__.items() if name != "_operators"}
+
     @property
     def models(self) -> list[Any]:
         """The folds' models."""
@@ -74,3 +78,6 @@ class FittedChain:
     @cached_property
     def _operators(self) -> inference.Operators:
         return inference.Operators(self.shared, self.folds)
+
+
+FittedChain.__module__ = "nirs4all_store.fitted"  # Pickles have this name, and so has who trusts it.

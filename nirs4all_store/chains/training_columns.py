@@ -113,6 +113,9 @@ class TrainedOn:
         return None if self.wavelengths is None else np.array(self.wavelengths)
 
 
+TrainedOn.__module__ = "nirs4all_store.trained_on"  # Pickles have this name, and so has who trusts it.
+
+
 def _list_of(kind: Any, value: Any) -> list[Any] | None:
     """Return a list that the runner has kept; None where a chain has something else there."""
     return value if isinstance(value, list) and value and all(isinstance(item, kind) for item in value) else None

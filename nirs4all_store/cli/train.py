@@ -1,4 +1,4 @@
-"""Commands that do the work: demo, run, predict, export, import.
+"""Commands that train: demo, run.
 
 What needs scikit-learn is imported by the commands that need it: that takes longer than the others run.
 """

@@ -207,7 +207,7 @@ def refuse_no_file(path: Path) -> None:
 
 
 def write_atomic(path: Path, content: bytes) -> Path:
-    """Write `content` to `path`, whole and durable or not at all; see `whole_file`."""
+    """Write `content` to `path`, whole and durable or not at all; see `atomic_write`."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
     return path

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from ..engine import ENGINE_ERRORS
 from ..errors import EngineError, UnitOfWorkError
 from .transaction_scope import REENTRANT_CALL
 from .unit_of_work import UnitOfWork
-
-if TYPE_CHECKING:
-    pass
 
 
 class Call:

@@ -18,7 +18,7 @@ class Host(Protocol):
     Attributes
     ----------
     path : Path
-    known : Known
+    cache : LookupCache
         What is sure about the committed rows.
     """
 

@@ -66,17 +66,17 @@ class Tables:
     ----------
     session : Session
         Its transaction is the one that everything here happens in.
-    known : Known, optional
-        What is sure about the rows as they were before; nothing by default.
+    cache : LookupCache, optional
+        What was looked up by the units of work before; nothing by default.
     """
 
-    def __init__(self, session: Session, known: LookupCache | None = None) -> None:
+    def __init__(self, session: Session, cache: LookupCache | None = None) -> None:
         self.session = session
         self.changes = 0
         self.inserted = 0
         self._waiting: dict[Model, dict[str, dict[str, Any]]] = {model: {} for model in PARENTS_FIRST}
         self._waiting_bytes = 0
-        self._before = known
+        self._before = cache
         self._cache: dict[CacheKey, Any] = {}
         self._may_lack_rows = False
         self._cache_is_off = False

@@ -37,7 +37,7 @@ def this_thread() -> object:
 
 
 def _this_task() -> Callable[[], object]:
-    """Return what returns the asyncio task at work in this thread, or the loop for its callbacks; see `nothing`."""
+    """Return what returns the asyncio task at work in this thread, or the loop for its callbacks; see `no_scope`."""
     if "asyncio" not in sys.modules:  # To import it takes longer than to open a workspace.
         return no_scope
     import asyncio

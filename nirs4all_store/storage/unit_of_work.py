@@ -48,9 +48,9 @@ class UnitOfWork:
         The repositories.
     integrity : Integrity
         What must be true of all their rows together.
-    ids : Ids
-        What begins so.
-    is_busy : bool
+    ids : IdPrefixes
+        What has an id that begins so.
+    in_call : bool
         Whether it is in the middle of a call, which another call of the thread must not join: signal handlers and
         finalizers come at any moment.
     """

@@ -29,9 +29,9 @@ def record_result(
     store : WorkspaceStore
         With a transaction open: all of it is stored or nothing.
     pipeline_id : str
-    pipeline : Pipeline
-    data : Dataset
-    trained : Trained
+    pipeline : PipelineSpec
+    data : TrainingData
+    trained : TrainingResult
     seconds : float
         How long all of it took.
 

@@ -88,7 +88,7 @@ class PipelineRunner:
             The steps, see `pipeline_config.pipelines_of`; or JSON or YAML, as text or as a file's path; or the name
             of a template in the workspace's library.
         dataset : object
-            `(X, y)` and more, a table, or a file's path; see `dataset.read_dataset`.
+            `(X, y)` and more, a table, or a file's path; see `datasets.read_dataset`.
         name : str, optional
             The run's name; by default the dataset's.
         target : str or list of str, optional

@@ -192,7 +192,7 @@ def file_text(value: Any) -> str:
     """Return plain values as JSON for a file, which any reader of JSON takes.
 
     JSON has no NaN and no infinities: they are written as `{"_float_": "nan"}`, `"inf"` or `"-inf"`, which
-    `without_twins` reads back.
+    `reject_duplicate_keys` reads back.
     """
     return json.dumps(without_odd_floats(value), indent=2, ensure_ascii=False, allow_nan=False)
 

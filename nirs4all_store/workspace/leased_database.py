@@ -116,7 +116,7 @@ class LeasedDatabase:
         self._held_until = now + min(max(OPENINGS_HELD * (now - began), MIN_SECONDS_HELD), MAX_SECONDS_HELD)
 
     def acquire_for_writing(self, deadline: float, *, upgrade: bool) -> None:
-        """Take for writing what was open for reading, or leave it closed, for reading; see `take`."""
+        """Take for writing what was open for reading, or leave it closed, for reading; see `acquire`."""
         self.read_only = False
         try:
             self.acquire(deadline, create=True, upgrade=upgrade)
@@ -151,7 +151,7 @@ class LeasedDatabase:
             self._lease = None
 
     def reopen(self, deadline: float) -> None:
-        """Close and open the database in the middle of what one unit of work does; errors as for `closed`."""
+        """Close and open the database in the middle of what one unit of work does; errors as for `suspended`."""
         self.database.note_file()  # What it has written so far.
         with self.suspended(deadline):
             pass

@@ -306,7 +306,7 @@ class Workspace(Admission):
                 yield
 
     def close(self, timeout: float) -> None:
-        """Close the database and give the lease back, once nobody uses it; see `alone` for the errors."""
+        """Close the database and give the lease back, once nobody uses it; see `exclusive` for the errors."""
         if not self._closed:
             with self._exclusively(timeout):
                 self._close()

@@ -26,8 +26,8 @@ from nirs4all_store import (
     WorkspaceStore,
 )
 from nirs4all_store.engine.duckdb import readonly_sql
-from nirs4all_store.engine.duckdb.files import NO_EXTENSIONS
 from nirs4all_store.engine.duckdb.readonly_sql import OF_CATALOG
+from nirs4all_store.engine.duckdb.settings import NO_EXTENSIONS
 from nirs4all_store.engine.duckdb.simple_queries import MAX_LENGTH, is_simple, names_in, parsed
 from nirs4all_store.engine.duckdb.sql_worker import SEALED, RefusedError, answer
 from nirs4all_store.storage.models import Base

@@ -1,7 +1,7 @@
 """The gate: pickles load with nothing but the types that somebody has named, and what every pickle is made of.
 
 The latter never does all that its real counterpart does. Arrays, dtypes and numpy's scalars are made anew of what the
-pickle says of them (`numpy_parts`), containers take only what picklers write, and where a real type is needed as a
+pickle says of them (`safe_numpy`), containers take only what picklers write, and where a real type is needed as a
 value, it cannot be called.
 """
 

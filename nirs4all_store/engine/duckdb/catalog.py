@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import duckdb
 
-from .files import quoted_name
+from .settings import quoted_name
 
 # Filtered by the database, not by `internal`: that is a bit in the file, which its author can set. The kinds before the
 # names are there because a trigger may be called what a table is made with.
@@ -132,7 +132,7 @@ def differences(
     named = {"name": database}
     found = {sql for (sql,) in connection.execute(_PRINTED, named).fetchall()}
     statements = printed.replace(",\n    ", ", ").splitlines()
-    # Alembic names the key behind its column, `database.stamp` beside it.
+    # Alembic names the key behind its column, `schema.stamp` beside it.
     known = {
         *statements,
         *(statement.replace(", PRIMARY KEY(version_num)", " PRIMARY KEY") for statement in statements),

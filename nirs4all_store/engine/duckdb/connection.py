@@ -8,7 +8,8 @@ import duckdb
 
 from ...call_boundary import free_what_was_cut_off
 from ...errors import WorkspaceBusyError, WorkspaceOpenHereError
-from .files import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, corrupt, is_locked, memory_config, refuse_odd_database
+from .files import corrupt, is_locked, memory_config, refuse_odd_database
+from .settings import NO_EXTENSIONS, NO_PROGRESS_BAR, Config
 
 # Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
 SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}

@@ -1,7 +1,4 @@
-"""Where the rows live: the file, its connections and transactions, its schema.
-
-It, and what `tests/test_house.py` lists beside it, alone know one database from another.
-"""
+"""Where the rows live: the file, its connections and transactions; `schema` has its tables."""
 
 from __future__ import annotations
 
@@ -24,8 +21,9 @@ from ...failpoints import Failpoint, hit
 from ...filesystem import file_id, last_change, share_alike
 from ...validation import json_text
 from .connection import connect
-from .files import NO_PROGRESS_BAR, header_of, logs_of, quoted_name, refuse_odd_database
+from .files import header_of, logs_of, refuse_odd_database
 from .posix_lock import held_alone
+from .settings import NO_PROGRESS_BAR, quoted_name
 
 if TYPE_CHECKING:
     from .dialect import Connections

@@ -28,7 +28,7 @@ def keep_backup(stream: BinaryIO, database: Path, what: str, unfinished: Path, c
     Parameters
     ----------
     stream : BinaryIO
-        The database, see `lease.held_alone`.
+        The database, see `posix_lock.held_alone`.
     database : Path
     what : str
         The revision that it stands at, or what comes next.

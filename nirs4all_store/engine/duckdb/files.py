@@ -27,6 +27,7 @@ from ...errors import (
 from ...failpoints import Failpoint, hit
 from ...filesystem import open_at_once, open_without_following, refuse_odd
 from .posix_lock import refuse_if_open_here
+from .settings import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, quoted_name
 from .worker_thread import WorkerThread
 
 try:
@@ -34,11 +35,6 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-Config = dict[str, str | bool | int | float | list[str]]
-# Nothing is fetched or loaded because a file asks for it.
-NO_EXTENSIONS: Config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-# In a notebook DuckDB prints a bar into whatever the program prints, once a statement takes two seconds.
-NO_PROGRESS_BAR = "SET enable_progress_bar = false"
 MISREAD = {"?": "a question mark in the name", "\\": "a backslash in the name"}
 # In bytes, below the folder of a workspace.
 LONGEST_BELOW = 150
@@ -226,11 +222,6 @@ def copy_compacted(source: Path, target: Path) -> None:
 
 def _quoted(path: Path) -> str:
     return str(path).replace("'", "''")
-
-
-def quoted_name(name: str) -> str:
-    """Return the name of a table or column as SQL has it."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 _COMPARE = """

@@ -22,7 +22,7 @@ from sqlalchemy import MetaData
 from ...errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
 from ...validation import checked_int, checked_text, checked_timeout
 from .database import WORKING_MEMORY, Database
-from .files import quoted_name
+from .settings import quoted_name
 from .simple_queries import MAX_LENGTH, is_simple, names_in, parsed, refuse_what_is_bound_anew
 from .sql_parameters import MAX_PARAMETER_VALUES, checked_parameter
 from .sql_process import TOO_LATE, Limits, RemoteError, SqlProcess
@@ -47,7 +47,7 @@ TABLES = """
 class ReadOnlyQuery:
     """One query; use it with `with`. See `WorkspaceStore.sql` for the parameters; `metadata` has the tables.
 
-    `ask` needs the database, and who has a unit of work open there; `answer` needs neither, and may take longer.
+    `submit` needs the database, and who has a unit of work open there; `result` needs neither, and may take longer.
     """
 
     def __init__(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import duckdb
 from sqlalchemy import Connection, text
@@ -13,12 +13,9 @@ from sqlalchemy.orm import Session
 
 from ...errors import WorkspaceCorruptError
 from .catalog import Differences, differences
-from .files import quoted_name
-from .worker_thread import WorkerThread
-
-if TYPE_CHECKING:
-    pass
 from .database import catalog_name, raw_connection
+from .settings import quoted_name
+from .worker_thread import WorkerThread
 
 
 def checkpoint(session: Session) -> None:

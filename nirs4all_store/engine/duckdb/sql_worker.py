@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 import duckdb
 
-from .files import NO_EXTENSIONS, NO_PROGRESS_BAR, quoted_name
+from .settings import NO_EXTENSIONS, NO_PROGRESS_BAR, quoted_name
 
 MEMORY = 2**30
 """How many bytes the process may take beside what it has to begin with."""

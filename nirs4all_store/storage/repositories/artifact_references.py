@@ -93,7 +93,7 @@ def references_of(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> 
 
 
 def references_in_parts(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Iterator[ArtifactReferences]:
-    """Yield what `uses` returns, of some chains at a time; those that were yielded may be deleted meanwhile."""
+    """Yield what `references_of` returns, of some chains at a time; those of the last time may be deleted meanwhile."""
     for rows in _rows(tables, pipeline_ids):
         found = ArtifactReferences()
         for row in rows.iter_rows(named=True):

@@ -63,7 +63,7 @@ class ArtifactRepo:
 
         `trust` is None for what was made here; for what was imported it says what may be loaded of it, if it is new.
         """
-        known = self._cache(content_hash, format)
+        known = self._oldest_row(content_hash, format)
         if known:
             self.saved.add(known["artifact_id"])
             again = SAVED_AGAIN if trust is None else IMPORTED_AGAIN
@@ -94,10 +94,10 @@ class ArtifactRepo:
 
     def path_of(self, content_hash: str, format: str) -> str | None:
         """Return the path at which a content is registered in a format, or None."""
-        known = self._cache(content_hash, format)
+        known = self._oldest_row(content_hash, format)
         return known["artifact_path"] if known else None
 
-    def _cache(self, content_hash: str, format: str) -> dict[str, Any] | None:
+    def _oldest_row(self, content_hash: str, format: str) -> dict[str, Any] | None:
         """Return what never changes of the oldest row of a content in a format: its id and its path."""
         cache_key = _content(content_hash, format)
         known = self._tables.get_cached(cache_key)
@@ -134,7 +134,7 @@ class ArtifactRepo:
         artifact_id = checked_text(artifact_id, "artifact_id")
         if self._tables.exists(Artifact, artifact_id):
             return artifact_id
-        self._cache(content_hash, format)  # An older row of the content stays the one that saves count for.
+        self._oldest_row(content_hash, format)  # An older row of the content stays the one that saves count for.
         oldest = self.get_by_hash(content_hash)
         row = self.get(oldest["artifact_id"]) if oldest else None
         return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,

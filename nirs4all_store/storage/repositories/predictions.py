@@ -120,7 +120,7 @@ class PredictionRepo:
         NotFoundError
             The prediction does not exist.
         InvalidInputError
-            The arrays differ in length, or one is not what `arrays.as_arrays` accepts.
+            The arrays differ in length, or one is not what `array_columns.checked_arrays` accepts.
         """
         prediction_id = self._tables.require(Prediction, prediction_id)
         given = {"y_true": y_true, "y_pred": y_pred, "y_proba": y_proba,

@@ -48,8 +48,11 @@ def make(folder: Path) -> None:
             joblib.dump(estimator, folder / f"{name}.joblib")
             bundle = store.export_chain(chain_id, folder / name)
             (folder / f"{name}.bundle.pickle").write_bytes(pickle.dumps(load_bundle(bundle, trusted=True)))
-            # An artifact that holds an estimator of ours: a chain in a chain.
-            expected[name]["artifact_id"] = store.save_artifact(estimator, "Chain", "model")
+            # Artifacts that hold an estimator of ours: a chain in a chain. Once it has predicted it has more in it.
+            fresh = store.save_artifact(estimator, "Chain", "model")
+            estimator.predict(X)
+            (folder / f"{name}.used.pickle").write_bytes(pickle.dumps(estimator))
+            expected[name]["artifact_ids"] = [fresh, store.save_artifact(estimator, "Chain", "model")]
         store.complete_run(run_id)
         store._path = Path("/before/rooms")  # Not a path of the machine that made it.
         (folder / "store.pickle").write_bytes(pickle.dumps(store))
