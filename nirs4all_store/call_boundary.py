@@ -36,7 +36,7 @@ _handler_of: Callable[[int], Any] = _signal.getsignal
 # And `signal.signal` does so, in steps between which Ctrl-C may come.
 _set_handler: Callable[[int, Any], object] = _signal.signal
 # Whoever waits for another thread's collection of garbage gives up after so many.
-COLLECTION_SECONDS = 5.0
+COLLECTION_SECONDS = 0.5
 COLLECTION_POLL_SECONDS = 0.005
 
 ADVICE = {

@@ -44,11 +44,16 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
 
 
 def _note_unreadable(uow: UnitOfWork, error: Exception, findings: list[Finding]) -> None:
-    if uow.is_interruption(error):  # Ctrl-C says nothing of the file.
-        raise error
+    _raise_interruption(uow, error)
     message = f"it cannot be read in part: {error}; restore it from a backup"
     findings.append(Finding("unreadable", "store.duckdb", message))
     uow.rollback()
+
+
+def _raise_interruption(uow: UnitOfWork, error: Exception) -> None:
+    """Go on with an error that Ctrl-C or a signal's handler has made: it says nothing of the file."""
+    if uow.is_interruption(error):
+        raise error
 
 
 def _differences(uow: UnitOfWork) -> Iterator[Finding]:
@@ -153,6 +158,7 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
     try:
         size = uow.blobs.size(path)
     except ArtifactMissingError as error:
+        _raise_interruption(uow, error)
         if isinstance(error.__cause__, PermissionError):
             return Finding("unreadable-file", path, f"{name}: {error}")
         return Finding("missing-file", path, f"the file of {name} is missing: {error}")
@@ -163,6 +169,7 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
         if deep or has_other_size:  # The hash alone says which of the two is wrong.
             uow.blobs.read(path, row["content_hash"])
     except ArtifactMissingError as error:
+        _raise_interruption(uow, error)
         return Finding("unreadable-file", path, f"{name}: {error}")
     except ArtifactLoadError as error:
         if uow.blobs.matches_own_name(path) or _is_whole_for_another(uow, row):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -30,6 +31,7 @@ from nirs4all_store import (
     WorkspaceCorruptError,
     WorkspaceStore,
 )
+from nirs4all_store.artifacts import local_store
 from nirs4all_store.artifacts.local_store import sha256
 from nirs4all_store.cli import app
 from nirs4all_store.storage.repositories.integrity import Integrity
@@ -563,3 +565,19 @@ def test_a_damaged_block_hid_what_other_parts_have(store: WorkspaceStore, monkey
     change(store, "UPDATE artifacts SET ref_count = 7")
     monkeypatch.setattr(Integrity, "without_chain", damaged)
     assert codes(store.check()) == {"unreadable", "wrong-count"}
+
+
+def test_a_handlers_deadline_once_was_an_unreadable_file(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def late(*_: Any) -> None:
+        raise TimeoutError("it takes too long")
+
+    store.save_artifact([1], "list", "model", "pickle")
+    monkeypatch.setattr(local_store, "_content", lambda *_: signal.raise_signal(signal.SIGUSR1))
+    before = signal.signal(signal.SIGUSR1, late)
+    try:
+        with pytest.raises(TimeoutError, match="it takes too long"):
+            store.check(deep=True)
+    finally:
+        signal.signal(signal.SIGUSR1, before)
