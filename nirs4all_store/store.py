@@ -26,7 +26,7 @@ from .errors import (
     UnitOfWorkError,
 )
 from .filesystem import atomic_write, checked_path, with_suffix_added, write_atomic
-from .storage import UnitOfWork
+from .storage import Call, UnitOfWork
 from .validation import checked_text, checked_timeout, file_text
 from .workspace import Workspace, backup, close_workspace, deletion, garbage, open_workspace
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from .chains import ChainClassifier, ChainRegressor
     from .exchange import ImportedBundle
     from .workspace import CheckReport, RepairReport
-from .storage import Call
 
 Row = dict[str, Any]
 

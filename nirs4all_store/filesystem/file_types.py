@@ -75,7 +75,7 @@ def _odd(path: AnyPath, kind: str | None, error: type[StoreError]) -> StoreError
 def open_without_following(
     path: AnyPath, flags: int, mode: int = 0o666, error: type[StoreError] = WorkspaceCorruptError
 ) -> int:
-    """Open a file of a workspace, for `open(..., opener=opened)`; a pipe keeps nobody waiting, no link is followed.
+    """Open a file of a workspace, as an opener for `FileIO`; a pipe keeps nobody waiting, no link is followed.
 
     Raises
     ------
