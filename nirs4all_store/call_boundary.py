@@ -1,8 +1,9 @@
-"""The door of every public call: what leaves it is an error of this package, or what a signal's handler has raised.
+"""The boundary of every public call: only errors of this package, or of a signal's handler, leave it.
 
-The engine looks for signals while it waits, lets their handlers run, throws away what they raise, and raises an error
-of its own, "Query interrupted"; what is between it and the door may make another one of that. So the handlers are
-listened to for the length of a call.
+While DuckDB waits it lets signal handlers run, throws away the exception that a handler raises, and raises a
+`RuntimeError` of its own, "Query interrupted", which libraries between it and the caller may turn into another error.
+So during a call our handlers stand in the place of the program's: they call them, and remember the exceptions.
+See docs/decisions/0018.
 """
 
 from __future__ import annotations
@@ -200,7 +201,7 @@ def _has_working_folder() -> bool:
 
 
 def free_what_was_cut_off() -> None:
-    """Free what Ctrl-C has cut off, and what may have a file open, or a turn, until nobody has it any more.
+    """Free what Ctrl-C has cut off, which may keep a file open, or other writers waiting, until it is collected.
 
     While another thread collects garbage, which may be just that, `gc.collect` does nothing: so it is waited for.
     """
@@ -217,7 +218,7 @@ def public(call: Callable[P, R]) -> Callable[P, R]:
     """Let a function be a public call."""
 
     @wraps(call)
-    def through_the_door(*args: P.args, **kwargs: P.kwargs) -> R:
+    def call_within_boundary(*args: P.args, **kwargs: P.kwargs) -> R:
         boundary = CallBoundary()
         try:
             with boundary:
@@ -225,7 +226,7 @@ def public(call: Callable[P, R]) -> Callable[P, R]:
         finally:
             boundary.restore()
 
-    return through_the_door
+    return call_within_boundary
 
 
 def all_public(cls: C) -> C:

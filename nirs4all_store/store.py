@@ -1,4 +1,4 @@
-"""The one door: `WorkspaceStore`. Every method is a short promise; the work is done below."""
+"""`WorkspaceStore`, the facade: all that a user of a workspace can call, each method one short delegation."""
 
 from __future__ import annotations
 

@@ -60,9 +60,9 @@ def imports_of(module: str) -> list[tuple[str, str]]:
     ]
 
 
-def offered_by(door: Path) -> list[tuple[str, str]]:
+def offered_by(stub: Path) -> list[tuple[str, str]]:
     """Return what a room's `__init__.pyi` offers: from which of its modules, and what."""
-    return [(node.module or "", alias.name) for node in ast.parse(door.read_text()).body for alias in node.names]
+    return [(node.module or "", alias.name) for node in ast.parse(stub.read_text()).body for alias in node.names]
 
 
 def test_every_module_is_in_a_room_and_the_rooms_are_few() -> None:
@@ -75,7 +75,7 @@ IN_ROOMS = [module for module in MODULES if room_of(module) not in {*REEXPORTS, 
 
 
 @pytest.mark.parametrize("module", IN_ROOMS)
-def test_imports_point_down_and_reach_no_further_than_a_rooms_door(module: str) -> None:
+def test_imports_point_down_and_reach_no_further_than_what_a_room_offers(module: str) -> None:
     room = room_of(module)
     others = {place if place != "." else name for place, name in imports_of(module)}
     others = {place for place in others if room_of(place) != room}
@@ -97,9 +97,9 @@ def test_no_import_goes_round_in_a_circle() -> None:
 def test_a_room_offers_what_others_use_and_nothing_else() -> None:
     public = {(room, name) for room, name in offered_by(PACKAGE / "__init__.pyi")}
     used = {(place, name) for module in MODULES for place, name in imports_of(module) if room_of(module) != place}
-    for door in PACKAGE.glob("*/__init__.pyi"):
-        room = door.parent.name
-        assert {name for _, name in offered_by(door)} == {name for place, name in used | public if place == room}
+    for stub in PACKAGE.glob("*/__init__.pyi"):
+        room = stub.parent.name
+        assert {name for _, name in offered_by(stub)} == {name for place, name in used | public if place == room}
 
 
 def test_a_reexport_is_nothing_else() -> None:

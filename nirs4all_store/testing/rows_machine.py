@@ -49,7 +49,7 @@ class RowsMachine(RuleBasedStateMachine):
         self.prediction_arrays: dict[str, tuple[str, list[float] | None]] = {}
         self.unclaimed: Counter[str] = Counter()
         self.waiting: Counter[str] = Counter()
-        self.cache: dict[int, str] = {}
+        self.artifact_ids: dict[int, str] = {}
         self.logs: Counter[str] = Counter()
 
     def open_store(self, folder: Path) -> WorkspaceStore:
@@ -116,7 +116,7 @@ class RowsMachine(RuleBasedStateMachine):
 
     def _save(self, content: int) -> str:
         artifact_id = self.store.save_artifact({"content": content}, "dict", "model", "joblib")
-        assert self.cache.setdefault(content, artifact_id) == artifact_id
+        assert self.artifact_ids.setdefault(content, artifact_id) == artifact_id
         self.unclaimed[artifact_id] += 1
         return artifact_id
 
@@ -217,7 +217,7 @@ class RowsMachine(RuleBasedStateMachine):
     def collect(self) -> None:
         """Collect without grace: exactly what no chain names goes."""
         self.store.gc_artifacts(grace=timedelta(0))
-        for artifact_id in set(self.cache.values()) - self._used():
+        for artifact_id in set(self.artifact_ids.values()) - self._used():
             self._forget_artifact(artifact_id)
 
     @rule()
@@ -247,7 +247,7 @@ class RowsMachine(RuleBasedStateMachine):
         return released
 
     def _forget_artifact(self, artifact_id: str) -> None:
-        self.cache = {content: known for content, known in self.cache.items() if known != artifact_id}
+        self.artifact_ids = {content: saved for content, saved in self.artifact_ids.items() if saved != artifact_id}
         self.unclaimed.pop(artifact_id, None)
         self.waiting.pop(artifact_id, None)
 
@@ -271,7 +271,7 @@ class RowsMachine(RuleBasedStateMachine):
             "chains": len(self.chain_pipelines),
             "predictions": len(self.prediction_arrays),
             "prediction_arrays": sum(y is not None for _, y in self.prediction_arrays.values()),
-            "artifacts": len(self.cache),
+            "artifacts": len(self.artifact_ids),
             "logs": sum(self.logs.values()),
         }
         self._check_reference_counts()
@@ -283,7 +283,7 @@ class RowsMachine(RuleBasedStateMachine):
         users = Counter(artifact_id for _, ids in self.chain_pipelines.values() for artifact_id in ids)
         expected = {
             artifact_id: (self.unclaimed[artifact_id] + users[artifact_id], self.unclaimed[artifact_id])
-            for artifact_id in self.cache.values()
+            for artifact_id in self.artifact_ids.values()
         }
         assert {artifact_id: row[:2] for artifact_id, row in found.items()} == expected
         artifacts = self.folder / "artifacts"

@@ -80,7 +80,7 @@ class StoreMachine(RowsMachine):
     @rule(content=st.integers(0, 4), damage=st.sampled_from(sorted(DAMAGES)))
     def damage_file(self, content: int, damage: str) -> None:
         """Flip a bit of an artifact's file, cut it, empty it, or remove it."""
-        artifact_id = self.cache.get(content)
+        artifact_id = self.artifact_ids.get(content)
         if artifact_id is None or artifact_id in self.damaged:
             return
         path = (
@@ -107,8 +107,8 @@ class StoreMachine(RowsMachine):
     @rule(content=st.integers(0, 4), by=st.sampled_from([-1, 1, 7]))
     def miscount(self, content: int, by: int) -> None:
         """Write down a wrong count; repair counts anew."""
-        if content in self.cache:
-            artifact_id = self.cache[content]
+        if content in self.artifact_ids:
+            artifact_id = self.artifact_ids[content]
             self._change(
                 "UPDATE artifacts SET ref_count = ref_count + :by WHERE artifact_id = :id", by=by, id=artifact_id
             )
@@ -169,7 +169,7 @@ class StoreMachine(RowsMachine):
             assert not path.exists()
             return multiple()
         self.store.export_chain(chain, path)
-        contents = {artifact_id: content for content, artifact_id in self.cache.items()}
+        contents = {artifact_id: content for content, artifact_id in self.artifact_ids.items()}
         folds = (self.store.get_chain(chain) or {})["fold_artifacts"]
         named = sum(of == chain for (of,) in self._select("SELECT chain_id FROM predictions"))
         return path, [contents[folds[fold]] for fold in sorted(folds)], named
@@ -182,10 +182,10 @@ class StoreMachine(RowsMachine):
         ids = (self.store.get_chain(found.chain_id) or {})["fold_artifacts"]
         assert found.is_new is (found.chain_id not in self.chain_pipelines)
         for content, artifact_id in zip(contents, (ids[fold] for fold in sorted(ids)), strict=True):
-            if content not in self.cache:
-                self.cache[content] = artifact_id
+            if content not in self.artifact_ids:
+                self.artifact_ids[content] = artifact_id
                 self.untrusted.add(artifact_id)
-            assert self.cache[content] == artifact_id
+            assert self.artifact_ids[content] == artifact_id
             self.damaged.pop(artifact_id, None)
             if trusted:
                 self.untrusted.discard(artifact_id)
@@ -264,7 +264,7 @@ class StoreMachine(RowsMachine):
     def save_artifact_and_roll_back(self, content: int) -> None:
         """Save in a transaction that is left by an exception; a damaged file is whole again nevertheless."""
         super().save_artifact_and_roll_back(content)
-        self.damaged.pop(self.cache.get(content, ""), None)
+        self.damaged.pop(self.artifact_ids.get(content, ""), None)
 
     def loads(self, artifact_id: str) -> None:
         """Load an artifact, one of those that are saved here; one that is damaged or not trusted is refused."""

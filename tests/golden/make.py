@@ -4,6 +4,9 @@
     PYTHONPATH=duckdb14 python tests/golden/make.py 0001    (as nirs4all 0.7.1 wrote it, with its duckdb)
     python tests/golden/make.py 0002                        (with the package as it was at 0002; later ones likewise)
 
+The modules had other names then (`nirs4all_store.migrate`). What made 0001 and 0002 is this file as it is in commit
+98a1208, for 0003 in f9bd329, for 0004 in 6b3c7f8: check that commit out to run it.
+
 Each `<revision>.zip` holds the workspace and `expected.json`: rows per table, the ids of the best three,
 what each chain must predict from `X_new`, and the arrays of some predictions.
 """

@@ -1,4 +1,4 @@
-"""Three doors lead to one upgrade; what cannot be upgraded is refused, looked into, and not touched."""
+"""Three ways lead to one upgrade; what cannot be upgraded is refused, looked into, and not touched."""
 
 import os
 import shlex
@@ -31,8 +31,8 @@ from nirs4all_store.engine.duckdb import migrator
 TESTS = Path(__file__).parents[1]
 
 
-def test_the_three_doors_lead_to_the_same(old: Path, tmp_path: Path) -> None:
-    folders = {door: tmp_path / door for door in ("python", "command", "alembic", "alembic-ini", "environment")}
+def test_the_ways_to_upgrade_lead_to_the_same(old: Path, tmp_path: Path) -> None:
+    folders = {way: tmp_path / way for way in ("python", "command", "alembic", "alembic-ini", "environment")}
     for folder in folders.values():
         shutil.copytree(old, folder)
     program = "import nirs4all_store, sys; nirs4all_store.WorkspaceStore(sys.argv[1], upgrade=True).close()"
@@ -47,16 +47,16 @@ def test_the_three_doors_lead_to_the_same(old: Path, tmp_path: Path) -> None:
         "environment": [bin_folder / "alembic", "upgrade", "head"],
     }  # fmt: skip
     found = []
-    for door, command in run.items():
-        place = tmp_path if door == "alembic-ini" else TESTS.parent
-        environment = os.environ | ({"NIRS4ALL_WORKSPACE": str(folders[door])} if door == "environment" else {})
+    for way, command in run.items():
+        place = tmp_path if way == "alembic-ini" else TESTS.parent
+        environment = os.environ | ({"NIRS4ALL_WORKSPACE": str(folders[way])} if way == "environment" else {})
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
-        if door != "python":
+        if way != "python":
             assert f"Upgraded to revision {migrator.HEAD}" in done.stdout
-            assert str(folders[door] / "store.duckdb.before-0001") in done.stdout
-        assert (folders[door] / "store.duckdb.before-0001").read_bytes() == (old / "store.duckdb").read_bytes()
-        with duckdb.connect(str(folders[door] / "store.duckdb"), read_only=True) as connection:
+            assert str(folders[way] / "store.duckdb.before-0001") in done.stdout
+        assert (folders[way] / "store.duckdb.before-0001").read_bytes() == (old / "store.duckdb").read_bytes()
+        with duckdb.connect(str(folders[way] / "store.duckdb"), read_only=True) as connection:
             tables = [*migrator.KEYS, "alembic_version"]
             found.append([repr(connection.execute(f"SELECT * FROM {t} ORDER BY ALL").fetchall()) for t in tables])
     assert found == found[:1] * len(run)

@@ -46,7 +46,7 @@ class ChainRepo:
         NotFoundError
             The pipeline, or an artifact that the chain names, does not exist.
         InvalidInputError
-            The chain is not of the form that `api.md` describes, or could not replay in order.
+            The chain is not of the form that `WorkspaceStore.save_chain` describes, or its steps are not in order.
         """
         row = {"chain_id": chain_id or new_id(), "pipeline_id": self._tables.require(Pipeline, pipeline_id),
                "steps": checked_steps(steps), "model_step_idx": checked_int(model_step_idx, "model_step_idx", 32),
