@@ -21,7 +21,7 @@ SHARE = int(os.environ.get("EXAMPLES", "20"))
 def examples(whole: int) -> int:
     """Return how many examples a test has that has so many as a whole: `EXAMPLES` of a hundred, 20 where it is not set.
 
-    `EXAMPLES=100 pytest` has all of them, `EXAMPLES=3000 pytest tests/test_any_*.py` many more.
+    `EXAMPLES=100 pytest` has all of them, `EXAMPLES=3000 pytest tests/*/test_any_*.py` many more.
     """
     return max(1, whole * SHARE // 100)
 

@@ -1,6 +1,11 @@
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+
+# Before numpy is imported, here and in what tests start: as many threads of BLAS as cores, in as many processes, would
+# only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import fence
 import pytest
@@ -11,6 +16,11 @@ from nirs4all_store import WorkspaceStore
 from nirs4all_store.engine.duckdb import migrator
 
 fence.stand()
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Let what is named on the command line run in this process: others take seconds to start."""
+    return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
 
 
 @pytest.fixture(scope="session")

@@ -55,7 +55,7 @@ def tries_the_wheel(folder: Path, python: str, *options: str | Path, warnings: t
     wheel = build_wheel(folder)
     run(inside, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[test]", *options, folder=folder)
     # By its own name pytest leaves the current folder, and so this checkout, out of where modules are looked for.
-    pytest_itself = (folder / "env" / "bin" / "pytest", "-q", "--hypothesis-profile=ci", "-p", "no:cacheprovider")
+    pytest_itself = (folder / "env" / "bin" / "pytest", "-q", "-p", "no:cacheprovider")
     printed = run(*pytest_itself, *(f"-W{one}" for one in warnings), *TRIED, folder=folder)
     assert " passed" in printed
     assert "site-packages" in run(inside, "-c", "import nirs4all_store as n; print(n.__file__)", folder=folder)
