@@ -95,15 +95,16 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
     refuse_odd_places(folder)
     if not read_only:
         refuse_no_folder(folder)
-    if os.path.lexists(path) or not create:
-        check_is_duckdb(path)
-    else:
+    is_new = create and not os.path.lexists(path)
+    if is_new:
         for log in logs_of(path):
             raise WorkspaceCorruptError(
                 f"{log} is there without {path.name}, which it belongs to; nothing was changed: "
                 "put the database back, or move the log away to start anew"
             )
         migrator.create(path)
+    else:
+        check_is_duckdb(path)
     if not read_only:
         for log in logs_of(path):  # Who made it may have been killed before it was given to the group.
             share_alike(log, path.stat())
@@ -113,6 +114,8 @@ def _open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool
     as_reader = read_only or bool(logs_of(path))
     opened = Database(path, read_only=as_reader, memory_limit=WORKING_MEMORY)
     with _closed_after_errors(opened):
+        if is_new:
+            opened.found_no_macros()  # The migrations make none.
         revision = migrator.revision_of(opened)
         migrator.check_revision(revision, path, upgrade=upgrade and not read_only)
         if revision == migrator.HEAD and not read_only:
