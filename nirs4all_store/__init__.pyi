@@ -51,7 +51,10 @@ from .exchange import ImportedBundle as ImportedBundle
 from .exchange import inspect_bundle as inspect_bundle
 from .exchange import load_bundle as load_bundle
 from .storage import ArtifactRepo as ArtifactRepo
+from .storage import ChainRecord as ChainRecord
 from .storage import ChainRepo as ChainRepo
+from .storage import LogRecord as LogRecord
+from .storage import PredictionRecord as PredictionRecord
 from .storage import PredictionRepo as PredictionRepo
 from .storage import RunRepo as RunRepo
 from .storage import UnitOfWork as UnitOfWork

@@ -26,7 +26,7 @@ from .errors import (
     UnitOfWorkError,
 )
 from .filesystem import atomic_write, checked_path, with_suffix_added, write_atomic
-from .storage import Call, UnitOfWork
+from .storage import Call, ChainRecord, LogRecord, PredictionRecord, UnitOfWork
 from .validation import checked_text, checked_timeout, file_text
 from .workspace import Workspace, backup, close_workspace, deletion, garbage, open_workspace
 
@@ -424,11 +424,13 @@ class WorkspaceStore:
         InvalidInputError
             The chain has not this form, or its replay would apply steps in another order.
         """
+        record = ChainRecord(
+            pipeline_id=pipeline_id, steps=steps, model_step_idx=model_step_idx, model_class=model_class,
+            preprocessings=preprocessings, fold_strategy=fold_strategy, fold_artifacts=fold_artifacts,
+            shared_artifacts=shared_artifacts, branch_path=branch_path, source_index=source_index,
+        )  # fmt: skip
         with self._writing() as uow:
-            chain_id = uow.chains.add(
-                pipeline_id, steps, model_step_idx, model_class, preprocessings, fold_strategy,
-                fold_artifacts, shared_artifacts, branch_path, source_index,
-            )  # fmt: skip
+            chain_id = uow.chains.add(record)
             uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
             return chain_id
 
@@ -566,15 +568,16 @@ class WorkspaceStore:
         InvalidInputError
             A value cannot be stored.
         """
+        record = PredictionRecord(
+            prediction_id=prediction_id, pipeline_id=pipeline_id, chain_id=chain_id, dataset_name=dataset_name,
+            model_name=model_name, model_class=model_class, fold_id=fold_id, partition=partition,
+            val_score=val_score, test_score=test_score, train_score=train_score, metric=metric, task_type=task_type,
+            n_samples=n_samples, n_features=n_features, scores=scores, best_params=best_params,
+            preprocessings=preprocessings, branch_id=branch_id, branch_name=branch_name,
+            exclusion_count=exclusion_count, exclusion_rate=exclusion_rate, refit_context=refit_context,
+        )  # fmt: skip
         with self._writing() as uow:
-            return uow.predictions.add(
-                pipeline_id, chain_id, prediction_id=prediction_id, dataset_name=dataset_name, model_name=model_name,
-                model_class=model_class, fold_id=fold_id, partition=partition, val_score=val_score,
-                test_score=test_score, train_score=train_score, metric=metric, task_type=task_type,
-                n_samples=n_samples, n_features=n_features, scores=scores, best_params=best_params,
-                preprocessings=preprocessings, branch_id=branch_id, branch_name=branch_name,
-                exclusion_count=exclusion_count, exclusion_rate=exclusion_rate, refit_context=refit_context,
-            )  # fmt: skip
+            return uow.predictions.add(record)
 
     def save_prediction_arrays(
         self,
@@ -888,8 +891,12 @@ class WorkspaceStore:
         NotFoundError
             There is no such pipeline.
         """
+        record = LogRecord(
+            pipeline_id=pipeline_id, step_idx=step_idx, operator_class=operator_class, event=event,
+            duration_ms=duration_ms, message=message, details=details, level=level,
+        )  # fmt: skip
         with self._writing() as uow:
-            uow.runs.add_log(pipeline_id, step_idx, operator_class, event, duration_ms, message, details, level)
+            uow.runs.add_log(record)
 
     def get_pipeline_log(self, pipeline_id: str) -> pl.DataFrame:
         """Return a pipeline's events, by step and time."""

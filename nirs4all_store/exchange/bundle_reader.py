@@ -11,13 +11,14 @@ import re
 import stat
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..artifacts import CODECS, SKOPS, sha256
 from ..chains import artifact_ids, plan_replay, with_ids
 from ..errors import BundleError, StoreError
+from ..storage import ChainRecord, PredictionRecord, Record
 from ..validation import reject_duplicate_keys
 from .legacy_bundle import read_old
 
@@ -34,15 +35,14 @@ MAX_BYTES = 4 * 2**30
 MAX_RATIO = 200
 BYTES_AT_ANY_RATIO = 64 * 2**20
 CHUNK = 2**20
-# What does not depend on the workspace that a chain comes from.
-CHAIN_KEYS = ("steps", "model_step_idx", "model_class", "preprocessings", "fold_strategy", "fold_artifacts",
-              "shared_artifacts", "branch_path", "source_index")  # fmt: skip
-# The scores of a prediction, without its ids, which every workspace has of its own.
-PREDICTION_KEYS = (
-    "dataset_name", "model_name", "model_class", "fold_id", "partition", "val_score", "test_score", "train_score",
-    "metric", "task_type", "n_samples", "n_features", "scores", "best_params", "preprocessings", "branch_id",
-    "branch_name", "exclusion_count", "exclusion_rate", "refit_context",
-)  # fmt: skip
+# Every workspace has ids of its own, which mean nothing elsewhere.
+IDS = ("prediction_id", "chain_id", "pipeline_id")
+FIELDS: dict[type[Record], dict[str, bool]] = {
+    kind: {field.name: field.default is MISSING for field in fields(kind) if field.name not in IDS}
+    for kind in (ChainRecord, PredictionRecord)
+}
+"""What a bundle has of a row, and whether bundles had it from the first on: then it has no default."""
+CHAIN_KEYS, PREDICTION_KEYS = (tuple(FIELDS[kind]) for kind in (ChainRecord, PredictionRecord))
 # Those, and what says which chain it was.
 TOLD_CHAIN_KEYS = ("chain_id", "pipeline_id", "created_at", *CHAIN_KEYS)
 TOLD_KEYS = ("chain", "artifacts", "pipeline", "predictions")
@@ -95,9 +95,18 @@ class Bundle:
 def content_sha256(chain: Row, artifacts: dict[str, Row], pipeline: Row, predictions: list[Row]) -> str:
     """Return the SHA-256 of a chain, its pipeline and predictions, with artifacts named by their bytes."""
     hashes = {key: f"{row['format']}:{row['content_hash']}" for key, row in artifacts.items()}
-    named = with_ids({key: chain.get(key) for key in CHAIN_KEYS}, hashes)
-    texts = sorted(_canonical(row) for row in predictions)
+    named = with_ids(without_unused(ChainRecord, {key: chain.get(key) for key in CHAIN_KEYS}), hashes)
+    texts = sorted(_canonical(without_unused(PredictionRecord, row)) for row in predictions)
     return sha256(_canonical([named, pipeline, texts]).encode())
+
+
+def without_unused(kind: type[Record], row: Row) -> Row:
+    """Return a row without the columns that were added since the first bundles, where they are None.
+
+    So a bundle from before keeps the hash that it has, and where the column is not known yet, bundles that make no use
+    of it are read.
+    """
+    return {name: value for name, value in row.items() if value is not None or FIELDS[kind].get(name, True)}
 
 
 def _canonical(value: Any) -> str:
@@ -122,11 +131,11 @@ def read_bundle(path: Path) -> Bundle:
             chain, rows = read_old(manifest, _json_of(members, CHAIN), members)
             return _bundle(path, manifest, chain, rows, members, {}, [], has_hashes=False)
         _check_manifest(manifest, members)
-        told = _with_keys(_json_of(members, CHAIN), TOLD_KEYS)
-        pipeline = _with_keys(told["pipeline"], PIPELINE_KEYS) if told["pipeline"] else {}
-        predictions = [_with_keys(row, PREDICTION_KEYS) for row in told["predictions"] or []]
-        rows = [_with_keys(row, (*ARTIFACT_KEYS, "member")) for row in told["artifacts"]]
-        chain = _with_keys(told["chain"], TOLD_CHAIN_KEYS)
+        parts = _with_keys(_json_of(members, CHAIN), TOLD_KEYS)
+        pipeline = _with_keys(parts["pipeline"], PIPELINE_KEYS) if parts["pipeline"] else {}
+        predictions = [_with_keys(row, PREDICTION_KEYS) for row in parts["predictions"] or []]
+        rows = [_with_keys(row, (*ARTIFACT_KEYS, "member")) for row in parts["artifacts"]]
+        chain = _with_keys(parts["chain"], TOLD_CHAIN_KEYS)
         return _bundle(path, manifest, chain, rows, members, pipeline, predictions, has_hashes=True)
     except BundleError as error:
         raise BundleError(f"{path} cannot be read as a bundle: {error}") from error

@@ -14,6 +14,7 @@ from ..chains import plan_replay
 from ..errors import InvalidInputError
 from ..filesystem import atomic_write, with_suffix_added
 from ..identifiers import utc_now
+from ..storage import ChainRecord, PredictionRecord
 from ..validation import FLOAT_KEY, reject_duplicate_keys, without_odd_floats
 from ..version import __version__
 from .bundle_loader import imports_of
@@ -27,6 +28,7 @@ from .bundle_reader import (
     PREDICTION_KEYS,
     VERSION_WITHOUT_ODD_FLOATS,
     content_sha256,
+    without_unused,
 )
 
 FORMATS = ("n4a", "n4a.py")
@@ -62,14 +64,16 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     plan_replay(chain)  # What cannot replay here would not be read elsewhere.
     row = results["pipeline"]
     pipeline = {key: row[key] for key in PIPELINE_KEYS} if row else {}
-    predictions = [{key: row[key] for key in PREDICTION_KEYS} for row in results["predictions"]]
-    told = _json({"chain": chain, "artifacts": described, "pipeline": pipeline, "predictions": predictions})
-    read = json.loads(told, object_pairs_hook=reject_duplicate_keys)  # As readers have it, who compare the hash of it.
-    members = {CHAIN: told}
+    predictions = [without_unused(PredictionRecord, {key: row[key] for key in PREDICTION_KEYS})
+                   for row in results["predictions"]]  # fmt: skip
+    text = _json({"chain": without_unused(ChainRecord, chain), "artifacts": described, "pipeline": pipeline,
+                  "predictions": predictions})  # fmt: skip
+    read = json.loads(text, object_pairs_hook=reject_duplicate_keys)  # As readers have it, who compare the hash of it.
+    members = {CHAIN: text}
     members |= {_member(row): contents[row["content_hash"]] for row in artifacts}
     manifest = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION if FLOAT_KEY.encode() in told else VERSION_WITHOUT_ODD_FLOATS,
+        "format_version": FORMAT_VERSION if FLOAT_KEY.encode() in text else VERSION_WITHOUT_ODD_FLOATS,
         "created_at": utc_now(),
         "chain_id": chain["chain_id"],
         "model_class": chain["model_class"],

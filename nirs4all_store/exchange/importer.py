@@ -12,7 +12,7 @@ from typing import Any, Literal
 from ..artifacts import Trust, codec
 from ..chains import with_ids
 from ..errors import ArtifactCorruptError, BundleError, InvalidInputError
-from ..storage import UnitOfWork
+from ..storage import ChainRecord, UnitOfWork
 from .bundle_reader import CHAIN_KEYS, Bundle
 
 Row = dict[str, Any]
@@ -117,8 +117,8 @@ def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[st
     )  # fmt: skip
     ids = {key: _add_artifact(uow, row, bundle.contents[row["content_hash"]], trust)
            for key, row in bundle.artifacts.items()}  # fmt: skip
-    chain = with_ids({key: value for key, value in bundle.chain.items() if key != "chain_id"}, ids)
-    chain_id = uow.chains.add(pipeline_id, **chain)
+    chain = with_ids(bundle.chain, ids) | {"pipeline_id": pipeline_id, "chain_id": None}
+    chain_id = uow.chains.add(ChainRecord.of(chain))
     named = uow.chains.artifact_ids(chain_id)
     if {*named} != {*ids.values()}:
         raise InvalidInputError("it has artifacts that its chain does not name")

@@ -10,6 +10,10 @@ from .models import Prediction as Prediction
 from .models import PredictionArrays as PredictionArrays
 from .models import Run as Run
 from .process_identity import this_process as this_process
+from .records import ChainRecord as ChainRecord
+from .records import LogRecord as LogRecord
+from .records import PredictionRecord as PredictionRecord
+from .records import Record as Record
 from .repositories import ArtifactRepo as ArtifactRepo
 from .repositories import ChainRepo as ChainRepo
 from .repositories import PredictionRepo as PredictionRepo

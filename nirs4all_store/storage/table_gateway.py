@@ -9,7 +9,7 @@ and inserts nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -52,6 +52,8 @@ from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, Prediction
 Model = type[Base]
 Row = tuple[Model, str]
 """Which row: its table's class and its key."""
+Check = tuple[Callable[[Any, str], Any], str]
+"""What checks a column's values, given with the column's name."""
 
 PARENTS_FIRST: tuple[Model, ...] = (Run, Pipeline, Artifact, Chain, Prediction, PredictionArrays, Log)
 MAX_WAITING_BYTES = 64 * 2**20
@@ -113,10 +115,12 @@ class Tables:
             raise InvalidInputError(f"{table_of(model).name} has no column {unknown}; it has {list(checks)}")
         checked: dict[str, Any] = dict.fromkeys(checks)
         for name, value in row.items():
-            checked[name] = checks[name](value)
-        for name in _required(model):
-            if checked[name] is None:
-                checks[name](None)
+            if value is not None:
+                check, where = checks[name]
+                checked[name] = check(value, where)
+        for column in _required(model):
+            if checked[column.name] is None:
+                checked_value(column, None)
         self.add_encoded(model, checked[key_of(model).name], checked)
 
     def add_encoded(self, model: Model, key: str, row: dict[str, Any]) -> None:
@@ -324,39 +328,35 @@ def key_of(model: Model) -> Column[Any]:
 
 def checked_value(column: Column[Any], value: Any) -> Any:
     """Return a value as its column keeps it; a value that does not fit raises, naming the column."""
-    return _check_of(column)(value)
+    check, where = _check_of(column)
+    if value is not None:
+        return check(value, where)
+    if not column.nullable:
+        raise InvalidTypeError(f"{where} must not be None; give a value")
+    return None
 
 
 @cache
-def _checks(model: Model) -> dict[str, Callable[[Any], Any]]:
+def _checks(model: Model) -> dict[str, Check]:
     return {column.name: _check_of(column) for column in table_of(model).columns}
 
 
 @cache
-def _required(model: Model) -> list[str]:
-    return [column.name for column in table_of(model).columns if not column.nullable]
+def _required(model: Model) -> list[Column[Any]]:
+    return [column for column in table_of(model).columns if not column.nullable]
 
 
 @cache
-def _check_of(column: Column[Any]) -> Callable[[Any], Any]:
+def _check_of(column: Column[Any]) -> Check:
     where = f"{column.table.name}.{column.name}"
-    checked = next((found for kind, found in CHECKS if isinstance(column.type, kind)), lambda value, where: value)
-
-    def check(value: Any) -> Any:
-        if value is not None:
-            return checked(value, where)
-        if not column.nullable:
-            raise InvalidTypeError(f"{where} must not be None; give a value")
-        return None
-
-    return check
+    return next((check for kind, check in CHECKS if isinstance(column.type, kind)), lambda value, where: value), where
 
 
 CHECKS: tuple[tuple[type, Callable[[Any, str], Any]], ...] = (
     (String, checked_text),
     (JSON, json_text),
-    (BigInteger, lambda value, where: checked_int(value, where, 64)),
-    (Integer, lambda value, where: checked_int(value, where, 32)),
+    (BigInteger, partial(checked_int, bits=64)),
+    (Integer, partial(checked_int, bits=32)),
     (Double, checked_float),
 )
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sqlalchemy import text
 
-from nirs4all_store import InvalidInputError, InvalidTypeError, UnitOfWork, WorkspaceStore
+from nirs4all_store import ChainRecord, InvalidInputError, InvalidTypeError, UnitOfWork, WorkspaceStore
 from nirs4all_store.testing.contract import add_pipeline
 
 NOW = timedelta(0)
@@ -53,7 +53,7 @@ def add(uow: UnitOfWork, **values: Any) -> str:
         "dataset_name": "d", "model_name": "m", "model_class": "m", "fold_id": "0", "partition": "val",
         "metric": "rmse", "task_type": "regression",
     } | values  # fmt: skip
-    return uow.predictions.add(uow.pipeline_id, None, **row)  # type: ignore[attr-defined]
+    return uow.predictions.add_many(uow.pipeline_id, [row])[0]  # type: ignore[attr-defined]
 
 
 @FAST
@@ -127,7 +127,9 @@ def test_a_column_that_is_not_there_is_never_passed_over(uow: UnitOfWork) -> Non
 
 def test_one_id_is_taken_where_several_are(uow: UnitOfWork) -> None:
     artifact_id = uow.artifacts.add("ab/x.pkl", "a" * 64)
-    chain_id = uow.chains.add(uow.pipeline_id, [], 0, "m", fold_artifacts={"0": artifact_id})  # type: ignore[attr-defined]
+    pipeline_id = uow.pipeline_id  # type: ignore[attr-defined]
+    values = {"steps": [], "model_step_idx": 0, "model_class": "m", "fold_artifacts": {"0": artifact_id}}
+    chain_id = uow.chains.add(ChainRecord.of(values | {"pipeline_id": pipeline_id}))
     uow.artifacts.claim(artifact_id)
     assert uow.chains.users_of(artifact_id) == uow.chains.uses().users == {artifact_id: [chain_id]}
     assert uow.chains.users_of() == {artifact_id: [chain_id]}

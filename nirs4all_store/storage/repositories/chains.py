@@ -13,6 +13,7 @@ from ...errors import NotFoundError
 from ...identifiers import new_id, utc_now
 from ...validation import checked_int, checked_text, checked_texts
 from ..models import Artifact, Chain, Pipeline
+from ..records import ChainRecord
 from ..table_gateway import Tables, table_of
 from .artifact_references import ArtifactReferences, references_in_parts, references_of
 
@@ -25,35 +26,25 @@ class ChainRepo:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def add(
-        self,
-        pipeline_id: str,
-        steps: Any,
-        model_step_idx: int,
-        model_class: str,
-        preprocessings: str | None = "",
-        fold_strategy: str | None = "per_fold",
-        fold_artifacts: Any = None,
-        shared_artifacts: Any = None,
-        branch_path: Any = None,
-        source_index: int | None = None,
-        chain_id: str | None = None,
-    ) -> str:
-        """Add a chain; return its id. Claiming its artifacts is `ArtifactRepo.claim`'s.
+    def add(self, record: ChainRecord) -> str:
+        """Add a chain; return its id, which is made where the record has none. `ArtifactRepo.claim` counts its use.
 
         Raises
         ------
         NotFoundError
             The pipeline, or an artifact that the chain names, does not exist.
         InvalidInputError
-            The chain is not of the form that `WorkspaceStore.save_chain` describes, or its steps are not in order.
+            The chain has not the form that `WorkspaceStore.save_chain` describes, or could not replay in order.
         """
-        row = {"chain_id": chain_id or new_id(), "pipeline_id": self._tables.require(Pipeline, pipeline_id),
-               "steps": checked_steps(steps), "model_step_idx": checked_int(model_step_idx, "model_step_idx", 32),
-               "model_class": model_class, "preprocessings": preprocessings, "fold_strategy": fold_strategy,
-               "fold_artifacts": checked_artifacts(fold_artifacts, "fold_artifacts"),
-               "shared_artifacts": checked_artifacts(shared_artifacts, "shared_artifacts"),
-               "branch_path": branch_path, "source_index": source_index, "created_at": utc_now()}  # fmt: skip
+        row = record.row() | {
+            "chain_id": record.chain_id or new_id(),
+            "pipeline_id": self._tables.require(Pipeline, record.pipeline_id),
+            "steps": checked_steps(record.steps),
+            "model_step_idx": checked_int(record.model_step_idx, "model_step_idx", 32),
+            "fold_artifacts": checked_artifacts(record.fold_artifacts, "fold_artifacts"),
+            "shared_artifacts": checked_artifacts(record.shared_artifacts, "shared_artifacts"),
+            "created_at": utc_now(),
+        }
         check_order(row["steps"], row["model_step_idx"], row["shared_artifacts"])
         missing = [item for item in artifact_ids(row) if not self._tables.exists(Artifact, item)]
         if missing:

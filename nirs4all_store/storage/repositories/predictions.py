@@ -16,13 +16,14 @@ from ...validation import checked_fold, checked_int, checked_page, checked_text,
 from ..array_columns import ARRAY_NAMES, Given, checked_arrays, decode_all, encode_all, sample_counts
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..prediction_records import as_records
+from ..records import PredictionRecord
 from ..table_gateway import Tables, checked_value, table_of
 from . import ranking
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
 MAX_ROWS = 2**63 - 1
-RECORD_NAMES = {*PREDICTIONS.columns.keys(), *ARRAY_NAMES} - {"pipeline_id", "created_at"}
+GIVEN_NAMES = {*PredictionRecord.__dataclass_fields__, *ARRAY_NAMES} - {"pipeline_id"}
 
 
 class PredictionRepo:
@@ -31,17 +32,8 @@ class PredictionRepo:
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
-    def add(self, pipeline_id: str, chain_id: str | None, *, prediction_id: str | None = None, **values: Any) -> str:
-        """Add a prediction; return its id.
-
-        Parameters
-        ----------
-        pipeline_id : str
-        chain_id : str or None
-        prediction_id : str, optional
-            An id of the caller's; one is made by default.
-        **values
-            The other columns of the table by name; see `WorkspaceStore.save_prediction`.
+    def add(self, record: PredictionRecord) -> str:
+        """Add a prediction; return its id, which is made where the record has none.
 
         Raises
         ------
@@ -49,17 +41,21 @@ class PredictionRepo:
             The pipeline or the chain does not exist.
         DuplicateError
             The id is taken.
+        InvalidInputError
+            A value cannot be stored.
         """
-        row = values | {"pipeline_id": self._tables.require(Pipeline, pipeline_id), "created_at": utc_now()}
-        if row.get("fold_id") is not None:
-            row["fold_id"] = checked_fold(row["fold_id"], "predictions.fold_id")
-        row["chain_id"] = None if chain_id is None else self._tables.require(Chain, chain_id)
-        if prediction_id is None:
+        row = record.row()
+        row["pipeline_id"] = self._tables.require(Pipeline, record.pipeline_id)
+        row["created_at"] = utc_now()
+        if record.chain_id is not None:
+            row["chain_id"] = self._tables.require(Chain, record.chain_id)
+        if record.fold_id is not None:
+            row["fold_id"] = checked_fold(record.fold_id, "predictions.fold_id")
+        if record.prediction_id is None:
             row["prediction_id"] = new_id()
             self._tables.add_new(Prediction, row)
             self._tables.put_cached((ARRAYS.name, row["prediction_id"]), False)
         else:
-            row["prediction_id"] = prediction_id
             self._tables.add(Prediction, row)
         return str(row["prediction_id"])
 
@@ -78,18 +74,19 @@ class PredictionRepo:
             As `add` and `add_arrays` do; the message begins with the number of the record, from 0.
         """
         pipeline_id = self._tables.require(Pipeline, pipeline_id)
-        return [self._add_record(pipeline_id, number, record) for number, record in enumerate(as_records(records))]
+        return [self._add_one(pipeline_id, number, given) for number, given in enumerate(as_records(records))]
 
-    def _add_record(self, pipeline_id: str, number: int, record: Mapping[str, Any]) -> str:
-        if not isinstance(record, Mapping) or not record.keys() <= RECORD_NAMES:
-            unknown = sorted(map(str, record.keys() - RECORD_NAMES)) if isinstance(record, Mapping) else record
+    def _add_one(self, pipeline_id: str, number: int, given: Mapping[str, Any]) -> str:
+        if not isinstance(given, Mapping) or not given.keys() <= GIVEN_NAMES:
+            unknown = sorted(map(str, given.keys() - GIVEN_NAMES)) if isinstance(given, Mapping) else given
             raise InvalidInputError(
-                f"record {number} has {shown(unknown)}, which is none of {sorted(RECORD_NAMES)}; leave it out"
+                f"record {number} has {shown(unknown)}, which is none of {sorted(GIVEN_NAMES)}; leave it out"
             )
-        values = {name: value for name, value in record.items() if name not in ARRAY_NAMES}
-        arrays = {name: record.get(name) for name in ARRAY_NAMES}
+        values = {name: value for name, value in given.items() if name not in ARRAY_NAMES}
+        arrays = {name: given.get(name) for name in ARRAY_NAMES}
         try:
-            prediction_id = self.add(pipeline_id, **({"chain_id": None, "preprocessings": ""} | values))
+            record = PredictionRecord.of({"preprocessings": "", **values, "pipeline_id": pipeline_id})
+            prediction_id = self.add(record)
             if any(array is not None for array in arrays.values()):
                 self.add_arrays(prediction_id, **arrays)
         except (InvalidInputError, NotFoundError) as error:

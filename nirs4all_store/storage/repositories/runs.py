@@ -15,6 +15,7 @@ from ...identifiers import new_id, utc_now
 from ...validation import checked_float, checked_page, checked_text
 from ..models import Chain, Log, Pipeline, Prediction, Run
 from ..process_identity import is_alive, is_gone, is_same, this_process
+from ..records import LogRecord
 from ..table_gateway import Tables, table_of
 
 RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
@@ -184,23 +185,12 @@ class RunRepo:
         logs = self._tables.delete(Log, LOGS.c.pipeline_id, pipeline_ids)
         return logs + self._tables.delete(Pipeline, PIPELINES.c.pipeline_id, pipeline_ids)
 
-    def add_log(
-        self,
-        pipeline_id: str,
-        step_idx: int,
-        operator_class: str | None,
-        event: str,
-        duration_ms: float | None = None,
-        message: str | None = None,
-        details: Any = None,
-        level: str = "info",
-    ) -> None:
-        """Add one event of one step; `duration_ms` in milliseconds."""
-        row = {"log_id": new_id(), "pipeline_id": self._tables.require(Pipeline, pipeline_id),
-               "step_idx": step_idx, "operator_class": operator_class, "event": event, "message": message,
-               "duration_ms": _rounded(duration_ms), "details": details, "level": level,
-               "created_at": utc_now()}  # fmt: skip
-        self._tables.add_new(Log, row)
+    def add_log(self, record: LogRecord) -> None:
+        """Add one event of one step; parts of milliseconds are rounded."""
+        self._tables.add_new(Log, record.row() | {
+            "log_id": new_id(), "pipeline_id": self._tables.require(Pipeline, record.pipeline_id),
+            "duration_ms": _rounded(record.duration_ms), "created_at": utc_now(),
+        })  # fmt: skip
 
     def pipeline_log(self, pipeline_id: str) -> pl.DataFrame:
         """Return a pipeline's events, by step and time."""
