@@ -773,7 +773,7 @@ class WorkspaceStore:
 
     def get_artifact_path(self, artifact_id: str) -> Path:
         """Return the path of an artifact's file; read it, but never write to it. An unknown id raises."""
-        return self._workspace.blobs.path(self._artifact(artifact_id)["artifact_path"])
+        return self._workspace.blobs.path_of(self._artifact(artifact_id)["artifact_path"])
 
     def _artifact(self, artifact_id: str) -> Row:
         with self._reading() as uow:
@@ -820,7 +820,7 @@ class WorkspaceStore:
         with self._writing() as uow:
             if uow.artifacts.get(artifact_id) is not None:  # Its file may have moved since.
                 return artifact_id
-            relative = uow.blobs.relative(path)
+            relative = uow.blobs.name_of(path)
             uow.blobs.read(relative, content_hash)
             return uow.artifacts.adopt(
                 artifact_id, relative, content_hash, operator_class, artifact_type, format, size_bytes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.artifacts.artifact_files import sha256
 from nirs4all_store.testing.store_machine import TABLES
 
 RNG = np.random.default_rng(0)

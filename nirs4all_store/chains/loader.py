@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
-from ..artifacts import LocalBlobStore, codecs
+from ..artifacts import ArtifactFiles, codecs
 from ..errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
 from .fitted import FittedChain
 from .plan import plan_replay
@@ -25,12 +25,12 @@ class ChainLoader:
 
     Parameters
     ----------
-    blobs : LocalBlobStore
+    blobs : ArtifactFiles
     max_bytes : int
         Objects are kept, least recently used first out, as long as their files add up to no more.
     """
 
-    def __init__(self, blobs: LocalBlobStore, max_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, blobs: ArtifactFiles, max_bytes: int = CACHE_BYTES) -> None:
         self._blobs = blobs
         self._max_bytes = max_bytes
         self._bytes = 0

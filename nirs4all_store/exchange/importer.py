@@ -148,8 +148,4 @@ def _write_files(uow: UnitOfWork, bundle: Bundle) -> None:
     Also when nothing is added: a file that was damaged since becomes whole again.
     """
     known = [(row, uow.artifacts.path_of(row["content_hash"], row["format"])) for row in bundle.artifacts.values()]
-    places = [(row, path) for row, path in known if path]
-    for _, path in places:
-        uow.blobs.path(path)  # Before the first is written: one may lead elsewhere.
-    for row, path in places:
-        uow.blobs.put(bundle.contents[row["content_hash"]], row["content_hash"], codec(row["format"]).extension, path)
+    uow.blobs.put_many({path: bundle.contents[row["content_hash"]] for row, path in known if path})

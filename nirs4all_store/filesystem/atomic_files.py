@@ -158,13 +158,15 @@ def temporary_beside(path: Path) -> Path:
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, sync_name: bool = True) -> Iterator[Path]:
     """Give a temporary path beside `path` that takes its name when the block ends well.
 
     Parameters
     ----------
     path : Path
         The file to appear, replacing what had its name. Missing parents are created.
+    sync_name : bool
+        False: who writes many files makes their names durable afterwards, by an `fsync_folder` for each folder.
 
     Yields
     ------
@@ -191,7 +193,8 @@ def atomic_write(path: Path) -> Iterator[Path]:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        fsync_folder(path.parent)
+        if sync_name:
+            fsync_folder(path.parent)
 
 
 def refuse_no_file(path: Path) -> None:

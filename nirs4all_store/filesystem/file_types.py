@@ -39,10 +39,11 @@ def kind_of(path: AnyPath) -> str | None:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return _kind(mode)
+    return kind_of_mode(mode)
 
 
-def _kind(mode: int) -> str:
+def kind_of_mode(mode: int) -> str:
+    """Return what has a mode, as `lstat` tells it; see `kind_of`."""
     return KINDS.get(stat.S_IFMT(mode), "no file")
 
 
@@ -90,7 +91,7 @@ def open_without_following(
         refuse_odd(path, error=error)  # It may have come since.
         raise
     try:
-        kind = _kind(os.fstat(descriptor).st_mode)
+        kind = kind_of_mode(os.fstat(descriptor).st_mode)
         if is_odd(kind):
             raise _odd(path, kind, error)
     except BaseException:  # Ctrl-C may come at any moment.
@@ -130,7 +131,7 @@ def refuse_odd_given(path: AnyPath) -> None:
         It is a pipe, a socket or a device, which could keep one waiting for ever.
     """
     try:
-        kind = _kind(Path(path).stat().st_mode)
+        kind = kind_of_mode(Path(path).stat().st_mode)
     except (OSError, ValueError):  # Whoever opens it tells.
         return
     if is_odd(kind):

@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
 
-from ..artifacts import LocalBlobStore
+from ..artifacts import ArtifactFiles
 from ..engine import Database
 from .lookup_cache import LookupCache
 from .transaction_scope import Scope
@@ -26,7 +26,7 @@ class Host(Protocol):
     cache: LookupCache
 
     @property
-    def blobs(self) -> LocalBlobStore:
+    def blobs(self) -> ArtifactFiles:
         """The artifacts' files."""
 
     @property

@@ -10,7 +10,7 @@ from typing import Self
 
 from sqlalchemy.orm import Session
 
-from ..artifacts import LocalBlobStore, normalize
+from ..artifacts import ArtifactFiles, normalize
 from ..call_boundary import CallBoundary
 from ..engine import ENGINE_ERRORS
 from ..errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
@@ -152,7 +152,7 @@ class UnitOfWork:
         return differing(self._workspace.database, self.session)
 
     @property
-    def blobs(self) -> LocalBlobStore:
+    def blobs(self) -> ArtifactFiles:
         """The artifacts' files."""
         return self._workspace.blobs
 

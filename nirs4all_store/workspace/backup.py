@@ -7,6 +7,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+from ..artifacts import FolderBlobs
 from ..engine import Database, copy_compacted, logs_of, refuse_misread, refuse_more_at, remove_database
 from ..errors import OutputPathError, StoreError
 from ..filesystem import fsync_file, fsync_folder, make_folder, output_errors, share_alike, share_copy, temporary_beside
@@ -87,8 +88,9 @@ def copy_into(workspace: Workspace, folder: Path) -> list[str]:
         write_down(copied)
     finally:
         copied.close()
-    make_folder(folder / ARTIFACTS_NAME)
-    return workspace.blobs.copy_to(folder / ARTIFACTS_NAME, paths)
+    blobs = FolderBlobs(folder / ARTIFACTS_NAME)
+    blobs.make_root()
+    return workspace.blobs.copy_to(blobs, paths)
 
 
 def _copy_tables(source: Path, target: Path) -> None:

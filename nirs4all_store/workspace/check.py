@@ -68,8 +68,9 @@ def _differences(uow: UnitOfWork) -> Iterator[Finding]:
 
 
 def _places(uow: UnitOfWork) -> Iterator[Finding]:
-    for name, kind in odd_places(uow.blobs.root.parent):
-        yield _odd(name, kind)
+    if uow.blobs.folder is not None:
+        for name, kind in odd_places(uow.blobs.folder.parent):
+            yield _odd(name, kind)
 
 
 def _odd(name: str, kind: str) -> Finding:
@@ -128,7 +129,8 @@ def miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
 
 
 def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
-    if is_odd(kind_of(uow.blobs.root)):  # `_places` has told it, and it is not followed.
+    folder = uow.blobs.folder
+    if folder is not None and is_odd(kind_of(folder)):  # `_places` has told it, and it is not followed.
         return
     rows = uow.artifacts.all()
     found = uow.chains.uses()

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..artifacts import LocalBlobStore
+from ..artifacts import ArtifactFiles, FolderBlobs
 from ..call_boundary import public
 from ..engine import (
     Finding,
@@ -186,7 +186,7 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
     path = checked_path(path, "path").absolute()
     database = path / DATABASE_NAME
     with _looking_at(path, shared=True, timeout=checked_timeout(timeout)):
-        files, size = LocalBlobStore(path / ARTIFACTS_NAME).usage()
+        files, size = ArtifactFiles(FolderBlobs(path / ARTIFACTS_NAME)).usage()
         return WorkspaceInfo(
             path, migrator.revision_at(database), migrator.HEAD, migrator.rows_of(database), database.stat().st_size,
             sum(log.stat().st_size for log in logs_of(database)), size, files, copies_of(database),

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..artifacts import FolderBlobs
 from ..engine import (
     ENGINE_ERRORS,
     WORKING_MEMORY,
@@ -24,7 +25,7 @@ from ..engine import (
 from ..errors import ReadOnlyError, StoreError, WorkspaceCorruptError
 from ..filesystem import make_folder, refuse_missing, share_alike
 from ..storage import UnitOfWork, seconds_until
-from .layout import DATABASE_NAME, refuse_no_folder, refuse_odd_places
+from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_no_folder, refuse_odd_places
 from .network_mounts import warn_if_remote
 from .registry import close_if_unusable, close_stale, close_workspace, locked_entry
 from .scheduler import Workspace
@@ -71,7 +72,7 @@ def open_workspace(path: Path, store: object, *, read_only: bool, upgrade: bool,
     try:
         is_new = workspace.open(seconds_until(deadline), write=not read_only, upgrade=upgrade)
         if not read_only:
-            workspace.blobs.make_root()
+            FolderBlobs(path / ARTIFACTS_NAME).make_root()
             # A store that this process has open keeps nobody waiting for it.
             interrupt_lost_runs(workspace, seconds_until(deadline) if is_new else 0)
     except BaseException:

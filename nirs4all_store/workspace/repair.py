@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..errors import StoreError
@@ -28,7 +29,7 @@ def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairRepor
             if f"artifacts {row['artifact_id']}" in wrong_sizes:
                 uow.artifacts.set_size(row["artifact_id"], uow.blobs.size(row["artifact_path"]))
         uow.commit()
-    move = uow.blobs.place_in_quarantine if dry_run else uow.blobs.quarantine
+    move = partial(uow.blobs.quarantine, dry_run=dry_run)
     paths = [finding.subject for finding in repaired if finding.code in ("damaged-file", "unlisted-file")]
     problems = {path: _problem_of(move, path) for path in dict.fromkeys(paths)}  # Rows may share one.
     for finding in list(repaired):

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from ..artifacts import LocalBlobStore
+from ..artifacts import ArtifactFiles, FolderBlobs
 from ..engine import (
     Database,
     check_is_duckdb,
@@ -34,6 +34,7 @@ from ..filesystem import (
     fsync_folder,
     make_folder,
     output_errors,
+    refuse_below,
     refuse_odd,
     share,
     share_alike,
@@ -122,7 +123,7 @@ def restore_workspace(
         raise InvalidInputError(f"{source} is the workspace itself, not a backup of it; give two folders")
     if not (source / DATABASE_NAME).exists():
         raise not_found(source)
-    LocalBlobStore(source / ARTIFACTS_NAME).refuse_inside(target)
+    refuse_below(target, source / ARTIFACTS_NAME)
     reader = object()
     backup = open_workspace(source, reader, read_only=True, upgrade=False, timeout=timeout)
     try:
@@ -205,7 +206,7 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
         hit(Failpoint.BACKUP_IS_COPIED)
         kept = _keep(folder)
         hit(Failpoint.WORKSPACE_IS_KEPT)
-        files = LocalBlobStore(folder / ARTIFACTS_NAME).take(unfinished / ARTIFACTS_NAME)
+        files = FolderBlobs(folder / ARTIFACTS_NAME).take(unfinished / ARTIFACTS_NAME)
         if logs_of(database):
             with contextlib.suppress(StoreError):  # One that does not open stays so until the new one has its name.
                 Database(database).close()
@@ -231,7 +232,8 @@ def _keep(folder: Path) -> Path | None:
         with held_alone(path) if path == database else path.open("rb") as stream:
             copy_database(stream, unfinished / path.name)
         share_copy(unfinished / path.name, folder)
-    LocalBlobStore(folder / ARTIFACTS_NAME).link_to(unfinished / ARTIFACTS_NAME)
+    blobs = FolderBlobs(folder / ARTIFACTS_NAME)
+    blobs.link_to(unfinished / ARTIFACTS_NAME, [file.name for file in ArtifactFiles(blobs).files()])
     number, kept = 1, folder / KEPT
     while os.path.lexists(kept):
         number += 1

@@ -20,7 +20,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import LocalBlobStore
+from ..artifacts import ArtifactFiles, FolderBlobs
 from ..engine import Database
 from ..errors import ReadOnlyError, StoreClosedError, UnitOfWorkError
 from ..storage import LookupCache, Scope, current_scopes, is_owned, live, no_scope, refuse_reentrant_call, this_thread
@@ -47,7 +47,7 @@ class Workspace(Admission):
 
     def __init__(self, path: Path, opener: Opener, *, read_only: bool) -> None:
         super().__init__(path)
-        self.blobs = LocalBlobStore(path / ARTIFACTS_NAME)
+        self.blobs = ArtifactFiles(FolderBlobs(path / ARTIFACTS_NAME))
         self.cache = LookupCache()
         self._leased = LeasedDatabase(path, opener, read_only=read_only)
         self._process = os.getpid()

@@ -23,7 +23,7 @@ from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import BundleError, WorkspaceStore, inspect_bundle
-from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.artifacts.artifact_files import sha256
 from nirs4all_store.artifacts.safe_loading.safe_unpickler import SAFE_GLOBALS
 
 RNG = np.random.default_rng(0)

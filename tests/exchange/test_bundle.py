@@ -24,7 +24,7 @@ from nirs4all_store import (
     WorkspaceStore,
     load_bundle,
 )
-from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.artifacts.artifact_files import sha256
 from nirs4all_store.exchange.bundle_reader import read_bundle
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 

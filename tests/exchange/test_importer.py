@@ -29,7 +29,7 @@ from nirs4all_store import (
     inspect_bundle,
     load_bundle,
 )
-from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.artifacts.artifact_files import sha256
 from nirs4all_store.exchange import bundle_reader
 from nirs4all_store.exchange.bundle_loader import imports_of
 

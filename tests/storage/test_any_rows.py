@@ -21,7 +21,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
 
 from nirs4all_store import StoreError, UnitOfWork, WorkspaceCorruptError, WorkspaceStore
-from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.artifacts.artifact_files import sha256
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
 from nirs4all_store.validation.values import json_text
 from nirs4all_store.workspace import check

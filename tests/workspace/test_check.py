@@ -31,8 +31,8 @@ from nirs4all_store import (
     WorkspaceCorruptError,
     WorkspaceStore,
 )
-from nirs4all_store.artifacts import local_store
-from nirs4all_store.artifacts.local_store import sha256
+from nirs4all_store.artifacts import folder
+from nirs4all_store.artifacts.artifact_files import sha256
 from nirs4all_store.cli import app
 from nirs4all_store.storage.repositories.integrity import Integrity
 from nirs4all_store.testing.contract import add_chain, add_prediction
@@ -574,7 +574,7 @@ def test_a_handlers_deadline_once_was_an_unreadable_file(
         raise TimeoutError("it takes too long")
 
     store.save_artifact([1], "list", "model", "pickle")
-    monkeypatch.setattr(local_store, "_content", lambda *_: signal.raise_signal(signal.SIGUSR1))
+    monkeypatch.setattr(folder, "_content", lambda *_: signal.raise_signal(signal.SIGUSR1))
     before = signal.signal(signal.SIGUSR1, late)
     try:
         with pytest.raises(TimeoutError, match="it takes too long"):
