@@ -2,6 +2,9 @@
 
 Importing takes a program of a test longer than all that it does. `programs.py` sends what to run, and is told the
 process id, and later how it ended.
+
+What multiprocessing's `forkserver` forks is no such program: it ends by `os._exit`, before the handlers of `atexit` and
+what else the interpreter does at its end, which is what many tests look at.
 """
 
 import gc
