@@ -42,6 +42,9 @@ Row = dict[str, Any]
 class WorkspaceStore:
     """A workspace: runs, pipelines, chains, predictions, arrays, logs and fitted objects.
 
+    A run has pipelines; a pipeline is one configuration, trained on one dataset. A chain is what a pipeline has fitted:
+    the steps that lead from spectra X to a prediction of y. A chain names artifacts, each a fitted object in a file.
+
     Any number of threads may use one store. A call outside `transaction()` is one transaction:
     when it returns, the data survives the end of the process.
 
@@ -54,9 +57,9 @@ class WorkspaceStore:
     upgrade : bool
         Bring a workspace of an older version to this one's schema; a copy of the database is made before.
     timeout : float
-        Seconds that a call waits for other processes, and for threads that write, open, close, hand over, fork or
-        upgrade; infinity: for ever. For a thread that opens, closes, hands over or upgrades it waits half a second at
-        least. What a call does itself takes as long as it takes.
+        How many seconds a call waits: for other processes, and for other threads that write, fork, or open, close,
+        upgrade or hand over the database; infinity: without a limit. For a thread that opens, closes, upgrades or
+        hands over, it waits for at least half a second. The work of the call itself is not limited.
 
     Raises
     ------
@@ -67,7 +70,7 @@ class WorkspaceStore:
     ReadOnlyError
         The folder cannot be written to, and `read_only` is False.
     InvalidInputError
-        Nothing could have this path, or the timeout is no number of seconds.
+        No folder can have this path, or `timeout` is not a number of seconds.
 
     Examples
     --------
@@ -153,15 +156,15 @@ class WorkspaceStore:
 
         Nested use joins the outer block, and so do the calls of other stores on the same folder in the same
         thread and asyncio task. An exception that leaves the block undoes everything in it. A task or thread that is
-        started inside the block is no part of it: it reads what is committed; to write, a thread waits for the end
-        of the block, and a task of the same thread, for which nothing could wait, is refused.
+        started inside the block does not join it, and reads what is committed. If it writes, a thread waits for the
+        end of the block; a task of the same thread would wait for ever, and gets a `UnitOfWorkError`.
 
         Raises
         ------
         UnitOfWorkError
-            Another task of this thread is in the middle of writing.
+            Another asyncio task of this thread has a transaction open.
         TransactionAbortedError
-            At the end of the block: an error of the engine happened in it and was caught there.
+            At the end of the block: an error of the database occurred in it and your code caught it there.
             Nothing of the block is kept.
         """
         with self._writing(is_block=True):
@@ -173,9 +176,10 @@ class WorkspaceStore:
         return self._workspace.current is not None
 
     def unit_of_work(self) -> UnitOfWork:
-        """Return the unit of work that this class itself uses: four repositories, explicit commit.
+        """Return a unit of work, on which this class is built: four repositories and an explicit commit.
 
-        Calls of this store inside its block join it.
+        Use it in a `with` block; calls of this store inside the block join its transaction. Without `commit()`, the
+        end of the block rolls back.
 
         Examples
         --------
@@ -233,17 +237,18 @@ class WorkspaceStore:
             uow.runs.complete(run_id, summary)
 
     def fail_run(self, run_id: str, error: str) -> None:
-        """Mark a run and its running pipelines failed; what they saved stays. An unknown id raises."""
+        """Mark a run and its running pipelines failed; what they saved stays. An unknown id raises `NotFoundError`."""
         with self._writing() as uow:
             uow.runs.fail(run_id, error)
 
     def resume_run(self, run_id: str) -> pl.DataFrame:
-        """Make a failed or interrupted run `running` again, under this process, and tell what is there already.
+        """Make a failed or interrupted run `running` again, in this process, and return its pipelines.
 
-        A run is `interrupted` if its process was found gone when the workspace was opened for writing, and so are the
-        pipelines that it was running. They stay so, since what they had saved may be a part only: delete them or add
-        to them, and begin new ones for the rest. What nobody can know from here is left to you: a run whose process is
-        on another host or in another container, or began before processes were recorded, is taken over as it is.
+        A run becomes `interrupted`, with the pipelines that it was running, when somebody opens the workspace for
+        writing and the run's process no longer exists. Those pipelines stay interrupted, since their results may be
+        incomplete: delete them or add to them, and begin new ones for the rest. Whether a process on another host or
+        in another container still runs cannot be known here, nor for runs that do not record their process: make sure
+        that it has ended before you resume such a run.
 
         Parameters
         ----------
@@ -323,11 +328,11 @@ class WorkspaceStore:
         run_id : str
         name : str
         expanded_config : dict or list
-            The pipeline's configuration after all choices were made.
+            The pipeline's configuration, with one value chosen for each alternative.
         generator_choices : list
-            The choices.
+            The values that were chosen.
         dataset_name, dataset_hash : str
-            What it is trained on.
+            The dataset that it is trained on.
 
         Returns
         -------
@@ -390,7 +395,7 @@ class WorkspaceStore:
         branch_path: Sequence[int] | None = None,
         source_index: int | None = None,
     ) -> str:
-        """Save the steps from X to y with references to what each of them fitted.
+        """Save a chain: the steps that lead from X to y, with the ids of the objects that each step has fitted.
 
         Parameters
         ----------
@@ -401,7 +406,7 @@ class WorkspaceStore:
             The `step_idx` of the model.
         model_class : str
         preprocessings : str
-            A short name of what comes before the model.
+            A short name of the steps before the model, for people.
         fold_strategy : str
         fold_artifacts : dict of str to (str or list of str)
             Fold id to the model's artifact id, or to the ordered list of what was fitted on that
@@ -422,7 +427,7 @@ class WorkspaceStore:
         NotFoundError
             The pipeline, or an artifact that the chain names, does not exist.
         InvalidInputError
-            The chain has not this form, or its replay would apply steps in another order.
+            The chain does not have this form, or its replay would apply the steps in another order.
         """
         record = ChainRecord(
             pipeline_id=pipeline_id, steps=steps, model_step_idx=model_step_idx, model_class=model_class,
@@ -447,16 +452,16 @@ class WorkspaceStore:
     def replay_chain(self, chain_id: str, X: Any, wavelengths: Any = None) -> npt.NDArray[Any]:
         """Predict with a stored chain.
 
-        Applies what the folds share once, in step order, then each fold's own objects, and combines
-        the folds: the mean for regression; for classification the class with the highest mean
+        The objects that all folds share are applied once, in the order of the steps, then each fold's own; the results
+        of the folds are combined: the mean for regression; for classification the class with the highest mean
         probability, or the majority vote where a model has no `predict_proba`.
 
         Parameters
         ----------
         chain_id : str
         X : array of shape (n_samples, n_features), or frame
-            It is not modified. Of a pandas or polars frame with named columns, those of training are found by their
-            names or wavelengths, where the chain knows them as the runner has kept them; others are left out.
+            It is not modified. In a pandas or polars frame, the columns of training are found by their names or
+            wavelengths, if the chain has them, as chains that the runner trained do; other columns are left out.
         wavelengths : array of shape (n_features,), optional
             For wavelength-aware operators, in the unit they were trained with; found with the columns of a frame.
 
@@ -469,8 +474,8 @@ class WorkspaceStore:
         NotFoundError
             There is no such chain.
         ChainReplayError
-            The chain lacks a model or a fitted step, or a step or the model gives another number of rows than it got;
-            `ChainInputError` where an object refused X, or a frame lacks columns of training.
+            The chain lacks a model or a fitted step, or a step or the model returns another number of rows than it was
+            given; `ChainInputError` where an object refuses X, or a frame lacks columns of training.
         ArtifactLoadError
             An artifact's file is missing, damaged, or cannot be loaded here.
         """
@@ -550,9 +555,9 @@ class WorkspaceStore:
             How many samples were left out, and which share of all.
         preprocessings : str
         prediction_id : str, optional
-            An id of the caller's; one is made by default.
+            An id of your own; by default a new one is made.
         refit_context : str, optional
-            What kind of final refit made it; None: none did.
+            The kind of final refit that the model comes from; None for a model of a fold.
 
         Returns
         -------
@@ -564,7 +569,7 @@ class WorkspaceStore:
         NotFoundError
             The pipeline or the chain does not exist.
         DuplicateError
-            The id is taken.
+            There is a prediction with this id.
         InvalidInputError
             A value cannot be stored.
         """
@@ -588,7 +593,7 @@ class WorkspaceStore:
         sample_indices: Any = None,
         weights: Any = None,
     ) -> None:
-        """Save the arrays of a prediction, in the place of those it has.
+        """Save the arrays of a prediction; they replace those that it has.
 
         What comes back equals what went in: values, shape and dtype.
 
@@ -597,8 +602,8 @@ class WorkspaceStore:
         prediction_id : str
         y_true, y_pred : array of shape (n_samples,) or (n_samples, n_targets), or None
         y_proba : array of shape (n_samples, n_classes), optional
-            Those of several targets or labels: a list of such arrays, one for each, or one array of up to three
-            dimensions, as the model gives them.
+            For several targets or labels: a list with such an array for each, or one array of up to three dimensions,
+            as the model's `predict_proba` returns it.
         sample_indices : array of shape (n_samples,), optional
         weights : array, optional
             One per sample, or one per fold of the prediction's chain.
@@ -631,7 +636,8 @@ class WorkspaceStore:
         Raises
         ------
         NotFoundError, DuplicateError, InvalidInputError
-            As the two methods do for one; the message begins with the number of the record, from 0.
+            As for `save_prediction` and `save_prediction_arrays`; the message begins with the number of the record,
+            counted from 0.
         """
         with self._writing() as uow:
             return uow.predictions.add_many(pipeline_id, records)
@@ -639,7 +645,7 @@ class WorkspaceStore:
     def get_prediction(self, prediction_id: str, load_arrays: bool = False) -> Row | None:
         """Return a prediction with its JSON decoded, or None.
 
-        With `load_arrays` also `y_true, y_pred, y_proba, sample_indices, weights`, None for one it has not.
+        With `load_arrays` also `y_true, y_pred, y_proba, sample_indices, weights`; None for each that was not saved.
         """
         with self._reading() as uow:
             return uow.predictions.get(prediction_id, load_arrays)
@@ -695,21 +701,21 @@ class WorkspaceStore:
         metric : str
             The score to rank by: `val_score`, `test_score` or `train_score`.
         ascending : bool, optional
-            True: lower is better. By default what the rows' own metrics ask for.
+            True: lower is better. By default the metric of the rows decides: lower for `rmse`, higher for `r2`.
         partition, dataset_name : str, optional
             Keep these rows.
         group_by : str, optional
             A column of the predictions.
         score_metric : str, optional
-            Keep the rows whose own metric it is, such as `"rmse"`.
+            Keep the rows that were scored by this metric, such as `"rmse"`.
         task_type, run_id, fold_id : str, optional
             Keep these rows.
 
         Raises
         ------
         InvalidInputError
-            `metric` is no score, `group_by` no column, or the metrics of the rows disagree about the
-            direction or are unknown while `ascending` is None.
+            `metric` is not one of the three, `group_by` is not a column, or `ascending` is None and the rows have
+            metrics that are unknown, or of which some are better when higher and others when lower.
         """
         with self._reading() as uow:
             return uow.predictions.top(
@@ -724,7 +730,7 @@ class WorkspaceStore:
     # -- artifacts ----------------------------------------------------------------------------
 
     def save_artifact(self, obj: Any, operator_class: str, artifact_type: str, format: str = "joblib") -> str:
-        """Save a fitted object once, whatever the number of saves of the same bytes.
+        """Save a fitted object as a file; the same bytes are stored once, however often they are saved.
 
         Parameters
         ----------
@@ -792,14 +798,14 @@ class WorkspaceStore:
         format: str,
         size_bytes: int | None,
     ) -> str:
-        """Adopt a file that is already below `artifacts/`, under an id of the caller's.
+        """Make an artifact of a file that is already below `artifacts/`, with an id of your own.
 
-        One that came with a bundle is trusted as far as the bundle is.
+        A file that came with a bundle is trusted no more than the bundle; see `import_bundle`.
 
         Parameters
         ----------
         artifact_id : str
-            An id that is known already is left as it is.
+            If there is an artifact with this id, nothing is changed.
         path : path-like
             Absolute, or relative to `artifacts/`.
         content_hash : str
@@ -811,7 +817,7 @@ class WorkspaceStore:
         Raises
         ------
         InvalidInputError
-            The path is no file below `artifacts/`, or the hash or format is none.
+            The path is not a file below `artifacts/`, the hash is not a SHA-256, or the format is unknown.
         ArtifactCorruptError
             The file has another SHA-256.
         """
@@ -827,15 +833,15 @@ class WorkspaceStore:
             )
 
     def gc_artifacts(self, *, grace: timedelta = timedelta(days=1)) -> int:
-        """Remove artifacts that nothing keeps, never one that a stored chain names.
+        """Remove artifacts that nothing needs, and never one that a stored chain names.
 
-        Of a chain whose row cannot be read, every id that is anywhere in its text counts as named.
+        If the row of a chain is damaged, every id that occurs in its text counts as named.
 
         Parameters
         ----------
         grace : timedelta
-            How long a save may wait for a chain to claim it, and a file for its row. It is longer by as much as the
-            clock was put forward since the machine was started; 0: not at all, whatever the clock says.
+            How old an artifact must be that no chain has named yet, or a file without a row. The time by which the
+            clock was put forward since the machine was started is added; with 0 no clock is looked at.
 
         Returns
         -------
@@ -851,7 +857,7 @@ class WorkspaceStore:
         Returns
         -------
         polars.DataFrame
-            A row a file: `path` below `artifacts/`, `artifact_id` (null for a file that no artifact names),
+            One row for each file: `path` below `artifacts/`, `artifact_id` (null for a file that no artifact names),
             `size_bytes`, `reason`.
         """
         with self._reading() as uow:
@@ -921,7 +927,7 @@ class WorkspaceStore:
         ----------
         chain_id : str
         output_path : path-like
-            The extension is appended when missing, parents are created.
+            The extension is appended when missing; missing folders are created.
         format : str
             `n4a`: a ZIP for `load_bundle`. `n4a.py`: a script that predicts from a CSV or NPY.
 
@@ -937,9 +943,10 @@ class WorkspaceStore:
         ArtifactLoadError
             An artifact's file is missing or damaged.
         UntrustedArtifactError
-            A script was asked for of a chain that was imported and is not trusted: it would unpickle it.
+            The format is `n4a.py`, which unpickles, and the chain was imported and is not trusted.
         InvalidInputError
-            An object is of a class of a script, or of a module beside one, saved by its name: it loads nowhere else.
+            An object's class is defined in a script, or in a module beside one, and was saved by its name only: the
+            export could not be loaded anywhere else.
         OutputPathError
             The path cannot be written to.
         """
@@ -968,18 +975,18 @@ class WorkspaceStore:
     def import_bundle(self, path: str | os.PathLike[str], trusted: Any = False) -> ImportedBundle:
         """Bring a `.n4a` into the workspace as a run of its own, with its pipeline, chain, scores and objects.
 
-        It ranks, replays and exports like any other. Importing it again adds nothing, as long as its chain is there as
-        it was imported.
+        It ranks, replays and exports like any other. Importing it again adds nothing, unless its chain was changed or
+        deleted here.
 
         Parameters
         ----------
         path : path-like
-            Of this package, or of nirs4all's own 0.7 store.
+            Written by this package, or by nirs4all 0.7.
         trusted : bool or list of types
-            Unpickling runs code that the file names. True: you know who made the file. A list of types, or of their
-            full names: its objects may import these, and nothing else. False: they are kept, and not loaded until
-            `trust_chain` says more; skops' own types need no trust. What was said before of the same objects stays
-            said: True remains True, and lists are joined; to say less takes `trust_chain`.
+            Unpickling runs code that the file names. True: you trust whoever made the file. A list of types, or of
+            their full names: its objects may import these and nothing else. False: its objects are stored, and not
+            loaded until `trust_chain` allows it; types that skops trusts by itself need nothing. Trust that was given
+            to the same objects before is kept: True stays True, and lists are joined. `trust_chain` takes it back.
 
         Returns
         -------
@@ -989,7 +996,7 @@ class WorkspaceStore:
         Raises
         ------
         BundleError
-            It is no bundle, is damaged, has a newer format, or has anything in it that a bundle has not.
+            The file is not a bundle, is damaged, has a newer format, or contains something that a bundle does not.
             Nothing was imported.
         """
         from .exchange import import_bundle, read_bundle
@@ -1003,14 +1010,14 @@ class WorkspaceStore:
         return found
 
     def trust_chain(self, chain_id: str, trusted: Any) -> None:
-        """Say what the imported objects of a chain may import when they are loaded.
+        """Set what the imported objects of a chain may import when they are loaded.
 
         Parameters
         ----------
         chain_id : str
         trusted : bool or list of types
-            As for `import_bundle`. It replaces what was said before, also for other chains that share the objects.
-            What this workspace saved itself is not affected.
+            As for `import_bundle`. It replaces what was set before, also for other chains that share the objects.
+            Objects that this workspace saved itself are not affected.
 
         Raises
         ------
@@ -1064,7 +1071,7 @@ class WorkspaceStore:
         """Return where to write: with its extension, and not below `artifacts/`."""
         return self._workspace.blobs.refuse_inside(with_suffix_added(path, suffix))
 
-    # -- questions ----------------------------------------------------------------------------
+    # -- queries ------------------------------------------------------------------------------
 
     def sql(
         self,
@@ -1075,36 +1082,36 @@ class WorkspaceStore:
         max_bytes: int = 500_000_000,
         timeout: float = 60.0,
     ) -> pl.DataFrame:
-        """Ask a question of your own about what is committed: one SELECT over the seven tables, which only reads.
+        """Run one SELECT of your own over the seven tables, on what is committed; nothing can be changed.
 
-        Comparing, calculating, grouping and sorting is done here, within 400 MB, and joining of numbers and names. A
-        query with anything else in it (windows, lists, patterns, PIVOT, most functions) is answered by a process of its
-        own, on a copy of the tables that it names, which takes up to a second and the time to copy them: the
-        engine cannot stop all that it can begin, and a process can be killed.
+        A query that only compares, calculates, groups, sorts, and joins by numbers and names, runs in this process
+        within 400 MB. A query with anything else (windows, lists, patterns, PIVOT, most functions) runs in a process of
+        its own, on a copy of the tables that it names; that takes up to a second and the time to copy them. DuckDB
+        cannot interrupt all of its functions, but a process can be killed.
 
         Parameters
         ----------
         query : str
-            One SELECT, as DuckDB has it. What `transaction()` has not committed yet is not in it.
+            One SELECT in DuckDB's dialect. It does not see what an open `transaction()` has not committed.
         params : list or dict, optional
             The values of `?`, or of `$name`: plain values, numpy's scalars and arrays, lists and dicts of them.
         max_rows, max_bytes : int
             More rows, or more bytes in memory, are an error.
         timeout : float
-            Seconds after which it is stopped; infinity: never. Ctrl-C, and what a signal's handler raises, stops it
-            at once.
+            Seconds after which it is stopped; infinity: never. Ctrl-C, and an exception that a signal handler raises,
+            stops it at once.
 
         Returns
         -------
         polars.DataFrame
-            The second column of a name is `name_1`, as the engine has it. Sums of whole numbers are whole: `Int64`, or
-            `Int128` where one does not fit.
+            A second column with the same name is `name_1`. Sums of integers are `Int64`, or `Int128` where one does not
+            fit.
 
         Raises
         ------
         QueryError
-            It is not one SELECT, would do anything but read tables, cannot be answered, gives too much, takes more
-            than a gigabyte, or has a value that Python does not have (the time 24:00:00).
+            It is not one SELECT, does more than read tables, fails, returns more than the limits, needs more than a
+            gigabyte, or returns a value that Python cannot represent (the time 24:00:00).
         QueryTimeoutError
             It took longer than `timeout`.
         """
@@ -1119,12 +1126,13 @@ class WorkspaceStore:
     # -- upkeep -------------------------------------------------------------------------------
 
     def find_ids(self, beginning: str) -> list[tuple[str, str]]:
-        """Return the table and the whole id of everything whose id begins so.
+        """Return the table and the whole id of everything whose id begins with a text.
 
         Parameters
         ----------
         beginning : str
-            Of the id of a run, pipeline, chain, prediction or artifact. A whole id finds that one only.
+            The first characters of the id of a run, pipeline, chain, prediction or artifact. A whole id finds only
+            itself.
 
         Returns
         -------
@@ -1148,9 +1156,9 @@ class WorkspaceStore:
             return uow.ids.shortened(ids, least)
 
     def check(self, deep: bool = False) -> CheckReport:
-        """Compare every row with every row, rows with files and files with rows, and change nothing.
+        """Check that rows, and rows and files, belong together, and change nothing.
 
-        It goes on after a fault, and names each one with what `repair` would do about it.
+        It does not stop at the first fault: each is reported, with what `repair` would do about it.
 
         Parameters
         ----------
@@ -1160,7 +1168,7 @@ class WorkspaceStore:
         Returns
         -------
         CheckReport
-            Sound if it has no findings. A file that no row names is one after a day.
+            Its `findings` are empty if all is well. A file that no row names is reported once it is a day old.
         """
         from .workspace import check
 
@@ -1175,22 +1183,22 @@ class WorkspaceStore:
         return UnitOfWork(self._workspace, timeout=self._timeout, write=write)
 
     def repair(self, dry_run: bool = True, *, deep: bool = False) -> RepairReport:
-        """Do what `check` says can be done; no bytes of an artifact are deleted.
+        """Repair what `check` says can be repaired; no file of an artifact is deleted.
 
-        Rows whose parents are gone are removed, predictions that name a chain which is gone name none, reference
-        counts are counted anew; files that no row names, and damaged ones, are moved to `artifacts/.quarantine`.
+        Rows without their parent are removed, predictions whose chain is gone refer to no chain any more, reference
+        counts are corrected; files that no row names, and damaged files, are moved to `artifacts/.quarantine`.
 
         Parameters
         ----------
         dry_run : bool
-            Only tell what would be done; a store that is open for reading only can do that too.
+            Only report what would be done, which a store that is open for reading only can do, too.
         deep : bool
             As for `check`.
 
         Returns
         -------
         RepairReport
-            What was done, and what nothing can be done about here.
+            What was done, and the faults that cannot be repaired here.
         """
         from .workspace import check, repair
 
@@ -1200,19 +1208,19 @@ class WorkspaceStore:
             return repair.repair(uow, check.check(uow, deep=deep), dry_run=dry_run)
 
     def vacuum(self) -> backup.VacuumResult:
-        """Give the space of deleted rows back to the disk; other threads wait meanwhile.
+        """Rewrite the database without the space of deleted rows; other threads and processes wait meanwhile.
 
         Returns
         -------
         VacuumResult
-            A tuple: how many bytes the database had `before`, and `after`.
+            A tuple: the size of the database in bytes `before` and `after`.
 
         Raises
         ------
         UnitOfWorkError
             It is called inside `transaction()`.
         WorkspaceBusyError
-            Others used the workspace for longer than the timeout.
+            Other threads or processes used the workspace for longer than the timeout.
         """
         self._workspace.check_writable(read_only=self._read_only)
         return backup.vacuum(self._workspace, self._timeout)
@@ -1228,7 +1236,7 @@ class WorkspaceStore:
         Raises
         ------
         OutputPathError
-            There is something at `path` already, it is below `artifacts/`, or it cannot be written to.
+            `path` exists already, lies below `artifacts/`, or cannot be written to.
         UnitOfWorkError
             It is called inside `transaction()`.
         """

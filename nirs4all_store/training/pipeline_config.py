@@ -165,9 +165,6 @@ def pipelines_of(config: Any) -> list[PipelineSpec]:
         return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
 
 
-"""A value in which all choices are made, and the choices."""
-
-
 def _pipeline(chosen: Sequence[Alternative]) -> PipelineSpec:
     steps: list[Step] = []
     for number, (item, _) in enumerate(chosen, 1):

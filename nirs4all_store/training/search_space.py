@@ -24,6 +24,7 @@ MOST = 1e300
 # Steps of a range have the digits that one would write.
 DIGITS = 12
 Alternative = tuple[Any, list[dict[str, Any]]]
+"""A value in which every choice is made, and the choices."""
 
 
 class _Size(NamedTuple):
