@@ -1,4 +1,4 @@
-"""Predicting from a `.n4a` and looking into one, without a workspace."""
+"""Loads a bundle (`.n4a`) to predict with, or lists what is in it, without a workspace."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from .bundle_reader import Bundle, Row, read_bundle
 
 @public
 def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | ChainClassifier:
-    """Read a `.n4a` as a fitted scikit-learn estimator, without any workspace.
+    """Load a bundle (`.n4a`) as a fitted scikit-learn estimator; no workspace is needed.
 
     Parameters
     ----------
     path : path-like
     trusted : bool or list of types
-        Unpickling runs code that the file names. True: you know who made the file. A list of types, or of their
-        full names: it may import these, and nothing else. skops' own types need no trust.
+        Unpickling runs code that the file names. True: you trust whoever made the file. A list of types, or of their
+        full names: the file may import these and nothing else. Types that skops trusts by itself need nothing.
 
     Returns
     -------
     ChainRegressor or ChainClassifier
-        `predict`, and for classifiers `predict_proba` and `classes_`.
+        With `predict`, and for classifiers `predict_proba` and `classes_`.
 
     Raises
     ------
     UntrustedArtifactError
-        An object would import more than is trusted; nothing of it was unpickled. `inspect_bundle` lists it all.
+        An object would import more than is trusted; nothing was unpickled. `inspect_bundle` lists what each imports.
     BundleError
-        The file is no bundle, is damaged, or has a newer format.
+        The file is not a bundle, is damaged, or has a newer format.
     """
     trust = checked_trust(trusted)
     bundle = read_bundle(checked_path(path, "path"))
@@ -67,12 +67,12 @@ class BundledObject:
         The SHA-256 of its bytes.
     size_bytes : int
     format, operator_class : str
-        As the bundle says.
+        As the bundle's manifest states.
     imports : list of str or None
         The full names of the classes and functions that loading it would import; for skops, those that skops does
-        not trust by itself. None: they cannot be told without running it.
+        not trust by itself. None: they cannot be listed without running code.
     problem : str or None
-        Why they cannot.
+        Why they cannot be listed.
     """
 
     member: str
@@ -94,7 +94,7 @@ class BundleInfo:
     chain : dict
         Its steps and which artifacts they use.
     versions : dict
-        What it was made with, as it says.
+        The versions of Python and packages that it was made with, as its manifest states.
     content_sha256 : str
         The same wherever and whenever the chain was exported.
     has_hashes : bool
@@ -112,12 +112,12 @@ class BundleInfo:
 
 @public
 def inspect_bundle(path: str | Path) -> BundleInfo:
-    """Tell what is in a `.n4a`, and what loading it would import, without executing anything of it.
+    """Return what is in a bundle (`.n4a`), and what loading it would import, without running any code of it.
 
     Raises
     ------
     BundleError
-        The file is no bundle, is damaged, or has a newer format.
+        The file is not a bundle, is damaged, or has a newer format.
     """
     bundle = read_bundle(checked_path(path, "path"))
     objects = [_described(row, bundle.contents[row["content_hash"]]) for row in bundle.artifacts.values()]
@@ -132,7 +132,7 @@ def _described(row: Row, content: bytes) -> BundledObject:
 
 
 def imports_of(format: str, content: bytes) -> tuple[list[str] | None, str | None]:
-    """Return what an object would import, or why that cannot be told."""
+    """Return the names that loading an object would import, or why they cannot be listed."""
     try:
         return codec(format).names(content), None
     except Exception as error:  # skops raises what it likes, too.

@@ -1,7 +1,8 @@
-"""The `.n4a` that nirs4all's own 0.7 store wrote: no hashes, and no word of which file an artifact id means.
+"""Reads bundles that nirs4all 0.7 wrote. They have no hashes, and do not say which file belongs to which artifact id.
 
-A file's name has the class of its object and the first twelve digits of its SHA-256. Which file is whose is told by
-the class: where one class has several files that a replay would tell apart, the bundle is refused.
+A file's name contains the class of its object and the first twelve digits of its SHA-256. Files are matched to ids by
+the class; if several files of one class would give different predictions, the bundle is refused. Why that is enough:
+docs/decisions/0009.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ Row = dict[str, Any]
 
 
 def read_old(manifest: Row, chain: Row, members: dict[str, bytes]) -> tuple[Row, list[Row]]:
-    """Return the chain of an old bundle as this package has it, and a description of each artifact.
+    """Return the chain of such a bundle in the form of this package, and a description of each artifact.
 
     Raises
     ------
     BundleError
-        It is damaged, or does not tell which file belongs where.
+        It is damaged, or its files cannot be matched to the artifact ids.
     """
     folds = {fold: as_ids(entry) for fold, entry in (chain["fold_artifacts"] or {}).items()}
     shared = {idx: as_ids(entry) for idx, entry in (chain["shared_artifacts"] or {}).items() if idx != SOURCE_MAP}

@@ -1,4 +1,4 @@
-"""A chain as `.n4a.py`: a script that predicts by itself."""
+"""Exports a chain as a script (`.n4a.py`) that predicts where this package is not installed."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
     Raises
     ------
     UntrustedArtifactError
-        It would unpickle what was imported and is not trusted.
+        The script would unpickle objects that were imported and are not trusted.
     """
     wanted, trained_on = plan_replay(chain), TrainedOn.of(chain)
     rows = {row["artifact_id"]: row for row in artifacts}

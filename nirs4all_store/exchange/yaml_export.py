@@ -1,4 +1,4 @@
-"""Plain values as YAML that every reader reads alike."""
+"""Writes rows as YAML that means the same to every YAML reader."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ AMBIGUOUS = re.compile(r"^[-+]?(\d+|\d*\.\d+|\d+\.)([eE][-+]?\d+)?$|^0o[0-7]+$|[
 
 
 def to_yaml(value: Any) -> str:
-    """Return what the database gave, plain JSON values and times, as YAML."""
+    """Return rows of the database, made of JSON values and times, as YAML."""
     plain = json.loads(json.dumps(value, default=datetime.isoformat))  # JSON's types, and no anchors.
     return yaml.dump(plain, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 

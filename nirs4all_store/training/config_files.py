@@ -1,4 +1,4 @@
-"""Where a pipeline's configuration comes from: a file, a template, a text."""
+"""Finds and reads a configuration: in a file, among the templates of the library, or in a text."""
 
 from __future__ import annotations
 
@@ -53,9 +53,9 @@ _Yaml.add_implicit_resolver(
 
 
 def find_config(given: Any, load_template: Callable[[str], Any]) -> Any:
-    """Return a configuration given as itself, in a file, by the name of a template, or as text.
+    """Return a configuration that is given directly, in a file, by the name of a template, or as text.
 
-    A text is the first of these that there is: also `2024` and `a: b` may be names.
+    A str is taken for a file, then for a template, then for text: templates may be called `2024` or `a: b`.
 
     Parameters
     ----------

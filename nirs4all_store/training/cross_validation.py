@@ -1,4 +1,4 @@
-"""One pipeline is fitted on the folds of one dataset. Nothing here knows the store: it may run in any process."""
+"""Fits one pipeline on the folds of one dataset. It does not use the store, so that it can run in any process."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ BY_GROUPS = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, S
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What came of one pipeline.
+    """One pipeline, trained.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class TrainingResult:
 
 
 def check_fit(pipeline: PipelineSpec, data: TrainingData) -> None:
-    """Refuse a pipeline that cannot be trained on a dataset, before anything is.
+    """Raise if a pipeline cannot be trained on a dataset, before anything is trained.
 
     Raises
     ------
@@ -110,9 +110,10 @@ def _takes_weights(model: Any) -> bool:
 
 
 def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
-    """Return the folds that a pipeline is judged by.
+    """Return the folds of a pipeline's cross-validation.
 
-    Without a cross-validator there are five, which keep groups together or the shares of the classes.
+    Without a cross-validator in the pipeline there are five: by `GroupKFold` if the dataset has groups, else by
+    `StratifiedKFold` for classes and `KFold` for numbers.
 
     Raises
     ------
@@ -149,9 +150,9 @@ def blas_threads() -> int:
 
 
 def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int) -> TrainingResult:
-    """Fit every step on each fold's samples to train on, and predict with so many threads for linear algebra.
+    """Fit every step on the training samples of each fold, and predict with `threads` threads for linear algebra.
 
-    Whatever raises goes up as it is.
+    Exceptions of the operators are not caught.
     """
     seconds = [0.0] * len(pipeline.steps)
     fitted = [_fit(pipeline, data, rows, seconds) for rows, _ in folds]
@@ -163,15 +164,15 @@ def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int
 
 
 def dumped(fitted: Any) -> codecs.Dumped:
-    """Return a fitted object's bytes in a format that another process can load.
+    """Return a fitted object as bytes, in a format that another process can load.
 
-    That is joblib, or cloudpickle for what was defined on the way: joblib would keep the name alone of a class or
-    function of a script or notebook, or of a module that cloudpickle was told to keep as a whole.
+    The format is joblib. It is cloudpickle for an object with a class or function of a script or notebook, of which
+    joblib would store only the name, or of a module that was given to `cloudpickle.register_pickle_by_value`.
 
     Raises
     ------
     InvalidInputError
-        No format takes it.
+        No format can hold the object.
     """
     with contextlib.suppress(InvalidInputError):
         content = codecs.dump(fitted, "joblib")

@@ -1,4 +1,4 @@
-"""What was trained predicts, as its stored chain will, and is judged by it."""
+"""Predicts with trained models, as their stored chains will, and scores the predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class PartitionPredictions:
         `y` is None where it is not known.
     proba : ndarray of shape (n_samples, n_classes), as the model gives it for several targets, or None
     rows : ndarray of int
-        Which rows of what was given these are.
+        Which rows of the dataset, as it was given, were predicted.
     """
 
     y: Array | None
@@ -40,7 +40,7 @@ class PartitionPredictions:
 
 @dataclass(frozen=True)
 class Fitted:
-    """What a step has fitted, dumped once: it is stored as it was before anything was predicted with it.
+    """A fitted object as the bytes that are stored: made once, before anything is predicted with it.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Fitted:
 
     @cached_property
     def operator(self) -> Any:
-        """The object as it comes out of the store, where its arrays may lie otherwise in memory."""
+        """The object as it is loaded from the store; its arrays may have another order in memory."""
         return codecs.load(self.dumped.content, self.dumped.format, self.dumped.versions)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -65,15 +65,15 @@ class Fitted:
 
 @dataclass
 class TrainedModel:
-    """One model of a pipeline, with everything that leads to it.
+    """One model of a pipeline with the fitted steps before it, in every fold.
 
     Attributes
     ----------
     step : Step
     shared : list of Fitted
-        What the folds have in common: it does not depend on the samples.
+        The fitted steps that are equal in all folds, since they do not depend on the samples.
     folds : list of list of Fitted
-        What each fold has fitted of its own, the model last.
+        The other fitted steps of each fold, the model last.
     task : str
         `regression` or `classification`.
     parts : dict
@@ -91,7 +91,7 @@ class TrainedModel:
 
 
 def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
-    """Predict as the stored chain will, with each fold's objects and with those of all."""
+    """Predict with each fold and with all together, as the stored chain will, and fill `parts` and `scores`."""
     alone = [_Predictor(model, [fold]) for fold in model.folds]
     together = _Predictor(model, model.folds)
     model.task = together.task

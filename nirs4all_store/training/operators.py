@@ -1,4 +1,4 @@
-"""Operators of a pipeline and what names them in a configuration: `{"class": ..., "params": {...}}` and back."""
+"""Makes operators of their descriptions in a configuration, `{"class": ..., "params": {...}}`, and describes them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ NATIVE = (str, int, float, bool, type(None))
 
 @contextmanager
 def as_error(where: str) -> Iterator[None]:
-    """Let the code of a configuration end what asked for it alone, and not the program: `SystemExit` becomes an error.
+    """Turn a `SystemExit` that an operator's code raises into an error, so that it does not end the program.
 
     Raises
     ------
     InvalidInputError
-        It raised what is no `Exception`. Ctrl-C stays what it is.
+        The block raised something that is not an `Exception`. `KeyboardInterrupt` passes unchanged.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def build(described: Any, where: str) -> Any:
         are no text, `{"slice": [start, stop, step]}`; a class, which is made without parameters; anything else stands
         for itself. To import a class runs its module: a configuration from elsewhere is code.
     where : str
-        What a message calls it.
+        How error messages name it.
 
     Raises
     ------
@@ -127,17 +127,17 @@ def _made(kind: type, params: dict[str, Any], where: str) -> Any:
 
 
 class Opaque(str):
-    """What a description says of something that cannot be built from it; another one may have the same words."""
+    """The text that stands in a description for an object which cannot be built again from text."""
 
     __slots__ = ()
 
 
 def describe(value: Any) -> Any:
-    """Return as JSON has it what `build` makes an operator, or a parameter's value, from.
+    """Return the JSON value of which `build` makes the same operator, or value of a parameter.
 
-    Parameters that have their defaults are left out. What has no such form (a function or class that was defined on
-    the way, a random generator, an operator that does not keep its parameters by their names) is told in `Opaque`, with
-    its place in memory: as long as it lives, no other has them.
+    Parameters that have their defaults are left out. For what JSON cannot describe (a function or class of a script, a
+    random generator, an operator that does not keep its parameters by name) there is an `Opaque` with its address in
+    memory, which no other object has at the same time.
     """
     if isinstance(value, NATIVE):
         return value
@@ -170,7 +170,7 @@ def describe(value: Any) -> Any:
 
 
 def parts_of(value: Any) -> list[Any]:
-    """Return what `describe` would look at in an operator: its parameters; of what is none, nothing."""
+    """Return the parameters of an operator, at which `describe` would look; an empty list for anything else."""
     if inspect.isclass(value) or inspect.isroutine(value):
         return []
     try:
@@ -184,7 +184,7 @@ def parts_of(value: Any) -> list[Any]:
 
 
 def is_whole(described: Any) -> bool:
-    """Tell whether a description has everything in it: what it describes is known again in another process."""
+    """Tell whether a description is complete, so that another process can recognise the same operator by it."""
     if isinstance(described, Mapping):
         return all(map(is_whole, described.values()))
     return all(map(is_whole, described)) if isinstance(described, list) else not isinstance(described, Opaque)

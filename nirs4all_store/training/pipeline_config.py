@@ -1,4 +1,4 @@
-"""What a pipeline's configuration means: its steps, its alternatives, and the pipelines that they make."""
+"""Makes pipelines of a configuration: one for each combination of the alternatives in its steps."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Step:
     Attributes
     ----------
     kind : str
-        `transformer` of X, `model`, `splitter` into folds, or `target`: a transformer of y.
+        `transformer` (of X), `model`, `splitter` (a cross-validator) or `target` (a transformer of y).
     operator : object
-        Not fitted.
+        An estimator or cross-validator, not fitted.
     where : str
-        What messages call it: `step 2 (StandardScaler)`.
+        How error messages name the step: `step 2 (StandardScaler)`.
     given : tuple of str
-        The parameters that the configuration names.
+        The names of the parameters that the configuration sets.
     """
 
     kind: str
@@ -50,12 +50,12 @@ class Step:
 
     @property
     def params(self) -> dict[str, Any]:
-        """Its parameters that were given or are not the defaults, as JSON has them."""
+        """Its parameters that were set or differ from the defaults, as JSON values."""
         return params_of(self.operator, self.given) or {}
 
     @property
     def config(self) -> Any:
-        """It as JSON has it; see `operators.describe`."""
+        """The step as a JSON value; see `operators.describe`."""
         key = {"model": "model", "target": "y"}.get(self.kind)
         if self.kind == "transformer" and _kind(self.operator) != "transformer":
             key = "transformer"
@@ -65,14 +65,14 @@ class Step:
 
 @dataclass(frozen=True)
 class PipelineSpec:
-    """One pipeline, all choices made.
+    """One pipeline: a configuration in which one value is chosen for each alternative.
 
     Attributes
     ----------
     steps : tuple of Step
-        Transformers and models in the order in which they work on X.
+        Transformers and models in the order in which they are applied to X.
     choices : list of dict
-        What each `_or_` and `_range_` has become, in order.
+        The value that was chosen for each `_or_` and `_range_`, in order.
     """
 
     steps: tuple[Step, ...]
@@ -80,7 +80,7 @@ class PipelineSpec:
 
     @cached_property
     def config(self) -> list[Any]:
-        """All its steps as JSON has them."""
+        """All its steps as JSON values."""
         return [step.config for step in self.steps]
 
     @property
@@ -89,7 +89,7 @@ class PipelineSpec:
         return [step for step in self.steps if step.kind == "model"]
 
     def preprocessings(self, model: Step) -> str:
-        """Return a short name of what comes before one of its models."""
+        """Return the names of the transformers before one of its models, joined by ` > `."""
         before = self.steps[: self.steps.index(model)]
         return " > ".join(step.name for step in before if step.kind == "transformer")
 
@@ -106,7 +106,7 @@ class PipelineSpec:
 
     @cached_property
     def folds_key(self) -> str:
-        """What pipelines have in common that are judged by the same folds."""
+        """A key that is equal for pipelines that are validated on the same folds."""
         splitter = next((step.config for step in self.steps if step.kind == "splitter"), None)
         return json.dumps([splitter, splitter is None and self.is_classification])
 
@@ -130,16 +130,17 @@ def pipelines_of(config: Any) -> list[PipelineSpec]:
     Parameters
     ----------
     config : list, or dict with the key `pipeline`
-        Its steps: operators of scikit-learn's kind, or `{"class": ..., "params": {...}}`; `{"model": operator}`, one or
-        several, which may be left out for a regressor or classifier; `{"transformer": operator}` for one that could
-        be a model, too; at most one cross-validator; at most one `{"y": transformer}`. `{"_or_": [...]}` in the place
-        of a step or value stands for each of them in turn (None, also as `y`: no step; a list: several),
-        `{"_range_": [first, last, step]}` for each number from the first to the last.
+        Its steps. A step is an operator with scikit-learn's methods, or `{"class": ..., "params": {...}}`, which
+        describes one. `{"model": step}` marks a model, of which there may be several; a regressor or classifier is one
+        without the mark. `{"transformer": step}` marks a transformer that can also predict, and `{"y": step}`, at most
+        once, a transformer of y. A cross-validator may stand anywhere, once. In the place of a step or of a value,
+        `{"_or_": [...]}` means each item of the list (None: no step; a list: several steps), and
+        `{"_range_": [first, last, step]}` each number from the first to the last.
 
     Raises
     ------
     InvalidInputError
-        It is no configuration; the message names the step.
+        The configuration is wrong; the message names the step.
     """
     if isinstance(config, Mapping) and "pipeline" in config:
         config = config["pipeline"]

@@ -1,4 +1,4 @@
-"""What comes of a trained pipeline is stored: its objects, its chains, its predictions and how long each step took."""
+"""Stores a trained pipeline: its fitted objects, chains, predictions, and how long each step took."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ def record_result(
     trained: TrainingResult,
     seconds: float,
 ) -> None:
-    """Store what was trained, and complete the pipeline.
+    """Store a trained pipeline, and mark it completed.
 
     Parameters
     ----------
     store : WorkspaceStore
-        With a transaction open: all of it is stored or nothing.
+        With a transaction open, so that all of it is stored or nothing.
     pipeline_id : str
     pipeline : PipelineSpec
     data : TrainingData
     trained : TrainingResult
     seconds : float
-        How long all of it took.
+        How long the training took.
 
     Raises
     ------
     StoreError
-        Something cannot be stored.
+        A value or object cannot be stored.
     ValueError
-        No model has a score to be ranked by.
+        No model has a validation score.
     """
     trace = _trace(store, pipeline, trained, data)
     bests = []

@@ -1,4 +1,7 @@
-"""Trains the pipelines of a configuration on one dataset, and stores what comes of each as soon as it is there."""
+"""`PipelineRunner` trains the pipelines of a configuration on one dataset, and stores each as soon as it is trained.
+
+Why it is built on the facade, and what `resume` may leave out: docs/decisions/0014.
+"""
 
 from __future__ import annotations
 
@@ -34,32 +37,33 @@ from .recorder import record_result
 from .template_library import PipelineLibrary
 
 CONFIG = {"runner": "PipelineRunner"}
-"""By this the runs of runners are known."""
+"""The configuration of every run that a runner begins; `resume` finds the runs by it."""
 
 
 @all_public
 class PipelineRunner:
-    """Trains pipelines and stores all of it.
+    """Trains pipelines by cross-validation, and stores their fitted objects, predictions and scores.
 
-    Every step is fitted on each fold's own training samples, so that nothing of the samples it is judged by has been
-    seen. Each pipeline is stored in one transaction as soon as it is trained: one that fails is recorded with its
-    traceback and the others go on; after Ctrl-C the run is `interrupted`, and what was finished is there.
+    In each fold, every step is fitted on the training samples of the fold alone, so that no step has seen the samples
+    that validate it. Each pipeline is stored in one transaction as soon as it is trained. One that fails is recorded
+    with its traceback, and the others go on. After Ctrl-C the run is `interrupted`, and the pipelines that were
+    finished are stored.
 
     Parameters
     ----------
     workspace : str, Path or WorkspaceStore
         The folder, created when absent, or a store that is open, and stays so.
     n_jobs : int
-        How many pipelines are trained side by side, in processes of their own; -1 for as many as there are cores. With
-        1 the surrounding `joblib.parallel_config` decides, which also says where else they may run. This process alone
+        How many pipelines are trained at once, each in a process of its own; -1: one for each core. With 1,
+        `joblib.parallel_config` around the call of `run` decides, which may also name a cluster. Only this process
         writes to the store.
     progress : bool
-        Show a bar with the time that is left, where the output is a terminal.
+        Show a bar with the time that is left, if the output is a terminal.
 
     Attributes
     ----------
     run_id : str or None
-        The run that the last call of `run` has begun; None where it had nothing to train.
+        The run that the last call of `run` began; None if there was nothing to train.
 
     Examples
     --------
@@ -80,7 +84,7 @@ class PipelineRunner:
     def run(
         self, config: Any, dataset: Any, *, name: str | None = None, target: Any = None, resume: bool = False
     ) -> pl.DataFrame:
-        """Train every pipeline of a configuration and store what comes of it.
+        """Train every pipeline of a configuration, store the results, and return the predictions ranked.
 
         Parameters
         ----------
@@ -94,28 +98,28 @@ class PipelineRunner:
         target : str or list of str, optional
             The column of y, where the dataset is a table.
         resume : bool
-            Leave out pipelines that a runner has completed in this workspace, with the same configuration and data.
-            Those that have a function or class of a script or notebook are trained again, since nobody can tell whether
-            it is the same; so are those with something else in them that cannot be described, as a random generator.
-            A class or function of a module is known by its name alone: leave `resume` out once you have changed one.
+            Do not train pipelines that a runner has completed in this workspace with the same configuration and data.
+            Pipelines with a function or class of a script or notebook are trained again, since it may have changed; so
+            are those with a parameter that JSON cannot describe, such as a random generator. Classes and functions of
+            modules are compared by their names only: after you have changed one, train without `resume`.
 
         Returns
         -------
         polars.DataFrame
-            The predictions as `query_predictions` gives them, also of pipelines that were left out: those of the
-            best model first, and of each model those of all folds together (`avg`) before each fold's own.
+            The columns of `query_predictions`, also for pipelines that were not trained again. The best model comes
+            first; of each model, the predictions of all folds together (`avg`) come before those of each fold.
 
         Raises
         ------
         InvalidInputError
-            The configuration or the dataset is wrong, one does not fit the other, joblib's backend cannot do this, or
-            `resume` was asked for and the folds are others each time; nothing was trained.
+            The configuration or the dataset is wrong, they do not fit together, joblib's backend is not supported, or
+            `resume` is True and the cross-validator makes other folds each time. Nothing was trained.
         UnitOfWorkError
-            It was called inside a transaction, which would stay open as long as the training takes.
+            It was called inside a transaction, which would stay open during the whole training.
         NotFoundError
             There is no such template.
         TrainingFailedError
-            Every pipeline failed, and none was left out.
+            Every pipeline failed, and `resume` found none that was completed before.
         """
         self.run_id = None
         with self._store() as store:

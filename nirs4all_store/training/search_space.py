@@ -35,9 +35,9 @@ class _Size(NamedTuple):
 
 
 def size_of(value: Any, known: dict[int, _Size]) -> _Size:
-    """Return the size of a value, without making its alternatives; of what is wrong in it, any.
+    """Return the size of a value without making its alternatives; for invalid parts of it, any size.
 
-    `known` are those of parts that were looked at: with YAML's aliases, one may be in many places.
+    `known` has the sizes of parts that were computed before: with YAML's aliases, one part may be in many places.
     """
     if not isinstance(value, Mapping | list):
         return _Size(1, 1)
@@ -66,7 +66,7 @@ def count_text(count: int) -> str:
 
 
 def alternatives_of(value: Any, where: str) -> Iterator[Alternative]:
-    """Yield each value that a part of a configuration stands for, with what was chosen in it."""
+    """Yield each value that a part of a configuration stands for, with the choices that lead to it."""
     if isinstance(value, Mapping) and (OR in value or RANGE in value):
         yield from _choices(value, where)
     elif isinstance(value, Mapping):

@@ -1,4 +1,4 @@
-"""Reusable pipeline configurations: one JSON file a template."""
+"""`PipelineLibrary`: reusable pipeline configurations, each in a JSON file of its own."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ READABLE = re.compile(r"[^A-Za-z0-9_-]+")
 class PipelineLibrary:
     """The templates of one workspace, in `library/templates/`; nothing is created until the first save.
 
-    A name or a category is data: it may hold any text, and never leads to another folder.
+    A name or a category may be any text; none leads to a file outside this folder.
 
     Parameters
     ----------
@@ -69,9 +69,9 @@ class PipelineLibrary:
         name, category, description, notes : str
         tags : list of str, optional
         metrics : dict, optional
-            Scores that it is known to reach.
+            Scores that it has reached.
         overwrite : bool
-            Replace a template of that name, also a damaged one; the time it was made stays.
+            Replace a template of that name, also a damaged one; its `created_at` stays.
 
         Returns
         -------
@@ -127,7 +127,9 @@ class PipelineLibrary:
         return _metadata(self._find(name, category))
 
     def list_templates(self, category: str | None = None, tags: Sequence[str] | None = None) -> list[Template]:
-        """Return the metadata of templates, by name; a file that is none is left out with a warning that names it.
+        """Return the metadata of templates, sorted by name.
+
+        A file that is not a template is left out, with a warning that names it.
 
         Parameters
         ----------
@@ -157,7 +159,7 @@ class PipelineLibrary:
         path.unlink()
 
     def export_template(self, name: str, export_path: str | os.PathLike[str], category: str | None = None) -> Path:
-        """Write a template to a file of its own; `.json` is appended when missing, parents are created."""
+        """Write a template to a file of its own; `.json` is appended when missing; missing folders are created."""
         path = with_suffix_added(export_path, ".json")
         refuse_below(path, self._workspace / "artifacts")
         return write_atomic(path, _content(self._find(name, category)))
@@ -165,7 +167,7 @@ class PipelineLibrary:
     def import_template(
         self, import_path: str | os.PathLike[str], category: str = "general", overwrite: bool = False
     ) -> Path:
-        """Take in a file that `export_template` wrote.
+        """Add a template from a file that `export_template` wrote.
 
         Parameters
         ----------
@@ -185,7 +187,7 @@ class PipelineLibrary:
         TemplateExistsError
             Its name is taken and `overwrite` is False.
         InvalidInputError
-            The file is no template.
+            The file is not a template.
         NotFoundError
             There is no such file.
         """

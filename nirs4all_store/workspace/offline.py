@@ -1,4 +1,7 @@
-"""What is done to a workspace without opening it: look into it, bring it up to date, recover it."""
+"""Works on a workspace that is not open: `inspect_workspace`, `upgrade_workspace`, `recover_workspace`.
+
+Why an upgrade and a recovery change a copy first: docs/decisions/0007 and 0013.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def upgrade_workspace(
     progress: Progress = lambda *_: None,
     migrations: migrator.Migrations = migrator.run_migrations,
 ) -> UpgradeReport:
-    """Bring a workspace of an older version to this one's schema, whole or not at all.
+    """Upgrade a workspace of an older version to the schema of this version, as a whole or not at all.
 
     A copy of the database is kept beside it, byte for byte, as `store.duckdb.before-<revision>`.
 
@@ -59,7 +62,7 @@ def upgrade_workspace(
     timeout : float
         Seconds to wait for another process that holds the workspace.
     progress : callable, optional
-        Called with what is being done, and how much of how much.
+        Called with the name of the current step, how much of it is done, and how much there is.
     migrations : callable, optional
         Runs the migrations on a connection; Alembic's command line gives its own.
 
@@ -71,9 +74,10 @@ def upgrade_workspace(
     Raises
     ------
     UpgradeFailedError
-        It could not be upgraded and holds what it held; its log may be folded in, and a copy lies beside it.
+        The upgrade failed. All rows are as before; the write-ahead log may have been merged into the database, and a
+        copy is kept beside it.
     WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError, WorkspaceTooNewError, ReadOnlyError
-        It cannot be upgraded; nothing was changed.
+        It cannot be upgraded as it is; nothing was changed.
     """
     path = checked_path(path, "path").absolute()
     database = path / DATABASE_NAME
@@ -86,10 +90,10 @@ def upgrade_workspace(
 
 @public
 def recover_workspace(path: str | os.PathLike[str], *, dry_run: bool = False, timeout: float = 600.0) -> RecoveryReport:
-    """Let a workspace open again whose write-ahead log is damaged, with all that stands before the damage.
+    """Repair a workspace that does not open because its write-ahead log is damaged.
 
-    The database as it was is kept beside it, byte for byte and with its logs, as
-    `store.duckdb.before-recovery`. The workspace stays at its revision, and nothing is deleted.
+    All transactions that stand in the log before the damage are kept. A copy of the database and its logs, byte for
+    byte, is kept beside it as `store.duckdb.before-recovery`. The schema's revision stays, and nothing is deleted.
 
     Parameters
     ----------
@@ -103,16 +107,16 @@ def recover_workspace(path: str | os.PathLike[str], *, dry_run: bool = False, ti
     Returns
     -------
     RecoveryReport
-        Its `problem` is empty if the workspace opens as it is: nothing was done.
+        Its `problem` is empty if the workspace opens without a recovery; then nothing was done.
 
     Raises
     ------
     WorkspaceCorruptError
-        It is not the log that is damaged, but the database itself: only a backup helps.
+        The database itself is damaged, and not the log: restore a backup.
     RecoveryFailedError
-        It could not be recovered and is as it was.
+        The recovery failed, and the workspace is as it was.
     WorkspaceBusyError, WorkspaceNotFoundError, ReadOnlyError
-        It cannot be recovered; nothing was changed.
+        It cannot be recovered as it is; nothing was changed.
     """
     path = checked_path(path, "path").absolute()
     timeout = checked_timeout(timeout)
@@ -140,21 +144,21 @@ def _findings(path: Path, timeout: float) -> list[Finding] | None:
 
 @dataclass(frozen=True)
 class WorkspaceInfo:
-    """What is in a workspace, of whatever version.
+    """How much is in a workspace, of any version.
 
     Attributes
     ----------
     path : Path
     revision : str
-        Which its database stands at.
+        The revision of its schema.
     newest : str
-        The one that this version of the package writes.
+        The revision that this version of the package writes.
     rows : dict of str to int
         Rows per table.
     database_bytes, log_bytes, artifact_bytes : int
     artifact_files : int
     copies : list of Path
-        What upgrades and recoveries have kept of the database as it was.
+        The copies of the database that upgrades and recoveries have kept.
     """
 
     path: Path
@@ -170,18 +174,18 @@ class WorkspaceInfo:
 
 @public
 def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) -> WorkspaceInfo:
-    """Look into a workspace, also one of an older or newer version, without changing a byte.
+    """Return how much is in a workspace, also one of an older or newer version, without changing a byte.
 
     Parameters
     ----------
     path : path-like
     timeout : float
-        Seconds to wait for another process that writes to it.
+        How many seconds to wait for another process that writes to it.
 
     Raises
     ------
     WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError
-        It cannot be looked into.
+        It cannot be inspected.
     """
     path = checked_path(path, "path").absolute()
     database = path / DATABASE_NAME
