@@ -15,6 +15,8 @@ import polars as pl
 from sqlalchemy import DateTime
 
 from .datasets import AVERAGE, PARTITIONS
+from .engine import parse_json
+from .errors import WorkspaceCorruptError
 from .storage import Base
 from .storage import Json as JsonType
 from .store import WorkspaceStore
@@ -61,14 +63,14 @@ def _jsonable(value: Any) -> Any:
 
 
 def decoded(row: dict[str, Any]) -> dict[str, Any]:
-    """Return a row whose JSON columns are what they stand for."""
-    return {name: _from_json(value) if name in JSON_COLUMNS else value for name, value in row.items()}
+    """Return a row of a listing, which has JSON as text, with that decoded."""
+    return {name: _from_json(value, name) if name in JSON_COLUMNS else value for name, value in row.items()}
 
 
-def _from_json(value: Any) -> Any:
+def _from_json(value: Any, name: str) -> Any:
     if isinstance(value, str):
-        with suppress(ValueError):
-            return json.loads(value)
+        with suppress(WorkspaceCorruptError):  # A query may give a column's name to anything.
+            return parse_json(value, name)
     return value
 
 

@@ -21,6 +21,7 @@ from nirs4all_store.testing.store_machine import TABLES
 pytestmark = pytest.mark.makes_databases
 
 GOLDEN = Path(__file__).parent / "golden"
+CATALOGS = migrator.script_folder() / "catalogs"
 REVISIONS = [path.stem.split("_")[0] for path in sorted((migrator.script_folder() / "versions").glob("*.py"))]
 SCHEMA = """
     SELECT sql FROM duckdb_tables() WHERE NOT internal UNION ALL SELECT sql FROM duckdb_indexes()
@@ -36,8 +37,8 @@ def unpack(revision: str, folder: Path) -> dict[str, Any]:
 
 
 def test_every_revision_has_a_golden_workspace_and_a_schema() -> None:
-    for ending in ("zip", "sql"):
-        assert sorted(path.stem for path in GOLDEN.glob(f"*.{ending}")) == REVISIONS
+    for paths in (GOLDEN.glob("*.zip"), CATALOGS.glob("*.sql")):
+        assert sorted(path.stem for path in paths) == REVISIONS
 
 
 @pytest.mark.parametrize("revision", REVISIONS)
@@ -52,7 +53,9 @@ def test_the_schema_of_a_revision_is_the_one_written_down(revision: str, tmp_pat
         statements = [sql for (sql,) in connection.execute(SCHEMA).fetchall()]
     # One column a line.
     found = "".join(re.sub(r", (?=\"?\w+\"? [A-Z])", ",\n    ", statement) + "\n" for statement in statements)
-    assert found == (GOLDEN / f"{revision}.sql").read_text()
+    # What nirs4all's later versions had at 0001 is more than the migration makes.
+    written = GOLDEN / "0001.sql" if revision == "0001" else CATALOGS / f"{revision}.sql"
+    assert found == written.read_text()
 
 
 @pytest.mark.filterwarnings("ignore:Trying to unpickle")  # scikit-learn says that it is newer than the models.

@@ -273,7 +273,8 @@ def _bundle(
 def _with_keys(row: Any, keys: tuple[str, ...]) -> Row:
     """Return a row with these keys, None where it says nothing; one with others is refused."""
     if not isinstance(row, dict) or not row.keys() <= {*keys}:
-        raise BundleError(f"it tells {row!r:.100}, where only {keys} belong")
+        others = sorted(row.keys() - {*keys}) if isinstance(row, dict) else row
+        raise BundleError(f"it tells {others!r:.100}, where only {keys} belong; if newer versions do, install one")
     return {key: row.get(key) for key in keys}
 
 

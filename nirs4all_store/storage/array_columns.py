@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from ..engine import parse_json
 from ..errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
 from ..validation import refuse_deep
 
@@ -267,9 +268,10 @@ def decode_all(row: dict[str, Any]) -> dict[str, Given]:
         The row holds no arrays.
     """
     try:
-        layouts = json.loads(row["layout"]) if row["layout"] else {}
+        layouts = parse_json(row["layout"], "layout") if row["layout"] else {}
         return {name: _decoded(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
+            WorkspaceCorruptError) as error:  # fmt: skip
         raise WorkspaceCorruptError(
             f"the arrays of prediction {row['prediction_id']} are damaged: {error!r}; restore them from a backup"
         ) from error

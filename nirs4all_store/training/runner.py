@@ -25,6 +25,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..call_boundary import all_public
 from ..datasets import AVERAGE, PARTITIONS, TrainingData, read_dataset
+from ..engine import parse_json
 from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..store import WorkspaceStore
 from ..validation import checked_int, json_text
@@ -181,14 +182,16 @@ def _done(store: WorkspaceStore, data: TrainingData) -> dict[str, str]:
     Those of bundles are not among them: what their files say of configurations and data is not known to be so.
     """
     runs = [run for run, config in store.list_runs(limit=None).select("run_id", "config").iter_rows()
-            if config is not None and json.loads(config) == CONFIG]  # fmt: skip
+            if config is not None and parse_json(config, "config") == CONFIG]  # fmt: skip
     judged = store.query_predictions(fold_id=AVERAGE, partition=PARTITIONS[0])["pipeline_id"]
     rows = store.list_pipelines().filter(
         pl.col("run_id").is_in(runs), pl.col("status") == "completed", pl.col("dataset_hash") == data.content_hash,
         pl.col("pipeline_id").is_in(judged.implode()),
     )  # fmt: skip
     pairs = rows.select("expanded_config", "pipeline_id").iter_rows()
-    return {json.dumps(json.loads(config), sort_keys=True): pipeline_id for config, pipeline_id in pairs}
+    return {
+        json.dumps(parse_json(config, "expanded_config"), sort_keys=True): pipeline_id for config, pipeline_id in pairs
+    }
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 from sqlalchemy import JSON, func, select
 
+from ...engine import parse_json
 from ...errors import StoreError
 from ..array_columns import decode_all, sample_counts
 from ..models import Artifact, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
@@ -100,12 +100,12 @@ def _problem(model: Model, row: dict[str, Any]) -> str | None:
     try:
         for column in table_of(model).columns:
             if isinstance(column.type, JSON) and row[column.name] is not None:
-                json.loads(row[column.name])
+                parse_json(row[column.name], column.name)
         if model is not PredictionArrays:
             return None
         arrays = {name: array for name, array in decode_all(row).items() if array is not None and name != "weights"}
-    except (StoreError, ValueError, TypeError, RecursionError) as error:
-        return f"{type(error).__name__}: {error}"
+    except StoreError as error:
+        return str(error)
     lengths = sample_counts(arrays)
     samples = lengths.get("y_true", lengths.get("y_pred", 0))
     if row["layout"] is None and samples and lengths.get("y_proba", 0) % samples == 0:

@@ -1,1 +1,0 @@
-../../migrations/catalogs/0002.sql

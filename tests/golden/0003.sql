@@ -1,1 +1,0 @@
-../../migrations/catalogs/0003.sql
