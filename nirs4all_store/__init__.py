@@ -2,6 +2,8 @@
 
 `WorkspaceStore` keeps runs, pipelines, chains, predictions, arrays and logs in one DuckDB file, and
 fitted objects once each in a folder beside it.
+
+See docs/decisions/0019.
 """
 
 import lazy_loader

@@ -161,6 +161,13 @@ def test_every_page_with_examples_is_run() -> None:
     assert with_examples <= set(PAGES)
 
 
+def test_every_decision_is_named_by_code_that_it_explains() -> None:
+    code = [path.read_text() for path in Path(nirs4all_store.__file__).parent.rglob("*.py")]
+    links = [link for text in code for link in re.findall(r"docs/decisions/.*", text)]
+    named = {number for link in links for number in re.findall(r"\d{4}", link)}
+    assert named == {page.name[:4] for page in (DOCS / "decisions").glob("0*.md")}
+
+
 @pytest.mark.parametrize("example", sorted(path.name for path in (DOCS / "examples").glob("*.py")))
 def test_an_example_runs(example: str, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "error", DOCS / "examples" / example]

@@ -4,6 +4,8 @@ Pickles tell apart what is equal: a text that is one object in two places from o
 numpy shares from one that was loaded. So the same training gave other bytes in a worker, and an object that was loaded
 gave other bytes than before. And where the items of an array have gaps, whatever lay in memory was stored with them.
 Here what is equal and cannot change is written as one, and gaps as zeros; what reads the bytes is as before.
+
+See docs/decisions/0017.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The fitted objects of one chain, ready to predict."""
+"""The fitted objects of one chain, ready to predict.
+
+See docs/decisions/0005.
+"""
 
 from __future__ import annotations
 

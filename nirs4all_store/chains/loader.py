@@ -1,4 +1,7 @@
-"""A stored chain and new data give predictions."""
+"""A stored chain and new data give predictions.
+
+See docs/decisions/0005 and 0008.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A bundle becomes a run of its own in a workspace."""
+"""A bundle becomes a run of its own in a workspace.
+
+See docs/decisions/0009.
+"""
 
 from __future__ import annotations
 

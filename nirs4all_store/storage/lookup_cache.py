@@ -1,4 +1,7 @@
-"""Results of look-ups of committed rows, kept so that the database need not be asked again."""
+"""Results of look-ups of committed rows, kept so that the database need not be asked again.
+
+See docs/decisions/0008.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """Which process runs a run, and whether it is sure to be gone.
 
 Only Linux tells enough to be sure of anything; elsewhere an owner is a name, and never known to be gone.
+
+See docs/decisions/0011.
 """
 
 from __future__ import annotations

@@ -4,6 +4,8 @@ Repositories add rows, ask whether a key is there, and read. Rows that were adde
 database in one insert per table: before anything is read or changed through `session`, at the
 commit, and before they take too much memory. Asking for a key looks among the waiting rows first
 and inserts nothing.
+
+See docs/decisions/0002.
 """
 
 from __future__ import annotations

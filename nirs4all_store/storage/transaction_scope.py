@@ -1,7 +1,9 @@
-"""Turns: who may be inside a workspace now.
+"""`Scope`: which thread and task has a transaction open in a workspace.
 
-Ctrl-C comes at any moment, also between entering a block and what the block would undo at its end. So what is open is
-known by references that keep nothing alive: a turn that nobody holds any more is over.
+Ctrl-C comes at any moment, also between entering a block and the code that ends it. So open scopes are known by weak
+references: a scope that nobody holds any more is over.
+
+See docs/decisions/0018.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ def _this_task() -> Callable[[], object]:
 
 
 def no_scope() -> None:
-    """Stand for a turn that nobody holds, and for a task where there is none."""
+    """Stand for a scope that nobody holds, and for a task where there is none."""
 
 
 class Scope:
@@ -83,14 +85,14 @@ class Scope:
     def is_of(self, workspace: object) -> bool:
         """Tell whether this is of a workspace, and of the thread and task that ask.
 
-        What a context is copied to, as a task that is started in a block, has the block's turn, and not its thread or
+        What a context is copied to, as a task that is started in a block, has the block's scope, and not its thread or
         task: it may go on after the block has ended, and must not join it.
         """
         return self.workspace is workspace and self.thread is this_thread() and self._task() is _this_task()()
 
 
 ScopeRef = Callable[[], Scope | None]
-"""Returns a turn, or None once nobody holds it."""
+"""Returns a scope, or None once nobody holds it."""
 
 # What is open in this context. Tasks of one thread have a context each, so that none writes in
 # another's transaction.
@@ -165,5 +167,5 @@ def refuse_reentrant_call(lock: threading.Condition | threading.RLock, alone: Sc
 
 
 def live(scopes: Iterable[ScopeRef]) -> list[Scope]:
-    """Return the turns that somebody holds."""
+    """Return the scopes that somebody holds."""
     return [scope for held in scopes if (scope := held()) is not None]

@@ -3,6 +3,8 @@
 A date alone cannot tell. So whoever holds a workspace keeps in its lock file the least by which the clock was ever
 ahead of the steady one, which counts from the machine's start and which nobody sets. By as much as it is further ahead
 now, it was put forward since.
+
+See docs/decisions/0018.
 """
 
 from __future__ import annotations

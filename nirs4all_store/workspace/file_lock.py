@@ -6,6 +6,8 @@ as soon as any descriptor of the database file is closed in the process that hol
 A process that must wait joins the queue: in a second file it locks the byte after the last one that is locked. The
 first in the queue is the one with no locked byte before its own. A process that dies leaves the queue by itself, and
 the holder sees whether somebody waits.
+
+See docs/decisions/0012.
 """
 
 from __future__ import annotations

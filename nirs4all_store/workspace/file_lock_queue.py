@@ -3,6 +3,8 @@
 The first in the queue is the one with no locked byte before its own. A process that dies leaves the queue by itself,
 and the holder sees whether somebody waits. No clock is asked: containers may shift theirs, and one of them would always
 be the last to have come. A process that may not write to the file locks its byte for reading.
+
+See docs/decisions/0012.
 """
 
 from __future__ import annotations

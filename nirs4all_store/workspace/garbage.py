@@ -1,4 +1,7 @@
-"""Garbage collection: files and rows of artifacts that nothing uses any more."""
+"""Garbage collection: files and rows of artifacts that nothing uses any more.
+
+See docs/decisions/0003.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The database of a workspace, open as long as this process holds the lease on it."""
+"""The database of a workspace, open as long as this process holds the lease on it.
+
+See docs/decisions/0012.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ connection; writers take turns; copying or replacing the database file waits unt
 
 The database is open, and the lease held, from the first use on until another process wants it. Whoever
 leaves a unit of work looks whether one does, and so does a thread of its own while nobody works.
+
+See docs/decisions/0012.
 """
 
 from __future__ import annotations

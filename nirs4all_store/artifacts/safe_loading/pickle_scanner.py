@@ -4,6 +4,8 @@ It is read with the standard library's own machine, the one written in Python, w
 it asks for is written down and answered with a dummy, and where a call would be made, the result is a dummy. joblib's
 files are pickles with the bytes of each array in between: only there, and only behind exactly what joblib writes in
 front of them, bytes are passed over. Where another reader may see something else, nothing is told.
+
+See docs/decisions/0009.
 """
 
 from __future__ import annotations

@@ -3,6 +3,8 @@
 The latter never does all that its real counterpart does. Arrays, dtypes and numpy's scalars are made anew of what the
 pickle says of them (`safe_numpy`), containers take only what picklers write, and where a real type is needed as a
 value, it cannot be called.
+
+See docs/decisions/0009.
 """
 
 from __future__ import annotations

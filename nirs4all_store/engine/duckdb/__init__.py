@@ -1,4 +1,7 @@
-"""DuckDB: all that knows it or its file."""
+"""DuckDB: all that knows it or its file.
+
+See docs/decisions/0020.
+"""
 
 import lazy_loader
 

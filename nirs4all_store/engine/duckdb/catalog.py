@@ -2,6 +2,8 @@
 
 What a revision has stands in `migrations/catalogs`, as DuckDB prints it. A file that prints the same has just that.
 Any other is compared piece by piece with a database that is made of that text: another DuckDB may print it differently.
+
+See docs/decisions/0015.
 """
 
 from __future__ import annotations

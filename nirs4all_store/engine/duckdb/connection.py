@@ -1,4 +1,7 @@
-"""Opening a DuckDB file so that nothing but rows comes in and goes out."""
+"""Opening a DuckDB file so that nothing but rows comes in and goes out.
+
+See docs/decisions/0010.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Which revision a database stands at, and the migrations themselves. The only module that imports Alembic."""
+"""Which revision a database stands at, and the migrations themselves. The only module that imports Alembic.
+
+See docs/decisions/0006.
+"""
 
 from __future__ import annotations
 

@@ -4,6 +4,8 @@ What a query is, the engine's own parser says. One that is made of nothing but w
 answered here, in a read-only transaction of a connection of its own, without access to files or settings, and is
 interrupted when its time is over. Any other one goes, with a copy of the tables that it names, to a process that can
 be killed: there, too, it only reads, and a crash, or all the memory that it may have, is that process's alone.
+
+See docs/decisions/0016.
 """
 
 from __future__ import annotations

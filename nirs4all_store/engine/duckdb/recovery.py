@@ -3,6 +3,8 @@
 The database file is not touched: only the damaged log is replaced, in one rename, by as much of it
 as DuckDB can read. So whatever happens on the way, the workspace is as it was or opens, and it stands
 at the revision it stood at.
+
+See docs/decisions/0013.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ here is what was measured to be small work for each value, and to give nothing t
 and where tables are joined, it has to do with numbers and names alone, since one long text beside each of two thousand
 rows is copied as often before anybody looks. Everything else is answered by a process that can be killed
 (`sql_worker.py`).
+
+See docs/decisions/0016.
 """
 
 from __future__ import annotations

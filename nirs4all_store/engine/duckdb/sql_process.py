@@ -1,4 +1,7 @@
-"""A query that another process answers, on a copy of the tables: it can be killed, and its memory is its own."""
+"""A query that another process answers, on a copy of the tables: it can be killed, and its memory is its own.
+
+See docs/decisions/0016.
+"""
 
 from __future__ import annotations
 

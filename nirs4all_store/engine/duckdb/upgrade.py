@@ -3,6 +3,8 @@
 A byte-for-byte copy is kept. The migrations run on a second copy, under another name; only when it
 was compared with the first does it take the database's name, in one rename. So whatever happens on
 the way, the name is the old database's or the new one's.
+
+See docs/decisions/0007.
 """
 
 from __future__ import annotations

@@ -2,6 +2,8 @@
 
 What waits in C hears no signal: Python calls the handlers between two steps of the main thread, and the system may
 give a signal to any thread of the process, which wakes that one and not the one that waits.
+
+See docs/decisions/0018.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""The registry of fitted objects: one row per distinct content, and who uses it."""
+"""The registry of fitted objects: one row per distinct content, and who uses it.
+
+See docs/decisions/0003.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Predictions: scores, the arrays behind them, and their ranking."""
+"""Predictions: scores, the arrays behind them, and their ranking.
+
+See docs/decisions/0004.
+"""
 
 from __future__ import annotations
 
