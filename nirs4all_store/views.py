@@ -101,9 +101,11 @@ def details_of(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
         row = store.sql("SELECT * FROM artifacts WHERE artifact_id = ?", [name]).row(0, named=True)
         return with_zone(decoded(row))
     get: dict[str, Callable[[str], dict[str, Any] | None]] = {
-        "runs": store.get_run, "pipelines": store.get_pipeline, "chains": store.get_chain,
+        "runs": store.get_run,
+        "pipelines": store.get_pipeline,
+        "chains": store.get_chain,
         "predictions": partial(store.get_prediction, load_arrays=True),
-    }  # fmt: skip
+    }
     return with_zone(get[kind](name) or {})
 
 

@@ -34,12 +34,52 @@ MANY = settings(
 )
 
 NASTY = [
-    "", " ", ".", "..", "/", "\\", "../../etc/passwd", "/etc/passwd", "C:\\x", "C:x", "\\\\host\\share", "~", "~root",
-    "a/b", "CON", "nul.txt", "a\0b", "\0", "x" * 300, "x" * 70_000, "file:///etc/passwd", "$(touch x)", "`touch x`",
-    "'; DROP TABLE runs; --", '"; DROP TABLE runs; --', "%", "_", "%s%n", "{0.__class__}", "${HOME}", "{{7*7}}",
-    "\ud800", "\udcff", "\u202e", "\ufeff", "e\u0301", "\r\n", "a\n---\nb: !!python/object:os.system", "NaN", "null",
-    "artifacts", ".quarantine", "store.duckdb", "store.duckdb.wal", ".store.lock",
-]  # fmt: skip
+    "",
+    " ",
+    ".",
+    "..",
+    "/",
+    "\\",
+    "../../etc/passwd",
+    "/etc/passwd",
+    "C:\\x",
+    "C:x",
+    "\\\\host\\share",
+    "~",
+    "~root",
+    "a/b",
+    "CON",
+    "nul.txt",
+    "a\0b",
+    "\0",
+    "x" * 300,
+    "x" * 70_000,
+    "file:///etc/passwd",
+    "$(touch x)",
+    "`touch x`",
+    "'; DROP TABLE runs; --",
+    '"; DROP TABLE runs; --',
+    "%",
+    "_",
+    "%s%n",
+    "{0.__class__}",
+    "${HOME}",
+    "{{7*7}}",
+    "\ud800",
+    "\udcff",
+    "\u202e",
+    "\ufeff",
+    "e\u0301",
+    "\r\n",
+    "a\n---\nb: !!python/object:os.system",
+    "NaN",
+    "null",
+    "artifacts",
+    ".quarantine",
+    "store.duckdb",
+    "store.duckdb.wal",
+    ".store.lock",
+]
 # By number: a strategy's repr, which Hypothesis makes, would have all of them in it.
 TEXTS = (
     st.integers(0, len(NASTY) - 1).map(lambda number: NASTY[number])
@@ -49,10 +89,24 @@ TEXTS = (
 
 NUMBERS = st.integers() | st.floats() | st.integers(-(2**70), 2**70) | st.sampled_from([2**63, -(2**63) - 1, 10**400])
 PLAIN = st.none() | st.booleans() | NUMBERS | TEXTS
-STRANGE = st.sampled_from([
-    b"bytes", {1, 2}, object(), 1j, datetime(2020, 1, 1, tzinfo=UTC), np.float32(1.5), np.int8(3), np.arange(3),
-    (1, 2), {1: "a", "1": "b"}, {None: 1}, math, open, float,
-])  # fmt: skip
+STRANGE = st.sampled_from(
+    [
+        b"bytes",
+        {1, 2},
+        object(),
+        1j,
+        datetime(2020, 1, 1, tzinfo=UTC),
+        np.float32(1.5),
+        np.int8(3),
+        np.arange(3),
+        (1, 2),
+        {1: "a", "1": "b"},
+        {None: 1},
+        math,
+        open,
+        float,
+    ]
+)
 
 
 def attempt(call: Callable[..., Any], *args: Any, **options: Any) -> Any:

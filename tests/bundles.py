@@ -34,16 +34,36 @@ def chain_in(store: WorkspaceStore, models: list[Any], scaler: Any = None, forma
     run_id = store.begin_run("wheat", {}, [{"name": "wheat"}])
     pipeline_id = store.begin_pipeline(run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash")
     names = ["Scaler", "Model"] if scaler is not None else ["Model"]
-    steps = [{"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
-             for i, name in enumerate(names)]  # fmt: skip
+    steps = [
+        {"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
+        for i, name in enumerate(names)
+    ]
     shared = {} if scaler is None else {"0": store.save_artifact(scaler, "Scaler", "transformer", format)}
     folds = {str(i): store.save_artifact(model, "Model", "model", format) for i, model in enumerate(models)}
     chain_id = store.save_chain(pipeline_id, steps, len(steps) - 1, "Model", "SS", "per_fold", folds, shared)
     for score in (0.5, float("nan")):
         store.save_prediction(
-            pipeline_id, chain_id, "wheat", "m", "Model", "0", "val", score, None, None, "rmse", "regression",
-            30, 5, {"val": {"rmse": score}}, {"alpha": 1.0}, None, None, 0, 0.0,
-        )  # fmt: skip
+            pipeline_id,
+            chain_id,
+            "wheat",
+            "m",
+            "Model",
+            "0",
+            "val",
+            score,
+            None,
+            None,
+            "rmse",
+            "regression",
+            30,
+            5,
+            {"val": {"rmse": score}},
+            {"alpha": 1.0},
+            None,
+            None,
+            0,
+            0.0,
+        )
     store.complete_pipeline(pipeline_id, 0.5, None, "rmse", 12)
     return chain_id
 
@@ -51,8 +71,10 @@ def chain_in(store: WorkspaceStore, models: list[Any], scaler: Any = None, forma
 def counts(store: WorkspaceStore) -> dict[str, int]:
     """Return how many rows each table has."""
     with store.unit_of_work() as uow:
-        return {table: uow.session.connection().exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
-                for table in TABLES}  # fmt: skip
+        return {
+            table: uow.session.connection().exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
+            for table in TABLES
+        }
 
 
 def remade(path: Path, change: Callable[[dict[str, bytes]], None], *, fix: bool = True) -> Path:

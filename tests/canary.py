@@ -25,10 +25,39 @@ import nirs4all_store
 for module in pkgutil.iter_modules(nirs4all_store.__path__):
     importlib.import_module(f"nirs4all_store.{module.name}")
 
-RUNS = ("subprocess.", "socket.", "os.exec", "os.spawn", "os.posix_spawn", "os.system", "os.fork", "os.startfile",
-        "ctypes.", "urllib.", "http.", "webbrowser.", "pty.", "cpython.run_", "code.__new__")  # fmt: skip
-WRITES = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.link", "os.symlink", "os.chmod", "os.chown",
-          "os.truncate", "os.utime", "shutil.copyfile", "shutil.move", "shutil.rmtree")  # fmt: skip
+RUNS = (
+    "subprocess.",
+    "socket.",
+    "os.exec",
+    "os.spawn",
+    "os.posix_spawn",
+    "os.system",
+    "os.fork",
+    "os.startfile",
+    "ctypes.",
+    "urllib.",
+    "http.",
+    "webbrowser.",
+    "pty.",
+    "cpython.run_",
+    "code.__new__",
+)
+WRITES = (
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.remove",
+    "os.rmdir",
+    "os.link",
+    "os.symlink",
+    "os.chmod",
+    "os.chown",
+    "os.truncate",
+    "os.utime",
+    "shutil.copyfile",
+    "shutil.move",
+    "shutil.rmtree",
+)
 WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 CODE = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[1]), "<frozen")
 

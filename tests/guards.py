@@ -55,9 +55,15 @@ def run_tests(tree: Path, *tests: str, seconds: float | None = SECONDS) -> tuple
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     try:
         done = subprocess.run(
-            command, cwd=tree, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            timeout=seconds, check=False,
-        )  # fmt: skip
+            command,
+            cwd=tree,
+            env=environment,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=seconds,
+            check=False,
+        )
     except subprocess.TimeoutExpired:
         return None, ""
     return done.returncode, done.stdout

@@ -70,9 +70,10 @@ def test_types_that_are_named_are_trusted_under_the_name_that_they_were_pickled_
     # What is pickled now has these names, too, and none of what was made to predict.
     names = imported_globals(pickle.dumps([estimator, TrainedOn()]), is_joblib=False)
     assert {name for name in names if name.startswith("nirs4all_store")} == {
-        "nirs4all_store.estimator.ChainRegressor", "nirs4all_store.fitted.FittedChain",
+        "nirs4all_store.estimator.ChainRegressor",
+        "nirs4all_store.fitted.FittedChain",
         "nirs4all_store.trained_on.TrainedOn",
-    }  # fmt: skip
+    }
 
 
 def test_a_pickled_store_is_one_still(kept: Path) -> None:

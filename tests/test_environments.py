@@ -18,10 +18,16 @@ SAID = {name.rsplit(" ", 1)[1] for name in PROJECT["classifiers"] if ":: Python 
 TRIED = [
     ROOT / "tests" / f"{name}.py"
     for name in (
-        "test_contract", "test_stateful", "cli/test_demo", "cli/test_cli", "chains/test_loader",
-        "exchange/test_exports", "engine/test_migrator", "artifacts/test_codecs",
+        "test_contract",
+        "test_stateful",
+        "cli/test_demo",
+        "cli/test_cli",
+        "chains/test_loader",
+        "exchange/test_exports",
+        "engine/test_migrator",
+        "artifacts/test_codecs",
     )
-]  # fmt: skip
+]
 
 
 def test_what_is_tried_elsewhere_is_here() -> None:

@@ -65,8 +65,9 @@ def test_a_golden_workspace_comes_along_and_is_used(revision: str, tmp_path: Pat
     X_new = np.array(expected["X_new"])
     report = upgrade_workspace(tmp_path / "w")
     assert (report.copy is not None) == (revision != migrator.HEAD)
-    assert {table: count for table, count in inspect_workspace(tmp_path / "w").rows.items() if table in TABLES} \
-        == expected["rows"]  # fmt: skip
+    assert {
+        table: count for table, count in inspect_workspace(tmp_path / "w").rows.items() if table in TABLES
+    } == expected["rows"]
     with WorkspaceStore(tmp_path / "w") as store:
         metric = store.get_prediction(expected["best"][0])["metric"]  # type: ignore[index]
         top = store.top_predictions(3, score_metric=metric)

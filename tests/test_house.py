@@ -180,10 +180,21 @@ def test_commands_that_only_look_once_waited_for_scikit_learn(tmp_path: Path) ->
         prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg")
         store.save_prediction_arrays(prediction_id, y_true=np.arange(3.0), y_pred=np.arange(3.0))
     commands = [
-        ["--help"], ["runs"], ["pipelines"], ["top"], ["log", pipeline_id], ["sql", "SELECT 1"],
-        ["show", prediction_id], ["show", chain_id], ["compare", run_id, run_id], ["info"], ["check"],
-        ["gc", "--dry-run"], ["library", "list"], ["export", run_id, "run.yaml"],
-    ]  # fmt: skip
+        ["--help"],
+        ["runs"],
+        ["pipelines"],
+        ["top"],
+        ["log", pipeline_id],
+        ["sql", "SELECT 1"],
+        ["show", prediction_id],
+        ["show", chain_id],
+        ["compare", run_id, run_id],
+        ["info"],
+        ["check"],
+        ["gc", "--dry-run"],
+        ["library", "list"],
+        ["export", run_id, "run.yaml"],
+    ]
     program = (
         "import sys; sys.modules['sklearn'] = None\nfrom nirs4all_store.cli import app\n"
         "from typer.testing import CliRunner\n"
@@ -192,9 +203,13 @@ def test_commands_that_only_look_once_waited_for_scikit_learn(tmp_path: Path) ->
     )
     environment = os.environ | {"NIRS4ALL_WORKSPACE": str(tmp_path)}
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True,
+        [sys.executable, "-W", "error", "-c", program],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
         check=False,
-    )  # fmt: skip
+    )
     assert done.returncode == 0, done.stderr
 
 

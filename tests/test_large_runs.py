@@ -35,9 +35,13 @@ def test_deleting_a_run_once_held_all_of_its_chains_at_once(tmp_path: Path, monk
         chains = [add_chain(store, pipeline_id) for _ in range(3 * AT_ONCE + 1)]
         foreign = add_prediction(store, other_pipeline, chain_id=chains[-1])
         model = store.save_artifact(Ridge(alpha=3.0).fit(X, Y), "Ridge", "model")
-        last = store.save_chain(pipeline_id, [
-            {"step_idx": 0, "operator_class": "Ridge", "params": {}, "artifact_id": None, "stateless": False}
-        ], 0, "Ridge", fold_artifacts={"0": model})  # fmt: skip
+        last = store.save_chain(
+            pipeline_id,
+            [{"step_idx": 0, "operator_class": "Ridge", "params": {}, "artifact_id": None, "stateless": False}],
+            0,
+            "Ridge",
+            fold_artifacts={"0": model},
+        )
         path = store.get_artifact_path(model)
         heights.clear()
         assert store.delete_run(run_id) > len(chains)

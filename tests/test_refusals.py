@@ -22,17 +22,61 @@ from nirs4all_store.call_boundary import CallBoundary
 from nirs4all_store.workspace.file_lock import LOCK_FILE, Lease
 
 ERRNOS = [
-    errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOENT,
-    errno.EBUSY, errno.EINTR, errno.ENAMETOOLONG, errno.ELOOP, errno.EDQUOT, errno.ESTALE, errno.ENOTDIR, errno.EEXIST,
-]  # fmt: skip
+    errno.EACCES,
+    errno.EPERM,
+    errno.ENOSPC,
+    errno.EIO,
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EROFS,
+    errno.ENOENT,
+    errno.EBUSY,
+    errno.EINTR,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+    errno.EDQUOT,
+    errno.ESTALE,
+    errno.ENOTDIR,
+    errno.EEXIST,
+]
 CALLS = [
-    *((os, name) for name in (
-        "open", "stat", "lstat", "scandir", "listdir", "rename", "replace", "unlink", "remove", "mkdir", "rmdir",
-        "link", "fsync", "fstat", "ftruncate", "pread", "pwrite", "chmod", "fchmod", "fchown", "readlink",
-        "access", "utime", "getcwd", "statvfs", "walk",
-    )),
-    (io, "open"), (fcntl, "flock"), (fcntl, "lockf"), (shutil, "copyfile"), (shutil, "disk_usage"),
-]  # fmt: skip
+    *(
+        (os, name)
+        for name in (
+            "open",
+            "stat",
+            "lstat",
+            "scandir",
+            "listdir",
+            "rename",
+            "replace",
+            "unlink",
+            "remove",
+            "mkdir",
+            "rmdir",
+            "link",
+            "fsync",
+            "fstat",
+            "ftruncate",
+            "pread",
+            "pwrite",
+            "chmod",
+            "fchmod",
+            "fchown",
+            "readlink",
+            "access",
+            "utime",
+            "getcwd",
+            "statvfs",
+            "walk",
+        )
+    ),
+    (io, "open"),
+    (fcntl, "flock"),
+    (fcntl, "lockf"),
+    (shutil, "copyfile"),
+    (shutil, "disk_usage"),
+]
 
 
 class System:

@@ -127,8 +127,10 @@ class _Pickler(pickle._Pickler):
     def save_reduce(self, func: Any, args: Any, state: Any = None, *rest: Any, obj: Any = None) -> None:
         # scikit-learn adds its version when it is asked; an object that was loaded before it was fitted has it already.
         if type(state) is dict and SKLEARN_VERSION in state:
-            state = {**{key: value for key, value in state.items() if key != SKLEARN_VERSION},
-                     SKLEARN_VERSION: state[SKLEARN_VERSION]}  # fmt: skip
+            state = {
+                **{key: value for key, value in state.items() if key != SKLEARN_VERSION},
+                SKLEARN_VERSION: state[SKLEARN_VERSION],
+            }
         if type(obj).__name__ == "Bunch" and type(obj).__module__.startswith("sklearn."):
             state = None  # It takes none when it is loaded.
         super().save_reduce(func, args, state, *rest, obj=obj)  # type: ignore[misc]  # typeshed does not know it

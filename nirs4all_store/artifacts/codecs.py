@@ -97,12 +97,17 @@ def _check_work_of_skops(content: bytes) -> None:
 
 _PLAIN = partial(load_with, is_joblib=False), partial(imported_globals, is_joblib=False)
 CODECS = {
-    "joblib": Codec(".joblib", partial(_dump, "joblib"), _load_joblib,
-                    partial(load_with, is_joblib=True), partial(imported_globals, is_joblib=True)),
+    "joblib": Codec(
+        ".joblib",
+        partial(_dump, "joblib"),
+        _load_joblib,
+        partial(load_with, is_joblib=True),
+        partial(imported_globals, is_joblib=True),
+    ),
     "pickle": Codec(".pkl", partial(_dump, "pickle"), pickle.loads, *_PLAIN),
     "cloudpickle": Codec(".cloudpickle", partial(_dump, "cloudpickle"), pickle.loads, *_PLAIN),
     "skops": Codec(".skops", partial(_dump, "skops"), _load_skops, _load_skops_with, _skops_names),
-}  # fmt: skip
+}
 SKOPS = "skops"
 
 

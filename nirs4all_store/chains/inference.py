@@ -31,8 +31,9 @@ class _Operator:
         parts = _parts(fitted)
         inside = [type(part).__name__ for part in parts if hasattr(part, "transform") and takes_wavelengths(part)]
         if inside:
-            raise PredictionError(f"{label} has {inside[0]} inside, which would get no wavelengths there; "
-                                  "save it as a step of its own")  # fmt: skip
+            raise PredictionError(
+                f"{label} has {inside[0]} inside, which would get no wavelengths there; save it as a step of its own"
+            )
         self.fitted = fitted
         self._is_pure = all(_is_from_pure_package(part) for part in (fitted, *parts))
 
@@ -262,8 +263,10 @@ def _predict(model: _Operator, X: Any) -> Any:
     except ValueError as error:
         raise OutputError(f"{model.label} predicted what is no array: {error}") from error
     if y.ndim > 2 or y.shape[1:] == (0,):
-        raise OutputError(f"{model.label} predicted a y of shape {y.shape}; a chain needs (n_samples,) or "
-                          "(n_samples, n_targets) of its model")  # fmt: skip
+        raise OutputError(
+            f"{model.label} predicted a y of shape {y.shape}; a chain needs (n_samples,) or "
+            "(n_samples, n_targets) of its model"
+        )
     return y
 
 

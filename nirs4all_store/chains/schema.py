@@ -41,13 +41,19 @@ def artifact_ids(chain: dict[str, Any]) -> list[str]:
 
 def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
     """Return a chain in which each artifact that it names is named by another id."""
-    renamed = [step | {key: _renamed(step[key], ids) for key in ("artifact_id", "artifact_ids") if key in step}
-               for step in chain["steps"]]  # fmt: skip
-    shared = {key: value if key == SOURCE_MAP else _renamed(value, ids)
-              for key, value in (chain["shared_artifacts"] or {}).items()}  # fmt: skip
+    renamed = [
+        step | {key: _renamed(step[key], ids) for key in ("artifact_id", "artifact_ids") if key in step}
+        for step in chain["steps"]
+    ]
+    shared = {
+        key: value if key == SOURCE_MAP else _renamed(value, ids)
+        for key, value in (chain["shared_artifacts"] or {}).items()
+    }
     return chain | {
-        "steps": renamed, "shared_artifacts": shared, "fold_artifacts": _renamed(chain["fold_artifacts"] or {}, ids),
-    }  # fmt: skip
+        "steps": renamed,
+        "shared_artifacts": shared,
+        "fold_artifacts": _renamed(chain["fold_artifacts"] or {}, ids),
+    }
 
 
 def _renamed(value: Any, ids: Mapping[str, str]) -> Any:

@@ -66,7 +66,11 @@ class TrainingData:
     def summary(self) -> dict[str, Any]:
         """What a run tells of it."""
         return {
-            "name": self.name, "hash": self.content_hash, "n_samples": len(self.X), "n_features": self.X.shape[1],
-            "n_targets": 1 if self.y.ndim == 1 else self.y.shape[1], "excluded": self.excluded,
+            "name": self.name,
+            "hash": self.content_hash,
+            "n_samples": len(self.X),
+            "n_features": self.X.shape[1],
+            "n_targets": 1 if self.y.ndim == 1 else self.y.shape[1],
+            "excluded": self.excluded,
             "n_test": 0 if self.X_test is None else len(self.X_test),
-        }  # fmt: skip
+        }

@@ -170,9 +170,12 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
     # What is known by its wavelengths is the same, whatever it was read from.
     told = [columns if found["wavelengths"] is None else None, excluded]
     return TrainingData(
-        name=str(parts.get("name") or "dataset"), columns=columns, excluded=excluded, content_hash=_hash(found, told),
+        name=str(parts.get("name") or "dataset"),
+        columns=columns,
+        excluded=excluded,
+        content_hash=_hash(found, told),
         **found,
-    )  # fmt: skip
+    )
 
 
 def _hash(arrays: Mapping[str, Any], told: Any) -> str:

@@ -111,9 +111,10 @@ def _refuse_long_rows(path: Path, text: str, separator: str, width: int) -> None
     for row in rows:
         if len(row) > width:
             advice = (
-                f"correct the line, and put a text that has {separator!r} in it in quotes" if any(row[width:]) else
-                f"remove the {separator!r} at the end of the line, or add it to the header"
-            )  # fmt: skip
+                f"correct the line, and put a text that has {separator!r} in it in quotes"
+                if any(row[width:])
+                else f"remove the {separator!r} at the end of the line, or add it to the header"
+            )
             raise InvalidInputError(
                 f"{path} has {len(row)} fields in line {rows.line_num} and {width} columns in its header; {advice}"
             )

@@ -127,8 +127,9 @@ def inspect_bundle(path: str | Path) -> BundleInfo:
 
 def _described(row: Row, content: bytes) -> BundledObject:
     imports, problem = imports_of(row["format"], content)
-    return BundledObject(row["member"], row["content_hash"], len(content), row["format"], row.get("operator_class"),
-                         imports, problem)  # fmt: skip
+    return BundledObject(
+        row["member"], row["content_hash"], len(content), row["format"], row.get("operator_class"), imports, problem
+    )
 
 
 def imports_of(format: str, content: bytes) -> tuple[list[str] | None, str | None]:

@@ -46,11 +46,28 @@ CHAIN_KEYS, PREDICTION_KEYS = (tuple(FIELDS[kind]) for kind in (ChainRecord, Pre
 # Those, and what says which chain it was.
 TOLD_CHAIN_KEYS = ("chain_id", "pipeline_id", "created_at", *CHAIN_KEYS)
 TOLD_KEYS = ("chain", "artifacts", "pipeline", "predictions")
-MANIFEST_KEYS = ("format", "format_version", "created_at", "chain_id", "model_class", "versions", "content_sha256",
-                 "sha256")  # fmt: skip
+MANIFEST_KEYS = (
+    "format",
+    "format_version",
+    "created_at",
+    "chain_id",
+    "model_class",
+    "versions",
+    "content_sha256",
+    "sha256",
+)
 ARTIFACT_KEYS = ("artifact_id", "content_hash", "operator_class", "artifact_type", "format", "size_bytes", "provenance")
-PIPELINE_KEYS = ("name", "expanded_config", "generator_choices", "dataset_name", "dataset_hash", "best_val",
-                 "best_test", "metric", "duration_ms")  # fmt: skip
+PIPELINE_KEYS = (
+    "name",
+    "expanded_config",
+    "generator_choices",
+    "dataset_name",
+    "dataset_hash",
+    "best_val",
+    "best_test",
+    "metric",
+    "duration_ms",
+)
 
 Row = dict[str, Any]
 
@@ -244,9 +261,16 @@ def _check_manifest(manifest: Row, members: dict[str, bytes]) -> None:
 
 
 def _bundle(
-    path: Path, manifest: Row, chain: Row, rows: list[Row], members: dict[str, bytes],
-    pipeline: Row, predictions: list[Row], *, has_hashes: bool,
-) -> Bundle:  # fmt: skip
+    path: Path,
+    manifest: Row,
+    chain: Row,
+    rows: list[Row],
+    members: dict[str, bytes],
+    pipeline: Row,
+    predictions: list[Row],
+    *,
+    has_hashes: bool,
+) -> Bundle:
     """Return a bundle whose parts belong together."""
     artifacts = {_checked_artifact(row, members)["artifact_id"]: row for row in rows}
     budget = _budget(path)
@@ -257,9 +281,15 @@ def _bundle(
     if len(artifacts) < len(rows) or unnamed:
         raise BundleError(f"it has artifacts twice, or without a description: {sorted(unnamed)[:5]}")
     bundle = Bundle(
-        path, manifest, {key: chain.get(key) for key in CHAIN_KEYS} | {"chain_id": chain.get("chain_id")}, artifacts,
-        {row["content_hash"]: members[row["member"]] for row in rows}, pipeline, predictions, has_hashes,
-    )  # fmt: skip
+        path,
+        manifest,
+        {key: chain.get(key) for key in CHAIN_KEYS} | {"chain_id": chain.get("chain_id")},
+        artifacts,
+        {row["content_hash"]: members[row["member"]] for row in rows},
+        pipeline,
+        predictions,
+        has_hashes,
+    )
     missing = [item for item in artifact_ids(bundle.chain) if item not in artifacts]
     if missing:
         raise BundleError(f"its chain names artifacts that are not in it: {missing[:5]}")
@@ -297,7 +327,7 @@ def _checked_artifact(row: Row, members: dict[str, bytes]) -> Row:
         "content_hash": lambda value: sha256(members[row["member"]]) == value,
         "format": lambda value: value in CODECS,
         "provenance": _is_provenance,
-    }  # fmt: skip
+    }
     for key, fits in expected.items():
         if not fits(row.get(key)):
             raise BundleError(f"the {key} of one of its artifacts is {row.get(key)!r:.100}; export it again")

@@ -64,10 +64,17 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     plan_replay(chain)  # What cannot replay here would not be read elsewhere.
     row = results["pipeline"]
     pipeline = {key: row[key] for key in PIPELINE_KEYS} if row else {}
-    predictions = [without_unused(PredictionRecord, {key: row[key] for key in PREDICTION_KEYS})
-                   for row in results["predictions"]]  # fmt: skip
-    text = _json({"chain": without_unused(ChainRecord, chain), "artifacts": described, "pipeline": pipeline,
-                  "predictions": predictions})  # fmt: skip
+    predictions = [
+        without_unused(PredictionRecord, {key: row[key] for key in PREDICTION_KEYS}) for row in results["predictions"]
+    ]
+    text = _json(
+        {
+            "chain": without_unused(ChainRecord, chain),
+            "artifacts": described,
+            "pipeline": pipeline,
+            "predictions": predictions,
+        }
+    )
     read = json.loads(text, object_pairs_hook=reject_duplicate_keys)  # As readers have it, who compare the hash of it.
     members = {CHAIN: text}
     members |= {_member(row): contents[row["content_hash"]] for row in artifacts}
@@ -77,13 +84,16 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
         "created_at": utc_now(),
         "chain_id": chain["chain_id"],
         "model_class": chain["model_class"],
-        "versions": {"nirs4all_store": __version__,
-                     "python": platform.python_version(), "packages": packages_of(artifacts)},
+        "versions": {
+            "nirs4all_store": __version__,
+            "python": platform.python_version(),
+            "packages": packages_of(artifacts),
+        },
         "content_sha256": content_sha256(
             read["chain"], {row["artifact_id"]: row for row in artifacts}, read["pipeline"], read["predictions"]
         ),
         "sha256": {name: sha256(content) for name, content in members.items()},
-    }  # fmt: skip
+    }
     output_path = with_suffix_added(output_path, ".n4a")
     with atomic_write(output_path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in {MANIFEST: _json(manifest), **members}.items():

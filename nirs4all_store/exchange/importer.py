@@ -71,8 +71,12 @@ def import_bundle(uow: UnitOfWork, bundle: Bundle, trust: Literal[True] | list[s
 def _add_run(uow: UnitOfWork, bundle: Bundle, run_id: str) -> None:
     if uow.runs.get(run_id) is not None:
         return
-    origin = {"file": bundle.path.name, "content_sha256": bundle.content_sha256, "has_hashes": bundle.has_hashes,
-              "versions": bundle.manifest.get("versions")}  # fmt: skip
+    origin = {
+        "file": bundle.path.name,
+        "content_sha256": bundle.content_sha256,
+        "has_hashes": bundle.has_hashes,
+        "versions": bundle.manifest.get("versions"),
+    }
     name, dataset = _names(bundle)
     uow.runs.add(name, {"imported": origin}, [{"name": dataset}], run_id=run_id)
     uow.runs.complete(run_id, None)
@@ -116,10 +120,17 @@ def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[st
     told = bundle.pipeline
     name, dataset = _names(bundle)
     pipeline_id = uow.runs.add_pipeline(
-        run_id, name, told.get("expanded_config"), told.get("generator_choices"), dataset, told.get("dataset_hash"),
-    )  # fmt: skip
-    ids = {key: _add_artifact(uow, row, bundle.contents[row["content_hash"]], trust)
-           for key, row in bundle.artifacts.items()}  # fmt: skip
+        run_id,
+        name,
+        told.get("expanded_config"),
+        told.get("generator_choices"),
+        dataset,
+        told.get("dataset_hash"),
+    )
+    ids = {
+        key: _add_artifact(uow, row, bundle.contents[row["content_hash"]], trust)
+        for key, row in bundle.artifacts.items()
+    }
     chain = with_ids(bundle.chain, ids) | {"pipeline_id": pipeline_id, "chain_id": None}
     chain_id = uow.chains.add(ChainRecord.of(chain))
     named = uow.chains.artifact_ids(chain_id)
@@ -135,9 +146,15 @@ def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[st
 
 def _add_artifact(uow: UnitOfWork, row: Row, content: bytes, trust: Trust) -> str:
     return uow.artifacts.add(
-        _path(uow, row), row["content_hash"], row.get("operator_class"), row.get("artifact_type"), row["format"],
-        len(content), row["provenance"], trust,
-    )  # fmt: skip
+        _path(uow, row),
+        row["content_hash"],
+        row.get("operator_class"),
+        row.get("artifact_type"),
+        row["format"],
+        len(content),
+        row["provenance"],
+        trust,
+    )
 
 
 def _path(uow: UnitOfWork, row: Row) -> str:

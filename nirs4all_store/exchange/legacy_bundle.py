@@ -91,7 +91,12 @@ def _row(artifact_id: str, name: str, is_model: bool, file: str, content: bytes)
     if found is None or not formats or not content_hash.startswith(found["digits"]):
         raise BundleError(f"its {file} is damaged, or of an unknown format; export it again")
     return {
-        "artifact_id": artifact_id, "content_hash": content_hash, "operator_class": name,
-        "artifact_type": "model" if is_model else "transformer", "format": formats[0], "size_bytes": len(content),
-        "provenance": None, "member": file,
-    }  # fmt: skip
+        "artifact_id": artifact_id,
+        "content_hash": content_hash,
+        "operator_class": name,
+        "artifact_type": "model" if is_model else "transformer",
+        "format": formats[0],
+        "size_bytes": len(content),
+        "provenance": None,
+        "member": file,
+    }

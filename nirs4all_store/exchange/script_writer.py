@@ -42,17 +42,22 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         for item in wanted.ids
     }
     script = SCRIPT.format(
-        about={"chain_id": chain["chain_id"], "model_class": chain["model_class"],
-               "exported_at": utc_now().isoformat(timespec="seconds")},
+        about={
+            "chain_id": chain["chain_id"],
+            "model_class": chain["model_class"],
+            "exported_at": utc_now().isoformat(timespec="seconds"),
+        },
         packages=packages_of([rows[item] for item in wanted.ids]),
         inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference, column_names))),
         columns=trained_on.columns,
         wavelengths=trained_on.wavelengths,
         shared=[(label, rows[item]["content_hash"]) for label, item in wanted.shared],
-        folds={fold: [(label, rows[item]["content_hash"]) for label, item in entries]
-               for fold, entries in wanted.folds.items()},
+        folds={
+            fold: [(label, rows[item]["content_hash"]) for label, item in entries]
+            for fold, entries in wanted.folds.items()
+        },
         objects=_objects_source(objects),
-    )  # fmt: skip
+    )
     return write_atomic(with_suffix_added(output_path, ".n4a.py"), script.encode())
 
 

@@ -17,9 +17,14 @@ FILE = "a file"
 FOLDER = "a folder"
 LINK = "a link"
 KINDS = {
-    stat.S_IFREG: FILE, stat.S_IFDIR: FOLDER, stat.S_IFLNK: LINK, stat.S_IFIFO: "a named pipe",
-    stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device", stat.S_IFBLK: "a device",
-}  # fmt: skip
+    stat.S_IFREG: FILE,
+    stat.S_IFDIR: FOLDER,
+    stat.S_IFLNK: LINK,
+    stat.S_IFIFO: "a named pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 # Opening a pipe waits for who writes to it, without this.
 NO_WAITING = getattr(os, "O_NONBLOCK", 0)

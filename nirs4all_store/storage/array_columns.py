@@ -231,12 +231,14 @@ def _joined(parts: list[Array | None]) -> Array | None:
 
 @lru_cache
 def _layout_text(layout: tuple[tuple[str, Any], ...]) -> str:
-    return json.dumps({
-        name: {"dtype": told[0], "shape": told[1]} if isinstance(told[0], str) else [
-            {"dtype": dtype, "shape": shape, "is_text": is_text} for dtype, shape, is_text in told
-        ]
-        for name, told in layout
-    })  # fmt: skip
+    return json.dumps(
+        {
+            name: {"dtype": told[0], "shape": told[1]}
+            if isinstance(told[0], str)
+            else [{"dtype": dtype, "shape": shape, "is_text": is_text} for dtype, shape, is_text in told]
+            for name, told in layout
+        }
+    )
 
 
 def _decoded(native: Array | None, text: list[str] | None, layout: Any) -> Given:
@@ -270,8 +272,16 @@ def decode_all(row: dict[str, Any]) -> dict[str, Given]:
     try:
         layouts = parse_json(row["layout"], "layout") if row["layout"] else {}
         return {name: _decoded(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}
-    except (ArithmeticError, AttributeError, LookupError, MemoryError, RecursionError, TypeError, ValueError,
-            WorkspaceCorruptError) as error:  # fmt: skip
+    except (
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        TypeError,
+        ValueError,
+        WorkspaceCorruptError,
+    ) as error:
         raise WorkspaceCorruptError(
             f"the arrays of prediction {row['prediction_id']} are damaged: {error!r}; restore them from a backup"
         ) from error

@@ -47,13 +47,13 @@ def add_chain(store: WorkspaceStore, pipeline_id: str, components: int = 2, fold
 
 def add_prediction(store: WorkspaceStore, pipeline_id: str, **values: Any) -> str:
     """Save a prediction with the given values in the place of ordinary ones."""
-    row: dict[str, Any] = {
-        "chain_id": None, "dataset_name": "wheat", "model_name": "PLS", "model_class": "PLSRegression",
-        "fold_id": "0", "partition": "val", "val_score": 0.5, "test_score": 0.6, "train_score": 0.4,
-        "metric": "rmse", "task_type": "regression", "n_samples": 40, "n_features": 12,
-        "scores": {"val": {"rmse": 0.5}}, "best_params": {}, "branch_id": None, "branch_name": None,
-        "exclusion_count": 0, "exclusion_rate": 0.0,
-    }  # fmt: skip
+    row: dict[str, Any] = (
+        {"chain_id": None, "dataset_name": "wheat", "model_name": "PLS", "model_class": "PLSRegression"}
+        | {"fold_id": "0", "partition": "val", "val_score": 0.5, "test_score": 0.6, "train_score": 0.4}
+        | {"metric": "rmse", "task_type": "regression", "n_samples": 40, "n_features": 12}
+        | {"scores": {"val": {"rmse": 0.5}}, "best_params": {}, "branch_id": None, "branch_name": None}
+        | {"exclusion_count": 0, "exclusion_rate": 0.0}
+    )
     return store.save_prediction(pipeline_id, **(row | values))
 
 
@@ -251,8 +251,8 @@ class StoreContract:
 
     def test_many_predictions_are_saved_together_or_not_at_all(self, store: WorkspaceStore) -> None:
         _, pipeline_id = add_pipeline(store)
-        row = {"dataset_name": "wheat", "model_name": "PLS", "model_class": "PLSRegression", "partition": "val",
-               "metric": "rmse", "task_type": "regression", "scores": {"val": {"rmse": 0.5}}}  # fmt: skip
+        row: dict[str, Any] = {"dataset_name": "wheat", "model_name": "PLS", "model_class": "PLSRegression"}
+        row |= {"partition": "val", "metric": "rmse", "task_type": "regression", "scores": {"val": {"rmse": 0.5}}}
         records = [row | {"fold_id": str(fold), "y_true": Y[fold:], "y_pred": Y[fold:]} for fold in range(3)]
         ids = store.save_predictions(pipeline_id, records)
         for fold, prediction_id in enumerate(ids):
@@ -352,10 +352,10 @@ class StoreContract:
         log = store.get_pipeline_log(pipeline_id)
         assert log.select("step_idx", "event").rows() == [(0, "start"), (0, "end"), (1, "end")]
         summary = store.get_run_log_summary(run_id).row(0, named=True)
-        assert summary == {
-            "pipeline_id": pipeline_id, "pipeline_name": "0001_pls", "pipeline_status": "running", "log_count": 3,
-            "total_duration_ms": 42, "warning_count": 1, "error_count": 0,
-        }  # fmt: skip
+        assert summary == (
+            {"pipeline_id": pipeline_id, "pipeline_name": "0001_pls", "pipeline_status": "running", "log_count": 3}
+            | {"total_duration_ms": 42, "warning_count": 1, "error_count": 0}
+        )
 
     # -- export and upkeep
 

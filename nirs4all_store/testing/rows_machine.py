@@ -161,9 +161,27 @@ class RowsMachine(RuleBasedStateMachine):
             return multiple()
         pipeline = self.chain_pipelines[chain][0]
         prediction_id = self.store.save_prediction(
-            pipeline, chain, "d", "m", "m", "0", "val", 0.5, None, None, "rmse", "regression",
-            1, 1, {}, {}, None, None, 0, 0.0,
-        )  # fmt: skip
+            pipeline,
+            chain,
+            "d",
+            "m",
+            "m",
+            "0",
+            "val",
+            0.5,
+            None,
+            None,
+            "rmse",
+            "regression",
+            1,
+            1,
+            {},
+            {},
+            None,
+            None,
+            0,
+            0.0,
+        )
         if y is not None:
             self.store.save_prediction_arrays(prediction_id, np.array(y, dtype=float), np.array(y, dtype=float))
         self.prediction_arrays[prediction_id] = (pipeline, y)
@@ -177,8 +195,17 @@ class RowsMachine(RuleBasedStateMachine):
         if chain not in self.chain_pipelines:
             return multiple()
         pipeline = self.chain_pipelines[chain][0]
-        row = {"chain_id": chain, "dataset_name": "d", "model_name": "m", "model_class": "m", "fold_id": "0",
-               "partition": "val", "val_score": 0.5, "metric": "rmse", "task_type": "regression"}  # fmt: skip
+        row = {
+            "chain_id": chain,
+            "dataset_name": "d",
+            "model_name": "m",
+            "model_class": "m",
+            "fold_id": "0",
+            "partition": "val",
+            "val_score": 0.5,
+            "metric": "rmse",
+            "task_type": "regression",
+        }
         arrays = [y if y is None else np.array(y, dtype=float) for y in ys]
         ids = self.store.save_predictions(pipeline, [row | {"y_true": y, "y_pred": y} for y in arrays])
         self.prediction_arrays.update(zip(ids, ((pipeline, y) for y in ys), strict=True))

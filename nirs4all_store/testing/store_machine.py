@@ -124,8 +124,13 @@ class StoreMachine(RowsMachine):
         predictions = {key: y for key, (pipeline, y) in self.prediction_arrays.items() if pipeline in lost}
         logs = {key for key, pipeline in self._select("SELECT log_id, pipeline_id FROM logs") if pipeline in lost}
         arrays = {key for key, y in predictions.items() if y is not None}
-        below = {"pipelines": lost, "chains": chains, "predictions": {*predictions}, "prediction_arrays": arrays,
-                 "logs": logs}  # fmt: skip
+        below = {
+            "pipelines": lost,
+            "chains": chains,
+            "predictions": {*predictions},
+            "prediction_arrays": arrays,
+            "logs": logs,
+        }
         orphans = {("orphan", f"{table} {key}") for table, keys in below.items() for key in keys}
         self._change("DELETE FROM runs WHERE run_id = :id", id=run)
         self._repair(orphans | self._wrong_counts(chains))

@@ -17,9 +17,11 @@ from .search_space import MOST_PIPELINES, MOST_VALUES, OR, RANGE, Alternative, a
 
 KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
 NEEDED = {
-    "model": ("fit", "predict"), "splitter": ("split",), "target": ("fit", "transform", "inverse_transform"),
+    "model": ("fit", "predict"),
+    "splitter": ("split",),
+    "target": ("fit", "transform", "inverse_transform"),
     "transformer": ("fit", "transform"),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)

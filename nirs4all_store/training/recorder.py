@@ -85,11 +85,13 @@ def _trace(
         known["wavelengths"] = data.wavelengths.tolist()
     steps = [
         ExecutionStep(
-            i, step.name, step.config | known if step.kind == "model" else step.params,
+            i,
+            step.name,
+            step.config | known if step.kind == "model" else step.params,
             artifacts=kept.get(id(step), StepArtifacts()),
         )
         for i, step in enumerate(pipeline.steps)
-    ]  # fmt: skip
+    ]
     return ExecutionTrace(steps)
 
 
@@ -108,13 +110,29 @@ def _records(
         for partition, part in parts.items():
             weights = None if data.weights is None or partition == "test" else data.weights[data.places(part.rows)]
             yield {
-                "chain_id": chain_id, "dataset_name": data.name, "model_name": model.step.name,
-                "model_class": model.step.name, "fold_id": fold, "partition": partition,
-                "val_score": main.get("val"), "test_score": main.get("test"), "train_score": main.get("train"),
-                "metric": MAIN[model.task], "task_type": model.task, "n_samples": len(part.rows),
-                "n_features": data.X.shape[1], "scores": model.scores[fold],
-                "best_params": model.step.params, "branch_id": None,
-                "branch_name": None, "exclusion_count": data.excluded, "exclusion_rate": data.exclusion_rate,
-                "preprocessings": pipeline.preprocessings(model.step), "y_true": part.y, "y_pred": part.y_pred,
-                "y_proba": part.proba, "sample_indices": part.rows, "weights": weights,
-            }  # fmt: skip
+                "chain_id": chain_id,
+                "dataset_name": data.name,
+                "model_name": model.step.name,
+                "model_class": model.step.name,
+                "fold_id": fold,
+                "partition": partition,
+                "val_score": main.get("val"),
+                "test_score": main.get("test"),
+                "train_score": main.get("train"),
+                "metric": MAIN[model.task],
+                "task_type": model.task,
+                "n_samples": len(part.rows),
+                "n_features": data.X.shape[1],
+                "scores": model.scores[fold],
+                "best_params": model.step.params,
+                "branch_id": None,
+                "branch_name": None,
+                "exclusion_count": data.excluded,
+                "exclusion_rate": data.exclusion_rate,
+                "preprocessings": pipeline.preprocessings(model.step),
+                "y_true": part.y,
+                "y_pred": part.y_pred,
+                "y_proba": part.proba,
+                "sample_indices": part.rows,
+                "weights": weights,
+            }

@@ -106,8 +106,10 @@ def checked_int(value: object, where: str, bits: int) -> int:
 
 def checked_page(limit: object, offset: object) -> tuple[int | None, int]:
     """Return a limit (None: no limit) and an offset of a listing, both whole and not negative."""
-    checked = [None if value is None else checked_int(value, name, 64) for value, name in
-               ((limit, "limit"), (offset, "offset"))]  # fmt: skip
+    checked = [
+        None if value is None else checked_int(value, name, 64)
+        for value, name in ((limit, "limit"), (offset, "offset"))
+    ]
     for value, name in zip(checked, ("limit", "offset"), strict=True):
         if value is not None and value < 0:
             raise InvalidInputError(f"{name} must not be negative, but is {value}")

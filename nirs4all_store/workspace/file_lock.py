@@ -154,8 +154,13 @@ class Lease:
             return
         descriptor = self._file.fileno()
         self._clocks = clock.updated_record(self._clocks or _lock_content(descriptor).get("clocks"))
-        who = {"pid": os.getpid(), "host": socket.gethostname(), "command": " ".join(sys.argv)[:200],
-               "since": utc_now().isoformat(timespec="milliseconds"), "clocks": self._clocks}  # fmt: skip
+        who = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "command": " ".join(sys.argv)[:200],
+            "since": utc_now().isoformat(timespec="milliseconds"),
+            "clocks": self._clocks,
+        }
         # A reader who may not write stays unnamed; so does everybody on a full disk.
         with contextlib.suppress(OSError):
             if os.fstat(descriptor).st_nlink == 1:  # Else it may be another file that was given this name, too.

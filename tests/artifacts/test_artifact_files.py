@@ -202,8 +202,11 @@ def test_a_shard_that_is_a_link_is_refused_wherever_it_leads(blobs: ArtifactFile
     assert [*(blobs.folder / "elsewhere").iterdir()] == []
 
 
-@pytest.mark.parametrize("relative", ["a\0b", "x" * 300, "new/" + "x" * 300, "/".join(["x" * 200] * 30)],
-                         ids=["NUL", "long", "long below what is not there", "long as a whole"])  # fmt: skip
+@pytest.mark.parametrize(
+    "relative",
+    ["a\0b", "x" * 300, "new/" + "x" * 300, "/".join(["x" * 200] * 30)],
+    ids=["NUL", "long", "long below what is not there", "long as a whole"],
+)
 def test_a_path_that_no_file_can_have_was_an_error_of_the_system(blobs: ArtifactFiles, relative: str) -> None:
     for call in (blobs.path_of, blobs.size, blobs.remove, lambda path: blobs.read(path, sha256(b"x"))):
         with pytest.raises(ArtifactCorruptError, match="a name that no file has"):

@@ -265,8 +265,11 @@ def test_a_scaler_fitted_in_a_worker_had_other_bytes() -> None:
 def test_an_object_that_was_loaded_is_read_as_before() -> None:
     """Files are joblib's and pickle's own: who has no nirs4all_store reads them."""
     forest = RandomForestRegressor(3, random_state=0).fit(X, Y)
-    joined = [joblib.load(io.BytesIO(dump(forest, "joblib"))), pickle.loads(dump(forest, "pickle")),
-              pickle.loads(dump(forest, "cloudpickle"))]  # fmt: skip
+    joined = [
+        joblib.load(io.BytesIO(dump(forest, "joblib"))),
+        pickle.loads(dump(forest, "pickle")),
+        pickle.loads(dump(forest, "cloudpickle")),
+    ]
     for found in joined:
         np.testing.assert_array_equal(found.predict(X), forest.predict(X))
 
@@ -274,10 +277,11 @@ def test_an_object_that_was_loaded_is_read_as_before() -> None:
 @pytest.mark.parametrize("n_jobs", [1, 2])
 def test_the_same_training_stored_all_its_forests_anew(n_jobs: int, store: WorkspaceStore) -> None:
     models = [
-        RandomForestRegressor(3, random_state=0), ExtraTreesRegressor(3, random_state=0),
+        RandomForestRegressor(3, random_state=0),
+        ExtraTreesRegressor(3, random_state=0),
         GradientBoostingRegressor(n_estimators=3, random_state=0),
         HistGradientBoostingRegressor(max_iter=3, random_state=0),
-    ]  # fmt: skip
+    ]
     config = [KFold(2), StandardScaler(), {"_or_": models}]
     PipelineRunner(store, progress=False).run(config, (X, Y))
     before = store.sql("SELECT artifact_id, artifact_path FROM artifacts ORDER BY ALL")

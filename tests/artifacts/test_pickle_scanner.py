@@ -57,10 +57,27 @@ def dumped(value: Any) -> bytes:
 
 
 DTYPES = [
-    "f8", ">f8", ">i4", "S5", ">U3", "V7", "M8[ns]", ">m8[25s]", "m8", "?", "c8", [("a", "i4"), ("b", ">f8")],
-    np.dtype([("a", "i1"), ("b", "f8")], align=True), [("t", [("x", ">i2")])], "M8", ">m8[3D]", "f2", "f16",
-    [("a", "f4", (2,)), ("b", "u1", (2, 3))], [(("a title", "a"), "f4"), ("b", "i2")],
-]  # fmt: skip
+    "f8",
+    ">f8",
+    ">i4",
+    "S5",
+    ">U3",
+    "V7",
+    "M8[ns]",
+    ">m8[25s]",
+    "m8",
+    "?",
+    "c8",
+    [("a", "i4"), ("b", ">f8")],
+    np.dtype([("a", "i1"), ("b", "f8")], align=True),
+    [("t", [("x", ">i2")])],
+    "M8",
+    ">m8[3D]",
+    "f2",
+    "f16",
+    [("a", "f4", (2,)), ("b", "u1", (2, 3))],
+    [(("a title", "a"), "f4"), ("b", "i2")],
+]
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -214,25 +231,47 @@ NOT_JOBLIBS = {
     "of another name": behind_array(SYSTEM, made=Op.NAME("joblib.memory", "NumpyArrayWrapper") + b")\x81"),
     "of an older joblib": b"\x80\x04" + Op.NAME("joblib.numpy_pickle", "NDArrayWrapper") + b"0N.",
     "changed itself": behind_array(SYSTEM, made=WRAPPER + b"N}" + Op.TEXT("shape") + b")s\x86b" + b")\x81"),
-    "with a state from elsewhere": b"\x80\x04" + WRAPPER + b")\x81" + state_of(dtype("f8"), 1)
-        + b"q\x010h\x01b" + b"." * 8 + b".",
-    "with a key more": b"\x80\x04" + WRAPPER + b")\x81" + state_of(dtype("f8"), 1, Op.TEXT("more") + b"N")
-        + b"b" + b"." * 8 + b".",
-    "with a key that is made": b"\x80\x04" + WRAPPER + b")\x81" + state_of(dtype("f8"), 1, Op.NAME("numpy", "str_")
-        + b"(" + Op.TEXT("shape") + b"tR(K\x00t") + b"b" + b"." * 8 + b".",
+    "with a state from elsewhere": b"\x80\x04"
+    + WRAPPER
+    + b")\x81"
+    + state_of(dtype("f8"), 1)
+    + b"q\x010h\x01b"
+    + b"." * 8
+    + b".",
+    "with a key more": b"\x80\x04"
+    + WRAPPER
+    + b")\x81"
+    + state_of(dtype("f8"), 1, Op.TEXT("more") + b"N")
+    + b"b"
+    + b"." * 8
+    + b".",
+    "with a key that is made": b"\x80\x04"
+    + WRAPPER
+    + b")\x81"
+    + state_of(dtype("f8"), 1, Op.NAME("numpy", "str_") + b"(" + Op.TEXT("shape") + b"tR(K\x00t")
+    + b"b"
+    + b"." * 8
+    + b".",
     "of a dtype with another state": behind_array(SYSTEM, kind=dtype("V8", F8_STATE.replace(b"<", b"|"))),
-    "of a dtype with a state of six": behind_array(SYSTEM,
-        kind=dtype("f8", b"(K\x03" + Op.TEXT("<") + b"NNK\x08K\x08tb")),
-    "of a dtype that says it has objects": behind_array(SYSTEM,
-        kind=dtype("f8", F8_STATE.replace(b"K\x00t", b"K\x01t"))),
+    "of a dtype with a state of six": behind_array(
+        SYSTEM, kind=dtype("f8", b"(K\x03" + Op.TEXT("<") + b"NNK\x08K\x08tb")
+    ),
+    "of a dtype that says it has objects": behind_array(
+        SYSTEM, kind=dtype("f8", F8_STATE.replace(b"K\x00t", b"K\x01t"))
+    ),
     "of a dtype that changes twice": behind_array(SYSTEM, kind=dtype("f8", F8_STATE + F8_STATE)),
-    "built again from the memo": b"\x80\x04" + WRAPPER + b")\x81q\x09" + state_of(dtype("f8"), 1) + b"b"
-        + b"." * 8 + b"h\x09}b.",
+    "built again from the memo": b"\x80\x04"
+    + WRAPPER
+    + b")\x81q\x09"
+    + state_of(dtype("f8"), 1)
+    + b"b"
+    + b"." * 8
+    + b"h\x09}b.",
     "in an array of objects": array_of(behind_array(SYSTEM)),
     "changed once its objects are read": array_of(b"\x80\x04N.")[:-1] + b"}b.",
     "copied on the stack": b"\x80\x04N20.",
     "that is reached by way of a function": b"\x80\x04" + Op.NAME("joblib", "load.__globals__") + b"0N.",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", NOT_JOBLIBS)
@@ -250,8 +289,9 @@ def array_state(kind: bytes, content: bytes, length: int = 1) -> bytes:
 
 
 O8 = dtype("O8", F8_STATE.replace(b"<", b"|").replace(b"K\x00t", b"K?t"))
-RECORDS = dtype("V8", b"(K\x03" + Op.TEXT("|") + b"N" + Op.TEXT("a") + b"\x85}" + Op.TEXT("a") + O8
-                + b"K\x00\x86sK\x08K\x01K\x1btb")  # fmt: skip
+RECORDS = dtype(
+    "V8", b"(K\x03" + Op.TEXT("|") + b"N" + Op.TEXT("a") + b"\x85}" + Op.TEXT("a") + O8 + b"K\x00\x86sK\x08K\x01K\x1btb"
+)
 SCALAR = Op.NAME("numpy.core.multiarray", "scalar")
 ARRAY = FRESH + array_state(dtype("f8"), ENCODED["bytes"])
 NOT_NUMPYS = {
@@ -275,18 +315,33 @@ NOT_NUMPYS = {
     "a scalar of objects": SCALAR + b"(" + O8 + b"NtR",
     "a scalar of a record with objects": SCALAR + b"(" + RECORDS + ENCODED["bytes"] + b"tR",
     "a scalar that is an array": SCALAR + b"(" + O8 + ARRAY + b"tR",
-    "a buffer of objects": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + ENCODED["bytes"] + O8 + b"K\x01\x85"
-        + Op.TEXT("C") + b"tR",
-    "a buffer over an array": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + ARRAY + dtype("f8") + b"K\x01\x85"
-        + Op.TEXT("C") + b"tR",
-    "a buffer over an array of bytes": Op.NAME("numpy.core.numeric", "_frombuffer") + b"(" + FRESH
-        + array_state(dtype("u1", F8_STATE.replace(b"<", b"|")), ENCODED["bytes"], 8) + dtype("f8") + b"K\x01\x85"
-        + Op.TEXT("C") + b"tR",
+    "a buffer of objects": Op.NAME("numpy.core.numeric", "_frombuffer")
+    + b"("
+    + ENCODED["bytes"]
+    + O8
+    + b"K\x01\x85"
+    + Op.TEXT("C")
+    + b"tR",
+    "a buffer over an array": Op.NAME("numpy.core.numeric", "_frombuffer")
+    + b"("
+    + ARRAY
+    + dtype("f8")
+    + b"K\x01\x85"
+    + Op.TEXT("C")
+    + b"tR",
+    "a buffer over an array of bytes": Op.NAME("numpy.core.numeric", "_frombuffer")
+    + b"("
+    + FRESH
+    + array_state(dtype("u1", F8_STATE.replace(b"<", b"|")), ENCODED["bytes"], 8)
+    + dtype("f8")
+    + b"K\x01\x85"
+    + Op.TEXT("C")
+    + b"tR",
     "a dtype without a state": Op.NAME("numpy", "dtype") + b"(" + Op.TEXT("f8") + b"\x89\x88tR",
     "a dtype of a type": Op.NAME("numpy", "dtype") + b"(" + NDARRAY + b"\x89\x88tR" + F8_STATE,
     "a dtype that says it has objects": dtype("f8", F8_STATE.replace(b"K\x00t", b"K\x01t")),
-    "a dtype of no bytes": FRESH + array_state(dtype("V0", b"(K\x03" + Op.TEXT("|") + b"NNNK\x00K\x01K\x00tb"),
-                                               b"B" + b"\0" * 4, 255),
+    "a dtype of no bytes": FRESH
+    + array_state(dtype("V0", b"(K\x03" + Op.TEXT("|") + b"NNNK\x00K\x01K\x00tb"), b"B" + b"\0" * 4, 255),
     "a scalar type called": Op.NAME("numpy", "bytes_") + b"J\xff\xff\xff\x7f\x85R",
     "many bytes from a number": Op.NAME("builtins", "bytearray") + b"J\xff\xff\xff\x7f\x85R",
     "another codec": Op.NAME("_codecs", "encode") + b"(" + Op.TEXT("x") + Op.TEXT("zlib") + b"tR",
@@ -296,10 +351,16 @@ NOT_NUMPYS = {
     "a set of tuples in tuples": b"\x8f()" + b"\x85" * 200_000 + b"\x90",
     "a frozen set of tuples in tuples": b"()" + b"\x85" * 200_000 + b"\x91",
     "a set made of tuples in tuples": Op.NAME("builtins", "set") + b"])" + b"\x85" * 200_000 + b"a\x85R",
-    "a __setstate__ of its own": Op.NAME("sklearn.linear_model._ridge", "Ridge") + b")\x81}" + Op.TEXT("__setstate__")
-        + RECONSTRUCT + b"s" + Op.TEXT("_sklearn_version") + Op.TEXT(sklearn.__version__) + b"sbNb",
+    "a __setstate__ of its own": Op.NAME("sklearn.linear_model._ridge", "Ridge")
+    + b")\x81}"
+    + Op.TEXT("__setstate__")
+    + RECONSTRUCT
+    + b"s"
+    + Op.TEXT("_sklearn_version")
+    + Op.TEXT(sklearn.__version__)
+    + b"sbNb",
     "a class for an object": Op.NAME("sklearn.linear_model._ridge", "Ridge") + b")\x81)\x81",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("case", NOT_NUMPYS)
@@ -332,12 +393,30 @@ def test_the_values_that_cannot_be_refused_are_those_that_picklers_write() -> No
 VALUES = [
     np.array([np.array(5), [1, 2], np.zeros(3), {"a": None}], dtype=object),
     np.asfortranarray(np.array([["a", {1}], [2.5, b"b"]], dtype=object)),
-    np.zeros((2, 3, 4)).transpose(1, 0, 2), np.zeros((0, 3)), np.array(3.0), np.array("", dtype="U2"), np.str_(""),
-    np.str_("x\0y"), np.float32(1.5), np.datetime64("2020-01-01"), np.zeros(2, [("a", "i4"), ("b", "f8")])[1],
-    np.bool_(True), bytearray(b"abc"), 1 + 2j, frozenset([1, (2, 3)]), slice(1, None, 2), OrderedDict(b=1, a=2),
-    object, np.float64, set, np.arange(6.0).reshape(2, 3)[:, ::2], np.frombuffer(b"12345678", "f8"), np.dtype("O"),
-    np.longdouble(2), b"",
-]  # fmt: skip
+    np.zeros((2, 3, 4)).transpose(1, 0, 2),
+    np.zeros((0, 3)),
+    np.array(3.0),
+    np.array("", dtype="U2"),
+    np.str_(""),
+    np.str_("x\0y"),
+    np.float32(1.5),
+    np.datetime64("2020-01-01"),
+    np.zeros(2, [("a", "i4"), ("b", "f8")])[1],
+    np.bool_(True),
+    bytearray(b"abc"),
+    1 + 2j,
+    frozenset([1, (2, 3)]),
+    slice(1, None, 2),
+    OrderedDict(b=1, a=2),
+    object,
+    np.float64,
+    set,
+    np.arange(6.0).reshape(2, 3)[:, ::2],
+    np.frombuffer(b"12345678", "f8"),
+    np.dtype("O"),
+    np.longdouble(2),
+    b"",
+]
 
 
 @pytest.mark.parametrize("value", VALUES, ids=repr)
@@ -360,10 +439,14 @@ def test_what_the_gate_makes_is_what_was_saved(value: Any, protocol: int) -> Non
 
 @pytest.mark.parametrize(
     "value",
-    [np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]), np.array([[1.0]]).view(np.memmap),
-     np.dtype("f8", metadata={"a": 1}), np.array([(1, {2})], dtype=[("a", "i4"), ("b", "O")])],
+    [
+        np.rec.array([(1, 2.0)], dtype=[("a", "i4"), ("b", "f8")]),
+        np.array([[1.0]]).view(np.memmap),
+        np.dtype("f8", metadata={"a": 1}),
+        np.array([(1, {2})], dtype=[("a", "i4"), ("b", "O")]),
+    ],
     ids=["recarray", "memmap", "metadata", "records with objects"],
-)  # fmt: skip
+)
 def test_what_the_gate_cannot_make_exactly_is_refused_and_was_once_changed(value: Any) -> None:
     for content, is_joblib in ((pickle.dumps(value), False), (dumped(value), True)):
         names = imported_globals(content, is_joblib=is_joblib)

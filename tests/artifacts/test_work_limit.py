@@ -55,19 +55,27 @@ ENDLESS = {
     "a set of a list": Op.NAME("builtins", "set") + b"]" + many() + b"a\x85R",
     "a frozen set of a list": Op.NAME("builtins", "frozenset") + b"]" + many() + b"a\x85R",
     "a frozen set of frozen sets": b"}(" + looked_for(0) + b"N" + looked_for(19) + b"Nu",
-    "a name of a field": dtype("V8", b"(K\x03" + Op.TEXT("|") + b"N" + many() + b"\x85}"
-                               + b"K\x08K\x01K\x10tb"),
+    "a name of a field": dtype("V8", b"(K\x03" + Op.TEXT("|") + b"N" + many() + b"\x85}" + b"K\x08K\x01K\x10tb"),
     "what reconstruct is given": RECONSTRUCT + b"(" + many() + b"K\x00\x85" + Op.RAW(b"b") + b"tR",
     "an encoding": Op.NAME("_codecs", "encode") + b"(" + Op.TEXT("x") + many() + b"tR",
     "the shape of an array": FRESH + array_state(dtype("f8"), Op.RAW(b"\0" * 8)).replace(b"K\x01\x85", many(), 1),
     "a base that is reconstructed": Op.NAME("copyreg", "_reconstructor") + b"(" + many() + many() + b"NtR",
     "a dtype of dtypes": nested_dtype(20, 9),
     "keys with one hash": pickle.dumps(dict.fromkeys(COLLIDING))[2:-1],
-    "one long number as key of many": b"\x8b" + (100_000).to_bytes(4, "little") + b"\x01" * 100_000 + b"\x940"
-        + b"](" + b"}h\x00Ns" * 40_000 + b"e",
-    "bytes that are copied again and again": Op.RAW(b"x" * 200) + b"\x940"
-        + Op.NAME("builtins", "bytearray") + b"\x940](" + b"h\x01h\x00\x85R" * 60_000 + b"e",
-}  # fmt: skip
+    "one long number as key of many": b"\x8b"
+    + (100_000).to_bytes(4, "little")
+    + b"\x01" * 100_000
+    + b"\x940"
+    + b"]("
+    + b"}h\x00Ns" * 40_000
+    + b"e",
+    "bytes that are copied again and again": Op.RAW(b"x" * 200)
+    + b"\x940"
+    + Op.NAME("builtins", "bytearray")
+    + b"\x940]("
+    + b"h\x01h\x00\x85R" * 60_000
+    + b"e",
+}
 
 
 @pytest.mark.parametrize("case", ENDLESS)
@@ -162,8 +170,13 @@ def doubled(schema: dict[str, Any], kind: str, levels: int) -> dict[str, Any]:
     """Return an object of skops that has one in it twice, which has one twice, and so on."""
     part = schema["content"][0]
     for level in range(levels):
-        part = {"__class__": kind, "__module__": "builtins", "__loader__": f"{kind.capitalize()}Node",
-                "content": [part, {"__id__": level - 1} if level else part], "__id__": level}  # fmt: skip
+        part = {
+            "__class__": kind,
+            "__module__": "builtins",
+            "__loader__": f"{kind.capitalize()}Node",
+            "content": [part, {"__id__": level - 1} if level else part],
+            "__id__": level,
+        }
     return {"content": [part]}
 
 

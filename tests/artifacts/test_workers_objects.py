@@ -131,10 +131,13 @@ def test_the_way_out_of_a_refused_export_was_none_where_the_runner_trains(
 
 def test_what_is_exported_is_what_packages_have(store: WorkspaceStore, tmp_path: Path) -> None:
     for name in (
-        "sklearn.linear_model.Ridge", "builtins.set", "nirs4all_store.artifacts.codecs.Dumped",
+        "sklearn.linear_model.Ridge",
+        "builtins.set",
+        "nirs4all_store.artifacts.codecs.Dumped",
         "collections.OrderedDict",
-        "chemotools.scatter.StandardNormalVariate", "not_installed_here.Thing",
-    ):  # fmt: skip
+        "chemotools.scatter.StandardNormalVariate",
+        "not_installed_here.Thing",
+    ):
         assert not is_only_here(name), name
     X = np.arange(12.0).reshape(6, 2)
     for format in ("joblib", "pickle", "cloudpickle"):

@@ -44,9 +44,28 @@ def layout() -> str:
 def prediction(world: World) -> list[Any]:
     """Return the values of one prediction, with an id and JSON made now."""
     return [
-        str(uuid_utils.uuid7()), world.pipeline_id, world.chain_id, "wheat", "model1", "PLS", "0", "val", 0.5, 0.4, 0.3,
-        "rmse", "regression", 200, 1000, json.dumps(SCORES), json.dumps(PARAMS), "SS", 0, 0.0, now(),
-    ]  # fmt: skip
+        str(uuid_utils.uuid7()),
+        world.pipeline_id,
+        world.chain_id,
+        "wheat",
+        "model1",
+        "PLS",
+        "0",
+        "val",
+        0.5,
+        0.4,
+        0.3,
+        "rmse",
+        "regression",
+        200,
+        1000,
+        json.dumps(SCORES),
+        json.dumps(PARAMS),
+        "SS",
+        0,
+        0.0,
+        now(),
+    ]
 
 
 def save(world: World) -> None:
@@ -62,8 +81,9 @@ def save_many(world: World, count: int) -> None:
     layouts = [layout() for _ in range(count)]
     predictions = pl.DataFrame(rows, schema=PREDICTION.split(", "), orient="row", infer_schema_length=None).to_arrow()
     offsets = pl.Series(np.arange(0, (count + 1) * len(Y), len(Y)), dtype=pl.Int32).to_arrow()
-    lists = [pa.ListArray.from_arrays(offsets, pl.Series(np.concatenate([y] * count)).to_arrow())
-             for y in (Y, Y, INDICES)]  # fmt: skip
+    lists = [
+        pa.ListArray.from_arrays(offsets, pl.Series(np.concatenate([y] * count)).to_arrow()) for y in (Y, Y, INDICES)
+    ]
     keys = pl.Series([row[0] for row in rows]).to_arrow()
     arrays = pa.Table.from_arrays([keys, *lists, pl.Series(layouts).to_arrow()], names=ARRAYS.split(", "))
     world.bare.begin()

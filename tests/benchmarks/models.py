@@ -18,34 +18,56 @@ def warm_replay(worlds: Worlds) -> Case:
     """Replay what was replayed before."""
     world = worlds.small
     np.testing.assert_array_equal(world.store.replay_chain(world.chain_id, X), bare.replay(world, X).ravel())
-    return Case("7", f"warm replay_chain, {CHAIN}", Side(lambda: world.store.replay_chain(world.chain_id, X)),
-                Side(lambda: bare.replay(world, X)), 1.2, rounds=15, calls=20)  # fmt: skip
+    return Case(
+        "7",
+        f"warm replay_chain, {CHAIN}",
+        Side(lambda: world.store.replay_chain(world.chain_id, X)),
+        Side(lambda: bare.replay(world, X)),
+        1.2,
+        rounds=15,
+        calls=20,
+    )
 
 
 def cold_replay(worlds: Worlds) -> Case:
     """Replay once in a new store."""
     world = worlds.small
-    return Case("8", "cold replay_chain in a new store",
-                Side(lambda: world.store.replay_chain(world.chain_id, X), prepare=world.reopen),
-                Side(lambda: bare.load_and_replay(world, X), prepare=world.reopen), 1.3, rounds=15)  # fmt: skip
+    return Case(
+        "8",
+        "cold replay_chain in a new store",
+        Side(lambda: world.store.replay_chain(world.chain_id, X), prepare=world.reopen),
+        Side(lambda: bare.load_and_replay(world, X), prepare=world.reopen),
+        1.3,
+        rounds=15,
+    )
 
 
 def new_artifact(worlds: Worlds) -> Case:
     """Save an object that is not there."""
     world = worlds.small
-    return Case("9a", "save_artifact, new",
-                _registering(world, "store", 20, 20, lambda model: _save(world, model)),
-                _registering(world, "bare", 20, 20, lambda model: bare.save_artifact(world, model, is_there=False)),
-                1.3, rounds=9, calls=20)  # fmt: skip
+    return Case(
+        "9a",
+        "save_artifact, new",
+        _registering(world, "store", 20, 20, lambda model: _save(world, model)),
+        _registering(world, "bare", 20, 20, lambda model: bare.save_artifact(world, model, is_there=False)),
+        1.3,
+        rounds=9,
+        calls=20,
+    )
 
 
 def known_artifact(worlds: Worlds) -> Case:
     """Save an object that is there."""
     world = worlds.small
-    return Case("9b", "save_artifact, already there",
-                _registering(world, "store", 20, 0, lambda _: _save(world, world.scaler)),
-                _registering(world, "bare", 20, 0, lambda _: bare.save_artifact(world, world.scaler, is_there=True)),
-                1.3, rounds=9, calls=20)  # fmt: skip
+    return Case(
+        "9b",
+        "save_artifact, already there",
+        _registering(world, "store", 20, 0, lambda _: _save(world, world.scaler)),
+        _registering(world, "bare", 20, 0, lambda _: bare.save_artifact(world, world.scaler, is_there=True)),
+        1.3,
+        rounds=9,
+        calls=20,
+    )
 
 
 def _save(world: World, model: Any) -> None:

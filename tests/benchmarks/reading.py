@@ -31,18 +31,28 @@ def top_by_model(worlds: Worlds) -> Case:
 
 
 def _ranking(number: str, work: str, world: World, query: str, group_by: str | None, rows: int) -> Case:
-    return Case(number, f"{work} over {world.predictions:,}",
-                Side(lambda: rows_of(world.store.top_predictions(5, group_by=group_by), rows)),
-                Side(lambda: rows_of(bare.frame(world.bare, query, []), rows)), 1.3, rounds=9, calls=3)  # fmt: skip
+    return Case(
+        number,
+        f"{work} over {world.predictions:,}",
+        Side(lambda: rows_of(world.store.top_predictions(5, group_by=group_by), rows)),
+        Side(lambda: rows_of(bare.frame(world.bare, query, []), rows)),
+        1.3,
+        rounds=9,
+        calls=3,
+    )
 
 
 def query(worlds: Worlds) -> Case:
     """Read many rows."""
     world, count = worlds.large, min(worlds.many, READ)
     limited = f"SELECT * FROM predictions WHERE dataset_name = ? ORDER BY created_at, prediction_id LIMIT {count}"
-    return Case("5", f"query_predictions of {count:,} to polars",
-                Side(lambda: rows_of(world.store.query_predictions(dataset_name="wheat", limit=count), count)),
-                Side(lambda: rows_of(bare.frame(world.bare, limited, ["wheat"]), count)), 1.3)  # fmt: skip
+    return Case(
+        "5",
+        f"query_predictions of {count:,} to polars",
+        Side(lambda: rows_of(world.store.query_predictions(dataset_name="wheat", limit=count), count)),
+        Side(lambda: rows_of(bare.frame(world.bare, limited, ["wheat"]), count)),
+        1.3,
+    )
 
 
 def one(worlds: Worlds) -> Case:
@@ -53,8 +63,15 @@ def one(worlds: Worlds) -> Case:
         found = world.store.get_prediction("p777", load_arrays=True)
         assert found is not None and len(found["y_true"]) == 200
 
-    return Case("6", f"get_prediction(load_arrays=True) among {world.predictions:,}", Side(store),
-                Side(lambda: bare.get_prediction(world, "p777")), 1.5, rounds=9, calls=20)  # fmt: skip
+    return Case(
+        "6",
+        f"get_prediction(load_arrays=True) among {world.predictions:,}",
+        Side(store),
+        Side(lambda: bare.get_prediction(world, "p777")),
+        1.5,
+        rounds=9,
+        calls=20,
+    )
 
 
 def export(worlds: Worlds) -> Case:
@@ -62,9 +79,14 @@ def export(worlds: Worlds) -> Case:
     world = worlds.large
     store, plain = world.folder / "store.parquet", world.folder / "bare.parquet"
     rows = {side: world.count(side, "predictions") for side in ("store", "bare")}
-    return Case("13", f"export_predictions_parquet of {world.predictions:,}",
-                Side(lambda: world.store.export_predictions_parquet(store),
-                     check=lambda: bare.check_parquet(store, rows["store"])),
-                Side(lambda: bare.export(world, OLDEST_FIRST, plain),
-                     check=lambda: bare.check_parquet(plain, rows["bare"])),
-                2, rounds=3)  # fmt: skip
+    return Case(
+        "13",
+        f"export_predictions_parquet of {world.predictions:,}",
+        Side(
+            lambda: world.store.export_predictions_parquet(store),
+            check=lambda: bare.check_parquet(store, rows["store"]),
+        ),
+        Side(lambda: bare.export(world, OLDEST_FIRST, plain), check=lambda: bare.check_parquet(plain, rows["bare"])),
+        2,
+        rounds=3,
+    )

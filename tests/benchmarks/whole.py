@@ -40,8 +40,14 @@ def _opening(number: str, world: World, predictions: str) -> Case:
         rows = world.bare.execute("SELECT * FROM runs WHERE run_id = ?", [world.run_id]).fetchall()
         assert len(rows) == 1
 
-    return Case(number, f"open a workspace with {predictions} predictions and read one row",
-                Side(store, prepare=world.close_store), Side(plain, prepare=world.close_bare), 2, rounds=9)  # fmt: skip
+    return Case(
+        number,
+        f"open a workspace with {predictions} predictions and read one row",
+        Side(store, prepare=world.close_store),
+        Side(plain, prepare=world.close_bare),
+        2,
+        rounds=9,
+    )
 
 
 class TimedImport(Side):
@@ -62,15 +68,25 @@ class TimedImport(Side):
 
 def importing(worlds: Worlds) -> Case:
     """Import the package."""
-    return Case("11a", f"import nirs4all_store; bare: {LIBRARIES}", TimedImport("import nirs4all_store"),
-                TimedImport(f"import {LIBRARIES}"), 1.2, rounds=9)  # fmt: skip
+    return Case(
+        "11a",
+        f"import nirs4all_store; bare: {LIBRARIES}",
+        TimedImport("import nirs4all_store"),
+        TimedImport(f"import {LIBRARIES}"),
+        1.2,
+        rounds=9,
+    )
 
 
 def importing_the_store(worlds: Worlds) -> Case:
     """Import what opens a workspace."""
-    return Case("11b", "from nirs4all_store import WorkspaceStore; bare: the same",
-                TimedImport("from nirs4all_store import WorkspaceStore"), TimedImport(f"import {LIBRARIES}"),
-                rounds=9)  # fmt: skip
+    return Case(
+        "11b",
+        "from nirs4all_store import WorkspaceStore; bare: the same",
+        TimedImport("from nirs4all_store import WorkspaceStore"),
+        TimedImport(f"import {LIBRARIES}"),
+        rounds=9,
+    )
 
 
 def creating(worlds: Worlds) -> Case:
@@ -84,5 +100,10 @@ def creating(worlds: Worlds) -> Case:
         with WorkspaceStore(folder / f"workspace{next(numbers)}") as created:
             assert created.list_runs().height == 0
 
-    return Case("14", f"create a workspace; under {CREATE_BOUND_MS} ms is promised", Side(store),
-                Side(lambda: bare.create(folder / f"{next(numbers)}.duckdb", tables)), rounds=9)  # fmt: skip
+    return Case(
+        "14",
+        f"create a workspace; under {CREATE_BOUND_MS} ms is promised",
+        Side(store),
+        Side(lambda: bare.create(folder / f"{next(numbers)}.duckdb", tables)),
+        rounds=9,
+    )

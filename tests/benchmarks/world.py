@@ -25,8 +25,10 @@ INDICES = np.arange(200)
 X = RNG.normal(size=(200, 1000))
 SCORES = {"val": {"rmse": 0.5, "r2": 0.9}, "test": {"rmse": 0.6, "r2": 0.8}}
 PARAMS = {"n_components": 10}
-LAYOUT = '{"y_true": {"dtype": "<f8", "shape": [200]}, "y_pred": {"dtype": "<f8", "shape": [200]}, ' \
-         '"sample_indices": {"dtype": "<i8", "shape": [200]}}'  # fmt: skip
+LAYOUT = (
+    '{"y_true": {"dtype": "<f8", "shape": [200]}, "y_pred": {"dtype": "<f8", "shape": [200]}, '
+    '"sample_indices": {"dtype": "<i8", "shape": [200]}}'
+)
 STEPS = [{"step_idx": i, "operator_class": "o", "params": {}, "artifact_id": None, "stateless": False} for i in (0, 1)]
 
 
@@ -106,8 +108,9 @@ class World:
         y = X[:, :3].sum(axis=1)
         self.scaler = StandardScaler().fit(X)
         Z = self.scaler.transform(X)
-        self.models = [PLSRegression(10).fit(np.delete(Z, np.s_[fold::5], 0), np.delete(y, np.s_[fold::5]))
-                       for fold in range(5)]  # fmt: skip
+        self.models = [
+            PLSRegression(10).fit(np.delete(Z, np.s_[fold::5], 0), np.delete(y, np.s_[fold::5])) for fold in range(5)
+        ]
         ids = [store.save_artifact(fitted, "o", "m", "joblib") for fitted in (self.scaler, *self.models)]
         folds = {str(fold): artifact_id for fold, artifact_id in enumerate(ids[1:])}
         self.chain_id = store.save_chain(self.pipeline_id, STEPS, 1, "PLS", "SS", "per_fold", folds, {"0": ids[0]})
@@ -116,14 +119,28 @@ class World:
     def _fill(self, connection: duckdb.DuckDBPyConnection, predictions: int, arrays: int) -> None:
         """Add predictions of ten models, as fast as the engine can."""
         values = {
-            "prediction_id": "'p' || i", "pipeline_id": "?", "chain_id": "?", "dataset_name": "'wheat'",
-            "model_name": "'model' || (i % 10)", "model_class": "'PLS'", "fold_id": "(i % 5)::VARCHAR",
-            "partition": "'val'", "val_score": "random()", "test_score": "random()", "train_score": "random()",
-            "metric": "'rmse'", "task_type": "'regression'", "n_samples": "200", "n_features": "1000",
-            "scores": """'{"val": {"rmse": 0.5}}'""", "best_params": """'{"n_components": 10}'""",
-            "preprocessings": "'SS'", "exclusion_count": "0", "exclusion_rate": "0.0",
+            "prediction_id": "'p' || i",
+            "pipeline_id": "?",
+            "chain_id": "?",
+            "dataset_name": "'wheat'",
+            "model_name": "'model' || (i % 10)",
+            "model_class": "'PLS'",
+            "fold_id": "(i % 5)::VARCHAR",
+            "partition": "'val'",
+            "val_score": "random()",
+            "test_score": "random()",
+            "train_score": "random()",
+            "metric": "'rmse'",
+            "task_type": "'regression'",
+            "n_samples": "200",
+            "n_features": "1000",
+            "scores": """'{"val": {"rmse": 0.5}}'""",
+            "best_params": """'{"n_components": 10}'""",
+            "preprocessings": "'SS'",
+            "exclusion_count": "0",
+            "exclusion_rate": "0.0",
             "created_at": "TIMESTAMP '2026-01-01' + to_microseconds(i)",
-        }  # fmt: skip
+        }
         assert values.keys() <= set(table_of(Prediction).columns.keys())
         connection.execute(
             f"INSERT INTO predictions({', '.join(values)}) SELECT {', '.join(values.values())} FROM range(?) t(i)",
@@ -139,9 +156,28 @@ class World:
     def save(self) -> str:
         """Save a prediction through the store."""
         return self.store.save_prediction(
-            self.pipeline_id, self.chain_id, "wheat", "model1", "PLS", "0", "val", 0.5, 0.4, 0.3, "rmse", "regression",
-            200, 1000, SCORES, PARAMS, None, None, 0, 0.0, "SS",
-        )  # fmt: skip
+            self.pipeline_id,
+            self.chain_id,
+            "wheat",
+            "model1",
+            "PLS",
+            "0",
+            "val",
+            0.5,
+            0.4,
+            0.3,
+            "rmse",
+            "regression",
+            200,
+            1000,
+            SCORES,
+            PARAMS,
+            None,
+            None,
+            0,
+            0.0,
+            "SS",
+        )
 
     def save_with_arrays(self) -> None:
         """Save a prediction and its arrays through the store."""

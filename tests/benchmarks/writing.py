@@ -21,25 +21,41 @@ TABLES = ("predictions", "prediction_arrays")
 def one_at_a_time(worlds: Worlds) -> Case:
     """Save a prediction and its arrays, each committed."""
     world = worlds.small
-    return Case("1", "save a prediction and its arrays, each committed",
-                adding(world, "store", 40, world.save_with_arrays), adding(world, "bare", 40, lambda: bare.save(world)),
-                1.5, rounds=9, calls=40)  # fmt: skip
+    return Case(
+        "1",
+        "save a prediction and its arrays, each committed",
+        adding(world, "store", 40, world.save_with_arrays),
+        adding(world, "bare", 40, lambda: bare.save(world)),
+        1.5,
+        rounds=9,
+        calls=40,
+    )
 
 
 def in_a_transaction(worlds: Worlds) -> Case:
     """Save many in one transaction, call by call."""
     world = worlds.small
-    return Case("2", f"{BATCH:,} of them inside transaction(), call by call",
-                adding(world, "store", BATCH, lambda: world.save_batch(BATCH)),
-                adding(world, "bare", BATCH, lambda: bare.save_many(world, BATCH)), 2, per_call=BATCH)  # fmt: skip
+    return Case(
+        "2",
+        f"{BATCH:,} of them inside transaction(), call by call",
+        adding(world, "store", BATCH, lambda: world.save_batch(BATCH)),
+        adding(world, "bare", BATCH, lambda: bare.save_many(world, BATCH)),
+        2,
+        per_call=BATCH,
+    )
 
 
 def among_many(worlds: Worlds) -> Case:
     """Save many where there are very many."""
     small, large = worlds.small, worlds.growing
-    return Case("3", f"row 2 among {large.predictions:,} predictions; bare: row 2's store",
-                adding(large, "store", BATCH, lambda: large.save_batch(BATCH)),
-                adding(small, "store", BATCH, lambda: small.save_batch(BATCH)), 1.2, per_call=BATCH)  # fmt: skip
+    return Case(
+        "3",
+        f"row 2 among {large.predictions:,} predictions; bare: row 2's store",
+        adding(large, "store", BATCH, lambda: large.save_batch(BATCH)),
+        adding(small, "store", BATCH, lambda: small.save_batch(BATCH)),
+        1.2,
+        per_call=BATCH,
+    )
 
 
 def adding(world: World, side: str, rows: int, work: Callable[[], object]) -> Side:
@@ -92,9 +108,15 @@ def deleting(worlds: Worlds) -> Case:
         return f"the file is {ratio:.2f} times a fresh copy"
 
     return Case(
-        "12", f"delete_run of {deleted:,} predictions with arrays, then vacuum()",
+        "12",
+        f"delete_run of {deleted:,} predictions with arrays, then vacuum()",
         Side(store, lambda: shutil.copyfile(full, world.database), check_store),
-        Side(lambda: bare.delete_and_compact(world), lambda: shutil.copyfile(full, world.bare_database),
-             lambda: bare.check_count(world.bare_database, "prediction_arrays", kept)),
-        2, rounds=3, note=note,
-    )  # fmt: skip
+        Side(
+            lambda: bare.delete_and_compact(world),
+            lambda: shutil.copyfile(full, world.bare_database),
+            lambda: bare.check_count(world.bare_database, "prediction_arrays", kept),
+        ),
+        2,
+        rounds=3,
+        note=note,
+    )

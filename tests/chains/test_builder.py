@@ -21,22 +21,34 @@ def model(idx: int, folds: dict[Any, Any], **more: Any) -> ExecutionStep:
 
 def test_a_trace_becomes_the_arguments_of_save_chain() -> None:
     steps = [
-        step(0, "KFold"), step(1, "SNV", ["snv"], operator_config={"a": 1}),
+        step(0, "KFold"),
+        step(1, "SNV", ["snv"], operator_config={"a": 1}),
         step(2, "Skipped", ["x"], execution_mode="skip"),
-        model(3, {0: "m0", 1: "m1"}), step(4, "After", ["late"]),
-    ]  # fmt: skip
+        model(3, {0: "m0", 1: "m1"}),
+        step(4, "After", ["late"]),
+    ]
     chain = ChainBuilder(ExecutionTrace(steps, 3, "SNV")).build()
     assert chain == {
         "steps": [
             {"step_idx": 0, "operator_class": "KFold", "params": {}, "artifact_id": None, "stateless": True},
             {"step_idx": 1, "operator_class": "SNV", "params": {"a": 1}, "artifact_id": "snv", "stateless": False},
-            {"step_idx": 3, "operator_class": "PLS", "params": {"model": {"class": "PLS"}}, "artifact_id": None,
-             "stateless": False},
+            {
+                "step_idx": 3,
+                "operator_class": "PLS",
+                "params": {"model": {"class": "PLS"}},
+                "artifact_id": None,
+                "stateless": False,
+            },
         ],
-        "model_step_idx": 3, "model_class": "PLS", "preprocessings": "SNV", "fold_strategy": "per_fold",
-        "fold_artifacts": {"fold_0": "m0", "fold_1": "m1"}, "shared_artifacts": {"1": "snv"}, "branch_path": None,
+        "model_step_idx": 3,
+        "model_class": "PLS",
+        "preprocessings": "SNV",
+        "fold_strategy": "per_fold",
+        "fold_artifacts": {"fold_0": "m0", "fold_1": "m1"},
+        "shared_artifacts": {"1": "snv"},
+        "branch_path": None,
         "source_index": None,
-    }  # fmt: skip
+    }
 
 
 def test_from_the_first_step_fitted_per_fold_on_everything_is_in_the_folds_lists() -> None:
@@ -97,8 +109,14 @@ def test_traces_of_nirs4all_are_read_by_attribute() -> None:
 
     def theirs(idx: int, mode: Enum, ids: list[str], folds: dict[int, str]) -> SimpleNamespace:
         artifacts = SimpleNamespace(artifact_ids=ids, primary_artifact_id=None, fold_artifact_ids=folds, by_source={})
-        return SimpleNamespace(step_index=idx, operator_class="O", operator_config=None, execution_mode=mode,
-                               branch_path=None, artifacts=artifacts)  # fmt: skip
+        return SimpleNamespace(
+            step_index=idx,
+            operator_class="O",
+            operator_config=None,
+            execution_mode=mode,
+            branch_path=None,
+            artifacts=artifacts,
+        )
 
     steps = [
         theirs(1, mode.TRAIN, ["a"], {}),
@@ -220,8 +238,11 @@ def test_steps_of_one_index_keep_their_order_and_their_own_line() -> None:
     chain = ChainBuilder(ExecutionTrace(steps, 1)).build()
     assert chain["shared_artifacts"] == {"0": ["a", "b1", "b2", "c"]}
     assert [(item["operator_class"], item["artifact_id"]) for item in chain["steps"]] == [
-        ("A", "a"), ("B", None), ("C", "c"), ("PLS", None)
-    ]  # fmt: skip
+        ("A", "a"),
+        ("B", None),
+        ("C", "c"),
+        ("PLS", None),
+    ]
 
 
 def test_only_several_sources_make_a_source_map() -> None:
@@ -231,8 +252,10 @@ def test_only_several_sources_make_a_source_map() -> None:
     assert chain["shared_artifacts"] == {"0": "a"}
     chain = ChainBuilder(ExecutionTrace([one, two, model(3, {0: "m"})], 3)).build()
     assert chain["shared_artifacts"] == {
-        "0": "a", "2": ["b", "c", "d"], "_source_map": {"2": {"0": ["b"], "1": ["c", "d"]}}
-    }  # fmt: skip
+        "0": "a",
+        "2": ["b", "c", "d"],
+        "_source_map": {"2": {"0": ["b"], "1": ["c", "d"]}},
+    }
 
 
 def test_building_changes_nothing_of_the_trace_and_gives_the_same_again() -> None:

@@ -147,10 +147,14 @@ class Aware(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return X * 2
 
 
-@pytest.mark.parametrize("make", [
-    lambda: Pipeline([("aware", Aware())]), lambda: FeatureUnion([("aware", Aware())]),
-    lambda: make_pipeline(StandardScaler(), make_pipeline(Aware())),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Pipeline([("aware", Aware())]),
+        lambda: FeatureUnion([("aware", Aware())]),
+        lambda: make_pipeline(StandardScaler(), make_pipeline(Aware())),
+    ],
+)
 def test_an_operator_inside_a_pipeline_once_got_no_wavelengths_without_a_word(make: Any) -> None:
     with pytest.raises(PredictionError, match="has Aware inside, which would get no wavelengths there"):
         predict(Ridge().fit(X, Y), shared=(make(),), wavelengths=np.arange(8.0))

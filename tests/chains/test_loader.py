@@ -66,9 +66,15 @@ def save_chain(store: WorkspaceStore, shared: dict[str, Any], folds: dict[str, A
 
     steps = [step(int(idx), f"op{idx}") for idx in shared] + list(more) + [step(9, "model")]
     return store.save_chain(
-        pipeline_id, steps, 9, "model", "", "per_fold",
-        {fold: save(value) for fold, value in folds.items()}, {idx: save(value) for idx, value in shared.items()},
-    )  # fmt: skip
+        pipeline_id,
+        steps,
+        9,
+        "model",
+        "",
+        "per_fold",
+        {fold: save(value) for fold, value in folds.items()},
+        {idx: save(value) for idx, value in shared.items()},
+    )
 
 
 def halves(model: Any, X: Any, y: Any) -> dict[str, Any]:
@@ -284,7 +290,9 @@ def test_load_artifact_and_load_chain_never_give_out_what_replays_share(store: W
 
 def test_a_plan_reads_chains_as_nirs4all_0_7_stored_them() -> None:
     chain = {
-        "chain_id": "c", "model_step_idx": 4, "model_class": "Ridge",
+        "chain_id": "c",
+        "model_step_idx": 4,
+        "model_class": "Ridge",
         "steps": [
             {"step_idx": 1, "operator_class": "KFold", "artifact_ids": [], "stateless": True},
             {"step_idx": 2, "operator_class": "SNV", "artifact_ids": ["snv"], "stateless": False},
@@ -294,7 +302,7 @@ def test_a_plan_reads_chains_as_nirs4all_0_7_stored_them() -> None:
         ],
         "fold_artifacts": {"fold_0": "r0", "fold_1": "r1"},
         "shared_artifacts": {"2": ["d", "m"], "_source_map": {"2": {"0": ["d"]}}},
-    }  # fmt: skip
+    }
     wanted = plan_replay(chain)
     assert [item for _, item in wanted.shared] == ["d", "m"]
     assert {fold: [item for _, item in entries] for fold, entries in wanted.folds.items()} == {

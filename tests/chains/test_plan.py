@@ -80,8 +80,14 @@ def test_ids_of_other_types_are_refused(store: WorkspaceStore, ids: dict[str, st
 
 
 def test_sources_that_are_treated_apart_are_not_replayed_on_one_X() -> None:
-    chain = {"chain_id": "c", "steps": [step(0), step(1)], "model_step_idx": 1, "model_class": "m",
-             "fold_artifacts": {"0": "m"}, "shared_artifacts": {"0": ["a", "b"]}}  # fmt: skip
+    chain = {
+        "chain_id": "c",
+        "steps": [step(0), step(1)],
+        "model_step_idx": 1,
+        "model_class": "m",
+        "fold_artifacts": {"0": "m"},
+        "shared_artifacts": {"0": ["a", "b"]},
+    }
     assert plan_replay(chain).ids == ["a", "b", "m"]
     one = chain["shared_artifacts"] | {"_source_map": {"0": {"0": ["a", "b"]}}}  # type: ignore[operator]
     assert plan_replay(chain | {"shared_artifacts": one}).ids == ["a", "b", "m"]

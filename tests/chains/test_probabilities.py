@@ -45,13 +45,16 @@ MODELS = {
     "labels, one after the other": (lambda: ClassifierChain(logistic()), LABELS),
     "labels in a pipeline": (lambda: make_pipeline(StandardScaler(), OneVsRestClassifier(logistic())), LABELS),
     "labels in a search": (
-        lambda: GridSearchCV(OneVsRestClassifier(logistic()), {"estimator__C": [1.0]}, cv=2), LABELS
+        lambda: GridSearchCV(OneVsRestClassifier(logistic()), {"estimator__C": [1.0]}, cv=2),
+        LABELS,
     ),
     "labels in a pipeline in a search": (
-        lambda: GridSearchCV(make_pipeline(StandardScaler(), ClassifierChain(logistic())), {}, cv=2), LABELS
+        lambda: GridSearchCV(make_pipeline(StandardScaler(), ClassifierChain(logistic())), {}, cv=2),
+        LABELS,
     ),
     "stacked labels": (
-        lambda: StackingClassifier([("a", DecisionTreeClassifier(max_depth=2))], KNeighborsClassifier(), cv=2), LABELS
+        lambda: StackingClassifier([("a", DecisionTreeClassifier(max_depth=2))], KNeighborsClassifier(), cv=2),
+        LABELS,
     ),
     "targets, one model each": (lambda: MultiOutputClassifier(logistic()), TWO),
     "targets of a forest": (lambda: RandomForestClassifier(4, random_state=0), TWO),
@@ -59,7 +62,7 @@ MODELS = {
     "targets in a pipeline": (lambda: make_pipeline(StandardScaler(), RandomForestClassifier(4, random_state=0)), TWO),
     "targets in a search": (lambda: GridSearchCV(KNeighborsClassifier(), {}, scoring=lambda *_: 1.0, cv=2), TWO),
     "one target, one model each": (lambda: MultiOutputClassifier(logistic()), TWO[:, :1]),
-}  # fmt: skip
+}
 
 
 def chain(*models: Any) -> ChainClassifier:
@@ -173,9 +176,14 @@ def test_every_classifier_of_scikit_learn_gives_in_a_chain_what_it_gives() -> No
 def _fitted(kind: Any, y: Any) -> Any:
     """Return a fitted classifier, or None where it takes no such y."""
     made = {
-        "estimator": logistic(), "base_estimator": logistic(), "estimators": [("a", logistic())], "n_estimators": 3,
-        "max_iter": 30, "cv": 2, "voting": "soft",
-    }  # fmt: skip
+        "estimator": logistic(),
+        "base_estimator": logistic(),
+        "estimators": [("a", logistic())],
+        "n_estimators": 3,
+        "max_iter": 30,
+        "cv": 2,
+        "voting": "soft",
+    }
     names = kind.__init__.__code__.co_varnames
     try:
         with warnings.catch_warnings():
@@ -197,12 +205,20 @@ def stored(store: WorkspaceStore, prediction_id: str) -> Any:
 TARGETS = [np.arange(8, dtype=np.float32).reshape(4, 2), np.arange(12.0).reshape(4, 3)]
 
 
-@pytest.mark.parametrize("proba", [
-    TARGETS, TARGETS[:1], [TARGETS[0], TARGETS[0]], [TARGETS[0].T.copy().T, np.zeros((4, 0))],
-    [np.array([[2**60 + 1], [1], [2], [3]]), TARGETS[0], np.array([[True], [False], [True], [True]])],
-    [np.array([["a"], ["bc"], [""], ["d"]]), TARGETS[1], np.array([["x"]] * 4, dtype=object)],
-    np.arange(24.0).reshape(4, 3, 2), np.arange(24, dtype=">f4").reshape(2, 4, 3), np.zeros((4, 0, 2)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "proba",
+    [
+        TARGETS,
+        TARGETS[:1],
+        [TARGETS[0], TARGETS[0]],
+        [TARGETS[0].T.copy().T, np.zeros((4, 0))],
+        [np.array([[2**60 + 1], [1], [2], [3]]), TARGETS[0], np.array([[True], [False], [True], [True]])],
+        [np.array([["a"], ["bc"], [""], ["d"]]), TARGETS[1], np.array([["x"]] * 4, dtype=object)],
+        np.arange(24.0).reshape(4, 3, 2),
+        np.arange(24, dtype=">f4").reshape(2, 4, 3),
+        np.zeros((4, 0, 2)),
+    ],
+)
 def test_probabilities_of_several_targets_could_not_be_stored(store: WorkspaceStore, proba: Any) -> None:
     prediction_id = add_prediction(store, add_pipeline(store)[1])
     store.save_prediction_arrays(prediction_id, np.zeros(4), np.zeros(4), proba)
@@ -213,19 +229,31 @@ def test_probabilities_of_several_targets_could_not_be_stored(store: WorkspaceSt
 def test_targets_in_nested_lists_are_an_array(store: WorkspaceStore) -> None:
     _, pipeline_id = add_pipeline(store)
     nested = [[[0.5, 0.5], [1.0, 0.0]], [[0.25, 0.75], [0.0, 1.0]]]
-    record = {"dataset_name": "d", "model_name": "m", "model_class": "m", "fold_id": "0", "partition": "val",
-              "metric": "accuracy", "task_type": "classification", "y_true": [0, 1], "y_proba": nested}  # fmt: skip
+    record = {
+        "dataset_name": "d",
+        "model_name": "m",
+        "model_class": "m",
+        "fold_id": "0",
+        "partition": "val",
+        "metric": "accuracy",
+        "task_type": "classification",
+        "y_true": [0, 1],
+        "y_proba": nested,
+    }
     (prediction_id,) = store.save_predictions(pipeline_id, [record])
     assert_same(stored(store, prediction_id), np.array(nested))
 
 
-@pytest.mark.parametrize(("proba", "message"), [
-    ([np.zeros((4, 2)), np.zeros((3, 2))], r"differ in length: .*'y_proba\[1\]': 3"),
-    (np.zeros((3, 5, 2)), "differ in length"),
-    (np.zeros((4, 1, 1, 1)), "4 dimensions"),
-    ([np.zeros((4, 2)), np.zeros((4, 2), dtype=complex)], r"y_proba\[1\] has dtype complex128"),
-    ([np.ma.zeros((4, 2))], r"y_proba\[0\] is a masked array"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("proba", "message"),
+    [
+        ([np.zeros((4, 2)), np.zeros((3, 2))], r"differ in length: .*'y_proba\[1\]': 3"),
+        (np.zeros((3, 5, 2)), "differ in length"),
+        (np.zeros((4, 1, 1, 1)), "4 dimensions"),
+        ([np.zeros((4, 2)), np.zeros((4, 2), dtype=complex)], r"y_proba\[1\] has dtype complex128"),
+        ([np.ma.zeros((4, 2))], r"y_proba\[0\] is a masked array"),
+    ],
+)
 def test_targets_that_cannot_be_stored_are_refused(store: WorkspaceStore, proba: Any, message: str) -> None:
     prediction_id = add_prediction(store, add_pipeline(store)[1])
     with pytest.raises(InvalidInputError, match=message):
@@ -233,9 +261,15 @@ def test_targets_that_cannot_be_stored_are_refused(store: WorkspaceStore, proba:
     assert stored(store, prediction_id) is None
 
 
-RUN = {name: MODELS[name] for name in (
-    "labels, one against the rest", "labels, one after the other", "targets, one model each", "targets of a forest",
-)}  # fmt: skip
+RUN = {
+    name: MODELS[name]
+    for name in (
+        "labels, one against the rest",
+        "labels, one after the other",
+        "targets, one model each",
+        "targets of a forest",
+    )
+}
 
 
 @pytest.mark.parametrize("name", RUN)

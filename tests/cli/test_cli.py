@@ -165,9 +165,12 @@ def test_what_is_exported_predicts_elsewhere_once_it_is_trusted(here: Path) -> N
     command("run pls.yaml wheat.csv -t glucose --name one")
     best = rows("top -n 1")[0]
     for name, output in (
-        (best["chain_id"], "model.n4a"), (best["chain_id"], "model.n4a.py"), (best["pipeline_id"], "pipeline.json"),
-        (rows("runs")[0]["run_id"], "run.yaml"), (rows("runs")[0]["run_id"], "predictions.parquet"),
-    ):  # fmt: skip
+        (best["chain_id"], "model.n4a"),
+        (best["chain_id"], "model.n4a.py"),
+        (best["pipeline_id"], "pipeline.json"),
+        (rows("runs")[0]["run_id"], "run.yaml"),
+        (rows("runs")[0]["run_id"], "predictions.parquet"),
+    ):
         assert output in command(f"export {name} {output}")
         assert (here / output).exists()
     plain = command(f"predict {best['chain_id']} new.csv")
@@ -203,7 +206,7 @@ def test_the_library_keeps_configurations(here: Path) -> None:
     assert "already" in command("library save pls.yaml base", 1)
     assert rows("library list") == [
         {"name": "base", "category": "regression", "description": "the usual", "tags": "pls"}
-    ]  # fmt: skip
+    ]
     assert json.loads(command("library show base"))[1]["model"]["params"] == {"n_components": {"_range_": [2, 4, 2]}}
     command("library export base shared.json")
     command("library import shared.json -w other")
@@ -523,9 +526,13 @@ def test_endings_in_capitals_were_not_known_and_unknown_ones_added_to(here: Path
     command("run CAPITALS.YAML wheat.csv -t glucose --resume")
     best, run = rows("top -n 1")[0], rows("runs")[0]["run_id"]
     for name, output in (
-        (run, "run.PARQUET"), (run, "run.YAML"), (best["pipeline_id"], "p.JSON"), (best["chain_id"], "m.N4A"),
-        (best["chain_id"], "m.n4a.PY"), (run, "plain"),
-    ):  # fmt: skip
+        (run, "run.PARQUET"),
+        (run, "run.YAML"),
+        (best["pipeline_id"], "p.JSON"),
+        (best["chain_id"], "m.N4A"),
+        (best["chain_id"], "m.n4a.PY"),
+        (run, "plain"),
+    ):
         command(f"export {name} {output}")
     command(f"predict {best['chain_id']} new.csv -o out.PARQUET")
     assert pl.read_parquet("run.PARQUET").height
@@ -543,8 +550,13 @@ def test_endings_in_capitals_were_not_known_and_unknown_ones_added_to(here: Path
 def test_a_wrong_configuration_or_bundle_left_an_empty_workspace(here: Path) -> None:
     (here / "wrong.yaml").write_text("- class: sklearn.preprocessing.StandardScaler\n")
     (here / "wrong.n4a").write_text("no bundle")
-    for line in ("run wrong.yaml wheat.csv -t glucose", "run nowhere.yaml wheat.csv -t glucose",
-                 "run nothing wheat.csv -t glucose", "import nowhere.n4a", "import wrong.n4a"):  # fmt: skip
+    for line in (
+        "run wrong.yaml wheat.csv -t glucose",
+        "run nowhere.yaml wheat.csv -t glucose",
+        "run nothing wheat.csv -t glucose",
+        "import nowhere.n4a",
+        "import wrong.n4a",
+    ):
         command(line, 1)
         assert not (here / "workspace").exists(), line
 

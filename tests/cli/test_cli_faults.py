@@ -60,9 +60,12 @@ def test_commands_once_wrote_over_files_without_asking(here: Path) -> None:
     chain, run, pipeline = an_id("chain"), an_id("run"), an_id("pipeline")
     before = (here / "new.csv").read_bytes()
     for line in (
-        f"predict {chain} new.csv -o new.csv", f"export {run} taken.yaml", f"export {pipeline} taken.json",
-        f"export {chain} taken", f"show {chain} --plot taken.html",
-    ):  # fmt: skip
+        f"predict {chain} new.csv -o new.csv",
+        f"export {run} taken.yaml",
+        f"export {pipeline} taken.json",
+        f"export {chain} taken",
+        f"show {chain} --plot taken.html",
+    ):
         for name in ("taken.yaml", "taken.json", "taken.n4a", "taken.html"):
             (here / name).write_text("mine")
         assert "is there already and stays as it is" in command(line, 1)

@@ -79,9 +79,16 @@ def terminal(odd: Path, request: pytest.FixtureRequest, monkeypatch: pytest.Monk
 def test_a_letter_that_the_terminal_lacks_once_ended_a_listing_with_a_traceback(terminal: Terminal) -> None:
     wheat = "🌾" if terminal.encoding == "utf-8" else r"\U0001f33e"
     for line in (
-        "runs", "pipelines", "show {run}", "show {pipeline}", "log {pipeline}", "compare {run} {other}", "library list",
-        "show {chain}", "sql 'SELECT name AS {name} FROM runs'",
-    ):  # fmt: skip
+        "runs",
+        "pipelines",
+        "show {run}",
+        "show {pipeline}",
+        "log {pipeline}",
+        "compare {run} {other}",
+        "library list",
+        "show {chain}",
+        "sql 'SELECT name AS {name} FROM runs'",
+    ):
         told = terminal.shows(line.replace("{name}", '"🌾"'))
         assert wheat in told, line
     for line in ("runs --status {name}", "library show {name}x", "export {run} {name}.png"):

@@ -138,7 +138,7 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
         ("spectra.xlsx", "no table by its name"),
         ((pl.DataFrame({"a": [1], "b": [2]}), "protein"), "no column 'protein'.*'a', 'b'"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_together_is_refused(given: Any, message: str) -> None:
     with pytest.raises(InvalidInputError, match=message):
         read_dataset(given)

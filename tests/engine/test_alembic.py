@@ -55,12 +55,22 @@ def alembic(package: Path, *commands: str) -> list[tuple[str, int]]:
     """Return what each command prints with the configuration of an installed package, and its exit code."""
     workspace = package.parents[1] / "w"
     lines = [["-c", str(package / "alembic.ini"), "-x", f"workspace={workspace}", *line.split()] for line in commands]
-    environment = {**os.environ, "PYTHONPATH": str(package.parent), "PYTHONDONTWRITEBYTECODE": "1",
-                   "EDITOR": str(package.parents[1] / "editor")}  # fmt: skip
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(package.parent),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "EDITOR": str(package.parents[1] / "editor"),
+    }
     done: Any = subprocess.run(
-        [sys.executable, "-c", PROGRAM], input=json.dumps(lines), cwd=package.parents[1], env=environment, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=True,
-    )  # fmt: skip
+        [sys.executable, "-c", PROGRAM],
+        input=json.dumps(lines),
+        cwd=package.parents[1],
+        env=environment,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=True,
+    )
     told = [part.partition("\1") for part in done.stdout.split("\0")[1:]]
     return [(text, int(code)) for text, _, code in told]
 
@@ -77,9 +87,18 @@ def test_commands_of_alembic_once_wrote_into_the_installed_package(installed: Pa
     WorkspaceStore(installed.parents[1] / "w").close()
     before = content(installed)
     refused = (
-        "revision -m notes", "revision --autogenerate -m notes", "merge -m both 0003 0004", "merge heads", "edit head",
-        "edit 0002", "stamp head", "downgrade base", "downgrade -1", "branches", "ensure_version",
-    )  # fmt: skip
+        "revision -m notes",
+        "revision --autogenerate -m notes",
+        "merge -m both 0003 0004",
+        "merge heads",
+        "edit head",
+        "edit 0002",
+        "stamp head",
+        "downgrade base",
+        "downgrade -1",
+        "branches",
+        "ensure_version",
+    )
     for line, (told, code) in zip(refused, alembic(installed, *refused), strict=True):
         assert "it would change the installed package, and nothing was changed; here upgrade, current" in told, line
         assert code != 0

@@ -26,47 +26,84 @@ from nirs4all_store.testing.contract import X, add_chain, add_pipeline
 SHARED = Path(__file__).parents[3] / "shared" / "old_workspaces"
 
 # What makes a table of ours, as a name: it was taken for the table itself.
-AS_A_TABLE = next(line for line in migrator.printed_schema(migrator.HEAD).replace(",\n    ", ", ").splitlines()
-                  if line.startswith("CREATE TABLE logs(")).replace('"', '""')  # fmt: skip
+AS_A_TABLE = next(
+    line
+    for line in migrator.printed_schema(migrator.HEAD).replace(",\n    ", ", ").splitlines()
+    if line.startswith("CREATE TABLE logs(")
+).replace('"', '""')
 # What is put into a sound workspace, and how the message names it.
 MORE = {
-    "trigger": ("CREATE TRIGGER steal AFTER INSERT ON runs FOR EACH STATEMENT UPDATE artifacts SET trust = NULL",
-                "trigger steal on runs", "DROP TRIGGER steal ON runs"),
-    "odd-trigger": ("""CREATE TABLE lab_notes(text VARCHAR); CREATE TRIGGER "order; -- " BEFORE DELETE ON artifacts
+    "trigger": (
+        "CREATE TRIGGER steal AFTER INSERT ON runs FOR EACH STATEMENT UPDATE artifacts SET trust = NULL",
+        "trigger steal on runs",
+        "DROP TRIGGER steal ON runs",
+    ),
+    "odd-trigger": (
+        """CREATE TABLE lab_notes(text VARCHAR); CREATE TRIGGER "order; -- " BEFORE DELETE ON artifacts
                     FOR EACH STATEMENT INSERT INTO lab_notes VALUES ('x')""",
-                    'trigger "order; -- " on artifacts', 'DROP TRIGGER "order; -- " ON artifacts'),
-    "trigger-named-as-a-table": (f'CREATE TRIGGER "{AS_A_TABLE}" AFTER INSERT ON runs FOR EACH STATEMENT '
-                                 "UPDATE artifacts SET trust = NULL", f'trigger "{AS_A_TABLE}" on runs',
-                                 f'DROP TRIGGER "{AS_A_TABLE}" ON runs'),
-    "view-named-as-a-table": (f'CREATE VIEW "{AS_A_TABLE}" AS SELECT 1 AS one', f'view "{AS_A_TABLE}"',
-                              f'DROP VIEW "{AS_A_TABLE}"'),
+        'trigger "order; -- " on artifacts',
+        'DROP TRIGGER "order; -- " ON artifacts',
+    ),
+    "trigger-named-as-a-table": (
+        f'CREATE TRIGGER "{AS_A_TABLE}" AFTER INSERT ON runs FOR EACH STATEMENT UPDATE artifacts SET trust = NULL',
+        f'trigger "{AS_A_TABLE}" on runs',
+        f'DROP TRIGGER "{AS_A_TABLE}" ON runs',
+    ),
+    "view-named-as-a-table": (
+        f'CREATE VIEW "{AS_A_TABLE}" AS SELECT 1 AS one',
+        f'view "{AS_A_TABLE}"',
+        f'DROP VIEW "{AS_A_TABLE}"',
+    ),
     "view": ("CREATE VIEW best AS SELECT max(val_score) AS score FROM predictions", "view best", "DROP VIEW best"),
     "catalog-view": ("CREATE VIEW duckdb_tables AS SELECT 1 AS one", "view duckdb_tables", "DROP VIEW duckdb_tables"),
-    "view-elsewhere": ('CREATE SCHEMA "select"; CREATE VIEW "select".best AS SELECT 1 AS one',
-                       'view "select".best', 'DROP VIEW "select".best'),
-    "macro": ("CREATE MACRO lower(a) AS error('a macro was run')", 'macro lower', "DROP MACRO lower"),
+    "view-elsewhere": (
+        'CREATE SCHEMA "select"; CREATE VIEW "select".best AS SELECT 1 AS one',
+        'view "select".best',
+        'DROP VIEW "select".best',
+    ),
+    "macro": ("CREATE MACRO lower(a) AS error('a macro was run')", "macro lower", "DROP MACRO lower"),
     "table-macro": ("CREATE MACRO rows() AS TABLE SELECT * FROM runs", "macro rows", "DROP MACRO TABLE rows"),
     "function": ("CREATE SCHEMA lab; CREATE FUNCTION lab.f(a) AS a + 1", "macro lab.f", "DROP MACRO lab.f"),
     "sequence": ("CREATE SEQUENCE numbers", "sequence numbers", "DROP SEQUENCE numbers"),
     "type": ("CREATE TYPE mood AS ENUM ('good', 'bad')", "type mood", "DROP TYPE mood"),
     "index": ("CREATE INDEX by_name ON runs(name)", "index by_name", "DROP INDEX by_name"),
     "computing-index": ("CREATE INDEX by_name ON runs((upper(name)))", "index by_name", "DROP INDEX by_name"),
-    "column": ("ALTER TABLE chains ADD COLUMN notes VARCHAR", "column chains.notes",
-               "ALTER TABLE chains DROP COLUMN notes"),
-    "default": ("ALTER TABLE runs ALTER COLUMN summary SET DEFAULT to_json(now()::VARCHAR)",
-                "default of runs.summary", "ALTER TABLE runs ALTER COLUMN summary DROP DEFAULT"),
-    "own-default": ("CREATE TABLE notes(text VARCHAR DEFAULT concat('a', 'b, c'), n INTEGER)",
-                    "default of notes.\"text\"", "ALTER TABLE notes ALTER COLUMN \"text\" DROP DEFAULT"),
-    "own-generated": ("CREATE TABLE notes(n INTEGER, twice INTEGER GENERATED ALWAYS AS (n * 2))", "column notes.twice",
-                      "CREATE TABLE notes_new AS FROM notes; DROP TABLE notes; ALTER TABLE notes_new RENAME TO notes"),
-    "own-check": ("CREATE TABLE notes(n INTEGER CHECK (n IN (1, 2)), m INTEGER UNIQUE)",
-                  "CHECK((n IN (1, 2))) of notes",
-                  "CREATE TABLE notes_new AS FROM notes; DROP TABLE notes; ALTER TABLE notes_new RENAME TO notes"),
-    "foreign-key": ("CREATE TABLE notes(run_id VARCHAR REFERENCES runs(run_id))", "FOREIGN KEY",
-                    "CREATE TABLE notes_new AS FROM notes; DROP TABLE notes; ALTER TABLE notes_new RENAME TO notes"),
-    "nested-schema": ("CREATE SCHEMA lab; CREATE SCHEMA lab.hidden", "schema lab.hidden",
-                      "DROP SCHEMA lab.hidden CASCADE"),
-}  # fmt: skip
+    "column": (
+        "ALTER TABLE chains ADD COLUMN notes VARCHAR",
+        "column chains.notes",
+        "ALTER TABLE chains DROP COLUMN notes",
+    ),
+    "default": (
+        "ALTER TABLE runs ALTER COLUMN summary SET DEFAULT to_json(now()::VARCHAR)",
+        "default of runs.summary",
+        "ALTER TABLE runs ALTER COLUMN summary DROP DEFAULT",
+    ),
+    "own-default": (
+        "CREATE TABLE notes(text VARCHAR DEFAULT concat('a', 'b, c'), n INTEGER)",
+        'default of notes."text"',
+        'ALTER TABLE notes ALTER COLUMN "text" DROP DEFAULT',
+    ),
+    "own-generated": (
+        "CREATE TABLE notes(n INTEGER, twice INTEGER GENERATED ALWAYS AS (n * 2))",
+        "column notes.twice",
+        "CREATE TABLE notes_new AS FROM notes; DROP TABLE notes; ALTER TABLE notes_new RENAME TO notes",
+    ),
+    "own-check": (
+        "CREATE TABLE notes(n INTEGER CHECK (n IN (1, 2)), m INTEGER UNIQUE)",
+        "CHECK((n IN (1, 2))) of notes",
+        "CREATE TABLE notes_new AS FROM notes; DROP TABLE notes; ALTER TABLE notes_new RENAME TO notes",
+    ),
+    "foreign-key": (
+        "CREATE TABLE notes(run_id VARCHAR REFERENCES runs(run_id))",
+        "FOREIGN KEY",
+        "CREATE TABLE notes_new AS FROM notes; DROP TABLE notes; ALTER TABLE notes_new RENAME TO notes",
+    ),
+    "nested-schema": (
+        "CREATE SCHEMA lab; CREATE SCHEMA lab.hidden",
+        "schema lab.hidden",
+        "DROP SCHEMA lab.hidden CASCADE",
+    ),
+}
 # A table of ours made anew: its columns, as they are printed, with something in one of them.
 ANEW = {
     "generated": (
@@ -112,9 +149,12 @@ def refused(act: Callable[[], object]) -> str:
 def is_refused_everywhere(folder: Path) -> str:
     """Make sure that nothing works on a workspace, and changes nothing; return why."""
     before = bytes_of(folder)
-    messages = [refused(lambda: WorkspaceStore(folder, upgrade=True)),
-                refused(lambda: upgrade_workspace(folder)), refused(lambda: recover_workspace(folder)),
-                refused(lambda: upgrade_workspace(folder, dry_run=True))]  # fmt: skip
+    messages = [
+        refused(lambda: WorkspaceStore(folder, upgrade=True)),
+        refused(lambda: upgrade_workspace(folder)),
+        refused(lambda: recover_workspace(folder)),
+        refused(lambda: upgrade_workspace(folder, dry_run=True)),
+    ]
     assert len(set(messages)) == 1
     inspect_workspace(folder)
     assert bytes_of(folder) == before
@@ -201,8 +241,10 @@ def test_a_trigger_once_had_an_untrusted_bundle_unpickled(tmp_path: Path) -> Non
         bundle = origin.export_chain(chain_id, tmp_path / "from-anywhere.n4a")
     WorkspaceStore(tmp_path / "w").close()
     for table in ("runs", "chains", "predictions"):
-        put_into(tmp_path / "w", f"CREATE TRIGGER t_{table} AFTER INSERT ON {table} FOR EACH STATEMENT "
-                                 "UPDATE artifacts SET trust = NULL")  # fmt: skip
+        put_into(
+            tmp_path / "w",
+            f"CREATE TRIGGER t_{table} AFTER INSERT ON {table} FOR EACH STATEMENT UPDATE artifacts SET trust = NULL",
+        )
     with pytest.raises(WorkspaceCorruptError, match="trigger t_runs on runs"), WorkspaceStore(tmp_path / "w") as store:
         imported = store.import_bundle(bundle)
         with pytest.raises(UntrustedArtifactError):
@@ -260,9 +302,12 @@ def test_what_nirs4all_itself_wrote_has_nothing_more(tmp_path: Path, version: st
 
 def test_an_old_database_with_more_is_refused_before_its_upgrade(tmp_path: Path) -> None:
     make_legacy(tmp_path, "0.7.1")
-    put_into(tmp_path, "CREATE INDEX mine ON runs((upper(name))); CREATE SEQUENCE s; "
-             "ALTER TABLE logs ADD COLUMN more INTEGER DEFAULT nextval('s'); "
-             "CREATE TRIGGER t AFTER INSERT ON logs FOR EACH STATEMENT DELETE FROM artifacts")  # fmt: skip
+    put_into(
+        tmp_path,
+        "CREATE INDEX mine ON runs((upper(name))); CREATE SEQUENCE s; "
+        "ALTER TABLE logs ADD COLUMN more INTEGER DEFAULT nextval('s'); "
+        "CREATE TRIGGER t AFTER INSERT ON logs FOR EACH STATEMENT DELETE FROM artifacts",
+    )
     message = is_refused_everywhere(tmp_path)
     for statement in (
         "DROP TRIGGER t ON logs",
@@ -300,8 +345,11 @@ def test_a_column_that_was_dropped_or_had_its_type_changed_once_was_not_reported
 def test_an_upgrade_once_let_columns_of_another_type_come_along(tmp_path: Path) -> None:
     make_legacy(tmp_path, "0.7.1")
     upgrade_workspace(tmp_path)
-    put_into(tmp_path, "ALTER TABLE runs DROP COLUMN owner; UPDATE alembic_version SET version_num = '0003'; "
-             "ALTER TABLE runs ALTER COLUMN error TYPE JSON USING NULL")  # fmt: skip
+    put_into(
+        tmp_path,
+        "ALTER TABLE runs DROP COLUMN owner; UPDATE alembic_version SET version_num = '0003'; "
+        "ALTER TABLE runs ALTER COLUMN error TYPE JSON USING NULL",
+    )
     before = bytes_of(tmp_path)
     assert 'column runs."error" is to be VARCHAR, and is JSON' in refused(lambda: upgrade_workspace(tmp_path))
     assert bytes_of(tmp_path) == before

@@ -12,9 +12,22 @@ from nirs4all_store.engine.duckdb import migrator
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 FUNCTIONS = [
-    '"+"(a, b)', '"-"(a, b)', '"~~"(a, b)', "greatest(a, b)", "count_star()", "count(a)", "sum(a)", "min(a)", "max(a)",
-    "lower(a)", "row_number()", "isnan(a)", "coalesce(a, b)", "hash(a)", "current_database()",
-]  # fmt: skip
+    '"+"(a, b)',
+    '"-"(a, b)',
+    '"~~"(a, b)',
+    "greatest(a, b)",
+    "count_star()",
+    "count(a)",
+    "sum(a)",
+    "min(a)",
+    "max(a)",
+    "lower(a)",
+    "row_number()",
+    "isnan(a)",
+    "coalesce(a, b)",
+    "hash(a)",
+    "current_database()",
+]
 
 
 def use(store: WorkspaceStore) -> None:

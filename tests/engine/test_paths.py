@@ -27,9 +27,14 @@ from nirs4all_store.engine.duckdb.files import refuse_misread
 from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 
 TAKEN_AS_THEY_ARE = [
-    "a*b [cd] {e,f} %20 $HOME", ":memory:", "sqlite:x", "file:x", "it's \"this\"; DROP TABLE runs; --", "-line\nend. ",
+    "a*b [cd] {e,f} %20 $HOME",
+    ":memory:",
+    "sqlite:x",
+    "file:x",
+    'it\'s "this"; DROP TABLE runs; --',
+    "-line\nend. ",
     "store.duckdb.wal",
-]  # fmt: skip
+]
 MISREAD = ["does it work?", "a\\b", os.fsdecode(b"latin \xe9"), "/".join(["x" * 199] * 20)]
 
 

@@ -57,19 +57,43 @@ def test_a_question_is_answered_as_a_frame(asked: WorkspaceStore) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "DROP TABLE runs", "DELETE FROM runs", "COPY runs TO '{0}/out.csv'", "ATTACH '{0}/other.duckdb' AS other",
-        "INSTALL httpfs", "LOAD httpfs", "SET threads = 1", "PRAGMA disable_checkpoint_on_shutdown", "CHECKPOINT",
-        "SELECT 1; SELECT 2", "SELECT 1; DROP TABLE runs", "COMMIT; DROP TABLE runs", "", ";", "SELEC",
-        "EXPLAIN SELECT 1", "CREATE TEMP TABLE t AS SELECT 1", "CALL enable_logging()",
-        "EXPORT DATABASE '{0}/out'", "BEGIN",
+        "DROP TABLE runs",
+        "DELETE FROM runs",
+        "COPY runs TO '{0}/out.csv'",
+        "ATTACH '{0}/other.duckdb' AS other",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "SET threads = 1",
+        "PRAGMA disable_checkpoint_on_shutdown",
+        "CHECKPOINT",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; DROP TABLE runs",
+        "COMMIT; DROP TABLE runs",
+        "",
+        ";",
+        "SELEC",
+        "EXPLAIN SELECT 1",
+        "CREATE TEMP TABLE t AS SELECT 1",
+        "CALL enable_logging()",
+        "EXPORT DATABASE '{0}/out'",
+        "BEGIN",
         "WITH gone AS (DELETE FROM runs RETURNING name) SELECT * FROM gone",
         "WITH more AS (INSERT INTO runs SELECT * FROM runs RETURNING name) SELECT * FROM more",
-        "SELECT * FROM read_text('/etc/passwd')", "SELECT * FROM '/etc/passwd'", "SELECT * FROM read_csv('{0}/a.csv')",
-        "SELECT * FROM glob('/*')", "SELECT * FROM query('DROP TABLE runs')", "SELECT * FROM duckdb_secrets()",
-        "SELECT * FROM enable_logging()", "SELECT * FROM force_checkpoint('store')", "SELECT * FROM asked",
-        "SELECT * FROM sniff_csv('/etc/passwd')", "SELECT getenv('HOME')", "SELECT no_such FROM runs", "SELECT ?",
+        "SELECT * FROM read_text('/etc/passwd')",
+        "SELECT * FROM '/etc/passwd'",
+        "SELECT * FROM read_csv('{0}/a.csv')",
+        "SELECT * FROM glob('/*')",
+        "SELECT * FROM query('DROP TABLE runs')",
+        "SELECT * FROM duckdb_secrets()",
+        "SELECT * FROM enable_logging()",
+        "SELECT * FROM force_checkpoint('store')",
+        "SELECT * FROM asked",
+        "SELECT * FROM sniff_csv('/etc/passwd')",
+        "SELECT getenv('HOME')",
+        "SELECT no_such FROM runs",
+        "SELECT ?",
     ],
-)  # fmt: skip
+)
 def test_what_does_more_than_read_tables_is_refused(asked: WorkspaceStore, tmp_path: Path, query: str) -> None:
     before = asked.list_runs()
     with pytest.raises(QueryError):
@@ -141,16 +165,26 @@ def test_macros_with_the_names_of_functions_were_once_run_in_their_place(tmp_pat
 def test_a_checkpoint_was_once_a_select(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path) as store:
         store.begin_run("one")
-        execute(store, "CREATE VIEW store.main.hidden_view AS FROM checkpoint('store')",
-                "CREATE MACRO store.main.hidden_macro() AS TABLE FROM checkpoint('store')")  # fmt: skip
+        execute(
+            store,
+            "CREATE VIEW store.main.hidden_view AS FROM checkpoint('store')",
+            "CREATE MACRO store.main.hidden_macro() AS TABLE FROM checkpoint('store')",
+        )
         before = files_of(tmp_path)
         for query in (
-            "FROM checkpoint()", "FROM checkpoint('store')", "FROM force_checkpoint('store')", "FROM hidden_view",
-            "FROM hidden_macro()", "SELECT (SELECT count(*) FROM checkpoint('store'))", "FROM truncate_duckdb_logs()",
-            "FROM query('FROM checkpoint(''store'')')", "WITH x AS MATERIALIZED (FROM hidden_view) FROM x, x AS y",
+            "FROM checkpoint()",
+            "FROM checkpoint('store')",
+            "FROM force_checkpoint('store')",
+            "FROM hidden_view",
+            "FROM hidden_macro()",
+            "SELECT (SELECT count(*) FROM checkpoint('store'))",
+            "FROM truncate_duckdb_logs()",
+            "FROM query('FROM checkpoint(''store'')')",
+            "WITH x AS MATERIALIZED (FROM hidden_view) FROM x, x AS y",
             "FROM json_execute_serialized_sql(json_serialize_sql('FROM checkpoint(''store'')'))",
-            "SELECT nextval('s')", "SELECT setval('s', 1)",
-        ):  # fmt: skip
+            "SELECT nextval('s')",
+            "SELECT setval('s', 1)",
+        ):
             with pytest.raises(QueryError):
                 store.sql(query)
             assert files_of(tmp_path) == before, query
@@ -185,17 +219,34 @@ def test_the_time_between_two_moments_once_was_refused_with_a_hint_about_polars(
 @pytest.mark.parametrize(
     "query",
     [
-        "SUMMARIZE runs", "DESCRIBE runs", "SHOW TABLES", "SHOW ALL TABLES", "(SELECT 1)", "/* a */ SELECT 1; -- b",
-        "VALUES (1)", "FROM duckdb_tables()", "FROM histogram(runs, name)", "FROM pragma_table_info('runs')",
-        "TABLE runs", "FROM information_schema.tables", "FROM query('FROM runs')",
+        "SUMMARIZE runs",
+        "DESCRIBE runs",
+        "SHOW TABLES",
+        "SHOW ALL TABLES",
+        "(SELECT 1)",
+        "/* a */ SELECT 1; -- b",
+        "VALUES (1)",
+        "FROM duckdb_tables()",
+        "FROM histogram(runs, name)",
+        "FROM pragma_table_info('runs')",
+        "TABLE runs",
+        "FROM information_schema.tables",
+        "FROM query('FROM runs')",
         "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 9) FROM t",
-        *(pytest.param(query, marks=pytest.mark.slow) for query in (
-            "FROM runs, LATERAL range(3)", "FROM range(3)", "SELECT unnest([1, 2])", "FROM json_each('{}')",
-            "SELECT *, row_number() OVER (ORDER BY name) FROM runs QUALIFY true", "FROM runs USING SAMPLE 10%",
-            "FROM query_table('runs')",
-        )),
+        *(
+            pytest.param(query, marks=pytest.mark.slow)
+            for query in (
+                "FROM runs, LATERAL range(3)",
+                "FROM range(3)",
+                "SELECT unnest([1, 2])",
+                "FROM json_each('{}')",
+                "SELECT *, row_number() OVER (ORDER BY name) FROM runs QUALIFY true",
+                "FROM runs USING SAMPLE 10%",
+                "FROM query_table('runs')",
+            )
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_only_reads_is_answered(asked: WorkspaceStore, query: str) -> None:
     assert asked.sql(query).width >= 1
 
@@ -248,11 +299,51 @@ def test_no_function_of_the_engines_reads_or_writes_anything_else(
 
 
 PIECES = [
-    "SELECT", "*", "FROM", "runs", "predictions", "WHERE", "(", ")", ",", ";", "'", '"', "--", "/*", "*/", "$1", "?",
-    "1", "UNION", "WITH x AS (", "INSERT INTO", "DELETE FROM", "DROP TABLE", "UPDATE", "SET", "COPY", "TO", "ATTACH",
-    "PRAGMA", "CALL", "BEGIN", "COMMIT", "ROLLBACK", "EXECUTE", "PREPARE p AS", "DESCRIBE", "PIVOT", "VALUES (1)",
-    "'/etc/passwd'", "read_text('/etc/passwd')", "query('DROP TABLE runs')", "RETURNING", "INTO", "RECURSIVE",
-]  # fmt: skip
+    "SELECT",
+    "*",
+    "FROM",
+    "runs",
+    "predictions",
+    "WHERE",
+    "(",
+    ")",
+    ",",
+    ";",
+    "'",
+    '"',
+    "--",
+    "/*",
+    "*/",
+    "$1",
+    "?",
+    "1",
+    "UNION",
+    "WITH x AS (",
+    "INSERT INTO",
+    "DELETE FROM",
+    "DROP TABLE",
+    "UPDATE",
+    "SET",
+    "COPY",
+    "TO",
+    "ATTACH",
+    "PRAGMA",
+    "CALL",
+    "BEGIN",
+    "COMMIT",
+    "ROLLBACK",
+    "EXECUTE",
+    "PREPARE p AS",
+    "DESCRIBE",
+    "PIVOT",
+    "VALUES (1)",
+    "'/etc/passwd'",
+    "read_text('/etc/passwd')",
+    "query('DROP TABLE runs')",
+    "RETURNING",
+    "INTO",
+    "RECURSIVE",
+]
 
 
 @MANY

@@ -35,12 +35,24 @@ def asked(tmp_path: Path) -> Any:
     with WorkspaceStore(tmp_path / "w") as store:
         _, pipeline_id = add_pipeline(store)
         scores = {("pls", 0): 1.0, ("pls", 1): 3.0, ("ridge", 0): 2.0}
-        store.save_predictions(pipeline_id, [
-            {"dataset_name": "wheat", "model_name": model, "model_class": "PLS", "fold_id": np.int64(fold),
-             "partition": "val", "val_score": score, "metric": "rmse", "task_type": "regression",
-             "y_true": [1.0], "y_pred": [2.0]}
-            for (model, fold), score in scores.items()
-        ])  # fmt: skip
+        store.save_predictions(
+            pipeline_id,
+            [
+                {
+                    "dataset_name": "wheat",
+                    "model_name": model,
+                    "model_class": "PLS",
+                    "fold_id": np.int64(fold),
+                    "partition": "val",
+                    "val_score": score,
+                    "metric": "rmse",
+                    "task_type": "regression",
+                    "y_true": [1.0],
+                    "y_pred": [2.0],
+                }
+                for (model, fold), score in scores.items()
+            ],
+        )
         yield store
 
 
@@ -57,13 +69,14 @@ UNSTOPPABLE = {
     "a product": "SELECT count(*) FROM range(1000000000000) a, range(1000000000) b",
     "a sorted text": "SELECT list_sort(string_split(repeat('b,a,', 9000000), ','))",
     "long text beside each row": "SELECT max(length(lower(a || b.range))) FROM (SELECT repeat('x', 9000000) AS a) c, "
-        "range(100000) b",
-    "expressions in expressions": "SELECT 1 AS a, " + ", ".join(f"{a}+{a}+{a} AS {b}" for a, b
-        in itertools.pairwise("abcdefghijklmnopqrst")),
-    "tables in tables": "WITH t0 AS (FROM runs), " + ", ".join(f"t{i + 1} AS (FROM t{i} a, t{i} b)" for i in range(24))
-        + " SELECT count(*) FROM t24",
+    "range(100000) b",
+    "expressions in expressions": "SELECT 1 AS a, "
+    + ", ".join(f"{a}+{a}+{a} AS {b}" for a, b in itertools.pairwise("abcdefghijklmnopqrst")),
+    "tables in tables": "WITH t0 AS (FROM runs), "
+    + ", ".join(f"t{i + 1} AS (FROM t{i} a, t{i} b)" for i in range(24))
+    + " SELECT count(*) FROM t24",
     "lists in lists": "SELECT " + "[" * 900 + "]" * 900,
-}  # fmt: skip
+}
 
 
 QUICK = ("a distance", "a reduced list", "long text beside each row", "lists in lists")
@@ -120,15 +133,18 @@ def test_others_do_not_wait_for_a_query_that_another_process_answers(asked: Work
         "FROM predictions",
         "SELECT model_name, avg(val_score) AS mean FROM predictions GROUP BY ALL ORDER BY mean LIMIT 3",
         "SELECT count(*) FROM predictions WHERE partition = ? AND fold_id <> 'avg' AND val_score BETWEEN 1 AND 2",
-        "SELECT json_extract(best_params, '$.alpha')::DOUBLE AS alpha FROM predictions", "SHOW TABLES", "DESCRIBE runs",
-        "SELECT CASE WHEN val_score > 1 THEN 'bad' ELSE 'good' END AS kind FROM predictions", "FROM duckdb_tables()",
+        "SELECT json_extract(best_params, '$.alpha')::DOUBLE AS alpha FROM predictions",
+        "SHOW TABLES",
+        "DESCRIBE runs",
+        "SELECT CASE WHEN val_score > 1 THEN 'bad' ELSE 'good' END AS kind FROM predictions",
+        "FROM duckdb_tables()",
         "SELECT p.model_name, r.name FROM predictions p JOIN pipelines USING (pipeline_id) JOIN runs r USING (run_id)",
         "SELECT DISTINCT metric FROM predictions UNION ALL SELECT status FROM runs",
         "SELECT name FROM pipelines WHERE pipeline_id IN (SELECT pipeline_id FROM predictions)",
         "WITH best AS (SELECT min(val_score) AS s FROM predictions) "
         "SELECT model_name FROM predictions, best WHERE val_score = s",
     ],
-)  # fmt: skip
+)
 def test_what_people_ask_most_is_answered_without_a_process(query: str) -> None:
     assert simple(query)
 
@@ -136,19 +152,40 @@ def test_what_people_ask_most_is_answered_without_a_process(query: str) -> None:
 @pytest.mark.parametrize(
     "query",
     [
-        "SELECT r.config FROM runs r, predictions p", "SELECT * FROM runs, predictions", "SELECT r FROM runs r, logs l",
-        "SELECT lower(a) FROM runs AS r(a, b, c), logs", "SELECT name FROM runs NATURAL JOIN pipelines",
-        "SELECT config, config, config, config, config FROM runs", "SELECT list(name) FROM runs", "FROM hidden_view",
-        "SELECT median(val_score) FROM predictions", "SELECT min(name, 9) FROM runs", "SELECT name LIKE ? FROM runs",
-        "SELECT 1 + 1 AS a, a + a AS b", "SELECT first(name ORDER BY name) FROM runs", "SELECT config::JSON FROM runs",
-        "SELECT config->'$.**' FROM runs", "SELECT name || name FROM runs", "FROM other.runs", "FROM checkpoint()",
-        "SELECT count(*) FROM runs GROUP BY CUBE (name, status)", "SELECT row_number() OVER () FROM runs",
-        "SELECT 1::BIGNUM", "SELECT COLUMNS('n.*') FROM runs", "SELECT config[1:2] FROM runs", "SUMMARIZE runs",
-        "SELECT " + "9" * 41, "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM t) FROM t",
-        "SELECT 1 WHERE 1 IN (" + "1," * 400 + "1)", "FROM (FROM (FROM (FROM (FROM runs))))", "SELECT TRY(1)",
-        "FROM query_table('runs')", "SELECT name FROM runs USING SAMPLE 10%", "SELECT rename(name := 1)",
+        "SELECT r.config FROM runs r, predictions p",
+        "SELECT * FROM runs, predictions",
+        "SELECT r FROM runs r, logs l",
+        "SELECT lower(a) FROM runs AS r(a, b, c), logs",
+        "SELECT name FROM runs NATURAL JOIN pipelines",
+        "SELECT config, config, config, config, config FROM runs",
+        "SELECT list(name) FROM runs",
+        "FROM hidden_view",
+        "SELECT median(val_score) FROM predictions",
+        "SELECT min(name, 9) FROM runs",
+        "SELECT name LIKE ? FROM runs",
+        "SELECT 1 + 1 AS a, a + a AS b",
+        "SELECT first(name ORDER BY name) FROM runs",
+        "SELECT config::JSON FROM runs",
+        "SELECT config->'$.**' FROM runs",
+        "SELECT name || name FROM runs",
+        "FROM other.runs",
+        "FROM checkpoint()",
+        "SELECT count(*) FROM runs GROUP BY CUBE (name, status)",
+        "SELECT row_number() OVER () FROM runs",
+        "SELECT 1::BIGNUM",
+        "SELECT COLUMNS('n.*') FROM runs",
+        "SELECT config[1:2] FROM runs",
+        "SUMMARIZE runs",
+        "SELECT " + "9" * 41,
+        "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n FROM t) FROM t",
+        "SELECT 1 WHERE 1 IN (" + "1," * 400 + "1)",
+        "FROM (FROM (FROM (FROM (FROM runs))))",
+        "SELECT TRY(1)",
+        "FROM query_table('runs')",
+        "SELECT name FROM runs USING SAMPLE 10%",
+        "SELECT rename(name := 1)",
     ],
-)  # fmt: skip
+)
 def test_what_may_grow_goes_to_a_process(query: str) -> None:
     assert not simple(query)
 
@@ -166,8 +203,11 @@ def test_a_long_parameter_goes_to_a_process_too(asked: WorkspaceStore) -> None:
 def test_the_text_that_was_checked_once_was_not_what_ran(asked: WorkspaceStore) -> None:
     for given in (
         "CASE WHEN random() < .5 THEN 'FROM runs' ELSE 'FROM checkpoint()' END",
-        "'FROM ' || 'runs'", "?", "'FROM query(''FROM runs'')'", "upper('FROM runs')",
-    ):  # fmt: skip
+        "'FROM ' || 'runs'",
+        "?",
+        "'FROM query(''FROM runs'')'",
+        "upper('FROM runs')",
+    ):
         for kind in ("FROM {}", "SELECT (SELECT count(*) FROM {})", "SUMMARIZE FROM {}", "PIVOT (FROM {}) ON name"):
             if given == "?" and kind.startswith("PIVOT"):
                 continue  # The engine itself refuses that.
@@ -183,8 +223,13 @@ def test_a_process_answers_from_a_copy_of_what_is_committed(asked: WorkspaceStor
         asked.begin_run("uncommitted")
         assert asked.sql("SELECT list(name) AS names FROM runs").item().to_list() == ["run"]
     assert asked.sql("SELECT string_agg(name, ', ' ORDER BY name) AS names FROM runs").item() == "run, uncommitted"
-    for query in ("FROM checkpoint()", "FROM read_text('/etc/passwd')", "SELECT getenv('HOME'), list(1)",
-                  "WITH gone AS (DELETE FROM runs RETURNING name) FROM gone", "FROM hidden_view"):  # fmt: skip
+    for query in (
+        "FROM checkpoint()",
+        "FROM read_text('/etc/passwd')",
+        "SELECT getenv('HOME'), list(1)",
+        "WITH gone AS (DELETE FROM runs RETURNING name) FROM gone",
+        "FROM hidden_view",
+    ):
         with pytest.raises(QueryError):
             asked.sql(query)
     assert asked.list_runs().height == before.height + 1
@@ -219,12 +264,24 @@ def test_a_sum_of_whole_numbers_once_was_none(asked: WorkspaceStore) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    all_but_few([
-        "TIME '24:00:00'", "[TIME '24:00:00']", "{'a': [TIME '24:00:00']}", "MAP {1: TIME '24:00:00'}",
-        "TIMETZ '24:00:00+01'", "DATE 'infinity'", "DATE '-infinity'", "TIMESTAMP 'infinity'",
-        "TIMESTAMPTZ '-infinity'", "DATE '10000-01-01'", "'101'::BIT", "[1::BIGNUM]",
-    ], ("TIME '24:00:00'", "{'a': [TIME '24:00:00']}", "DATE 'infinity'", "DATE '10000-01-01'", "'101'::BIT")),
-)  # fmt: skip
+    all_but_few(
+        [
+            "TIME '24:00:00'",
+            "[TIME '24:00:00']",
+            "{'a': [TIME '24:00:00']}",
+            "MAP {1: TIME '24:00:00'}",
+            "TIMETZ '24:00:00+01'",
+            "DATE 'infinity'",
+            "DATE '-infinity'",
+            "TIMESTAMP 'infinity'",
+            "TIMESTAMPTZ '-infinity'",
+            "DATE '10000-01-01'",
+            "'101'::BIT",
+            "[1::BIGNUM]",
+        ],
+        ("TIME '24:00:00'", "{'a': [TIME '24:00:00']}", "DATE 'infinity'", "DATE '10000-01-01'", "'101'::BIT"),
+    ),
+)
 def test_a_value_that_python_has_not_once_came_as_none(asked: WorkspaceStore, value: str) -> None:
     with pytest.raises(QueryError, match=r"column 'v' has .*; ask for .* AS VARCHAR"):
         asked.sql(f"SELECT {value} AS v")
@@ -232,11 +289,19 @@ def test_a_value_that_python_has_not_once_came_as_none(asked: WorkspaceStore, va
 
 @pytest.mark.parametrize(
     "value",
-    all_but_few([
-        "[340282366920938463463374607431768211455::UHUGEINT]", "{'a': [170141183460469231731687303715884105727]}",
-        "[{'a': '101'::BIT}]", "{'a': 1::BIGNUM}", "MAP {1: 1::VARIANT}", "union_value(a := 1)", "TIMETZ '12:00:00+01'",
-    ], ("[340282366920938463463374607431768211455::UHUGEINT]", "[{'a': '101'::BIT}]")),
-)  # fmt: skip
+    all_but_few(
+        [
+            "[340282366920938463463374607431768211455::UHUGEINT]",
+            "{'a': [170141183460469231731687303715884105727]}",
+            "[{'a': '101'::BIT}]",
+            "{'a': 1::BIGNUM}",
+            "MAP {1: 1::VARIANT}",
+            "union_value(a := 1)",
+            "TIMETZ '12:00:00+01'",
+        ],
+        ("[340282366920938463463374607431768211455::UHUGEINT]", "[{'a': '101'::BIT}]"),
+    ),
+)
 def test_a_value_inside_another_one_once_came_as_something_else(asked: WorkspaceStore, value: str) -> None:
     with pytest.raises(QueryError, match=r"column 'v' has .*; ask for .* AS VARCHAR"):
         asked.sql(f"SELECT {value} AS v")
@@ -263,20 +328,31 @@ def test_the_last_moments_that_python_has_are_given(asked: WorkspaceStore) -> No
         "SELECT TIME '23:59:59.999999', DATE '9999-12-31', DATE '0001-01-01', TIMESTAMP '9999-12-31 23:59:59.999999'"
     )
     assert [str(value) for value in asked.sql(query).row(0)] == [
-        "23:59:59.999999", "9999-12-31", "0001-01-01", "9999-12-31 23:59:59.999999",
-    ]  # fmt: skip
+        "23:59:59.999999",
+        "9999-12-31",
+        "0001-01-01",
+        "9999-12-31 23:59:59.999999",
+    ]
 
 
 GIVEN = {
-    "np.int64": (np.int64(3), 3), "np.uint8": (np.uint8(3), 3), "np.float32": (np.float32(1.5), 1.5),
-    "np.bool_": (np.bool_(True), True), "np.str_": (np.str_("x"), "x"), "a list": ([np.int64(1), np.int8(2)], [1, 2]),
-    "an array": (np.array([1.5, 2.5]), [1.5, 2.5]), "np.bytes_": (np.bytes_(b"x"), b"x"),
+    "np.int64": (np.int64(3), 3),
+    "np.uint8": (np.uint8(3), 3),
+    "np.float32": (np.float32(1.5), 1.5),
+    "np.bool_": (np.bool_(True), True),
+    "np.str_": (np.str_("x"), "x"),
+    "a list": ([np.int64(1), np.int8(2)], [1, 2]),
+    "an array": (np.array([1.5, 2.5]), [1.5, 2.5]),
+    "np.bytes_": (np.bytes_(b"x"), b"x"),
     "datetime64[ns]": (np.datetime64("2020-01-02T03:04:05.000006", "ns"), datetime(2020, 1, 2, 3, 4, 5, 6)),
     "datetime64[D]": (np.datetime64("2020-01-02"), datetime(2020, 1, 2)),
     "a date": (date(2020, 1, 2), date(2020, 1, 2)),
-    "timedelta64": (np.timedelta64(90, "m"), timedelta(minutes=90)), "NaT": (np.datetime64("NaT"), None),
-    "a decimal": (Decimal("1.50"), Decimal("1.50")), "a dict": ({"a": np.int64(1)}, {"a": 1}), "None": (None, None),
-}  # fmt: skip
+    "timedelta64": (np.timedelta64(90, "m"), timedelta(minutes=90)),
+    "NaT": (np.datetime64("NaT"), None),
+    "a decimal": (Decimal("1.50"), Decimal("1.50")),
+    "a dict": ({"a": np.int64(1)}, {"a": 1}),
+    "None": (None, None),
+}
 
 
 @pytest.mark.parametrize("case", GIVEN)

@@ -35,10 +35,35 @@ from nirs4all_store.validation.values import json_text
 
 # What one version of YAML or the other, or PyYAML itself, takes for something else than this text.
 TRICKY = [
-    "1e5", "-1.5E+3", "0o7", ".5", "1.", "+1", "012", "1_000", "0x1F", "12:30", "2020-01-01", "yes", "null", "~",
-    ".inf", "a\x85b", "a\u2028b", "a\u2029b", "\ufeffx", " lead", "trail ", "a: b", "# c", "- d", "\n\n", "\t",
-    "é\U0001f600", "",
-]  # fmt: skip
+    "1e5",
+    "-1.5E+3",
+    "0o7",
+    ".5",
+    "1.",
+    "+1",
+    "012",
+    "1_000",
+    "0x1F",
+    "12:30",
+    "2020-01-01",
+    "yes",
+    "null",
+    "~",
+    ".inf",
+    "a\x85b",
+    "a\u2028b",
+    "a\u2029b",
+    "\ufeffx",
+    " lead",
+    "trail ",
+    "a: b",
+    "# c",
+    "- d",
+    "\n\n",
+    "\t",
+    "é\U0001f600",
+    "",
+]
 
 
 @contextmanager

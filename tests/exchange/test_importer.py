@@ -214,9 +214,23 @@ def link(name: str) -> zipfile.ZipInfo:
 
 
 def test_members_that_a_bundle_has_not_are_refused(tmp_path: Path, bundle: Path) -> None:
-    names = ["../evil", "/etc/evil", "C:\\evil", "C:evil", "artifacts/../../evil", "artifacts/a/b", "artifacts/.hidden",
-             "artifacts\\evil", "MANIFEST.JSON", "chain.json", "extra.txt", "artifacts/", "artifacts/évil",
-             "artifacts/" + "x" * 300, "artifacts/stray.joblib"]  # fmt: skip
+    names = [
+        "../evil",
+        "/etc/evil",
+        "C:\\evil",
+        "C:evil",
+        "artifacts/../../evil",
+        "artifacts/a/b",
+        "artifacts/.hidden",
+        "artifacts\\evil",
+        "MANIFEST.JSON",
+        "chain.json",
+        "extra.txt",
+        "artifacts/",
+        "artifacts/évil",
+        "artifacts/" + "x" * 300,
+        "artifacts/stray.joblib",
+    ]
     hostile = [(zipfile.ZipInfo(name), b"x") for name in names] + [(link("artifacts/link.joblib"), b"/etc/passwd")]
     with WorkspaceStore(tmp_path / "here") as store:
         for member in hostile:
@@ -282,8 +296,15 @@ def test_a_bomb_is_refused_while_it_is_read(tmp_path: Path, bundle: Path, monkey
 
 
 def test_json_that_is_not_plain_is_refused(tmp_path: Path, bundle: Path) -> None:
-    for text in (b"[" * 100_000, b'{"a":' * 100_000, b'{"chain": 1, "chain": 2}', b"\xff\xfe", b"[]", b"{}",
-                 b'{"chain": {}, "artifacts": [], "x": ' + b"9" * 5000 + b"}"):  # fmt: skip
+    for text in (
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'{"chain": 1, "chain": 2}',
+        b"\xff\xfe",
+        b"[]",
+        b"{}",
+        b'{"chain": {}, "artifacts": [], "x": ' + b"9" * 5000 + b"}",
+    ):
         for name, fix in (("chain.json", True), ("manifest.json", False)):
             with pytest.raises(BundleError):
                 inspect_bundle(remade(bundle, partial(replace_member, name=name, content=text), fix=fix))
@@ -375,18 +396,44 @@ def old_bundle(path: Path, folds: dict[str, Any], scaler: Any, **manifest: Any) 
     models = {fold: pickle.dumps(model) for fold, model in folds.items()}
     shared = pickle.dumps(scaler)
     steps = [
-        {"step_idx": 1, "operator_class": "StandardScaler", "params": {}, "artifact_ids": ["c$s:all"],
-         "stateless": False},
+        {
+            "step_idx": 1,
+            "operator_class": "StandardScaler",
+            "params": {},
+            "artifact_ids": ["c$s:all"],
+            "stateless": False,
+        },
         {"step_idx": 2, "operator_class": "KFold", "params": {}, "artifact_ids": [], "stateless": True},
-        {"step_idx": 3, "operator_class": "PLSRegression", "params": {}, "artifact_ids": ["c$other:0"],
-         "stateless": False},
-        {"step_idx": 4, "operator_class": "Ridge", "params": {}, "artifact_ids": [f"c$m:{fold}" for fold in folds],
-         "stateless": False},
-    ]  # fmt: skip
-    told = {"steps": steps, "model_step_idx": 4, "fold_artifacts": {fold: f"c$m:{fold}" for fold in folds},
-            "shared_artifacts": {"1": ["c$s:all"]}}  # fmt: skip
-    about = {"chain_id": "old", "model_class": "Ridge", "model_step_index": 4, "preprocessings": "SS",
-             "fold_strategy": "per_fold", "has_refit": False, "exported_at": "2026-01-01T00:00:00"}  # fmt: skip
+        {
+            "step_idx": 3,
+            "operator_class": "PLSRegression",
+            "params": {},
+            "artifact_ids": ["c$other:0"],
+            "stateless": False,
+        },
+        {
+            "step_idx": 4,
+            "operator_class": "Ridge",
+            "params": {},
+            "artifact_ids": [f"c$m:{fold}" for fold in folds],
+            "stateless": False,
+        },
+    ]
+    told = {
+        "steps": steps,
+        "model_step_idx": 4,
+        "fold_artifacts": {fold: f"c$m:{fold}" for fold in folds},
+        "shared_artifacts": {"1": ["c$s:all"]},
+    }
+    about = {
+        "chain_id": "old",
+        "model_class": "Ridge",
+        "model_step_index": 4,
+        "preprocessings": "SS",
+        "fold_strategy": "per_fold",
+        "has_refit": False,
+        "exported_at": "2026-01-01T00:00:00",
+    }
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("manifest.json", json.dumps(about | manifest))
         archive.writestr("chain.json", json.dumps(told))
@@ -507,11 +554,17 @@ def test_a_chain_of_the_users_own_was_once_taken_for_the_bundles(tmp_path: Path,
 
 
 LOST = [
-    "DELETE FROM runs", "DELETE FROM pipelines", "DELETE FROM chains", "DELETE FROM artifacts",
-    "UPDATE chains SET steps = '[]'", f"UPDATE chains SET steps = '{'[' * 3000 + ']' * 3000}'",
-    "UPDATE chains SET fold_artifacts = '{}'", "UPDATE chains SET shared_artifacts = 'true'",
-    "UPDATE artifacts SET content_hash = 'zz'", "UPDATE artifacts SET format = 'exe'",
-]  # fmt: skip
+    "DELETE FROM runs",
+    "DELETE FROM pipelines",
+    "DELETE FROM chains",
+    "DELETE FROM artifacts",
+    "UPDATE chains SET steps = '[]'",
+    f"UPDATE chains SET steps = '{'[' * 3000 + ']' * 3000}'",
+    "UPDATE chains SET fold_artifacts = '{}'",
+    "UPDATE chains SET shared_artifacts = 'true'",
+    "UPDATE artifacts SET content_hash = 'zz'",
+    "UPDATE artifacts SET format = 'exe'",
+]
 
 
 @pytest.mark.parametrize("statement", LOST)
@@ -603,10 +656,17 @@ def test_an_object_of_skops_was_once_a_bomb_that_nobody_defused(tmp_path: Path, 
 
 @pytest.mark.parametrize(
     "provenance",
-    [{"packages": {"numpy": float("nan")}}, {"packages": {"numpy": ["2"]}}, {"packages": ["numpy"]}, {"python": 3},
-     {"more": "x"}, ["numpy"], "numpy"],
+    [
+        {"packages": {"numpy": float("nan")}},
+        {"packages": {"numpy": ["2"]}},
+        {"packages": ["numpy"]},
+        {"python": 3},
+        {"more": "x"},
+        ["numpy"],
+        "numpy",
+    ],
     ids=str,
-)  # fmt: skip
+)
 def test_a_version_that_is_no_text_once_broke_the_script_of_an_imported_chain(
     tmp_path: Path, bundle: Path, provenance: Any
 ) -> None:

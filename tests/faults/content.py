@@ -55,9 +55,29 @@ def save_chain(store: WorkspaceStore, pipeline_id: str, artifact_id: str) -> str
 def save_prediction(store: WorkspaceStore, pipeline_id: str, chain_id: str | None, prediction_id: str, n: int) -> None:
     """Save a prediction without its arrays."""
     store.save_prediction(
-        pipeline_id, chain_id, "d", "m", "Ridge", "0", "val", n / 7, None, None, "rmse", "regression", 20, 8,
-        {"val": {"rmse": n / 7}}, {"n": n}, None, None, 0, 0.0, "", prediction_id,
-    )  # fmt: skip
+        pipeline_id,
+        chain_id,
+        "d",
+        "m",
+        "Ridge",
+        "0",
+        "val",
+        n / 7,
+        None,
+        None,
+        "rmse",
+        "regression",
+        20,
+        8,
+        {"val": {"rmse": n / 7}},
+        {"n": n},
+        None,
+        None,
+        0,
+        0.0,
+        "",
+        prediction_id,
+    )
 
 
 def save_run(store: WorkspaceStore, number: int, content: int, predictions: int = 3) -> tuple[str, str, str]:

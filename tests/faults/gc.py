@@ -138,8 +138,9 @@ def trial(folder: Path, seed: str) -> None:
     kind, first, how, saving, collecting = PAIRS[int(seed) * 41 % len(PAIRS)]
     workspace = content.copy_of(content.used, folder / "workspace")
     works: dict[str, Callable[[WorkspaceStore], Any]] = {
-        "save": lambda store: save(store, how), "gc": lambda store: collect(store, how)
-    }  # fmt: skip
+        "save": lambda store: save(store, how),
+        "gc": lambda store: collect(store, how),
+    }
     if first == "gc":
         works = dict(reversed(works.items()))
     at = {"save": saving, "gc": collecting}

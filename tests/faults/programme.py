@@ -93,8 +93,12 @@ def passes(fault: Fault, seed: str) -> bool:
         shutil.rmtree(folder)
         raise
     except Exception:
-        say(traceback.format_exc(), f"FAILED: {folder} has what is left of it; repeat it alone with",
-            f"    python -m tests.faults --only {fault.name} --seed {seed!r}", "")  # fmt: skip
+        say(
+            traceback.format_exc(),
+            f"FAILED: {folder} has what is left of it; repeat it alone with",
+            f"    python -m tests.faults --only {fault.name} --seed {seed!r}",
+            "",
+        )
         return False
     shutil.rmtree(folder)
     return True

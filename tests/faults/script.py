@@ -38,9 +38,16 @@ class Script:
         self.runs: list[tuple[str, str]] = []
         self.number = 0
         self.operations: dict[Callable[[], None], int] = {
-            self.run_call_by_call: 6, self.run_in_transaction: 6, self.save_artifact: 3, self.delete_run: 4,
-            self.collect: 3, self.vacuum: 1, self.export_chain: 1, self.export_parquet: 1, self.back_up: 1,
-        }  # fmt: skip
+            self.run_call_by_call: 6,
+            self.run_in_transaction: 6,
+            self.save_artifact: 3,
+            self.delete_run: 4,
+            self.collect: 3,
+            self.vacuum: 1,
+            self.export_chain: 1,
+            self.export_parquet: 1,
+            self.back_up: 1,
+        }
 
     def one(self) -> None:
         """Do one operation of the dozen."""

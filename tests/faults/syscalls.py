@@ -54,8 +54,11 @@ def trial(folder: Path, seed: str) -> None:
     workspace = content.copy_of(content.used, folder / "workspace")
     child = traced(
         everything(workspace, folder / "outside"),
-        "-e", f"inject={call}:error={error}:when={number}", "-o", str(folder / "calls"),
-    )  # fmt: skip
+        "-e",
+        f"inject={call}:error={error}:when={number}",
+        "-o",
+        str(folder / "calls"),
+    )
     heard: list[Any] = [*child.hear_all()]
     code = child.end()
     child.close()

@@ -13,8 +13,22 @@ from .processes import SECONDS_TO_HANG, Child
 from .programme import Impossible
 
 # What changes something on the disk. A question mark: not every machine has this call.
-CALLS = ("write", "pwrite64", "fsync", "fdatasync", "ftruncate", "?rename", "?renameat", "?unlink", "?unlinkat",
-         "?link", "?linkat", "?mkdir", "?mkdirat", "?rmdir")  # fmt: skip
+CALLS = (
+    "write",
+    "pwrite64",
+    "fsync",
+    "fdatasync",
+    "ftruncate",
+    "?rename",
+    "?renameat",
+    "?unlink",
+    "?unlinkat",
+    "?link",
+    "?linkat",
+    "?mkdir",
+    "?mkdirat",
+    "?rmdir",
+)
 ATTACHED = re.compile(r"Process \d+ attached")
 
 

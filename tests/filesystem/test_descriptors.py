@@ -52,9 +52,15 @@ def makes_a_lock_file(folder: Path) -> None:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells in /proc what is open")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # A file object that nobody has is closed with one.
 @pytest.mark.parametrize(
-    "work", [lambda folder: content_of(folder / "file"), lambda folder: header_of(folder / "file"), fsync_folder,
-             copies, makes_a_lock_file]
-)  # fmt: skip
+    "work",
+    [
+        lambda folder: content_of(folder / "file"),
+        lambda folder: header_of(folder / "file"),
+        fsync_folder,
+        copies,
+        makes_a_lock_file,
+    ],
+)
 def test_a_file_that_ctrl_c_met_at_its_opening_stayed_open_for_ever(
     tmp_path: Path, work: Callable[[Path], Any]
 ) -> None:

@@ -40,15 +40,30 @@ from nirs4all_store.training.config_files import find_config, read_config
 from nirs4all_store.workspace.file_lock import LOCK_FILE, QUEUE_FILE
 
 OPENERS = [
-    WorkspaceStore, lambda path: WorkspaceStore(path, read_only=True), upgrade_workspace, inspect_workspace,
+    WorkspaceStore,
+    lambda path: WorkspaceStore(path, read_only=True),
+    upgrade_workspace,
+    inspect_workspace,
     recover_workspace,
-]  # fmt: skip
+]
 PLACES = [
-    "store.duckdb.wal", "store.duckdb.wal.checkpoint", "store.duckdb.wal.recovery", "store.duckdb.tmp", ".store.lock",
-    ".store.line", ".creating-store.duckdb", ".upgrading-store.duckdb.wal", ".recovering-store.duckdb",
-    ".compacting-store.duckdb.wal", "store.duckdb.before-0001", "artifacts", "artifacts/.quarantine", "library",
-    "library/templates", "exports",
-]  # fmt: skip
+    "store.duckdb.wal",
+    "store.duckdb.wal.checkpoint",
+    "store.duckdb.wal.recovery",
+    "store.duckdb.tmp",
+    ".store.lock",
+    ".store.line",
+    ".creating-store.duckdb",
+    ".upgrading-store.duckdb.wal",
+    ".recovering-store.duckdb",
+    ".compacting-store.duckdb.wal",
+    "store.duckdb.before-0001",
+    "artifacts",
+    "artifacts/.quarantine",
+    "library",
+    "library/templates",
+    "exports",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -94,12 +109,18 @@ def make_socket(path: Path, _outside: Path) -> None:
 
 Make = Callable[[Path, Path], None]
 CASES: list[tuple[Make, str]] = [
-    *((make_link, place) for place in PLACES), *((make_pipe, place) for place in PLACES[3:]),
-    (make_link_to_a_file, "store.duckdb.wal"), (make_dangling_link, "store.duckdb.wal"),
-    (make_dangling_link, "artifacts"), (make_pipe, "store.duckdb.wal"), (make_socket, "store.duckdb.wal"),
-    (make_socket, "artifacts"), (make_socket, ".store.lock"), (make_dangling_link, ".store.line"),
+    *((make_link, place) for place in PLACES),
+    *((make_pipe, place) for place in PLACES[3:]),
+    (make_link_to_a_file, "store.duckdb.wal"),
+    (make_dangling_link, "store.duckdb.wal"),
+    (make_dangling_link, "artifacts"),
+    (make_pipe, "store.duckdb.wal"),
+    (make_socket, "store.duckdb.wal"),
+    (make_socket, "artifacts"),
+    (make_socket, ".store.lock"),
+    (make_dangling_link, ".store.line"),
     (make_dangling_link, ".creating-store.duckdb"),
-]  # fmt: skip
+]
 
 
 def seen(folder: Path) -> dict[str, Any]:
@@ -197,7 +218,8 @@ def test_a_folder_that_became_a_link_under_an_open_store_was_emptied(
         library = PipelineLibrary(workspace)
         calls: dict[str, list[Callable[[], object]]] = {
             "artifacts": [
-                lambda: store.gc_artifacts(grace=timedelta(0)), lambda: store.plan_gc(grace=timedelta(0)),
+                lambda: store.gc_artifacts(grace=timedelta(0)),
+                lambda: store.plan_gc(grace=timedelta(0)),
                 lambda: store.save_artifact([2], "list", "model", "pickle"),
                 lambda: store.register_existing_artifact("a", "work", "0" * 64, "S", "t", "joblib", None),
                 lambda: store.load_artifact(store.sql("FROM artifacts")["artifact_id"][0]),
@@ -205,14 +227,16 @@ def test_a_folder_that_became_a_link_under_an_open_store_was_emptied(
             ],
             "artifacts/.quarantine": [],
             "library": [
-                lambda: library.save_template([], "other"), lambda: library.load_template("pls"),
-                library.list_templates, lambda: library.delete_template("work"),
+                lambda: library.save_template([], "other"),
+                lambda: library.load_template("pls"),
+                library.list_templates,
+                lambda: library.delete_template("work"),
             ],
             "exports": [
                 lambda: store.export_run(run_id, workspace / "exports" / "run"),
                 lambda: store.export_run(run_id, workspace / "exports" / "deep" / "run"),
             ],
-        }  # fmt: skip
+        }
         for call in calls[place.removesuffix("/templates")]:
             with pytest.raises(WorkspaceCorruptError, match=f"{place} is a"):
                 call()
@@ -270,11 +294,15 @@ def test_an_artifact_or_a_template_that_is_no_file_hung_or_was_replaced(
             put(make, place, tmp_path / name)
         before = seen(tmp_path)
         uses: list[Callable[[], object]] = [
-            lambda: store.load_artifact(artifact_id), lambda: store.get_artifact_path(artifact_id),
-            lambda: store.save_artifact([1], "list", "model", "pickle"), lambda: library.load_template("pls"),
-            lambda: library.save_template([], "pls"), lambda: library.save_template([], "pls", overwrite=True),
-            lambda: library.delete_template("pls"), lambda: library.get_template_metadata("pls"),
-        ]  # fmt: skip
+            lambda: store.load_artifact(artifact_id),
+            lambda: store.get_artifact_path(artifact_id),
+            lambda: store.save_artifact([1], "list", "model", "pickle"),
+            lambda: library.load_template("pls"),
+            lambda: library.save_template([], "pls"),
+            lambda: library.save_template([], "pls", overwrite=True),
+            lambda: library.delete_template("pls"),
+            lambda: library.get_template_metadata("pls"),
+        ]
         for use in uses:
             with pytest.raises(WorkspaceCorruptError, match="is a"):
                 use()
@@ -312,14 +340,17 @@ def test_an_input_that_is_no_file_hung(tmp_path: Path, workspace: Path, name: st
             ".parquet": [lambda: read_dataset(path, "y"), lambda: read_spectra(path)],
             ".npy": [lambda: read_spectra(path)],
             ".json": [
-                lambda: read_config(path), lambda: PipelineLibrary(workspace).import_template(path),
+                lambda: read_config(path),
+                lambda: PipelineLibrary(workspace).import_template(path),
                 lambda: find_config(str(path), PipelineLibrary(workspace).load_template),
             ],
             ".yaml": [lambda: read_config(str(path))],
             ".n4a": [
-                lambda: store.import_bundle(path), lambda: load_bundle(path), lambda: inspect_bundle(path),
+                lambda: store.import_bundle(path),
+                lambda: load_bundle(path),
+                lambda: inspect_bundle(path),
             ],
-        }  # fmt: skip
+        }
         for use in uses[path.suffix]:
             with pytest.raises((InvalidInputError, BundleError, NotFoundError), match=r"is a|no file"):
                 use()

@@ -32,8 +32,15 @@ TABLES = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "ar
 def make(folder: Path) -> dict[str, Any]:
     """Write a workspace, with runs that processes of another machine run; return what must be true of it."""
     expected: dict[str, Any] = {"replay": {}, "y_pred": {}, "best": [], "runs": []}
-    owner = {"host": "elsewhere", "machine": "m", "boot": "b", "pid_namespace": "pid:[4026531836]",
-             "time_namespace": "time:[4026531834]", "pid": 7, "started": 11}  # fmt: skip
+    owner = {
+        "host": "elsewhere",
+        "machine": "m",
+        "boot": "b",
+        "pid_namespace": "pid:[4026531836]",
+        "time_namespace": "time:[4026531834]",
+        "pid": 7,
+        "started": 11,
+    }
     step = {"step_idx": 0, "operator_class": "Ridge", "params": {}, "artifact_id": None, "stateless": False}
     with WorkspaceStore(folder) as store:
         for number, status in enumerate(("completed", "running", "interrupted")):
@@ -44,9 +51,27 @@ def make(folder: Path) -> dict[str, Any]:
             chain_id = store.save_chain(pipeline_id, [step], 0, "Ridge", "", "shared", {"final": model_id}, {})
             expected["replay"][chain_id] = store.replay_chain(chain_id, X_NEW).tolist()
             prediction_id = store.save_prediction(
-                pipeline_id, chain_id, "wheat", "m", "Ridge", "0", "val", 0.1 * (number + 1), None, None, "rmse",
-                "regression", 3, 12, {}, {"alpha": number + 1}, None, None, 0, 0.0,
-            )  # fmt: skip
+                pipeline_id,
+                chain_id,
+                "wheat",
+                "m",
+                "Ridge",
+                "0",
+                "val",
+                0.1 * (number + 1),
+                None,
+                None,
+                "rmse",
+                "regression",
+                3,
+                12,
+                {},
+                {"alpha": number + 1},
+                None,
+                None,
+                0,
+                0.0,
+            )
             store.save_prediction_arrays(prediction_id, np.array([1, 2, 3]), np.array([1.0, 2.0, number]))
             expected["best"].append(prediction_id)
             expected["y_pred"][prediction_id] = [1.0, 2.0, number]

@@ -28,20 +28,64 @@ from nirs4all_store.workspace import check
 
 TEXT_COLUMNS = {
     "runs": ["run_id", "name", "status", "config", "datasets", "summary", "error", "owner"],
-    "pipelines": ["pipeline_id", "run_id", "name", "status", "expanded_config", "generator_choices", "dataset_name",
-                  "dataset_hash", "metric", "error"],
-    "chains": ["chain_id", "pipeline_id", "steps", "model_class", "preprocessings", "fold_strategy", "fold_artifacts",
-               "shared_artifacts", "branch_path"],
-    "predictions": ["prediction_id", "pipeline_id", "chain_id", "dataset_name", "fold_id", "partition", "metric",
-                    "task_type", "scores", "best_params"],
+    "pipelines": [
+        "pipeline_id",
+        "run_id",
+        "name",
+        "status",
+        "expanded_config",
+        "generator_choices",
+        "dataset_name",
+        "dataset_hash",
+        "metric",
+        "error",
+    ],
+    "chains": [
+        "chain_id",
+        "pipeline_id",
+        "steps",
+        "model_class",
+        "preprocessings",
+        "fold_strategy",
+        "fold_artifacts",
+        "shared_artifacts",
+        "branch_path",
+    ],
+    "predictions": [
+        "prediction_id",
+        "pipeline_id",
+        "chain_id",
+        "dataset_name",
+        "fold_id",
+        "partition",
+        "metric",
+        "task_type",
+        "scores",
+        "best_params",
+    ],
     "prediction_arrays": ["prediction_id", "layout"],
     "artifacts": ["artifact_id", "artifact_path", "content_hash", "operator_class", "format", "provenance", "trust"],
     "logs": ["log_id", "pipeline_id", "event", "details", "level"],
-}  # fmt: skip
+}
 TABLES_ON_REQUEST = sorted(TEXT_COLUMNS.keys() - {"artifacts", "logs"})
-JSON_COLUMNS = {"config", "datasets", "summary", "expanded_config", "generator_choices", "steps", "fold_artifacts",
-                "shared_artifacts", "branch_path", "scores", "best_params", "layout", "provenance", "trust",
-                "owner", "details"}  # fmt: skip
+JSON_COLUMNS = {
+    "config",
+    "datasets",
+    "summary",
+    "expanded_config",
+    "generator_choices",
+    "steps",
+    "fold_artifacts",
+    "shared_artifacts",
+    "branch_path",
+    "scores",
+    "best_params",
+    "layout",
+    "provenance",
+    "trust",
+    "owner",
+    "details",
+}
 
 
 @dataclass(frozen=True)
@@ -151,8 +195,17 @@ def test_every_call_answers_or_refuses_whatever_a_column_holds(world: World, dat
                     call()
 
 
-HOSTILE_PATHS = ["../../secret.pkl", "{folder}/secret.pkl", "link/secret.pkl", "ab/../../../secret.pkl", "link.pkl",
-                 "../store.duckdb", ".", "", *NASTY]  # fmt: skip
+HOSTILE_PATHS = [
+    "../../secret.pkl",
+    "{folder}/secret.pkl",
+    "link/secret.pkl",
+    "ab/../../../secret.pkl",
+    "link.pkl",
+    "../store.duckdb",
+    ".",
+    "",
+    *NASTY,
+]
 
 
 PRINTABLE = [path for path in HOSTILE_PATHS if len(path) < 60_000 and path.isprintable()]
@@ -174,12 +227,18 @@ def test_a_path_in_a_tampered_database_leads_nowhere(tmp_path: Path, path: str) 
         (tmp_path / "workspace" / "artifacts" / "link").symlink_to(tmp_path)
         (tmp_path / "workspace" / "artifacts" / "link.pkl").symlink_to(secret)
         with store.unit_of_work() as uow:
-            values = {"path": path.format(folder=tmp_path) if "{folder}" in path else path,
-                      "hash": sha256(secret.read_bytes()), "ids": [artifact_id, unused]}  # fmt: skip
+            values = {
+                "path": path.format(folder=tmp_path) if "{folder}" in path else path,
+                "hash": sha256(secret.read_bytes()),
+                "ids": [artifact_id, unused],
+            }
             uow.session.execute(
-                text("UPDATE artifacts SET artifact_path = :path, content_hash = :hash, format = 'pickle' "
-                     "WHERE list_contains(:ids, artifact_id)"), values
-            )  # fmt: skip
+                text(
+                    "UPDATE artifacts SET artifact_path = :path, content_hash = :hash, format = 'pickle' "
+                    "WHERE list_contains(:ids, artifact_id)"
+                ),
+                values,
+            )
             uow.commit()
         with listening(tmp_path / "workspace", tmp_path / "out", may_unpickle=Anything()):
             for call in (

@@ -94,8 +94,11 @@ def test_any_value_anywhere_is_refused_in_words_or_kept(world: World, value: Any
 
 
 @MANY
-@given(kept=st.dictionaries(st.sampled_from(["scores", "best_params", "branch_name", "refit_context"]), VALUES),
-       scores=st.tuples(PLAIN, PLAIN, PLAIN), texts=st.tuples(TEXTS | PLAIN, TEXTS | PLAIN))  # fmt: skip
+@given(
+    kept=st.dictionaries(st.sampled_from(["scores", "best_params", "branch_name", "refit_context"]), VALUES),
+    scores=st.tuples(PLAIN, PLAIN, PLAIN),
+    texts=st.tuples(TEXTS | PLAIN, TEXTS | PLAIN),
+)
 def test_any_prediction_comes_back_or_is_refused(
     world: World, kept: dict[str, Any], scores: tuple[Any, ...], texts: tuple[Any, ...]
 ) -> None:
@@ -131,13 +134,31 @@ def test_any_array_comes_back_bit_for_bit_or_is_refused(world: World, y: Any, ot
 
 
 FILTERS = {
-    "query_predictions": ["dataset_name", "model_class", "partition", "fold_id", "branch_id", "pipeline_id", "run_id",
-                          "limit", "offset"],
-    "top_predictions": ["n", "metric", "ascending", "partition", "dataset_name", "group_by", "score_metric",
-                        "task_type", "run_id"],
+    "query_predictions": [
+        "dataset_name",
+        "model_class",
+        "partition",
+        "fold_id",
+        "branch_id",
+        "pipeline_id",
+        "run_id",
+        "limit",
+        "offset",
+    ],
+    "top_predictions": [
+        "n",
+        "metric",
+        "ascending",
+        "partition",
+        "dataset_name",
+        "group_by",
+        "score_metric",
+        "task_type",
+        "run_id",
+    ],
     "list_runs": ["status", "dataset", "limit", "offset"],
     "list_pipelines": ["run_id", "dataset_name"],
-}  # fmt: skip
+}
 
 
 @MANY

@@ -149,8 +149,9 @@ def test_a_killed_process_leaves_an_interrupted_run_with_all_it_had_saved(tmp_pa
         there = store.resume_run(run_id)
         assert there.columns == [*store.list_pipelines().columns, "chain_count", "prediction_count"]
         assert there.select("pipeline_id", "status", "chain_count", "prediction_count").rows() == [
-            (done, "completed", 0, 0), (pipeline_id, "interrupted", 1, 1),
-        ]  # fmt: skip
+            (done, "completed", 0, 0),
+            (pipeline_id, "interrupted", 1, 1),
+        ]
         assert store.get_run(run_id) == before | {"owner": this_process()}
         again = store.begin_pipeline(run_id, "0002")
         store.complete_pipeline(again)
@@ -366,8 +367,9 @@ def test_resuming_ones_own_run_leaves_its_pipelines_running(store: WorkspaceStor
         add_prediction(store, second)
     columns = ("pipeline_id", "status", "chain_count", "prediction_count")
     assert store.resume_run(run_id).select(columns).rows() == [
-        (pipeline_id, "running", 1, 0), (second, "running", 0, 2),
-    ]  # fmt: skip
+        (pipeline_id, "running", 1, 0),
+        (second, "running", 0, 2),
+    ]
 
 
 def test_a_machine_with_a_new_name_is_still_this_one(store: WorkspaceStore) -> None:

@@ -50,9 +50,14 @@ def uow(tmp_path: Path) -> Iterator[UnitOfWork]:
 
 def add(uow: UnitOfWork, **values: Any) -> str:
     row = {
-        "dataset_name": "d", "model_name": "m", "model_class": "m", "fold_id": "0", "partition": "val",
-        "metric": "rmse", "task_type": "regression",
-    } | values  # fmt: skip
+        "dataset_name": "d",
+        "model_name": "m",
+        "model_class": "m",
+        "fold_id": "0",
+        "partition": "val",
+        "metric": "rmse",
+        "task_type": "regression",
+    } | values
     return uow.predictions.add_many(uow.pipeline_id, [row])[0]  # type: ignore[attr-defined]
 
 
@@ -115,8 +120,10 @@ def test_deleting_leaves_nothing_behind(uow: UnitOfWork, rows: int, arrays: bool
 
 
 def counts(uow: UnitOfWork) -> tuple[int, int]:
-    found = (uow.session.execute(text(f"SELECT count(*) FROM {t}")).scalar_one()
-             for t in ("predictions", "prediction_arrays"))  # fmt: skip
+    found = (
+        uow.session.execute(text(f"SELECT count(*) FROM {t}")).scalar_one()
+        for t in ("predictions", "prediction_arrays")
+    )
     return tuple(found)  # type: ignore[return-value]
 
 
@@ -147,12 +154,24 @@ def test_one_id_is_taken_where_several_are(uow: UnitOfWork) -> None:
 
 def test_ids_that_are_no_text_once_gave_errors_of_the_engine_and_ended_the_transaction(uow: UnitOfWork) -> None:
     calls: list[Callable[[Any], object]] = [
-        uow.runs.delete, uow.runs.delete_pipeline, uow.runs.pipelines_of, uow.chains.delete, uow.chains.of_run,
-        uow.chains.uses, uow.chains.users_of, uow.artifacts.claim, uow.artifacts.release, uow.artifacts.delete,
-        uow.artifacts.get_many, uow.artifacts.get_by_hash, uow.artifacts.named_among, uow.predictions.detach,
-        uow.predictions.delete_of_pipelines, lambda ids: uow.artifacts.collectable(NOW, among=ids),
+        uow.runs.delete,
+        uow.runs.delete_pipeline,
+        uow.runs.pipelines_of,
+        uow.chains.delete,
+        uow.chains.of_run,
+        uow.chains.uses,
+        uow.chains.users_of,
+        uow.artifacts.claim,
+        uow.artifacts.release,
+        uow.artifacts.delete,
+        uow.artifacts.get_many,
+        uow.artifacts.get_by_hash,
+        uow.artifacts.named_among,
+        uow.predictions.detach,
+        uow.predictions.delete_of_pipelines,
+        lambda ids: uow.artifacts.collectable(NOW, among=ids),
         lambda value: uow.artifacts.adopt(value, "p", "h", None, None, "joblib", None),
-    ]  # fmt: skip
+    ]
     for call in calls:
         for bad in (5, [5], [["a"]]):
             with pytest.raises(InvalidTypeError, match="must be"):

@@ -15,10 +15,18 @@ RNG = np.random.default_rng(0)
 
 def record(**other: Any) -> dict[str, Any]:
     given = {
-        "dataset_name": "wheat", "model_name": "PLS", "model_class": "PLSRegression", "fold_id": "0",
-        "partition": "val", "val_score": 0.5, "metric": "rmse", "task_type": "regression", "n_samples": 4,
-        "scores": {"val": {"rmse": 0.5}}, "best_params": {"n_components": 3},
-    }  # fmt: skip
+        "dataset_name": "wheat",
+        "model_name": "PLS",
+        "model_class": "PLSRegression",
+        "fold_id": "0",
+        "partition": "val",
+        "val_score": 0.5,
+        "metric": "rmse",
+        "task_type": "regression",
+        "n_samples": 4,
+        "scores": {"val": {"rmse": 0.5}},
+        "best_params": {"n_components": 3},
+    }
     return given | other
 
 
@@ -89,8 +97,11 @@ NONE_OF_THEM: dict[str, tuple[Any, type[Exception], str]] = {
     "a number": (7, TypeError, "list of dicts"),
     "no JSON": (pl.DataFrame([record(scores="{")]), InvalidInputError, "record 0: scores is no JSON"),
     "ragged rows": (
-        pl.DataFrame([record(y_proba=[[0.1, 0.9], [1.0]])]), InvalidInputError, "record 0: y_proba is ragged"),
-}  # fmt: skip
+        pl.DataFrame([record(y_proba=[[0.1, 0.9], [1.0]])]),
+        InvalidInputError,
+        "record 0: y_proba is ragged",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", NONE_OF_THEM)

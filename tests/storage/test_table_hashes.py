@@ -21,8 +21,15 @@ def filled(folder: Path) -> Path:
     with WorkspaceStore(folder) as store:
         _, pipeline_id = add_pipeline(store)
         chain_id = add_chain(store, pipeline_id)
-        record = {"chain_id": chain_id, "dataset_name": "wheat", "model_class": "PLS", "fold_id": "0",
-                  "partition": "val", "metric": "rmse", "task_type": "regression"}  # fmt: skip
+        record = {
+            "chain_id": chain_id,
+            "dataset_name": "wheat",
+            "model_class": "PLS",
+            "fold_id": "0",
+            "partition": "val",
+            "metric": "rmse",
+            "task_type": "regression",
+        }
         store.save_predictions(
             pipeline_id,
             [record | {"model_name": f"m{i}", "val_score": i, "y_pred": rng.random(200)} for i in range(3000)],
@@ -44,8 +51,9 @@ def test_swapped_blocks_of_a_backup_once_gave_other_values_silently(tmp_path: Pa
         assert store.check(deep=True).is_sound
     blocks = range((len(whole) - FIRST_BLOCK) // BLOCK)
     for _ in range(9):
-        one, other = (slice(start, start + BLOCK) for start in
-                      (FIRST_BLOCK + BLOCK * block for block in rng.sample(blocks, 2)))  # fmt: skip
+        one, other = (
+            slice(start, start + BLOCK) for start in (FIRST_BLOCK + BLOCK * block for block in rng.sample(blocks, 2))
+        )
         swapped = bytearray(whole)
         swapped[one], swapped[other] = whole[other], whole[one]
         database.write_bytes(swapped)

@@ -87,10 +87,11 @@ def test_a_pipeline_whose_predictions_were_deleted_once_was_left_out(store: Work
 @pytest.mark.parametrize(
     "model",
     [
-        VotingRegressor([("a", Ridge())]), StackingRegressor([("a", Ridge())], Ridge(), cv=2),
+        VotingRegressor([("a", Ridge())]),
+        StackingRegressor([("a", Ridge())], Ridge(), cv=2),
         GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=2),
     ],
-)  # fmt: skip
+)
 def test_models_that_hand_weights_on_once_were_refused(store: WorkspaceStore, model: Any) -> None:
     data = {"X": X, "y": Y, "weights": np.arange(1.0, 41)}
     weighted, plain = (PipelineRunner(store).run([FOLDS, model], given) for given in (data, (X, Y)))
@@ -100,10 +101,12 @@ def test_models_that_hand_weights_on_once_were_refused(store: WorkspaceStore, mo
 @pytest.mark.parametrize(
     "model",
     [
-        KNeighborsRegressor(), VotingRegressor([("a", Ridge()), ("b", KNeighborsRegressor())]),
-        make_pipeline(StandardScaler(), Ridge()), GridSearchCV(make_pipeline(Ridge()), {"ridge__alpha": [1.0, 2.0]}),
+        KNeighborsRegressor(),
+        VotingRegressor([("a", Ridge()), ("b", KNeighborsRegressor())]),
+        make_pipeline(StandardScaler(), Ridge()),
+        GridSearchCV(make_pipeline(Ridge()), {"ridge__alpha": [1.0, 2.0]}),
     ],
-)  # fmt: skip
+)
 def test_models_that_take_no_weights_are_refused(store: WorkspaceStore, model: Any) -> None:
     with pytest.raises(InvalidInputError, match="takes no weights"):
         PipelineRunner(store).run([FOLDS, model], {"X": X, "y": Y, "weights": np.ones(40)})
@@ -163,7 +166,7 @@ class Resampled(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # sciki
         ([Ridge()], ["12.1", "<0.5"] * 20, r"y of dataset has '<0.5' in row 1"),
         ([StandardScaler(), Ridge()], np.array([True, False] * 20), r"y of dataset has True in row 0"),
     ],
-)  # fmt: skip
+)
 def test_what_would_fail_in_training_is_refused_before_it(
     store: WorkspaceStore, config: Any, y: Any, message: str
 ) -> None:

@@ -278,11 +278,13 @@ def test_no_transformer_of_the_target_once_was_a_wrong_one() -> None:
 @pytest.mark.parametrize(
     ("choice", "alphas"),
     [
-        ({"_range_": [np.int64(1), np.int64(3)]}, [1, 2, 3]), ({"_range_": np.array([0.5, 1.5, 0.5])}, [0.5, 1.0, 1.5]),
-        ({"_or_": np.logspace(-1, 1, 3)}, [0.1, 1.0, 10.0]), ({"_or_": range(1, 4)}, [1, 2, 3]),
+        ({"_range_": [np.int64(1), np.int64(3)]}, [1, 2, 3]),
+        ({"_range_": np.array([0.5, 1.5, 0.5])}, [0.5, 1.0, 1.5]),
+        ({"_or_": np.logspace(-1, 1, 3)}, [0.1, 1.0, 10.0]),
+        ({"_or_": range(1, 4)}, [1, 2, 3]),
         ({"_range_": [np.float32(0.5), 1]}, [0.5]),
     ],
-)  # fmt: skip
+)
 def test_numbers_of_numpy_once_were_no_range(choice: Any, alphas: list[float]) -> None:
     found = pipelines_of([{"model": {"class": "sklearn.linear_model.Ridge", "params": {"alpha": choice}}}])
     assert [pipeline.models[0].operator.alpha for pipeline in found] == alphas
@@ -403,8 +405,10 @@ def test_aliases_of_aliases_are_counted_once() -> None:
 
 
 def test_only_the_list_that_must_be_one_becomes_a_tuple() -> None:
-    words = {"class": "sklearn.feature_extraction.text.TfidfVectorizer",
-             "params": {"ngram_range": [1, 2], "stop_words": ["a"]}}  # fmt: skip
+    words = {
+        "class": "sklearn.feature_extraction.text.TfidfVectorizer",
+        "params": {"ngram_range": [1, 2], "stop_words": ["a"]},
+    }
     (pipeline,) = pipelines_of([words, Ridge()])
     assert (pipeline.steps[0].operator.ngram_range, pipeline.steps[0].operator.stop_words) == ((1, 2), ["a"])
 

@@ -157,11 +157,14 @@ def test_an_object_that_keeps_its_parameters_alone_is_known_again(operator: Any)
 @pytest.mark.parametrize(
     "step",
     [
-        FunctionTransformer(np.log1p), FunctionTransformer(np.nan_to_num), make_pipeline(StandardScaler(), PCA(2)),
-        ColumnTransformer([("first", StandardScaler(), slice(0, 3))]), TransformedTargetRegressor(Ridge()),
+        FunctionTransformer(np.log1p),
+        FunctionTransformer(np.nan_to_num),
+        make_pipeline(StandardScaler(), PCA(2)),
+        ColumnTransformer([("first", StandardScaler(), slice(0, 3))]),
+        TransformedTargetRegressor(Ridge()),
         GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=KFold(3)),
     ],
-)  # fmt: skip
+)
 def test_what_modules_have_under_its_name_is_known_again(step: Any) -> None:
     assert is_whole(pipelines_of([step, Ridge()])[0].config)
 

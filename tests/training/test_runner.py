@@ -82,8 +82,11 @@ def of_fold(store: WorkspaceStore, chain_id: str, fold: str) -> Operators:
     """Return a stored chain with the objects of one fold."""
     chain = store.get_chain(chain_id)
     assert chain is not None
-    shared = [item for _, entry in sorted(chain["shared_artifacts"].items(), key=lambda item: int(item[0]))
-              for item in ([entry] if isinstance(entry, str) else entry)]  # fmt: skip
+    shared = [
+        item
+        for _, entry in sorted(chain["shared_artifacts"].items(), key=lambda item: int(item[0]))
+        for item in ([entry] if isinstance(entry, str) else entry)
+    ]
     own = chain["fold_artifacts"][f"fold_{fold}"]
     own = [own] if isinstance(own, str) else own
     load = store.load_artifact
@@ -91,13 +94,21 @@ def of_fold(store: WorkspaceStore, chain_id: str, fold: str) -> Operators:
 
 
 REGRESSORS = [
-    PLSRegression(3), Ridge(), SVR(), RandomForestRegressor(5, random_state=0), GaussianProcessRegressor(alpha=0.1),
+    PLSRegression(3),
+    Ridge(),
+    SVR(),
+    RandomForestRegressor(5, random_state=0),
+    GaussianProcessRegressor(alpha=0.1),
     make_pipeline(StandardScaler(), Ridge()),
-]  # fmt: skip
+]
 CLASSIFIERS = [
-    LogisticRegression(max_iter=5000), RidgeClassifier(), SVC(), RandomForestClassifier(5, random_state=0),
-    KNeighborsClassifier(3), DecisionTreeClassifier(random_state=0),
-]  # fmt: skip
+    LogisticRegression(max_iter=5000),
+    RidgeClassifier(),
+    SVC(),
+    RandomForestClassifier(5, random_state=0),
+    KNeighborsClassifier(3),
+    DecisionTreeClassifier(random_state=0),
+]
 
 
 @pytest.mark.parametrize("model", REGRESSORS + CLASSIFIERS, ids=lambda model: type(model).__name__)
@@ -178,9 +189,14 @@ def test_the_best_comes_first_and_everything_is_recorded(
     (run,) = store.list_runs().to_dicts()
     assert (run["name"], run["status"]) == ("ridges", "completed")
     assert json.loads(run["datasets"])[0] | {"hash": ""} == {
-        "name": "glucose", "hash": "", "n_samples": 17, "n_features": glucose["X"].shape[1], "n_targets": 1,
-        "excluded": 0, "n_test": len(glucose["y_test"]),
-    }  # fmt: skip
+        "name": "glucose",
+        "hash": "",
+        "n_samples": 17,
+        "n_features": glucose["X"].shape[1],
+        "n_targets": 1,
+        "excluded": 0,
+        "n_test": len(glucose["y_test"]),
+    }
     assert sorted(store.list_pipelines(run_id=run["run_id"])["best_val"]) == scores
     best = store.get_pipeline(found["pipeline_id"][0])
     assert best is not None
@@ -189,8 +205,9 @@ def test_the_best_comes_first_and_everything_is_recorded(
     assert best["generator_choices"] == [{"_or_": alpha}]
     log = store.get_pipeline_log(found["pipeline_id"][0])
     assert log.select("step_idx", "operator_class", "event").rows() == [
-        (0, "StandardScaler", "end"), (1, "Ridge", "end")
-    ]  # fmt: skip
+        (0, "StandardScaler", "end"),
+        (1, "Ridge", "end"),
+    ]
     row = found.row(0, named=True)
     assert json.loads(row["scores"])["val"].keys() == {"rmse", "mae", "r2", "rpd", "bias"}
     assert json.loads(row["best_params"]) == {"alpha": alpha}
@@ -246,9 +263,7 @@ def test_classes_of_text_have_their_probabilities(store: WorkspaceStore, runner:
     kept = arrays(store, row)
     assert (row["task_type"], row["metric"], kept["y_pred"].dtype.kind) == ("classification", "balanced_accuracy", "U")
     assert kept["y_proba"].shape == (len(coffee["y"]), len(set(coffee["y"])))
-    assert json.loads(row["scores"])["val"].keys() == {
-        "accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss"
-    }  # fmt: skip
+    assert json.loads(row["scores"])["val"].keys() == {"accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss"}
 
 
 def test_folds_that_have_seen_fewer_classes_are_aligned(store: WorkspaceStore, runner: PipelineRunner) -> None:
@@ -677,7 +692,7 @@ class NoFolds(KFold):  # type: ignore[misc]  # scikit-learn ships no types
         ([Ridge()], {"y": np.arange(17) % 2 == 0}, "has True in row"),
         ([LogisticRegression()], {"y": np.linspace(0, 1, 17)}, "numbers with decimals"),
     ],
-)  # fmt: skip
+)
 def test_what_would_fail_in_training_is_refused_before_it(
     store: WorkspaceStore, runner: PipelineRunner, glucose: Data, config: Any, change: Any, message: str
 ) -> None:

@@ -40,9 +40,13 @@ def test_a_template_is_one_json_file_of_its_name(library: PipelineLibrary, tmp_p
     assert library.load_template("baseline_pls") == {"pipeline": ["SNV"]}
     metadata = library.get_template_metadata("baseline_pls")
     assert {key: metadata[key] for key in ("name", "category", "description", "tags", "metrics", "notes")} == {
-        "name": "baseline_pls", "category": "regression", "description": "PLS", "tags": ["nirs"],
-        "metrics": {"rmse": 0.1}, "notes": "n",
-    }  # fmt: skip
+        "name": "baseline_pls",
+        "category": "regression",
+        "description": "PLS",
+        "tags": ["nirs"],
+        "metrics": {"rmse": 0.1},
+        "notes": "n",
+    }
     assert "pipeline_config" not in metadata
 
 

@@ -107,10 +107,17 @@ def test_long_text_in_many_places_is_counted_before_it_is_written() -> None:
 def test_a_configuration_without_end_hung_the_runner(store: WorkspaceStore, kind: str) -> None:
     endless, folds = ENDLESS[kind], KFold()
     folds.n_splits = endless
-    for config in ([endless], [{"class": RIDGE, "params": {"alpha": endless}}], [Ridge(alpha=endless)],
-                   [{"_or_": [Ridge(alpha=endless), Ridge()]}], [{"model": {"_or_": endless}}],
-                   [folds, Ridge()], {"pipeline": endless}, {"pipelines": endless},
-                   [{"class": RIDGE, "params": {"alpha": {"slice": endless}}}]):  # fmt: skip
+    for config in (
+        [endless],
+        [{"class": RIDGE, "params": {"alpha": endless}}],
+        [Ridge(alpha=endless)],
+        [{"_or_": [Ridge(alpha=endless), Ridge()]}],
+        [{"model": {"_or_": endless}}],
+        [folds, Ridge()],
+        {"pipeline": endless},
+        {"pipelines": endless},
+        [{"class": RIDGE, "params": {"alpha": {"slice": endless}}}],
+    ):
         with pytest.raises(InvalidInputError, match=r"step 1.*has more than|makes more than|a configuration is a list"):
             PipelineRunner(store).run(config, (X, X[:, 0]))
     assert store.list_runs().is_empty()
@@ -130,22 +137,39 @@ def test_pipelines_are_counted_with_what_they_hold() -> None:
         pipelines_of([{"_or_": [None] * 20}, {"_or_": [None] * 20}, long])
 
 
-ALIASES = "a0: &a0 [ha, ha]\n" + "".join(
-    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 14)
-)  # fmt: skip
-MERGES = "a0: &a0 {k: v}\n" + "".join(
-    f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 14)
-)  # fmt: skip
+ALIASES = "a0: &a0 [ha, ha]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]\n" for i in range(1, 14))
+MERGES = "a0: &a0 {k: v}\n" + "".join(f"a{i}: &a{i} {{<<: [{', '.join([f'*a{i - 1}'] * 9)}]}}\n" for i in range(1, 14))
 
 
-@pytest.mark.parametrize("text", [
-    f"{ALIASES}pipeline: [*a13]", f"{ALIASES}pipeline:\n- class: {RIDGE}\n  params: {{alpha: *a13}}",
-    f"{MERGES}pipeline: [*a13]",
-    "pipeline: &a [*a]", "pipeline: &a {<<: *a}", "[" * 5000, "- " * 5000 + "a", "pipeline:\n- ? [a, b]\n  : 1",
-    "- {class: sklearn.linear_model.Ridge, params: {alpha: 1" + "0" * 5000 + "}}",
-    "- 2026-99-99", "- !!python/name:os.system",
-], ids=["aliases", "aliases in a parameter", "merges", "itself", "merges itself", "brackets", "lists", "a list as key",
-        "a huge number", "no date", "a tag of Python"])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{ALIASES}pipeline: [*a13]",
+        f"{ALIASES}pipeline:\n- class: {RIDGE}\n  params: {{alpha: *a13}}",
+        f"{MERGES}pipeline: [*a13]",
+        "pipeline: &a [*a]",
+        "pipeline: &a {<<: *a}",
+        "[" * 5000,
+        "- " * 5000 + "a",
+        "pipeline:\n- ? [a, b]\n  : 1",
+        "- {class: sklearn.linear_model.Ridge, params: {alpha: 1" + "0" * 5000 + "}}",
+        "- 2026-99-99",
+        "- !!python/name:os.system",
+    ],
+    ids=[
+        "aliases",
+        "aliases in a parameter",
+        "merges",
+        "itself",
+        "merges itself",
+        "brackets",
+        "lists",
+        "a list as key",
+        "a huge number",
+        "no date",
+        "a tag of Python",
+    ],
+)
 def test_600_bytes_of_yaml_hung_the_runner(store: WorkspaceStore, text: str) -> None:
     with pytest.raises(StoreError) as refused:
         PipelineRunner(store).run(text, (X, X[:, 0]))
@@ -160,23 +184,42 @@ def test_merged_keys_are_still_merged() -> None:
 
 # -- templates -------------------------------------------------------------------------------
 
-SOUND = {"format_version": 1, "name": "t", "category": "c", "description": "", "tags": ["a"], "metrics": {},
-         "notes": "", "created_at": "2026-01-01", "updated_at": "2026-01-01", "pipeline_config": []}  # fmt: skip
+SOUND = {
+    "format_version": 1,
+    "name": "t",
+    "category": "c",
+    "description": "",
+    "tags": ["a"],
+    "metrics": {},
+    "notes": "",
+    "created_at": "2026-01-01",
+    "updated_at": "2026-01-01",
+    "pipeline_config": [],
+}
 HOSTILE = {
-    "a list as tag": SOUND | {"tags": [["a"]]}, "a dict as tag": SOUND | {"tags": [{}]},
+    "a list as tag": SOUND | {"tags": [["a"]]},
+    "a dict as tag": SOUND | {"tags": [{}]},
     "text as tags": SOUND | {"tags": "a"},
-    "a number as name": SOUND | {"name": 1}, "a list as category": SOUND | {"category": ["c"]},
-    "half a character": SOUND | {"name": "\udc80"}, "half a character inside": SOUND | {"pipeline_config": ["\udc80"]},
-    "a NUL": SOUND | {"notes": "a\0b"}, "a list of metrics": SOUND | {"metrics": []},
+    "a number as name": SOUND | {"name": 1},
+    "a list as category": SOUND | {"category": ["c"]},
+    "half a character": SOUND | {"name": "\udc80"},
+    "half a character inside": SOUND | {"pipeline_config": ["\udc80"]},
+    "a NUL": SOUND | {"notes": "a\0b"},
+    "a list of metrics": SOUND | {"metrics": []},
     "text": SOUND | {"pipeline_config": "x"},
-    "a later format": SOUND | {"format_version": 2}, "NaN as format": SOUND | {"format_version": float("nan")},
-    "True as format": SOUND | {"format_version": True}, "a list": [SOUND], "nothing": None,
-}  # fmt: skip
+    "a later format": SOUND | {"format_version": 2},
+    "NaN as format": SOUND | {"format_version": float("nan")},
+    "True as format": SOUND | {"format_version": True},
+    "a list": [SOUND],
+    "nothing": None,
+}
 TEXTS = {name: json.dumps(value).encode() for name, value in HOSTILE.items()} | {
-    "bytes": b'{"name": "\xff"}', "a huge number": json.dumps(SOUND).replace("1,", "1" + "0" * 5000 + ",", 1).encode(),
-    "a key twice": json.dumps(SOUND).replace("{", '{"name": "u", ', 1).encode(), "brackets": b"[" * 100_000,
+    "bytes": b'{"name": "\xff"}',
+    "a huge number": json.dumps(SOUND).replace("1,", "1" + "0" * 5000 + ",", 1).encode(),
+    "a key twice": json.dumps(SOUND).replace("{", '{"name": "u", ', 1).encode(),
+    "brackets": b"[" * 100_000,
     "deep": json.dumps(SOUND).replace("[]", "[" * 500 + "]" * 500, 1).encode(),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", TEXTS)

@@ -49,8 +49,10 @@ def store(tmp_path: Path) -> Any:
         pipeline_id = opened.begin_pipeline(run_id, "ridge", {}, [], "wheat", "hash")
         scaler = opened.save_artifact(StandardScaler().fit(X), "Scaler", "transformer", "joblib")
         folds = {str(i): opened.save_artifact(Ridge(i + 1).fit(X, Y), "Ridge", "model", "joblib") for i in range(3)}
-        steps = [{"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
-                 for i, name in enumerate(["Scaler", "Ridge"])]  # fmt: skip
+        steps = [
+            {"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
+            for i, name in enumerate(["Scaler", "Ridge"])
+        ]
         opened.save_chain(pipeline_id, steps, 1, "Ridge", "SS", "per_fold", folds, {"0": scaler})
         other = add_chain(opened, opened.begin_pipeline(run_id, "other", {}, [], "wheat", "hash"))
         prediction_id = add_prediction(opened, opened.get_chain(other)["pipeline_id"], chain_id=other)  # type: ignore[index]
@@ -96,25 +98,31 @@ def test_a_sound_workspace_has_no_findings(store: WorkspaceStore) -> None:
 DAMAGE: dict[str, tuple[Callable[[WorkspaceStore], None], set[str], set[str]]] = {
     "a run is gone": (lambda s: change(s, "DELETE FROM runs"), {"orphan", "wrong-count"}, set()),
     "a pipeline is gone": (
-        lambda s: change(s, "DELETE FROM pipelines WHERE name = 'ridge'"), {"orphan", "wrong-count"}, set(),
+        lambda s: change(s, "DELETE FROM pipelines WHERE name = 'ridge'"),
+        {"orphan", "wrong-count"},
+        set(),
     ),
     "chains are gone": (
-        lambda s: change(s, "DELETE FROM chains"), {"chain-gone", "wrong-count"}, set(),
+        lambda s: change(s, "DELETE FROM chains"),
+        {"chain-gone", "wrong-count"},
+        set(),
     ),
     "predictions are gone": (lambda s: change(s, "DELETE FROM predictions"), {"orphan"}, set()),
     "counts are wrong": (lambda s: change(s, "UPDATE artifacts SET ref_count = 7"), {"wrong-count"}, set()),
     "unclaimed is negative": (lambda s: change(s, "UPDATE artifacts SET unclaimed = -1"), {"wrong-count"}, set()),
     "an artifact's row is gone": (
         lambda s: change(s, "DELETE FROM artifacts WHERE operator_class = 'Ridge'"),
-        {"artifact-gone"}, {"artifact-gone"},
+        {"artifact-gone"},
+        {"artifact-gone"},
     ),
     "a file is gone": (lambda s: first_file(s).unlink(), {"missing-file"}, {"missing-file"}),
     "a file is cut": (lambda s: cut(first_file(s)), {"damaged-file"}, {"missing-file"}),
     "a path leads out": (
         lambda s: change(s, "UPDATE artifacts SET artifact_path = '../../etc/passwd' WHERE operator_class = 'dict'"),
-        {"bad-path"}, {"bad-path"},
+        {"bad-path"},
+        {"bad-path"},
     ),
-}  # fmt: skip
+}
 
 
 def cut(path: Path) -> None:
@@ -213,8 +221,10 @@ def test_what_gc_would_remove_is_shown_with_reasons_and_is_what_it_removes(store
     plan = store.plan_gc(grace=timedelta(0))
     assert plan.columns == ["path", "artifact_id", "size_bytes", "reason"]
     assert sorted(set(plan["reason"])) == [
-        "it was saved, and no chain claimed it", "no artifact names it", "no chain uses it any more",
-    ]  # fmt: skip
+        "it was saved, and no chain claimed it",
+        "no artifact names it",
+        "no chain uses it any more",
+    ]
     files = {path for path in plan["path"] if (store.workspace_path / "artifacts" / path).is_file()}
     assert len(files) == plan.height == 5
     assert store.gc_artifacts(grace=timedelta(0)) == 5
@@ -345,9 +355,12 @@ def test_one_bad_row_once_hid_all_others(store: WorkspaceStore, name: str) -> No
     key = {"chains": f"chain_id = '{chain_id}'", "artifacts": f"artifact_id = '{artifact_id}'"}[table]
     change(store, f"UPDATE {table} SET {values} WHERE {key}")
     row = f"{table} {chain_id if table == 'chains' else artifact_id}"
-    gone, cut_file = [store.get_artifact_path(other) for (other,) in store.sql(
-        "SELECT artifact_id FROM artifacts WHERE artifact_id <> ? ORDER BY created_at LIMIT 2", [artifact_id]
-    ).rows()]  # fmt: skip
+    gone, cut_file = [
+        store.get_artifact_path(other)
+        for (other,) in store.sql(
+            "SELECT artifact_id FROM artifacts WHERE artifact_id <> ? ORDER BY created_at LIMIT 2", [artifact_id]
+        ).rows()
+    ]
     gone.unlink()
     cut(cut_file)
     change(store, "UPDATE artifacts SET ref_count = 9 WHERE operator_class = 'dict'")
@@ -356,8 +369,9 @@ def test_one_bad_row_once_hid_all_others(store: WorkspaceStore, name: str) -> No
     assert {"missing-file", "damaged-file", "wrong-count"} <= {finding.code for finding in found}
     assert "unreadable" not in {finding.code for finding in found}
     assert {finding.code for finding in store.repair(dry_run=False, deep=True).repaired} == {
-        "damaged-file", "wrong-count",
-    }  # fmt: skip
+        "damaged-file",
+        "wrong-count",
+    }
     assert store.plan_gc(grace=timedelta(0)).height == store.gc_artifacts(grace=timedelta(0))
 
 
@@ -402,8 +416,9 @@ look(sys.argv[1] + "/other")
         command = [sys.executable, "-c", program, folder]
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
     assert done.stdout.splitlines()[2:] == [
-        "['damaged-file', 'missing-file', 'unreadable-file']", "['damaged-file']",
-    ]  # fmt: skip
+        "['damaged-file', 'missing-file', 'unreadable-file']",
+        "['damaged-file']",
+    ]
 
 
 def leave_stray(store: WorkspaceStore, name: str) -> Path:
@@ -528,8 +543,9 @@ def test_links_that_no_row_names_were_once_not_told(store: WorkspaceStore, tmp_p
     (artifacts / "ab" / "file").symlink_to(tmp_path / "nowhere")
     report = store.check()
     assert [(found.code, found.subject, found.repair) for found in report.findings] == [
-        ("link", "ab/file", None), ("link", "folder", None),
-    ]  # fmt: skip
+        ("link", "ab/file", None),
+        ("link", "folder", None),
+    ]
     assert store.repair(dry_run=False).left == report.findings
     assert (artifacts / "folder").is_symlink()
 

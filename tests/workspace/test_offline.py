@@ -42,10 +42,17 @@ def test_the_ways_to_upgrade_lead_to_the_same(old: Path, tmp_path: Path) -> None
         "python": [sys.executable, "-c", program, folders["python"]],
         "command": [bin_folder / "nirs4all-store", "upgrade", folders["command"]],
         "alembic": [bin_folder / "alembic", "-x", f"workspace={folders['alembic']}", "upgrade", "head"],
-        "alembic-ini": [bin_folder / "alembic", "-c", ini.stdout.strip(), "-x", f"workspace={folders['alembic-ini']}",
-                        "upgrade", "head"],
+        "alembic-ini": [
+            bin_folder / "alembic",
+            "-c",
+            ini.stdout.strip(),
+            "-x",
+            f"workspace={folders['alembic-ini']}",
+            "upgrade",
+            "head",
+        ],
         "environment": [bin_folder / "alembic", "upgrade", "head"],
-    }  # fmt: skip
+    }
     found = []
     for way, command in run.items():
         place = tmp_path if way == "alembic-ini" else TESTS.parent
@@ -76,8 +83,9 @@ def test_alembic_does_nothing_to_a_workspace_but_the_way_up(old: Path, command: 
 
 def test_alembic_current_tells_the_revision_of_a_workspace_that_carries_none(old: Path) -> None:
     alembic = Path(sys.executable).with_name("alembic")
-    done = subprocess.run([alembic, "-x", f"workspace={old}", "current"], cwd=TESTS.parent, capture_output=True,
-                          text=True, check=True)  # fmt: skip
+    done = subprocess.run(
+        [alembic, "-x", f"workspace={old}", "current"], cwd=TESTS.parent, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "0001"
 
 

@@ -236,26 +236,56 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
     unknown = "x"
     row = ["x"] * 7 + [0.1] * 3 + ["rmse", "regression", 1, 1, {}, {}, None, None, 0, 0.0]
     calls: dict[str, tuple[object, ...]] = {
-        "begin_run": ("r",), "complete_run": (unknown,), "fail_run": (unknown, "e"), "get_run": (unknown,),
+        "begin_run": ("r",),
+        "complete_run": (unknown,),
+        "fail_run": (unknown, "e"),
+        "get_run": (unknown,),
         "resume_run": (unknown,),
-        "list_runs": (), "delete_run": (unknown,), "begin_pipeline": (unknown, "p"), "complete_pipeline": (unknown,),
-        "fail_pipeline": (unknown, "e"), "get_pipeline": (unknown,), "list_pipelines": (),
+        "list_runs": (),
+        "delete_run": (unknown,),
+        "begin_pipeline": (unknown, "p"),
+        "complete_pipeline": (unknown,),
+        "fail_pipeline": (unknown, "e"),
+        "get_pipeline": (unknown,),
+        "list_pipelines": (),
         "delete_pipeline": (unknown,),
-        "save_chain": (unknown, [], 0, "m"), "get_chain": (unknown,), "get_chains_for_pipeline": (unknown,),
-        "replay_chain": (unknown, []), "load_chain": (unknown,), "save_prediction": tuple(row),
-        "save_predictions": (unknown, []), "save_prediction_arrays": (unknown, [], []),
-        "get_prediction": (unknown,), "query_predictions": (),
-        "top_predictions": (1,), "delete_prediction": (unknown,), "save_artifact": ([], "l", "x", "pickle"),
-        "load_artifact": (unknown,), "get_artifact_path": (unknown,), "gc_artifacts": (),
+        "save_chain": (unknown, [], 0, "m"),
+        "get_chain": (unknown,),
+        "get_chains_for_pipeline": (unknown,),
+        "replay_chain": (unknown, []),
+        "load_chain": (unknown,),
+        "save_prediction": tuple(row),
+        "save_predictions": (unknown, []),
+        "save_prediction_arrays": (unknown, [], []),
+        "get_prediction": (unknown,),
+        "query_predictions": (),
+        "top_predictions": (1,),
+        "delete_prediction": (unknown,),
+        "save_artifact": ([], "l", "x", "pickle"),
+        "load_artifact": (unknown,),
+        "get_artifact_path": (unknown,),
+        "gc_artifacts": (),
         "register_existing_artifact": (unknown, "p", "0" * 64, "l", "x", "pickle", 1),
         "log_step": (unknown, 0, "o", "e"),
-        "get_pipeline_log": (unknown,), "get_run_log_summary": (unknown,), "export_chain": (unknown, tmp_path / "c"),
-        "export_pipeline_config": (unknown, tmp_path / "p"), "export_run": (unknown, tmp_path / "r"),
-        "export_predictions_parquet": (tmp_path / "q",), "vacuum": (), "backup": (tmp_path / "b",), "unit_of_work": (),
-        "import_bundle": (tmp_path / "m",), "trust_chain": (unknown, True), "sql": ("SELECT 1",), "check": (),
-        "repair": (), "plan_gc": (), "find_ids": (unknown,), "shorten_ids": ([unknown],),
+        "get_pipeline_log": (unknown,),
+        "get_run_log_summary": (unknown,),
+        "export_chain": (unknown, tmp_path / "c"),
+        "export_pipeline_config": (unknown, tmp_path / "p"),
+        "export_run": (unknown, tmp_path / "r"),
+        "export_predictions_parquet": (tmp_path / "q",),
+        "vacuum": (),
+        "backup": (tmp_path / "b",),
+        "unit_of_work": (),
+        "import_bundle": (tmp_path / "m",),
+        "trust_chain": (unknown, True),
+        "sql": ("SELECT 1",),
+        "check": (),
+        "repair": (),
+        "plan_gc": (),
+        "find_ids": (unknown,),
+        "shorten_ids": ([unknown],),
         "is_in_transaction": (),
-    }  # fmt: skip
+    }
     methods = {name for name in dir(store) if not name.startswith("_")} - {"close", "workspace_path", "transaction"}
     assert methods == set(calls)
     for name, arguments in calls.items():
@@ -450,8 +480,11 @@ def test_waiting_for_one_workspace_keeps_nobody_from_another(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("options", [{}, {"read_only": True}])
-@pytest.mark.parametrize("path", [None, 5, b"x", "a\0b", "n" * 300, "missing/" + "n" * 300, "d/" * 3000],
-                         ids=["None", "5", "bytes", "NUL", "long", "long below", "deep"])  # fmt: skip
+@pytest.mark.parametrize(
+    "path",
+    [None, 5, b"x", "a\0b", "n" * 300, "missing/" + "n" * 300, "d/" * 3000],
+    ids=["None", "5", "bytes", "NUL", "long", "long below", "deep"],
+)
 def test_what_is_no_path_of_a_workspace_once_gave_raw_errors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: Any, options: Any
 ) -> None:

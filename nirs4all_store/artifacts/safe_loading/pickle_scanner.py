@@ -311,10 +311,14 @@ def _is_joblibs(state: dict[Any, Any]) -> bool:
     kind, dtype = state.get("subclass"), state.get("dtype")
     return (
         state.keys() - {ALIGNMENT} == _WRAPPER_KEYS
-        and isinstance(kind, _Stub) and kind.args is None and isinstance(dtype, _Stub)
-        and type(state["shape"]) is tuple and type(state["order"]) is str and type(state["allow_mmap"]) is bool
+        and isinstance(kind, _Stub)
+        and kind.args is None
+        and isinstance(dtype, _Stub)
+        and type(state["shape"]) is tuple
+        and type(state["order"]) is str
+        and type(state["allow_mmap"]) is bool
         and (state.get(ALIGNMENT) is None or type(state[ALIGNMENT]) is int)
-    )  # fmt: skip
+    )
 
 
 def _told_dtype(args: Any, state: Any) -> np.dtype[Any] | None:

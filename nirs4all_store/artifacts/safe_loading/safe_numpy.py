@@ -60,9 +60,17 @@ def shown(value: Any) -> str:
 
 
 def _dtype(
-    kind: str, version: Any, order: Any, part: Any, names: Any, fields: Any, size: Any, _: Any, flags: Any,
+    kind: str,
+    version: Any,
+    order: Any,
+    part: Any,
+    names: Any,
+    fields: Any,
+    size: Any,
+    _: Any,
+    flags: Any,
     more: Any = None,
-) -> np.dtype[Any]:  # fmt: skip
+) -> np.dtype[Any]:
     if part is not None:
         base, shape = part
         return np.dtype((_checked_dtype(base), _checked_shape(shape)))
@@ -74,9 +82,11 @@ def _dtype(
         for item, *_rest in told:
             _checked_dtype(item)
         parts: dict[str, Any] = {
-            "names": list(names), "formats": [item for item, *_ in told], "offsets": [offset for _, offset, *_ in told],
+            "names": list(names),
+            "formats": [item for item, *_ in told],
+            "offsets": [offset for _, offset, *_ in told],
             "itemsize": size,
-        }  # fmt: skip
+        }
         if len(fields) > len(names):
             parts["titles"] = [rest[0] if rest else None for _, _, *rest in told]
         return np.dtype(parts, align=bool(flags & ALIGNED))  # type: ignore[call-overload, no-any-return]  # a dict of any

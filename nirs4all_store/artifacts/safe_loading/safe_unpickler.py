@@ -33,16 +33,36 @@ _NUMPY: dict[str, Any] = {
     f"{module}.{name}": getattr(importlib.import_module(f"numpy._core.{module}"), name)
     for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
 }
-_SCALARS = ("bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float16", "float32",
-            "float64", "complex64", "complex128", "str_", "bytes_", "bool_")  # fmt: skip
+_SCALARS = (
+    "bool",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "float16",
+    "float32",
+    "float64",
+    "complex64",
+    "complex128",
+    "str_",
+    "bytes_",
+    "bool_",
+)
 _BUILTINS = ("bytearray", "bytes", "complex", "frozenset", "object", "set", "slice")
 _KNOWN: dict[str, Any] = {
     **{f"builtins.{name}": getattr(builtins, name) for name in _BUILTINS},
-    "collections.OrderedDict": collections.OrderedDict, "copyreg._reconstructor": copyreg._reconstructor,  # type: ignore[attr-defined]
-    "_codecs.encode": _codecs.encode, "numpy.dtype": np.dtype, "numpy.ndarray": np.ndarray,
+    "collections.OrderedDict": collections.OrderedDict,
+    "copyreg._reconstructor": copyreg._reconstructor,  # type: ignore[attr-defined]
+    "_codecs.encode": _codecs.encode,
+    "numpy.dtype": np.dtype,
+    "numpy.ndarray": np.ndarray,
     **{f"numpy.{core}.{name}": value for core in ("core", "_core") for name, value in _NUMPY.items()},
     **{f"numpy.{name}": getattr(np, name) for name in _SCALARS},
-}  # fmt: skip
+}
 SAFE_GLOBALS = frozenset({ARRAY_WRAPPER, *_KNOWN})
 """What arrays and plain containers are made with; here it makes a value and does nothing else."""
 

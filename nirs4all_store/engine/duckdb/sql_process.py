@@ -121,8 +121,13 @@ class SqlProcess:
 
         seconds = self._limits.seconds
         config = {"memory_limit": f"{self._memory}B", "temp_directory": self._folder, "threads": THREADS}
-        header = {"query": query, "params": params, "tables": list(tables.items()), "config": config,
-                  "seconds": seconds if seconds < threading.TIMEOUT_MAX else None}  # fmt: skip
+        header = {
+            "query": query,
+            "params": params,
+            "tables": list(tables.items()),
+            "config": config,
+            "seconds": seconds if seconds < threading.TIMEOUT_MAX else None,
+        }
         with contextlib.suppress(BrokenPipeError):  # What ended it is told by what it answers, or by how it ended.
             content, pipe = pickle.dumps(header), cast(IO[bytes], self._process.stdin)
             pipe.write(len(content).to_bytes(8, "little") + content)

@@ -74,8 +74,17 @@ class ArtifactRepo:
             return str(known["artifact_id"])
         artifact_id = new_id()
         self.saved.add(artifact_id)
-        return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
-                            size_bytes, provenance, trust)  # fmt: skip
+        return self._insert(
+            artifact_id,
+            artifact_path,
+            content_hash,
+            operator_class,
+            artifact_type,
+            format,
+            size_bytes,
+            provenance,
+            trust,
+        )
 
     def trust(self, ids: Iterable[str], trust: Trust) -> None:
         """Write down what a user said about imported artifacts; those that were made here stay as they are.
@@ -140,21 +149,50 @@ class ArtifactRepo:
         self._oldest_row(content_hash, format)  # An older row of the content stays the one that saves count for.
         oldest = self.get_by_hash(content_hash)
         row = self.get(oldest["artifact_id"]) if oldest else None
-        return self._insert(artifact_id, artifact_path, content_hash, operator_class, artifact_type, format,
-                            size_bytes, None, row["trust"] if row else None)  # fmt: skip
+        return self._insert(
+            artifact_id,
+            artifact_path,
+            content_hash,
+            operator_class,
+            artifact_type,
+            format,
+            size_bytes,
+            None,
+            row["trust"] if row else None,
+        )
 
     def _insert(
-        self, artifact_id: str, artifact_path: str, content_hash: str, operator_class: str | None,
-        artifact_type: str | None, format: str, size_bytes: int | None, provenance: Any, trust: Trust,
-    ) -> str:  # fmt: skip
+        self,
+        artifact_id: str,
+        artifact_path: str,
+        content_hash: str,
+        operator_class: str | None,
+        artifact_type: str | None,
+        format: str,
+        size_bytes: int | None,
+        provenance: Any,
+        trust: Trust,
+    ) -> str:
         """Add a row whose id is not taken."""
         now = utc_now()
-        self._tables.add_new(Artifact, {
-            "artifact_id": artifact_id, "artifact_path": artifact_path, "content_hash": content_hash,
-            "operator_class": operator_class, "artifact_type": artifact_type, "format": format,
-            "size_bytes": size_bytes, "ref_count": 1, "unclaimed": 1, "saved_at": now,
-            "provenance": provenance, "created_at": now, "trust": trust,
-        })  # fmt: skip
+        self._tables.add_new(
+            Artifact,
+            {
+                "artifact_id": artifact_id,
+                "artifact_path": artifact_path,
+                "content_hash": content_hash,
+                "operator_class": operator_class,
+                "artifact_type": artifact_type,
+                "format": format,
+                "size_bytes": size_bytes,
+                "ref_count": 1,
+                "unclaimed": 1,
+                "saved_at": now,
+                "provenance": provenance,
+                "created_at": now,
+                "trust": trust,
+            },
+        )
         if not self._tables.get_cached(_content(content_hash, format)):
             new = {"artifact_id": artifact_id, "artifact_path": artifact_path}
             self._tables.put_cached(_content(content_hash, format), new)
@@ -213,9 +251,10 @@ class ArtifactRepo:
         query = select(ARTIFACTS.c.artifact_id, (ARTIFACTS.c.ref_count > ARTIFACTS.c.unclaimed).label("is_used"))
         rows = self._tables.rows(query.where(waiting, ARTIFACTS.c.saved_at >= began.scalar_subquery()))
         return {
-            row["artifact_id"] for row in rows
+            row["artifact_id"]
+            for row in rows
             if not (row["is_used"] and is_referenced_elsewhere_in_run(self._tables, chain_id, row["artifact_id"]))
-        }  # fmt: skip
+        }
 
     def release(self, ids: Iterable[str]) -> None:
         """Count one chain less for each time that an artifact is named; never below the unclaimed saves."""

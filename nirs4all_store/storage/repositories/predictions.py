@@ -123,8 +123,13 @@ class PredictionRepo:
             The arrays differ in length, or one is not what `array_columns.checked_arrays` accepts.
         """
         prediction_id = self._tables.require(Prediction, prediction_id)
-        given = {"y_true": y_true, "y_pred": y_pred, "y_proba": y_proba,
-                 "sample_indices": sample_indices, "weights": weights}  # fmt: skip
+        given = {
+            "y_true": y_true,
+            "y_pred": y_pred,
+            "y_proba": y_proba,
+            "sample_indices": sample_indices,
+            "weights": weights,
+        }
         arrays = {name: checked_arrays(value, name) for name, value in given.items()}
         self._check_lengths(prediction_id, arrays)
         row = encode_all(arrays) | {"prediction_id": prediction_id}
@@ -200,8 +205,13 @@ class PredictionRepo:
     ) -> Select[Any]:
         """Return the SELECT behind `query`."""
         fold_id = None if fold_id is None else checked_fold(fold_id, "fold_id")
-        exact = {"dataset_name": dataset_name, "partition": partition, "fold_id": fold_id,
-                 "branch_id": branch_id, "pipeline_id": pipeline_id}  # fmt: skip
+        exact = {
+            "dataset_name": dataset_name,
+            "partition": partition,
+            "fold_id": fold_id,
+            "branch_id": branch_id,
+            "pipeline_id": pipeline_id,
+        }
         query = select(PREDICTIONS).order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id)
         query = query.where(*_matching(exact))
         if model_class is not None:
@@ -233,9 +243,14 @@ class PredictionRepo:
         n = checked_int(n, "n", 32)
         if n < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
-        given = {"partition": partition, "dataset_name": dataset_name, "metric": score_metric,
-                 "task_type": task_type, "run_id": run_id,
-                 "fold_id": None if fold_id is None else checked_fold(fold_id, "fold_id")}  # fmt: skip
+        given = {
+            "partition": partition,
+            "dataset_name": dataset_name,
+            "metric": score_metric,
+            "task_type": task_type,
+            "run_id": run_id,
+            "fold_id": None if fold_id is None else checked_fold(fold_id, "fold_id"),
+        }
         values = {name: checked_text(value, name) for name, value in given.items() if value is not None}
         ranked = ranking.Ranked(metric, tuple(values))
         if ascending is None:

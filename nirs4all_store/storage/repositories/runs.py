@@ -40,8 +40,15 @@ class RunRepo:
         run_id : str, optional
             An id of the caller's; one is made by default.
         """
-        row = {"run_id": run_id or new_id(), "name": name, "config": config, "status": "running",
-               "datasets": _checked_datasets(datasets), "created_at": utc_now(), "owner": this_process()}  # fmt: skip
+        row = {
+            "run_id": run_id or new_id(),
+            "name": name,
+            "config": config,
+            "status": "running",
+            "datasets": _checked_datasets(datasets),
+            "created_at": utc_now(),
+            "owner": this_process(),
+        }
         self._tables.add(Run, row)
         return str(row["run_id"])
 
@@ -139,10 +146,17 @@ class RunRepo:
         pipeline_id: str | None = None,
     ) -> str:
         """Add a running pipeline to a run that exists; return its id."""
-        row = {"pipeline_id": pipeline_id or new_id(), "run_id": self._tables.require(Run, run_id), "name": name,
-               "expanded_config": expanded_config, "generator_choices": generator_choices,
-               "dataset_name": dataset_name, "dataset_hash": dataset_hash, "status": "running",
-               "created_at": utc_now()}  # fmt: skip
+        row = {
+            "pipeline_id": pipeline_id or new_id(),
+            "run_id": self._tables.require(Run, run_id),
+            "name": name,
+            "expanded_config": expanded_config,
+            "generator_choices": generator_choices,
+            "dataset_name": dataset_name,
+            "dataset_hash": dataset_hash,
+            "status": "running",
+            "created_at": utc_now(),
+        }
         self._tables.add(Pipeline, row)
         return str(row["pipeline_id"])
 
@@ -166,13 +180,25 @@ class RunRepo:
         return self._tables.rows(select(PIPELINES).where(of_run).order_by(*order))
 
     def complete_pipeline(
-        self, pipeline_id: str, best_val: float | None, best_test: float | None, metric: str | None,
+        self,
+        pipeline_id: str,
+        best_val: float | None,
+        best_test: float | None,
+        metric: str | None,
         duration_ms: float | None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Mark a pipeline completed, with its best scores and how long it took (milliseconds)."""
         pipeline_id = self._tables.require(Pipeline, pipeline_id)
-        self._tables.update(Pipeline, pipeline_id, status="completed", best_val=best_val, best_test=best_test,
-                            metric=metric, duration_ms=_rounded(duration_ms), completed_at=utc_now())  # fmt: skip
+        self._tables.update(
+            Pipeline,
+            pipeline_id,
+            status="completed",
+            best_val=best_val,
+            best_test=best_test,
+            metric=metric,
+            duration_ms=_rounded(duration_ms),
+            completed_at=utc_now(),
+        )
 
     def fail_pipeline(self, pipeline_id: str, error: str) -> None:
         """Mark a pipeline failed."""
@@ -187,10 +213,16 @@ class RunRepo:
 
     def add_log(self, record: LogRecord) -> None:
         """Add one event of one step; parts of milliseconds are rounded."""
-        self._tables.add_new(Log, record.row() | {
-            "log_id": new_id(), "pipeline_id": self._tables.require(Pipeline, record.pipeline_id),
-            "duration_ms": _rounded(record.duration_ms), "created_at": utc_now(),
-        })  # fmt: skip
+        self._tables.add_new(
+            Log,
+            record.row()
+            | {
+                "log_id": new_id(),
+                "pipeline_id": self._tables.require(Pipeline, record.pipeline_id),
+                "duration_ms": _rounded(record.duration_ms),
+                "created_at": utc_now(),
+            },
+        )
 
     def pipeline_log(self, pipeline_id: str) -> pl.DataFrame:
         """Return a pipeline's events, by step and time."""

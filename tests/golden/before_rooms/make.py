@@ -33,15 +33,23 @@ def make(folder: Path) -> None:
             scaler = StandardScaler().fit(X)
             model.fit(scaler.transform(X), y)
             pipeline_id = store.begin_pipeline(run_id, name, {"model": name}, "fermentation")
-            steps = [store.save_artifact(scaler, "StandardScaler", "transformer"),
-                     store.save_artifact(model, type(model).__name__, "model")]  # fmt: skip
+            steps = [
+                store.save_artifact(scaler, "StandardScaler", "transformer"),
+                store.save_artifact(model, type(model).__name__, "model"),
+            ]
             chain_id = store.save_chain(
                 pipeline_id=pipeline_id,
-                steps=[{"step_idx": 0, "operator_class": "StandardScaler", "params": {}, "stateless": False},
-                       {"step_idx": 1, "operator_class": type(model).__name__, "params": {}, "stateless": False}],
-                model_step_idx=1, model_class=type(model).__name__, preprocessings="StandardScaler",
-                fold_strategy="shared", fold_artifacts={}, shared_artifacts={"0": steps[0], "1": steps[1]},
-            )  # fmt: skip
+                steps=[
+                    {"step_idx": 0, "operator_class": "StandardScaler", "params": {}, "stateless": False},
+                    {"step_idx": 1, "operator_class": type(model).__name__, "params": {}, "stateless": False},
+                ],
+                model_step_idx=1,
+                model_class=type(model).__name__,
+                preprocessings="StandardScaler",
+                fold_strategy="shared",
+                fold_artifacts={},
+                shared_artifacts={"0": steps[0], "1": steps[1]},
+            )
             expected[name] = {"chain_id": chain_id, "y": np.ravel(store.replay_chain(chain_id, X)).tolist()}
             estimator = store.load_chain(chain_id)
             (folder / f"{name}.pickle").write_bytes(pickle.dumps(estimator))
