@@ -119,6 +119,17 @@ def run(program: str, *arguments: object) -> str:
     return ends_well(Process(program, *arguments))
 
 
+def run_module(name: str, *arguments: object) -> str:
+    """Run a module of the tests as `python -m` does, to its good end; return what it printed, and its errors."""
+    root = str(Path(__file__).parents[1])
+    process = Process(
+        f"import os, runpy; os.chdir({root!r}); runpy.run_module({name!r}, run_name='__main__')", *arguments
+    )
+    printed = "".join(process.communicate())
+    assert process.returncode == 0, printed
+    return printed
+
+
 class Programs:
     """Starts programs on a folder; those that still run at the end of the test are killed."""
 

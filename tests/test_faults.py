@@ -1,18 +1,15 @@
 """A share of the programme of faults; `python -m tests.faults` makes all of it."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from faults import FAULTS
-
-ROOT = Path(__file__).parents[1]
+from programs import run_module
 
 SHARES = {
     "kill": 10,
-    "states": 12,
+    "states": 6,
     "syscall_kill": 6,
     "syscalls": 6,
     "disk": 1,
@@ -33,19 +30,13 @@ LARGER = {
     "gc": 200,
     "sharing": 30,
 }
-SECONDS = 1800
 
 
 def try_share(folder: Path, name: str, trials: int | None) -> None:
     """Run so many trials of one fault, or all that there are; none may fail."""
     counts = folder / f"{name}.json"
-    command = [sys.executable, "-m", "tests.faults", "--only", name, "--counts", str(counts)]
-    if trials is not None:
-        command += ["--trials", str(trials)]
-    done = subprocess.run(
-        command, cwd=ROOT, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, check=False
-    )
-    assert done.returncode == 0, done.stdout
+    limit = () if trials is None else ("--trials", trials)
+    run_module("tests.faults", "--only", name, "--counts", counts, *limit)
     found = json.loads(counts.read_text())[name]
     if "not_here" in found:
         pytest.skip(found["not_here"])

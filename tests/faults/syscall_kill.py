@@ -36,11 +36,9 @@ def calls(name: str) -> dict[str, int]:
 
 
 def seeds(count: int | None) -> Sequence[str]:
-    """Return `operation:call:number` for all of them."""
-    return some_of(
-        [f"{name}:{call}:{n}" for name in OPERATIONS for call, most in calls(name).items() for n in range(1, most + 1)],
-        count,
-    )
+    """Return `operation:call:number` for all of them; a few, of as few operations."""
+    every = [(name, call, most) for name in some_of([*OPERATIONS], count) for call, most in calls(name).items()]
+    return some_of([f"{name}:{call}:{n}" for name, call, most in every for n in range(1, most + 1)], count)
 
 
 def trial(folder: Path, seed: str) -> None:
