@@ -1,10 +1,12 @@
 """Workspaces as nirs4all 0.7 wrote them, made with raw SQL and real fitted objects."""
 
+import functools
 import hashlib
 import io
 import json
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -148,16 +150,26 @@ JSON_COLUMNS = {"config", "datasets", "expanded_config", "generator_choices", "s
 
 def make_legacy(folder: Path, version: str = "0.7.0") -> dict[str, Any]:
     """Write a workspace as a version of nirs4all did; return what must be true of it ever after."""
+    files, expected = _made(version)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return expected
+
+
+@functools.cache
+def _made(version: str) -> tuple[dict[str, bytes], dict[str, Any]]:
+    """Make one, row by row; return its files, and what must be true of it."""
     import duckdb
 
-    folder.mkdir(parents=True, exist_ok=True)
-    with duckdb.connect(str(folder / "store.duckdb")) as connection:
-        make_schema(connection, version)
-        expected = Legacy(connection, folder).fill()
-        if version == "0.7.1":
-            connection.execute("UPDATE predictions SET refit_context = 'standalone' WHERE prediction_id LIKE 'f%'")
-            connection.execute("UPDATE artifacts SET chain_path_hash = 'cache' WHERE artifact_id = 'cfg$log:0'")
-    return expected
+    with tempfile.TemporaryDirectory() as folder:
+        with duckdb.connect(f"{folder}/store.duckdb") as connection:
+            make_schema(connection, version)
+            expected = Legacy(connection, Path(folder)).fill()
+            if version == "0.7.1":
+                connection.execute("UPDATE predictions SET refit_context = 'standalone' WHERE prediction_id LIKE 'f%'")
+                connection.execute("UPDATE artifacts SET chain_path_hash = 'cache' WHERE artifact_id = 'cfg$log:0'")
+        return contents(Path(folder)), expected
 
 
 def leave_a_log(workspace: Path) -> None:

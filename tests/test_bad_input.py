@@ -1,7 +1,7 @@
 """Bad input is refused with an error that names it, and leaves the workspace exactly as it was."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +68,20 @@ class World:
         return add_prediction(self.store, self.pipeline_id, **values)
 
 
+def make_world(folder: Path) -> Iterator[World]:
+    (folder / "a folder").mkdir()
+    with WorkspaceStore(folder / "workspace") as store:
+        yield World(store, folder)
+
+
 @pytest.fixture
-def world(store: WorkspaceStore, tmp_path: Path) -> World:
-    (tmp_path / "a folder").mkdir()
-    return World(store, tmp_path)
+def world(tmp_path: Path) -> Iterator[World]:
+    yield from make_world(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def unchanged_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    yield from make_world(tmp_path_factory.mktemp("world"))
 
 
 Case = tuple[Callable[[World], object], type[Exception], str]
@@ -196,13 +206,13 @@ CASES: dict[str, Case] = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_it_is_refused_and_the_workspace_is_as_before(world: World, name: str) -> None:
+def test_it_is_refused_and_the_workspace_is_as_before(unchanged_world: World, name: str) -> None:
     call, error, message = CASES[name]
-    before = world.snapshot()
+    before = unchanged_world.snapshot()
     with pytest.raises(error, match=message) as caught:
-        call(world)
+        call(unchanged_world)
     assert isinstance(caught.value, StoreError)
-    assert world.snapshot() == before
+    assert unchanged_world.snapshot() == before
 
 
 def test_every_refused_call_leaves_a_surrounding_transaction_usable(world: World) -> None:

@@ -1,6 +1,5 @@
 """The benchmark works: each case does what it says, on both sides. With -m slow: the table through pytest-benchmark."""
 
-import gc
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -21,11 +20,9 @@ MANY = 1_000_000
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Worlds]:
-    gc.freeze()  # Each side collects before it is timed, and need not look at what all tests have made.
     worlds = Worlds(tmp_path_factory.mktemp("few"), FEW)
     yield worlds
     worlds.close()
-    gc.unfreeze()
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ import re
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,24 @@ from nirs4all_store.engine.duckdb import bulk
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
 
-@pytest.fixture
-def filled(store: WorkspaceStore) -> WorkspaceStore:
+def fill(store: WorkspaceStore) -> None:
     _, pipeline_id = add_pipeline(store)
     with store.transaction():
         for number in range(100):
             add_prediction(store, pipeline_id, prediction_id=f"p{number * 7 % 100:03}", val_score=number / 10)
+
+
+@pytest.fixture
+def filled(store: WorkspaceStore) -> WorkspaceStore:
+    fill(store)
     return store
+
+
+@pytest.fixture(scope="module")
+def only_read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceStore]:
+    with WorkspaceStore(tmp_path_factory.mktemp("parquet") / "workspace") as store:
+        fill(store)
+        yield store
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 99, 100, 101])
@@ -31,11 +43,11 @@ def filled(store: WorkspaceStore) -> WorkspaceStore:
                 {"limit": 500, "offset": 1}, {"fold_id": "0", "limit": 50}, {"fold_id": "no"}]
 )  # fmt: skip
 def test_the_rows_are_those_of_the_query(
-    filled: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, filters: dict[str, Any]
+    only_read: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, filters: dict[str, Any]
 ) -> None:
     monkeypatch.setattr(bulk, "BATCH_ROWS", at_once)
-    path = filled.export_predictions_parquet(tmp_path / "rows", **filters)
-    expected = filled.query_predictions(**filters)
+    path = only_read.export_predictions_parquet(tmp_path / "rows", **filters)
+    expected = only_read.query_predictions(**filters)
     assert pl.read_parquet(path).equals(expected)
     assert pl.read_parquet(path).schema == expected.schema
 
