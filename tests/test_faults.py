@@ -8,13 +8,13 @@ from faults import FAULTS
 from programs import run_module
 
 SHARES = {
-    "kill": 10,
+    "kill": 6,
     "states": 6,
-    "syscall_kill": 6,
-    "syscalls": 6,
+    "syscall_kill": 4,
+    "syscalls": 4,
     "disk": 1,
-    "wal": 12,
-    "bits": 24,
+    "wal": 8,
+    "bits": 12,
     "gc": 6,
     "sharing": 2,
 }

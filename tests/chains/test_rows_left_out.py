@@ -1,13 +1,12 @@
 """A prediction for each row: a step or model that leaves rows out, or gives no y, is refused by name."""
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from programs import run_script
 from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.multiclass import OneVsRestClassifier
@@ -70,7 +69,7 @@ def test_a_step_that_left_rows_out_once_gave_fewer_predictions_than_rows(
         assert not isinstance(refused.value, ChainInputError)  # It is not X that is wrong.
     script = store.export_chain(chain_id, tmp_path / "model.n4a.py", format="n4a.py")
     np.savetxt(tmp_path / "X.csv", X, delimiter=",")
-    done = subprocess.run([sys.executable, script, tmp_path / "X.csv"], capture_output=True, text=True)
+    done = run_script(script, tmp_path / "X.csv")
     assert (done.returncode, done.stdout) == (1, "")
     assert re.search(rf"^cannot predict: .*{named}.* for 12 rows of X", done.stderr)
 

@@ -1,7 +1,5 @@
 """A frame's columns are found by the names or wavelengths of training: in replay, estimators, bundles and scripts."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from programs import run_script
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
@@ -156,10 +155,6 @@ def test_wavelengths_come_with_the_columns_of_a_frame(store: WorkspaceStore) -> 
 # -- the script ------------------------------------------------------------------------------
 
 
-def run(script: Path, *options: Any) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, script, *map(str, options)], capture_output=True, text=True)
-
-
 def test_a_script_finds_the_columns_of_a_file_by_their_names(
     store: WorkspaceStore, named: tuple[str, Any], tmp_path: Path
 ) -> None:
@@ -167,13 +162,13 @@ def test_a_script_finds_the_columns_of_a_file_by_their_names(
     script = store.export_chain(chain_id, tmp_path / "model.n4a.py", format="n4a.py")
     file = tmp_path / "X.csv"
     shuffled(table(NUMBERS)).with_columns(note=pl.lit('a, "b"')).write_csv(file)
-    np.testing.assert_allclose(np.array(run(script, file).stdout.split(), float), expected, rtol=1e-9)
+    np.testing.assert_allclose(np.array(run_script(script, file).stdout.split(), float), expected, rtol=1e-9)
     table([f"X{name}" for name in NUMBERS]).select(pl.all().reverse()).write_csv(file, separator=";")
-    np.testing.assert_allclose(np.array(run(script, file).stdout.split(), float), expected[::-1], rtol=1e-9)
+    np.testing.assert_allclose(np.array(run_script(script, file).stdout.split(), float), expected[::-1], rtol=1e-9)
     table(NUMBERS).write_csv(file)  # A line of numbers that rise, and known to be those of training.
-    np.testing.assert_allclose(np.array(run(script, file).stdout.split(), float), expected, rtol=1e-9)
+    np.testing.assert_allclose(np.array(run_script(script, file).stdout.split(), float), expected, rtol=1e-9)
     np.savetxt(file, X, delimiter=",")
-    np.testing.assert_allclose(np.array(run(script, file).stdout.split(), float), expected, rtol=1e-9)
+    np.testing.assert_allclose(np.array(run_script(script, file).stdout.split(), float), expected, rtol=1e-9)
 
 
 def test_a_script_refuses_a_file_that_lacks_columns(
@@ -182,7 +177,7 @@ def test_a_script_refuses_a_file_that_lacks_columns(
     script = store.export_chain(named[0], tmp_path / "model.n4a.py", format="n4a.py")
     file = tmp_path / "X.csv"
     shuffled(table(NUMBERS)).drop(NUMBERS[4]).write_csv(file)
-    done = run(script, file)
+    done = run_script(script, file)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"cannot predict: {file} lacks 1 of the 12 wavelengths" in done.stderr
     assert "the first 1110;" in done.stderr

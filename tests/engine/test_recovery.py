@@ -12,7 +12,7 @@ import pytest
 from click.testing import Result
 from faults.steps import rows
 from legacy import contents, leave_a_log
-from programs import Process, run
+from programs import Process, run, run_script
 from test_upgrade import not_writable, small_disk
 from typer.testing import CliRunner
 
@@ -372,8 +372,7 @@ def test_killed_at_any_step_the_workspace_is_as_it_was_or_recovered(
     damage(workspace, lambda log: log[:-700] + bytes(700))
     recover_workspace(shutil.copytree(workspace, tmp_path / "new"))
     workspace.rename(tmp_path / "damaged")
-    program = [sys.executable, TESTS / "kill_recovery.py", tmp_path, str(every), *filter(None, [point])]
-    done = subprocess.run(program, capture_output=True, text=True, check=False)
+    done = run_script(TESTS / "kill_recovery.py", tmp_path, every, *filter(None, [point]))
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout) > steps
 

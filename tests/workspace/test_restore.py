@@ -3,14 +3,12 @@
 import hashlib
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from programs import Process, Programs, says, tell
+from programs import Process, Programs, run, says, tell
 from typer.testing import CliRunner
 
 from nirs4all_store import (
@@ -258,7 +256,7 @@ def test_a_backup_that_was_copied_over_an_open_workspace_was_without_effect_or_b
     here = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
     code = f"import shutil, os, sys; sys.path[:0] = {here!r}; import test_restore as t; "
     code += f"from pathlib import Path; t.{by.__name__}(Path({str(b)!r}), Path({str(w)!r}))"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    run(code)
     for call in (lambda: store.begin_run("lost?"), store.list_runs, lambda: store.sql("SELECT 1"), store.vacuum):
         with pytest.raises(WorkspaceCorruptError, match=r"copied over, while it was open; .*`nirs4all-store restore`"):
             call()
