@@ -7,7 +7,7 @@ SETTINGS = {"deadline": None, "suppress_health_check": list(HealthCheck)}
 
 
 class TestStore(StoreMachine.TestCase):
-    settings = settings(max_examples=15, stateful_step_count=30, **SETTINGS)
+    settings = settings(max_examples=8, stateful_step_count=30, **SETTINGS)
 
 
 @pytest.mark.slow
