@@ -22,8 +22,8 @@ import skops.io  # noqa: F401
 import nirs4all_store
 
 # Here: what modules run while they are imported is not to be heard.
-for module in pkgutil.iter_modules(nirs4all_store.__path__):
-    importlib.import_module(f"nirs4all_store.{module.name}")
+for module in pkgutil.walk_packages(nirs4all_store.__path__, "nirs4all_store."):
+    importlib.import_module(module.name)
 
 RUNS = (
     "subprocess.",
