@@ -96,7 +96,7 @@ class BundleInfo:
     versions : dict
         The versions of Python and packages that it was made with, as its manifest states.
     content_sha256 : str
-        The same wherever and whenever the chain was exported.
+        The SHA-256 of the chain, its pipeline and scores; equal for every export of the same chain.
     has_hashes : bool
         Whether the file itself says what its bytes must be; nirs4all's own bundles do not.
     objects : list of BundledObject

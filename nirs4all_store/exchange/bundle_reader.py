@@ -1,6 +1,6 @@
-"""Reading a `.n4a` from anywhere: nothing in it is believed before it was checked, and nothing is unpickled.
+"""Reads a bundle (`.n4a`) from any source: everything in it is checked before it is used, and nothing is unpickled.
 
-Besides what this package writes it reads what nirs4all's own 0.7 store wrote, which has no hashes.
+It also reads bundles that nirs4all 0.7 wrote, which have no hashes.
 """
 
 from __future__ import annotations
@@ -74,24 +74,24 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Bundle:
-    """What a `.n4a` holds.
+    """The content of a bundle (`.n4a`).
 
     Attributes
     ----------
     path : Path
     manifest : dict
     chain : dict
-        With the keys of a chain's row that mean something elsewhere.
+        The keys of a chain's row that have a meaning outside its workspace.
     artifacts : dict of str to dict
         By the id that the chain names.
     contents : dict of str to bytes
         By SHA-256.
     pipeline : dict
-        What is told of the pipeline that the chain comes from; empty if nothing is.
+        The pipeline that the chain comes from; empty if the bundle has none.
     predictions : list of dict
         The scores that the chain had, without their arrays.
     has_hashes : bool
-        Whether the file said what the bytes of its members must be.
+        Whether the file has the SHA-256 of its members.
     """
 
     path: Path
@@ -105,7 +105,7 @@ class Bundle:
 
     @property
     def content_sha256(self) -> str:
-        """The SHA-256 of what the bundle is about, the same wherever and whenever it was exported."""
+        """The SHA-256 of the chain, its pipeline and scores; equal for every export of the same chain."""
         return content_sha256(self.chain, self.artifacts, self.pipeline, self.predictions)
 
 
@@ -136,7 +136,7 @@ def read_bundle(path: Path) -> Bundle:
     Raises
     ------
     BundleError
-        It is no bundle, is damaged, has a newer format, or has anything in it that a bundle has not.
+        The file is not a bundle, is damaged, has a newer format, or contains something that a bundle does not.
     """
     try:
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""A chain as one file: `.n4a`, a ZIP to load anywhere, and `.n4a.py`, a script that predicts by itself."""
+"""Exports a chain as a bundle (`.n4a`): a ZIP file that `load_bundle` reads anywhere."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
 
 
 def check_loads_elsewhere(artifacts: list[Row], contents: dict[str, bytes]) -> None:
-    """Refuse objects of classes that only one script or folder has: an export of them could be used nowhere.
+    """Refuse objects whose class is defined in a script or beside one: the export could not be loaded anywhere else.
 
     Raises
     ------

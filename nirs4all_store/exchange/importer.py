@@ -1,4 +1,4 @@
-"""A bundle becomes a run of its own in a workspace.
+"""Imports a bundle into a workspace, as a run of its own.
 
 See docs/decisions/0009.
 """
@@ -30,12 +30,12 @@ class ImportedBundle:
     path : Path
     run_id, pipeline_id, chain_id : str
     is_new : bool
-        False: the workspace had it already, and nothing was added.
+        False: the workspace had the bundle already, and nothing was added.
     has_hashes : bool
-        Whether the file itself said what its bytes must be. False for what nirs4all's own store wrote: damage on
-        its way would not have been seen.
+        Whether the file has the SHA-256 of its members. Bundles that nirs4all 0.7 wrote have none: damage on their way
+        cannot be detected.
     content_sha256 : str
-        The same wherever and whenever the chain was exported.
+        The SHA-256 of the chain, its pipeline and scores; equal for every export of the same chain.
     """
 
     path: Path
@@ -48,12 +48,14 @@ class ImportedBundle:
 
 
 def import_bundle(uow: UnitOfWork, bundle: Bundle, trust: Literal[True] | list[str]) -> ImportedBundle:
-    """Add a bundle as a run with one pipeline and one chain, unless it is there; see `WorkspaceStore.import_bundle`.
+    """Add a bundle as a run with one pipeline and one chain, unless it was imported before.
+
+    See `WorkspaceStore.import_bundle`.
 
     Raises
     ------
     BundleError
-        It holds what cannot be stored, or the workspace has a row of an object of it with a path that leads elsewhere.
+        A value of it cannot be stored, or an artifact's row in the workspace has a path outside `artifacts/`.
     """
     content = bundle.content_sha256
     run_id = f"bundle-{content[:32]}"
