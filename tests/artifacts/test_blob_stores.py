@@ -284,6 +284,14 @@ def test_a_link_is_told_in_a_list_and_neither_followed_nor_used(tmp_path: Path) 
     assert (outside / "secret").read_bytes() == b"secret"
 
 
+def test_of_many_artifacts_none_is_written_where_one_leads_through_a_link(tmp_path: Path) -> None:
+    blobs = FolderBlobs(tmp_path)
+    (tmp_path / "linked").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ArtifactLinkError, match="leads out of"):
+        ArtifactFiles(blobs).put_many({NAME: b"first", "linked/second": b"second"})
+    assert names(blobs) == ["linked"]
+
+
 def test_a_moved_file_takes_its_name_durably(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blobs = FolderBlobs(tmp_path)
     blobs.put(NAME, b"content")

@@ -185,6 +185,17 @@ for read_only in (True, False):
     assert as_user(65533, work, group_folder).splitlines() == ["0", "0"]
 
 
+def test_a_shard_that_may_be_read_and_not_entered_ended_the_walk_through_all(group_folder: Path) -> None:
+    as_user(65532, "n.WorkspaceStore('.').save_artifact([1], 'list', 'model', 'pickle')", group_folder)
+    (shard,) = (group_folder / "artifacts").iterdir()
+    shard.chmod(0o740)
+    work = """
+with n.WorkspaceStore(".", read_only=True) as store:
+    print(*(finding.code for finding in store.check().findings))
+"""
+    assert as_user(65533, work, group_folder).split() == ["unreadable-file"]
+
+
 def test_a_save_without_the_right_named_a_folder_that_is_not_there(group_folder: Path) -> None:
     as_user(65532, "n.WorkspaceStore('.').close()", group_folder)
     (group_folder / "artifacts").chmod(0o750)
