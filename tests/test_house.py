@@ -154,6 +154,11 @@ def test_the_facade_has_no_sql_and_no_file_below_artifacts() -> None:
     assert not re.search(r"\b(SELECT|INSERT|UPDATE|DELETE)\b .*\b(FROM|INTO|SET)\b", source)
 
 
+def test_only_the_life_of_a_workspace_knows_that_artifacts_are_files_of_a_folder() -> None:
+    knowing = {module for module in MODULES if ("artifacts", "FolderBlobs") in imports_of(module)}
+    assert {room_of(module) for module in knowing} == {"workspace"}
+
+
 def test_only_the_engine_of_duckdb_knows_duckdb_and_only_its_migrator_alembic() -> None:
     for module in MODULES:
         names = set(re.findall(r"^\s*(?:import|from) (\w+)", (PACKAGE / f"{module}.py").read_text(), re.MULTILINE))
