@@ -430,10 +430,17 @@ class WorkspaceStore:
             The chain does not have this form, or its replay would apply the steps in another order.
         """
         record = ChainRecord(
-            pipeline_id=pipeline_id, steps=steps, model_step_idx=model_step_idx, model_class=model_class,
-            preprocessings=preprocessings, fold_strategy=fold_strategy, fold_artifacts=fold_artifacts,
-            shared_artifacts=shared_artifacts, branch_path=branch_path, source_index=source_index,
-        )  # fmt: skip
+            pipeline_id=pipeline_id,
+            steps=steps,
+            model_step_idx=model_step_idx,
+            model_class=model_class,
+            preprocessings=preprocessings,
+            fold_strategy=fold_strategy,
+            fold_artifacts=fold_artifacts,
+            shared_artifacts=shared_artifacts,
+            branch_path=branch_path,
+            source_index=source_index,
+        )
         with self._writing() as uow:
             chain_id = uow.chains.add(record)
             uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
@@ -574,13 +581,30 @@ class WorkspaceStore:
             A value cannot be stored.
         """
         record = PredictionRecord(
-            prediction_id=prediction_id, pipeline_id=pipeline_id, chain_id=chain_id, dataset_name=dataset_name,
-            model_name=model_name, model_class=model_class, fold_id=fold_id, partition=partition,
-            val_score=val_score, test_score=test_score, train_score=train_score, metric=metric, task_type=task_type,
-            n_samples=n_samples, n_features=n_features, scores=scores, best_params=best_params,
-            preprocessings=preprocessings, branch_id=branch_id, branch_name=branch_name,
-            exclusion_count=exclusion_count, exclusion_rate=exclusion_rate, refit_context=refit_context,
-        )  # fmt: skip
+            prediction_id=prediction_id,
+            pipeline_id=pipeline_id,
+            chain_id=chain_id,
+            dataset_name=dataset_name,
+            model_name=model_name,
+            model_class=model_class,
+            fold_id=fold_id,
+            partition=partition,
+            val_score=val_score,
+            test_score=test_score,
+            train_score=train_score,
+            metric=metric,
+            task_type=task_type,
+            n_samples=n_samples,
+            n_features=n_features,
+            scores=scores,
+            best_params=best_params,
+            preprocessings=preprocessings,
+            branch_id=branch_id,
+            branch_name=branch_name,
+            exclusion_count=exclusion_count,
+            exclusion_rate=exclusion_rate,
+            refit_context=refit_context,
+        )
         with self._writing() as uow:
             return uow.predictions.add(record)
 
@@ -898,9 +922,15 @@ class WorkspaceStore:
             There is no such pipeline.
         """
         record = LogRecord(
-            pipeline_id=pipeline_id, step_idx=step_idx, operator_class=operator_class, event=event,
-            duration_ms=duration_ms, message=message, details=details, level=level,
-        )  # fmt: skip
+            pipeline_id=pipeline_id,
+            step_idx=step_idx,
+            operator_class=operator_class,
+            event=event,
+            duration_ms=duration_ms,
+            message=message,
+            details=details,
+            level=level,
+        )
         with self._writing() as uow:
             uow.runs.add_log(record)
 
@@ -960,8 +990,10 @@ class WorkspaceStore:
         missing = [item for item in artifact_ids(chain) if item not in artifacts]
         if missing:
             raise NotFoundError(f"chain {chain_id} names artifacts that are not registered: {missing}")
-        contents = {row["content_hash"]: self._workspace.blobs.read(row["artifact_path"], row["content_hash"])
-                    for row in artifacts.values()}  # fmt: skip
+        contents = {
+            row["content_hash"]: self._workspace.blobs.read(row["artifact_path"], row["content_hash"])
+            for row in artifacts.values()
+        }
         check_loads_elsewhere(list(artifacts.values()), contents)
         if format == "n4a.py":
             return write_script(chain, list(artifacts.values()), contents, path)

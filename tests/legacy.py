@@ -79,31 +79,77 @@ class Legacy:
         file = self.folder / "artifacts" / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(stream.getvalue())
-        self.insert("artifacts", artifact_id=artifact_id, artifact_path=path, content_hash=f"sha256:{digest}",
-                    operator_class=kind, artifact_type="model", size_bytes=file.stat().st_size,
-                    created_at="2026-02-03 04:05:06.789")  # fmt: skip
+        self.insert(
+            "artifacts",
+            artifact_id=artifact_id,
+            artifact_path=path,
+            content_hash=f"sha256:{digest}",
+            operator_class=kind,
+            artifact_type="model",
+            size_bytes=file.stat().st_size,
+            created_at="2026-02-03 04:05:06.789",
+        )
         return artifact_id
 
     def prediction(self, prediction_id: str, chain: str, score: float | None, **more: Any) -> None:
         """Insert a prediction with its arrays."""
-        row = {"prediction_id": prediction_id, "pipeline_id": f"pipeline-{chain}", "chain_id": f"chain-{chain}",
-               "dataset_name": "wheat", "model_name": chain, "model_class": chain, "fold_id": prediction_id[-1],
-               "partition": "val", "val_score": score, "metric": "mse", "task_type": "regression", "n_samples": 3,
-               "scores": {"val": {"mse": score}}, "best_params": {}}  # fmt: skip
+        row = {
+            "prediction_id": prediction_id,
+            "pipeline_id": f"pipeline-{chain}",
+            "chain_id": f"chain-{chain}",
+            "dataset_name": "wheat",
+            "model_name": chain,
+            "model_class": chain,
+            "fold_id": prediction_id[-1],
+            "partition": "val",
+            "val_score": score,
+            "metric": "mse",
+            "task_type": "regression",
+            "n_samples": 3,
+            "scores": {"val": {"mse": score}},
+            "best_params": {},
+        }
         self.insert("predictions", **(row | more))
-        self.insert("prediction_arrays", prediction_id=prediction_id, y_true=[0.1, None, 0.3], y_pred=[1.0, 2.0, 3.5],
-                    sample_indices=[4, 5, 6], weights=[0.25, 0.75])  # fmt: skip
+        self.insert(
+            "prediction_arrays",
+            prediction_id=prediction_id,
+            y_true=[0.1, None, 0.3],
+            y_pred=[1.0, 2.0, 3.5],
+            sample_indices=[4, 5, 6],
+            weights=[0.25, 0.75],
+        )
 
     def fill(self) -> dict[str, Any]:
         """Fill it; return what must be true of it ever after."""
         for run, status in (("run-1", "completed"), ("run-2", "failed")):
-            self.insert("runs", run_id=run, name=f"{run} of José", status=status, config={"seed": 1, "note": None},
-                        datasets=[{"name": "wheat"}])  # fmt: skip
+            self.insert(
+                "runs",
+                run_id=run,
+                name=f"{run} of José",
+                status=status,
+                config={"seed": 1, "note": None},
+                datasets=[{"name": "wheat"}],
+            )
         for chain, run in (("Ridge", "run-1"), ("Logistic", "run-1"), ("Broken", "run-2")):
-            self.insert("pipelines", pipeline_id=f"pipeline-{chain}", run_id=run, name=chain, duration_ms=12,
-                        expanded_config=[{"model": chain}], generator_choices=[1], dataset_name="wheat")  # fmt: skip
-            self.insert("logs", log_id=f"log-{chain}", pipeline_id=f"pipeline-{chain}", step_idx=1, event="end",
-                        duration_ms=7, details={"n": 1})  # fmt: skip
+            self.insert(
+                "pipelines",
+                pipeline_id=f"pipeline-{chain}",
+                run_id=run,
+                name=chain,
+                duration_ms=12,
+                expanded_config=[{"model": chain}],
+                generator_choices=[1],
+                dataset_name="wheat",
+            )
+            self.insert(
+                "logs",
+                log_id=f"log-{chain}",
+                pipeline_id=f"pipeline-{chain}",
+                step_idx=1,
+                event="end",
+                duration_ms=7,
+                details={"n": 1},
+            )
         self._regression()
         self._classifier()
         return self.expected
@@ -125,9 +171,16 @@ class Legacy:
             {"step_idx": 2, "operator_class": "KFold", "params": {}, "artifact_ids": [], "stateless": True},
             {"step_idx": 3, "operator_class": "Ridge", "params": {}, "artifact_ids": [*folds.values()]},
         ]
-        self.insert("chains", chain_id="chain-Ridge", pipeline_id="pipeline-Ridge", steps=steps, model_step_idx=3,
-                    model_class="Ridge", fold_artifacts=folds,
-                    shared_artifacts={"1": scalers, "_source_map": {"1": {"0": scalers}}})  # fmt: skip
+        self.insert(
+            "chains",
+            chain_id="chain-Ridge",
+            pipeline_id="pipeline-Ridge",
+            steps=steps,
+            model_step_idx=3,
+            model_class="Ridge",
+            fold_artifacts=folds,
+            shared_artifacts={"1": scalers, "_source_map": {"1": {"0": scalers}}},
+        )
         for i, score in enumerate([0.3, 0.1, None, float("nan"), 0.2]):
             self.prediction(f"0123456789abcde{i}", "Ridge", score)
         Z_new = minmax.transform(standard.transform(X_NEW))
@@ -137,15 +190,32 @@ class Legacy:
     def _classifier(self) -> None:
         model = LogisticRegression().fit(X, LABELS)
         steps = [{"step_idx": 1, "operator_class": "LogisticRegression", "params": {}, "artifact_id": None}]
-        self.insert("chains", chain_id="chain-Logistic", pipeline_id="pipeline-Logistic", steps=steps, model_step_idx=1,
-                    model_class="LogisticRegression", fold_artifacts={"fold_final": self.artifact("cfg$log:0", model)},
-                    shared_artifacts=None)  # fmt: skip
+        self.insert(
+            "chains",
+            chain_id="chain-Logistic",
+            pipeline_id="pipeline-Logistic",
+            steps=steps,
+            model_step_idx=1,
+            model_class="LogisticRegression",
+            fold_artifacts={"fold_final": self.artifact("cfg$log:0", model)},
+            shared_artifacts=None,
+        )
         self.prediction("fedcba9876543210", "Logistic", 0.9, metric="accuracy", task_type="classification")
         self.expected["chain-Logistic"] = model.predict(X_NEW).tolist()
 
 
-JSON_COLUMNS = {"config", "datasets", "expanded_config", "generator_choices", "steps", "fold_artifacts",
-                "shared_artifacts", "scores", "best_params", "details"}  # fmt: skip
+JSON_COLUMNS = {
+    "config",
+    "datasets",
+    "expanded_config",
+    "generator_choices",
+    "steps",
+    "fold_artifacts",
+    "shared_artifacts",
+    "scores",
+    "best_params",
+    "details",
+}
 
 
 def make_legacy(folder: Path, version: str = "0.7.0") -> dict[str, Any]:

@@ -31,9 +31,12 @@ class Process:
     def __init__(self, program: str, *arguments: object, strict: bool = False) -> None:
         """Start Python code; `strict` makes warnings errors."""
         request = {
-            "program": program, "arguments": [*map(str, arguments)], "folder": str(Path.cwd()),
-            "environment": dict(os.environ), "strict": strict,
-        }  # fmt: skip
+            "program": program,
+            "arguments": [*map(str, arguments)],
+            "folder": str(Path.cwd()),
+            "environment": dict(os.environ),
+            "strict": strict,
+        }
         (stdin, own_stdin), (own_stdout, stdout), (own_stderr, stderr) = os.pipe(), os.pipe(), os.pipe()
         self._answers, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         socket.send_fds(_zygote(), [json.dumps(request).encode()], [stdin, stdout, stderr, theirs.fileno()])

@@ -53,9 +53,14 @@ class World:
     def chain(self, **changes: Any) -> str:
         step = {"step_idx": 0, "operator_class": "m", "params": {}, "artifact_id": None, "stateless": False}
         values: dict[str, Any] = {
-            "steps": [step], "model_step_idx": 0, "model_class": "m", "preprocessings": "", "fold_strategy": "per_fold",
-            "fold_artifacts": {"0": self.artifact_id}, "shared_artifacts": {},
-        }  # fmt: skip
+            "steps": [step],
+            "model_step_idx": 0,
+            "model_class": "m",
+            "preprocessings": "",
+            "fold_strategy": "per_fold",
+            "fold_artifacts": {"0": self.artifact_id},
+            "shared_artifacts": {},
+        }
         return self.store.save_chain(self.pipeline_id, **(values | changes))
 
     def arrays(self, *arrays: Any, **more: Any) -> None:
@@ -123,11 +128,20 @@ CASES: dict[str, Case] = {
     "steps that are text": (lambda w: w.chain(steps="SNV"), InvalidTypeError, "list of dicts"),
     "step without index": (lambda w: w.chain(steps=[{"operator_class": "m"}]), InvalidTypeError, "step_idx"),
     "shared step that is none": (
-        lambda w: w.chain(shared_artifacts={"7": w.artifact_id}), InvalidInputError, "belongs to no step"),
+        lambda w: w.chain(shared_artifacts={"7": w.artifact_id}),
+        InvalidInputError,
+        "belongs to no step",
+    ),
     "keys that meet": (
-        lambda w: w.chain(fold_artifacts={0: w.artifact_id, "0": w.artifact_id}), InvalidInputError, "twice"),
+        lambda w: w.chain(fold_artifacts={0: w.artifact_id, "0": w.artifact_id}),
+        InvalidInputError,
+        "twice",
+    ),
     "wrong number of columns": (
-        lambda w: w.store.replay_chain(w.chain_id, X[:, :2]), ValueError, r"step 0 \(StandardScaler\)"),
+        lambda w: w.store.replay_chain(w.chain_id, X[:, :2]),
+        ValueError,
+        r"step 0 \(StandardScaler\)",
+    ),
     # arrays
     "unequal length": (lambda w: w.arrays([1.0, 2.0], [1.0]), InvalidInputError, "differ in length"),
     "unequal indices": (lambda w: w.arrays([1.0], [1.0], sample_indices=[1, 2]), InvalidInputError, "differ in length"),
@@ -140,7 +154,10 @@ CASES: dict[str, Case] = {
     "complex": (lambda w: w.arrays([1j], [1.0]), TypeError, "complex"),
     "integers that a float rounds": (lambda w: w.arrays([2**63 + 1, -1], [1.0, 2.0]), ValueError, "rounds"),
     "integers with a null": (
-        lambda w: w.arrays(pl.Series([2**53 + 1, None]), [1.0, 2.0]), ValueError, "y_true holds integers and nulls"),
+        lambda w: w.arrays(pl.Series([2**53 + 1, None]), [1.0, 2.0]),
+        ValueError,
+        "y_true holds integers and nulls",
+    ),
     "masked": (lambda w: w.arrays(np.ma.masked_equal([1, 2], 1), [1, 2]), InvalidInputError, "masked"),
     # values
     "None for text": (lambda w: w.store.begin_run(None), TypeError, "runs.name must not be None"),  # type: ignore[arg-type]
@@ -153,56 +170,85 @@ CASES: dict[str, Case] = {
     "lone surrogate": (lambda w: w.store.begin_run("\ud800"), ValueError, "Unicode"),
     "NUL in a filter": (lambda w: w.store.query_predictions(dataset_name="a\0"), ValueError, "NUL"),
     "object in JSON": (
-        lambda w: w.store.begin_run("r", {"a": [1, {"b": object()}]}), TypeError, r"config\.a\[1\]\.b is an object"),
+        lambda w: w.store.begin_run("r", {"a": [1, {"b": object()}]}),
+        TypeError,
+        r"config\.a\[1\]\.b is an object",
+    ),
     "NUL in JSON": (lambda w: w.store.begin_run("r", {"a": "\0"}), ValueError, r"config\.a holds a NUL"),
     "dataset without a name": (lambda w: w.store.begin_run("r", {}, [{"n": "d"}]), ValueError, r"datasets\[0\]"),
     "datasets that are text": (lambda w: w.store.begin_run("r", {}, "wheat"), TypeError, "list of dicts"),  # type: ignore[arg-type]
     # queries
     "metric that is no column": (
-        lambda w: w.store.top_predictions(5, metric="val_score; drop table runs"), ValueError, "no score"),
+        lambda w: w.store.top_predictions(5, metric="val_score; drop table runs"),
+        ValueError,
+        "no score",
+    ),
     "group that is no column": (
-        lambda w: w.store.top_predictions(5, group_by="val_score; drop table runs"), ValueError, "no column"),
+        lambda w: w.store.top_predictions(5, group_by="val_score; drop table runs"),
+        ValueError,
+        "no column",
+    ),
     "group that is a list": (lambda w: w.store.top_predictions(5, group_by=["a"]), TypeError, "group_by"),  # type: ignore[arg-type]
     "negative limit": (lambda w: w.store.list_runs(limit=-1), ValueError, "limit must not be negative"),
     "limit that is text": (lambda w: w.store.query_predictions(limit="x"), TypeError, "limit"),  # type: ignore[arg-type]
-    "direction that is text": (
-        lambda w: w.store.top_predictions(1, ascending="no"), TypeError, "ascending"),  # type: ignore[arg-type]
+    "direction that is text": (lambda w: w.store.top_predictions(1, ascending="no"), TypeError, "ascending"),  # type: ignore[arg-type]
     "endless duration": (
-        lambda w: w.store.log_step(w.pipeline_id, 0, "o", "e", float("inf")), ValueError, "duration_ms is inf"),
+        lambda w: w.store.log_step(w.pipeline_id, 0, "o", "e", float("inf")),
+        ValueError,
+        "duration_ms is inf",
+    ),
     "negative n": (lambda w: w.store.top_predictions(-1), ValueError, "negative"),
     "unknown filter": (
-        lambda w: w.store.export_predictions_parquet(w.folder / "p", colour="red"), TypeError,
-        "no filter colour; use some of dataset_name"),
+        lambda w: w.store.export_predictions_parquet(w.folder / "p", colour="red"),
+        TypeError,
+        "no filter colour; use some of dataset_name",
+    ),
     "dataset that is a number": (lambda w: w.store.list_runs(dataset=5), TypeError, "dataset must be text"),  # type: ignore[arg-type]
     # artifacts and files
     "unknown format": (lambda w: w.store.save_artifact([], "l", "x", "onnx"), ValueError, "'onnx' is unknown"),
     "format that is a list": (
-        lambda w: w.store.save_artifact([], "l", "x", ["joblib"]), TypeError, "format must be text"),  # type: ignore[arg-type]
+        lambda w: w.store.save_artifact([], "l", "x", ["joblib"]),
+        TypeError,
+        "format must be text",
+    ),  # type: ignore[arg-type]
     "export in a format that is a list": (
-        lambda w: w.store.export_chain(w.chain_id, w.folder / "c", ["n4a"]), TypeError, "format must be text"),  # type: ignore[arg-type]
+        lambda w: w.store.export_chain(w.chain_id, w.folder / "c", ["n4a"]),
+        TypeError,
+        "format must be text",
+    ),  # type: ignore[arg-type]
     "adopting the path None": (lambda w: w.adopt(None, "0" * 64), TypeError, "path must be a path"),  # type: ignore[arg-type]
     "adopting as a number": (
         lambda w: w.store.register_existing_artifact(5, "x", "0" * 64, "l", "x", "pickle", 1),  # type: ignore[arg-type]
-        TypeError, "artifact_id must be text"),
+        TypeError,
+        "artifact_id must be text",
+    ),
     "what cannot be pickled": (
-        lambda w: w.store.save_artifact(lambda: 0, "l", "x", "pickle"), ValueError, "cloudpickle"),
+        lambda w: w.store.save_artifact(lambda: 0, "l", "x", "pickle"),
+        ValueError,
+        "cloudpickle",
+    ),
     "artifact of a class with NUL": (lambda w: w.store.save_artifact([7], "a\0", "x", "pickle"), ValueError, "NUL"),
-    "artifact of no type": (
-        lambda w: w.store.save_artifact([7], "a", None, "pickle"), TypeError, "artifact_type"),  # type: ignore[arg-type]
+    "artifact of no type": (lambda w: w.store.save_artifact([7], "a", None, "pickle"), TypeError, "artifact_type"),  # type: ignore[arg-type]
     "adopting from elsewhere": (lambda w: w.adopt("/etc/passwd", "0" * 64), ValueError, "no file below"),
     "adopting a NUL": (lambda w: w.adopt("a\0b", "0" * 64), ValueError, "cannot be a path"),
     "adopting no hash": (lambda w: w.adopt("x", None), TypeError, "content_hash must be text"),  # type: ignore[arg-type]
     "adopting by dots": (lambda w: w.adopt("../store.duckdb", "0" * 64), ValueError, "no file below"),
     "adopting without a hash": (lambda w: w.adopt("x", "sha256:zz"), ValueError, "no SHA-256"),
     "adopting with another hash": (
-        lambda w: w.adopt(str(w.store.get_artifact_path(w.artifact_id)), "0" * 64), ArtifactCorruptError, "damaged"),
+        lambda w: w.adopt(str(w.store.get_artifact_path(w.artifact_id)), "0" * 64),
+        ArtifactCorruptError,
+        "damaged",
+    ),
     "output that is a folder": (lambda w: w.store.export_chain(w.chain_id, w.folder / "a folder"), OSError, "a folder"),
     "parquet to a folder": (
-        lambda w: w.store.export_predictions_parquet(w.folder / "a folder"), OutputPathError, "a folder"),
+        lambda w: w.store.export_predictions_parquet(w.folder / "a folder"),
+        OutputPathError,
+        "a folder",
+    ),
     "backup over something": (lambda w: w.store.backup(w.folder), OutputPathError, "not empty"),
     "negative grace": (lambda w: w.store.gc_artifacts(grace=np.timedelta64(-1, "D").item()), ValueError, "negative"),
     "grace in seconds": (lambda w: w.store.gc_artifacts(grace=5), TypeError, "timedelta"),  # type: ignore[arg-type]
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -181,13 +181,18 @@ def _done(store: WorkspaceStore, data: TrainingData) -> dict[str, str]:
 
     Those of bundles are not among them: what their files say of configurations and data is not known to be so.
     """
-    runs = [run for run, config in store.list_runs(limit=None).select("run_id", "config").iter_rows()
-            if config is not None and parse_json(config, "config") == CONFIG]  # fmt: skip
+    runs = [
+        run
+        for run, config in store.list_runs(limit=None).select("run_id", "config").iter_rows()
+        if config is not None and parse_json(config, "config") == CONFIG
+    ]
     judged = store.query_predictions(fold_id=AVERAGE, partition=PARTITIONS[0])["pipeline_id"]
     rows = store.list_pipelines().filter(
-        pl.col("run_id").is_in(runs), pl.col("status") == "completed", pl.col("dataset_hash") == data.content_hash,
+        pl.col("run_id").is_in(runs),
+        pl.col("status") == "completed",
+        pl.col("dataset_hash") == data.content_hash,
         pl.col("pipeline_id").is_in(judged.implode()),
-    )  # fmt: skip
+    )
     pairs = rows.select("expanded_config", "pipeline_id").iter_rows()
     return {
         json.dumps(parse_json(config, "expanded_config"), sort_keys=True): pipeline_id for config, pipeline_id in pairs
@@ -257,10 +262,12 @@ class _Run:
                 uow.commit()
             raise
         summary = {
-            "total_pipelines": len(pipelines) + self._skipped, "completed_pipelines": len(self._completed),
-            "failed_pipelines": len(self._failed), "skipped_pipelines": self._skipped,
+            "total_pipelines": len(pipelines) + self._skipped,
+            "completed_pipelines": len(self._completed),
+            "failed_pipelines": len(self._failed),
+            "skipped_pipelines": self._skipped,
             "duration_ms": round(1000 * (time.perf_counter() - began)),
-        }  # fmt: skip
+        }
         if not self._completed and not self._skipped:
             first, problem = next(iter(self._failed.items()))
             problem = problem.strip().splitlines()[-1]
@@ -305,9 +312,13 @@ class _Run:
         for pipeline in pipelines:
             try:
                 pipeline_id = self._store.begin_pipeline(
-                    self.run_id, pipeline.name, pipeline.config, pipeline.choices, self._data.name,
+                    self.run_id,
+                    pipeline.name,
+                    pipeline.config,
+                    pipeline.choices,
+                    self._data.name,
                     self._data.content_hash,
-                )  # fmt: skip
+                )
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
                 self._problem = problem
                 return
@@ -349,10 +360,13 @@ def _ranked(store: WorkspaceStore, pipeline_ids: list[str]) -> pl.DataFrame:
     order = pl.when(lower).then(pl.col("val_score")).otherwise(-pl.col("val_score"))
     rank = frame.filter(pl.col("fold_id") == AVERAGE).group_by("chain_id").agg(rank=order.first())
     keys = [
-        pl.col("task_type"), pl.col("rank"), pl.col("chain_id"), pl.col("fold_id") != AVERAGE,
+        pl.col("task_type"),
+        pl.col("rank"),
+        pl.col("chain_id"),
+        pl.col("fold_id") != AVERAGE,
         pl.col("fold_id").cast(pl.Int64, strict=False),
         pl.col("partition").replace_strict(PARTITIONS, range(len(PARTITIONS))),
-    ]  # fmt: skip
+    ]
     return frame.join(rank, on="chain_id", maintain_order="left").sort(keys, nulls_last=True).drop("rank")
 
 

@@ -196,9 +196,15 @@ class PipelineLibrary:
             raise NotFoundError(f"there is no file {source}; give the path of an exported template")
         template = _read(source, Path.read_bytes)
         return self.save_template(
-            template["pipeline_config"], template["name"], template["category"] if category == "general" else category,
-            template["description"], template["tags"], template["metrics"], template["notes"], overwrite,
-        )  # fmt: skip
+            template["pipeline_config"],
+            template["name"],
+            template["category"] if category == "general" else category,
+            template["description"],
+            template["tags"],
+            template["metrics"],
+            template["notes"],
+            overwrite,
+        )
 
     def _path(self, name: str) -> Path:
         """Return a name's file: the name itself where that is plain, else its readable part and a hash."""
@@ -286,8 +292,12 @@ def _read(path: Path, content: Callable[[Path], bytes] = content_of) -> Template
         raise InvalidInputError(f"{named} cannot be read as a template: {error}; repair it or move it away") from error
     texts = ("name", "category", "description", "notes", "created_at")
     complete = isinstance(template, dict) and all(isinstance(template.get(key), str) for key in texts)
-    if not (complete and _is_texts(template.get("tags")) and isinstance(template.get("metrics"), dict)
-            and isinstance(template.get("pipeline_config"), dict | list)):  # fmt: skip
+    if not (
+        complete
+        and _is_texts(template.get("tags"))
+        and isinstance(template.get("metrics"), dict)
+        and isinstance(template.get("pipeline_config"), dict | list)
+    ):
         raise InvalidInputError(
             f"{named} is no template: it lacks some of its fields, or they hold something else; repair it or move it "
             "away"

@@ -63,8 +63,12 @@ def _differences(uow: UnitOfWork) -> Iterator[Finding]:
             "not-ours", extra.what, f"no workspace has it, and it may act by itself; to remove it: {extra.drop}"
         )
     for changed in found.changed:
-        yield Finding("other-column", changed.column, f"revision {HEAD} has `{changed.wanted}`, and here is "
-                      f"{f'`{changed.here}`' if changed.here else 'no such column'}; {RESTORE}")  # fmt: skip
+        yield Finding(
+            "other-column",
+            changed.column,
+            f"revision {HEAD} has `{changed.wanted}`, and here is "
+            f"{f'`{changed.here}`' if changed.here else 'no such column'}; {RESTORE}",
+        )
 
 
 def _places(uow: UnitOfWork) -> Iterator[Finding]:
@@ -99,17 +103,22 @@ def _chains(uow: UnitOfWork) -> Iterator[Finding]:
     for artifact_id, chains in found.users.items():
         if artifact_id not in known:
             for chain_id in chains:
-                yield Finding("artifact-gone", f"chains {chain_id}",
-                              f"it names artifact {artifact_id}, which has no row; {RESTORE}")  # fmt: skip
+                yield Finding(
+                    "artifact-gone",
+                    f"chains {chain_id}",
+                    f"it names artifact {artifact_id}, which has no row; {RESTORE}",
+                )
 
 
 def _counts(uow: UnitOfWork) -> Iterator[Finding]:
     for row, ref_count, unclaimed in miscounted(uow):
         yield Finding(
-            "wrong-count", f"artifacts {row['artifact_id']}",
+            "wrong-count",
+            f"artifacts {row['artifact_id']}",
             f"its ref_count is {row['ref_count']} with {row['unclaimed']} unclaimed saves, and should be {ref_count} "
-            f"with {unclaimed}", "count anew",
-        )  # fmt: skip
+            f"with {unclaimed}",
+            "count anew",
+        )
 
 
 def miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
@@ -137,8 +146,11 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     chains = {chain["chain_id"]: chain for chain in found.chains}
     for row in rows:
         if row["format"] not in CODECS:
-            yield Finding("bad-format", f"artifacts {row['artifact_id']}",
-                          f"its format {row['format']!r} is none of {', '.join(CODECS)}; {RESTORE}")  # fmt: skip
+            yield Finding(
+                "bad-format",
+                f"artifacts {row['artifact_id']}",
+                f"its format {row['format']!r} is none of {', '.join(CODECS)}; {RESTORE}",
+            )
         finding = _file(uow, row, deep)
         if finding is not None:
             used = [chains[chain_id] for chain_id in found.users.get(row["artifact_id"], [])]
@@ -178,8 +190,12 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
             return Finding("bad-hash", name, f"{path} is whole, and its row has another hash: {error}")
         return Finding("damaged-file", path, f"{name}: {error}", "move the file to artifacts/.quarantine")
     if has_other_size:
-        return Finding("wrong-size", name, f"its size is {row['size_bytes']}, and its file is whole with {size} bytes",
-                       "write down the right size")  # fmt: skip
+        return Finding(
+            "wrong-size",
+            name,
+            f"its size is {row['size_bytes']}, and its file is whole with {size} bytes",
+            "write down the right size",
+        )
     return None
 
 

@@ -186,10 +186,15 @@ def test_artifacts_are_verified_wherever_they_are(files: ArtifactFiles, blobs: B
 @pytest.mark.parametrize("name", ["../x", "a/../../x", "/x", "a\0b", "x" * 300])
 def test_names_that_lead_elsewhere_are_refused_wherever_they_would(files: ArtifactFiles, name: str) -> None:
     calls: list[Callable[[], object]] = [
-        lambda: files.read(name, sha256(b"x")), lambda: files.size(name), lambda: files.path_of(name),
-        lambda: files.remove(name), lambda: files.quarantine(name), lambda: files.put(b"", sha256(b""), "", name),
-        lambda: files.put_many({"before": b"", name: b""}), lambda: files.matches_own_name(f"{name}/{'a' * 64}"),
-    ]  # fmt: skip
+        lambda: files.read(name, sha256(b"x")),
+        lambda: files.size(name),
+        lambda: files.path_of(name),
+        lambda: files.remove(name),
+        lambda: files.quarantine(name),
+        lambda: files.put(b"", sha256(b""), "", name),
+        lambda: files.put_many({"before": b"", name: b""}),
+        lambda: files.matches_own_name(f"{name}/{'a' * 64}"),
+    ]
     for call in calls:
         with pytest.raises(ArtifactCorruptError, match="artifact path"):
             call()
@@ -266,14 +271,21 @@ def test_a_link_is_told_in_a_list_and_neither_followed_nor_used(tmp_path: Path) 
     os.mkfifo(blobs.folder / "pipe")
     kinds = {blob.name: blob.kind for blob in blobs.list()}
     assert kinds == {
-        "ab/file": FILE, "ab/other": FILE, "link": LINK, "linked": LINK, "pipe": "a named pipe",
-    }  # fmt: skip
+        "ab/file": FILE,
+        "ab/other": FILE,
+        "link": LINK,
+        "linked": LINK,
+        "pipe": "a named pipe",
+    }
     for name in ("link", "linked/secret", "pipe"):
         uses: list[Callable[[], object]] = [
-            lambda name=name: blobs.read(name), lambda name=name: blobs.stat(name),
-            lambda name=name: blobs.put(name, b"x"), lambda name=name: blobs.put_many([(name, b"x")]),
-            lambda name=name: blobs.delete(name), lambda name=name: blobs.move(name, "free"),
-        ]  # fmt: skip
+            lambda name=name: blobs.read(name),
+            lambda name=name: blobs.stat(name),
+            lambda name=name: blobs.put(name, b"x"),
+            lambda name=name: blobs.put_many([(name, b"x")]),
+            lambda name=name: blobs.delete(name),
+            lambda name=name: blobs.move(name, "free"),
+        ]
         for use in uses:
             with pytest.raises(ArtifactLinkError, match="leads out of"):
                 use()

@@ -43,8 +43,10 @@ def saved(store: WorkspaceStore, step: Any, model: Any) -> str:
     step_id = store.save_artifact(step, "Filter", "transformer", "joblib")
     model_id = store.save_artifact(model, "Model", "model", "joblib")
     names = ("Filter", "Model")
-    steps = [{"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
-             for i, name in enumerate(names)]  # fmt: skip
+    steps = [
+        {"step_idx": i, "operator_class": name, "params": {}, "artifact_id": None, "stateless": False}
+        for i, name in enumerate(names)
+    ]
     return store.save_chain(pipeline_id, steps, 1, "Model", "", "per_fold", {"0": [model_id]}, {"0": step_id})
 
 
@@ -62,8 +64,11 @@ def test_a_step_that_left_rows_out_once_gave_fewer_predictions_than_rows(
     step, model, named = LEAVE_ROWS_OUT[kind]()
     chain_id = saved(store, step, model)
     bundle = load_bundle(store.export_chain(chain_id, tmp_path / "model.n4a"), trusted=True)
-    for predict in (lambda: store.replay_chain(chain_id, X), lambda: store.load_chain(chain_id).predict(X),
-                    lambda: bundle.predict(X)):  # fmt: skip
+    for predict in (
+        lambda: store.replay_chain(chain_id, X),
+        lambda: store.load_chain(chain_id).predict(X),
+        lambda: bundle.predict(X),
+    ):
         with pytest.raises(ChainReplayError, match=rf"{named}.* for 12 rows of X.*leave this step out") as refused:
             predict()
         assert not isinstance(refused.value, ChainInputError)  # It is not X that is wrong.
@@ -97,18 +102,38 @@ def of(model: Any) -> Any:
     return as_estimator(FittedChain("the chain", [], {"0": [("the model", model)]}))
 
 
-@pytest.mark.parametrize("y", [
-    np.float64(1), np.zeros((12, 2, 2)), np.zeros((1, 12)), np.zeros(11), np.zeros((12, 0)), [], [[1, 2], [3]], None,
-    [np.zeros((12, 1)), np.zeros((12, 2))],
-], ids=repr)  # fmt: skip
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.float64(1),
+        np.zeros((12, 2, 2)),
+        np.zeros((1, 12)),
+        np.zeros(11),
+        np.zeros((12, 0)),
+        [],
+        [[1, 2], [3]],
+        None,
+        [np.zeros((12, 1)), np.zeros((12, 2))],
+    ],
+    ids=repr,
+)
 def test_what_no_y_looks_like_was_given_as_predictions(y: Any) -> None:
     with pytest.raises(ChainReplayError, match=r"the chain: the model of fold 0 (gave|predicted)"):
         of(Gives(y)).predict(X)
 
 
-@pytest.mark.parametrize("proba", [
-    np.zeros((11, 2)), [np.zeros((12, 2)), np.zeros((11, 2))], np.zeros((3, 5, 2)), np.float64(0), [], None.__class__,
-], ids=repr)  # fmt: skip
+@pytest.mark.parametrize(
+    "proba",
+    [
+        np.zeros((11, 2)),
+        [np.zeros((12, 2)), np.zeros((11, 2))],
+        np.zeros((3, 5, 2)),
+        np.float64(0),
+        [],
+        None.__class__,
+    ],
+    ids=repr,
+)
 def test_probabilities_of_another_number_of_rows_are_refused(proba: Any) -> None:
     with pytest.raises(ChainReplayError, match="the model of fold 0 gave"):
         of(Gives(np.zeros(12), proba)).predict_proba(X)

@@ -60,10 +60,13 @@ def to_levels(frame: pl.DataFrame) -> Any:
 
 
 FRAMES = {
-    "polars": lambda frame: frame, "pandas": pl.DataFrame.to_pandas, "two levels": to_levels,
-    "arrow": pl.DataFrame.to_arrow, "a batch of arrow": lambda frame: frame.to_arrow().to_batches()[0],
+    "polars": lambda frame: frame,
+    "pandas": pl.DataFrame.to_pandas,
+    "two levels": to_levels,
+    "arrow": pl.DataFrame.to_arrow,
+    "a batch of arrow": lambda frame: frame.to_arrow().to_batches()[0],
     "a relation of DuckDB": lambda frame: duckdb.from_arrow(frame.to_arrow()),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("to_frame", FRAMES.values(), ids=FRAMES)
@@ -94,10 +97,16 @@ def test_the_wavelengths_of_arrays_find_the_columns_of_a_frame(store: WorkspaceS
             predict(table(PLAIN).drop("band a"))
 
 
-@pytest.mark.parametrize("frame", [
-    table(NUMBERS).drop(NUMBERS[4]), table(NUMBERS).to_pandas().drop(columns=NUMBERS[4]),
-    table([f"X{name}" for name in NUMBERS]).drop(f"X{NUMBERS[4]}"), table([f"2{name[1:]}" for name in NUMBERS]),
-], ids=["polars", "pandas", "other names", "another instrument"])  # fmt: skip
+@pytest.mark.parametrize(
+    "frame",
+    [
+        table(NUMBERS).drop(NUMBERS[4]),
+        table(NUMBERS).to_pandas().drop(columns=NUMBERS[4]),
+        table([f"X{name}" for name in NUMBERS]).drop(f"X{NUMBERS[4]}"),
+        table([f"2{name[1:]}" for name in NUMBERS]),
+    ],
+    ids=["polars", "pandas", "other names", "another instrument"],
+)
 def test_a_frame_that_lacks_a_column_once_was_read_by_places(
     store: WorkspaceStore, named: tuple[str, Any], tmp_path: Path, frame: Any
 ) -> None:
@@ -189,8 +198,9 @@ def test_a_script_of_wavelengths_gives_them_to_the_operators(store: WorkspaceSto
     assert f"WAVELENGTHS = {WAVELENGTHS!r}" in script.read_text()
 
 
-@pytest.mark.parametrize("params", [None, [1], "x", {"columns": "ab"}, {"columns": [1, 2]}, {"wavelengths": {"a": 1}}],
-                         ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "params", [None, [1], "x", {"columns": "ab"}, {"columns": [1, 2]}, {"wavelengths": {"a": 1}}], ids=str
+)
 def test_a_chain_whose_row_has_something_else_than_columns_ended_in_a_raw_error(params: Any) -> None:
     steps = [{"step_idx": 0, "params": params}]
     found = TrainedOn.of({"steps": steps, "model_step_idx": 0})

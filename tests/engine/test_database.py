@@ -42,8 +42,11 @@ def without_the_collector() -> Iterator[None]:
 
 def insert(opened: Database, name: str) -> None:
     with contextlib.closing(opened.cursor()) as connection:
-        connection.execute("INSERT INTO logs BY NAME SELECT ? AS log_id, 'p' AS pipeline_id, 0 AS step_idx, "
-                           "'e' AS event, 'info' AS level, now()::TIMESTAMP AS created_at", [name])  # fmt: skip
+        connection.execute(
+            "INSERT INTO logs BY NAME SELECT ? AS log_id, 'p' AS pipeline_id, 0 AS step_idx, "
+            "'e' AS event, 'info' AS level, now()::TIMESTAMP AS created_at",
+            [name],
+        )
 
 
 def test_a_database_that_was_removed_was_made_anew_by_opening_it(tmp_path: Path) -> None:

@@ -231,7 +231,11 @@ def test_a_dry_run_says_the_same_and_changes_not_one_byte(workspace: Path) -> No
     assert {path: path.stat().st_mtime_ns for path in times} == times
     done = recover_workspace(workspace)
     assert (planned.rows, planned.used, planned.log, planned.lost_commits) == (
-        done.rows, done.used, done.log, done.lost_commits)  # fmt: skip
+        done.rows,
+        done.used,
+        done.log,
+        done.lost_commits,
+    )
     assert planned.copy is None
     assert done.copy is not None
 

@@ -29,8 +29,18 @@ from .operations import OPERATIONS, Operation, look_at_outputs
 from .processes import Child, in_new_process
 from .programme import Fault, scratch, some_of
 
-FILE_OPERATIONS = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.link", "os.truncate",
-                   "shutil.rmtree", "shutil.copyfile"}  # fmt: skip
+FILE_OPERATIONS = {
+    "open",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "os.chmod",
+    "os.link",
+    "os.truncate",
+    "shutil.rmtree",
+    "shutil.copyfile",
+}
 KILLED = 9
 DATABASE = "store.duckdb"
 
@@ -152,8 +162,9 @@ def states(operation: Operation, base: Path) -> list[str]:
             child.say("step")
             child.hear()
 
-        act(operation, base / "workspace", base / "outside",
-            lambda: at_each_step(base, wait), lambda: child.say("done"))  # fmt: skip
+        act(
+            operation, base / "workspace", base / "outside", lambda: at_each_step(base, wait), lambda: child.say("done")
+        )
 
     child, found, is_done = Child(work), [], False
     for heard in child.hear_all():
@@ -191,9 +202,12 @@ def trial(folder: Path, seed: str) -> None:
 
     def work(child: Child) -> None:
         act(
-            OPERATIONS[name], folder / "workspace", folder / "outside",
-            lambda: die_at(int(step), folder), lambda: child.say("done"),
-        )  # fmt: skip
+            OPERATIONS[name],
+            folder / "workspace",
+            folder / "outside",
+            lambda: die_at(int(step), folder),
+            lambda: child.say("done"),
+        )
 
     stopped_trial(folder, name, work, KILLED)
 

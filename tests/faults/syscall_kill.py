@@ -18,9 +18,7 @@ def work(name: str, folder: Path) -> Callable[[Child], None]:
     """Return what does an operation and tells that it is done."""
 
     def act(child: Child) -> None:
-        steps.act(
-            OPERATIONS[name], folder / "workspace", folder / "outside", steps.nothing, lambda: child.say("done")
-        )  # fmt: skip
+        steps.act(OPERATIONS[name], folder / "workspace", folder / "outside", steps.nothing, lambda: child.say("done"))
 
     return act
 

@@ -220,14 +220,20 @@ def test_what_root_had_made_kept_the_owner_of_the_folder_out(folder: Path) -> No
 
 CHANGES = {
     # What a user does, and what is new in the workspace then.
-    "vacuum": ("with n.WorkspaceStore('.') as store: store.delete_run(store.list_runs()['run_id'][0]); store.vacuum()",
-               ["store.duckdb"]),
+    "vacuum": (
+        "with n.WorkspaceStore('.') as store: store.delete_run(store.list_runs()['run_id'][0]); store.vacuum()",
+        ["store.duckdb"],
+    ),
     "upgrade": ("n.upgrade_workspace('.')", ["store.duckdb", "store.duckdb.before-0001"]),
-    "recover": ("n.recover_workspace('.')",
-                ["store.duckdb.wal", "store.duckdb.before-recovery", "store.duckdb.before-recovery.wal"]),
-    "restore": ("n.restore_workspace('backup', '.')",
-                ["store.duckdb", "before-restore", "before-restore/store.duckdb", "before-restore/artifacts"]),
-}  # fmt: skip
+    "recover": (
+        "n.recover_workspace('.')",
+        ["store.duckdb.wal", "store.duckdb.before-recovery", "store.duckdb.before-recovery.wal"],
+    ),
+    "restore": (
+        "n.restore_workspace('backup', '.')",
+        ["store.duckdb", "before-restore", "before-restore/store.duckdb", "before-restore/artifacts"],
+    ),
+}
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -236,10 +242,14 @@ def test_what_was_kept_or_made_anew_once_had_the_old_files_rights(group_folder: 
     if change == "upgrade":
         make_legacy(group_folder, "0.7.1")
     else:
-        as_user(65532, "store = n.WorkspaceStore('.')\nrun_id = store.begin_run('r')\n"
-                "[store.begin_pipeline(run_id, 'p', expanded_config=list(range(5000))) for _ in range(100)]\n"
-                "store.save_artifact([1], 'list', 'model', 'pickle')\nstore.vacuum()\nstore.backup('backup')\n"
-                "store.begin_run('s')\nos._exit(0)", group_folder)  # fmt: skip
+        as_user(
+            65532,
+            "store = n.WorkspaceStore('.')\nrun_id = store.begin_run('r')\n"
+            "[store.begin_pipeline(run_id, 'p', expanded_config=list(range(5000))) for _ in range(100)]\n"
+            "store.save_artifact([1], 'list', 'model', 'pickle')\nstore.vacuum()\nstore.backup('backup')\n"
+            "store.begin_run('s')\nos._exit(0)",
+            group_folder,
+        )
         shutil.rmtree(group_folder / "artifacts" if change == "restore" else group_folder / "backup")
     if change == "recover":
         log = group_folder / "store.duckdb.wal"
@@ -258,8 +268,11 @@ def test_what_was_kept_or_made_anew_once_had_the_old_files_rights(group_folder: 
 
 
 def test_a_log_that_a_kill_left_without_rights_once_stayed_so_after_its_owner_had_opened_it(group_folder: Path) -> None:
-    as_user(65532, "store = n.WorkspaceStore('.')\nstore.save_artifact([1], 'list', 'model', 'pickle')\nos._exit(0)",
-            group_folder)  # fmt: skip
+    as_user(
+        65532,
+        "store = n.WorkspaceStore('.')\nstore.save_artifact([1], 'list', 'model', 'pickle')\nos._exit(0)",
+        group_folder,
+    )
     (group_folder / "store.duckdb.wal").chmod(0o600)
     os.chown(group_folder / "store.duckdb.wal", 65532, 65532)
     as_user(65532, "store = n.WorkspaceStore('.')\nos._exit(0)", group_folder)

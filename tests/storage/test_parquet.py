@@ -39,9 +39,19 @@ def only_read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceSto
 
 @pytest.mark.parametrize("at_once", [1, 7, 99, 100, 101])
 @pytest.mark.parametrize(
-    "filters", [{}, {"limit": 13}, {"offset": 95}, {"limit": 30, "offset": 33}, {"limit": 0}, {"offset": 500},
-                {"limit": 500, "offset": 1}, {"fold_id": "0", "limit": 50}, {"fold_id": "no"}]
-)  # fmt: skip
+    "filters",
+    [
+        {},
+        {"limit": 13},
+        {"offset": 95},
+        {"limit": 30, "offset": 33},
+        {"limit": 0},
+        {"offset": 500},
+        {"limit": 500, "offset": 1},
+        {"fold_id": "0", "limit": 50},
+        {"fold_id": "no"},
+    ],
+)
 def test_the_rows_are_those_of_the_query(
     only_read: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, filters: dict[str, Any]
 ) -> None:

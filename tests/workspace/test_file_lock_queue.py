@@ -299,8 +299,11 @@ def test_a_lock_file_that_is_just_being_written_was_an_error(tmp_path: Path) -> 
 
 def test_the_last_to_write_its_name_was_taken_for_the_holder_when_it_had_gone(tmp_path: Path) -> None:
     held = Lease(tmp_path, shared=True, timeout=0)
-    run("from pathlib import Path\nimport sys\nfrom nirs4all_store.workspace.file_lock import Lease\n"
-        "Lease(Path(sys.argv[1]), shared=True, timeout=0).release()", tmp_path)  # fmt: skip
+    run(
+        "from pathlib import Path\nimport sys\nfrom nirs4all_store.workspace.file_lock import Lease\n"
+        "Lease(Path(sys.argv[1]), shared=True, timeout=0).release()",
+        tmp_path,
+    )
     with pytest.raises(WorkspaceBusyError, match=f"process {os.getpid()}; "):
         Lease(tmp_path, shared=False, timeout=0)
     held.release()

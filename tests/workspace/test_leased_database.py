@@ -363,8 +363,9 @@ def test_ctrl_c_before_a_commit_was_an_error_that_programs_catch(
             uow.commit()
 
 
-@pytest.mark.parametrize(("error", "told"), [(ZeroDivisionError(), ZeroDivisionError),
-                                             (duckdb.IOException("full"), CommitFailedError)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("error", "told"), [(ZeroDivisionError(), ZeroDivisionError), (duckdb.IOException("full"), CommitFailedError)]
+)
 def test_what_a_commit_had_deleted_was_believed_to_be_there_since_it_ended_with_an_error(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, error: Exception, told: type[Exception]
 ) -> None:

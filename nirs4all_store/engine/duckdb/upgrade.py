@@ -139,8 +139,10 @@ def upgrade_database(
         remove_database(unfinished)
         hit(Failpoint.UPGRADE_BEGINS)
         if plan.needed > plan.free:
-            raise UpgradeFailedError(f"the upgrade takes up to {plan.needed:,} bytes on the disk of {database}, which "
-                                     f"has {plan.free:,} free; nothing was changed: make room")  # fmt: skip
+            raise UpgradeFailedError(
+                f"the upgrade takes up to {plan.needed:,} bytes on the disk of {database}, which "
+                f"has {plan.free:,} free; nothing was changed: make room"
+            )
         with held_alone(database) as stream:
             kept = keep_backup(
                 stream, database, plan.found, unfinished, lambda done: progress("copying", done, plan.size)
@@ -186,9 +188,13 @@ def _check_logs_are_folded(database: Path) -> None:
 
 
 def _build(
-    stream: BinaryIO, unfinished: Path, kept: Path, plan: UpgradePlan, migrations: migrator.Migrations,
+    stream: BinaryIO,
+    unfinished: Path,
+    kept: Path,
+    plan: UpgradePlan,
+    migrations: migrator.Migrations,
     progress: Progress,
-) -> None:  # fmt: skip
+) -> None:
     """Make the new database under its other name: in little memory, or where that is too little in as much as it takes.
 
     How much the engine needs depends on how long the longest arrays are, which nobody knows beforehand.
@@ -248,8 +254,11 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
         **migrator.rows_of(unfinished),
         "alembic_version": plan.rows.get("alembic_version"),
     }
-    problems = [f"{table} had {rows} rows and has {counts.get(table)}" for table, rows in plan.rows.items()
-                if counts.get(table) != rows]  # fmt: skip
+    problems = [
+        f"{table} had {rows} rows and has {counts.get(table)}"
+        for table, rows in plan.rows.items()
+        if counts.get(table) != rows
+    ]
     compared = 0
     comparison = Comparison(kept, unfinished, memory)
     try:

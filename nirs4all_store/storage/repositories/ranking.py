@@ -16,18 +16,59 @@ PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 SCORES = ("val_score", "test_score", "train_score")
 LOWER_IS_BETTER = frozenset(
     {
-        "rmse", "rmsec", "rmsecv", "rmsep", "mse", "mae", "mape", "medae", "max_error", "sep", "sec", "secv",
-        "nrmse", "rmsle", "msle", "log_loss", "logloss", "brier", "hinge", "error_rate",
+        "rmse",
+        "rmsec",
+        "rmsecv",
+        "rmsep",
+        "mse",
+        "mae",
+        "mape",
+        "medae",
+        "max_error",
+        "sep",
+        "sec",
+        "secv",
+        "nrmse",
+        "rmsle",
+        "msle",
+        "log_loss",
+        "logloss",
+        "brier",
+        "hinge",
+        "error_rate",
     }
-)  # fmt: skip
+)
 HIGHER_IS_BETTER = frozenset(
     {
-        "r2", "rpd", "rpiq", "q2", "explained_variance", "accuracy", "balanced_accuracy", "precision",
-        "recall", "f1", "f1_macro", "f1_micro", "f1_weighted", "precision_macro", "recall_macro",
-        "precision_weighted", "recall_weighted", "roc_auc", "auc", "average_precision", "mcc",
-        "matthews_corrcoef", "kappa", "cohen_kappa", "specificity", "sensitivity", "jaccard",
+        "r2",
+        "rpd",
+        "rpiq",
+        "q2",
+        "explained_variance",
+        "accuracy",
+        "balanced_accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "f1_macro",
+        "f1_micro",
+        "f1_weighted",
+        "precision_macro",
+        "recall_macro",
+        "precision_weighted",
+        "recall_weighted",
+        "roc_auc",
+        "auc",
+        "average_precision",
+        "mcc",
+        "matthews_corrcoef",
+        "kappa",
+        "cohen_kappa",
+        "specificity",
+        "sensitivity",
+        "jaccard",
     }
-)  # fmt: skip
+)
 
 
 class Ranked(NamedTuple):
