@@ -1,30 +1,193 @@
-"""Rows as people and programs read them: short, decoded, in local time. No printing."""
+"""Rows as people and programs read them: which, in what order, short, decoded, in local time. No printing."""
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
 
 import polars as pl
+from polars import selectors
 from sqlalchemy import DateTime
 
 from .datasets import AVERAGE, PARTITIONS
-from .engine import parse_json
+from .engine import Finding, parse_json
 from .errors import WorkspaceCorruptError
 from .storage import Base
 from .storage import Json as JsonType
 from .store import WorkspaceStore
+from .validation import printable
 
 LONGEST_LIST = 20
+LONGEST_VALUE = 60
+NUMBER_OF_DIGITS = 4
 COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.c]
 JSON_COLUMNS = {column.name for column in COLUMNS if column.type is JsonType}
 TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
+IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
+LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
+LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
+LISTED_MODELS = ("chain_id", "model", "preprocessings", "metric", "val", "test", "train")
+LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score")
+LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
+LISTED_TEMPLATES = ("name", "category", "description", "tags")
+ISO = "%Y-%m-%dT%H:%M:%S%.6f%:z"
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The rows of a listing.
+
+    Attributes
+    ----------
+    rows : polars.DataFrame
+        All columns, for programs.
+    table : polars.DataFrame
+        The columns that people look at, in their order.
+    """
+
+    rows: pl.DataFrame
+    table: pl.DataFrame
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame, columns: Sequence[str] | None = None) -> Listing:
+        """Return a listing of which people see some columns, None: all."""
+        return cls(rows, rows if columns is None else rows.select(columns))
+
+    @property
+    def ids(self) -> list[str]:
+        """The ids in the table, which a reader wants as short as may be."""
+        # What a query calls an id may be a number.
+        columns = [name for name in self.table.columns if name in IDS and self.table.schema[name] == pl.String]
+        return [value for name in columns for value in self.table[name]]
+
+
+def list_runs(store: WorkspaceStore, status: str | None, dataset: str | None, limit: int) -> Listing:
+    """Return the runs, newest first; see `WorkspaceStore.list_runs`."""
+    return Listing.of(store.list_runs(status, dataset, limit), LISTED_RUNS)
+
+
+def list_pipelines(store: WorkspaceStore, run_id: str | None, limit: int) -> Listing:
+    """Return the pipelines of a run or of all, newest first."""
+    rows = store.list_pipelines(run_id).head(limit)
+    return Listing.of(rows, _with_test(rows, LISTED_PIPELINES))
+
+
+def list_log(store: WorkspaceStore, pipeline_id: str) -> Listing:
+    """Return what each step of a pipeline did."""
+    return Listing.of(store.get_pipeline_log(pipeline_id), LISTED_LOG)
+
+
+def list_models(predictions: pl.DataFrame) -> Listing:
+    """Return predictions as one chooses among models: each with its parameters and three scores."""
+    scores = {f"{partition}_score": partition for partition in PARTITIONS}
+    rows = [decoded(row) for row in predictions.select("model_name", "best_params").to_dicts()]
+    params = [
+        ", ".join(f"{name}={clipped(repr(value))}" for name, value in (row["best_params"] or {}).items())
+        for row in rows
+    ]
+    # With a space, at which a narrow terminal breaks it.
+    models = [f"{row['model_name']}" + f" ({own})" * bool(own) for row, own in zip(rows, params, strict=True)]
+    table = predictions.rename(scores).with_columns(model=pl.Series(models, dtype=pl.String))
+    return Listing(predictions, table.select(_with_test(table, LISTED_MODELS)))
+
+
+def list_findings(findings: Sequence[Finding]) -> Listing:
+    """Return what a check found."""
+    columns = dict.fromkeys((field.name for field in fields(Finding)), pl.String)
+    return Listing.of(pl.DataFrame([asdict(finding) for finding in findings], schema=columns))
+
+
+def list_templates(entries: Sequence[Mapping[str, Any]]) -> Listing:
+    """Return the templates of a library, as its `list_templates` gives them."""
+    rows = [{name: entry.get(name) for name in LISTED_TEMPLATES} | {"tags": ", ".join(entry.get("tags") or [])}
+            for entry in entries]  # fmt: skip
+    return Listing.of(pl.DataFrame(rows, schema=dict.fromkeys(LISTED_TEMPLATES, pl.String)))
+
+
+def _with_test(frame: pl.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return the columns without the score of test data, where there are none."""
+    empty = {name for name in ("test", "best_test") if name in frame.columns and frame[name].is_null().all()}
+    return [name for name in columns if name not in empty]
+
+
+def held_out(predictions: pl.DataFrame) -> pl.DataFrame:
+    """Return the predictions that models are judged by: of all folds together, of samples that were held out."""
+    return predictions.filter(pl.col("fold_id") == AVERAGE, pl.col("partition") == PARTITIONS[0])
+
+
+def first_unmatched(predictions: pl.DataFrame, wanted: Mapping[str, str | None]) -> tuple[str, list[str]] | None:
+    """Return the first column whose wanted value leaves nothing to rank, and the values that it has; None if none does.
+
+    Parameters
+    ----------
+    predictions : polars.DataFrame
+    wanted : mapping
+        Column to value; None asks for nothing.
+    """
+    left = predictions.filter(pl.col("val_score").is_not_nan())
+    for column, value in wanted.items():
+        if value is not None and left.height:
+            known = left[column].unique().sort().to_list()
+            if value not in known:
+                return column, known
+            left = left.filter(pl.col(column) == value)
+    return None
+
+
+def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return rows for JSON: decoded, with times that tell their zone."""
+    return [decoded(row) for row in _told_in_full(frame).to_dicts()]
+
+
+def csv_rows(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows for CSV: what has parts as JSON, times as text with their zone."""
+    frame = _told_in_full(frame)
+    nested = [name for name, kind in frame.schema.items() if kind.is_nested() or kind == pl.Object]
+    flat = [pl.Series(name, map(to_json, frame[name].to_list()), dtype=pl.String) for name in nested]
+    times = selectors.datetime(time_zone="*").dt.to_string(ISO)
+    spans = selectors.duration().dt.to_string("iso")
+    return frame.with_columns(flat).with_columns(times, spans)
+
+
+def cells(table: pl.DataFrame, short: Mapping[str, str]) -> list[list[str]]:
+    """Return the text of each cell, with what is shown for an id."""
+    return [
+        [text_of(short.get(value, value) if isinstance(value, str) else value) for value in row]
+        for row in _told_in_full(table).iter_rows()
+    ]
+
+
+def _told_in_full(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return rows with bytes as text, and times of the workspace's own columns as UTC; of others nobody knows."""
+    ours = selectors.datetime(time_zone=None) & selectors.by_name(*TIMES, require_all=False)
+    return frame.with_columns(selectors.binary().bin.encode("hex"), ours.dt.replace_time_zone("UTC"))
+
+
+def text_of(value: Any) -> str:
+    """Return a value as people read it, on one line."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.{NUMBER_OF_DIGITS}g}"
+    if isinstance(value, datetime):
+        return local(value).strftime("%Y-%m-%d %H:%M")
+    if isinstance(value, date):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return str(value)
+    return printable(value if isinstance(value, str) else to_json(value))
+
+
+def clipped(text: str) -> str:
+    """Return text of a length that a table has room for."""
+    return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 3]}..."
 
 
 def to_json(value: Any, indent: int | None = None) -> str:
@@ -87,12 +250,36 @@ def with_zone(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def predictions_of(store: WorkspaceStore, chain: dict[str, Any]) -> pl.DataFrame:
-    """Return the predictions of a chain: those of all folds together first, and of these what was held out."""
-    every = store.query_predictions(pipeline_id=chain["pipeline_id"]).filter(pl.col("chain_id") == chain["chain_id"])
-    own = [pl.when(pl.col("partition") == name).then(pl.col(f"{name}_score")) for name in PARTITIONS]
+@dataclass(frozen=True)
+class Details:
+    """What is shown of one thing.
+
+    Attributes
+    ----------
+    values : dict
+        All that is stored of it, by column.
+    predictions : Listing
+        Of a chain: those of all folds together first, and of these what was held out. Of anything else none.
+    drawn : dict or None
+        The prediction to draw, with its arrays: itself, or the first of its predictions.
+    """
+
+    values: dict[str, Any]
+    predictions: Listing
+    drawn: dict[str, Any] | None
+
+
+def show(store: WorkspaceStore, kind: str, name: str) -> Details:
+    """Return what is shown of one thing: `kind` is the table, `name` the id."""
+    values = details_of(store, kind, name)
+    if kind != "chains":
+        return Details(values, Listing.of(pl.DataFrame()), values if kind == "predictions" else None)
+    rows = store.query_predictions(pipeline_id=values["pipeline_id"]).filter(pl.col("chain_id") == name)
+    own = [pl.when(pl.col("partition") == part).then(pl.col(f"{part}_score")) for part in PARTITIONS]
     first = (pl.col("fold_id") != AVERAGE, pl.col("partition") != PARTITIONS[0])
-    return every.with_columns(score=pl.coalesce(own)).sort(first, maintain_order=True)
+    rows = rows.with_columns(score=pl.coalesce(own)).sort(first, maintain_order=True)
+    drawn = store.get_prediction(rows["prediction_id"][0], load_arrays=True) if rows.height else None
+    return Details(values, Listing.of(rows, LISTED_PREDICTIONS), drawn)
 
 
 def details_of(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
@@ -109,6 +296,37 @@ def details_of(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
     return with_zone(get[kind](name) or {})
 
 
+def lines_of(values: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return what is stored of one thing as people read it: lines of a name and a text, without what says nothing."""
+    lines = []
+    for name, value in values.items():
+        if hasattr(value, "shape"):
+            lines.append((name, f"{value.dtype} {value.shape}"))
+        elif value in (None, ""):
+            continue
+        elif name == "scores" and isinstance(value, dict) and all(isinstance(part, dict) for part in value.values()):
+            for part, scores in value.items():
+                lines.append((f"scores, {part}", ", ".join(f"{key} {text_of(score)}" for key, score in scores.items())))
+        elif name == "error":
+            lines += [("" if number else name, line) for number, line in enumerate(value.splitlines() or [""])]
+        elif isinstance(value, dict | list) and value:
+            lines.append((name, to_json(brief(value))))
+        else:
+            lines.append((name, str(local(value)) if isinstance(value, datetime) else text_of(value)))
+    return lines
+
+
+def compare(store: WorkspaceStore, kind: str, one: str, other: str) -> Listing:
+    """Return where two things of one kind differ, and what is there in each."""
+    found = differences(details_of(store, kind, one), details_of(store, kind, other))
+    texts = [(what, *apart(a, b)) for what, a, b in found]
+    rows, table = (
+        pl.DataFrame(data, schema={"what": pl.String, "one": value, "other": value}, orient="row")
+        for data, value in ((found, pl.Object), (texts, pl.String))
+    )
+    return Listing(rows, table)
+
+
 def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, Any, Any]]:
     """Return the places in which two values differ, and what is there, down to what has no parts."""
     if isinstance(one, dict) and isinstance(other, dict):
@@ -118,3 +336,15 @@ def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, Any, A
         pairs = enumerate(zip(one, other, strict=True))
         return [row for place, pair in pairs for row in differences(*pair, f"{where}[{place}]")]
     return [] if to_json(one) == to_json(other) else [(where, one, other)]
+
+
+def apart(one: Any, other: Any) -> tuple[str, str]:
+    """Return what tells two values apart, as short as may be; of long ones, from where they differ."""
+    exact = (to_json(one), to_json(other))
+    short = (text_of(one), text_of(other))
+    if short[0] != short[1] and max(map(len, short)) <= LONGEST_VALUE:
+        return short
+    same = next((place for place, (a, b) in enumerate(zip(*exact, strict=False)) if a != b), min(map(len, exact)))
+    start = max(0, same - LONGEST_VALUE // 3)
+    first, second = (("..." if start else "") + clipped(text[start:]) for text in exact)
+    return first, second

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict, fields
 from datetime import timedelta
 from pathlib import Path
 from shlex import quote
 from typing import Annotated
 
-import polars as pl
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from ..engine import (
     UNSTAMPED,
-    Finding,
     Migrations,
     RecoveryReport,
     UpgradePlan,
@@ -28,6 +25,7 @@ from ..engine import (
 from ..errors import InvalidInputError, StoreError
 from ..store import WorkspaceStore
 from ..validation import printable
+from ..views import Listing, list_findings
 from ..workspace import inspect_workspace, recover_workspace, restore_workspace, upgrade_workspace
 from .output import (
     DEFAULT_WORKSPACE,
@@ -96,7 +94,7 @@ def gc(
             print_line(Console(), f"removed {store.gc_artifacts(grace=grace):,} files")
             return
         plan = store.plan_gc(grace=grace)
-        show_rows(store, plan, plan.columns, as_json=as_json, as_csv=as_csv)
+        show_rows(store, Listing.of(plan), as_json=as_json, as_csv=as_csv)
     if not (as_json or as_csv):
         print_line(Console(), f"would remove {plan.height:,} files")
 
@@ -252,9 +250,7 @@ def check(
         print_error(str(error))
         raise typer.Exit(2) from error
     if as_json or as_csv:
-        columns = dict.fromkeys((field.name for field in fields(Finding)), pl.String)
-        frame = pl.DataFrame([asdict(finding) for finding in report.findings], schema=columns)
-        print_rows(frame, frame.columns, {}, as_json=as_json, as_csv=as_csv)
+        print_rows(list_findings(report.findings), as_json=as_json, as_csv=as_csv)
     else:
         for finding in report.findings:
             print_line(console, f"{finding.code}: {finding.subject}: {finding.message}")

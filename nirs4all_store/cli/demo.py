@@ -26,12 +26,12 @@ from sklearn.metrics import root_mean_squared_error
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 
-from ..datasets import AVERAGE, PARTITIONS
 from ..errors import InvalidInputError
 from ..exchange import load_bundle
 from ..store import WorkspaceStore
 from ..training import PipelineLibrary, PipelineRunner
-from .query import show_ranked
+from ..views import held_out, list_models
+from .output import show_rows
 
 Array = Any
 RUNS = {"fermentation": "fermentation sweep", "coffee": "coffee sweep"}
@@ -128,8 +128,8 @@ class Demo:
         with self._timed("{name}: {pipelines} pipelines x 5 folds, {rows} predictions stored") as said:
             ranked = runner.run(config, data, name=RUNS[data["name"]])
             said.update(name=data["name"], pipelines=ranked["pipeline_id"].n_unique(), rows=ranked.height)
-        judged = ranked.filter(pl.col("fold_id") == AVERAGE, pl.col("partition") == PARTITIONS[0])
-        show_ranked(store, judged.head(3), as_json=False, as_csv=False)
+        judged = held_out(ranked)
+        show_rows(store, list_models(judged.head(3)), as_json=False, as_csv=False)
         return str(runner.run_id), judged.row(0, named=True)
 
     def _deploy(self, store: WorkspaceStore, chain_id: str, data: dict[str, Any]) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import polars as pl
 import typer
 from rich.console import Console
 
 from ..training import PipelineLibrary, read_config
 from ..validation import file_text, printable
+from ..views import list_templates
 from .output import (
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
@@ -28,7 +28,6 @@ from .terminal import for_programs, put
 app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
 Name = Annotated[str, typer.Argument(help="The template's name.")]
 Category = Annotated[str | None, typer.Option(help="Its category.")]
-LISTED = ("name", "category", "description", "tags")
 
 
 @app.command("list", epilog="nirs4all-store library list")
@@ -37,11 +36,7 @@ def list_(
 ) -> None:
     """List the templates."""
     found = PipelineLibrary(workspace).list_templates(category)
-    rows = [
-        {name: entry.get(name) for name in LISTED} | {"tags": ", ".join(entry.get("tags") or [])} for entry in found
-    ]
-    frame = pl.DataFrame(rows, schema=dict.fromkeys(LISTED, pl.String))
-    print_rows(frame, LISTED, {}, as_json=as_json, as_csv=as_csv)
+    print_rows(list_templates(found), as_json=as_json, as_csv=as_csv)
 
 
 @app.command("save", epilog="nirs4all-store library save pls.yaml baseline_pls --category regression")

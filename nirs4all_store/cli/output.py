@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import polars as pl
 import typer
-from polars import selectors
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -18,7 +16,7 @@ from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
 from ..filesystem import checked_path, refuse_below, refuse_no_file
 from ..store import WorkspaceStore
 from ..validation import printable
-from ..views import TIMES, decoded, local, to_json
+from ..views import IDS, Listing, cells, csv_rows, json_rows, to_json
 from ..workspace import ARTIFACTS_NAME, DATABASE_NAME
 from .terminal import cell, for_programs, put
 
@@ -54,14 +52,11 @@ Csv = Annotated[
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows at most.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
-IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
 MIN_ID_LENGTH = 8
-NUMBER_OF_DIGITS = 4
 MAX_IDS_LISTED = 5
 MOST_OF_A_WORD = 36
 LEAST_OF_A_WORD = 16
 GAP = 2
-ISO = "%Y-%m-%dT%H:%M:%S%.6f%:z"
 
 
 def print_error(problem: str) -> None:
@@ -135,50 +130,31 @@ def refuse_output(path: Path, workspace: Path, *, overwrite: bool) -> None:
         raise OutputPathError(f"{path} is there already and stays as it is; give another name, or --overwrite")
 
 
-def show_rows(
-    store: WorkspaceStore, frame: pl.DataFrame, columns: Sequence[str], *, as_json: bool, as_csv: bool
-) -> None:
-    """Print a listing: some columns for people, all of them for programs.
-
-    Ids are shortened to the shortest beginning that no other id of the workspace has.
-    """
-    # What a query calls an id may be a number.
-    are_ids = [column for column in columns if column in IDS and frame.schema[column] == pl.String]
-    names = [name for column in are_ids for name in frame[column]]
-    short = {} if as_json or as_csv else store.shorten_ids(names, MIN_ID_LENGTH)
-    print_rows(frame, columns, short, as_json=as_json, as_csv=as_csv)
+def show_rows(store: WorkspaceStore, listing: Listing, *, as_json: bool, as_csv: bool) -> None:
+    """Print a listing; people see of each id the shortest beginning that no other id of the workspace has."""
+    short = {} if as_json or as_csv else store.shorten_ids(listing.ids, MIN_ID_LENGTH)
+    print_rows(listing, short, as_json=as_json, as_csv=as_csv)
 
 
-def print_rows(
-    frame: pl.DataFrame, columns: Sequence[str], short: dict[str, str], *, as_json: bool, as_csv: bool
-) -> None:
-    """Print rows as `show_rows` does, with what is shown for an id."""
-    # Times of the workspace's own columns are UTC; of others nobody knows.
-    ours = selectors.datetime(time_zone=None) & selectors.by_name(*TIMES, require_all=False)
-    frame = frame.with_columns(selectors.binary().bin.encode("hex"), ours.dt.replace_time_zone("UTC"))
+def print_rows(listing: Listing, short: dict[str, str] | None = None, *, as_json: bool, as_csv: bool) -> None:
+    """Print a listing as `show_rows` does, with what is shown for an id."""
     if as_json:
-        print_json([decoded(row) for row in frame.to_dicts()])
+        print_json(json_rows(listing.rows))
         return
     if as_csv:
-        nested = [name for name, kind in frame.schema.items() if kind.is_nested()]
-        flat = [pl.Series(name, map(to_json, frame[name].to_list()), dtype=pl.String) for name in nested]
-        times = selectors.datetime(time_zone="*").dt.to_string(ISO)
-        spans = selectors.duration().dt.to_string("iso")
-        print_csv(frame.with_columns(flat).with_columns(times, spans))
+        print_csv(csv_rows(listing.rows))
         return
-    titles = [cell(column) for column in columns]
-    rows = [
-        [cell(shown(short.get(value, value) if isinstance(value, str) else value)) for value in row]
-        for row in frame.select(columns).iter_rows()
-    ]
-    whole = [frame.schema[column].is_numeric() or column in IDS for column in columns]
+    schema = listing.table.schema
+    titles = [cell(column) for column in schema]
+    rows = [[cell(text) for text in row] for row in cells(listing.table, short or {})]
+    whole = [kind.is_numeric() or column in IDS for column, kind in schema.items()]
     console = Console()
     widths = _widths(
         [*zip(*([text.plain for text in row] for row in (titles, *rows)), strict=True)], whole, console.width
     )
     table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
-    for column, title, width in zip(columns, titles, widths, strict=True):
-        justify: Literal["left", "right"] = "right" if frame.schema[column].is_numeric() else "left"
+    for kind, title, width in zip(schema.values(), titles, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if kind.is_numeric() else "left"
         table.add_column(title, justify=justify, width=width, overflow="fold")
     for row in rows:
         table.add_row(*row)
@@ -206,21 +182,6 @@ def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: 
         widths[narrowest] += 1
         spare -= 1
     return widths
-
-
-def shown(value: Any) -> str:
-    """Return a value as people read it."""
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        return f"{value:.{NUMBER_OF_DIGITS}g}"
-    if isinstance(value, datetime):
-        return local(value).strftime("%Y-%m-%d %H:%M")
-    if isinstance(value, date):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return str(value)
-    return printable(value if isinstance(value, str) else to_json(value))
 
 
 def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:

@@ -12,12 +12,22 @@ import polars as pl
 import typer
 from rich.console import Console
 
-from ..datasets import AVERAGE, PARTITIONS, TrainingData, read_dataset
+from ..datasets import TrainingData, read_dataset
 from ..store import WorkspaceStore
 from ..training import PipelineLibrary, find_config
-from .output import DEFAULT_WORKSPACE, MIN_ID_LENGTH, PATH_OPTIONS, Csv, Json, Workspace, print_error, print_line
+from ..views import held_out, list_models
+from .output import (
+    DEFAULT_WORKSPACE,
+    MIN_ID_LENGTH,
+    PATH_OPTIONS,
+    Csv,
+    Json,
+    Workspace,
+    print_error,
+    print_line,
+    show_rows,
+)
 from .predict import _rows
-from .query import show_ranked
 
 app = typer.Typer()
 INTERRUPTED = 130
@@ -68,8 +78,7 @@ def run(
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
-        best = found.filter(pl.col("fold_id") == AVERAGE, pl.col("partition") == PARTITIONS[0]).head(limit)
-        show_ranked(store, best, as_json=as_json, as_csv=as_csv)
+        show_rows(store, list_models(held_out(found).head(limit)), as_json=as_json, as_csv=as_csv)
         if runner.run_id is not None:
             _tell_failures(store, runner.run_id)
 

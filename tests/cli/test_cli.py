@@ -24,9 +24,8 @@ from typer.testing import CliRunner
 
 from nirs4all_store import PipelineRunner, WorkspaceStore
 from nirs4all_store.cli import app
-from nirs4all_store.cli.query import apart
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
-from nirs4all_store.views import differences
+from nirs4all_store.views import apart, differences
 
 PLS = """
 - _or_: [null, {class: sklearn.preprocessing.StandardScaler}]

@@ -1,0 +1,83 @@
+"""What the command line shows, as data: which rows and columns, in what order, and the texts of them."""
+
+from datetime import UTC, datetime
+
+import numpy as np
+import polars as pl
+import pytest
+
+from nirs4all_store import WorkspaceStore, views
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
+
+
+@pytest.fixture
+def chain_id(store: WorkspaceStore) -> str:
+    """Give a chain with predictions of a fold and of all folds together."""
+    _, pipeline_id = add_pipeline(store)
+    chain_id = add_chain(store, pipeline_id)
+    for fold, partition, score in (("0", "val", 0.5), ("avg", "train", 0.1), ("avg", "val", 0.4)):
+        prediction_id = add_prediction(
+            store, pipeline_id, chain_id=chain_id, fold_id=fold, partition=partition, val_score=score, test_score=None
+        )
+        store.save_prediction_arrays(prediction_id, [1.0, 2.0], [1.5, score])
+    return chain_id
+
+
+def test_people_see_some_columns_and_programs_all(store: WorkspaceStore, chain_id: str) -> None:
+    listing = views.list_runs(store, None, None, 10)
+    assert listing.table.columns == [*views.LISTED_RUNS]
+    assert listing.rows.equals(store.list_runs())
+    assert listing.ids == store.list_runs()["run_id"].to_list()
+    (run,) = views.json_rows(listing.rows)
+    assert (type(run["datasets"]), run["created_at"].tzinfo is None) == (list, False)
+    assert views.csv_rows(listing.rows)["created_at"][0].endswith("+00:00")
+
+
+def test_models_are_listed_without_the_score_of_test_data_where_there_is_none(
+    store: WorkspaceStore, chain_id: str
+) -> None:
+    listing = views.list_models(views.held_out(store.query_predictions()))
+    assert listing.table.columns == ["chain_id", "model", "preprocessings", "metric", "val", "train"]
+    assert listing.rows["val_score"].to_list() == listing.table["val"].to_list() == [0.4]
+
+
+def test_a_chain_is_shown_with_what_was_held_out_of_all_folds_first(store: WorkspaceStore, chain_id: str) -> None:
+    shown = views.show(store, "chains", chain_id)
+    places = shown.predictions.rows.select("fold_id", "partition").rows()
+    assert places == [("avg", "val"), ("avg", "train"), ("0", "val")]
+    assert shown.drawn is not None
+    np.testing.assert_array_equal(shown.drawn["y_pred"], [1.5, 0.4])
+    assert ("model_class", shown.values["model_class"]) in views.lines_of(shown.values)
+
+
+def test_lines_leave_out_what_says_nothing_and_keep_those_of_an_error() -> None:
+    values = {
+        "name": "wheat", "preprocessings": "", "branch_id": None, "error": "one\ntwo", "y_true": np.zeros(3),
+        "scores": {"val": {"rmse": 0.123456}}, "steps": [*range(30)],
+    }  # fmt: skip
+    assert views.lines_of(values) == [
+        ("name", "wheat"), ("error", "one"), ("", "two"), ("y_true", "float64 (3,)"), ("scores, val", "rmse 0.1235"),
+        ("steps", '[0, 1, "... 27 more ...", 29]'),
+    ]  # fmt: skip
+
+
+def test_the_first_choice_that_leaves_nothing_is_named_with_what_there_is() -> None:
+    rows = pl.DataFrame({"val_score": [0.1, 0.2], "dataset_name": ["a", "b"], "metric": ["r2", "rmse"]})
+    assert views.first_unmatched(rows, {"dataset_name": "c", "metric": "mae"}) == ("dataset_name", ["a", "b"])
+    assert views.first_unmatched(rows, {"dataset_name": "a", "metric": "rmse"}) == ("metric", ["r2"])
+    assert views.first_unmatched(rows, {"dataset_name": "a", "metric": None}) is None
+
+
+def test_two_things_are_compared_value_by_value(store: WorkspaceStore, chain_id: str) -> None:
+    one, other = (store.begin_run("wheat", {"seed": seed}) for seed in (1, 2))
+    listing = views.compare(store, "runs", one, other)
+    found = {row["what"]: (row["one"], row["other"]) for row in views.json_rows(listing.rows)}
+    assert found["config.seed"] == (1, 2)
+    assert ["config.seed", "1", "2"] in views.cells(listing.table, {})
+    assert [one, other] == list(found["run_id"])
+
+
+def test_texts_are_those_of_one_line() -> None:
+    assert views.text_of("a\nb") == "a\\nb"
+    assert views.text_of(datetime(2026, 1, 2, 3, 4, tzinfo=UTC).replace(tzinfo=None)) == "2026-01-02 03:04"
+    assert [views.text_of(value) for value in (None, 0.123456, [1, None])] == ["", "0.1235", "[1, null]"]
