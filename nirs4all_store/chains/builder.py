@@ -1,4 +1,4 @@
-"""An execution trace becomes the chains that `WorkspaceStore.save_chain` takes, one per model."""
+"""`ChainBuilder` makes chains of an execution trace, one for each model, as `WorkspaceStore.save_chain` takes them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..errors import InvalidInputError
 
 
 class ChainBuilder:
-    """Builds chains from a trace, which it reads by attribute: nirs4all's own traces work too.
+    """Makes chains of a record of a training. Traces of nirs4all have the same attributes, and work, too.
 
     Parameters
     ----------
-    trace : ExecutionTrace or an object of its shape
+    trace : ExecutionTrace or an object with its attributes
     artifact_registry : object, optional
-        Taken for callers written for nirs4all; the trace itself has all that is needed.
+        Not used; it is there for callers that were written for nirs4all.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A stored chain as a scikit-learn estimator that is fitted already."""
+"""Stored chains as fitted scikit-learn estimators."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ class ChainClassifier(ClassifierMixin, _StoredChain):  # type: ignore[misc]  # s
     def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
         """Return class probabilities, for one row as for many.
 
-        One fold gives what its model gives; several give the mean of theirs, or their share of the votes where a model
-        has no probabilities.
+        A chain of one fold returns the probabilities of its model. A chain of several folds returns their mean, or each
+        class's share of the votes if a model has no probabilities.
 
         Parameters
         ----------
@@ -103,6 +103,6 @@ ChainRegressor.__module__ = ChainClassifier.__module__ = "nirs4all_store.estimat
 
 
 def as_estimator(chain: FittedChain) -> ChainRegressor | ChainClassifier:
-    """Return the estimator that fits what the chain's models predict."""
+    """Return a `ChainClassifier` if the chain's models predict classes, else a `ChainRegressor`."""
     is_classifier = all(inference.is_classifier(model) for model in chain.models)
     return ChainClassifier(chain) if is_classifier else ChainRegressor(chain)

@@ -24,13 +24,13 @@ class FittedChain:
     Attributes
     ----------
     name : str
-        What messages call it.
+        How error messages name it.
     shared : list of (str, object)
-        What all folds have in common.
+        The objects that all folds share.
     folds : dict of str to list of (str, object)
-        What each fold has of its own, the model last.
+        The other objects of each fold, the model last.
     trained_on : TrainedOn
-        By what the columns of a frame are found.
+        The columns of training, by which those of a frame are found.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What replaying a stored chain applies, in which order."""
+"""Plans the replay of a stored chain: which artifacts are applied, in which order."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Plan:
 
 
 def plan_replay(chain: Row) -> Plan:
-    """Say what replaying a chain applies.
+    """Return which artifacts the replay of a chain applies, in order.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What happened in a training, step by step, in the shape that `ChainBuilder` reads."""
+"""`ExecutionTrace`: a record of a training, step by step, of which `ChainBuilder` makes chains."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 @dataclass
 class StepArtifacts:
-    """The fitted objects that one step left behind.
+    """The artifacts of the objects that one step has fitted.
 
     Attributes
     ----------
     artifact_ids : list of str
         Every artifact of the step.
     primary_artifact_id : str or None
-        The step's only artifact, in a trace that names it here and not under `artifact_ids`.
+        The step's only artifact, in traces that do not list it in `artifact_ids`.
     fold_artifact_ids : dict
-        Fold to the artifact that was fitted on it, for a step that is fitted per fold.
+        From each fold to the artifact that was fitted on it, for a step that is fitted per fold.
     by_source : dict
-        Source index to artifact ids, for a step that treats several sources apart.
+        From each source's index to its artifact ids, for a step that is fitted per source of spectra.
     """
 
     artifact_ids: list[str] = field(default_factory=list)
@@ -37,7 +37,7 @@ class ExecutionStep:
     step_index : int
     operator_class : str
     operator_config : dict
-        A model's has the key `"model"`.
+        The step's configuration; that of a model has the key `"model"`.
     execution_mode : str
         `"train"`, `"predict"` or `"skip"`.
     branch_path : list of int
@@ -55,7 +55,7 @@ class ExecutionStep:
 
 @dataclass
 class ExecutionTrace:
-    """A whole execution.
+    """The record of a whole training.
 
     Attributes
     ----------
@@ -64,7 +64,7 @@ class ExecutionTrace:
     model_step_index : int or None
         The `step_index` of the main model.
     preprocessing_chain : str
-        A short name of what comes before the model.
+        A short name of the steps before the model.
     """
 
     steps: list[ExecutionStep] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""Spectra and what is known of them, read from whatever people have them in."""
+"""`TrainingData`: spectra with their targets, checked and ready to be trained on."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ AVERAGE = "avg"
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What pipelines are trained on.
+    """A dataset that pipelines are trained on.
 
     Attributes
     ----------
@@ -25,16 +25,16 @@ class TrainingData:
     y : ndarray of shape (n_samples,) or (n_samples, n_targets)
         Numbers, or labels of classes.
     groups, weights : ndarray of shape (n_samples,), or None
-        Whose samples stay together in a fold; what each counts when a model is fitted.
+        Samples with the same group stay in one fold; the weight of each sample when a model is fitted.
     X_test, y_test : ndarray, or None
-        Never trained on; without y there are predictions and no scores.
+        Never trained on; without `y_test` there are predictions of it and no scores.
     wavelengths : ndarray of shape (n_features,), or None
     columns : list of str, or None
-        The names of X's columns, where it came from a table.
+        The names of X's columns, if it came from a table.
     rows, test_rows : ndarray of int
-        Which rows of what was given these are: those with a missing value are left out.
+        The rows of the given dataset that are kept: those without a missing value.
     excluded : int
-        How many of the rows to train on were left out.
+        How many of the rows for training were left out.
     content_hash : str
         SHA-256 of all above but the name.
     """
@@ -55,16 +55,16 @@ class TrainingData:
 
     @property
     def exclusion_rate(self) -> float:
-        """The share of the rows to train on that were left out."""
+        """The share of the rows for training that were left out."""
         return self.excluded / (self.excluded + len(self.rows))
 
     def places(self, rows: Array) -> Array:
-        """Return where rows of what was given are in X; none of them was left out."""
+        """Return the places in X of rows of the given dataset, none of which was left out."""
         return np.searchsorted(self.rows, rows)
 
     @property
     def summary(self) -> dict[str, Any]:
-        """What a run tells of it."""
+        """What a run stores about it."""
         return {
             "name": self.name,
             "hash": self.content_hash,

@@ -1,4 +1,4 @@
-"""Reads spectra from whatever people have them in, and checks that X, y and the rest belong together."""
+"""Reads datasets from arrays, frames and files, and checks that X, y and the rest belong together."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ KEYS = ("X", "y", "groups", "weights", "X_test", "y_test", "wavelengths", "name"
 
 
 def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> TrainingData:
-    """Return the dataset that something stands for.
+    """Return a dataset that is given as arrays, a frame or a file.
 
     Parameters
     ----------
     given : object
         `(X, y)`; `(X, y, groups)`; a dict with `X` and `y`, and any of `X_test`, `y_test`, `wavelengths`, `groups`,
-        `weights`, `name`; a polars or pandas frame, or the path of a CSV or Parquet file, of which `target` names the
-        column of y. A frame may also stand in the place of `X` and of `X_test`, and names of its columns in those of
-        `y`, `groups`, `weights` and `y_test`: `(frame, "protein")`. Where columns of a frame are named by numbers
-        (`1100`; ten or more like `X1100` or `4000 cm-1`), they are X and their names the wavelengths, and other columns
-        are left out; otherwise all columns of numbers but the named ones, and but the index that pandas writes
-        first, are X. A frame as `X_test` brings `y_test` along if it has the columns of y.
+        `weights`, `name`; a polars or pandas frame, or the path of a CSV or Parquet file, in which `target` is the
+        column of y. `X` and `X_test` may be frames, and `y`, `groups`, `weights` and `y_test` names of their columns:
+        `(frame, "protein")`. If columns of a frame are named by numbers (`1100`; ten or more like `X1100` or
+        `4000 cm-1`), these are X, their names are the wavelengths, and other columns are left out. Otherwise X is all
+        columns of numbers except those that are named, and except the index that pandas writes first. If `X_test` is
+        a frame with the columns of y, they are `y_test`.
     target : str or list of str, optional
 
     Raises
     ------
     InvalidInputError
-        It is none of these, its parts do not fit together, or `target` is given and has no table to name a column of.
+        It is none of these, its parts do not fit together, or there is a `target` and no table.
     """
     if not isinstance(given, TrainingData):
         return _checked(_parts(given, target))
