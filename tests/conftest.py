@@ -1,3 +1,4 @@
+import functools
 import gc
 import os
 import shutil
@@ -10,13 +11,17 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import fence
 import pytest
+import typer.testing
 from legacy import make_legacy
 from programs import Programs, programs
+from typer.main import get_command
 
 from nirs4all_store import WorkspaceStore
 from nirs4all_store.engine.duckdb import migrator
 
 fence.stand()
+# Each line of a command would build all commands anew.
+typer.testing._get_command = functools.cache(get_command)
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:

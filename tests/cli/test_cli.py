@@ -1,9 +1,11 @@
 """The command line, from a CSV of spectra to predictions of new ones, as a user types it."""
 
+import contextlib
 import errno
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -46,20 +48,37 @@ class Slope(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-le
 CLASSIFIER = "- class: sklearn.preprocessing.StandardScaler\n- class: sklearn.neighbors.KNeighborsClassifier\n"
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder with spectra in it, in which one works."""
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Write spectra and configurations, and train on one, once for all tests."""
+    folder = tmp_path_factory.mktemp("made")
     X, y = load_fermentation_train(set_output="polars")
     X = X[:, ::20]
-    X.with_columns(y["glucose"]).write_csv(tmp_path / "wheat.csv")
-    X.head(4).write_csv(tmp_path / "new.csv")
+    X.with_columns(y["glucose"]).write_csv(folder / "wheat.csv")
+    X.head(4).write_csv(folder / "new.csv")
     X, y = load_coffee(set_output="polars")
-    X[:, ::40].with_columns(y["labels"].cast(pl.String)).write_csv(tmp_path / "coffee.csv")
-    (tmp_path / "pls.yaml").write_text(PLS)
-    (tmp_path / "classes.yaml").write_text(CLASSIFIER)
+    X[:, ::40].with_columns(y["labels"].cast(pl.String)).write_csv(folder / "coffee.csv")
+    (folder / "pls.yaml").write_text(PLS)
+    (folder / "classes.yaml").write_text(CLASSIFIER)
+    with contextlib.chdir(folder):
+        command("run pls.yaml wheat.csv -t glucose")
+    return folder
+
+
+@pytest.fixture
+def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give a folder with spectra in it, in which one works."""
+    shutil.copytree(made, tmp_path, ignore=shutil.ignore_patterns("workspace"), dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "160")
     return tmp_path
+
+
+@pytest.fixture
+def trained(made: Path, here: Path) -> Path:
+    """Give one in which one has trained, too: `nirs4all-store run pls.yaml wheat.csv -t glucose`."""
+    shutil.copytree(made / "workspace", here / "workspace")
+    return here
 
 
 def command(line: str, code: int = 0, answer: str = "") -> str:
@@ -108,8 +127,7 @@ def test_listings_are_for_people_and_programs(here: Path) -> None:
     assert "give one" in command("top --csv --json", 1)
 
 
-def test_an_id_is_known_by_a_beginning_that_no_other_has(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
+def test_an_id_is_known_by_a_beginning_that_no_other_has(trained: Path) -> None:
     shown = [line.split()[0] for line in command("pipelines").splitlines()[1:] if re.match(r"\w{8}", line)]
     whole = [row["pipeline_id"] for row in rows("pipelines")]
     assert all(name.startswith(short) for name, short in zip(whole, shown, strict=True))
@@ -121,8 +139,7 @@ def test_an_id_is_known_by_a_beginning_that_no_other_has(here: Path) -> None:
     assert "no chain has an id" in command(f"predict {whole[0]} new.csv", 1)
 
 
-def test_everything_can_be_shown_and_compared(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
+def test_everything_can_be_shown_and_compared(trained: Path) -> None:
     best, other = rows("top -n 2")
     artifact = rows("sql 'SELECT artifact_id FROM artifacts LIMIT 1'")[0]["artifact_id"]
     run = rows("runs")[0]["run_id"]
@@ -147,8 +164,7 @@ def test_classes_are_drawn_as_counts(here: Path) -> None:
     assert "only a chain or prediction" in command(f"show {best['pipeline_id']} --plot counts.png", 1)
 
 
-def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
+def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(trained: Path) -> None:
     best = rows("top -n 1")[0]
     told = command(f"show {best['chain_id']} --plot best.png")
     assert len(told.splitlines()) < 60, "the middle of the columns' names is left out"
@@ -157,7 +173,7 @@ def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(her
     assert listed[1][1:4] == ["avg", "val", "rmse"]
     assert len([line for line in listed if line[3:4] == ["rmse"]]) == 12
     assert told.partition("┌")[2].partition("saved")[0] == command(f"show {best['prediction_id']}").partition("┌")[2]
-    assert (here / "best.png").read_bytes().startswith(b"\x89PNG")
+    assert (trained / "best.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_what_is_exported_predicts_elsewhere_once_it_is_trusted(here: Path) -> None:
@@ -216,8 +232,7 @@ def test_the_library_keeps_configurations(here: Path) -> None:
     assert "no model" in command("library save wrong.yaml wrong", 1)
 
 
-def test_what_was_done_already_can_be_left_out(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
+def test_what_was_done_already_can_be_left_out(trained: Path) -> None:
     assert command("run pls.yaml wheat.csv -t glucose --resume --csv") == command(
         "run pls.yaml wheat.csv -t glucose --resume --csv"
     )
@@ -250,8 +265,7 @@ def test_a_warning_of_every_fold_and_pipeline_is_told_once(here: Path) -> None:
     assert len(done.stderr.splitlines()) == 2, "the other line says what is trained on"
 
 
-def test_new_spectra_are_known_by_the_names_of_their_columns(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
+def test_new_spectra_are_known_by_the_names_of_their_columns(trained: Path) -> None:
     chain = rows("top -n 1")[0]["chain_id"]
     command(f"export {chain} model.n4a")
     command(f"predict {chain} new.csv -o expected.csv")
@@ -328,8 +342,7 @@ def test_a_chain_once_refused_the_spectra_that_it_was_resumed_with(here: Path) -
     assert "lacks 12 of the 12 columns" in command(f"predict {chain} new.csv", 1)
 
 
-def test_a_row_with_a_missing_value_has_no_prediction_and_the_others_have(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
+def test_a_row_with_a_missing_value_has_no_prediction_and_the_others_have(trained: Path) -> None:
     chain = rows("top -n 1")[0]["chain_id"]
     command(f"predict {chain} new.csv -o whole.csv")
     holes = pl.read_csv("new.csv").with_row_index()
@@ -408,8 +421,7 @@ def test_who_has_read_enough_was_told_of_a_broken_pipe(here: Path, monkeypatch: 
     assert command("runs", 1) == ""
 
 
-def test_what_no_run_or_ranking_has_is_refused(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
+def test_what_no_run_or_ranking_has_is_refused(trained: Path) -> None:
     assert "--status takes running" in command("runs --status nonsense", 1)
     assert "--metric takes rmse" in command("top --metric nonsense", 1)
     command("run classes.yaml coffee.csv -t labels")
@@ -425,8 +437,7 @@ def test_ctrl_c_says_what_is_there_and_how_to_go_on(here: Path, monkeypatch: pyt
     assert "--resume goes on" in command("run pls.yaml wheat.csv -t glucose", 130)
 
 
-def test_a_listing_ends_quietly_where_nobody_reads_on(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
+def test_a_listing_ends_quietly_where_nobody_reads_on(trained: Path) -> None:
     program = Path(sys.executable).with_name("nirs4all-store")
     line = f"{shlex.quote(str(program))} top --fold any -n 1000 --csv | head -n 1"
     done = subprocess.run(line, shell=True, capture_output=True, text=True, check=False)
@@ -519,9 +530,8 @@ def test_sums_were_text_in_json_and_bytes_could_not_be_printed(here: Path) -> No
     assert command(f'sql "{query}"').split()[4:] == ["3", "1.25", "612062", '["7a"]']
 
 
-def test_endings_in_capitals_were_not_known_and_unknown_ones_added_to(here: Path) -> None:
-    command("run pls.yaml wheat.csv -t glucose")
-    (here / "CAPITALS.YAML").write_text(PLS)
+def test_endings_in_capitals_were_not_known_and_unknown_ones_added_to(trained: Path) -> None:
+    (trained / "CAPITALS.YAML").write_text(PLS)
     command("run CAPITALS.YAML wheat.csv -t glucose --resume")
     best, run = rows("top -n 1")[0], rows("runs")[0]["run_id"]
     for name, output in (
@@ -536,14 +546,14 @@ def test_endings_in_capitals_were_not_known_and_unknown_ones_added_to(here: Path
     command(f"predict {best['chain_id']} new.csv -o out.PARQUET")
     assert pl.read_parquet("run.PARQUET").height
     assert pl.read_parquet("out.PARQUET").columns == ["predicted"]
-    assert (here / "m.n4a.PY").read_text().startswith('"""Predict with a chain')
-    assert (here / "plain.yaml").exists()
+    assert (trained / "m.n4a.PY").read_text().startswith('"""Predict with a chain')
+    assert (trained / "plain.yaml").exists()
     assert command(f"export {run} run.txt", 1) == (
         "a run cannot be written as run.txt; give a name that ends in .yaml or .parquet\n"
     )
     assert "ends in .json" in command(f"export {best['pipeline_id']} p.yaml", 1)
     assert "ends in .n4a or .n4a.py" in command(f"export {best['chain_id']} model.py", 1)
-    assert not [*here.glob("*.txt*"), *here.glob("*.YAML.*"), *here.glob("*.PARQUET.*")]
+    assert not [*trained.glob("*.txt*"), *trained.glob("*.YAML.*"), *trained.glob("*.PARQUET.*")]
 
 
 def test_a_wrong_configuration_or_bundle_left_an_empty_workspace(here: Path) -> None:
