@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from inspect import signature
 from pathlib import Path
@@ -28,7 +28,16 @@ from .errors import (
 from .filesystem import atomic_write, checked_path, with_suffix_added, write_atomic
 from .storage import Call, ChainRecord, LogRecord, PredictionRecord, UnitOfWork
 from .validation import checked_text, checked_timeout, file_text
-from .workspace import Workspace, backup, close_workspace, deletion, garbage, open_workspace
+from .workspace import (
+    Workspace,
+    backup,
+    checked_address,
+    close_workspace,
+    deletion,
+    garbage,
+    is_in_memory,
+    open_workspace,
+)
 
 if TYPE_CHECKING:
     from .chains import ChainClassifier, ChainRegressor
@@ -51,7 +60,8 @@ class WorkspaceStore:
     Parameters
     ----------
     workspace_path : path-like
-        The folder. `store.duckdb` and `artifacts/` are created in it when absent.
+        The folder. `store.duckdb` and `artifacts/` are created in it when absent. Or `memory:NAME`: a workspace in the
+        memory of this process, which lasts as long as the process, closed or not.
     read_only : bool
         Change nothing, and share the workspace with other readers.
     upgrade : bool
@@ -86,7 +96,7 @@ class WorkspaceStore:
         upgrade: bool = False,
         timeout: float = 30.0,
     ) -> None:
-        self._path = checked_path(workspace_path, "workspace_path").absolute()
+        self._path = checked_address(workspace_path, "workspace_path")
         self._timeout = checked_timeout(timeout)
         self._read_only = read_only
         self._closed = False
@@ -107,6 +117,9 @@ class WorkspaceStore:
     def __getstate__(self) -> dict[str, Any]:
         # It travels to another process as its path and options, and opens there when it is used.
         self._check_open()
+        if is_in_memory(self._path):
+            raise InvalidInputError(f"{self._path} is in the memory of this process, and cannot be sent to another: "
+                                    "keep what both need in a folder")  # fmt: skip
         return {"_path": self._path, "_timeout": self._timeout, "_read_only": self._read_only}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -116,7 +129,7 @@ class WorkspaceStore:
 
     @property
     def workspace_path(self) -> Path:
-        """The folder of the workspace, absolute."""
+        """The folder of the workspace, absolute; or `memory:NAME`."""
         return self._path
 
     def close(self) -> None:
@@ -1147,13 +1160,12 @@ class WorkspaceStore:
         QueryTimeoutError
             It took longer than `timeout`.
         """
-        from .engine import ReadOnlyQuery
         from .storage import Base
 
-        with ReadOnlyQuery(query, params, max_rows, max_bytes, timeout, Base.metadata) as submitted:
-            with self._reading():
-                submitted.submit(self._workspace.database)
-            return submitted.result()
+        with self._reading():
+            answer = self._workspace.database.ask(query, params, max_rows, max_bytes, timeout, Base.metadata)
+        with closing(answer):
+            return answer.result()
 
     # -- upkeep -------------------------------------------------------------------------------
 
@@ -1245,7 +1257,8 @@ class WorkspaceStore:
         Returns
         -------
         VacuumResult
-            A tuple: the size of the database in bytes `before` and `after`.
+            A tuple: the size of the database in bytes `before` and `after`. In memory nothing is freed, since free memory
+            is used again, and both are the same.
 
         Raises
         ------

@@ -19,7 +19,6 @@ from .repositories import ChainRepo as ChainRepo
 from .repositories import PredictionRepo as PredictionRepo
 from .repositories import RunRepo as RunRepo
 from .table_gateway import Tables as Tables
-from .table_hashes import write_down as write_down
 from .transaction_scope import LEAST_SECONDS as LEAST_SECONDS
 from .transaction_scope import Condition as Condition
 from .transaction_scope import Scope as Scope

@@ -38,10 +38,6 @@ class Host(Protocol):
         """By how much the clock was put forward."""
 
     @property
-    def is_open(self) -> bool:
-        """Whether the database is open, or may be at any moment."""
-
-    @property
     def is_foreign(self) -> bool:
         """Whether it belongs to the process from which this one was forked."""
 

@@ -10,57 +10,20 @@ See docs/decisions/0002.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache, partial
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
-import numpy as np
 import polars as pl
-from sqlalchemy import (
-    JSON,
-    BigInteger,
-    Column,
-    Delete,
-    Double,
-    Integer,
-    Select,
-    String,
-    Table,
-    Update,
-    func,
-    select,
-)
-from sqlalchemy.orm import Session
+from sqlalchemy import JSON, Column, Delete, Select, Update, func, select
 
-from ..engine import (
-    Values,
-    before_statements,
-    check_transaction,
-    frame_by_key,
-    has_key,
-    insert_rows,
-    read_frame,
-    read_rows,
-    rows_by_key,
-    run_statement,
-    write_parquet,
-)
-from ..errors import DuplicateError, InvalidInputError, InvalidTypeError, NotFoundError
-from ..validation import checked_float, checked_int, checked_text, checked_texts, json_text
-from .lookup_cache import MAX_CACHED, CacheKey, LookupCache
-from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
-
-Model = type[Base]
-Row = tuple[Model, str]
-"""Which row: its table's class and its key."""
-Check = tuple[Callable[[Any, str], Any], str]
-"""What checks a column's values, given with the column's name."""
-
-PARENTS_FIRST: tuple[Model, ...] = (Run, Pipeline, Artifact, Chain, Prediction, PredictionArrays, Log)
-MAX_WAITING_BYTES = 64 * 2**20
-ROW_BYTES = 1024
-"""What a waiting row takes beside its arrays, roughly."""
+from ..engine import RowIO, Values, before_statements
+from ..errors import DuplicateError, NotFoundError
+from ..validation import checked_text, checked_texts
+from .columns import Model, Row, checked_row, checked_value, key_of, table_of
+from .lookup_cache import CacheKey, LookupCache, Lookups
+from .models import PredictionArrays
+from .write_buffer import WriteBuffer
 
 
 class Tables:
@@ -68,25 +31,27 @@ class Tables:
 
     Parameters
     ----------
-    session : Session
-        Its transaction is the one that everything here happens in.
+    io : RowIO
+        Of the session in whose transaction everything here happens.
     cache : LookupCache, optional
         What was looked up by the units of work before; nothing by default.
+
+    Attributes
+    ----------
+    session : Session
+    changes : int
+        How many rows and statements it was given to write so far.
     """
 
-    def __init__(self, session: Session, cache: LookupCache | None = None) -> None:
-        self.session = session
+    def __init__(self, io: RowIO, cache: LookupCache | None = None) -> None:
+        self.session = io.session
         self.changes = 0
-        self.inserted = 0
-        self._waiting: dict[Model, dict[str, dict[str, Any]]] = {model: {} for model in PARENTS_FIRST}
-        self._waiting_bytes = 0
-        self._before = cache
-        self._cache: dict[CacheKey, Any] = {}
-        self._may_lack_rows = False
-        self._cache_is_off = False
+        self._io = io
+        self._buffer = WriteBuffer()
+        self._lookups = Lookups(cache)
         self._is_alive = False  # The last statement was a write that succeeded.
         self._last_new: Row | None = None
-        before_statements(session, self.flush)
+        before_statements(io.session, self.flush)
 
     def add(self, model: Model, row: Mapping[str, Any]) -> None:
         """Check a row and let it wait for the next insert.
@@ -111,64 +76,39 @@ class Tables:
 
     def add_new(self, model: Model, row: Mapping[str, Any]) -> None:
         """Like `add`, for a row whose key was just made here and so cannot be taken."""
-        checks = _checks(model)
-        if not row.keys() <= checks.keys():
-            unknown = sorted(row.keys() - checks.keys())
-            raise InvalidInputError(f"{table_of(model).name} has no column {unknown}; it has {list(checks)}")
-        checked: dict[str, Any] = dict.fromkeys(checks)
-        for name, value in row.items():
-            if value is not None:
-                check, where = checks[name]
-                checked[name] = check(value, where)
-        for column in _required(model):
-            if checked[column.name] is None:
-                checked_value(column, None)
+        checked = checked_row(model, row)
         self.add_encoded(model, checked[key_of(model).name], checked)
 
     def add_encoded(self, model: Model, key: str, row: dict[str, Any]) -> None:
         """Like `add_new`, for a row that is already as the database keeps it."""
-        self._waiting[model][key] = row
-        self._waiting_bytes += _bytes_of(row)
+        self._buffer.add(model, key, row)
         self.changes += 1
-        if self._waiting_bytes > MAX_WAITING_BYTES:
+        if self._buffer.is_full:
             self.flush()
 
     def exists(self, model: Model, key: str) -> bool:
         """Tell whether a row is there, without inserting what waits."""
-        if key in self._waiting[model]:
+        if self._buffer.has(model, key):
             return True
-        known: bool | None = self.get_cached((model.__tablename__, key))
+        known: bool | None = self._lookups.get((model.__tablename__, key))
         if known is None:
             self._is_alive = False
             known = self.is_stored(model, key)
-            self.put_cached((model.__tablename__, key), known)
+            self._lookups.put((model.__tablename__, key), known)
         return known
 
     def put_cached(self, key: CacheKey, value: Any) -> None:
         """Keep what was found, so that the database need not be asked again; False: there is no such row."""
-        if self._cache_is_off:
-            return
-        if len(self._cache) >= MAX_CACHED:
-            self._invalidate_cache()
-        self._cache[key] = value
+        self._lookups.put(key, value)
 
     def get_cached(self, key: CacheKey) -> Any:
         """Return what was found before; None if it was not looked up, or may not be true any more."""
-        value = self._cache.get(key)
-        if value is None and self._before is not None and not self._may_lack_rows:
-            value = self._before.get(key)
-        return value
-
-    def _invalidate_cache(self) -> None:
-        """Use no entry that was made so far: rows may have been deleted."""
-        self._may_lack_rows = True
-        self._cache.clear()
+        return self._lookups.get(key)
 
     def disable_cache(self) -> None:
         """Ask the database each time from now on: somebody else may use the session."""
-        self._cache_is_off = True
+        self._lookups.turn_off()
         self._is_alive = False
-        self._invalidate_cache()
 
     def require(self, model: Model, key: Any) -> str:
         """Return `key` if a row has it.
@@ -186,75 +126,66 @@ class Tables:
 
     def is_pending(self, model: Model, key: str) -> bool:
         """Tell whether a row waits for its insert, so that adding it again replaces it."""
-        return key in self._waiting[model]
+        return self._buffer.has(model, key)
 
     def flush(self) -> bool:
         """Insert every waiting row, parents first; tell whether there was one."""
-        waited = self._waiting_bytes > 0
         self._is_alive = False
-        for model, rows in self._waiting.items():
-            if rows:
-                insert_rows(self.session, table_of(model), list(rows.values()))
-                self.inserted += len(rows)
-                for key in rows:
-                    self.put_cached((model.__tablename__, key), True)
-                if model is not PredictionArrays:  # Those may take the place of others.
-                    self._last_new = model, key
-                rows.clear()
-        self._waiting_bytes = 0
-        return waited
+        if self._buffer.is_empty:
+            return False
+        for model, rows in self._buffer.tables():
+            self._io.insert(table_of(model), list(rows.values()))
+            for key in rows:
+                self._lookups.put((model.__tablename__, key), True)
+            if model is not PredictionArrays:  # Those may take the place of others.
+                self._last_new = model, key
+        return True
 
     @property
     def commit_probe(self) -> Row | None:
         """A row that is there if this transaction is committed, and was not before; None if there is none for sure."""
-        return None if self._may_lack_rows else self._last_new
+        return None if self._lookups.may_lack_rows else self._last_new
 
     def is_stored(self, model: Model, key: str) -> bool:
         """Tell whether a row is in the database, whatever is known."""
-        return has_key(self.session, table_of(model), key)
+        return self._io.has_key(table_of(model), key)
 
     def flush_and_check(self) -> None:
         """Insert what waits, and make sure that the transaction is alive.
 
-        An error that somebody caught may have invalidated it, and DuckDB reports success for the COMMIT of such a one.
+        An error that somebody caught may have invalidated it, and an engine may report success for such a COMMIT.
         """
         is_alive = self._is_alive
         if not self.flush() and not is_alive:
-            check_transaction(self.session)
+            self._io.prove_alive()
 
     def committed(self) -> None:
         """Keep what is known for the units of work to come: the transaction was committed."""
-        if self._before is not None:
-            if self._may_lack_rows:
-                self._before.invalidate()
-            self._before.put(self._cache)
+        self._lookups.commit()
         self.discard_pending()
 
     def discard_pending(self) -> None:
         """Drop what waits and what is known: the transaction has ended."""
-        for rows in self._waiting.values():
-            rows.clear()
-        self._waiting_bytes = 0
+        self._buffer.clear()
         self._last_new = None
-        self._cache.clear()
-        self._may_lack_rows = self._cache_is_off
+        self._lookups.roll_back()
 
     def frame(self, query: Select[Any], values: Values = None) -> pl.DataFrame:
-        """Return the rows of a query as a frame; see `bulk.read_frame`."""
+        """Return the rows of a query as a frame; see `RowIO.frame`."""
         self.flush()
-        return read_frame(self.session, query, values)
+        return self._io.frame(query, values)
 
     def write_parquet(
         self, query: Select[Any], by: Column[Any], path: Path, limit: int | None = None, offset: int = 0
     ) -> None:
-        """Write the rows of a query to a file; see `bulk.write_parquet`."""
+        """Write the rows of a query to a file; see `RowIO.write_parquet`."""
         self.flush()
-        write_parquet(self.session, query, by, path, limit, offset)
+        self._io.write_parquet(query, by, path, limit, offset)
 
     def rows(self, query: Select[Any], values: Values = None) -> list[dict[str, Any]]:
-        """Return the rows of a query as dicts, JSON decoded; see `bulk.read_frame`."""
+        """Return the rows of a query as dicts, JSON decoded; see `RowIO.frame`."""
         self.flush()
-        return read_rows(self.session, query, values)
+        return self._io.rows(query, values)
 
     def row(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key, JSON decoded, or None."""
@@ -264,12 +195,12 @@ class Tables:
     def rows_of(self, model: Model, keys: Iterable[str]) -> list[dict[str, Any]]:
         """Return those of the rows with these keys that exist, JSON decoded, in any order."""
         self.flush()
-        return rows_by_key(self.session, table_of(model), checked_texts(keys, key_of(model).name))
+        return self._io.rows_by_key(table_of(model), checked_texts(keys, key_of(model).name))
 
     def row_with_arrays(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key with lists as numpy arrays and lists of str, or None."""
         self.flush()
-        frame = frame_by_key(self.session, table_of(model), key)
+        frame = self._io.frame_by_key(table_of(model), key)
         return {name: _without_series(frame[name][0]) for name in frame.columns} if frame.height else None
 
     def rows_with_arrays(self, query: Select[Any]) -> Iterator[dict[str, Any]]:
@@ -282,14 +213,14 @@ class Tables:
         """Run an UPDATE or a DELETE."""
         self.changes += 1
         self.session.execute(statement, execution_options={"synchronize_session": False})
-        self._is_alive = not self._cache_is_off
+        self._is_alive = not self._lookups.is_off
 
     def execute_prepared(self, statement: Update, values: Mapping[str, Any]) -> None:
         """Run an UPDATE that is made once, with the values of its bound parameters."""
         self.flush()
         self.changes += 1
-        run_statement(self.session, statement, values)
-        self._is_alive = not self._cache_is_off
+        self._io.run(statement, values)
+        self._is_alive = not self._lookups.is_off
 
     def update(self, model: Model, key: str, **values: Any) -> None:
         """Set columns of one row.
@@ -313,68 +244,8 @@ class Tables:
         count = self.session.execute(select(func.count()).select_from(table).where(column.in_(keys))).scalar_one()
         if count:
             self.execute(table.delete().where(column.in_(keys)))
-            self._invalidate_cache()
+            self._lookups.invalidate()
         return int(count)
-
-
-def table_of(model: Model) -> Table:
-    """Return the table of a mapped class."""
-    return cast(Table, model.__table__)  # No class here maps a join.
-
-
-@cache
-def key_of(model: Model) -> Column[Any]:
-    """Return the primary key column of a mapped class; each has one."""
-    return table_of(model).primary_key.columns[0]
-
-
-def checked_value(column: Column[Any], value: Any) -> Any:
-    """Return a value as its column keeps it; a value that does not fit raises, naming the column."""
-    check, where = _check_of(column)
-    if value is not None:
-        return check(value, where)
-    if not column.nullable:
-        raise InvalidTypeError(f"{where} must not be None; give a value")
-    return None
-
-
-@cache
-def _checks(model: Model) -> dict[str, Check]:
-    return {column.name: _check_of(column) for column in table_of(model).columns}
-
-
-@cache
-def _required(model: Model) -> list[Column[Any]]:
-    return [column for column in table_of(model).columns if not column.nullable]
-
-
-@cache
-def _check_of(column: Column[Any]) -> Check:
-    where = f"{column.table.name}.{column.name}"
-    return next((check for kind, check in CHECKS if isinstance(column.type, kind)), lambda value, where: value), where
-
-
-CHECKS: tuple[tuple[type, Callable[[Any, str], Any]], ...] = (
-    (String, checked_text),
-    (JSON, json_text),
-    (BigInteger, partial(checked_int, bits=64)),
-    (Integer, partial(checked_int, bits=32)),
-    (Double, checked_float),
-)
-
-
-def _bytes_of(row: Mapping[str, Any]) -> int:
-    """Return roughly what a row takes while it waits."""
-    size = ROW_BYTES
-    for value in row.values():
-        kind = type(value)
-        if kind is str:
-            size += len(value)
-        elif kind is np.ndarray:
-            size += value.nbytes
-        elif kind is list:
-            size += ROW_BYTES * len(value) // 16
-    return size
 
 
 def _without_series(value: Any) -> Any:

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from ..artifacts import ArtifactFiles, normalize
 from ..call_boundary import CallBoundary
-from ..engine import ENGINE_ERRORS
+from ..engine import ENGINE_ERRORS, Differences
 from ..errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
 from ..failpoints import Failpoint, hit
 from ..identifiers import time_before
+from .columns import Row
 from .host import Host
 from .repositories import ArtifactRepo, ChainRepo, IdPrefixes, Integrity, PredictionRepo, RunRepo
-from .table_gateway import Row, Tables
-from .table_hashes import differing
+from .table_gateway import Tables
 from .transaction_scope import Scope
 
 
@@ -95,8 +95,9 @@ class UnitOfWork:
         return self
 
     def _begin(self) -> None:
-        self._session = self._workspace.database.session()  # It connects at its first statement, not here.
-        self._tables = Tables(self._session, self._workspace.cache if self._write else None)
+        database = self._workspace.database
+        self._session = database.session()  # It connects at its first statement, not here.
+        self._tables = Tables(database.row_io(self._session), self._workspace.cache if self._write else None)
         self.runs = RunRepo(self._tables)
         self.chains = ChainRepo(self._tables)
         self.predictions = PredictionRepo(self._tables)
@@ -133,8 +134,6 @@ class UnitOfWork:
                 self._session.invalidate()
                 self._workspace.mark_broken()
         finally:
-            if self._workspace.is_open:  # It is closed if it could not be opened again after a failed commit.
-                self._workspace.database.new_keys += self._tables.inserted
             if self._is_handed_out:
                 self._workspace.cache.invalidate()
             self._workspace.leave(scope)
@@ -148,8 +147,13 @@ class UnitOfWork:
 
     @property
     def other_contents(self) -> list[str]:
-        """The tables that hold something else than was written down of this backup; see `table_hashes.differing`."""
-        return differing(self._workspace.database, self.session)
+        """The tables that hold something else than was written down when this backup was made."""
+        return self._workspace.database.other_contents(self.session)
+
+    @property
+    def differences(self) -> Differences:
+        """In what the schema differs from the newest revision's."""
+        return self._workspace.database.differences(self.session)
 
     @property
     def blobs(self) -> ArtifactFiles:
@@ -210,7 +214,7 @@ class UnitOfWork:
         hit(Failpoint.COMMIT_BEGINS)
         try:
             self._session.commit()
-            self._workspace.database.keep_committed()
+            self._workspace.database.after_commit()
         except Exception as error:
             # A signal handler's own, or what the engine made of one: nobody knows how far it came.
             if self._boundary.interruption(error) or not isinstance(error, ENGINE_ERRORS):
@@ -228,9 +232,9 @@ class UnitOfWork:
                 warnings.warn(f"{relative} could not be removed: {error}; gc_artifacts() will try again", stacklevel=2)
 
     def _check_place(self) -> None:
-        """Refuse to commit beside a file that is not the one that was opened: its log would be another's."""
+        """Roll back where what is committed would not be found again; see `Database.before_commit`."""
         try:
-            self._workspace.database.check_file()
+            self._workspace.database.before_commit()
         except StoreError:
             self.rollback()
             raise

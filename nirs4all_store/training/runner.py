@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pickle import PicklingError
 from typing import Any
 
@@ -26,9 +27,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..call_boundary import all_public
 from ..datasets import AVERAGE, PARTITIONS, TrainingData, read_dataset
 from ..engine import parse_json
-from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
+from ..errors import InvalidInputError, NotFoundError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..store import WorkspaceStore
 from ..validation import checked_int, json_text
+from ..workspace import is_in_memory
 from .config_files import find_config
 from .cross_validation import TrainingResult, blas_threads, check_fit, splits, train
 from .evaluation import Folds
@@ -126,7 +128,7 @@ class PipelineRunner:
         with self._store() as store:
             if store.is_in_transaction:
                 raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
-            pipelines = pipelines_of(find_config(config, PipelineLibrary(store.workspace_path).load_template))
+            pipelines = pipelines_of(find_config(config, partial(_template, store)))
             data = read_dataset(dataset, target)
             keys = [_key(pipeline) for pipeline in pipelines]
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
@@ -154,6 +156,12 @@ class PipelineRunner:
         else:
             with WorkspaceStore(self._workspace) as store:
                 yield store
+
+
+def _template(store: WorkspaceStore, name: str) -> Any:
+    if is_in_memory(store.workspace_path):
+        raise NotFoundError(f"{store.workspace_path} has no template {name!r}: templates lie in a workspace's folder")
+    return PipelineLibrary(store.workspace_path).load_template(name)
 
 
 def _key(pipeline: PipelineSpec) -> str | None:

@@ -25,7 +25,7 @@ from ..filesystem import (
 )
 from ..identifiers import utc_now
 from ..validation import checked_text, checked_texts, file_text, json_text, reject_duplicate_keys, shown
-from ..workspace import TEMPLATES
+from ..workspace import TEMPLATES, checked_folder
 
 Template = dict[str, Any]
 FORMAT_VERSION = 1
@@ -47,7 +47,7 @@ class PipelineLibrary:
     """
 
     def __init__(self, workspace_path: str | os.PathLike[str]) -> None:
-        self._workspace = checked_path(workspace_path, "workspace_path")
+        self._workspace = checked_folder(workspace_path, "workspace_path")
         self._folder = self._workspace / TEMPLATES[-1]
 
     def save_template(

@@ -3,6 +3,9 @@ from . import check as check
 from . import deletion as deletion
 from . import garbage as garbage
 from . import repair as repair
+from .addresses import checked_address as checked_address
+from .addresses import checked_folder as checked_folder
+from .addresses import is_in_memory as is_in_memory
 from .findings import CheckReport as CheckReport
 from .findings import RepairReport as RepairReport
 from .layout import ARTIFACTS_NAME as ARTIFACTS_NAME

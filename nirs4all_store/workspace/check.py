@@ -10,7 +10,7 @@ from typing import Any
 
 from ..artifacts import CODECS, checked_hash, normalize
 from ..chains import artifact_ids, problem_of
-from ..engine import ENGINE_ERRORS, HEAD, Finding, differences_from, printed_schema
+from ..engine import ENGINE_ERRORS, HEAD, Finding
 from ..errors import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError
 from ..filesystem import LINK, is_odd, kind_of
 from ..storage import UnitOfWork
@@ -57,7 +57,7 @@ def _raise_interruption(uow: UnitOfWork, error: Exception) -> None:
 
 
 def _differences(uow: UnitOfWork) -> Iterator[Finding]:
-    found = differences_from(uow.session, printed_schema(HEAD))
+    found = uow.differences
     for extra in found.more:
         yield Finding(
             "not-ours", extra.what, f"no workspace has it, and it may act by itself; to remove it: {extra.drop}"

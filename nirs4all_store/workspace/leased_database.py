@@ -12,10 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Protocol, cast
 
-from ..engine import Database
+from ..engine import FileDatabase, FileUpkeep
 from ..errors import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError
 from ..filesystem import file_id
 from .file_lock import Lease
+from .layout import DATABASE_NAME
 
 OPEN_POLL_SECONDS = 0.05
 # A process that was let in stays so many times as long as it took to open the database, within bounds: closing and
@@ -30,14 +31,12 @@ WAITER_POLL_SECONDS = 0.005
 class Opener(Protocol):
     """Opens the database of a workspace whose lease this process holds."""
 
-    def __call__(self, folder: Path, *, read_only: bool, create: bool, upgrade: bool) -> Database:
+    def __call__(self, folder: Path, *, read_only: bool, create: bool, upgrade: bool) -> FileDatabase:
         """Return it, up to date, or raise; `create` and `upgrade` it only if it may be."""
 
 
 class LeasedDatabase:
-    """A lease and the database that it lets this process open; nothing is held at first.
-
-    Not for several threads at once.
+    """A lease and the database file that it lets this process open; nothing is held at first. See `engine.base.Access`.
 
     Parameters
     ----------
@@ -52,10 +51,13 @@ class LeasedDatabase:
     is_held : bool
     """
 
+    is_shared = True
+
     def __init__(self, folder: Path, opener: Opener, *, read_only: bool) -> None:
         self.read_only = read_only
         self.is_held = False
-        self._database: Database | None = None
+        self.upkeep = FileUpkeep(folder / DATABASE_NAME)
+        self._database: FileDatabase | None = None
         self._folder = folder
         self._identity = file_id(folder)
         self._opener = opener
@@ -63,9 +65,9 @@ class LeasedDatabase:
         self._held_until = 0.0
 
     @property
-    def database(self) -> Database:
+    def database(self) -> FileDatabase:
         """The database; only while it is held."""
-        return cast(Database, self._database)
+        return cast(FileDatabase, self._database)
 
     @property
     def is_open(self) -> bool:
@@ -153,9 +155,18 @@ class LeasedDatabase:
             self._lease.release()
             self._lease = None
 
+    def may_begin(self, *, write: bool, is_alone: bool) -> bool:
+        """Tell whether a unit of work may begin, after a look at the file; False: it is full, and to be opened anew."""
+        self.database.check_file(is_quiet=is_alone, write=write)
+        return not (write and is_alone and self.database.is_full)
+
+    def note_end(self) -> None:
+        """Remember how the file is, now that nobody is inside."""
+        self.database.note_file()
+
     def reopen(self, deadline: float) -> None:
         """Close and open the database in the middle of what one unit of work does; errors as for `suspended`."""
-        self.database.note_file()  # What it has written so far.
+        self.note_end()  # What it has written so far.
         with self.suspended(deadline):
             pass
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..artifacts import ArtifactFiles, FolderBlobs
 from ..call_boundary import public
 from ..engine import (
+    HEAD,
     Finding,
     Progress,
     RecoveryReport,
@@ -30,10 +31,11 @@ from ..engine import (
     upgrade_database,
 )
 from ..errors import StoreError, WorkspaceBusyError
-from ..filesystem import checked_path, refuse_missing
+from ..filesystem import refuse_missing
 from ..storage import UnitOfWork, seconds_until
 from ..validation import checked_timeout
 from . import check
+from .addresses import checked_folder
 from .file_lock import Lease
 from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_odd_places
 from .opening import open_workspace
@@ -79,7 +81,7 @@ def upgrade_workspace(
     WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError, WorkspaceTooNewError, ReadOnlyError
         It cannot be upgraded as it is; nothing was changed.
     """
-    path = checked_path(path, "path").absolute()
+    path = checked_folder(path, "path")
     database = path / DATABASE_NAME
     with _looking_at(path, shared=dry_run, timeout=checked_timeout(timeout)):
         plan = plan_upgrade(database)
@@ -118,12 +120,12 @@ def recover_workspace(path: str | os.PathLike[str], *, dry_run: bool = False, ti
     WorkspaceBusyError, WorkspaceNotFoundError, ReadOnlyError
         It cannot be recovered as it is; nothing was changed.
     """
-    path = checked_path(path, "path").absolute()
+    path = checked_folder(path, "path")
     timeout = checked_timeout(timeout)
     deadline = time.monotonic() + timeout
     with _looking_at(path, shared=False, timeout=timeout):
         report = recover_database(path / DATABASE_NAME, dry_run=dry_run)
-    if report.copy is None or report.revision != migrator.HEAD:
+    if report.copy is None or report.revision != HEAD:
         return report
     return replace(report, findings=_findings(path, seconds_until(deadline)))
 
@@ -187,12 +189,12 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
     WorkspaceBusyError, WorkspaceNotFoundError, WorkspaceCorruptError
         It cannot be inspected.
     """
-    path = checked_path(path, "path").absolute()
+    path = checked_folder(path, "path")
     database = path / DATABASE_NAME
     with _looking_at(path, shared=True, timeout=checked_timeout(timeout)):
         files, size = ArtifactFiles(FolderBlobs(path / ARTIFACTS_NAME)).usage()
         return WorkspaceInfo(
-            path, migrator.revision_at(database), migrator.HEAD, migrator.rows_of(database), database.stat().st_size,
+            path, migrator.revision_at(database), HEAD, migrator.rows_of(database), database.stat().st_size,
             sum(log.stat().st_size for log in logs_of(database)), size, files, copies_of(database),
         )  # fmt: skip
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import StoreClosedError, StoreError
 from ..storage import is_owned, locked, seconds_until
+from .addresses import is_in_memory
 from .scheduler import Workspace
 
 SECONDS_TO_CLOSE_AT_EXIT = 5.0
@@ -29,22 +30,25 @@ class _Entry:
     """Those that use it, and whether they write."""
 
 
-# By device and inode of the folder, so that two spellings of one path share one engine.
-_entries: dict[tuple[int, int], _Entry] = {}
+Key = tuple[int, int] | str
+"""Device and inode of a folder, so that two spellings of one path share one engine; or `memory:NAME`."""
+
+_entries: dict[Key, _Entry] = {}
 _fork_lock = threading.RLock()
 # Of each fork that goes on, the workspaces that it keeps others out of; a signal handler may fork in the middle of one.
 _forking: list[list[Workspace]] = []
 # What a forked child has of databases that its parent was at work on: kept for ever, since closing them would harm.
-_inherited: dict[tuple[int, int], Workspace] = {}
+_inherited: dict[Key, Workspace] = {}
 
 
 def close_workspace(workspace: Workspace, store: object, timeout: float) -> None:
-    """Give back what `open_workspace` returned; the last one to do so closes it. Twice is fine."""
+    """Give back what `open_workspace` returned; the last one to do so closes a folder's. Twice is fine."""
     deadline = time.monotonic() + timeout
     # Not by the folder's identity: the folder may be gone by now.
     for entry in entries_with(lambda opened: opened is workspace):
         with locked(entry.lock, deadline, workspace.path):
-            if entry.workspace is workspace and entry.stores.keys() == {store}:
+            is_last = entry.workspace is workspace and entry.stores.keys() == {store}
+            if is_last and not is_in_memory(workspace.path):  # What is in memory stays until the process ends.
                 workspace.close(seconds_until(deadline))
                 entry.workspace = None
             if entry.stores.pop(store, False) and not any(entry.stores.values()):
@@ -77,8 +81,12 @@ def entries_with(wanted: Callable[[Workspace], bool]) -> list[_Entry]:
 @contextmanager
 def locked_entry(path: Path, deadline: float) -> Iterator[_Entry]:
     """Yield the entry of a folder, which nobody else opens or closes for the length of the block; see `locked`."""
-    status = path.stat()
-    key = (status.st_dev, status.st_ino)
+    key = _key_of(path)
+    if key in _inherited and is_in_memory(path):
+        raise StoreClosedError(
+            f"{path} is in the memory of the process from which this one was forked, and not in this one's: keep what "
+            "both need in a folder"
+        )
     if key in _inherited:
         raise StoreClosedError(
             f"this process was forked while its parent was at work on {path}, so it can never open it safely: "
@@ -87,6 +95,13 @@ def locked_entry(path: Path, deadline: float) -> Iterator[_Entry]:
     entry = _entries.setdefault(key, _Entry())
     with locked(entry.lock, deadline, path):
         yield entry
+
+
+def _key_of(address: Path) -> Key:
+    if is_in_memory(address):
+        return str(address)
+    status = address.stat()
+    return status.st_dev, status.st_ino
 
 
 @atexit.register

@@ -18,7 +18,8 @@ from shlex import quote
 
 from ..artifacts import ArtifactFiles, FolderBlobs
 from ..engine import (
-    Database,
+    HEAD,
+    FileDatabase,
     check_is_duckdb,
     copy_database,
     held_alone,
@@ -30,7 +31,6 @@ from ..engine import (
 from ..errors import InvalidInputError, RunInUseError, StoreError, WorkspaceBusyError, WorkspaceCorruptError
 from ..failpoints import Failpoint, hit
 from ..filesystem import (
-    checked_path,
     fsync_folder,
     make_folder,
     output_errors,
@@ -43,6 +43,7 @@ from ..filesystem import (
 from ..storage import RunRepo, Tables, UnitOfWork
 from ..validation import checked_timeout
 from . import check
+from .addresses import checked_folder
 from .backup import copy_into
 from .file_lock import Lease
 from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_no_folder
@@ -116,8 +117,8 @@ def restore_workspace(
     OutputPathError
         The workspace cannot be written to, or its disk is full; it holds what it held, and a copy of it may lie in it.
     """
-    source = checked_path(backup_path, "backup_path").absolute()
-    target = checked_path(workspace_path, "workspace_path").absolute()
+    source = checked_folder(backup_path, "backup_path")
+    target = checked_folder(workspace_path, "workspace_path")
     timeout = checked_timeout(timeout)
     if source.resolve() == target.resolve():
         raise InvalidInputError(f"{source} is the workspace itself, not a backup of it; give two folders")
@@ -176,12 +177,12 @@ def _refuse_what_runs(folder: Path) -> None:
     path = folder / DATABASE_NAME
     with contextlib.suppress(WorkspaceCorruptError, FileNotFoundError):
         check_is_duckdb(path)
-        if migrator.revision_at(path) != migrator.HEAD:
+        if migrator.revision_at(path) != HEAD:
             return
-        opened = Database(path, read_only=True)
+        opened = FileDatabase(path, read_only=True)
         try:
             with opened.session() as session:
-                rows = RunRepo(Tables(session)).in_progress()
+                rows = RunRepo(Tables(opened.row_io(session))).in_progress()
         finally:
             opened.close()
         for row in rows:
@@ -209,7 +210,7 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
         files = FolderBlobs(folder / ARTIFACTS_NAME).take(unfinished / ARTIFACTS_NAME)
         if logs_of(database):
             with contextlib.suppress(StoreError):  # One that does not open stays so until the new one has its name.
-                Database(database).close()
+                FileDatabase(database).close()
         (unfinished / DATABASE_NAME).replace(database)
         hit(Failpoint.BACKUP_HAS_THE_NAME)
         for log in logs_of(database):

@@ -22,13 +22,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import ArtifactFiles, FolderBlobs
-from ..engine import Database
+from ..artifacts import ArtifactFiles
+from ..engine import Access, Database, Upkeep
 from ..errors import ReadOnlyError, StoreClosedError, UnitOfWorkError
 from ..storage import LookupCache, Scope, current_scopes, is_owned, live, no_scope, refuse_reentrant_call, this_thread
 from .admission import Admission
-from .layout import ARTIFACTS_NAME
-from .leased_database import LeasedDatabase, Opener
 
 WATCH_SECONDS = 0.05
 SECONDS_BEFORE_FORK = 5.0
@@ -40,18 +38,18 @@ class Workspace(Admission):
     Parameters
     ----------
     path : Path
-        The folder.
-    opener : callable
-        Opens its database.
-    read_only : bool
-        Refuse to write, and share the lease with other readers.
+        The folder, or what stands for it.
+    access : Access
+        The way to its database.
+    blobs : ArtifactFiles
+        The files of its artifacts.
     """
 
-    def __init__(self, path: Path, opener: Opener, *, read_only: bool) -> None:
+    def __init__(self, path: Path, access: Access, blobs: ArtifactFiles) -> None:
         super().__init__(path)
-        self.blobs = ArtifactFiles(FolderBlobs(path / ARTIFACTS_NAME))
+        self.blobs = blobs
         self.cache = LookupCache()
-        self._leased = LeasedDatabase(path, opener, read_only=read_only)
+        self._access = access
         self._process = os.getpid()
         self._closed = False
         self._close_requested = False  # Another process wants it, or it is broken: it is closed when nobody is inside.
@@ -59,32 +57,38 @@ class Workspace(Admission):
         self._over = threading.Lock()  # Free at the end. An event has a condition.
         self._over.acquire()
         self._watcher = threading.Thread(target=self._watch, name=f"nirs4all_store {path}", daemon=True)
-        self._watcher.start()
+        if access.is_shared:
+            self._watcher.start()
 
     @property
     def database(self) -> Database:
         """Its database; only for who has a unit of work open here."""
-        return self._leased.database
+        return self._access.database
+
+    @property
+    def upkeep(self) -> Upkeep:
+        """What is done to its database while nobody uses it; only in a block of `exclusive`."""
+        return self._access.upkeep
 
     @property
     def put_forward(self) -> timedelta:
         """By how much the clock was put forward; see `Lease`, and `database` for whom this is."""
-        return self._leased.put_forward
+        return self._access.put_forward
 
     @property
     def read_only(self) -> bool:
         """Whether it refuses to write, and shares the lease with other readers."""
-        return self._leased.read_only
+        return self._access.read_only
 
     @property
     def is_usable(self) -> bool:
         """Whether it is not closed, and its folder and database are still the ones that have the names."""
-        return not self._closed and self._leased.is_in_place
+        return not self._closed and self._access.is_in_place
 
     @property
     def is_open(self) -> bool:
         """Whether its database is open, or may be at any moment."""
-        return self._leased.is_open
+        return self._access.is_open
 
     @property
     def is_foreign(self) -> bool:
@@ -130,17 +134,17 @@ class Workspace(Admission):
             with self._exclusively(timeout):
                 if self.read_only:  # Another one may have done the same meanwhile.
                     self._close()
-                    self._leased.acquire_for_writing(deadline, upgrade=upgrade)
+                    self._access.acquire_for_writing(deadline, upgrade=upgrade)
                     return True
         scope = Scope(self, self, write=write)
         try:
             with self._lock:
                 self._wait_for(self._may_enter, deadline)
                 self._check_open()
-                if self._leased.is_held:
+                if self._access.is_held:
                     return False
                 self._exclusive = weakref.ref(scope)
-            self._leased.acquire(deadline, create=not self.read_only, upgrade=upgrade)
+            self._access.acquire(deadline, create=not self.read_only, upgrade=upgrade)
         finally:
             self.leave(scope)
         return True
@@ -148,7 +152,7 @@ class Workspace(Admission):
     def read_from_now_on(self) -> None:
         """Share the lease with other readers again: those who wanted to write here have gone."""
         with self._lock:
-            self._leased.read_only = self._close_requested = True
+            self._access.read_only = self._close_requested = True
         self._yield_if_wanted()
 
     def enter(self, unit: Any, *, write: bool, timeout: float) -> Scope:
@@ -181,7 +185,7 @@ class Workspace(Admission):
             while not self._begin(scope, deadline):
                 with self._holding_exclusive():
                     self._close()
-                    self._leased.acquire(deadline)
+                    self._access.acquire(deadline)
             others = (weakref.ref(other) for other in live(current_scopes.get()) if other.is_open)
             current_scopes.set((*others, weakref.ref(scope)))
         except BaseException:  # Ctrl-C may come at any moment.
@@ -194,18 +198,15 @@ class Workspace(Admission):
         with self._lock:
             self._wait_for(self._may_enter, deadline)
             self._check_open(write=scope.write)
-            is_fit = self._leased.is_held
-            if is_fit:
-                self.database.check_file(is_quiet=not self._inside, write=scope.write)
-                is_fit = bool(self._inside) or not (scope.write and self.database.is_full)
-            if is_fit:
+            may_begin = self._access.is_held and self._access.may_begin(write=scope.write, is_alone=not self._inside)
+            if may_begin:
                 self._entered.append(weakref.ref(scope))
             else:
                 self._exclusive = weakref.ref(scope)
-            return is_fit
+            return may_begin
 
     def _may_enter(self) -> bool:
-        if self._exclusive() or not (self._close_requested and self._leased.is_held):
+        if self._exclusive() or not (self._close_requested and self._access.is_held):
             return not self._exclusive()
         # One who is inside may wait for the one who wants in: a writer for what its threads read, a task of one
         # thread for another.
@@ -216,8 +217,8 @@ class Workspace(Admission):
         scope.is_open = False
         try:
             with self._lock:
-                if self._inside == [scope] and self._leased.is_held:
-                    self.database.note_file()
+                if self._inside == [scope] and self._access.is_held:
+                    self._access.note_end()
                 self._entered = [held for held in self._entered if held() is not scope]
                 self._writers = [held for held in self._writers if held() is not scope]
                 self._drop_abandoned()
@@ -245,19 +246,19 @@ class Workspace(Admission):
         with self._holding_exclusive():
             with self._lock:
                 self._wait_for(lambda: self._inside == [scope], deadline)
-            self._leased.reopen(deadline)
+            self._access.reopen(deadline)
 
     def mark_broken(self) -> None:
         """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""
         with self._lock:
-            self._close_requested = self._close_requested or (self._leased.is_held and not self.database.is_alive)
+            self._close_requested = self._close_requested or (self._access.is_held and not self.database.is_alive)
 
     def _should_close(self) -> bool:
         """Tell whether another process wants the database, it was held for long enough and nobody is inside."""
-        if not self._leased.is_held:
-            return self._leased.is_open  # What Ctrl-C has cut short.
-        self._leased.watch_clocks()
-        self._close_requested = self._close_requested or self._leased.is_wanted
+        if not self._access.is_held:
+            return self._access.is_open  # What Ctrl-C has cut short.
+        self._access.watch_clocks()
+        self._close_requested = self._close_requested or self._access.is_wanted
         return self._close_requested and not self._inside
 
     def _yield_if_wanted(self) -> None:
@@ -281,7 +282,7 @@ class Workspace(Admission):
     def _close(self) -> None:
         """Let other processes have the database: what is known of the rows may not be true for long."""
         self.cache.invalidate()
-        self._leased.release()
+        self._access.release()
         self._close_requested = False
 
     def _check_open(self, *, write: bool = False) -> None:
@@ -302,9 +303,9 @@ class Workspace(Admission):
         deadline = time.monotonic() + timeout
         with self._exclusively(timeout):
             self._check_open()
-            if not self._leased.is_held:
-                self._leased.acquire(deadline)
-            with self._leased.suspended(deadline):
+            if not self._access.is_held:
+                self._access.acquire(deadline)
+            with self._access.suspended(deadline):
                 yield
 
     def close(self, timeout: float) -> None:
@@ -315,11 +316,12 @@ class Workspace(Admission):
                 self._closed = True  # Last: what Ctrl-C cuts short is done again.
         if self._over.locked():
             self._over.release()
-        self._watcher.join(timeout)  # If it still looks then, it ends by itself.
+        if self._watcher.is_alive():
+            self._watcher.join(timeout)  # If it still looks then, it ends by itself.
 
     def interrupt(self) -> None:
         """Stop what threads are doing in the database; their statements raise."""
-        if self._leased.is_held:
+        if self._access.is_held:
             self.database.interrupt()
 
     @contextmanager

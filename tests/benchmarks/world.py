@@ -14,8 +14,8 @@ from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import WorkspaceStore
 from nirs4all_store.engine.duckdb.connection import SAFE_CONFIG
+from nirs4all_store.storage.columns import table_of
 from nirs4all_store.storage.models import Prediction, PredictionArrays
-from nirs4all_store.storage.table_gateway import table_of
 
 WITH_ARRAYS = 20_000
 """How many of the predictions have arrays at most; 200 values each."""

@@ -15,10 +15,11 @@ from programs import Process, says, tell
 from sqlalchemy import text
 
 from nirs4all_store import WorkspaceCorruptError, failpoints
-from nirs4all_store.engine.duckdb import connection, database, migrator
-from nirs4all_store.engine.duckdb.connection import connect
-from nirs4all_store.engine.duckdb.database import IDLE_CONNECTIONS, Database, _remove_folded, raw_connection
+from nirs4all_store.engine.duckdb import connection, database, file_database, migrator
+from nirs4all_store.engine.duckdb.connection import connect, raw_connection
+from nirs4all_store.engine.duckdb.database import IDLE_CONNECTIONS
 from nirs4all_store.engine.duckdb.dialect import CachingDialect, Connections
+from nirs4all_store.engine.duckdb.file_database import FileDatabase, _remove_folded
 
 
 @pytest.fixture
@@ -40,7 +41,7 @@ def without_the_collector() -> Iterator[None]:
         gc.enable()
 
 
-def insert(opened: Database, name: str) -> None:
+def insert(opened: FileDatabase, name: str) -> None:
     with contextlib.closing(opened.cursor()) as connection:
         connection.execute(
             "INSERT INTO logs BY NAME SELECT ? AS log_id, 'p' AS pipeline_id, 0 AS step_idx, "
@@ -51,7 +52,7 @@ def insert(opened: Database, name: str) -> None:
 
 def test_a_database_that_was_removed_was_made_anew_by_opening_it(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceCorruptError, match="is not there any more"):
-        Database(tmp_path / "store.duckdb")
+        FileDatabase(tmp_path / "store.duckdb")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -60,8 +61,8 @@ def test_ctrl_c_while_a_database_was_opened_left_it_open(
     path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     with without_the_collector(), pytest.raises(KeyboardInterrupt) as held:
-        monkeypatch.setattr(database, step, interrupted)
-        Database(path)
+        monkeypatch.setattr(file_database if step == "file_id" else database, step, interrupted)
+        FileDatabase(path)
     with without_the_collector():
         duckdb.connect(str(path)).close()  # With another configuration than the one that was cut off.
     del held
@@ -86,7 +87,7 @@ def test_ctrl_c_while_a_connection_was_configured_left_it_open(path: Path, monke
 
 
 def test_ctrl_c_while_the_log_was_folded_in_left_the_database_open(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     insert(opened, "kept")
     monkeypatch.setattr(failpoints, "on_hit", interrupted)
     with pytest.raises(KeyboardInterrupt):
@@ -110,7 +111,7 @@ def test_one_who_closed_just_then_made_a_sound_database_corrupt(path: Path, monk
 
 
 def test_another_file_that_had_the_name_for_a_moment_shut_the_right_one_out(path: Path) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     path.rename(path.with_name("aside"))
     path.write_bytes(b"another")
     opened.note_file()
@@ -120,7 +121,7 @@ def test_another_file_that_had_the_name_for_a_moment_shut_the_right_one_out(path
 
 
 def test_a_log_without_room_to_be_folded_in_made_closing_fail(path: Path) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     insert(opened, "kept")
     opened.note_file()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -157,7 +158,7 @@ def test_a_log_that_another_program_has_open_was_removed(path: Path) -> None:
 
 
 def test_what_was_saved_while_others_were_at_work_went_into_a_file_without_a_name(path: Path) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     path.rename(path.with_name("aside"))
     with pytest.raises(WorkspaceCorruptError, match="removed or replaced"):
         opened.check_file(is_quiet=False)
@@ -167,7 +168,7 @@ def test_what_was_saved_while_others_were_at_work_went_into_a_file_without_a_nam
 
 
 def test_a_copy_of_the_same_time_that_took_the_name_lost_its_log(path: Path) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     insert(opened, "kept")
     opened.note_file()
     subprocess.run(["cp", "-p", path, path.with_name("copy")], check=True)
@@ -178,7 +179,7 @@ def test_a_copy_of_the_same_time_that_took_the_name_lost_its_log(path: Path) -> 
 
 
 def test_a_backup_that_was_copied_over_an_open_file_was_folded_into(path: Path, new_database: Path) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     insert(opened, "kept")
     opened.note_file()
     subprocess.run(["cp", new_database, path], check=True)
@@ -188,12 +189,12 @@ def test_a_backup_that_was_copied_over_an_open_file_was_folded_into(path: Path, 
 
 
 def test_a_macro_that_came_after_a_look_was_not_found(path: Path) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     migrator.refuse_more(opened)
     opened.close()
     with duckdb.connect(str(path)) as connection:
         connection.execute("CREATE MACRO lower(a) AS error('a macro was run')")
-    opened = Database(path)
+    opened = FileDatabase(path)
     try:
         with pytest.raises(WorkspaceCorruptError, match="DROP MACRO lower"):
             migrator.refuse_more(opened)
@@ -219,14 +220,14 @@ def test_connections_that_came_back_were_kept_without_bound() -> None:
 
 
 def test_a_transaction_took_all_memory(path: Path) -> None:
-    opened = Database(path, memory_limit=2**27)
+    opened = FileDatabase(path, memory_limit=2**27)
     with contextlib.closing(opened.cursor()) as connection:
         assert connection.execute("SELECT current_setting('memory_limit')").fetchall() == [("128.0 MiB",)]
     opened.close()
 
 
 def test_an_engine_that_answers_nothing_any_more_was_used_on(path: Path) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     assert opened.is_alive
     opened._anchor.close()  # As after some errors of the disk.
     assert not opened.is_alive
@@ -253,7 +254,7 @@ def test_a_connection_that_an_error_had_broken_was_given_to_the_next() -> None:
 
 
 def test_a_result_that_was_read_in_part_blocked_what_came_next(path: Path) -> None:
-    opened = Database(path)
+    opened = FileDatabase(path)
     with opened.session() as session:
         session.execute(text("SELECT * FROM range(3)")).fetchone()
         assert raw_connection(session).sql("SELECT 1").fetchall() == [(1,)]

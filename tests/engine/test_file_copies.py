@@ -21,7 +21,7 @@ from nirs4all_store import (
     upgrade_workspace,
 )
 from nirs4all_store.engine.duckdb import file_copies
-from nirs4all_store.engine.duckdb.database import Database
+from nirs4all_store.engine.duckdb.file_database import FileDatabase
 
 
 def test_the_copy_has_the_log_too_and_both_can_be_put_back(old: Path, tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_log_that_could_not_be_folded_in_was_lost_by_compacting(
         store.vacuum()
         store.begin_run("kept")
         with monkeypatch.context() as full, pytest.raises(StoreError, match="could not fold its log in"):
-            full.setattr(Database, "_fold", lambda _: {})  # As on a full disk.
+            full.setattr(FileDatabase, "_fold", lambda _: {})  # As on a full disk.
             store.vacuum()
         assert store.list_runs()["name"].to_list() == ["kept"]
 

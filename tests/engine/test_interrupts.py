@@ -18,7 +18,7 @@ from programs import ends_well, programs
 from sqlalchemy import Engine
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceStore
-from nirs4all_store.engine.duckdb import bulk, files, schema
+from nirs4all_store.engine.duckdb import files, row_io, schema
 from nirs4all_store.engine.duckdb.dialect import Connections
 from nirs4all_store.storage.transaction_scope import Scope
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
@@ -145,7 +145,7 @@ with n.WorkspaceStore(sys.argv[1], timeout=0) as store:
     [
         ("open", "call", "LeasedDatabase._open"),
         ("open", "call", "Lease.__init__"),
-        ("close", "call", "Database.close"),
+        ("close", "call", "FileDatabase.close"),
         ("close", "call", "Lease.release"),
         ("close", "c_return", "Lease.release"),
         ("unit", "call", "Workspace.leave"),
@@ -225,7 +225,7 @@ def test_a_transaction_that_ctrl_c_left_open_is_closed_when_the_next_unit_of_wor
         store.unit_of_work().__enter__().session.connection()  # Nobody holds it.
         gc.collect()
         assert store.begin_run("the next one")
-        assert not workspace._leased.is_held
+        assert not workspace._access.is_held
         assert store.list_runs()["name"].to_list() == ["the next one"]
 
 
@@ -267,7 +267,7 @@ class Busy:
         ("vacuum", files, "duckdb", "COPY FROM DATABASE"),
         ("backup", files, "duckdb", "COPY FROM DATABASE"),
         ("backup", schema, "raw_connection", "SELECT concat(count(*)"),
-        ("export_predictions_parquet", bulk, "raw_connection", "SELECT predictions"),
+        ("export_predictions_parquet", row_io, "raw_connection", "SELECT predictions"),
     ],
 )
 def test_ctrl_c_once_was_heard_at_the_end_of_a_long_statement(

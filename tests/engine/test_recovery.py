@@ -358,8 +358,8 @@ def test_too_little_memory_is_not_taken_for_damage(workspace: Path, monkeypatch:
     run(program)
     before = contents(workspace)
     with monkeypatch.context() as little:
-        real = recovery.Database
-        little.setattr(recovery, "Database", lambda path, **options: real(path, **options, memory_limit=2**20))
+        real = recovery.FileDatabase
+        little.setattr(recovery, "FileDatabase", lambda path, **options: real(path, **options, memory_limit=2**20))
         with pytest.raises(RecoveryFailedError, match="too little memory"):
             recover_workspace(workspace)
     assert contents(workspace) == before

@@ -21,8 +21,8 @@ from sqlalchemy import event
 from sqlalchemy.engine import Engine
 
 from nirs4all_store import WorkspaceStore, failpoints
-from nirs4all_store.engine.duckdb import bulk
 from nirs4all_store.engine.duckdb import files as duckdb_files
+from nirs4all_store.engine.duckdb import row_io
 
 from . import content
 from .operations import OPERATIONS, Operation, look_at_outputs
@@ -100,7 +100,7 @@ def at_each_step(folder: Path, act: Callable[[], object], start: failpoints.Fail
     failpoints.on_hit = on_reached
     os.fsync = counted(os.fsync)
     duckdb.connect = counted(duckdb.connect)
-    bulk.raw_connection = counted(bulk.raw_connection)  # What is done on it is a statement.
+    row_io.raw_connection = counted(row_io.raw_connection)  # What is done on it is a statement.
     duckdb_files.Comparison._all = counted(duckdb_files.Comparison._all)
 
 

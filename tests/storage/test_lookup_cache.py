@@ -9,14 +9,14 @@ import duckdb
 import numpy as np
 import pytest
 from sqlalchemy import text
-from sqlalchemy.orm import Session
 
 from nirs4all_store import NotFoundError, TransactionAbortedError, WorkspaceStore
 from nirs4all_store.chains import loader
-from nirs4all_store.engine.duckdb import database
+from nirs4all_store.engine.duckdb import connection, database, file_database
+from nirs4all_store.engine.duckdb.row_io import DuckDBRows
 from nirs4all_store.engine.duckdb.schema import make_tables_in
 from nirs4all_store.identifiers import utc_now
-from nirs4all_store.storage import lookup_cache, table_gateway
+from nirs4all_store.storage import lookup_cache, write_buffer
 from nirs4all_store.storage.models import Artifact, Run
 from nirs4all_store.storage.repositories.artifacts import SAVED_AGAIN
 from nirs4all_store.testing.contract import NOW, X, add_chain, add_pipeline, add_prediction
@@ -115,8 +115,7 @@ def test_more_than_can_be_known_is_asked_for(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, together: bool
 ) -> None:
     monkeypatch.setattr(lookup_cache, "MAX_CACHED", 3)
-    monkeypatch.setattr(table_gateway, "MAX_CACHED", 3)
-    monkeypatch.setattr(table_gateway, "MAX_WAITING_BYTES", 3000)
+    monkeypatch.setattr(write_buffer, "MAX_WAITING_BYTES", 3000)
     _, pipeline_id = add_pipeline(store)
 
     def save() -> None:
@@ -219,7 +218,7 @@ def test_a_kept_chain_asks_the_database_nothing(store: WorkspaceStore, monkeypat
     _, pipeline_id = add_pipeline(store)
     chain_id = add_chain(store, pipeline_id)
     expected = store.replay_chain(chain_id, X)
-    monkeypatch.setattr(database.Database, "session", None)
+    monkeypatch.setattr(database.DuckDBDatabase, "session", None)
     np.testing.assert_array_equal(store.replay_chain(chain_id, X), expected)
 
 
@@ -305,17 +304,17 @@ def test_an_array_that_was_filled_anew_once_was_stored_as_it_was_at_the_end(stor
 def test_a_database_that_is_full_is_opened_anew_between_two_transactions(
     store: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database, "MAX_NEW_KEYS", 3)
+    monkeypatch.setattr(file_database, "MAX_NEW_KEYS", 3)
     _, pipeline_id = add_pipeline(store)
     chain_id = add_chain(store, pipeline_id)
     opened = []
-    connect = database.connect
+    connect = file_database.connect
 
     def counting(path: Path, **options: Any) -> Any:
         opened.append(path)
         return connect(path, **options)
 
-    monkeypatch.setattr(database, "connect", counting)
+    monkeypatch.setattr(file_database, "connect", counting)
     with store.transaction():
         ids = [add_prediction(store, pipeline_id) for _ in range(10)]
     assert len(opened) <= 1
@@ -329,7 +328,7 @@ def test_a_database_that_is_full_is_opened_anew_between_two_transactions(
 
 
 def test_a_full_database_is_not_closed_under_a_reader(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(database, "MAX_NEW_KEYS", 0)
+    monkeypatch.setattr(file_database, "MAX_NEW_KEYS", 0)
     _, pipeline_id = add_pipeline(store)
     anchor = store._workspace.database._anchor
     with store._reading() as reading:
@@ -345,8 +344,7 @@ def test_a_full_database_is_not_closed_under_a_reader(store: WorkspaceStore, mon
 
 
 def test_what_is_known_took_memory_without_bound(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (lookup_cache, table_gateway):
-        monkeypatch.setattr(module, "MAX_CACHED", 3)
+    monkeypatch.setattr(lookup_cache, "MAX_CACHED", 3)
     _, pipeline_id = add_pipeline(store)
     for _ in range(5):
         add_prediction(store, pipeline_id)
@@ -354,7 +352,7 @@ def test_what_is_known_took_memory_without_bound(store: WorkspaceStore, monkeypa
     with store.unit_of_work() as uow:
         for number in range(5):
             uow._tables.put_cached(("runs", str(number)), False)
-            assert len(uow._tables._cache) <= 3
+            assert len(uow._tables._lookups._own) <= 3
 
 
 def test_what_was_rolled_back_was_believed_to_be_there_in_the_same_unit_of_work(store: WorkspaceStore) -> None:
@@ -383,13 +381,13 @@ def test_an_error_after_a_change_beside_a_session_was_forgotten(store: Workspace
 def test_an_error_of_a_question_after_a_change_was_forgotten(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(session: Session, *_: Any) -> None:
-        database.raw_connection(session).execute("SELECT error('no')")
+    def fails(io: DuckDBRows, *_: Any) -> None:
+        connection.raw_connection(io.session).execute("SELECT error('no')")
 
     artifact_id = store.save_artifact([1], "list", "other")
     with pytest.raises(TransactionAbortedError), store.unit_of_work() as uow:
         uow.artifacts.claim([artifact_id])
-        monkeypatch.setattr(table_gateway, "has_key", fails)
+        monkeypatch.setattr(DuckDBRows, "has_key", fails)
         with pytest.raises(duckdb.Error):
             uow._tables.exists(Run, "x")
         uow.commit()

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import text
 
 from nirs4all_store import OutputPathError, WorkspaceStore
-from nirs4all_store.engine.duckdb import bulk
+from nirs4all_store.engine.duckdb import row_io
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
 
@@ -55,7 +55,7 @@ def only_read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceSto
 def test_the_rows_are_those_of_the_query(
     only_read: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int, filters: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(bulk, "BATCH_ROWS", at_once)
+    monkeypatch.setattr(row_io, "BATCH_ROWS", at_once)
     path = only_read.export_predictions_parquet(tmp_path / "rows", **filters)
     expected = only_read.query_predictions(**filters)
     assert pl.read_parquet(path).equals(expected)
@@ -69,7 +69,7 @@ def test_many_rows_of_one_time_are_written_too(
         same = "CASE WHEN prediction_id < 'p050' THEN TIMESTAMP '2020-01-01' ELSE created_at END"
         uow.session.execute(text(f"UPDATE predictions SET created_at = {same}"))
         uow.commit()
-    monkeypatch.setattr(bulk, "BATCH_ROWS", 9)
+    monkeypatch.setattr(row_io, "BATCH_ROWS", 9)
     path = filled.export_predictions_parquet(tmp_path / "rows")
     assert pl.read_parquet(path).equals(filled.query_predictions())
 

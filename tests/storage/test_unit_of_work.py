@@ -217,11 +217,11 @@ def test_a_result_read_in_part_is_no_obstacle_to_the_next_call(store: WorkspaceS
 def test_waiting_rows_are_inserted_before_they_take_too_much_memory(
     store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("nirs4all_store.storage.table_gateway.MAX_WAITING_BYTES", 10_000)
+    monkeypatch.setattr("nirs4all_store.storage.write_buffer.MAX_WAITING_BYTES", 10_000)
     with store.unit_of_work() as uow:
         for i in range(50):
             uow.runs.add(f"run {i}")
-            assert uow._tables._waiting_bytes <= 10_000
+            assert uow._tables._buffer._bytes <= 10_000
         uow.commit()
     assert store.list_runs().height == 50
 

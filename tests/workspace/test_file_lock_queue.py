@@ -193,7 +193,7 @@ def test_a_line_that_became_a_link_made_a_commit_an_error_that_was_kept(tmp_path
         workspace._watcher.join()  # So that its own thread cannot be the one that looks.
         (tmp_path / "elsewhere").touch()
         (tmp_path / "w" / QUEUE_FILE).symlink_to(tmp_path / "elsewhere")
-        workspace._leased._held_until = 0.0
+        workspace._access._held_until = 0.0
         run_id = store.begin_run("kept")
         with pytest.raises(WorkspaceCorruptError, match="is a link"):
             store.list_runs()

@@ -25,13 +25,13 @@ from nirs4all_store import (
     failpoints,
 )
 from nirs4all_store.call_boundary import INTERRUPTED
-from nirs4all_store.engine.duckdb.database import Database
+from nirs4all_store.engine.duckdb.file_database import FileDatabase
 from nirs4all_store.engine.duckdb.posix_lock import refuse_if_open_here
 from nirs4all_store.failpoints import Failpoint
 from nirs4all_store.storage.transaction_scope import LEAST_SECONDS, locked
 from nirs4all_store.storage.unit_of_work import UnitOfWork
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
-from nirs4all_store.workspace import opening, registry
+from nirs4all_store.workspace import database_file, registry
 from nirs4all_store.workspace.file_lock import Lease
 from nirs4all_store.workspace.leased_database import LeasedDatabase
 
@@ -55,10 +55,10 @@ def holding(folder: Path, *ends: BaseException) -> LeasedDatabase:
     """Return one whose database opens only after some errors."""
     left = [*ends]
 
-    def opener(*_: Any, **__: Any) -> Database:
+    def opener(*_: Any, **__: Any) -> FileDatabase:
         if left:
             raise left.pop(0)
-        return cast(Database, Opened())
+        return cast(FileDatabase, Opened())
 
     return LeasedDatabase(folder, opener, read_only=False)
 
@@ -105,7 +105,7 @@ def test_a_database_that_did_not_open_kept_its_lease(tmp_path: Path) -> None:
 
 def test_a_database_that_was_half_closed_was_used_and_never_closed(tmp_path: Path) -> None:
     database = Opened(failures=1)
-    held = LeasedDatabase(tmp_path, lambda *_, **__: cast(Database, database), read_only=False)
+    held = LeasedDatabase(tmp_path, lambda *_, **__: cast(FileDatabase, database), read_only=False)
     held.acquire(time.monotonic())
     with pytest.raises(ZeroDivisionError) as kept:
         held.release()
@@ -133,7 +133,7 @@ def test_a_workspace_that_was_half_closed_stayed_open(tmp_path: Path, monkeypatc
     store = WorkspaceStore(tmp_path, read_only=True)
     without_watcher(store)
     with monkeypatch.context() as pressed, pytest.raises(ZeroDivisionError) as kept:
-        pressed.setattr(store._workspace._leased, "release", fails)
+        pressed.setattr(store._workspace._access, "release", fails)
         store.close()
     store.close()
     assert is_free(tmp_path)
@@ -144,7 +144,7 @@ def test_an_engine_that_was_broken_stayed_open(store: WorkspaceStore, monkeypatc
     store.list_runs()
     before = store._workspace.database
     with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError), store.unit_of_work():
-        broken.setattr(Database, "is_alive", False)
+        broken.setattr(FileDatabase, "is_alive", False)
         raise ZeroDivisionError
     store.list_runs()
     assert store._workspace.database is not before
@@ -175,8 +175,8 @@ def test_a_lease_that_ctrl_c_had_left_kept_everybody_out(tmp_path: Path, monkeyp
         with workspace._lock:
             workspace._close()
         with monkeypatch.context() as pressed, pytest.raises(ZeroDivisionError):
-            pressed.setattr(workspace._leased, "_open", fails)
-            workspace._leased.acquire(time.monotonic())
+            pressed.setattr(workspace._access, "_open", fails)
+            workspace._access.acquire(time.monotonic())
         workspace._yield_if_wanted()
         assert is_free(tmp_path)
 
@@ -187,7 +187,7 @@ def test_one_who_could_not_open_for_writing_made_readers_writers(
     WorkspaceStore(tmp_path).close()
     with WorkspaceStore(tmp_path, read_only=True) as reader:
         with monkeypatch.context() as gone, pytest.raises(ZeroDivisionError):
-            gone.setattr(reader._workspace._leased, "_opener", fails)
+            gone.setattr(reader._workspace._access, "_opener", fails)
             WorkspaceStore(tmp_path)
         assert reader._workspace.read_only
 
@@ -246,7 +246,7 @@ def test_a_database_that_could_not_be_closed_kept_its_workspace_to_itself(
         without_watcher(store)
         store.begin_run("first")
         with monkeypatch.context() as broken, pytest.raises(ZeroDivisionError) as kept:
-            broken.setattr(store._workspace._leased, "release", fails)
+            broken.setattr(store._workspace._access, "release", fails)
             due(store)
             store._workspace._yield_if_wanted()
         store._workspace._yield_if_wanted()
@@ -438,13 +438,13 @@ def test_what_a_program_without_a_lease_had_put_in_meanwhile_was_opened(
 ) -> None:
     run("import sys, os, nirs4all_store as n; n.WorkspaceStore(sys.argv[1]).begin_run('r'); os._exit(0)", tmp_path)
 
-    def late(path: Path, **options: Any) -> Database:
+    def late(path: Path, **options: Any) -> FileDatabase:
         if not options["read_only"]:  # It is looked at by a reader before, since there is a log.
             with duckdb.connect(str(path)) as connection:
                 connection.execute("CREATE VIEW v AS SELECT 1")
-        return Database(path, **options)
+        return FileDatabase(path, **options)
 
-    monkeypatch.setattr(opening, "Database", late)
+    monkeypatch.setattr(database_file, "FileDatabase", late)
     with pytest.raises(WorkspaceCorruptError):
         WorkspaceStore(tmp_path)
 

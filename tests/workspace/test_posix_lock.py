@@ -11,7 +11,7 @@ import pytest
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceCorruptError, WorkspaceOpenHereError, WorkspaceStore
 from nirs4all_store.engine.duckdb.connection import connect
-from nirs4all_store.engine.duckdb.database import Database
+from nirs4all_store.engine.duckdb.file_database import FileDatabase
 from nirs4all_store.engine.duckdb.files import copy_compacted
 from nirs4all_store.engine.duckdb.posix_lock import held_alone, refuse_if_open_here
 from nirs4all_store.testing.contract import add_chain, add_pipeline
@@ -41,7 +41,7 @@ def test_a_damaged_block_once_was_in_use_by_another_program(tmp_path: Path, soun
         damaged = tmp_path / f"damaged-{at}.duckdb"
         damaged.write_bytes(content)
         try:
-            Database(damaged).close()
+            FileDatabase(damaged).close()
         except WorkspaceCorruptError as error:
             told += "lock" in str(error.__cause__).lower()
         damaged.unlink()
@@ -69,9 +69,9 @@ def test_a_database_that_another_program_has_open_is_busy(
         assert other.stdout is not None
         assert other.stdout.readline() == "open\n"
         with pytest.raises(WorkspaceBusyError, match=str(other.pid)):
-            Database(Path(database), read_only=read_only)
+            FileDatabase(Path(database), read_only=read_only)
         other.communicate()
-    Database(Path(database), read_only=read_only).close()
+    FileDatabase(Path(database), read_only=read_only).close()
 
 
 def test_a_damaged_source_is_told_from_a_target_that_cannot_be_written(tmp_path: Path, sound: Path) -> None:

@@ -310,7 +310,7 @@ def test_a_commit_that_failed_where_nothing_could_be_opened_again_once_kept_its_
     with WorkspaceStore(tmp_path, timeout=5) as store:
         with monkeypatch.context() as gone, pytest.raises(CommitFailedError) as kept:
             gone.setattr("nirs4all_store.engine.duckdb.database._Session.commit", fails)
-            gone.setattr(store._workspace._leased, "_opener", fails)
+            gone.setattr(store._workspace._access, "_opener", fails)
             store.begin_run("unknown")
         assert store.begin_run("afterwards")
         del kept
@@ -340,7 +340,7 @@ def test_one_who_could_not_open_for_writing_once_took_it_from_one_who_could(
         def late(timeout: float) -> Any:
             monkeypatch.undo()
             others.append(WorkspaceStore(tmp_path))
-            monkeypatch.setattr(workspace._leased, "acquire", fails)
+            monkeypatch.setattr(workspace._access, "acquire", fails)
             return nobody_else(timeout)
 
         monkeypatch.setattr(workspace, "_exclusively", late)

@@ -184,7 +184,7 @@ def test_one_who_was_stopped_while_it_waited_is_passed_by(tmp_path: Path, others
     with WorkspaceStore(tmp_path) as store, store.transaction():
         stopped = others.start(STAND_IN_LINE)
         assert says(stopped) == "comes"
-        while not store._workspace._leased.is_wanted:
+        while not store._workspace._access.is_wanted:
             pass
         os.kill(stopped.pid, signal.SIGSTOP)
         behind = others.start(OPEN)
@@ -204,7 +204,7 @@ def test_a_threads_reads_do_not_wait_for_another_process_while_a_transaction_wai
             run_id = store.begin_run("ours")
             other = others.start(STAND_IN_LINE)
             says(other)
-            while not store._workspace._leased.is_wanted:
+            while not store._workspace._access.is_wanted:
                 pass
             assert list(pool.map(store.get_run, [run_id] * 4)) == [None] * 4
         assert says(other) == "holds"

@@ -20,7 +20,7 @@ from nirs4all_store import (
     recover_workspace,
     upgrade_workspace,
 )
-from nirs4all_store.engine.duckdb.database import MAX_NEW_KEYS
+from nirs4all_store.engine.duckdb.file_database import MAX_NEW_KEYS
 from nirs4all_store.failpoints import Failpoint
 from nirs4all_store.storage.transaction_scope import locked
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline

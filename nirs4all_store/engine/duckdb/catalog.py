@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
 
 import duckdb
 
+from ..findings import Changed, Differences, Extra
 from .settings import quoted_name
 
 # Filtered by the database, not by `internal`: that is a bit in the file, which its author can set. The kinds before the
@@ -63,54 +62,6 @@ _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
 _KEY = re.compile(r" (PRIMARY KEY|UNIQUE)$")
 _CONSTRAINT = re.compile(r"(CHECK|UNIQUE|PRIMARY KEY|FOREIGN KEY|CONSTRAINT)\b")
 _ACTS = re.compile(r"\b(DEFAULT|GENERATED|COLLATE|CHECK|UNIQUE|REFERENCES)\b")
-
-
-@dataclass(frozen=True)
-class Extra:
-    """One thing that no workspace of the revision has.
-
-    Attributes
-    ----------
-    what : str
-        Its kind and name.
-    drop : str
-        The statement that removes it.
-    """
-
-    what: str
-    drop: str
-
-    def __str__(self) -> str:
-        return f"{self.what} (to remove it: {self.drop})"
-
-
-@dataclass(frozen=True)
-class Changed:
-    """A column of the revision that is not there, or is of another type.
-
-    Attributes
-    ----------
-    column : str
-        It and its table.
-    wanted : str
-        The type that it has in the revision.
-    here : str
-        What is there; empty: nothing.
-    """
-
-    column: str
-    wanted: str
-    here: str
-
-    def __str__(self) -> str:
-        return f"column {self.column} is to be {self.wanted}, and is {self.here or 'not there'}"
-
-
-class Differences(NamedTuple):
-    """In what a database differs from its revision."""
-
-    more: list[Extra]
-    changed: list[Changed]
 
 
 def differences(

@@ -6,14 +6,19 @@ See docs/decisions/0010.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
 
 from ...call_boundary import free_what_was_cut_off
 from ...errors import WorkspaceBusyError, WorkspaceOpenHereError
 from .files import corrupt, is_locked, memory_config, refuse_odd_database
 from .settings import NO_EXTENSIONS, NO_PROGRESS_BAR, Config
 
+ENGINE_VERSION = duckdb.__version__
+ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
 # Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
 SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
 # At its end DuckDB folds the log in and removes it by name, also when the name belongs to another
@@ -27,7 +32,7 @@ TRIES = 3
 
 
 def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file, safely configured; see `Database` for the parameters and `Database.open` for the errors."""
+    """Open a DuckDB file, safely configured; see `FileDatabase` for the parameters and the errors."""
     refuse_odd_database(path)
     config = SAFE_CONFIG | memory_config(memory_limit)
     for tries_left in range(TRIES - 1, -1, -1):
@@ -49,6 +54,13 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
     raise AssertionError("unreachable")
 
 
+def connect_memory() -> duckdb.DuckDBPyConnection:
+    """Make a database in memory, safely configured: what there is no room for is an error, and goes to no disk."""
+    connection = duckdb.connect(":memory:", config=NO_EXTENSIONS)
+    connection.execute("SET temp_directory = ''; SET enable_external_access = false")
+    return _configured(connection)
+
+
 def _configured(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     """Configure a new connection, or close it."""
     try:
@@ -59,4 +71,17 @@ def _configured(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnect
     except BaseException:  # Ctrl-C may come at any moment, and what it has raised keeps the connection alive.
         connection.close()
         raise
+    return connection
+
+
+def catalog_name(connection: duckdb.DuckDBPyConnection) -> str:
+    """Return the name that the engine has given to an open file; asked without an operator that a macro could be."""
+    names = connection.execute("SELECT database_name FROM system.main.duckdb_databases()").fetchall()
+    return next(str(name) for (name,) in names if name not in ("system", "temp"))
+
+
+def raw_connection(session: Session) -> Any:
+    """Return the DuckDB connection under a session, inside its transaction."""
+    connection: Any = session.connection().connection.driver_connection
+    connection.complete()  # A result that was read in part would block what comes next.
     return connection

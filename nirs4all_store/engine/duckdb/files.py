@@ -234,7 +234,7 @@ _COMPARE = """
 
 
 class Comparison:
-    """Two database files that nobody has open, side by side; `memory_limit` is that of `Database`."""
+    """Two database files that nobody has open, side by side; `memory_limit` is that of `FileDatabase`."""
 
     def __init__(self, before: Path, after: Path, memory_limit: int | None) -> None:
         config = NO_EXTENSIONS | memory_config(memory_limit) | {"temp_directory": str(temporary_of(after))}

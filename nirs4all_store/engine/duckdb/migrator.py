@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cache
 from pathlib import Path
 from shlex import quote
 from types import FrameType
@@ -18,8 +17,11 @@ from sqlalchemy import Connection, event
 from ...errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
 from ...failpoints import Failpoint, hit
 from ...filesystem import fsync_folder, share
-from .database import ENGINE_ERRORS, Database
+from .connection import ENGINE_ERRORS
+from .database import DuckDBDatabase
 from .file_copies import remove_database
+from .file_database import FileDatabase
+from .revisions import HEAD, KEYS, REVISIONS, UNSTAMPED, printed_schema, script_folder
 from .schema import (
     checkpoint,
     differences_from,
@@ -31,22 +33,13 @@ from .schema import (
     table_names,
 )
 
-REVISIONS = ("0001_nirs4all_0_7_0", "0002_no_keys_exact_arrays", "0003_trust", "0004_owner")
-"""The files of all revisions, in their order: whatever else lies in their folder is none."""
-HEAD = REVISIONS[-1].partition("_")[0]
-UNSTAMPED = "0001"
-KEYS = {
-    "runs": "run_id", "pipelines": "pipeline_id", "chains": "chain_id", "artifacts": "artifact_id",
-    "predictions": "prediction_id", "prediction_arrays": "prediction_id", "logs": "log_id",
-}  # fmt: skip
-"""The seven tables, and the key that each has had from the first revision on."""
 COMMANDS = ("upgrade", "current", "history", "heads", "check", "show")
 """Those of Alembic's own that work with the installed configuration."""
 Migrations = Callable[[Connection], None]
 """Runs the missing migrations on a connection, inside its transaction."""
 
 
-def revision_of(database: Database) -> str:
+def revision_of(database: FileDatabase) -> str:
     """Return the revision that an open database stands at; files of nirs4all's own stand at `0001`.
 
     Raises
@@ -75,9 +68,9 @@ def revision_of(database: Database) -> str:
 def revision_at(path: Path) -> str:
     """Return the revision of a database that this process has not open, without changing a byte.
 
-    Opening it for writing would fold its log into the file. Errors are those of `revision_of` and `Database.open`.
+    Opening it for writing would fold its log into the file. Errors are those of `revision_of` and `FileDatabase`.
     """
-    database = Database(path, read_only=True)
+    database = FileDatabase(path, read_only=True)
     try:
         return revision_of(database)
     finally:
@@ -85,7 +78,7 @@ def revision_at(path: Path) -> str:
 
 
 def refuse_more(
-    database: Database, revision: str = "", *, macros: bool = True, changed: bool = True, shown: Path | None = None
+    database: FileDatabase, revision: str = "", *, macros: bool = True, changed: bool = True, shown: Path | None = None
 ) -> None:
     """Refuse an open database that has more than its revision: it may act by itself, in what is written here.
 
@@ -95,7 +88,7 @@ def refuse_more(
 
     Parameters
     ----------
-    database : Database
+    database : FileDatabase
     revision : str, optional
         Which it stands at, if that is known.
     macros : bool
@@ -135,22 +128,16 @@ def refuse_more(
 
 def refuse_more_at(path: Path, shown: Path | None = None, *, changed: bool = False) -> None:
     """Do the same to a database that this process has not open, without changing a byte."""
-    database = Database(path, read_only=True)
+    database = FileDatabase(path, read_only=True)
     try:
         refuse_more(database, changed=changed, shown=shown)
     finally:
         database.close()
 
 
-@cache
-def printed_schema(revision: str) -> str:
-    """Return what a revision has, as DuckDB prints it."""
-    return (script_folder() / "catalogs" / f"{revision}.sql").read_text(encoding="utf-8")
-
-
 def rows_of(database: Path) -> dict[str, int]:
     """Return how many rows each table of a database has that nobody has open, without changing a byte."""
-    opened = Database(database, read_only=True)
+    opened = FileDatabase(database, read_only=True)
     try:
         with opened.session() as session:
             return row_counts(session)
@@ -218,12 +205,12 @@ def run(
     is_stamped : bool
         False: the file carries no revision because nirs4all wrote it.
     memory_limit : int, optional
-        See `Database`.
+        See `FileDatabase`.
     on_statement : callable, optional
         Called with each SQL statement before it runs.
     """
     is_new = not path.exists()
-    database = Database(path, memory_limit=memory_limit, create=True)
+    database = FileDatabase(path, memory_limit=memory_limit, create=True)
     try:
         if not is_new:
             refuse_more(database)
@@ -239,6 +226,13 @@ def run(
         hit(Failpoint.MIGRATIONS_ARE_FOLDED)
     finally:
         database.close()
+
+
+def create_in(database: DuckDBDatabase) -> None:
+    """Make the tables in a database that has nothing in it."""
+    with database.engine.begin() as connection:
+        make_tables_in(connection)
+        run_migrations(connection)
 
 
 def run_migrations(connection: Connection) -> None:
@@ -281,13 +275,6 @@ def alembic_config() -> Any:
     config.set_main_option("script_location", str(script_folder()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
-
-
-def script_folder() -> Path:
-    """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).parents[2]
-    installed = package / "migrations"
-    return installed if installed.is_dir() else package.parent / "migrations"
 
 
 def alembic_ini() -> Path:

@@ -14,8 +14,7 @@ import contextlib
 import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 import polars as pl
@@ -23,8 +22,7 @@ from sqlalchemy import MetaData
 
 from ...errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
 from ...validation import checked_int, checked_text, checked_timeout
-from .database import WORKING_MEMORY, Database
-from .settings import quoted_name
+from .settings import WORKING_MEMORY, quoted_name
 from .simple_queries import MAX_LENGTH, is_simple, names_in, parsed, refuse_what_is_bound_anew
 from .sql_parameters import MAX_PARAMETER_VALUES, checked_parameter
 from .sql_process import TOO_LATE, Limits, RemoteError, SqlProcess
@@ -47,7 +45,7 @@ TABLES = """
 
 
 class ReadOnlyQuery:
-    """One query; use it with `with`. See `WorkspaceStore.sql` for the parameters; `metadata` has the tables.
+    """One query; close it at its end. See `WorkspaceStore.sql` for the parameters; `metadata` has the tables.
 
     `submit` needs the database, and who has a unit of work open there; `result` needs neither, and may take longer.
     """
@@ -75,17 +73,13 @@ class ReadOnlyQuery:
         self._is_late = False
         self._answer: Callable[[], pl.DataFrame]
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """End the process that answers it, if one does; twice is fine."""
         self._stack.close()
 
-    def submit(self, database: Database) -> None:
-        """Ask the database, or hand a copy of what the query names to a process that will answer it."""
-        with self._errors(), contextlib.closing(database.cursor()) as connection:
+    def submit(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> None:
+        """Ask on a new connection, or hand a copy of what the query names to a process that will answer it."""
+        with self._errors(), contextlib.closing(connect()) as connection:
 
             def stop() -> None:
                 self._is_late = True

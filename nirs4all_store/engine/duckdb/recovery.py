@@ -21,8 +21,8 @@ from ...failpoints import Failpoint, hit
 from ...filesystem import content_of, fsync_file, fsync_folder, open_without_following, share_copy
 from ..findings import Finding
 from . import migrator
-from .database import Database
 from .file_copies import copies_of, copy_database, keep_backup, remove_database, restore_command
+from .file_database import FileDatabase
 from .files import commit_ends, is_out_of_memory, log_names, logs_of, read_every_value
 from .posix_lock import held_alone
 
@@ -146,7 +146,7 @@ def _removed_after(scratch: Path) -> Iterator[None]:
 def _problem(database: Path) -> str:
     """Return why a database does not open as it lies there, in DuckDB's words; empty: it does."""
     try:
-        Database(database, read_only=True).close()
+        FileDatabase(database, read_only=True).close()
     except WorkspaceCorruptError as error:
         cause = error.__cause__
         if isinstance(cause, Exception) and is_out_of_memory(cause):

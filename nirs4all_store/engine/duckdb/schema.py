@@ -12,8 +12,9 @@ from sqlalchemy import Connection, text
 from sqlalchemy.orm import Session
 
 from ...errors import WorkspaceCorruptError
-from .catalog import Differences, differences
-from .database import catalog_name, raw_connection
+from ..findings import Differences
+from .catalog import differences
+from .connection import catalog_name, raw_connection
 from .settings import quoted_name
 from .worker_thread import WorkerThread
 

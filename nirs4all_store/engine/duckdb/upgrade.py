@@ -22,10 +22,11 @@ from ...errors import StoreError, UpgradeFailedError, WorkspaceBusyError
 from ...failpoints import Failpoint, hit
 from ...filesystem import fsync_file, fsync_folder, share_copy
 from . import migrator
-from .database import Database
 from .file_copies import copy_database, keep_backup, remove_database, restore_command, size_of
+from .file_database import FileDatabase
 from .files import Comparison, is_out_of_memory, logs_of
 from .posix_lock import held_alone
+from .revisions import HEAD, KEYS
 
 DISK_FACTOR = 4
 """Measured: the kept copy is one size of the database, its rewriting takes up to three."""
@@ -109,7 +110,7 @@ def plan_upgrade(database: Path) -> UpgradePlan:
     size = size_of(database)
     needed = DISK_FACTOR * size if steps else 0
     free = shutil.disk_usage(database.parent).free
-    return UpgradePlan(database, found, migrator.HEAD, steps, rows, size, needed, free)
+    return UpgradePlan(database, found, HEAD, steps, rows, size, needed, free)
 
 
 def upgrade_database(
@@ -176,7 +177,7 @@ def upgrade_database(
 def _fold_log(database: Path) -> None:
     """Let DuckDB put what stands in the logs into the file, so that one rename can replace all of them."""
     if logs_of(database):
-        Database(database).close()
+        FileDatabase(database).close()
 
 
 def _check_logs_are_folded(database: Path) -> None:
@@ -263,7 +264,7 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
     comparison = Comparison(kept, unfinished, memory)
     try:
         # Even a table that somebody has built anew without its key.
-        keys = migrator.KEYS | comparison.tables()
+        keys = KEYS | comparison.tables()
         total = sum(plan.rows[table] for table in keys)
         for table, key in keys.items():
             progress(f"comparing {table}", compared, total)

@@ -14,8 +14,9 @@ from ...chains import artifact_ids
 from ...engine import parse_json
 from ...errors import WorkspaceCorruptError
 from ...validation import checked_texts
+from ..columns import table_of
 from ..models import Chain, Pipeline
-from ..table_gateway import Tables, table_of
+from ..table_gateway import Tables
 
 CHAINS = table_of(Chain)
 PIPELINES = table_of(Pipeline)

@@ -15,9 +15,10 @@ from sqlalchemy import JSON, bindparam, case, func, literal, null, select, updat
 from ...artifacts import Trust, normalize
 from ...identifiers import new_id, time_before, utc_now
 from ...validation import checked_text, checked_texts
+from ..columns import table_of
 from ..lookup_cache import MAX_CACHED, CacheKey
 from ..models import Artifact, Run
-from ..table_gateway import Tables, table_of
+from ..table_gateway import Tables
 from .artifact_references import CHAINS, PIPELINES, is_referenced_elsewhere_in_run, references_in_parts
 
 ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)

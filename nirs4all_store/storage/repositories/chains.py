@@ -12,9 +12,10 @@ from ...chains import artifact_ids, check_nothing_is_left_out, check_order, chec
 from ...errors import NotFoundError
 from ...identifiers import new_id, utc_now
 from ...validation import checked_int, checked_text, checked_texts
+from ..columns import table_of
 from ..models import Artifact, Chain, Pipeline
 from ..records import ChainRecord
-from ..table_gateway import Tables, table_of
+from ..table_gateway import Tables
 from .artifact_references import ArtifactReferences, references_in_parts, references_of
 
 CHAINS, PIPELINES = table_of(Chain), table_of(Pipeline)

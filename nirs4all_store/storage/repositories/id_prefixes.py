@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import func, literal, select, union_all
 
 from ...validation import checked_text
+from ..columns import Model, key_of, table_of
 from ..models import Artifact, Chain, Pipeline, Prediction, Run
-from ..table_gateway import Model, Tables, key_of, table_of
+from ..table_gateway import Tables
 
 NAMED: tuple[Model, ...] = (Run, Pipeline, Chain, Prediction, Artifact)
 _ALL = union_all(

@@ -10,8 +10,9 @@ from sqlalchemy import JSON, func, select
 from ...engine import parse_json
 from ...errors import StoreError
 from ..array_columns import decode_all, sample_counts
+from ..columns import Model, key_of, table_of
 from ..models import Artifact, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
-from ..table_gateway import Model, Tables, key_of, table_of
+from ..table_gateway import Tables
 
 RUNS, PIPELINES, CHAINS = table_of(Run), table_of(Pipeline), table_of(Chain)
 PREDICTIONS, ARRAYS, LOGS = table_of(Prediction), table_of(PredictionArrays), table_of(Log)
@@ -71,7 +72,7 @@ class Integrity:
         if chain_ids:
             named = PREDICTIONS.c.prediction_id.in_(chain_ids)
             self._tables.execute(PREDICTIONS.update().where(named).values(chain_id=None))
-        for model, keys in found.items():
+        for model, keys in reversed(found.items()):  # Children first: an engine may know that they need their parents.
             if keys:
                 self._tables.delete(model, key_of(model), keys)
 

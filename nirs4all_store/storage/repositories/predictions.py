@@ -17,10 +17,11 @@ from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ...identifiers import new_id, utc_now
 from ...validation import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
 from ..array_columns import ARRAY_NAMES, Given, checked_arrays, decode_all, encode_all, sample_counts
+from ..columns import checked_value, table_of
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..prediction_records import as_records
 from ..records import PredictionRecord
-from ..table_gateway import Tables, checked_value, table_of
+from ..table_gateway import Tables
 from . import ranking
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)

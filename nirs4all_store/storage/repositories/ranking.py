@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import Select, bindparam, func, select
 
 from ...errors import InvalidInputError
+from ..columns import table_of
 from ..models import Pipeline, Prediction
-from ..table_gateway import table_of
 
 PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 
@@ -89,7 +90,8 @@ class Ranked(NamedTuple):
     def conditions(self) -> list[Any]:
         """The WHERE clause."""
         score = PREDICTIONS.c[self.score]
-        return [score.is_not(None), ~func.isnan(score), *map(_equals, self.filters)]
+        is_a_score = score <= math.inf  # Neither NULL nor NaN, which is above all numbers.
+        return [is_a_score, *map(_equals, self.filters)]
 
 
 def _equals(name: str) -> Any:

@@ -13,10 +13,11 @@ from ...engine import parse_json
 from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
 from ...identifiers import new_id, utc_now
 from ...validation import checked_float, checked_page, checked_text
+from ..columns import table_of
 from ..models import Chain, Log, Pipeline, Prediction, Run
 from ..process_identity import is_alive, is_gone, is_same, this_process
 from ..records import LogRecord
-from ..table_gateway import Tables, table_of
+from ..table_gateway import Tables
 
 RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
 CHAINS, PREDICTIONS = table_of(Chain), table_of(Prediction)

@@ -9,7 +9,7 @@ import duckdb
 import numpy as np
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.storage.table_hashes import NAME
+from nirs4all_store.engine.duckdb.table_hashes import NAME
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 
 BLOCK = 2**18

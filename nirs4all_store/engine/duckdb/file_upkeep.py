@@ -1,0 +1,57 @@
+"""A database file compacted, and copied, while nobody has it open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...errors import StoreError
+from ...filesystem import fsync_file, fsync_folder, output_errors, share_alike, share_copy
+from .file_copies import remove_database
+from .files import copy_compacted, logs_of
+from .migrator import refuse_more_at
+
+
+class FileUpkeep:
+    """What is done to one database file; see `engine.base.Upkeep`.
+
+    Parameters
+    ----------
+    path : Path
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def vacuum(self) -> tuple[int, int]:
+        """Replace the file by a copy without free space, if that is smaller.
+
+        A crash leaves the old file or the new one under the name.
+        """
+        path = self._path
+        compact = path.with_name(f".compacting-{path.name}")
+        with output_errors(path):
+            if logs_of(path):
+                raise StoreError(f"{path} could not fold its log in; free some disk space, open it again and repeat")
+            remove_database(compact)
+            before = path.stat().st_size
+            try:
+                self._copy_tables(compact)
+                if compact.stat().st_size < before:
+                    share_alike(compact, path.stat())
+                    share_copy(compact, path.parent)
+                    fsync_file(compact)
+                    compact.replace(path)
+            finally:
+                remove_database(compact)
+            fsync_folder(path.parent)
+            return before, path.stat().st_size
+
+    def copy_to(self, path: Path) -> None:
+        """Write all rows to a new file."""
+        self._copy_tables(path)
+        fsync_file(path)
+
+    def _copy_tables(self, path: Path) -> None:
+        """Copy them, unless the file has more than tables: a reader may have opened it all the same."""
+        refuse_more_at(self._path)
+        copy_compacted(self._path, path)

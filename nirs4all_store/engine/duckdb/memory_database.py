@@ -1,0 +1,56 @@
+"""A DuckDB database in memory: for tests, and for what need not last longer than the process."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from functools import partial
+from pathlib import Path
+
+import duckdb
+
+from ...errors import OutputPathError
+from ...filesystem import fsync_file
+from .connection import connect_memory
+from .database import DuckDBDatabase
+from .file_database import FileDatabase
+from .migrator import create, create_in
+from .revisions import KEYS
+from .settings import quoted_name
+from .worker_thread import WorkerThread
+
+COPY_BATCH_ROWS = 10_000
+
+
+class MemoryDatabase(DuckDBDatabase):
+    """The seven tables in the memory of this process, made by the migrations. It does its own upkeep."""
+
+    def __init__(self) -> None:
+        super().__init__(connect_memory())
+        create_in(self)
+
+    def vacuum(self) -> tuple[int, int]:
+        """Free nothing, since the engine takes free memory again by itself; return how much it takes, twice."""
+        with contextlib.closing(self.cursor()) as connection:
+            size = connection.execute("SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory()").fetchall()[0][0]
+        return size, size
+
+    def copy_to(self, path: Path) -> None:
+        """Write all rows to a new file; nobody may be inside."""
+        create(path)
+        with contextlib.closing(self.cursor()) as source:
+            try:
+                written = FileDatabase(path)
+                with contextlib.closing(written), contextlib.closing(written.cursor()) as target:
+                    work = partial(_copy_tables, source, target)
+                    WorkerThread(work, target.interrupt, math.inf).result()
+            except duckdb.Error as error:
+                raise OutputPathError(f"cannot write {path}: {error}; make room there and try again") from error
+        fsync_file(path)
+
+
+def _copy_tables(source: duckdb.DuckDBPyConnection, target: duckdb.DuckDBPyConnection) -> None:
+    for table in KEYS:
+        names = ", ".join(quoted_name(name) for name in target.table(table).columns)
+        rows = source.sql(f"SELECT {names} FROM {quoted_name(table)}").to_arrow_reader(COPY_BATCH_ROWS)  # noqa: S608
+        target.from_arrow(rows).insert_into(table)

@@ -1,0 +1,29 @@
+"""The revisions that a database may stand at, and where their files lie."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+REVISIONS = ("0001_nirs4all_0_7_0", "0002_no_keys_exact_arrays", "0003_trust", "0004_owner")
+"""The files of all revisions, in their order: whatever else lies in their folder is none."""
+HEAD = REVISIONS[-1].partition("_")[0]
+UNSTAMPED = "0001"
+KEYS = {
+    "runs": "run_id", "pipelines": "pipeline_id", "chains": "chain_id", "artifacts": "artifact_id",
+    "predictions": "prediction_id", "prediction_arrays": "prediction_id", "logs": "log_id",
+}  # fmt: skip
+"""The seven tables, and the key that each has had from the first revision on."""
+
+
+@cache
+def printed_schema(revision: str) -> str:
+    """Return what a revision has, as DuckDB prints it."""
+    return (script_folder() / "catalogs" / f"{revision}.sql").read_text(encoding="utf-8")
+
+
+def script_folder() -> Path:
+    """Return the folder of the migrations: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[2]
+    installed = package / "migrations"
+    return installed if installed.is_dir() else package.parent / "migrations"

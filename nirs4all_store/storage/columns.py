@@ -1,0 +1,90 @@
+"""The tables' columns, and whether a value fits one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache, partial
+from typing import Any, cast
+
+from sqlalchemy import JSON, BigInteger, Column, Double, Integer, String, Table
+
+from ..errors import InvalidInputError, InvalidTypeError
+from ..validation import checked_float, checked_int, checked_text, json_text
+from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
+
+Model = type[Base]
+Row = tuple[Model, str]
+"""Which row: its table's class and its key."""
+Check = tuple[Callable[[Any, str], Any], str]
+"""What checks a column's values, given with the column's name."""
+
+PARENTS_FIRST: tuple[Model, ...] = (Run, Pipeline, Artifact, Chain, Prediction, PredictionArrays, Log)
+
+
+def table_of(model: Model) -> Table:
+    """Return the table of a mapped class."""
+    return cast(Table, model.__table__)  # No class here maps a join.
+
+
+@cache
+def key_of(model: Model) -> Column[Any]:
+    """Return the primary key column of a mapped class; each has one."""
+    return table_of(model).primary_key.columns[0]
+
+
+def checked_row(model: Model, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row as its table keeps it, with NULL for each column that it does not name.
+
+    Raises
+    ------
+    InvalidInputError
+        A value does not fit its column, or there is no such column.
+    """
+    checks = _checks(model)
+    if not row.keys() <= checks.keys():
+        unknown = sorted(row.keys() - checks.keys())
+        raise InvalidInputError(f"{table_of(model).name} has no column {unknown}; it has {list(checks)}")
+    checked: dict[str, Any] = dict.fromkeys(checks)
+    for name, value in row.items():
+        if value is not None:
+            check, where = checks[name]
+            checked[name] = check(value, where)
+    for column in _required(model):
+        if checked[column.name] is None:
+            checked_value(column, None)
+    return checked
+
+
+def checked_value(column: Column[Any], value: Any) -> Any:
+    """Return a value as its column keeps it; a value that does not fit raises, naming the column."""
+    check, where = _check_of(column)
+    if value is not None:
+        return check(value, where)
+    if not column.nullable:
+        raise InvalidTypeError(f"{where} must not be None; give a value")
+    return None
+
+
+@cache
+def _checks(model: Model) -> dict[str, Check]:
+    return {column.name: _check_of(column) for column in table_of(model).columns}
+
+
+@cache
+def _required(model: Model) -> list[Column[Any]]:
+    return [column for column in table_of(model).columns if not column.nullable]
+
+
+@cache
+def _check_of(column: Column[Any]) -> Check:
+    where = f"{column.table.name}.{column.name}"
+    return next((check for kind, check in CHECKS if isinstance(column.type, kind)), lambda value, where: value), where
+
+
+CHECKS: tuple[tuple[type, Callable[[Any, str], Any]], ...] = (
+    (String, checked_text),
+    (JSON, json_text),
+    (BigInteger, partial(checked_int, bits=64)),
+    (Integer, partial(checked_int, bits=32)),
+    (Double, checked_float),
+)

@@ -1,0 +1,73 @@
+"""The database file of a workspace: made when absent, looked at before it is opened, upgraded if asked for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..engine import (
+    HEAD,
+    WORKING_MEMORY,
+    FileDatabase,
+    check_is_duckdb,
+    logs_of,
+    migrator,
+    plan_upgrade,
+    upgrade_database,
+)
+from ..errors import WorkspaceCorruptError
+from ..filesystem import refuse_missing, share_alike
+from .layout import DATABASE_NAME, refuse_no_folder, refuse_odd_places
+
+
+def open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool) -> FileDatabase:
+    """Return a workspace's database, open and up to date, or raise; see `Opener`."""
+    path = folder / DATABASE_NAME
+    refuse_odd_places(folder)
+    if not read_only:
+        refuse_no_folder(folder)
+    is_new = create and not os.path.lexists(path)
+    if is_new:
+        for log in logs_of(path):
+            raise WorkspaceCorruptError(
+                f"{log} is there without {path.name}, which it belongs to; nothing was changed: "
+                "put the database back, or move the log away to start anew"
+            )
+        migrator.create(path)
+    else:
+        check_is_duckdb(path)
+    if not read_only:
+        for log in logs_of(path):  # Who made it may have been killed before it was given to the group.
+            share_alike(log, path.stat())
+    refuse_missing(*([] if read_only else [folder]), path, *logs_of(path), write=not read_only)
+    # Opening it for writing folds its log in, which must not happen to a database of another version, nor to one that
+    # has what may act by itself.
+    as_reader = read_only or bool(logs_of(path))
+    opened = FileDatabase(path, read_only=as_reader, memory_limit=WORKING_MEMORY)
+    with _closed_after_errors(opened):
+        if is_new:
+            opened.found_no_macros()  # The migrations make none.
+        revision = migrator.revision_of(opened)
+        migrator.check_revision(revision, path, upgrade=upgrade and not read_only)
+        if revision == HEAD and not read_only:
+            migrator.refuse_more(opened, revision, macros=create)
+    if revision == HEAD and as_reader == read_only:
+        return opened
+    opened.close()
+    if revision != HEAD:
+        upgrade_database(plan_upgrade(path))
+    opened = FileDatabase(path, read_only=read_only, memory_limit=WORKING_MEMORY)
+    with _closed_after_errors(opened):  # A program that knows nothing of leases may have been faster.
+        migrator.refuse_more(opened, macros=False)
+    return opened
+
+
+@contextmanager
+def _closed_after_errors(opened: FileDatabase) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        opened.close()
+        raise
