@@ -18,6 +18,7 @@ from typer.main import get_command
 
 from nirs4all_store import WorkspaceStore
 from nirs4all_store.engine.duckdb import migrator
+from nirs4all_store.workspace import registry
 
 fence.stand()
 # Each line of a command would build all commands anew.
@@ -51,6 +52,16 @@ def databases_are_copied(request: pytest.FixtureRequest, new_database: Path, mon
     """
     if request.node.get_closest_marker("makes_databases") is None:
         monkeypatch.setattr(migrator, "create", lambda path: shutil.copyfile(new_database, path))
+
+
+@pytest.fixture(autouse=True)
+def memory_is_given_back() -> Iterator[None]:
+    """Drop the workspaces in memory that a test made: they would stay until the process ends."""
+    yield
+    for key in [key for key in registry._entries if isinstance(key, str)]:
+        workspace = registry._entries.pop(key).workspace
+        if workspace is not None:
+            workspace.close(5.0)
 
 
 @pytest.fixture

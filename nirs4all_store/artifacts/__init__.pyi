@@ -11,5 +11,7 @@ from .codecs import checked_trust as checked_trust
 from .codecs import codec as codec
 from .codecs import packages_in as packages_in
 from .folder import FolderBlobs as FolderBlobs
+from .memory import MemoryBlobs as MemoryBlobs
 from .packages import SCRIPTS as SCRIPTS
 from .packages import is_only_here as is_only_here
+from .store import BlobStore as BlobStore

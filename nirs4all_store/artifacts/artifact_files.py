@@ -162,10 +162,9 @@ class ArtifactFiles:
         InvalidInputError
             `path` is no file below `artifacts/`.
         """
-        place = path
+        folder, place = self.folder or self._copies, path
         try:
-            if self.folder is not None:  # Links lead to where the file is itself.
-                place = (self.folder / path).resolve().relative_to(self.folder.resolve())
+            place = (folder / path).resolve().relative_to(folder.resolve())  # Links lead to where the file is itself.
             self.size(place.as_posix())
         except (OSError, ValueError, ArtifactCorruptError):  # A name that is too long, or holds a NUL.
             raise InvalidInputError(

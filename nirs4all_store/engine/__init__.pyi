@@ -8,7 +8,6 @@ from .duckdb import migrator as migrator
 from .duckdb.connection import ENGINE_ERRORS as ENGINE_ERRORS
 from .duckdb.file_copies import copies_of as copies_of
 from .duckdb.file_copies import copy_database as copy_database
-from .duckdb.file_copies import remove_database as remove_database
 from .duckdb.file_database import FileDatabase as FileDatabase
 from .duckdb.file_upkeep import FileUpkeep as FileUpkeep
 from .duckdb.files import check_is_duckdb as check_is_duckdb
@@ -19,7 +18,6 @@ from .duckdb.files import refuse_misread as refuse_misread
 from .duckdb.files import refuse_odd_database as refuse_odd_database
 from .duckdb.memory_database import MemoryDatabase as MemoryDatabase
 from .duckdb.migrator import Migrations as Migrations
-from .duckdb.migrator import refuse_more_at as refuse_more_at
 from .duckdb.migrator import run_migrations as run_migrations
 from .duckdb.posix_lock import held_alone as held_alone
 from .duckdb.posix_lock import lock_holders as lock_holders

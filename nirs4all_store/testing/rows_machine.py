@@ -16,7 +16,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initial
 from sqlalchemy import text
 
 from ..storage import UnitOfWork
-from ..store import WorkspaceStore
+from .hooks import StoreHooks
 
 TABLES = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
 
@@ -27,10 +27,10 @@ class RolledBackError(Exception):
     """Leaves a transaction on purpose."""
 
 
-class RowsMachine(RuleBasedStateMachine):
+class RowsMachine(StoreHooks, RuleBasedStateMachine):
     """Begins, saves, deletes, collects, reopens and rolls back, held against a model made of dicts.
 
-    What is compared is read behind the store's back: rows by plain SQL, files from the folder.
+    What is compared is read behind the store's back, through `StoreHooks`.
     Override `open_store` to run it over another store.
     """
 
@@ -51,10 +51,6 @@ class RowsMachine(RuleBasedStateMachine):
         self.waiting: Counter[str] = Counter()
         self.artifact_ids: dict[int, str] = {}
         self.logs: Counter[str] = Counter()
-
-    def open_store(self, folder: Path) -> WorkspaceStore:
-        """Return the store to test."""
-        return WorkspaceStore(folder)
 
     def teardown(self) -> None:
         """Close and remove the workspace."""
@@ -313,8 +309,7 @@ class RowsMachine(RuleBasedStateMachine):
             for artifact_id in self.artifact_ids.values()
         }
         assert {artifact_id: row[:2] for artifact_id, row in found.items()} == expected
-        artifacts = self.folder / "artifacts"
-        files = {path.relative_to(artifacts).as_posix() for path in artifacts.rglob("*") if path.is_file()}
+        files = self.files_of(self.store)
         assert {artifact_id for artifact_id, row in found.items() if row[2] not in files} == self._gone()
 
     @rule(prediction=predictions)

@@ -11,23 +11,19 @@ Examples
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, consumes, initialize, multiple, rule
-from sqlalchemy import text
 
 from ..errors import ArtifactCorruptError, ArtifactMissingError, UntrustedArtifactError
-from ..store import WorkspaceStore
 from .contract import StoreContract
 from .rows_machine import TABLES, RowsMachine
 
 __all__ = ["TABLES", "StoreContract", "StoreMachine"]
 
-LONG_AGO = 10**9
 DAMAGES = {"flip": "damaged-file", "cut": "damaged-file", "empty": "damaged-file", "remove": "missing-file"}
 Findings = set[tuple[str, str]]
 
@@ -50,10 +46,6 @@ class StoreMachine(RowsMachine):
         self.untrusted: set[str] = set()
         self.orphans: set[str] = set()
         self.exports = 0
-
-    def open_store(self, folder: Path) -> WorkspaceStore:
-        """Return the store to test."""
-        return WorkspaceStore(folder)
 
     @initialize(target=chains)
     def begin_first_chain(self) -> Any:
@@ -83,25 +75,19 @@ class StoreMachine(RowsMachine):
         artifact_id = self.artifact_ids.get(content)
         if artifact_id is None or artifact_id in self.damaged:
             return
-        path = (
-            self.folder
-            / "artifacts"
-            / dict(self._select("SELECT artifact_id, artifact_path FROM artifacts"))[artifact_id]
-        )
-        data = path.read_bytes()
+        name = dict(self._select("SELECT artifact_id, artifact_path FROM artifacts"))[artifact_id]
+        data = self.read_file(self.store, name)
         if damage == "remove":
-            path.unlink()
+            self.remove_file(self.store, name)
         else:
-            path.write_bytes({"flip": data[:-1] + bytes([data[-1] ^ 1]), "cut": data[:-1], "empty": b""}[damage])
+            damaged = {"flip": data[:-1] + bytes([data[-1] ^ 1]), "cut": data[:-1], "empty": b""}[damage]
+            self.write_file(self.store, name, damaged)
         self.damaged[artifact_id] = damage
 
     @rule(name=st.sampled_from(["stray", "ab/stray.joblib", "ab/cd/stray"]))
     def leave_file(self, name: str) -> None:
         """Put a file where no artifact is."""
-        path = self.folder / "artifacts" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"stray")
-        os.utime(path, (LONG_AGO, LONG_AGO))
+        self.write_file(self.store, name, b"stray")
         self.orphans.add(name)
 
     @rule(content=st.integers(0, 4), by=st.sampled_from([-1, 1, 7]))
@@ -234,16 +220,13 @@ class StoreMachine(RowsMachine):
         }
 
     def _quarantined(self) -> int:
-        return sum(path.is_file() for path in (self.folder / "artifacts" / ".quarantine").rglob("*"))
+        return sum(name.startswith(".quarantine/") for name in self.files_of(self.store))
 
     def _select(self, statement: str, **parameters: Any) -> list[Any]:
-        with self.store.unit_of_work() as uow:
-            return [tuple(row) for row in uow.session.execute(text(statement), parameters)]
+        return self.select(self.store, statement, **parameters)
 
     def _change(self, statement: str, **parameters: Any) -> None:
-        with self.store.unit_of_work() as uow:
-            uow.session.execute(text(statement), parameters)
-            uow.commit()
+        self.change(self.store, statement, **parameters)
 
     def _gone(self) -> set[str]:
         return {artifact_id for artifact_id, damage in self.damaged.items() if damage == "remove"}

@@ -59,7 +59,8 @@ def open_workspace(address: Path, store: object, *, read_only: bool, upgrade: bo
     try:
         is_new = workspace.open(seconds_until(deadline), write=not read_only, upgrade=upgrade)
         if not read_only:
-            FolderBlobs(path / ARTIFACTS_NAME).make_root()
+            if not is_in_memory(address):
+                FolderBlobs(address / ARTIFACTS_NAME).make_root()
             # A store that this process has open keeps nobody waiting for it.
             interrupt_lost_runs(workspace, seconds_until(deadline) if is_new else 0)
     except BaseException:

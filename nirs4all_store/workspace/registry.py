@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import ctypes
 import os
 import threading
 import time
@@ -141,6 +142,7 @@ def _start_anew_after_fork() -> None:
     for key, entry in _entries.items():
         if entry.workspace is not None and entry.workspace.is_open:
             _inherited[key] = entry.workspace
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(entry.workspace))  # The interpreter's end drops all but this.
     _forking.clear()
     _entries.clear()
 
