@@ -207,14 +207,16 @@ class WorkspaceStore:
 
         Calls inside a block join it; no other call is in the middle of anything when one begins.
         """
-        self._workspace.check_writable(read_only=self._read_only)
-        current = self._workspace.current
+        workspace = self._workspace
+        workspace.check_writable(read_only=self._read_only)
+        current = workspace.current
         return Call(current or self.unit_of_work(), is_joined=current is not None, is_block=is_block)
 
     def _reading(self) -> Call:
         """Give a unit of work to read in: the open one of this thread, or a new one."""
-        current = self._workspace.current
-        new = current or UnitOfWork(self._workspace, timeout=self._timeout, write=False)
+        workspace = self._workspace
+        current = workspace.current
+        new = current or UnitOfWork(workspace, timeout=self._timeout, write=False)
         return Call(new, is_joined=current is not None)
 
     # -- runs ---------------------------------------------------------------------------------
@@ -1257,8 +1259,8 @@ class WorkspaceStore:
         Returns
         -------
         VacuumResult
-            A tuple: the size of the database in bytes `before` and `after`. In memory nothing is freed, since free memory
-            is used again, and both are the same.
+            A tuple: the size of the database in bytes `before` and `after`. In memory nothing is freed, since free
+            memory is used again, and both are the same.
 
         Raises
         ------

@@ -1,9 +1,9 @@
 from .atomic_files import atomic_write as atomic_write
 from .atomic_files import checked_path as checked_path
 from .atomic_files import file_id as file_id
+from .atomic_files import file_state as file_state
 from .atomic_files import fsync_file as fsync_file
 from .atomic_files import fsync_folder as fsync_folder
-from .atomic_files import last_change as last_change
 from .atomic_files import make_folder as make_folder
 from .atomic_files import output_errors as output_errors
 from .atomic_files import refuse_below as refuse_below

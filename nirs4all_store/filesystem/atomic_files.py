@@ -108,13 +108,13 @@ def file_id(path: Path | int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-def last_change(path: Path) -> tuple[int, int] | None:
-    """Return when a file was last written to (nanoseconds), and how many bytes it has; None if it is not there."""
+def file_state(path: Path) -> tuple[int, int, int, int] | None:
+    """Return what is another one once a path has another file, or its file was written to; None if it is not there."""
     try:
         status = path.stat()
     except OSError:
         return None
-    return status.st_mtime_ns, status.st_size
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def fsync_folder(folder: Path) -> None:

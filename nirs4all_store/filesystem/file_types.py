@@ -25,6 +25,8 @@ KINDS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+PLAIN = (FILE, FOLDER, None)
+"""What a place of a workspace may be, and nothing."""
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 # Opening a pipe waits for who writes to it, without this.
 NO_WAITING = getattr(os, "O_NONBLOCK", 0)
@@ -54,7 +56,7 @@ def kind_of_mode(mode: int) -> str:
 
 def is_odd(kind: str | None) -> bool:
     """Tell whether a kind is neither a file nor a folder."""
-    return kind not in (None, FILE, FOLDER)
+    return kind not in PLAIN
 
 
 def refuse_odd(*paths: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -> None:
@@ -67,7 +69,7 @@ def refuse_odd(*paths: AnyPath, error: type[StoreError] = WorkspaceCorruptError)
     """
     for path in paths:
         kind = kind_of(path)
-        if is_odd(kind):
+        if kind not in PLAIN:
             raise _odd(path, kind, error)
 
 

@@ -41,11 +41,14 @@ class Tables:
     session : Session
     changes : int
         How many rows and statements it was given to write so far.
+    saved : set of str
+        The artifacts that this transaction has saved, and named in no chain since.
     """
 
     def __init__(self, io: RowIO, cache: LookupCache | None = None) -> None:
         self.session = io.session
         self.changes = 0
+        self.saved: set[str] = set()
         self._io = io
         self._buffer = WriteBuffer()
         self._lookups = Lookups(cache)
@@ -167,6 +170,7 @@ class Tables:
     def discard_pending(self) -> None:
         """Drop what waits and what is known: the transaction has ended."""
         self._buffer.clear()
+        self.saved.clear()
         self._last_new = None
         self._lookups.roll_back()
 
@@ -189,7 +193,8 @@ class Tables:
 
     def row(self, model: Model, key: str) -> dict[str, Any] | None:
         """Return one row by its key, JSON decoded, or None."""
-        found = self.rows_of(model, [key])
+        self.flush()
+        found = self._io.rows_by_key(table_of(model), [checked_text(key, key_of(model).name)])
         return found[0] if found else None
 
     def rows_of(self, model: Model, keys: Iterable[str]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ import weakref
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from operator import call
 from pathlib import Path
 from typing import Any
 
@@ -51,8 +52,8 @@ def _this_task() -> Callable[[], object]:
     return weakref.ref(asyncio.current_task(loop) or loop)
 
 
-def no_scope() -> None:
-    """Stand for a scope that nobody holds, and for a task where there is none."""
+no_scope: Callable[[], None] = type(None)
+"""Returns None: it stands for a scope that nobody holds, and for a task where there is none."""
 
 
 class Scope:
@@ -168,4 +169,4 @@ def refuse_reentrant_call(lock: threading.Condition | threading.RLock, alone: Sc
 
 def live(scopes: Iterable[ScopeRef]) -> list[Scope]:
     """Return the scopes that somebody holds."""
-    return [scope for held in scopes if (scope := held()) is not None]
+    return [*filter(None, map(call, scopes))]

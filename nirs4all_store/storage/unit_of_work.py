@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import warnings
 from datetime import datetime, timedelta
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -55,12 +56,13 @@ class UnitOfWork:
         finalizers come at any moment.
     """
 
-    runs: RunRepo
-    chains: ChainRepo
-    predictions: PredictionRepo
-    artifacts: ArtifactRepo
-    integrity: Integrity
-    ids: IdPrefixes
+    # Made when they are asked for: most units of work need one.
+    runs = cached_property(lambda self: RunRepo(self._tables))
+    chains = cached_property(lambda self: ChainRepo(self._tables))
+    predictions = cached_property(lambda self: PredictionRepo(self._tables))
+    artifacts = cached_property(lambda self: ArtifactRepo(self._tables))
+    integrity = cached_property(lambda self: Integrity(self._tables))
+    ids = cached_property(lambda self: IdPrefixes(self._tables))
 
     def __init__(self, workspace: Host, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
         if write:
@@ -98,12 +100,6 @@ class UnitOfWork:
         database = self._workspace.database
         self._session = database.session()  # It connects at its first statement, not here.
         self._tables = Tables(database.row_io(self._session), self._workspace.cache if self._write else None)
-        self.runs = RunRepo(self._tables)
-        self.chains = ChainRepo(self._tables)
-        self.predictions = PredictionRepo(self._tables)
-        self.artifacts = ArtifactRepo(self._tables)
-        self.integrity = Integrity(self._tables)
-        self.ids = IdPrefixes(self._tables)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -222,7 +218,6 @@ class UnitOfWork:
                 raise
             self._look_whether_it_was_kept(scope, probe, error)
         self._tables.committed()
-        self.artifacts.saved.clear()
         self._discarded.clear()
         hit(Failpoint.COMMIT_IS_DURABLE)
         for relative in discarded:
@@ -278,7 +273,6 @@ class UnitOfWork:
     def rollback(self) -> None:
         """Undo everything since the last commit."""
         self._tables.discard_pending()
-        self.artifacts.saved.clear()
         self._discarded.clear()
         self._failure = None
         self._session.rollback()

@@ -38,7 +38,10 @@ class Admission:
     @property
     def current(self) -> Any:
         """The unit of work that is open here, in this thread and task, or None."""
-        return next((scope.unit() for scope in live(current_scopes.get()) if scope.is_open and scope.is_of(self)), None)
+        for scope in live(current_scopes.get()):
+            if scope.is_open and scope.is_of(self):
+                return scope.unit()
+        return None
 
     @property
     def _inside(self) -> list[Scope]:

@@ -41,7 +41,7 @@ def warn_if_remote(folder: Path) -> None:
             f"{folder} is on a network file system ({kind}), whose locks and flushes may not hold: two machines that "
             "use it at once can destroy it, and a power cut can. Keep the workspace on a local disk, copy it with "
             "backup(), or let one machine at a time use it",
-            stacklevel=6,  # Whoever made the store.
+            stacklevel=7,  # Whoever made the store.
         )
 
 

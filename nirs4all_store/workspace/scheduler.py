@@ -19,6 +19,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from operator import call
 from pathlib import Path
 from typing import Any
 
@@ -266,8 +267,8 @@ class Workspace(Admission):
         self.leave(Scope(self, self, write=False))
 
     def _drop_abandoned(self) -> None:
-        known = (*self._entered, *self._writers, self._exclusive)
-        if any(held is not no_scope and held() is None for held in known):
+        is_alone_lost = self._exclusive is not no_scope and self._exclusive() is None
+        if is_alone_lost or None in map(call, (*self._entered, *self._writers)):
             self._entered = [held for held in self._entered if held()]
             self._writers = [held for held in self._writers if held()]
             self._exclusive = self._exclusive if self._exclusive() else no_scope

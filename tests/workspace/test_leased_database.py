@@ -288,7 +288,7 @@ def test_a_commit_that_failed_closed_the_database_under_a_reader(
         uow = thread.submit(reading.__enter__).result()
         assert thread.submit(uow.runs.list).result().is_empty()
         with monkeypatch.context() as full, pytest.raises(CommitFailedError):
-            full.setattr("nirs4all_store.engine.duckdb.database._Session.commit", refuses)
+            full.setattr("nirs4all_store.engine.base.FlushingSession.commit", refuses)
             store.begin_run("unknown")
         assert thread.submit(uow.runs.list).result().is_empty()
         thread.submit(reading.__exit__, None, None, None).result()

@@ -428,13 +428,13 @@ def test_copying_a_database_that_is_gone_once_gave_up_the_last_copy(
 def test_a_database_that_cannot_be_opened_again_is_refused_by_every_call(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from nirs4all_store.workspace import backup
+    from nirs4all_store.engine.duckdb import file_upkeep
 
     def copy_and_spoil(source: Path, target: Path) -> None:
         target.write_bytes(b"short")  # The compacted file is smaller, takes the name, and is no database.
 
     store = WorkspaceStore(tmp_path)
-    monkeypatch.setattr(backup, "copy_compacted", copy_and_spoil)
+    monkeypatch.setattr(file_upkeep, "copy_compacted", copy_and_spoil)
     with pytest.raises(WorkspaceCorruptError):
         store.vacuum()
     for _ in range(2):

@@ -309,7 +309,7 @@ def test_a_commit_that_failed_where_nothing_could_be_opened_again_once_kept_its_
 
     with WorkspaceStore(tmp_path, timeout=5) as store:
         with monkeypatch.context() as gone, pytest.raises(CommitFailedError) as kept:
-            gone.setattr("nirs4all_store.engine.duckdb.database._Session.commit", fails)
+            gone.setattr("nirs4all_store.engine.base.FlushingSession.commit", fails)
             gone.setattr(store._workspace._access, "_opener", fails)
             store.begin_run("unknown")
         assert store.begin_run("afterwards")

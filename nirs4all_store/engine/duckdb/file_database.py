@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from ...call_boundary import CallBoundary
 from ...errors import ReadOnlyError, WorkspaceBusyError, WorkspaceCorruptError
 from ...failpoints import Failpoint, hit
-from ...filesystem import file_id, last_change, share_alike
+from ...filesystem import file_id, file_state, share_alike
 from .connection import connect
 from .database import DuckDBDatabase
 from .files import header_of, logs_of, refuse_odd_database
@@ -92,9 +92,10 @@ class FileDatabase(DuckDBDatabase):
             It was: what is written now would be lost. Or what is to be written beside it would go elsewhere.
         """
         refuse_odd_database(self.path)
-        if not write and not self.path.exists():
+        state = file_state(self.path)
+        if state is None and not write:
             return
-        if not self.is_in_place or (is_quiet and not self.is_as_left):
+        if state is None or state[:2] != self._file or (is_quiet and state != self._left):
             raise WorkspaceCorruptError(
                 f"{self.path} was removed or replaced, or copied over, while it was open; nothing was written: close "
                 "the store, put a backup in its place with `nirs4all-store restore`, and open it again"
@@ -102,13 +103,14 @@ class FileDatabase(DuckDBDatabase):
 
     def note_file(self) -> None:
         """Remember how the file is, now that nobody uses it here: until somebody does, the engine leaves it alone."""
-        if self.is_in_place:
-            self._left = last_change(self.path)
+        state = file_state(self.path)
+        if state is not None and state[:2] == self._file:
+            self._left = state
 
     @property
     def is_as_left(self) -> bool:
-        """Whether the file is as it was at the last `note_file`."""
-        return last_change(self.path) == self._left
+        """Whether the file is as it was at the last `note_file`, and still has the name."""
+        return file_state(self.path) == self._left
 
     def before_commit(self) -> None:
         """Refuse to commit beside a file that is not the one that was opened: its log would be another's."""
@@ -162,7 +164,7 @@ class FileDatabase(DuckDBDatabase):
 
     def _fold(self) -> dict[Path, os.stat_result]:
         """Put what stands in the logs into the file; return what is left of them, which holds nothing any more."""
-        if self.read_only or not (self.is_in_place and self.is_as_left) or not logs_of(self.path):
+        if self.read_only or not self.is_as_left or not logs_of(self.path):
             return {}
         hit(Failpoint.FOLDING)
         try:

@@ -8,7 +8,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
 from io import FileIO
 from pathlib import Path
 from shlex import quote
@@ -105,9 +105,10 @@ def logs_of(path: Path) -> list[Path]:
     return [log for log in log_names(path) if log.exists()]
 
 
-def log_names(path: Path) -> list[Path]:
+@lru_cache
+def log_names(path: Path) -> tuple[Path, ...]:
     """Return the names that the logs of a database have when they are there."""
-    return [path.with_name(f"{path.name}{ending}") for ending in LOG_ENDINGS]
+    return tuple(path.with_name(f"{path.name}{ending}") for ending in LOG_ENDINGS)
 
 
 def refuse_odd_database(path: Path) -> None:
@@ -164,6 +165,7 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(getattr(error, "orig", error), duckdb.OutOfMemoryException)
 
 
+@lru_cache
 def temporary_of(path: Path) -> Path:
     """Return the folder where DuckDB puts what it has no memory for, while it works on a database."""
     return path.with_name(f"{path.name}.tmp")

@@ -218,7 +218,7 @@ def _compiled_once(statement: Select[Any] | Update, dialect: Dialect) -> Any:
 def _decoded(found: Iterable[tuple[Any, ...]], columns: Any) -> list[dict[str, Any]]:
     """Return rows as dicts by the names of their columns, JSON decoded."""
     rows = [dict(zip(columns.keys(), row, strict=True)) for row in found]
-    for name in (name for name, column in columns.items() if isinstance(column.type, JSON)):
+    for name in [name for name, column in columns.items() if isinstance(column.type, JSON)]:
         for row in rows:
             row[name] = None if row[name] is None else parse_json(row[name], name)
     return rows

@@ -49,8 +49,6 @@ class ArtifactRepo:
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
-        self.saved: set[str] = set()
-        """What this transaction has saved, and named in no chain since."""
 
     def add(
         self,
@@ -69,12 +67,12 @@ class ArtifactRepo:
         """
         known = self._oldest_row(content_hash, format)
         if known:
-            self.saved.add(known["artifact_id"])
+            self._tables.saved.add(known["artifact_id"])
             again = SAVED_AGAIN if trust is None else IMPORTED_AGAIN
             self._tables.execute_prepared(again, {"wanted": known["artifact_id"], "now": utc_now()})
             return str(known["artifact_id"])
         artifact_id = new_id()
-        self.saved.add(artifact_id)
+        self._tables.saved.add(artifact_id)
         return self._insert(
             artifact_id,
             artifact_path,
@@ -231,8 +229,8 @@ class ArtifactRepo:
             Whose run counts; without it, only the transaction does.
         """
         wanted = set(checked_texts(ids, "artifact ids"))
-        own = wanted & self.saved
-        self.saved -= own
+        own = wanted & self._tables.saved
+        self._tables.saved -= own
         if chain_id is not None:
             own |= self._of_its_run(wanted - own, chain_id)
         for group, new_users in ((own, case((ARTIFACTS.c.unclaimed > 0, 0), else_=1)), (wanted - own, literal(1))):
