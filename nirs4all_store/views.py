@@ -106,8 +106,10 @@ def list_findings(findings: Sequence[Finding]) -> Listing:
 
 def list_templates(entries: Sequence[Mapping[str, Any]]) -> Listing:
     """Return the templates of a library, as its `list_templates` gives them."""
-    rows = [{name: entry.get(name) for name in LISTED_TEMPLATES} | {"tags": ", ".join(entry.get("tags") or [])}
-            for entry in entries]  # fmt: skip
+    rows = [
+        {name: entry.get(name) for name in LISTED_TEMPLATES} | {"tags": ", ".join(entry.get("tags") or [])}
+        for entry in entries
+    ]
     return Listing.of(pl.DataFrame(rows, schema=dict.fromkeys(LISTED_TEMPLATES, pl.String)))
 
 

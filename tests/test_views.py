@@ -52,13 +52,22 @@ def test_a_chain_is_shown_with_what_was_held_out_of_all_folds_first(store: Works
 
 def test_lines_leave_out_what_says_nothing_and_keep_those_of_an_error() -> None:
     values = {
-        "name": "wheat", "preprocessings": "", "branch_id": None, "error": "one\ntwo", "y_true": np.zeros(3),
-        "scores": {"val": {"rmse": 0.123456}}, "steps": [*range(30)],
-    }  # fmt: skip
+        "name": "wheat",
+        "preprocessings": "",
+        "branch_id": None,
+        "error": "one\ntwo",
+        "y_true": np.zeros(3),
+        "scores": {"val": {"rmse": 0.123456}},
+        "steps": [*range(30)],
+    }
     assert views.lines_of(values) == [
-        ("name", "wheat"), ("error", "one"), ("", "two"), ("y_true", "float64 (3,)"), ("scores, val", "rmse 0.1235"),
+        ("name", "wheat"),
+        ("error", "one"),
+        ("", "two"),
+        ("y_true", "float64 (3,)"),
+        ("scores, val", "rmse 0.1235"),
         ("steps", '[0, 1, "... 27 more ...", 29]'),
-    ]  # fmt: skip
+    ]
 
 
 def test_the_first_choice_that_leaves_nothing_is_named_with_what_there_is() -> None:
