@@ -111,7 +111,9 @@ def check_recovered(workspace: Path, before: dict[str, bytes], expected: set[str
     return report
 
 
-@pytest.mark.parametrize("length", [1, 2, 5, 20, 300, 1000, 2500])
+@pytest.mark.parametrize(
+    "length", [1, 20, 300, 2500, *(pytest.param(length, marks=pytest.mark.slow) for length in (2, 5, 1000))]
+)
 def test_a_zero_filled_tail_costs_the_commits_in_it_and_nothing_else(
     workspace: Path, killed: tuple[Path, list[int]], length: int
 ) -> None:

@@ -113,17 +113,20 @@ ODD_CHAINS = {
 }
 
 
-@pytest.mark.parametrize(
-    ("column", "value"), [(column, value) for column in ODD_CHAINS for value in ODD_CHAINS[column]]
-)
-def test_a_chain_of_an_odd_shape_once_kept_the_whole_workspace_out(old: Path, column: str, value: str) -> None:
+@pytest.mark.parametrize("column", ODD_CHAINS)
+def test_a_chain_of_an_odd_shape_once_kept_the_whole_workspace_out(old: Path, column: str) -> None:
+    first, *others = ODD_CHAINS[column]
+    chain_ids = ["chain-Logistic", *(f"chain-{number}" for number in range(len(others)))]
+    odd = f"SELECT * REPLACE (? AS chain_id, ? AS {column}) FROM chains WHERE chain_id = 'chain-Logistic'"
     with duckdb.connect(str(old / "store.duckdb")) as connection:
-        connection.execute(f"UPDATE chains SET {column} = ? WHERE chain_id = 'chain-Logistic'", [value])
+        for chain_id, value in zip(chain_ids[1:], others, strict=True):
+            connection.execute(f"INSERT INTO chains {odd}", [chain_id, value])
+        connection.execute(f"UPDATE chains SET {column} = ? WHERE chain_id = 'chain-Logistic'", [first])
     upgrade_workspace(old)
     with WorkspaceStore(old) as store:
-        assert store.get_chain("chain-Logistic") is not None
+        assert [chain_id for chain_id in chain_ids if store.get_chain(chain_id) is None] == []
         store.gc_artifacts()
-        if "cfg$log:0" in value:
+        if "cfg$log:0" in "".join(ODD_CHAINS[column]):
             assert store.load_artifact("cfg$log:0") is not None
         assert store.delete_run("run-1") > 0
 
