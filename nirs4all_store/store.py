@@ -118,8 +118,10 @@ class WorkspaceStore:
         # It travels to another process as its path and options, and opens there when it is used.
         self._check_open()
         if is_in_memory(self._path):
-            raise InvalidInputError(f"{self._path} is in the memory of this process, and cannot be sent to another: "
-                                    "keep what both need in a folder")  # fmt: skip
+            raise InvalidInputError(
+                f"{self._path} is in the memory of this process, and cannot be sent to another: "
+                "keep what both need in a folder"
+            )
         return {"_path": self._path, "_timeout": self._timeout, "_read_only": self._read_only}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -129,7 +131,7 @@ class WorkspaceStore:
 
     @property
     def workspace_path(self) -> Path:
-        """The folder of the workspace, absolute; or `memory:NAME`."""
+        """The absolute path of the folder, or the address of a workspace in memory."""
         return self._path
 
     def close(self) -> None:

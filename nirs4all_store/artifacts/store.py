@@ -1,4 +1,7 @@
-"""The seam for bytes: what keeps them by their names, be it a folder, memory or a store of objects."""
+"""The seam for bytes: what keeps them by their names, be it a folder, memory or a store of objects.
+
+See docs/decisions/0021.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """The seam for rows: what an engine gives to the rooms above, so that none of them knows which it is.
 
 `engine/duckdb` is one, with its database in a file or in memory.
+
+See docs/decisions/0021.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Rows that wait, so that many of them are inserted at a time."""
+"""Rows that wait, so that many of them are inserted at a time.
+
+See docs/decisions/0002.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Where a workspace is: a folder, or `memory:NAME`, which is in this process alone."""
+"""Where a workspace is: a folder, or `memory:NAME`, which is in this process alone.
+
+See docs/decisions/0021.
+"""
 
 from __future__ import annotations
 

@@ -194,9 +194,16 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
     with _looking_at(path, shared=True, timeout=checked_timeout(timeout)):
         files, size = ArtifactFiles(FolderBlobs(path / ARTIFACTS_NAME)).usage()
         return WorkspaceInfo(
-            path, migrator.revision_at(database), HEAD, migrator.rows_of(database), database.stat().st_size,
-            sum(log.stat().st_size for log in logs_of(database)), size, files, copies_of(database),
-        )  # fmt: skip
+            path,
+            migrator.revision_at(database),
+            HEAD,
+            migrator.rows_of(database),
+            database.stat().st_size,
+            sum(log.stat().st_size for log in logs_of(database)),
+            size,
+            files,
+            copies_of(database),
+        )
 
 
 @contextmanager

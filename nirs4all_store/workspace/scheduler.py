@@ -1,4 +1,4 @@
-"""One workspace of this process: its database, its files, its lease, and whose turn it is.
+"""One workspace of this process: its database, its files, its lease, and who may be inside it.
 
 All stores on one folder share one of these. Any number of threads read at once, each on its own
 connection; writers take turns; copying or replacing the database file waits until nobody uses it.

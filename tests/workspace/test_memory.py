@@ -137,8 +137,9 @@ with n.WorkspaceStore("memory:w") as store:
     print(store.get_artifact_path(store.save_artifact([1, 2], "list", "other", "pickle")), flush=True)
     input()
 """
-    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                          text=True) as other:  # fmt: skip
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
         assert other.stdin is not None
         assert other.stdout is not None
         path = Path(other.stdout.readline().strip())

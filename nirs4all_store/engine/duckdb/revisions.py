@@ -10,9 +10,14 @@ REVISIONS = ("0001_nirs4all_0_7_0", "0002_no_keys_exact_arrays", "0003_trust", "
 HEAD = REVISIONS[-1].partition("_")[0]
 UNSTAMPED = "0001"
 KEYS = {
-    "runs": "run_id", "pipelines": "pipeline_id", "chains": "chain_id", "artifacts": "artifact_id",
-    "predictions": "prediction_id", "prediction_arrays": "prediction_id", "logs": "log_id",
-}  # fmt: skip
+    "runs": "run_id",
+    "pipelines": "pipeline_id",
+    "chains": "chain_id",
+    "artifacts": "artifact_id",
+    "predictions": "prediction_id",
+    "prediction_arrays": "prediction_id",
+    "logs": "log_id",
+}
 """The seven tables, and the key that each has had from the first revision on."""
 
 
