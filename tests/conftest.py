@@ -27,7 +27,8 @@ typer.testing._get_command = functools.cache(get_command)
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Let what is named on the command line run in this process: others take seconds to start."""
-    return None if config.args_source is pytest.Config.ArgsSource.TESTPATHS else 0
+    runs_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
+    return None if runs_all else 0
 
 
 def pytest_collection_finish() -> None:
