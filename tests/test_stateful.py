@@ -19,7 +19,7 @@ class TestStore(StoreMachine.TestCase):
 
 
 class TestMemory(MemoryMachine.TestCase):
-    settings = settings(max_examples=15, stateful_step_count=30, **SETTINGS)
+    settings = settings(max_examples=8, stateful_step_count=30, **SETTINGS)
 
 
 @pytest.mark.slow
