@@ -125,8 +125,6 @@ def _records(
                 "n_features": data.X.shape[1],
                 "scores": model.scores[fold],
                 "best_params": model.step.params,
-                "branch_id": None,
-                "branch_name": None,
                 "exclusion_count": data.excluded,
                 "exclusion_rate": data.exclusion_rate,
                 "preprocessings": pipeline.preprocessings(model.step),
