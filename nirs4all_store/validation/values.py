@@ -267,7 +267,8 @@ def _json_value(value: Any, where: str, depth: int, room: _Room) -> Any:
 def _json_dict(value: dict[Any, Any], where: str, depth: int, room: _Room) -> dict[str, Any]:
     plain: dict[str, Any] = {}
     for key, item in value.items():
-        text = _key_text(key, where)
+        is_plain = type(key) is str and key.isascii() and "\0" not in key
+        text = key if is_plain else _key_text(key, where)
         if text in plain:
             raise InvalidInputError(f"{where} has two keys that are both {text!r} as JSON text; rename one")
         plain[text] = _json_value(item, f"{where}.{text}", depth + 1, room)
@@ -276,8 +277,6 @@ def _json_dict(value: dict[Any, Any], where: str, depth: int, room: _Room) -> di
 
 def _key_text(key: object, where: str) -> str:
     """Return an object key as JSON has it: the json module's text for numbers, booleans and None."""
-    if type(key) is str and key.isascii() and "\0" not in key:
-        return key
     if isinstance(key, Enum):
         key = key.value
     if isinstance(key, np.generic):
