@@ -71,7 +71,7 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(package, tmp_path / "nirs4all_store", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(migrator.script_folder(), tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "migrations" / "versions" / "0005_notes.py").write_text(REVISION)
-    replaced(tmp_path / "nirs4all_store/engine/duckdb/migrator.py", '"0004_owner")', '"0004_owner", "0005_notes")')
+    replaced(tmp_path / "nirs4all_store/engine/duckdb/revisions.py", '"0004_owner")', '"0004_owner", "0005_notes")')
     models, records = (tmp_path / f"nirs4all_store/storage/{name}.py" for name in ("models", "records"))
     catalog = tmp_path / "migrations" / "catalogs" / "0005.sql"
     shutil.copy(catalog.with_name("0004.sql"), catalog)
