@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 import warnings
 from datetime import datetime, timedelta
-from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -47,22 +46,10 @@ class UnitOfWork:
     session : sqlalchemy.orm.Session
     runs, chains, predictions, artifacts
         The repositories.
-    integrity : Integrity
-        What must be true of all their rows together.
-    ids : IdPrefixes
-        What has an id that begins so.
     in_call : bool
         Whether it is in the middle of a call, which another call of the thread must not join: signal handlers and
         finalizers come at any moment.
     """
-
-    # Made when they are asked for: most units of work need one.
-    runs = cached_property(lambda self: RunRepo(self._tables))
-    chains = cached_property(lambda self: ChainRepo(self._tables))
-    predictions = cached_property(lambda self: PredictionRepo(self._tables))
-    artifacts = cached_property(lambda self: ArtifactRepo(self._tables))
-    integrity = cached_property(lambda self: Integrity(self._tables))
-    ids = cached_property(lambda self: IdPrefixes(self._tables))
 
     def __init__(self, workspace: Host, *, timeout: float, write: bool = True, read_only: bool = False) -> None:
         if write:
@@ -133,6 +120,38 @@ class UnitOfWork:
             if self._is_handed_out:
                 self._workspace.cache.invalidate()
             self._workspace.leave(scope)
+
+    # Made when they are asked for, of the transaction that is open then: most units of work need one.
+
+    @property
+    def runs(self) -> RunRepo:
+        """Runs, their pipelines, and what those logged."""
+        return RunRepo(self._tables)
+
+    @property
+    def chains(self) -> ChainRepo:
+        """Chains."""
+        return ChainRepo(self._tables)
+
+    @property
+    def predictions(self) -> PredictionRepo:
+        """Predictions and their arrays."""
+        return PredictionRepo(self._tables)
+
+    @property
+    def artifacts(self) -> ArtifactRepo:
+        """The rows of artifacts."""
+        return ArtifactRepo(self._tables)
+
+    @property
+    def integrity(self) -> Integrity:
+        """What must be true of all their rows together."""
+        return Integrity(self._tables)
+
+    @property
+    def ids(self) -> IdPrefixes:
+        """What has an id that begins so."""
+        return IdPrefixes(self._tables)
 
     @property
     def session(self) -> Session:

@@ -117,6 +117,15 @@ def test_after_an_error_of_the_engine_in_a_read_everything_was_kept_against_its_
     assert run_names(store) == set()
 
 
+def test_a_unit_of_work_that_is_entered_again_once_kept_nothing_and_said_so_to_nobody(store: WorkspaceStore) -> None:
+    uow = store.unit_of_work()
+    for name in ("first", "second"):
+        with uow:
+            uow.runs.add(name)
+            uow.commit()
+    assert run_names(store) == {"first", "second"}
+
+
 def test_nested_transactions_join_the_outer_one(store: WorkspaceStore) -> None:
     with store.transaction():
         store.begin_run("outer")
