@@ -15,7 +15,7 @@ from alembic import command
 from sqlalchemy import Connection
 
 from nirs4all_store import WorkspaceStore, inspect_workspace, load_bundle, upgrade_workspace
-from nirs4all_store.engine.duckdb import migrator
+from nirs4all_store.engine.duckdb import migrator, upgrade
 from nirs4all_store.testing.store_machine import TABLES
 
 pytestmark = pytest.mark.makes_databases
@@ -132,7 +132,8 @@ def test_the_next_revision_will_find_its_way(revision: str, tmp_path: Path, monk
     (tmp_path / "migrations" / "versions" / "0005_notes.py").write_text(NEXT_REVISION)
     monkeypatch.setattr(migrator, "script_folder", lambda: tmp_path / "migrations")
     monkeypatch.setattr(migrator, "REVISIONS", (*migrator.REVISIONS, "0005_notes"))
-    monkeypatch.setattr(migrator, "HEAD", "0005")
+    for module in (migrator, upgrade):
+        monkeypatch.setattr(module, "HEAD", "0005")
     report = upgrade_workspace(tmp_path / "w")
     assert [step for step, _ in report.plan.steps] == ["0002", "0003", "0004", "0005"][REVISIONS.index(revision) :]
     assert inspect_workspace(tmp_path / "w").rows == expected["rows"] | {"alembic_version": 1}
