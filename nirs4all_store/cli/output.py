@@ -17,7 +17,7 @@ from ..filesystem import checked_path, refuse_below, refuse_no_file
 from ..store import WorkspaceStore
 from ..validation import printable
 from ..views import IDS, Listing, cells, csv_rows, json_rows, to_json
-from ..workspace import ARTIFACTS_NAME, DATABASE_NAME
+from ..workspace import ARTIFACTS_NAME, DATABASE_NAME, checked_folder, is_in_memory
 from .terminal import cell, for_programs, put
 
 DEFAULT_WORKSPACE = Path("workspace")
@@ -29,11 +29,20 @@ def parse_path(text: str | Path) -> Path:
     return checked_path(text, "the path")
 
 
+def parse_workspace(text: str | Path) -> Path:
+    """Return the folder of a workspace, which is none in memory: that would end with the command."""
+    path = parse_path(text)
+    return checked_folder(text, "the workspace") if is_in_memory(path) else path
+
+
 PATH_OPTIONS: dict[str, Any] = {"parser": parse_path, "metavar": "PATH"}
+WORKSPACE_OPTIONS: dict[str, Any] = {"parser": parse_workspace, "metavar": "PATH"}
 Workspace = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.", **PATH_OPTIONS)
+    Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.", **WORKSPACE_OPTIONS)
 ]
-Folder = Annotated[Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.", **PATH_OPTIONS)]
+Folder = Annotated[
+    Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.", **WORKSPACE_OPTIONS)
+]
 
 
 def _refuse_both(context: typer.Context, value: bool) -> bool:

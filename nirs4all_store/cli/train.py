@@ -20,6 +20,7 @@ from .output import (
     DEFAULT_WORKSPACE,
     MIN_ID_LENGTH,
     PATH_OPTIONS,
+    WORKSPACE_OPTIONS,
     Csv,
     Json,
     Workspace,
@@ -37,7 +38,7 @@ Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The co
 
 @app.command(epilog="nirs4all-store demo")
 def demo(
-    folder: Annotated[Path, typer.Argument(help="The workspace to create or add to.", **PATH_OPTIONS)] = Path(
+    folder: Annotated[Path, typer.Argument(help="The workspace to create or add to.", **WORKSPACE_OPTIONS)] = Path(
         "nirs4all-demo"
     ),
 ) -> None:

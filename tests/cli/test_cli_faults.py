@@ -288,3 +288,20 @@ def test_the_time_between_two_moments_is_printed(here: Path) -> None:
     assert command(query).split() == ["took", "1:30:00"]
     assert json.loads(command(f"{query} --json")) == [{"took": "1:30:00"}]
     assert command(f"{query} --csv") == "took\nPT1H30M\n"
+
+
+@pytest.mark.parametrize(
+    "line", ["init memory:x", "run ridge.yaml wheat.csv -t protein -w memory:x", "gc memory:x", "demo memory:x"]
+)
+def test_a_command_once_wrote_into_memory_that_ended_with_it(here: Path, line: str) -> None:
+    assert "memory:x is a workspace in the memory" in command(line, 2)
+    assert not (here / "memory:x").exists()
+
+
+def test_a_folder_that_is_called_like_a_workspace_in_memory_once_was_none_for_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        command("init ./memory:x")
+        assert (tmp_path / "memory:x" / "store.duckdb").is_file()
