@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import gc
 import os
@@ -17,7 +18,9 @@ from programs import Programs, programs
 from typer.main import get_command
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.engine.duckdb import migrator
+from nirs4all_store.engine.duckdb import memory_database, migrator
+from nirs4all_store.engine.duckdb.database import DuckDBDatabase
+from nirs4all_store.engine.duckdb.revisions import HEAD, printed_schema
 from nirs4all_store.workspace import registry
 
 fence.stand()
@@ -53,6 +56,15 @@ def databases_are_copied(request: pytest.FixtureRequest, new_database: Path, mon
     """
     if request.node.get_closest_marker("makes_databases") is None:
         monkeypatch.setattr(migrator, "create", lambda path: shutil.copyfile(new_database, path))
+        monkeypatch.setattr(memory_database, "create_in", print_schema_in)
+
+
+def print_schema_in(database: DuckDBDatabase) -> None:
+    """Make the tables as DuckDB printed them that the migrations have made; a test compares the two."""
+    with contextlib.closing(database.cursor()) as connection:
+        connection.execute("RESET search_path")
+        connection.execute(printed_schema(HEAD))
+        connection.execute(f"INSERT INTO alembic_version VALUES ('{HEAD}')")
 
 
 @pytest.fixture(autouse=True)
@@ -66,8 +78,10 @@ def memory_is_given_back() -> Iterator[None]:
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[WorkspaceStore]:
-    with WorkspaceStore(tmp_path / "workspace") as store:
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkspaceStore]:
+    """Give a store in memory, or in a folder to tests that are marked with `in_a_folder`."""
+    in_a_folder = request.node.get_closest_marker("in_a_folder")
+    with WorkspaceStore(tmp_path / "workspace" if in_a_folder else f"memory:{tmp_path}") as store:
         yield store
 
 

@@ -48,10 +48,13 @@ def close_workspace(workspace: Workspace, store: object, timeout: float) -> None
     # Not by the folder's identity: the folder may be gone by now.
     for entry in entries_with(lambda opened: opened is workspace):
         with locked(entry.lock, deadline, workspace.path):
-            is_last = entry.workspace is workspace and entry.stores.keys() == {store}
-            if is_last and not is_in_memory(workspace.path):  # What is in memory stays until the process ends.
-                workspace.close(seconds_until(deadline))
-                entry.workspace = None
+            if entry.workspace is workspace and entry.stores.keys() == {store}:
+                if is_in_memory(workspace.path):  # It stays until the process ends, and whoever is inside ends now.
+                    with workspace.exclusive(seconds_until(deadline)):
+                        pass
+                else:
+                    workspace.close(seconds_until(deadline))
+                    entry.workspace = None
             if entry.stores.pop(store, False) and not any(entry.stores.values()):
                 workspace.read_from_now_on()
 

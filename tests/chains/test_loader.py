@@ -246,6 +246,7 @@ def test_an_unknown_chain_is_not_found(store: WorkspaceStore) -> None:
         store.replay_chain("x", X)
 
 
+@pytest.mark.in_a_folder
 def test_a_damaged_or_missing_artifact_is_named_and_other_chains_still_replay(store: WorkspaceStore) -> None:
     models = halves(Ridge(), X, Y)
     chain_id = save_chain(store, {}, models)

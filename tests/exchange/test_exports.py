@@ -186,6 +186,7 @@ def test_what_is_as_deep_as_may_be_saved_can_be_exported(store: WorkspaceStore, 
     assert store.export_pipeline_config(pipeline_id, tmp_path / "config").is_file()
 
 
+@pytest.mark.in_a_folder
 def test_a_backup_or_an_export_among_the_artifacts_was_collected(store: WorkspaceStore, tmp_path: Path) -> None:
     chain_id = add_chain(store, add_pipeline(store)[1])
     artifacts = store.workspace_path / "artifacts"
@@ -203,6 +204,7 @@ def test_a_backup_or_an_export_among_the_artifacts_was_collected(store: Workspac
         np.testing.assert_array_equal(copy.replay_chain(chain_id, X), store.replay_chain(chain_id, X))
 
 
+@pytest.mark.in_a_folder
 def test_a_full_disk_once_gave_raw_errors_and_leaves_nothing_half_written(
     store: WorkspaceStore, tmp_path: Path
 ) -> None:
@@ -232,6 +234,7 @@ def test_a_full_disk_once_gave_raw_errors_and_leaves_nothing_half_written(
         call()
 
 
+@pytest.mark.in_a_folder
 def test_the_warning_of_an_incomplete_backup_once_named_a_line_of_this_package(
     store: WorkspaceStore, tmp_path: Path
 ) -> None:
@@ -273,6 +276,7 @@ def test_an_output_path_that_is_none_once_gave_raw_errors(store: WorkspaceStore,
         load_bundle(path)
 
 
+@pytest.mark.in_a_folder
 def test_a_configuration_with_nan_once_was_no_json(store: WorkspaceStore, tmp_path: Path) -> None:
     config = [{"class": "sklearn.impute.SimpleImputer", "params": {"missing_values": math.nan}}, math.inf, [-math.inf]]
     pipeline_id = store.begin_pipeline(store.begin_run("r"), "p", config)
@@ -294,6 +298,7 @@ def test_a_configuration_with_nan_once_was_no_json(store: WorkspaceStore, tmp_pa
     assert repr(read_config(tmp_path / "old.json")) == "{'a': nan, 'b': {'_float_': 'x'}}"
 
 
+@pytest.mark.in_a_folder
 def test_a_damaged_object_was_exported(store: WorkspaceStore, tmp_path: Path) -> None:
     chain_id = add_chain(store, add_pipeline(store)[1])
     for path in (store.workspace_path / "artifacts").rglob("*.*"):

@@ -301,6 +301,7 @@ def test_an_array_that_was_filled_anew_once_was_stored_as_it_was_at_the_end(stor
 # -- memory
 
 
+@pytest.mark.in_a_folder
 def test_a_database_that_is_full_is_opened_anew_between_two_transactions(
     store: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -327,6 +328,7 @@ def test_a_database_that_is_full_is_opened_anew_between_two_transactions(
         assert reading.predictions.get(ids[0]) is not None
 
 
+@pytest.mark.in_a_folder
 def test_a_full_database_is_not_closed_under_a_reader(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file_database, "MAX_NEW_KEYS", 0)
     _, pipeline_id = add_pipeline(store)

@@ -235,6 +235,7 @@ def test_a_rolled_back_deletion_removes_no_file(store: WorkspaceStore) -> None:
     assert store.load_artifact(model) == "model"
 
 
+@pytest.mark.in_a_folder
 def test_a_file_without_a_row_goes_after_the_grace_time_only(store: WorkspaceStore) -> None:
     with pytest.raises(ZeroDivisionError), store.transaction():
         save(store)
@@ -247,6 +248,7 @@ def test_a_file_without_a_row_goes_after_the_grace_time_only(store: WorkspaceSto
     assert files(store) == []
 
 
+@pytest.mark.in_a_folder
 def test_files_that_are_gone_or_replaced_by_a_folder_were_counted_as_removed(store: WorkspaceStore) -> None:
     gone, folder, there = (store.get_artifact_path(save(store, content)) for content in "abc")
     gone.unlink()
@@ -278,6 +280,7 @@ def test_a_new_save_of_adopted_bytes_joins_the_oldest_row(store: WorkspaceStore)
     assert save(store) == first
 
 
+@pytest.mark.in_a_folder
 def test_a_save_of_adopted_bytes_makes_no_second_file(store: WorkspaceStore) -> None:
     foreign = store.workspace_path / "artifacts" / "model_foreign.pkl"
     foreign.write_bytes(pickle.dumps("model"))
@@ -287,6 +290,7 @@ def test_a_save_of_adopted_bytes_makes_no_second_file(store: WorkspaceStore) -> 
     assert files(store) == [foreign]
 
 
+@pytest.mark.in_a_folder
 def test_a_file_adopted_under_a_wrong_format_once_made_later_saves_unloadable(store: WorkspaceStore) -> None:
     model = np.arange(3)  # joblib does not write an array as a plain pickle.
     content = codecs.dump(model, "joblib")
@@ -332,6 +336,7 @@ def spell_otherwise(store: WorkspaceStore) -> None:
         uow.commit()
 
 
+@pytest.mark.in_a_folder
 def test_a_file_that_another_row_spells_otherwise_was_once_collected(store: WorkspaceStore) -> None:
     _, pipeline_id = add_pipeline(store)
     model = save(store)
@@ -354,6 +359,7 @@ def test_one_file_of_two_spellings_is_planned_and_counted_once(store: WorkspaceS
     assert files(store) == []
 
 
+@pytest.mark.in_a_folder
 def test_a_file_name_that_is_no_utf_8_once_stopped_collection_for_good(store: WorkspaceStore) -> None:
     path = store.workspace_path / "artifacts" / os.fsdecode(b"stray\xff")
     path.touch()

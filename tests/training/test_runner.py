@@ -349,6 +349,7 @@ def test_what_cannot_be_trained_is_refused_before_anything_is_stored(
     assert store.list_runs().is_empty()
 
 
+@pytest.mark.in_a_folder
 def test_a_template_a_file_and_text_are_configurations(
     store: WorkspaceStore, runner: PipelineRunner, glucose: Data, tmp_path: Path
 ) -> None:

@@ -49,6 +49,7 @@ ENDLESS = {
 STEP = {"step_idx": 0, "operator_class": "m", "params": {}, "artifact_id": None, "stateless": False}
 
 
+@pytest.mark.in_a_folder
 @pytest.mark.parametrize("kind", ENDLESS)
 def test_a_list_that_holds_one_list_many_times_hung_begin_pipeline(store: WorkspaceStore, kind: str) -> None:
     endless = ENDLESS[kind]

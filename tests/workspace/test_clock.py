@@ -96,6 +96,7 @@ def test_a_file_whose_save_was_cut_off_while_the_clock_stood_back_was_collected_
     assert path.exists()
 
 
+@pytest.mark.in_a_folder
 def test_where_the_clock_was_never_set_the_grace_is_no_longer_than_it_was(store: WorkspaceStore, clock: Clock) -> None:
     clock.off = -3 * DAY
     model = store.save_artifact("old", "str", "model")
@@ -107,6 +108,7 @@ def test_where_the_clock_was_never_set_the_grace_is_no_longer_than_it_was(store:
         assert later.gc_artifacts() == 1
 
 
+@pytest.mark.in_a_folder
 def test_a_save_made_while_the_clock_stood_in_the_future_was_never_collected(
     store: WorkspaceStore, clock: Clock
 ) -> None:
@@ -123,6 +125,7 @@ def test_a_save_made_while_the_clock_stood_in_the_future_was_never_collected(
         assert later.gc_artifacts(grace=2 * DAY) == 1
 
 
+@pytest.mark.in_a_folder
 def test_a_file_that_was_written_a_moment_ago_tells_how_old_its_row_is(store: WorkspaceStore, clock: Clock) -> None:
     with clock.stands(-3 * DAY):
         model = store.save_artifact("young", "str", "model")

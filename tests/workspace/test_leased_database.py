@@ -140,6 +140,7 @@ def test_a_workspace_that_was_half_closed_stayed_open(tmp_path: Path, monkeypatc
     del kept
 
 
+@pytest.mark.in_a_folder
 def test_an_engine_that_was_broken_stayed_open(store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     store.list_runs()
     before = store._workspace.database
