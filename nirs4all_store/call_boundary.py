@@ -12,6 +12,7 @@ import _signal  # type: ignore[import-not-found]  # no types are known of it
 import errno
 import gc
 import os
+import re
 import signal
 import sys
 import threading
@@ -31,6 +32,8 @@ R = TypeVar("R")
 C = TypeVar("C", bound=type)
 
 INTERRUPTED = "Query interrupted"
+# What the engine makes of an error that Python raised when it gave rows to it.
+ARROW_FAILED = re.compile(r"Invalid Input Error: [\w ]+ Arrow source[\w ]* failed: ")
 SIGNALS = sorted(map(int, signal.valid_signals()))
 # `signal.getsignal` takes ten times as long: it looks whether what this returns is a member of an enumeration.
 _handler_of: Callable[[int], Any] = _signal.getsignal
@@ -126,10 +129,11 @@ class CallBoundary:
         while link is not None and not _has(seen, link) and link is not self._outside:
             if _has(self._heard, link):
                 return link
-            if isinstance(link, PanicException) or (type(link) is RuntimeError and str(link) == INTERRUPTED):
+            is_interrupted = type(link) is RuntimeError and str(link) == INTERRUPTED
+            if is_interrupted or isinstance(link, PanicException) or _is_of_arrow(link):
                 if self._heard:
                     return self._heard[-1]
-                if not isinstance(link, PanicException) or "KeyboardInterrupt" in str(link):
+                if is_interrupted or "KeyboardInterrupt" in str(link):
                     return KeyboardInterrupt()
             if isinstance(link, KeyboardInterrupt):
                 return link if link is error else KeyboardInterrupt()
@@ -141,6 +145,10 @@ class CallBoundary:
 def _has(errors: list[BaseException], error: BaseException) -> bool:
     """Tell whether an error is one of several: those of others may say that they equal anything."""
     return any(each is error for each in errors)
+
+
+def _is_of_arrow(error: BaseException) -> bool:
+    return type(error).__name__ == "InvalidInputException" and ARROW_FAILED.match(str(error)) is not None
 
 
 class _Listening:

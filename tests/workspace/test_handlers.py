@@ -8,9 +8,10 @@ import select
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import FrameType
+from types import FrameType, SimpleNamespace
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from polars.exceptions import PanicException
 from programs import Process, Programs, ends_well, says
@@ -239,6 +240,38 @@ def test_a_cause_that_says_that_it_equals_anything_hid_ctrl_c_behind_it() -> Non
 
 def test_ctrl_c_in_polars_was_a_panic() -> None:
     assert isinstance(end_of(PanicException("a callback raised KeyboardInterrupt")), KeyboardInterrupt)
+
+
+class Struck:
+    """Rows for the engine, which a signal strikes while it takes them."""
+
+    def select(self, names: list[str]) -> "Struck":
+        return self
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, LookupError])
+@pytest.mark.parametrize("is_read_before_its_end", [True, False])
+def test_a_signal_while_rows_were_given_to_the_engine_was_an_error_of_the_database(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, raised: type[BaseException], is_read_before_its_end: bool
+) -> None:
+    def handler(number: int, frame: FrameType | None) -> None:
+        raise raised
+
+    before = signal.signal(signal.SIGINT, signal.default_int_handler if raised is KeyboardInterrupt else handler)
+    try:
+        with monkeypatch.context() as struck:
+            struck.setattr(pa, "Table", SimpleNamespace(from_arrays=lambda arrays, names: Struck()))
+            with pytest.raises(raised), store.transaction():
+                for name in ("first", "second"):
+                    store.begin_run(name)
+                if is_read_before_its_end:
+                    store.list_runs()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert store.list_runs().is_empty()
 
 
 def test_links_that_lead_back_to_themselves_were_a_runtime_error() -> None:
