@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..engine import MemoryDatabase
 from ..errors import WorkspaceCorruptError
+from . import clock
 
 
 class MemoryAccess:
@@ -23,7 +24,6 @@ class MemoryAccess:
     is_open = True
     is_in_place = True
     is_wanted = False
-    put_forward = timedelta(0)
 
     def __init__(self, address: Path) -> None:
         self.read_only = False
@@ -31,6 +31,12 @@ class MemoryAccess:
         self.database = MemoryDatabase()
         self.upkeep = self.database
         self._address = address
+        self._clocks = clock.updated_record(None)
+
+    @property
+    def put_forward(self) -> timedelta:
+        """By how much the clock was put forward since this was made."""
+        return clock.put_forward(self._clocks)
 
     def acquire(self, deadline: float, *, create: bool = False, upgrade: bool = False) -> None:
         """Go on with it, unless an error has broken the engine, and with it all that it held."""
@@ -57,7 +63,9 @@ class MemoryAccess:
         """Take note of nothing."""
 
     def watch_clocks(self) -> None:
-        """Look at nothing: no other process has dated anything here."""
+        """Remember that the clock was put back: what is dated now seems too old once it is put right."""
+        if clock.was_put_back(self._clocks):
+            self._clocks = clock.updated_record(self._clocks)
 
     @contextmanager
     def suspended(self, deadline: float) -> Iterator[None]:

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import nirs4all_store
 from nirs4all_store import WorkspaceStore, identifiers
+from nirs4all_store.artifacts import memory
 from nirs4all_store.storage.repositories import artifacts
 from nirs4all_store.testing.contract import add_chain, add_pipeline
 from nirs4all_store.workspace import clock as clock_module
@@ -70,6 +72,20 @@ def test_a_save_made_while_the_clock_stood_back_was_collected_at_once(
         assert store.gc_artifacts() == 0
         assert store.gc_artifacts(grace=timedelta(0)) == 1
         store.close()
+
+
+def test_a_save_in_memory_was_collected_at_once_when_the_clock_was_set(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "time", SimpleNamespace(time=lambda: time.time() + clock.off.total_seconds()))
+    with WorkspaceStore("memory:wheat") as store:
+        store.save_artifact("young", "str", "model")
+        clock.off = 3 * DAY
+        assert store.gc_artifacts() == 0
+        with clock.stands(-3 * DAY):
+            store.save_artifact("younger", "str", "model")
+        assert store.gc_artifacts() == 0
+        assert store.gc_artifacts(grace=timedelta(0)) == 2
 
 
 def test_a_save_of_bytes_that_were_there_already_was_collected_as_well(store: WorkspaceStore, clock: Clock) -> None:
