@@ -32,6 +32,7 @@ from .workspace import (
     Workspace,
     backup,
     checked_address,
+    checked_folder,
     close_workspace,
     deletion,
     garbage,
@@ -1289,7 +1290,7 @@ class WorkspaceStore:
         UnitOfWorkError
             It is called inside `transaction()`.
         """
-        target = checked_path(path, "path", OutputPathError).absolute()
+        target = checked_folder(path, "path", OutputPathError)
         return backup.backup(self._workspace, target, self._timeout)
 
 

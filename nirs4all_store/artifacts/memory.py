@@ -12,16 +12,23 @@ from .store import Blob
 
 
 class MemoryBlobs:
-    """A `BlobStore` in memory."""
+    """A `BlobStore` in memory.
+
+    Parameters
+    ----------
+    address : str
+        What messages call it.
+    """
 
     folder = None
 
-    def __init__(self) -> None:
+    def __init__(self, address: str = "memory") -> None:
+        self._address = address
         self._contents: dict[str, tuple[bytes, float]] = {}
         self._lock = threading.Lock()
 
     def __str__(self) -> str:
-        return "memory"
+        return self._address
 
     def put(self, name: str, content: bytes) -> None:
         """Keep bytes, unless the name has them."""

@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, StoreError
 from ..filesystem import checked_path
 
 MEMORY = "memory:"
@@ -20,33 +20,33 @@ def is_in_memory(address: Path) -> bool:
     return str(address).startswith(MEMORY)
 
 
-def checked_address(value: Any, name: str) -> Path:
+def checked_address(value: Any, name: str, error: type[StoreError] = InvalidInputError) -> Path:
     """Return the address of a workspace: `memory:NAME` as it is, a folder as an absolute path.
 
     Raises
     ------
     InvalidInputError
-        Nothing could have it.
+        Nothing could have it; or `error`, if that is another one.
     """
-    address = checked_path(value, name)
+    address = checked_path(value, name, error)
     if not os.fspath(value).startswith(MEMORY):  # As it was given: a Path no longer knows `./memory:x` from it.
         return address.absolute()
     if str(address) == MEMORY:
-        raise InvalidInputError(f"{name} is {MEMORY!r} without a name; give one, as in 'memory:wheat'")
+        raise error(f"{name} is {MEMORY!r} without a name; give one, as in 'memory:wheat'")
     return address
 
 
-def checked_folder(value: Any, name: str) -> Path:
+def checked_folder(value: Any, name: str, error: type[StoreError] = InvalidInputError) -> Path:
     """Return the absolute path of a folder, for what is done to folders only.
 
     Raises
     ------
     InvalidInputError
-        It is none.
+        It is none; or `error`, if that is another one.
     """
-    address = checked_address(value, name)
+    address = checked_address(value, name, error)
     if is_in_memory(address):
-        raise InvalidInputError(
+        raise error(
             f"{address} is a workspace in the memory of one process, and this is done to a folder; give one "
             f"(a folder that is called so is ./{address})"
         )

@@ -99,7 +99,7 @@ def _workspace_in_memory(address: Path, *, read_only: bool) -> Workspace:
         raise WorkspaceNotFoundError(
             f"there is no workspace {address} in this process; open it without read_only to make it"
         )
-    return Workspace(address, MemoryAccess(address), ArtifactFiles(MemoryBlobs()))
+    return Workspace(address, MemoryAccess(address), ArtifactFiles(MemoryBlobs(str(address))))
 
 
 def interrupt_lost_runs(workspace: Workspace, timeout: float) -> None:

@@ -14,8 +14,10 @@ import pytest
 from sklearn.cross_decomposition import PLSRegression
 
 from nirs4all_store import (
+    ArtifactMissingError,
     InvalidInputError,
     NotFoundError,
+    OutputPathError,
     PipelineLibrary,
     PipelineRunner,
     WorkspaceCorruptError,
@@ -112,6 +114,24 @@ def test_a_backup_of_memory_has_every_row_and_every_file(tmp_path: Path) -> None
             assert rows_of(copy, table).equals(rows), table
             assert rows.height > 0
         np.testing.assert_array_equal(copy.replay_chain(chain_id, X), expected)
+
+
+def test_a_backup_to_memory_once_was_a_folder_that_this_name_does_not_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with WorkspaceStore("memory:wheat") as store:
+        with pytest.raises(OutputPathError, match=r"memory:kept is a workspace in the memory.* \./memory:kept"):
+            store.backup("memory:kept")
+        assert store.backup("./memory:kept") == tmp_path / "memory:kept"
+
+
+def test_an_artifact_that_is_gone_once_was_said_to_be_of_a_folder_called_memory() -> None:
+    with WorkspaceStore("memory:wheat") as store:
+        lost = store.save_artifact([1], "list", "other", "pickle")
+        store._workspace.blobs.remove(store.sql("SELECT artifact_path FROM artifacts")[0, 0])
+        with pytest.raises(ArtifactMissingError, match="memory:wheat"):
+            store.load_artifact(lost)
 
 
 def test_nothing_goes_to_the_disk(tmp_path: Path) -> None:
