@@ -1262,8 +1262,8 @@ class WorkspaceStore:
         Returns
         -------
         VacuumResult
-            A tuple: the size of the database in bytes `before` and `after`. In memory nothing is freed, since free
-            memory is used again, and both are the same.
+            A tuple: the size of the database in bytes `before` and `after`. In memory nothing is freed, and both are
+            the same: deleted rows keep their memory until the process ends.
 
         Raises
         ------

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from ..artifacts import ArtifactFiles, normalize
 from ..call_boundary import CallBoundary
 from ..engine import ENGINE_ERRORS, Differences
-from ..errors import CommitFailedError, StoreError, TransactionAbortedError, UnitOfWorkError
+from ..errors import CommitFailedError, EngineError, StoreError, TransactionAbortedError, UnitOfWorkError
 from ..failpoints import Failpoint, hit
 from ..identifiers import time_before
 from .columns import Row
@@ -110,7 +110,7 @@ class UnitOfWork:
         if self._workspace.is_foreign:  # A forked child leaves its parent's block: nothing of it is the child's.
             return
         try:
-            if error is None or isinstance(error, StoreError):
+            if error is None or (isinstance(error, StoreError) and not isinstance(error, EngineError)):
                 self.rollback()
                 self._session.close()
             else:  # What an error of the engine, or Ctrl-C, leaves of a connection is not to be used again.

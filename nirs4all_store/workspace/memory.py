@@ -42,7 +42,8 @@ class MemoryAccess:
         """Go on with it, unless an error has broken the engine, and with it all that it held."""
         if not self.database.is_alive:
             raise WorkspaceCorruptError(
-                f"{self._address} is lost: an error has broken the engine that had it in memory; begin another one"
+                f"{self._address} is lost: an error has broken the engine that had it in memory; begin another one by "
+                "another name"
             )
         self.is_held = True
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import polars as pl
 import pytest
@@ -15,11 +16,13 @@ from sklearn.cross_decomposition import PLSRegression
 
 from nirs4all_store import (
     ArtifactMissingError,
+    EngineError,
     InvalidInputError,
     NotFoundError,
     OutputPathError,
     PipelineLibrary,
     PipelineRunner,
+    TransactionAbortedError,
     WorkspaceCorruptError,
     WorkspaceNotFoundError,
     WorkspaceStore,
@@ -28,7 +31,9 @@ from nirs4all_store import (
     restore_workspace,
     upgrade_workspace,
 )
+from nirs4all_store.engine.duckdb import connection
 from nirs4all_store.engine.duckdb.memory_database import MemoryDatabase
+from nirs4all_store.engine.duckdb.row_io import DuckDBRows
 from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 
 TABLES = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
@@ -206,6 +211,39 @@ def test_an_engine_that_broke_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -
             with pytest.raises(WorkspaceCorruptError, match="memory:wheat is lost"):
                 store.list_runs()
         assert store.list_runs().height == 1
+
+
+def test_an_engine_that_broke_in_a_transaction_was_used_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise duckdb.FatalException("database has been invalidated")
+
+    with WorkspaceStore("memory:wheat") as store, monkeypatch.context() as context:
+        context.setattr(MemoryDatabase, "is_alive", False)
+        context.setattr(DuckDBRows, "frame", broken)
+        with pytest.raises(EngineError), store.transaction():
+            store.list_runs()
+        with pytest.raises(WorkspaceCorruptError, match=r"memory:wheat is lost.* another name"):
+            store.list_runs()
+
+
+def test_a_commit_without_room_once_took_all_that_was_committed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "NO_EXTENSIONS", connection.NO_EXTENSIONS | {"memory_limit": "60MB"})
+    noise = np.random.default_rng(0).normal(size=20_000)
+    kept, refused = set(), 0
+    with WorkspaceStore("memory:wheat") as store:
+        _, pipeline_id = add_pipeline(store)
+        while refused < 3:
+            try:
+                with store.transaction():
+                    prediction_id = add_prediction(store, pipeline_id)
+                    store.save_prediction_arrays(prediction_id, noise, noise)
+                kept.add(prediction_id)
+            except TransactionAbortedError:
+                refused += 1
+        assert {*store.query_predictions()["prediction_id"]} == kept
+        assert store.delete_prediction(kept.pop())
+        for prediction_id in kept:
+            np.testing.assert_array_equal(store.get_prediction(prediction_id, load_arrays=True)["y_true"], noise)
 
 
 def test_a_runner_trains_in_memory() -> None:

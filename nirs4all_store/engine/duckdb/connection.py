@@ -29,6 +29,7 @@ AFTER_CONNECTING = (
     f"SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true; {NO_PROGRESS_BAR}"
 )
 TRIES = 3
+NEVER = "1024 TiB"
 
 
 def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
@@ -55,9 +56,14 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
 
 
 def connect_memory() -> duckdb.DuckDBPyConnection:
-    """Make a database in memory, safely configured: what there is no room for is an error, and goes to no disk."""
+    """Make a database in memory, safely configured: what there is no room for is an error, and goes to no disk.
+
+    A checkpoint that begins by itself, in a commit, and finds no room would take all that was committed with it.
+    """
     connection = duckdb.connect(":memory:", config=NO_EXTENSIONS)
-    connection.execute("SET temp_directory = ''; SET enable_external_access = false")
+    connection.execute(
+        f"SET temp_directory = ''; SET checkpoint_threshold = '{NEVER}'; SET enable_external_access = false"
+    )
     return _configured(connection)
 
 

@@ -30,7 +30,7 @@ class MemoryDatabase(DuckDBDatabase):
         create_in(self)
 
     def vacuum(self) -> tuple[int, int]:
-        """Free nothing, since the engine takes free memory again by itself; return how much it takes, twice."""
+        """Free nothing, since only a checkpoint would; see `connect_memory`. Return how much memory it takes, twice."""
         with contextlib.closing(self.cursor()) as connection:
             size = connection.execute("SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory()").fetchall()[0][0]
         return size, size
