@@ -108,6 +108,12 @@ class CallBoundary:
         finally:
             self.restore()
 
+    def refuse(self, error: BaseException) -> None:
+        """Raise the error of this package for one of the system, in the middle of it, if it has no name yet."""
+        refusal = _refusal(error)
+        if refusal is not None:
+            raise refusal from error
+
     def restore(self) -> None:
         """Listen no more; twice is fine."""
         for number, listening in self._listening:

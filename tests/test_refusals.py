@@ -19,6 +19,8 @@ from programs import run
 
 from nirs4all_store import StoreError, SystemRefusedError, WorkspaceBusyError, WorkspaceStore
 from nirs4all_store.call_boundary import CallBoundary
+from nirs4all_store.engine.duckdb import file_database
+from nirs4all_store.engine.duckdb.file_database import FileDatabase
 from nirs4all_store.workspace.file_lock import LOCK_FILE, Lease
 
 ERRNOS = [
@@ -176,6 +178,62 @@ def test_what_the_system_refused_was_an_error_without_a_name(
     name: str, begun: Callable[[str], Path], tmp_path: Path
 ) -> None:
     assert tries(name, begun, tmp_path, 23, 1) == []
+
+
+def refused(*_: Any) -> Any:
+    raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("call", ["transaction", "unit_of_work"])
+def test_a_commit_that_the_system_refused_was_an_error_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        block: Any = store.transaction() if call == "transaction" else store.unit_of_work()
+        with (
+            monkeypatch.context() as broken,
+            pytest.raises(SystemRefusedError, match="Input/output error"),
+            block as uow,
+        ):
+            store.begin_run("r")
+            broken.setattr(FileDatabase, "before_commit", refused)
+            if uow is not None:
+                uow.commit()
+        assert store.list_runs().is_empty()
+        store.begin_run("again")
+
+
+def test_a_commit_that_was_kept_was_told_as_refused_by_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        with monkeypatch.context() as broken:
+            broken.setattr(FileDatabase, "after_commit", refused)
+            run_id = store.begin_run("r")
+        assert store.list_runs()["run_id"].to_list() == [run_id]
+
+
+def test_a_file_that_could_not_be_looked_at_for_a_moment_was_told_as_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        with monkeypatch.context() as broken, store.transaction():
+            store.begin_run("first")
+            broken.setattr(FileDatabase, "before_commit", lambda _: None)
+            broken.setattr(file_database, "file_state", lambda _: None)
+        store.begin_run("second")
+        assert store.list_runs().height == 2
+
+
+def test_a_file_that_could_not_be_looked_at_when_it_was_opened_could_never_be_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    WorkspaceStore(tmp_path).close()
+    with monkeypatch.context() as broken:
+        broken.setattr(file_database, "file_state", lambda _: None)
+        WorkspaceStore(tmp_path).close()
+    with WorkspaceStore(tmp_path) as store:
+        store.begin_run("r")
 
 
 @pytest.mark.slow

@@ -22,6 +22,9 @@ from .repositories import ArtifactRepo, ChainRepo, IdPrefixes, Integrity, Predic
 from .table_gateway import Tables
 from .transaction_scope import Scope
 
+# By the engine, or by the system to what is done around its commit.
+REFUSALS = (*ENGINE_ERRORS, OSError)
+
 
 class UnitOfWork:
     """A transaction with a repository per aggregate.
@@ -232,7 +235,7 @@ class UnitOfWork:
             self._workspace.database.after_commit()
         except Exception as error:
             # A signal handler's own, or what the engine made of one: nobody knows how far it came.
-            if self._boundary.interruption(error) or not isinstance(error, ENGINE_ERRORS):
+            if self._boundary.interruption(error) or not isinstance(error, REFUSALS):
                 self._workspace.cache.invalidate()
                 raise
             self._look_whether_it_was_kept(scope, probe, error)
@@ -249,8 +252,9 @@ class UnitOfWork:
         """Roll back where what is committed would not be found again; see `Database.before_commit`."""
         try:
             self._workspace.database.before_commit()
-        except StoreError:
+        except (StoreError, OSError) as error:
             self.rollback()
+            self._boundary.refuse(error)
             raise
 
     def _look_whether_it_was_kept(self, scope: Scope, probe: Row | None, error: Exception) -> None:
@@ -263,7 +267,7 @@ class UnitOfWork:
             self._workspace.reopen(scope, self._timeout)
             self._workspace.database.adopt(self._session)
             is_kept = probe is not None and self._tables.is_stored(*probe)
-        except (*ENGINE_ERRORS, StoreError) as problem:
+        except (*REFUSALS, StoreError) as problem:
             raise unknown from problem
         if probe is None:
             raise unknown from error

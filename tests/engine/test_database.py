@@ -56,12 +56,12 @@ def test_a_database_that_was_removed_was_made_anew_by_opening_it(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["file_id", "catalog_name", "_engine"])
+@pytest.mark.parametrize("step", ["file_state", "catalog_name", "_engine"])
 def test_ctrl_c_while_a_database_was_opened_left_it_open(
     path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     with without_the_collector(), pytest.raises(KeyboardInterrupt) as held:
-        monkeypatch.setattr(file_database if step == "file_id" else database, step, interrupted)
+        monkeypatch.setattr(file_database if step == "file_state" else database, step, interrupted)
         FileDatabase(path)
     with without_the_collector():
         duckdb.connect(str(path)).close()  # With another configuration than the one that was cut off.

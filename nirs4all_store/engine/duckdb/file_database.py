@@ -68,7 +68,8 @@ class FileDatabase(DuckDBDatabase):
         super().__init__(connect(path, read_only=read_only, memory_limit=memory_limit))
 
     def _note_opened(self) -> None:
-        self._file = file_id(self.path)
+        status = self.path.stat()  # Where the system refuses that, nothing could be told of the file later.
+        self._file = status.st_dev, status.st_ino
         self.note_file()
 
     @property
@@ -95,7 +96,7 @@ class FileDatabase(DuckDBDatabase):
         state = file_state(self.path)
         if state is None and not write:
             return
-        if state is None or state[:2] != self._file or (is_quiet and state != self._left):
+        if state is None or state[:2] != self._file or (is_quiet and self._left not in (state, None)):
             raise WorkspaceCorruptError(
                 f"{self.path} was removed or replaced, or copied over, while it was open; nothing was written: close "
                 "the store, put a backup in its place with `nirs4all-store restore`, and open it again"
@@ -104,13 +105,13 @@ class FileDatabase(DuckDBDatabase):
     def note_file(self) -> None:
         """Remember how the file is, now that nobody uses it here: until somebody does, the engine leaves it alone."""
         state = file_state(self.path)
-        if state is not None and state[:2] == self._file:
-            self._left = state
+        if state is None or state[:2] == self._file:
+            self._left = state  # None: it could not be looked at.
 
     @property
     def is_as_left(self) -> bool:
         """Whether the file is as it was at the last `note_file`, and still has the name."""
-        return file_state(self.path) == self._left
+        return self._left is not None and file_state(self.path) == self._left
 
     def before_commit(self) -> None:
         """Refuse to commit beside a file that is not the one that was opened: its log would be another's."""
