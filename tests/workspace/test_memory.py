@@ -31,7 +31,7 @@ from nirs4all_store import (
     restore_workspace,
     upgrade_workspace,
 )
-from nirs4all_store.engine.duckdb import connection
+from nirs4all_store.engine.duckdb import connection, memory_database
 from nirs4all_store.engine.duckdb.memory_database import MemoryDatabase
 from nirs4all_store.engine.duckdb.row_io import DuckDBRows
 from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
@@ -129,6 +129,18 @@ def test_a_backup_to_memory_once_was_a_folder_that_this_name_does_not_open(
         with pytest.raises(OutputPathError, match=r"memory:kept is a workspace in the memory.* \./memory:kept"):
             store.backup("memory:kept")
         assert store.backup("./memory:kept") == tmp_path / "memory:kept"
+
+
+def test_a_backup_that_memory_had_no_room_for_once_asked_for_room_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise duckdb.OutOfMemoryException("failed to allocate data")
+
+    monkeypatch.setattr(memory_database, "_copy_tables", full)
+    with WorkspaceStore("memory:wheat") as store, pytest.raises(OutputPathError, match="close what takes memory"):
+        store.backup(tmp_path / "b")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_artifact_that_is_gone_once_was_said_to_be_of_a_folder_called_memory() -> None:

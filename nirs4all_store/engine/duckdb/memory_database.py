@@ -14,6 +14,7 @@ from ...filesystem import fsync_file
 from .connection import connect_memory
 from .database import DuckDBDatabase
 from .file_database import FileDatabase
+from .files import is_out_of_memory
 from .migrator import create, create_in
 from .revisions import KEYS
 from .settings import quoted_name
@@ -45,7 +46,8 @@ class MemoryDatabase(DuckDBDatabase):
                     work = partial(_copy_tables, source, target)
                     WorkerThread(work, target.interrupt, math.inf).result()
             except duckdb.Error as error:
-                raise OutputPathError(f"cannot write {path}: {error}; make room there and try again") from error
+                advice = "close what takes memory" if is_out_of_memory(error) else "make room there"
+                raise OutputPathError(f"cannot write {path}: {error}; {advice} and try again") from error
         fsync_file(path)
 
 
