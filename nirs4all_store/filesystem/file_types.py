@@ -16,6 +16,7 @@ from ..errors import InvalidInputError, StoreError, WorkspaceCorruptError
 FILE = "a file"
 FOLDER = "a folder"
 LINK = "a link"
+NO_FILE = "no file"
 KINDS = {
     stat.S_IFREG: FILE,
     stat.S_IFDIR: FOLDER,
@@ -46,12 +47,12 @@ def kind_of(path: AnyPath) -> str | None:
         mode = os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return kind_of_mode(mode)
+    return KINDS.get(stat.S_IFMT(mode), NO_FILE)
 
 
 def kind_of_mode(mode: int) -> str:
     """Return what has a mode, as `lstat` tells it; see `kind_of`."""
-    return KINDS.get(stat.S_IFMT(mode), "no file")
+    return KINDS.get(stat.S_IFMT(mode), NO_FILE)
 
 
 def is_odd(kind: str | None) -> bool:

@@ -66,11 +66,8 @@ class DuckDBRows:
     def insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows in one statement."""
         connection = self._connection
-        columns = ", ".join(f'"{column.name}"' for column in table.columns)
         if len(rows) == 1:
-            values = [rows[0][column.name] for column in table.columns]
-            marks = ", ".join("?" * len(values))
-            connection.execute(f"INSERT INTO {table.name} ({columns}) VALUES ({marks})", values)  # noqa: S608  # our names
+            connection.execute(_insert_one(table), [rows[0][column.name] for column in table.columns])
         else:
             import pyarrow as pa  # Not at the top: who saves row by row never needs it.
 
@@ -241,10 +238,19 @@ def parse_json(value: Any, name: str) -> Any:
 
 
 @lru_cache
+def _insert_one(table: Table) -> str:
+    marks = ", ".join("?" * len(table.columns))
+    return f"INSERT INTO {table.name} ({_columns(table)}) VALUES ({marks})"  # noqa: S608  # our names
+
+
+@lru_cache
 def _select_by_key(table: Table, count: int) -> str:
-    columns = ", ".join(f'"{column.name}"' for column in table.columns)
     marks = ", ".join("?" * count)
-    return f"SELECT {columns} FROM {table.name} WHERE {_key_name(table)} IN ({marks})"  # noqa: S608  # our names
+    return f"SELECT {_columns(table)} FROM {table.name} WHERE {_key_name(table)} IN ({marks})"  # noqa: S608  # our names
+
+
+def _columns(table: Table) -> str:
+    return ", ".join(f'"{column.name}"' for column in table.columns)
 
 
 def _key_name(table: Table) -> str:
