@@ -220,7 +220,7 @@ def test_a_file_that_could_not_be_looked_at_for_a_moment_was_told_as_replaced(
         with monkeypatch.context() as broken, store.transaction():
             store.begin_run("first")
             broken.setattr(FileDatabase, "before_commit", lambda _: None)
-            broken.setattr(file_database, "file_state", lambda _: None)
+            broken.setattr(file_database, "file_state", refused)
         store.begin_run("second")
         assert store.list_runs().height == 2
 
@@ -230,7 +230,7 @@ def test_a_file_that_could_not_be_looked_at_when_it_was_opened_could_never_be_cl
 ) -> None:
     WorkspaceStore(tmp_path).close()
     with monkeypatch.context() as broken:
-        broken.setattr(file_database, "file_state", lambda _: None)
+        broken.setattr(file_database, "file_state", refused)
         WorkspaceStore(tmp_path).close()
     with WorkspaceStore(tmp_path) as store:
         store.begin_run("r")

@@ -109,10 +109,16 @@ def file_id(path: Path | int) -> tuple[int, int] | None:
 
 
 def file_state(path: Path) -> tuple[int, int, int, int] | None:
-    """Return what is another one once a path has another file, or its file was written to; None if it is not there."""
+    """Return what is another one once a path has another file, or its file was written to; None if it is not there.
+
+    Raises
+    ------
+    OSError
+        One may not look.
+    """
     try:
         status = path.stat()
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_size
 

@@ -70,6 +70,7 @@ class FileDatabase(DuckDBDatabase):
     def _note_opened(self) -> None:
         status = self.path.stat()  # Where the system refuses that, nothing could be told of the file later.
         self._file = status.st_dev, status.st_ino
+        self._left: tuple[int, int, int, int] | None = None
         self.note_file()
 
     @property
@@ -104,14 +105,21 @@ class FileDatabase(DuckDBDatabase):
 
     def note_file(self) -> None:
         """Remember how the file is, now that nobody uses it here: until somebody does, the engine leaves it alone."""
-        state = file_state(self.path)
-        if state is None or state[:2] == self._file:
-            self._left = state  # None: it could not be looked at.
+        try:
+            state = file_state(self.path)
+        except OSError:  # How it is, nobody can tell.
+            self._left = None
+        else:
+            if state is not None and state[:2] == self._file:
+                self._left = state
 
     @property
     def is_as_left(self) -> bool:
         """Whether the file is as it was at the last `note_file`, and still has the name."""
-        return self._left is not None and file_state(self.path) == self._left
+        try:
+            return self._left is not None and file_state(self.path) == self._left
+        except OSError:
+            return False
 
     def before_commit(self) -> None:
         """Refuse to commit beside a file that is not the one that was opened: its log would be another's."""
