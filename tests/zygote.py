@@ -35,7 +35,8 @@ LONGEST_REQUEST = 2**20
 def warm_up() -> None:
     """Import what every program would import again, and open nothing."""
     for module in pkgutil.walk_packages(nirs4all_store.__path__, "nirs4all_store."):
-        if not module.name.startswith("nirs4all_store.testing"):
+        # An installed package has its migrations in it, which Alembic runs.
+        if not module.name.startswith(("nirs4all_store.testing", "nirs4all_store.migrations")):
             importlib.import_module(module.name)
     create_engine(f"{DRIVER}://").dispose()
     nirs4all_store.engine.duckdb.migrator.missing("0001")
