@@ -1,4 +1,7 @@
-"""Where rows live: the database behind the tables."""
+"""Reads and writes the rows of a workspace.
+
+`base` has the protocols of a database engine, and `duckdb` implements them.
+"""
 
 import lazy_loader
 

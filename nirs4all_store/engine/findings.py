@@ -1,4 +1,4 @@
-"""What a check found, and in what a database differs from its revision."""
+"""The problems that a check reports, and the differences between a database's schema and that of its revision."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import NamedTuple
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that is not as it must be.
+    """One problem of a workspace that `check` has found.
 
     Attributes
     ----------
     code : str
-        Its kind: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`, `bad-format`,
-        `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file`,
-        `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`,
-        `other-content`, `other-column`.
+        The kind of problem: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`,
+        `bad-format`, `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`,
+        `unlisted-file`, `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`, `other-content`,
+        `other-column`.
     subject : str
-        The table and id, or the path below `artifacts/` or the workspace.
+        What has the problem: a table and an id, or a path below `artifacts/` or the workspace.
     message : str
     repair : str or None
-        What `repair` would do; None: nothing, the message says what you can.
+        What `repair` would do about it. None: `repair` does nothing, and the message says what you can do.
     """
 
     code: str
@@ -32,14 +32,14 @@ class Finding:
 
 @dataclass(frozen=True)
 class Extra:
-    """One thing that no workspace of the revision has.
+    """Something in a database that is not part of its revision: a trigger, a view, a macro, a column.
 
     Attributes
     ----------
     what : str
         Its kind and name.
     drop : str
-        The statement that removes it.
+        The SQL statement that removes it.
     """
 
     what: str
@@ -51,16 +51,16 @@ class Extra:
 
 @dataclass(frozen=True)
 class Changed:
-    """A column of the revision that is not there, or is of another type.
+    """A column of the revision that the database lacks, or that has another type there.
 
     Attributes
     ----------
     column : str
-        It and its table.
+        `table.column`.
     wanted : str
-        The type that it has in the revision.
+        The type that the column has in the revision.
     here : str
-        What is there; empty: nothing.
+        The type that it has in this database; empty if the column is missing.
     """
 
     column: str
@@ -72,7 +72,7 @@ class Changed:
 
 
 class Differences(NamedTuple):
-    """In what a database differs from its revision."""
+    """How the schema of a database differs from that of its revision: what it has more, and which columns differ."""
 
     more: list[Extra]
     changed: list[Changed]

@@ -1,6 +1,6 @@
-"""DuckDB: all that knows it or its file.
+"""The DuckDB engine. No other package here imports DuckDB, Arrow or Alembic, or opens the database file.
 
-See docs/decisions/0020.
+Why DuckDB: docs/decisions/0020.
 """
 
 import lazy_loader

@@ -1,9 +1,10 @@
-"""What a database has besides rows, and in what that differs from its revision: what is more may act by itself.
+"""Compares the schema of a database with that of its revision. Whatever it has more, as a trigger, could run code.
 
-What a revision has stands in `migrations/catalogs`, as DuckDB prints it. A file that prints the same has just that.
-Any other is compared piece by piece with a database that is made of that text: another DuckDB may print it differently.
+The schema of each revision stands in `migrations/catalogs`, as DuckDB prints it. A database whose schema is printed
+with the same text has the same schema. Otherwise a second database is made of the text, and both are compared piece by
+piece, since another version of DuckDB may print the same schema differently.
 
-See docs/decisions/0015.
+Why anything more is refused: docs/decisions/0015.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ import duckdb
 from ..findings import Changed, Differences, Extra
 from .settings import quoted_name
 
-# Filtered by the database, not by `internal`: that is a bit in the file, which its author can set. The kinds before the
-# names are there because a trigger may be called what a table is made with.
+# Filtered by the database, not by `internal`: that is a bit in the file, which whoever made the file can set. Each name
+# has its kind before it: the name of a trigger could be the text of a CREATE TABLE.
 _PRINTED = """
     SELECT sql FROM system.main.duckdb_tables() WHERE database_name = $name
     UNION ALL SELECT sql FROM system.main.duckdb_indexes() WHERE database_name = $name
@@ -29,7 +30,7 @@ _PRINTED = """
     UNION ALL SELECT 'SCHEMA ' || schema_name FROM system.main.duckdb_schemas()
     WHERE database_name = $name AND schema_name <> 'main'
 """
-# Apart from the others: it takes 15 ms, since the engine describes all its own functions for it.
+# A query of its own: it takes 15 ms, since DuckDB describes all its own functions for it.
 _MACROS = """
     SELECT schema_name, function_name, function_type FROM system.main.duckdb_functions() WHERE database_name = $name
     ORDER BY ALL
@@ -37,7 +38,7 @@ _MACROS = """
 _TABLES = """
     SELECT schema_name, table_name, sql FROM system.main.duckdb_tables() WHERE database_name = $name ORDER BY ALL
 """
-# Kind, schema, name, what tells one from another of the same name, and the table after ON.
+# Kind, schema, name, what else is compared, and the table after ON in its DROP statement.
 _OTHERS = """
     SELECT 'TRIGGER' AS kind, schema_name, trigger_name AS name, sql AS what, table_name AS on_table
     FROM system.main.duckdb_triggers() WHERE database_name = $name
@@ -58,7 +59,7 @@ _QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
 _TOKENS = re.compile(r"""'[^']*'|"[^"]*"|[(),]|[^'"(),]+""")
 _NAME = re.compile(r'(?:"[^"]*")+|\w+')
 _PLAIN = re.compile(r"[a-z_][a-z0-9_]*")
-# A column whose name is such a word is printed in quotes.
+# DuckDB prints a column whose name is such a word in quotes.
 _KEY = re.compile(r" (PRIMARY KEY|UNIQUE)$")
 _CONSTRAINT = re.compile(r"(CHECK|UNIQUE|PRIMARY KEY|FOREIGN KEY|CONSTRAINT)\b")
 _ACTS = re.compile(r"\b(DEFAULT|GENERATED|COLLATE|CHECK|UNIQUE|REFERENCES)\b")
@@ -67,25 +68,25 @@ _ACTS = re.compile(r"\b(DEFAULT|GENERATED|COLLATE|CHECK|UNIQUE|REFERENCES)\b")
 def differences(
     connection: duckdb.DuckDBPyConnection, database: str, printed: str, *, macros: bool = True
 ) -> Differences:
-    """Return what a database has more than a revision, as triggers, views or columns, and which columns it has not.
+    """Return what a database has more than a revision (triggers, views, columns), and which columns are different.
 
-    Tables of the user's own are nothing more, as long as they only hold rows.
+    Tables of the user's own do not count, as long as they only hold rows.
 
     Parameters
     ----------
     connection : DuckDBPyConnection
-        One on which a name means the engine's own function.
+        One on which the name of a function means DuckDB's own one; see `DuckDBDatabase.cursor`.
     database : str
-        The name that it has for the engine.
+        The name of the database on this connection; see `connection.catalog_name`.
     printed : str
-        What the revision has.
+        The schema of the revision; see `revisions.printed_schema`.
     macros : bool
-        Whether to look for macros too, which takes longer; one alone does nothing.
+        Whether to look for macros, too. This takes longer, and a macro that nothing else calls does nothing.
     """
     named = {"name": database}
     found = {sql for (sql,) in connection.execute(_PRINTED, named).fetchall()}
     statements = printed.replace(",\n    ", ", ").splitlines()
-    # Alembic names the key behind its column, `schema.stamp` beside it.
+    # The table that Alembic makes has its key as a constraint of the table, that of `schema.stamp` in the column.
     known = {
         *statements,
         *(statement.replace(", PRIMARY KEY(version_num)", " PRIMARY KEY") for statement in statements),
@@ -110,7 +111,7 @@ def _compared(connection: duckdb.DuckDBPyConnection, named: dict[str, str], prin
     known = {name: sql for _, name, sql in tables}
     here = connection.execute(_TABLES, named).fetchall()
     rows = [row for row in connection.execute(_OTHERS, named).fetchall() if row not in others]
-    # In the order in which they can be removed: a column may be used by a view, and a sequence by a column.
+    # In the order in which they can be removed: a view may use a column, and a column a sequence.
     more = [_other(*row) for row in rows if row[0] in _USE_TABLES]
     for schema, name, sql in here:
         more += _of_table(schema, name, sql, known.get(name) if schema == "main" else None)
@@ -119,7 +120,7 @@ def _compared(connection: duckdb.DuckDBPyConnection, named: dict[str, str], prin
 
 
 def _changed(known: dict[str, str], here: dict[str, str]) -> Iterator[Changed]:
-    """Yield the columns of a revision that are not there, or of another type; what acts in one is for `_of_table`."""
+    """Yield the columns of a revision that are missing or of another type; for defaults etc. see `_of_table`."""
     for table, sql in known.items():
         found = _columns(here.get(table, ""))
         for name, wanted in _columns(sql).items():
@@ -129,13 +130,13 @@ def _changed(known: dict[str, str], here: dict[str, str]) -> Iterator[Changed]:
 
 
 def _columns(sql: str) -> dict[str, str]:
-    """Return the columns of a CREATE TABLE by name, each with its type."""
+    """Return the types of the columns in a CREATE TABLE statement, by name."""
     columns = [(_column(clause), clause) for clause in _clauses(sql) if not _CONSTRAINT.match(clause)]
     return {name: clause.removeprefix(name).strip().removesuffix(" NOT NULL") for name, clause in columns}
 
 
 def _other(kind: str, schema: str, name: str, _: str | None, on_table: str | None) -> Extra:
-    """Return what to say of a trigger, view, index, sequence, type or schema."""
+    """Return the `Extra` of a trigger, view, index, sequence, type or schema."""
     path = _path("main" if on_table else schema, name)
     what, rest = f"{kind.lower()} {path}", " CASCADE" if kind == "SCHEMA" else ""
     if on_table:
@@ -145,7 +146,7 @@ def _other(kind: str, schema: str, name: str, _: str | None, on_table: str | Non
 
 
 def _of_table(schema: str, table_name: str, sql: str, known: str | None) -> Iterator[Extra]:
-    """Yield what a table has that the one of the revision has not; what acts, of one that no revision has."""
+    """Yield what a table has more than that of the revision; for a table of the user's own, only what computes."""
     table = _path(schema, table_name)
     wanted = _clauses(known) if known else []
     columns = [_column(clause) for clause in wanted if not _CONSTRAINT.match(clause)]
@@ -166,7 +167,7 @@ def _of_table(schema: str, table_name: str, sql: str, known: str | None) -> Iter
 
 
 def _rebuilt(schema: str, name: str, known: str | None, columns: list[str]) -> str:
-    """Return the statements that make a table anew: DuckDB has none that drops a constraint."""
+    """Return the statements that make a table anew: DuckDB has no statement that drops a constraint."""
     table, new = _path(schema, name), _path(schema, f"{name}_new")
     if known:
         names = ", ".join(columns)
@@ -178,7 +179,7 @@ def _rebuilt(schema: str, name: str, known: str | None, columns: list[str]) -> s
 
 
 def _clauses(sql: str) -> list[str]:
-    """Return what stands between the brackets of a CREATE TABLE, each column and constraint by itself."""
+    """Return the columns and constraints between the brackets of a CREATE TABLE statement, one text each."""
     pieces, depth = [""], 0
     for part in _TOKENS.findall(sql):
         depth += (part == "(") - (part == ")")
@@ -188,7 +189,7 @@ def _clauses(sql: str) -> list[str]:
             pieces[-1] += part
     clauses = []
     for clause in map(str.strip, pieces):
-        key = _KEY.search(clause)  # It may stand behind its column, or by itself.
+        key = _KEY.search(clause)  # A key may stand behind its column, or by itself.
         clauses += [clause] if key is None else [clause[: key.start()], f"{key[1]}({_column(clause)})"]
     return clauses
 
@@ -199,7 +200,7 @@ def _column(clause: str) -> str:
 
 
 def _path(schema: str, name: str) -> str:
-    """Return a name as SQL has it, in quotes where it needs them, with its schema if that is not the usual one."""
+    """Return a name as SQL needs it: in quotes if necessary, with its schema unless that is `main`."""
     names = [name] if schema in (None, "main") else [schema, name]
     return ".".join(part if _PLAIN.fullmatch(part) and part not in _keywords() else quoted_name(part) for part in names)
 

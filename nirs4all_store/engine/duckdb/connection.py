@@ -1,6 +1,6 @@
-"""Opening a DuckDB file so that nothing but rows comes in and goes out.
+"""Opens DuckDB connections that are configured so that a database from anybody cannot run code or reach other files.
 
-See docs/decisions/0010.
+Why functions are looked up in the system's schema first: docs/decisions/0010.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .settings import NO_EXTENSIONS, NO_PROGRESS_BAR, Config
 
 ENGINE_VERSION = duckdb.__version__
 ENGINE_ERRORS = (SQLAlchemyError, duckdb.Error)
-# Nothing is fetched, loaded or read because a workspace asks for it, and no statement can undo that.
+# No statement of a workspace can install or load an extension, or read another file, nor change these settings.
 SAFE_CONFIG: Config = NO_EXTENSIONS | {"enable_external_access": "false"}
-# At its end DuckDB folds the log in and removes it by name, also when the name belongs to another
-# file by then: `Database.close` does it instead, after a look.
+# When DuckDB closes, it folds the log in and removes it by its name, even if another file has that name
+# by then. `FileDatabase.close` does it instead, after it has checked the file.
 AFTER_CONNECTING = (
     "PRAGMA disable_checkpoint_on_shutdown; SET allowed_configs = ['search_path', 'enable_progress_bar']; "
-    # The times of our rows are UTC, also where a question compares them with now().
+    # The times of our rows are UTC; so is now(), with which a query may compare them.
     f"SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true; {NO_PROGRESS_BAR}"
 )
 TRIES = 3
@@ -33,7 +33,7 @@ NEVER = "1024 TiB"
 
 
 def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = None) -> duckdb.DuckDBPyConnection:
-    """Open a DuckDB file, safely configured; see `FileDatabase` for the parameters and the errors."""
+    """Open a DuckDB file in the safe configuration; for the parameters and errors see `FileDatabase`."""
     refuse_odd_database(path)
     config = SAFE_CONFIG | memory_config(memory_limit)
     for tries_left in range(TRIES - 1, -1, -1):
@@ -48,7 +48,7 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
         except duckdb.IOException as error:
             if is_locked(path, shared=read_only):
                 raise WorkspaceBusyError(f"another program has {path} open: {error}; close it and try again") from error
-            if not tries_left:  # Else whoever had it may have closed it just now.
+            if not tries_left:  # Before that, whoever had the file may have closed it just now.
                 raise corrupt(path, error) from error
         except duckdb.Error as error:
             raise corrupt(path, error) from error
@@ -56,9 +56,10 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
 
 
 def connect_memory() -> duckdb.DuckDBPyConnection:
-    """Make a database in memory, safely configured: what there is no room for is an error, and goes to no disk.
+    """Make a database in memory in the safe configuration.
 
-    A checkpoint that begins by itself, in a commit, and finds no room would take all that was committed with it.
+    It writes nothing to the disk: a statement that needs more memory than there is raises an error. It makes no
+    checkpoint by itself either: one that runs out of memory breaks the engine, and all that was committed is lost.
     """
     connection = duckdb.connect(":memory:", config=NO_EXTENSIONS)
     connection.execute(
@@ -68,26 +69,29 @@ def connect_memory() -> duckdb.DuckDBPyConnection:
 
 
 def _configured(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
-    """Configure a new connection, or close it."""
+    """Configure a new connection and return it; if that fails, close it."""
     try:
         connection.execute(AFTER_CONNECTING)
     except duckdb.InvalidInputException as error:
         connection.close()
         raise WorkspaceOpenHereError("it has joined one whose configuration is locked") from error
-    except BaseException:  # Ctrl-C may come at any moment, and what it has raised keeps the connection alive.
+    except BaseException:  # Ctrl-C may come at any moment, and its traceback would keep the connection open.
         connection.close()
         raise
     return connection
 
 
 def catalog_name(connection: duckdb.DuckDBPyConnection) -> str:
-    """Return the name that the engine has given to an open file; asked without an operator that a macro could be."""
+    """Return the name that DuckDB has given to an open database.
+
+    The query has no operator and no unqualified function, since a macro in the file could take the place of both.
+    """
     names = connection.execute("SELECT database_name FROM system.main.duckdb_databases()").fetchall()
     return next(str(name) for (name,) in names if name not in ("system", "temp"))
 
 
 def raw_connection(session: Session) -> Any:
-    """Return the DuckDB connection under a session, inside its transaction."""
+    """Return the DuckDB connection that a session uses, inside the session's transaction."""
     connection: Any = session.connection().connection.driver_connection
-    connection.complete()  # A result that was read in part would block what comes next.
+    connection.complete()  # A result that was read only in part would block the next statement.
     return connection

@@ -1,4 +1,7 @@
-"""An open DuckDB database: its connections and sessions. `file_database` and `memory_database` are the two kinds."""
+"""`DuckDBDatabase`, an open DuckDB database with its connections and sessions.
+
+`FileDatabase` and `MemoryDatabase` are the two kinds of it.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ IDLE_CONNECTIONS = 16
 
 
 class DuckDBDatabase:
-    """A DuckDB database, open in this process; see `engine.base.Database`.
+    """A DuckDB database that this process has open; see `engine.base.Database`.
 
     One connection, the anchor, stays open as long as the database does, since opening a file for every transaction
-    costs tens of milliseconds; each session has a connection of its own beside it.
+    costs tens of milliseconds. Each session has its own connection beside it.
 
     Parameters
     ----------
@@ -40,8 +43,10 @@ class DuckDBDatabase:
 
     Attributes
     ----------
+    engine : Engine
+        SQLAlchemy's engine for this database.
     new_keys : int
-        How many rows were inserted since it was opened.
+        How many rows were inserted since the database was opened.
     """
 
     def __init__(self, anchor: duckdb.DuckDBPyConnection) -> None:
@@ -57,11 +62,11 @@ class DuckDBDatabase:
             raise
 
     def _note_opened(self) -> None:
-        """Remember what was opened."""
+        """Remember which file was opened; a subclass with a file overrides this."""
 
     @property
     def is_alive(self) -> bool:
-        """Whether the engine still answers: some errors, of the disk among them, leave it dead until it is opened."""
+        """Whether the engine still answers: after some errors, as of the disk, it does not until it is opened again."""
         try:
             with contextlib.closing(self._anchor.cursor()) as connection:
                 connection.execute("SELECT 1").fetchall()
@@ -70,34 +75,37 @@ class DuckDBDatabase:
         return True
 
     def session(self) -> Session:
-        """Return a new session on a connection of its own; it begins at its first statement."""
+        """Return a new session on its own connection; its transaction begins with its first statement."""
         return FlushingSession(self.engine)
 
     def adopt(self, session: Session) -> None:
-        """Let a session go on here that began on this database before it was opened anew."""
+        """Connect a session with this database that was made before the database was closed and opened again."""
         session.close()
         session.bind = self.engine
 
     def row_io(self, session: Session) -> DuckDBRows:
-        """Return what reads and writes the rows of one of its sessions."""
+        """Return the `DuckDBRows` of a session of this database."""
         return DuckDBRows(session, self._count_keys)
 
     def _count_keys(self, number: int) -> None:
         self.new_keys += number
 
     def before_commit(self) -> None:
-        """Do nothing: nothing can happen to it that a commit would not notice."""
+        """Do nothing: a database in memory cannot be removed or replaced; `FileDatabase` checks its file here."""
 
     def after_commit(self) -> None:
-        """Do nothing: what was committed lasts as long as the database does."""
+        """Do nothing: a database in memory has no log that could be lost; `FileDatabase` checks its log here."""
 
     def interrupt(self) -> None:
-        """Stop the statements that run on any of its connections; they raise."""
+        """Stop the statements that run on any connection of this database; each raises an error."""
         for connection in list(self._connections):
             connection.interrupt()
 
     def cursor(self) -> duckdb.DuckDBPyConnection:
-        """Return a new connection, on which a name means the engine's own function, whatever macros the file has."""
+        """Return a new connection.
+
+        On it, the name of a function means DuckDB's own one, even if the file has a macro of that name.
+        """
         connection = self._anchor.cursor()
         self._connections.add(connection)
         connection.execute(NO_PROGRESS_BAR)
@@ -113,8 +121,8 @@ class DuckDBDatabase:
         timeout: float,
         metadata: MetaData,
     ) -> ReadOnlyQuery:
-        """Ask a question of a user's own, which only reads; see `ReadOnlyQuery`."""
-        from .readonly_sql import ReadOnlyQuery  # Not at the top: who asks nothing need not wait for it.
+        """Start a query that a user has written; see `engine.base.Database.ask`."""
+        from .readonly_sql import ReadOnlyQuery  # Not at the top: most programs run no such query.
 
         asked = ReadOnlyQuery(query, params, max_rows, max_bytes, timeout, metadata)
         try:
@@ -125,16 +133,16 @@ class DuckDBDatabase:
         return asked
 
     def differences(self, session: Session) -> Differences:
-        """Return in what the schema differs from the newest revision's."""
+        """Return how the schema differs from that of the newest revision."""
         return differences_from(session, printed_schema(HEAD))
 
     def other_contents(self, session: Session) -> list[str]:
-        """Return nothing: beside what is no file, nothing is written down."""
+        """Return an empty list: only beside a file are hashes of the tables stored."""
         return []
 
 
 def _engine(connect: Callable[[], duckdb.DuckDBPyConnection]) -> tuple[Connections, Engine]:
-    from .dialect import DRIVER, Connections  # Not at the top: it takes as long to import as half of all else.
+    from .dialect import DRIVER, Connections  # Not at the top: it takes half as long as all other imports.
 
     connections = Connections(connect, IDLE_CONNECTIONS)
     return connections, create_engine(

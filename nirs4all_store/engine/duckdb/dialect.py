@@ -1,4 +1,4 @@
-"""SQLAlchemy's way to DuckDB: duckdb-engine's dialect, without what it asks the engine for again and again."""
+"""SQLAlchemy's dialect for DuckDB: that of duckdb-engine, without the queries that it repeats for each engine."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ DRIVER = "duckdb+caching"
 
 @cache
 def _reserved_words() -> frozenset[str]:
-    # duckdb-engine asks the connection that duckdb keeps for all: a forked child that has it dies at its end.
+    # duckdb-engine asks duckdb's default connection. A forked child that inherits its threads would die at its end.
     with duckdb.connect() as connection:
         words = connection.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'")
         return frozenset(PGIdentifierPreparer.reserved_words).union(*words.fetchall())
 
 
 class CachingPreparer(DuckDBIdentifierPreparer):
-    """Quotes names, and asks for the reserved words once instead of for each engine."""
+    """Quotes names; it asks DuckDB for the reserved words once, and not for each engine."""
 
     def __init__(self, dialect: Dialect, **kwargs: Any) -> None:
         PGIdentifierPreparer.__init__(self, dialect, **kwargs)
@@ -34,13 +34,13 @@ class CachingPreparer(DuckDBIdentifierPreparer):
 
 
 class CachingDialect(Dialect):
-    """Keeps compiled statements: compiling one costs more than running it."""
+    """The dialect, with SQLAlchemy's cache of compiled statements: to compile one costs more than to run it."""
 
     supports_statement_cache = True
     preparer = CachingPreparer
 
     def initialize(self, connection: Connection) -> None:
-        """Ask the engine for nothing: what is asked by default is known of DuckDB."""
+        """Set what SQLAlchemy would ask the database for: for DuckDB it is always the same."""
         self.server_version_info = self._get_server_version_info(connection)
         self.default_schema_name = "main"
 
@@ -49,7 +49,7 @@ class CachingDialect(Dialect):
         connection.terminate()
 
     def do_begin(self, connection: Any) -> None:
-        """Begin a transaction, whatever the last user of the connection has left open: Ctrl-C comes at any moment."""
+        """Begin a transaction; roll back one that the last user of the connection left open, as Ctrl-C can do."""
         try:
             connection.begin()
         except duckdb.TransactionException:
@@ -61,17 +61,21 @@ registry.register(DRIVER.replace("+", "."), __name__, CachingDialect.__name__)
 
 
 class Connections:
-    """Connections that are used again, since making one costs more than many a statement.
+    """A pool of connections: to make a new one costs more than many statements.
 
-    SQLAlchemy's pools that keep connections wait on a condition: Ctrl-C in the wrong moment leaves its lock taken, or
-    gives one connection to two. A deque takes and gives in one step.
+    SQLAlchemy's own pools use a condition: Ctrl-C at the wrong moment can leave its lock taken, or give one connection
+    to two sessions. A deque gives and takes a connection in one step.
 
     Parameters
     ----------
     connect : callable
-        Makes a new one.
+        Makes a new connection.
     number : int
-        How many to keep at most.
+        How many idle connections to keep at most.
+
+    Attributes
+    ----------
+    idle : deque of DuckDBPyConnection
     """
 
     def __init__(self, connect: Callable[[], DuckDBPyConnection], number: int) -> None:
@@ -79,7 +83,7 @@ class Connections:
         self.idle: deque[DuckDBPyConnection] = deque(maxlen=number)
 
     def take(self) -> ConnectionWrapper:
-        """Return one that nobody uses; it comes back when it is closed."""
+        """Return a connection that nobody uses. When it is closed, it comes back to this pool."""
         try:
             connection = self.idle.pop()
         except IndexError:
@@ -87,14 +91,14 @@ class Connections:
         return _Connection(connection, self)
 
     def close(self) -> None:
-        """Close those that nobody uses, and keep none that comes back later."""
+        """Close the idle connections, and keep none that comes back later."""
         idle, self.idle = self.idle, deque(maxlen=0)
         while idle:
             idle.pop().close()
 
 
 class _Connection(ConnectionWrapper):
-    """A DuckDB connection of `Connections` as the dialect wants it, for one who takes it."""
+    """A DuckDB connection as the dialect uses it, lent by a pool (`Connections`)."""
 
     def __init__(self, connection: DuckDBPyConnection, home: Connections) -> None:
         super().__init__(connection)
@@ -102,11 +106,11 @@ class _Connection(ConnectionWrapper):
         self._home = home
 
     def close(self) -> None:
-        """Give it back; twice is fine."""
+        """Give the connection back to the pool; a second call does nothing."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._home.idle.append(connection)
 
     def terminate(self) -> None:
-        """Close it: nobody will use it again."""
+        """Close the connection itself, so that nobody uses it again."""
         super().close()

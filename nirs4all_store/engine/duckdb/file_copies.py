@@ -1,4 +1,4 @@
-"""Byte-for-byte copies of a database that nobody has open: one to work on, one to keep."""
+"""Copies a database file that nobody has open, byte for byte: to work on the copy, or to keep it as a backup."""
 
 from __future__ import annotations
 
@@ -21,21 +21,22 @@ MOST_COPIES = 1000
 
 
 def keep_backup(stream: BinaryIO, database: Path, what: str, unfinished: Path, copied: Callable[[int], None]) -> Path:
-    """Copy a database and its logs to names of their own, `store.duckdb.before-<what>`; return the database's.
+    """Keep a copy of a database and its logs as `store.duckdb.before-<what>`; return the path of the database's copy.
 
-    The copies are for the folder's group, as all that is new in a workspace, unless the database is for no group.
+    A copy that is there already is never replaced: if its bytes differ, the new copy gets a number (`-2`). The folder's
+    group may use the copies, as all new files of a workspace, unless no group may use the database.
 
     Parameters
     ----------
     stream : BinaryIO
-        The database, see `posix_lock.held_alone`.
+        The database file, open for reading; see `posix_lock.held_alone`.
     database : Path
     what : str
-        The revision that it stands at, or what comes next.
+        The revision of the database, or the operation that comes next.
     unfinished : Path
-        A name to copy to until the copy is whole.
+        The path of the copy until it is complete.
     copied : callable
-        Called with how many bytes there are already.
+        Called with the number of bytes that are copied so far.
 
     Raises
     ------
@@ -51,12 +52,12 @@ def keep_backup(stream: BinaryIO, database: Path, what: str, unfinished: Path, c
         kept = database.with_name(f"{database.name}.before-{what}{f'-{number}' if number > 1 else ''}")
         if kept.exists() and all(_same(*pair) for pair in _pairs(kept, unfinished)):
             return kept
-        # Logs without their database are of a program that was killed here, if they are the same.
+        # Equal logs without a database were left by a program that was killed between the renames below.
         if not kept.exists() and all(_same(log, new) for log, new in _pairs(kept, unfinished)[1:] if log.exists()):
             break
     else:
         raise FileExistsError(f"there are {MOST_COPIES} copies of older databases; move some away")
-    for target, new in reversed(_pairs(kept, unfinished)):  # The database last: with its name the copy is whole.
+    for target, new in reversed(_pairs(kept, unfinished)):  # The database last: once it is there, the copy is complete.
         if new.exists():
             share_copy(new, database.parent)
             new.replace(target)
@@ -76,25 +77,25 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def copies_of(database: Path) -> list[Path]:
-    """Return what upgrades and recoveries have kept of a database, without the logs, oldest revision first."""
+    """Return the copies of a database that upgrades and recoveries have kept, without the logs, sorted by name."""
     found = database.parent.glob(f"{database.name}.before-*")
     return sorted(path for path in found if not path.name.endswith(LOG_ENDINGS))
 
 
 def restore_command(kept: Path, database: Path) -> str:
-    """Return the shell command that puts a kept copy and its logs in the place of a database and its logs."""
+    """Return the shell command that replaces a database and its logs by a kept copy and its logs."""
     names = [database, *log_names(database)]
     copies = [f"cp {quote(str(old))} {quote(str(name))}" for old, name in _pairs(kept, database) if old.exists()]
     return " && ".join([f"rm -f {' '.join(quote(str(name)) for name in names[1:])}", *copies])
 
 
 def size_of(database: Path) -> int:
-    """Return the bytes of a database and its logs."""
+    """Return the size of a database and its logs, in bytes."""
     return sum(path.stat().st_size for path in (database, *logs_of(database)))
 
 
 def copy_database(source: BinaryIO, target: Path, copied: Callable[[int], None] = lambda done: None) -> None:
-    """Copy a file's bytes to the disk, for nobody to read who may not read the source."""
+    """Copy a file to `target` and sync it to the disk; only those who may read the source may read the copy."""
     status = os.fstat(source.fileno())
     with open(target, "wb", opener=partial(open_without_following, mode=0o600)) as stream:
         if hasattr(os, "geteuid") and os.geteuid() == 0:
@@ -107,7 +108,7 @@ def copy_database(source: BinaryIO, target: Path, copied: Callable[[int], None] 
 
 
 def remove_database(database: Path) -> None:
-    """Remove an unfinished database and all that DuckDB has put beside it."""
+    """Remove an unfinished database, its logs and DuckDB's temporary files beside it."""
     refuse_odd_database(database)
     for path in (database, *log_names(database), temporary_of(database)):
         if path.is_dir():

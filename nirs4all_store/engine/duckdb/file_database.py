@@ -1,4 +1,8 @@
-"""A DuckDB file: what can happen to it while it is open, and when it is closed."""
+"""`FileDatabase`, a DuckDB database in a file.
+
+It notices when the file or its log is removed or replaced while it is open, and folds the log in when it is closed. Why
+the file is looked at so often: docs/decisions/0012, "A log that is gone".
+"""
 
 from __future__ import annotations
 
@@ -20,14 +24,14 @@ from .posix_lock import held_alone
 from .settings import quoted_name
 from .table_hashes import differing, write_down
 
-# Of files in which this process has found no macros, how they lay there: looking takes as long as opening.
+# Sizes and times of files in which this process has found no macros: to look again takes as long as opening.
 _without_macros: dict[tuple[int, int] | None, tuple[int, ...]] = {}
-# Below the limit, DuckDB never lets go of the keys that were inserted since it opened the file: 80 bytes each.
+# DuckDB keeps the keys that were inserted since it opened the file in memory, 80 bytes each, below its memory limit.
 MAX_NEW_KEYS = 1_000_000
 
 
 class FileDatabase(DuckDBDatabase):
-    """One DuckDB file, open in this process.
+    """A DuckDB database in a file that this process has open.
 
     Parameters
     ----------
@@ -36,15 +40,15 @@ class FileDatabase(DuckDBDatabase):
     read_only : bool
         Refuse writes, and share the file with other readers.
     memory_limit : int, optional
-        How many bytes the engine may take before it puts what it works on to the disk; most of the
-        machine's memory by default.
+        How many bytes of memory DuckDB may use before it moves data to temporary files; by default most of the
+        machine's memory.
     create : bool
-        Create the file.
+        Create the file when it is absent.
 
     Attributes
     ----------
     header : str
-        What is another one once the engine has folded something into the file.
+        A hash of the file's headers when it was opened. It changes when DuckDB folds a log into the file.
     has_changed : bool
         Whether something was committed that the header does not show.
 
@@ -53,7 +57,7 @@ class FileDatabase(DuckDBDatabase):
     WorkspaceBusyError
         Another program has the file open.
     WorkspaceCorruptError
-        The file is not there, is damaged, or is no DuckDB database.
+        The file is absent or damaged, or is not a DuckDB database.
     """
 
     def __init__(
@@ -68,30 +72,31 @@ class FileDatabase(DuckDBDatabase):
         super().__init__(connect(path, read_only=read_only, memory_limit=memory_limit))
 
     def _note_opened(self) -> None:
-        status = self.path.stat()  # Where the system refuses that, nothing could be told of the file later.
+        status = self.path.stat()  # If the system refuses this, the file could not be recognised later.
         self._file = status.st_dev, status.st_ino
         self._left: tuple[int, int, int, int] | None = None
         self.note_file()
 
     @property
     def is_full(self) -> bool:
-        """Whether it should be closed and opened again before more is written, to stay within its memory limit."""
+        """Whether to close and open the database before more is written, so that it stays within its memory limit."""
         return self._memory_limit is not None and self.new_keys > MAX_NEW_KEYS
 
     def check_file(self, *, is_quiet: bool = False, write: bool = True) -> None:
-        """Make sure that the file was not removed, replaced or copied over while it was open.
+        """Raise if the file was removed, replaced or copied over while it was open.
 
         Parameters
         ----------
         is_quiet : bool
-            Nobody has used it since the last `note_file`: then nobody else may have written to it, either.
+            This process has not used the file since the last `note_file`. So its size and times must be the same, too.
         write : bool
-            One is about to write. To a reader, a file that was removed is still open here, and its last copy.
+            Whether the caller is about to write. A reader may go on with a file that was removed: it is still open
+            here, and this is its last copy.
 
         Raises
         ------
         WorkspaceCorruptError
-            It was: what is written now would be lost. Or what is to be written beside it would go elsewhere.
+            What is written now would be lost, or would go to another file, through a link beside the database.
         """
         refuse_odd_database(self.path)
         state = file_state(self.path)
@@ -104,10 +109,13 @@ class FileDatabase(DuckDBDatabase):
             )
 
     def note_file(self) -> None:
-        """Remember how the file is, now that nobody uses it here: until somebody does, the engine leaves it alone."""
+        """Remember the file's size and times, at a moment when this process does not use it.
+
+        DuckDB writes to the file only while somebody uses it. So a change before the next use is not ours.
+        """
         try:
             state = file_state(self.path)
-        except OSError:  # How it is, nobody can tell.
+        except OSError:  # The system does not say how it is.
             self._left = None
         else:
             if state is not None and state[:2] == self._file:
@@ -115,24 +123,25 @@ class FileDatabase(DuckDBDatabase):
 
     @property
     def is_as_left(self) -> bool:
-        """Whether the file is as it was at the last `note_file`, and still has the name."""
+        """Whether the file under the path is the same, and unchanged, since the last `note_file`."""
         try:
             return self._left is not None and file_state(self.path) == self._left
         except OSError:
             return False
 
     def before_commit(self) -> None:
-        """Refuse to commit beside a file that is not the one that was opened: its log would be another's."""
+        """Raise if the file is not the one that was opened: the log would be written beside another database."""
         self.check_file()
 
     def after_commit(self) -> None:
-        """Put what was committed into the file, if the log is gone.
+        """Fold what was committed into the file, if there is no log.
 
-        Somebody may have removed it: the engine goes on writing to it, and nobody ever finds what is there.
+        Somebody may have removed the log while it was open. DuckDB goes on writing to it then, and no later opening
+        would find what is in it.
         """
         self.has_changed = True
         logs = logs_of(self.path)
-        for log in logs:  # The engine makes it, as this user's umask says.
+        for log in logs:  # DuckDB made it with this user's umask.
             share_alike(log, self.path.stat())
         if not logs:
             with contextlib.closing(self.cursor()) as connection:  # Any thread may be using the anchor.
@@ -140,29 +149,29 @@ class FileDatabase(DuckDBDatabase):
 
     @property
     def has_no_macros(self) -> bool:
-        """Whether this process knows it: none was found, and neither the file nor a log is another one since."""
+        """Whether this process found no macros in the file, and file and logs have not changed since."""
         return _without_macros.get(self._file) == _status(self.path)
 
     def found_no_macros(self) -> None:
-        """Keep it in mind, for as long as nobody writes to the file."""
+        """Remember that the file has no macros, until somebody writes to it."""
         _without_macros[self._file] = _status(self.path)
 
     @property
     def is_in_place(self) -> bool:
-        """Whether the file that is open is the one that has the name."""
+        """Whether the path still leads to the file that is open."""
         return file_id(self.path) == self._file
 
     def other_contents(self, session: Session) -> list[str]:
-        """Return the tables that hold something else than was written down beside this backup; see `table_hashes`."""
+        """Return the tables whose rows differ from the hashes beside this backup; see `table_hashes`."""
         return differing(self.path, None if self.has_changed else self.header, session)
 
     def write_down_contents(self) -> None:
-        """Write down beside it what it holds, which is whole now; see `table_hashes`."""
+        """Store hashes of all tables beside the file, at a moment when its content is known to be right."""
         with self.session() as session:
             write_down(self.path, self.header, session)
 
     def close(self) -> None:
-        """Fold the log in, close every connection and release the file; twice is fine."""
+        """Fold the log into the file, close every connection and release the file; a second call does nothing."""
         try:
             self._idle.close()
             folded = self._fold()
@@ -172,14 +181,14 @@ class FileDatabase(DuckDBDatabase):
             _remove_folded(self.path, folded)
 
     def _fold(self) -> dict[Path, os.stat_result]:
-        """Put what stands in the logs into the file; return what is left of them, which holds nothing any more."""
+        """Write what is in the logs into the file; return the logs that are left, in which nothing is missing."""
         if self.read_only or not self.is_as_left or not logs_of(self.path):
             return {}
         hit(Failpoint.FOLDING)
         try:
-            with CallBoundary():  # The workspace's own thread folds, too.
+            with CallBoundary():  # The thread that watches for other processes closes the database, too.
                 self._anchor.execute("CHECKPOINT")
-        except duckdb.Error:  # Without room for it the log stays: nothing is lost, the next opening tries again.
+        except duckdb.Error:  # The disk may be full. The log stays, nothing is lost, and the next opening tries again.
             return {}
         hit(Failpoint.FOLDED)
         with contextlib.suppress(OSError):
@@ -188,14 +197,14 @@ class FileDatabase(DuckDBDatabase):
 
 
 def _status(path: Path) -> tuple[int, ...]:
-    """Return what is another one once a database or its log was written to."""
+    """Return sizes and times of a database and its logs; they change when somebody writes to one of them."""
     found = [name.stat() for name in (path, *logs_of(path)) if name.exists()]
     return tuple(number for file in found for number in (file.st_size, file.st_mtime_ns, file.st_ctime_ns))
 
 
 def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:
-    """Remove logs that DuckDB leaves behind, such as one whose only commit a kill has torn."""
-    # What stays is looked at again by the next opening.
+    """Remove logs that DuckDB leaves after a checkpoint, as one whose only commit was cut off by a kill."""
+    # A log that cannot be removed now is left to the next opening.
     with contextlib.suppress(WorkspaceBusyError, ReadOnlyError, OSError), held_alone(path):
         for log, status in folded.items():
             if log.exists() and (log.stat().st_mtime_ns, log.stat().st_size) == (status.st_mtime_ns, status.st_size):

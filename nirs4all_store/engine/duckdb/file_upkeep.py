@@ -1,4 +1,4 @@
-"""A database file compacted, and copied, while nobody has it open."""
+"""Compacts and copies a database file while nobody has it open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .migrator import refuse_more_at
 
 
 class FileUpkeep:
-    """What is done to one database file; see `engine.base.Upkeep`.
+    """The maintenance of one database file; see `engine.base.Upkeep`.
 
     Parameters
     ----------
@@ -23,9 +23,18 @@ class FileUpkeep:
         self._path = path
 
     def vacuum(self) -> tuple[int, int]:
-        """Replace the file by a copy without free space, if that is smaller.
+        """Replace the file by a copy without free space, if the copy is smaller; return both sizes, in bytes.
 
         A crash leaves the old file or the new one under the name.
+
+        Raises
+        ------
+        StoreError
+            The write-ahead log could not be folded into the file before.
+        OutputPathError
+            The copy cannot be written.
+        WorkspaceCorruptError
+            The file cannot be read, or has more than tables.
         """
         path = self._path
         compact = path.with_name(f".compacting-{path.name}")
@@ -47,11 +56,11 @@ class FileUpkeep:
             return before, path.stat().st_size
 
     def copy_to(self, path: Path) -> None:
-        """Write all rows to a new file."""
+        """Write all rows to a new file; for the errors see `Upkeep`."""
         self._copy_tables(path)
         fsync_file(path)
 
     def _copy_tables(self, path: Path) -> None:
-        """Copy them, unless the file has more than tables: a reader may have opened it all the same."""
+        """Copy the tables; refuse a file with triggers or the like, which a reader may have opened."""
         refuse_more_at(self._path)
         copy_compacted(self._path, path)

@@ -1,4 +1,7 @@
-"""What DuckDB has on the disk: a database, its logs, another database to compare it with."""
+"""Looks at DuckDB's files on the disk: a database, its write-ahead logs, two databases to compare.
+
+Nobody may have the files open meanwhile. Facts about DuckDB's logs were measured: docs/decisions/0013.
+"""
 
 from __future__ import annotations
 
@@ -36,30 +39,30 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 MISREAD = {"?": "a question mark in the name", "\\": "a backslash in the name"}
-# In bytes, below the folder of a workspace.
+# The longest path of a file below the folder of a workspace, in bytes.
 LONGEST_BELOW = 150
 NOT_WAITING = getattr(os, "O_NONBLOCK", 0)
-# The file's own header, and two that checkpoints take turns to write.
+# The file's own header and two more, which are written in turns by checkpoints.
 HEADER_BYTES = 3 * 4096
 LOG_ENDINGS = (".wal", ".wal.checkpoint", ".wal.recovery")
-# Measured of 1.4 and 2.0: each commit ends with an entry of five bytes, after its length and its checksum.
+# Measured with DuckDB 1.4 and 2.0: a commit ends with an entry of five bytes, after its length and its checksum.
 COMMIT = re.compile(rb"\x05\0{7}.{8}\x64\0\x64\xff\xff", re.DOTALL)
 
 
 def refuse_misread(folder: Path, error: type[StoreError] = InvalidInputError) -> None:
-    """Refuse a folder in which the engine would take the path of a database for another one's.
+    """Raise if DuckDB would misread the path of a database in this folder.
 
-    It puts the name of a log before the first `?`, as in an address on the web; takes a backslash for a slash; and
-    takes no text but UTF-8. It also makes longer names than we do: a folder has to leave room for them.
+    DuckDB puts the ending of a log before the first `?`, as in an address on the web. It takes a backslash for a slash,
+    and only UTF-8 for text. It also makes longer file names than we do, for which the path must be short enough.
 
     Parameters
     ----------
     folder : Path
-        Whether it is there or not.
+        It need not exist.
     error : type
-        What to raise.
+        The error to raise.
     """
-    text = os.path.realpath(folder)  # As the engine spells it, also where a link leads there.
+    text = os.path.realpath(folder)  # As DuckDB spells it, also where a link leads there.
     misread = [shown for mark, shown in MISREAD.items() if mark in text]
     try:
         text.encode()
@@ -77,14 +80,14 @@ def refuse_misread(folder: Path, error: type[StoreError] = InvalidInputError) ->
 
 
 def is_locked(path: Path, *, shared: bool) -> bool:
-    """Tell whether another program keeps a database file to itself, by asking for the lock that DuckDB takes.
+    """Tell whether another program has a database file open, by trying to take the lock that DuckDB takes.
 
     Parameters
     ----------
     path : Path
-        This process must not have it open: its own locks would vanish.
+        This process must not have the file open: closing a second descriptor would release its own lock.
     shared : bool
-        Whether one wants to read only, beside others who do.
+        True: to read, beside other readers. False: to write.
     """
     try:
         with path.open("rb" if shared else "r+b") as stream:
@@ -92,55 +95,58 @@ def is_locked(path: Path, *, shared: bool) -> bool:
                 fcntl.lockf(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return True
-    except OSError:  # Without fcntl, the system itself keeps others out of a file that is open for writing.
+    except OSError:  # Without fcntl (Windows), the system itself keeps others out of a file that is open for writing.
         return fcntl is None and path.exists()
     return False
 
 
 def logs_of(path: Path) -> list[Path]:
-    """Return the write-ahead logs that lie beside a database: what was committed and is not in it yet.
+    """Return the write-ahead logs beside a database. They have what was committed and is not in the file yet.
 
-    DuckDB 2.0 writes to a second one while it folds the first one in.
+    DuckDB 2.0 writes to a second log while it folds the first one into the file.
     """
     return [log for log in log_names(path) if log.exists()]
 
 
 @lru_cache
 def log_names(path: Path) -> tuple[Path, ...]:
-    """Return the names that the logs of a database have when they are there."""
+    """Return the paths that the logs of a database have when they exist."""
     return tuple(path.with_name(f"{path.name}{ending}") for ending in LOG_ENDINGS)
 
 
 def refuse_odd_database(path: Path) -> None:
-    """Refuse a database beside which DuckDB would write or read something else than files; see `refuse_odd`.
+    """Raise if the database, a log or the temporary folder is a link or no file or folder; see `refuse_odd`.
 
-    It opens them by their names, when it first needs them: so this comes right before it is let to.
+    DuckDB opens the logs and the folder by their names when it first needs them. So call this right before DuckDB may.
     """
     refuse_odd(path, *log_names(path), temporary_of(path))
 
 
 def header_of(path: Path) -> str:
-    """Return a hash of the first bytes of a file that this process has not open: they count its checkpoints."""
+    """Return a hash of the headers of a file that this process does not have open; each checkpoint changes them.
+
+    It is empty if the file cannot be read.
+    """
     try:
-        # A pipe in its place, which is refused next, may keep nobody waiting.
+        # Without NOT_WAITING, opening a pipe in its place would block; the pipe itself is refused later.
         with open(path, "rb", opener=lambda name, flags: open_at_once(name, flags | NOT_WAITING)) as stream:
             return hashlib.sha256(stream.read(HEADER_BYTES)).hexdigest()
-    except OSError:  # There is none yet, or connecting says why it cannot be read.
+    except OSError:  # There is no file yet, or the error comes again, with a message, when DuckDB connects.
         return ""
 
 
 def commit_ends(log: bytes) -> list[int]:
-    """Return where in a write-ahead log, or in a part of one, the commits end that it shows."""
+    """Return the offsets at which commits end in a write-ahead log, or in a part of one, in bytes."""
     return [commit.end() for commit in COMMIT.finditer(log)]
 
 
 def read_every_value(path: Path) -> dict[str, int]:
-    """Read all of a database that nobody has open, and of its logs; return how many rows each table has.
+    """Read every value of a database that nobody has open, and of its logs; return the number of rows of each table.
 
     Raises
     ------
     WorkspaceCorruptError
-        Something of it cannot be read.
+        A value cannot be read.
     """
     refuse_odd_database(path)
     connection = duckdb.connect(config=NO_EXTENSIONS | {"temp_directory": str(temporary_of(path))})
@@ -161,23 +167,23 @@ def read_every_value(path: Path) -> dict[str, int]:
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    """Tell whether the engine gave up because of its memory limit."""
+    """Tell whether an error of DuckDB, or of SQLAlchemy about it, says that the memory limit was reached."""
     return isinstance(getattr(error, "orig", error), duckdb.OutOfMemoryException)
 
 
 @lru_cache
 def temporary_of(path: Path) -> Path:
-    """Return the folder where DuckDB puts what it has no memory for, while it works on a database."""
+    """Return the folder for the temporary files that DuckDB writes when its memory is not enough."""
     return path.with_name(f"{path.name}.tmp")
 
 
 def memory_config(limit: int | None) -> Config:
-    """Return the setting of a memory limit, in bytes; None: the engine's own."""
+    """Return the setting of a memory limit, in bytes; None leaves DuckDB's default."""
     return {} if limit is None else {"memory_limit": f"{limit}B"}
 
 
 def corrupt(path: Path, error: Exception) -> WorkspaceCorruptError:
-    """Return the error of a file that DuckDB cannot read."""
+    """Return the error to raise for a file that DuckDB cannot read."""
     advice = "restore it from a backup"
     if logs_of(path):
         advice = f"run `nirs4all-store recover {quote(str(path.parent))}` if it is its log that is damaged, or {advice}"
@@ -187,7 +193,7 @@ def corrupt(path: Path, error: Exception) -> WorkspaceCorruptError:
 
 
 def copy_compacted(source: Path, target: Path) -> None:
-    """Write the rows of a database that nobody has open to a new file, without its free space.
+    """Copy the tables of a database that nobody has open to a new file, without unused space.
 
     Raises
     ------
@@ -236,7 +242,14 @@ _COMPARE = """
 
 
 class Comparison:
-    """Two database files that nobody has open, side by side; `memory_limit` is that of `FileDatabase`."""
+    """Compares the tables of two database files that nobody has open.
+
+    Parameters
+    ----------
+    before, after : Path
+    memory_limit : int or None
+        In bytes; see `FileDatabase`.
+    """
 
     def __init__(self, before: Path, after: Path, memory_limit: int | None) -> None:
         config = NO_EXTENSIONS | memory_config(memory_limit) | {"temp_directory": str(temporary_of(after))}
@@ -251,7 +264,7 @@ class Comparison:
         self._connection.close()
 
     def tables(self) -> dict[str, str]:
-        """Return the tables of the first database that have a key of one column, and that column."""
+        """Return the tables of the first database whose primary key is one column, with the name of that column."""
         keys = self._all(
             "SELECT table_name, constraint_column_names[1] FROM duckdb_constraints() WHERE database_name = 'before' "
             "AND schema_name = 'main' AND constraint_type = 'PRIMARY KEY' AND len(constraint_column_names) = 1 "
@@ -260,17 +273,25 @@ class Comparison:
         return dict(keys)
 
     def columns(self, database: Literal["before", "after"], table: str) -> dict[str, str]:
-        """Return the type of each column of a table; nothing where there is no such table."""
+        """Return the type of each column of a table by name; an empty dict if there is no such table."""
         query = "SELECT column_name, data_type FROM duckdb_columns() WHERE database_name = ? AND table_name = ?"
         return dict(self._all(f"{query} AND schema_name = 'main' ORDER BY column_index", [database, table]))
 
     def lost(self, table: str, key: str, columns: Sequence[str]) -> list[str]:
-        """Say, a sentence each, what of a table is not in the second database as it was.
+        """Return the differences between a table of the first database and that of the second, one sentence each.
 
-        Rows are matched by their key; of `columns`, a value that was NULL may be another now.
+        Rows are matched by their key. A value that was NULL before may be anything now.
+
+        Parameters
+        ----------
+        table : str
+        key : str
+            The column of its primary key.
+        columns : sequence of str
+            The columns to compare.
         """
         types, found = self.columns("after", table), []
-        # One column at a time: all of them at once take many times the memory.
+        # One column at a time: all at once would take many times the memory.
         for name in columns:
             query = _COMPARE.format(
                 table=quoted_name(table), key=quoted_name(key), column=quoted_name(name), type=types[name]
@@ -291,7 +312,7 @@ MAGIC_OFFSET = 8
 
 
 def not_found(path: Path) -> WorkspaceNotFoundError:
-    """Return the error of a folder that is no workspace."""
+    """Return the error to raise for a folder that is not a workspace."""
     return WorkspaceNotFoundError(
         f"there is no workspace at {path}; give another folder, or create one with WorkspaceStore({str(path)!r}), in a "
         "shell with `nirs4all-store init`"
@@ -299,7 +320,14 @@ def not_found(path: Path) -> WorkspaceNotFoundError:
 
 
 def check_is_duckdb(path: Path) -> None:
-    """Tell files of other programs from damaged ones; nobody has the file open while we read it."""
+    """Raise if a file cannot be a DuckDB database: it is absent, a link, empty, or has another format.
+
+    The error tells a file of another program from a damaged database. This process must not have the file open.
+
+    Raises
+    ------
+    WorkspaceNotFoundError, WorkspaceCorruptError, WorkspaceOpenHereError, ReadOnlyError
+    """
     if path.is_symlink():
         raise WorkspaceCorruptError(
             f"{path} is a link, beside which DuckDB would look for no log; nothing was changed: link the whole folder"

@@ -1,4 +1,4 @@
-"""A DuckDB database in memory: for tests, and for what need not last longer than the process."""
+"""`MemoryDatabase`, a DuckDB database in memory, for tests and for data that may end with the process."""
 
 from __future__ import annotations
 
@@ -24,20 +24,23 @@ COPY_BATCH_ROWS = 10_000
 
 
 class MemoryDatabase(DuckDBDatabase):
-    """The seven tables in the memory of this process, made by the migrations. It does its own upkeep."""
+    """A database with the seven tables of a workspace, in the memory of this process; also its own `Upkeep`."""
 
     def __init__(self) -> None:
         super().__init__(connect_memory())
         create_in(self)
 
     def vacuum(self) -> tuple[int, int]:
-        """Free nothing, since only a checkpoint would; see `connect_memory`. Return how much memory it takes, twice."""
+        """Free nothing; return how many bytes of memory the database takes, twice.
+
+        Only a checkpoint would free memory; why there is none: `connect_memory`.
+        """
         with contextlib.closing(self.cursor()) as connection:
             size = connection.execute("SELECT sum(memory_usage_bytes)::BIGINT FROM duckdb_memory()").fetchall()[0][0]
         return size, size
 
     def copy_to(self, path: Path) -> None:
-        """Write all rows to a new file; nobody may be inside."""
+        """Write all rows to a new DuckDB file; no unit of work may be open. For the errors see `Upkeep`."""
         create(path)
         with contextlib.closing(self.cursor()) as source:
             try:

@@ -1,6 +1,6 @@
-"""Which revision a database stands at, and the migrations themselves. The only module that imports Alembic.
+"""Finds the revision of a database, and runs the migrations that it lacks. The only module that imports Alembic.
 
-See docs/decisions/0006.
+What the migration from nirs4all's own files does: docs/decisions/0006.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from .schema import (
 )
 
 COMMANDS = ("upgrade", "current", "history", "heads", "check", "show")
-"""Those of Alembic's own that work with the installed configuration."""
+"""The commands of Alembic's own command line that work on the installed package."""
 Migrations = Callable[[Connection], None]
-"""Runs the missing migrations on a connection, inside its transaction."""
+"""A function that runs the missing migrations on a connection, inside its transaction."""
 
 
 def revision_of(database: FileDatabase) -> str:
-    """Return the revision that an open database stands at; files of nirs4all's own stand at `0001`.
+    """Return the revision of an open database; that of a file which nirs4all wrote is `0001`.
 
     Raises
     ------
     WorkspaceCorruptError
-        It is no workspace's database.
+        It is not the database of a workspace.
     """
     try:
         with database.session() as session:
@@ -66,9 +66,10 @@ def revision_of(database: FileDatabase) -> str:
 
 
 def revision_at(path: Path) -> str:
-    """Return the revision of a database that this process has not open, without changing a byte.
+    """Return the revision of a database that this process does not have open, without changing a byte of it.
 
-    Opening it for writing would fold its log into the file. Errors are those of `revision_of` and `FileDatabase`.
+    It is opened read-only: to open it for writing would fold its log into the file. For the errors see `revision_of`
+    and `FileDatabase`.
     """
     database = FileDatabase(path, read_only=True)
     try:
@@ -80,28 +81,27 @@ def revision_at(path: Path) -> str:
 def refuse_more(
     database: FileDatabase, revision: str = "", *, macros: bool = True, changed: bool = True, shown: Path | None = None
 ) -> None:
-    """Refuse an open database that has more than its revision: it may act by itself, in what is written here.
+    """Raise if an open database has more than its revision, as a trigger, which could act in what is written here.
 
-    Nor is anything written where columns are gone or of other types: it would come back as something else.
-
-    What a newer version may have is not known here, which writes nothing to it.
+    Columns that are missing or have other types are refused, too: values would be read back as something else. A
+    database of a newer revision is not checked: nothing is written to it.
 
     Parameters
     ----------
     database : FileDatabase
     revision : str, optional
-        Which it stands at, if that is known.
+        Its revision, if the caller knows it.
     macros : bool
-        See `catalog.differences`; not looked for again in a file that nobody has written to since.
+        See `catalog.differences`. In a file that has not changed since the last look, macros are not looked for again.
     changed : bool
-        Whether to refuse what has other columns, too. nirs4all's own files (`0001`) are not all the same in this.
+        Whether to refuse other columns, too. It has no effect on files of nirs4all (`0001`): their columns differ.
     shown : Path, optional
-        The database that it is a copy of.
+        The path that messages show, if `database` is a copy of that one.
 
     Raises
     ------
     WorkspaceCorruptError
-        It has; the message names each, and the statement that removes it or what the revision has.
+        The message names each difference, and the statement that removes it or the type of the revision.
     """
     revision, path = revision or revision_of(database), shown or database.path
     if not _is_ours(revision) or revision > HEAD:
@@ -127,7 +127,7 @@ def refuse_more(
 
 
 def refuse_more_at(path: Path, shown: Path | None = None, *, changed: bool = False) -> None:
-    """Do the same to a database that this process has not open, without changing a byte."""
+    """Do what `refuse_more` does with a database that this process does not have open, without changing a byte."""
     database = FileDatabase(path, read_only=True)
     try:
         refuse_more(database, changed=changed, shown=shown)
@@ -136,7 +136,7 @@ def refuse_more_at(path: Path, shown: Path | None = None, *, changed: bool = Fal
 
 
 def rows_of(database: Path) -> dict[str, int]:
-    """Return how many rows each table of a database has that nobody has open, without changing a byte."""
+    """Return the number of rows of each table of a database that nobody has open, without changing a byte."""
     opened = FileDatabase(database, read_only=True)
     try:
         with opened.session() as session:
@@ -146,12 +146,24 @@ def rows_of(database: Path) -> dict[str, int]:
 
 
 def check_revision(revision: str, path: Path, *, upgrade: bool) -> None:
-    """Refuse a database that this version cannot work on: as it is, or with `upgrade` after an upgrade.
+    """Raise if this version of the package cannot work with a database of this revision.
+
+    Parameters
+    ----------
+    revision : str
+    path : Path
+        The database, for messages.
+    upgrade : bool
+        Whether the caller will upgrade it: then an older revision is accepted.
 
     Raises
     ------
-    WorkspaceOutdatedError, WorkspaceTooNewError, WorkspaceCorruptError
-        It is older, newer, or stands at a revision that is none of ours.
+    WorkspaceOutdatedError
+        The revision is older.
+    WorkspaceTooNewError
+        It is newer.
+    WorkspaceCorruptError
+        It is not a revision of this package.
     """
     if revision == HEAD:
         return
@@ -177,7 +189,7 @@ def _is_ours(revision: str) -> bool:
 
 
 def create(path: Path) -> None:
-    """Make a new workspace's database appear, whole or not at all; the caller holds the lease."""
+    """Create the database of a new workspace; after a crash it is complete or absent. The caller holds the lease."""
     unfinished = path.with_name(f".creating-{path.name}")
     remove_database(unfinished)
     run(unfinished, run_migrations)
@@ -194,20 +206,25 @@ def run(
     memory_limit: int | None = None,
     on_statement: Callable[[str], None] = lambda statement: None,
 ) -> None:
-    """Run the missing migrations in one transaction, then fold them into the file.
+    """Run the missing migrations of a database file in one transaction, then fold the log into the file.
 
     Parameters
     ----------
     path : Path
         The database, which nobody else uses; it is created when absent.
     migrations : callable
-        `run_migrations`, or what Alembic's own command line prepared.
+        `run_migrations`, or the function that Alembic's own command line has prepared.
     is_stamped : bool
-        False: the file carries no revision because nirs4all wrote it.
+        False: the file has no stamped revision, because nirs4all wrote it.
     memory_limit : int, optional
         See `FileDatabase`.
     on_statement : callable, optional
         Called with each SQL statement before it runs.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        The database has more than its revision; see `refuse_more`.
     """
     is_new = not path.exists()
     database = FileDatabase(path, memory_limit=memory_limit, create=True)
@@ -229,14 +246,14 @@ def run(
 
 
 def create_in(database: DuckDBDatabase) -> None:
-    """Make the tables in a database that has nothing in it."""
+    """Make the tables in an open database that is empty."""
     with database.engine.begin() as connection:
         make_tables_in(connection)
         run_migrations(connection)
 
 
 def run_migrations(connection: Connection) -> None:
-    """Run the missing migrations."""
+    """Run the missing migrations on a connection, inside its transaction."""
     from alembic.runtime.environment import EnvironmentContext
 
     config = alembic_config()
@@ -247,12 +264,12 @@ def run_migrations(connection: Connection) -> None:
 
 
 def missing(found: str) -> list[Any]:
-    """Return the scripts of the revisions that come after one, in their order."""
+    """Return Alembic's scripts of the revisions after `found`, oldest first."""
     return list(_scripts(alembic_config()).iterate_revisions("head", found))[::-1]
 
 
 def _scripts(config: Any) -> Any:
-    """Return what Alembic knows of the revisions: those that are listed here, not what lies in their folder."""
+    """Return Alembic's list of the revisions, made of `REVISIONS` and not of the files in the folder."""
     from alembic.script import Script, ScriptDirectory
     from alembic.script.revision import RevisionMap
     from alembic.util import load_python_file
@@ -268,7 +285,7 @@ def _scripts(config: Any) -> Any:
 
 
 def alembic_config() -> Any:
-    """Return what Alembic needs to find the migrations."""
+    """Return the configuration with which Alembic finds the migrations."""
     from alembic.config import Config
 
     config = Config()
@@ -278,19 +295,19 @@ def alembic_config() -> Any:
 
 
 def alembic_ini() -> Path:
-    """Return the configuration file for Alembic's own command line."""
+    """Return the path of `alembic.ini`, the configuration file of Alembic's own command line."""
     return script_folder().with_name("alembic.ini")
 
 
 def refuse_to_change_the_package() -> None:
-    """Refuse a command of Alembic's own that would write to the installed package, or what lies there unlisted.
+    """Raise if the running command of Alembic would write to the installed package, or if it has a file too many.
 
-    Once a file more lay among the installed revisions, no new workspace could be made.
+    A file that is not in `REVISIONS` among the installed migrations once kept every new workspace from being made.
 
     Raises
     ------
     alembic.util.CommandError
-        It is one that would, or there is a file that is no revision.
+        The command is not one of `COMMANDS`, or there is a file that is not a revision of this package.
     """
     from alembic.util import CommandError
 
@@ -307,7 +324,7 @@ def refuse_to_change_the_package() -> None:
 
 
 def _alembic_command() -> str | None:
-    """Return which command of Alembic is at work in this thread."""
+    """Return the name of the Alembic command that this thread runs, or None."""
     frame: FrameType | None = sys._getframe()
     while frame is not None and frame.f_globals["__name__"] != "alembic.command":
         frame = frame.f_back

@@ -1,4 +1,4 @@
-"""The lock that DuckDB itself takes on its file: who holds it, and holding it ourselves."""
+"""Takes the lock that DuckDB itself takes on its file, and finds out which process holds it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ except ImportError:  # Windows
 
 
 def refuse_if_open_here(path: Path) -> None:
-    """Refuse to touch a database that this process has open through duckdb itself.
+    """Raise if this process has a database open through the `duckdb` package itself.
 
-    Its lock would vanish with the first descriptor of the file that is closed here, and others could write to it.
+    POSIX releases a process's lock on a file as soon as the process closes any descriptor of it (fcntl(2)). So to open
+    and close the file here would let other programs write to it.
 
     Raises
     ------
     WorkspaceOpenHereError
-        It has.
+        This process has it open.
     """
     if _is_open_here(path.stat()):
         free_what_was_cut_off()
@@ -37,10 +38,10 @@ def refuse_if_open_here(path: Path) -> None:
 
 
 def _is_open_here(file: os.stat_result) -> bool:
-    """Tell whether a descriptor of this process is of a file; False on systems that do not say."""
+    """Tell whether this process has a file open; False on systems without `/proc`."""
     descriptors = Path("/proc/self/fd")
     for descriptor in descriptors.iterdir() if descriptors.exists() else []:
-        with contextlib.suppress(OSError):  # The one that lists them is closed by now.
+        with contextlib.suppress(OSError):  # The descriptor of this very listing is closed by now.
             if os.path.samestat(descriptor.stat(), file):
                 return True
     return False
@@ -48,20 +49,24 @@ def _is_open_here(file: os.stat_result) -> bool:
 
 @contextmanager
 def held_alone(path: Path) -> Iterator[BinaryIO]:
-    """Keep every program that knows nothing of leases from a database file that nobody has open.
+    """Hold DuckDB's own lock on a database file for a `with` block, so that no program opens it.
+
+    It also keeps out programs that do not know the lease of this package, as the `duckdb` shell.
 
     Yields
     ------
     BinaryIO
-        The file, open for reading. It must be read through this stream: the lock, the same that
-        DuckDB takes, goes as soon as any other descriptor of the file is closed in this process.
+        The file, open for reading. Read it only through this stream: as soon as this process closes any other
+        descriptor of the file, the lock is gone (fcntl(2)).
 
     Raises
     ------
     WorkspaceBusyError
-        A program has it open.
+        A program has the file open.
     ReadOnlyError
-        It cannot be written to.
+        This user may not write to the file.
+    WorkspaceOpenHereError
+        This process has the file open.
     """
     refuse_if_open_here(path)
     try:
@@ -82,8 +87,21 @@ def held_alone(path: Path) -> Iterator[BinaryIO]:
 
 
 def lock_holders(inode: int, kind: str) -> list[int]:
-    """Return the processes that hold a lock on a file, as Linux lists them; nothing on other systems."""
+    """Return the ids of the processes that hold a lock on a file, as `/proc/locks` lists them (Linux only).
+
+    Parameters
+    ----------
+    inode : int
+        The file's inode number.
+    kind : str
+        `POSIX` (fcntl) or `FLOCK` (flock).
+
+    Returns
+    -------
+    list of int
+        Empty on other systems.
+    """
     table = Path("/proc/locks")
     lines = [line.split() for line in table.read_text().splitlines()] if table.exists() else []
-    # A line that waits has an arrow in its second column: number, type, mode, kind, process, device:inode, range.
+    # The columns: number, type, mode, kind, process, device:inode, range. Of a lock that waits, the second is an arrow.
     return [int(line[4]) for line in lines if line[1] == kind and line[5].endswith(f":{inode}")]

@@ -1,11 +1,11 @@
-"""Users' own SQL: it reads, and does nothing else, for as long and with as much memory as it may.
+"""`ReadOnlyQuery` runs SQL that a user has written: it only reads, and its time and memory are bounded.
 
-What a query is, the engine's own parser says. One that is made of nothing but what `simple_queries.py` names is
-answered here, in a read-only transaction of a connection of its own, without access to files or settings, and is
-interrupted when its time is over. Any other one goes, with a copy of the tables that it names, to a process that can
-be killed: there, too, it only reads, and a crash, or all the memory that it may have, is that process's alone.
+DuckDB's own parser says what a query consists of. A query of nothing but what `simple_queries.py` lists runs in this
+process, on its own connection, in a read-only transaction, without access to files or settings; it is interrupted when
+its time is over. Any other query is sent, with a copy of the tables that it names, to a process that can be killed. A
+crash there, or the use of all allowed memory, ends only that process.
 
-See docs/decisions/0016.
+Why there are two ways: docs/decisions/0016.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 OF_CATALOG = frozenset(name for name in READ_ONLY_TABLE_FUNCTIONS if name.startswith(("duckdb_", "pragma_")))
-# What may name tables otherwise than in so many words, or tells of all of them.
+# If one of these is in a query, it may read tables that it does not name.
 ODD_NAMES = ("query", "duckdb_", "pragma_", "\\")
 TABLES = """
     SELECT table_name, column_name, data_type || CASE WHEN is_nullable THEN '' ELSE ' NOT NULL' END
@@ -45,9 +45,22 @@ TABLES = """
 
 
 class ReadOnlyQuery:
-    """One query; close it at its end. See `WorkspaceStore.sql` for the parameters; `metadata` has the tables.
+    """One query of a user; close it when it is not needed any more.
 
-    `submit` needs the database, and who has a unit of work open there; `result` needs neither, and may take longer.
+    `submit` reads the database and must be called inside a unit of work. `result` may be called after it, and may take
+    longer.
+
+    Parameters
+    ----------
+    query, params, max_rows, max_bytes, timeout
+        See `WorkspaceStore.sql`.
+    metadata : MetaData
+        The tables of a workspace.
+
+    Raises
+    ------
+    InvalidTypeError, InvalidInputError
+        A parameter is not what `WorkspaceStore.sql` takes.
     """
 
     def __init__(
@@ -62,7 +75,7 @@ class ReadOnlyQuery:
         if params is not None and not isinstance(params, Mapping):
             if isinstance(params, str | bytes) or not isinstance(params, Sequence):
                 raise InvalidTypeError(f"params must be a list or a dict of values, not {type(params).__name__}")
-            params = list(params[: MAX_PARAMETER_VALUES + 1])  # A range may be longer than any memory.
+            params = list(params[: MAX_PARAMETER_VALUES + 1])  # A `range` may have more values than fit in memory.
         self._metadata = metadata
         self._query = checked_text(query, "query")
         self._params = None if params is None else checked_parameter(params, "params")
@@ -74,11 +87,24 @@ class ReadOnlyQuery:
         self._answer: Callable[[], pl.DataFrame]
 
     def close(self) -> None:
-        """End the process that answers it, if one does; twice is fine."""
+        """End the process that answers the query, if there is one; a second call does nothing."""
         self._stack.close()
 
     def submit(self, connect: Callable[[], duckdb.DuckDBPyConnection]) -> None:
-        """Ask on a new connection, or hand a copy of what the query names to a process that will answer it."""
+        """Run the query on a new connection, or send it with a copy of its tables to a process that runs it.
+
+        Parameters
+        ----------
+        connect : callable
+            Returns a new connection to the database; see `DuckDBDatabase.cursor`.
+
+        Raises
+        ------
+        QueryError
+            The query does more than read, or DuckDB refuses it.
+        QueryTimeoutError
+            Its time is over.
+        """
         with self._errors(), contextlib.closing(connect()) as connection:
 
             def stop() -> None:
@@ -93,18 +119,18 @@ class ReadOnlyQuery:
             connection.execute("BEGIN TRANSACTION READ ONLY")
             tables = _tables(connection)
             process.submit(self._query, self._params, tables, self._rows(connection, tables))
-            # It ends at its time by itself.
+            # No time limit here: the process is killed when the query's time is over.
             self._answer = WorkerThread(process.result, process.kill, math.inf).result
 
     def result(self) -> pl.DataFrame:
-        """Return the answer to what was asked."""
+        """Return the rows; for the errors see `submit`."""
         with self._errors():
             return self._answer()
 
     def _is_simple(self, connection: duckdb.DuckDBPyConnection) -> bool:
-        """Tell whether the query may be answered here, and refuse what is no query at all."""
+        """Tell whether the query may run in this process; raise if it is not a SELECT."""
         tree = None
-        if len(self._query) <= MAX_LENGTH:  # To read a longer one takes long, too.
+        if len(self._query) <= MAX_LENGTH:  # To parse a longer one would take long, too.
             check_kind(connection, self._query)
             tree = parsed(connection, self._query)
         refuse_what_is_bound_anew(self._query, tree)
@@ -113,7 +139,7 @@ class ReadOnlyQuery:
         )
 
     def _answer_here(self, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame | None:
-        """Return the answer; None if another process has to give it."""
+        """Return the rows; None if another process has to run the query."""
         if not self._is_simple(connection):
             return None
         connection.execute("BEGIN TRANSACTION READ ONLY")
@@ -125,7 +151,7 @@ class ReadOnlyQuery:
     def _rows(
         self, connection: duckdb.DuckDBPyConnection, tables: dict[str, list[tuple[str, str]]]
     ) -> Iterator[pa.RecordBatchReader]:
-        """Yield the rows of each table; none of those that the query does not name."""
+        """Yield the rows of each table; of a table that the query does not name, no rows."""
         text = self._query.lower()
         names_all = any(odd in text for odd in ODD_NAMES)
         for name in tables:
@@ -138,14 +164,14 @@ class ReadOnlyQuery:
             yield
         except StoreError:
             raise
-        except Exception as error:  # The engine, or a value that it or polars cannot turn into one of its own.
+        except Exception as error:  # Of DuckDB, or of polars for a value that it does not have.
             if self._is_late:
                 raise QueryTimeoutError(TOO_LATE.format(self._limits.seconds)) from error
             raise QueryError(f"the query was refused: {_brief(error, self._metadata)}") from error
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:
-    """Return the names and types of the columns of each table, by its name."""
+    """Return the names and types of the columns of each table, by the table's name."""
     found: dict[str, list[tuple[str, str]]] = {}
     for table, column, kind in connection.execute(TABLES).fetchall():
         found.setdefault(table, []).append((column, kind))
@@ -153,10 +179,10 @@ def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, 
 
 
 def _brief(error: Exception, metadata: MetaData) -> str:
-    """Return what the engine says on one line: without the query, which we have put words before."""
+    """Return the message of DuckDB's error on one line, without its copy of the query."""
     lines = str(error).partition("\n\nLINE ")[0].splitlines()
     kind = error.kind if isinstance(error, RemoteError) else type(error).__name__
-    if kind == duckdb.CatalogException.__name__:  # It guesses among its own catalog's names, too.
+    if kind == duckdb.CatalogException.__name__:  # It would suggest names of DuckDB's own catalog, too.
         lines = [line for line in lines if not line.startswith("Did you mean")]
         lines.append(f"The tables are {', '.join(table.name for table in metadata.sorted_tables)}.")
     return " ".join(lines)

@@ -1,10 +1,9 @@
-"""A database whose write-ahead log is damaged opens again, with all that stands before the damage.
+"""Recovers a database whose write-ahead log is damaged: it opens again, with all commits before the damage.
 
-The database file is not touched: only the damaged log is replaced, in one rename, by as much of it
-as DuckDB can read. So whatever happens on the way, the workspace is as it was or opens, and it stands
-at the revision it stood at.
+The database file is not changed. Only the damaged log is replaced, in one rename, by as much of its beginning as DuckDB
+can read. So after a crash at any moment, the workspace is as it was or it is recovered. Its revision stays the same.
 
-See docs/decisions/0013.
+Why the log is replaced and not the database: docs/decisions/0013.
 """
 
 from __future__ import annotations
@@ -29,29 +28,29 @@ from .posix_lock import held_alone
 
 @dataclass(frozen=True)
 class RecoveryReport:
-    """What a recovery found and did, or would do.
+    """The result of a recovery, or of a dry run of one.
 
     Attributes
     ----------
     database : Path
     problem : str
-        Why it did not open, in DuckDB's words; empty: it opens, and nothing was done.
+        Why the database did not open, in DuckDB's words; empty: it opens, and nothing was done.
     revision : str
-        Which it stands at, before and after.
+        The revision of the database. A recovery does not change it.
     rows : dict of str to int
-        Rows per table that are there now; in a dry run, that would be.
+        The number of rows of each table after the recovery; in a dry run, after the recovery that would be made.
     log : Path or None
         The log that is damaged.
     size, used : int
-        Bytes that it had, and how many from its beginning are used.
+        The size of the damaged log, and how much of its beginning is kept, in bytes.
     commits, lost_commits : int
-        Commits that are in what is used, and those of which the rest still shows the end. More may be
-        lost: a part that was overwritten with zeros shows nothing.
+        The number of commits in the part that is kept, and of those whose end can be seen in the rest. More may be
+        lost: a part that was overwritten with zeros shows no end.
     copy : Path or None
-        The database as it was, byte for byte, its logs beside it; None: nothing was changed.
+        A byte-for-byte copy of the database as it was, with its logs beside it; None: nothing was changed.
     findings : list of Finding or None
-        What `check` says of the recovered workspace; None: it was not asked, since nothing was changed
-        or the workspace is of another version.
+        The problems that `check` finds in the recovered workspace. None: `check` was not run, since nothing was changed
+        or the workspace is of another revision.
     """
 
     database: Path
@@ -68,26 +67,32 @@ class RecoveryReport:
 
     @property
     def way_back(self) -> str:
-        """The shell command that puts the damaged log, and the database it belongs to, back in their places."""
+        """The shell command that puts the database and its damaged log back as they were; empty without a copy."""
         return restore_command(self.copy, self.database) if self.copy else ""
 
 
 def recover_database(database: Path, *, dry_run: bool) -> RecoveryReport:
-    """Replace a damaged log by as much of it as can be read; the caller holds the lease and nobody has it open.
+    """Replace a damaged log by as much of its beginning as can be read.
 
-    How much that is, is found by opening a copy with shorter and longer parts of the log: a part that
-    DuckDB can read does not become unreadable by being made shorter, so that as many openings do as the
-    log's size has binary digits, and a handful more. It takes the memory of the log, and on the disk the
-    size of the database and its logs, twice while the originals are kept.
+    The caller holds the lease, and nobody has the database open. How much can be read is found by a binary search, in
+    which a copy of the database is opened with shorter and longer parts of the log: if DuckDB can read a part, it can
+    read every shorter one. The log is read into memory. On the disk, the recovery takes as much as the database and its
+    logs, and once more the damaged log.
+
+    Parameters
+    ----------
+    database : Path
+    dry_run : bool
+        Find out what a recovery would do, and change nothing.
 
     Raises
     ------
     WorkspaceCorruptError
-        The database is damaged itself, or is no workspace's.
+        The database itself is damaged, or is not the database of a workspace.
     RecoveryFailedError
-        Something went wrong; the workspace is as it was.
+        The recovery failed; the message says how the workspace is.
     WorkspaceBusyError, ReadOnlyError
-        A program has it open, or it cannot be written to; nothing was changed.
+        A program has the database open, or this user may not write to it; nothing was changed.
     """
     problem = _problem(database)
     if not problem:
@@ -125,7 +130,7 @@ def recover_database(database: Path, *, dry_run: bool) -> RecoveryReport:
 
 @contextmanager
 def _nothing_changed(database: Path) -> Iterator[None]:
-    """Turn what the system raises into an error that says how the workspace is."""
+    """Turn an `OSError` in a `with` block into an error which says that the workspace is unchanged."""
     try:
         yield
     except StoreError:
@@ -144,7 +149,7 @@ def _removed_after(scratch: Path) -> Iterator[None]:
 
 
 def _problem(database: Path) -> str:
-    """Return why a database does not open as it lies there, in DuckDB's words; empty: it does."""
+    """Return why a database and its logs do not open, in DuckDB's words; empty if they do."""
     try:
         FileDatabase(database, read_only=True).close()
     except WorkspaceCorruptError as error:
@@ -167,20 +172,22 @@ def _beyond_help(database: Path, problem: str) -> WorkspaceCorruptError:
 
 
 def _longest_part(scratch: Path, database: Path) -> tuple[Path, bytes, int]:
-    """Find the damaged log of a database, and how many bytes from its beginning can be read.
+    """Find the damaged log of a database, and how many bytes of its beginning can be read.
 
     Parameters
     ----------
     scratch : Path
-        A copy of the database; it has the logs beside it afterwards, the damaged one only so far as it is read.
+        A copy of the database. Afterwards the logs are beside it, the damaged one as far as it can be read.
     database : Path
 
     Returns
     -------
     log : Path
+        The damaged log.
     content : bytes
-        All of it.
+        Its whole content.
     used : int
+        How many bytes of it can be read.
     """
     if problem := _problem(scratch):
         raise _beyond_help(database, problem)
@@ -197,7 +204,7 @@ def _longest_part(scratch: Path, database: Path) -> tuple[Path, bytes, int]:
 
 
 def _readable(scratch: Path, beside: Path, content: bytes) -> int:
-    """Return how much of a log can be read, to the end of its last commit, and leave so much of it there."""
+    """Return how many bytes of a log can be read, to the end of a commit, and leave just these in `beside`."""
     readable, unreadable = 0, len(content)
     while unreadable - readable > 1:
         middle = (readable + unreadable) // 2
@@ -212,12 +219,12 @@ def _readable(scratch: Path, beside: Path, content: bytes) -> int:
     beside.write_bytes(content[:used])
     if migrator.rows_of(scratch) == rows:
         return used
-    beside.write_bytes(content[:readable])  # A log of another form: believe what DuckDB reads.
+    beside.write_bytes(content[:readable])  # The log has another form than we know: keep all that DuckDB reads.
     return readable
 
 
 def _read_all(scratch: Path, database: Path, problem: str, log: Path, content: bytes, used: int) -> RecoveryReport:
-    """Make sure that all of the recovered copy can be read, and say what was found."""
+    """Read every value of the recovered copy, and return the report."""
     migrator.refuse_more_at(scratch, shown=database)
     try:
         revision, rows = migrator.revision_at(scratch), read_every_value(scratch)

@@ -1,4 +1,4 @@
-"""The revisions that a database may stand at, and where their files lie."""
+"""The revisions of the schema, the seven tables, and where the files of the migrations are."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from functools import cache
 from pathlib import Path
 
 REVISIONS = ("0001_nirs4all_0_7_0", "0002_no_keys_exact_arrays", "0003_trust", "0004_owner")
-"""The files of all revisions, in their order: whatever else lies in their folder is none."""
+"""The names of all migration files, oldest first. Other files in their folder are not used."""
 HEAD = REVISIONS[-1].partition("_")[0]
+"""The newest revision."""
 UNSTAMPED = "0001"
+"""The revision of a file that nirs4all wrote: such a file has no table `alembic_version`."""
 KEYS = {
     "runs": "run_id",
     "pipelines": "pipeline_id",
@@ -23,7 +25,7 @@ KEYS = {
 
 @cache
 def printed_schema(revision: str) -> str:
-    """Return what a revision has, as DuckDB prints it."""
+    """Return the SQL statements that make the schema of a revision, as DuckDB prints them."""
     return (script_folder() / "catalogs" / f"{revision}.sql").read_text(encoding="utf-8")
 
 

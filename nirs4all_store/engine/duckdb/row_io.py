@@ -1,4 +1,7 @@
-"""Rows in and out, many at a time: columnar inserts, frames, Parquet, rows by key."""
+"""`DuckDBRows` reads and writes rows with DuckDB: columnar inserts, frames, Parquet files, rows by their keys.
+
+Why many rows go in as one Arrow table: docs/decisions/0002.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +49,13 @@ BATCH_ROWS = 100_000
 
 
 class DuckDBRows:
-    """Rows in and out of one session; see `engine.base.RowIO`.
+    """Reads and writes the rows of one session; see `engine.base.RowIO`.
 
     Parameters
     ----------
     session : Session
     count_keys : callable
-        Is told how many rows were inserted.
+        Called with the number of rows after each insert.
     """
 
     def __init__(self, session: Session, count_keys: Callable[[int], None]) -> None:
@@ -64,16 +67,17 @@ class DuckDBRows:
         return raw_connection(self.session)
 
     def insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Insert rows in one statement."""
+        """Insert rows in one statement; for the form of `rows` see `RowIO`."""
         connection = self._connection
         if len(rows) == 1:
             connection.execute(_insert_one(table), [rows[0][column.name] for column in table.columns])
         else:
-            import pyarrow as pa  # Not at the top: who saves row by row never needs it.
+            import pyarrow as pa  # Not at the top: a program that saves row by row never needs it.
 
             arrays = [_arrow_column(column.type, [row[column.name] for row in rows]) for column in table.columns]
             arrow = pa.Table.from_arrays(arrays, names=table.columns.keys())
-            # It goes in by position. To register it and insert by name would keep it until the transaction ends.
+            # The columns go in by position. Registered and inserted by name, DuckDB would keep the Arrow table in
+            # memory until the transaction ends.
             connection.from_arrow(arrow.select(connection.table(table.name).columns)).insert_into(table.name)
         self._count_keys(len(rows))
 
@@ -82,12 +86,12 @@ class DuckDBRows:
         return self._frame(*self._text(query, values))
 
     def rows(self, query: Select[Any], values: Values = None) -> list[dict[str, Any]]:
-        """Return the rows of a SELECT as dicts, JSON decoded."""
+        """Return the rows of a SELECT as dicts, with JSON decoded."""
         found = self._connection.execute(*self._text(query, values)).fetchall()
         return _decoded(found, query.selected_columns)
 
     def run(self, statement: Update, values: Mapping[str, Any]) -> None:
-        """Run a statement that is made once."""
+        """Run an UPDATE that is compiled once, with the values of its bound parameters."""
         self._connection.execute(*self._text(statement, values))
 
     def has_key(self, table: Table, key: str) -> bool:
@@ -97,9 +101,9 @@ class DuckDBRows:
         return found.fetchone() is not None
 
     def rows_by_key(self, table: Table, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """Return the rows with these primary keys, JSON decoded.
+        """Return the rows with these primary keys, with JSON decoded.
 
-        A statement as short as this one runs in less time than it takes to compile and wrap it in an ORM.
+        It is plain text and not an ORM query: to compile the query would take longer than to run it.
         """
         if not keys:
             return []
@@ -111,12 +115,12 @@ class DuckDBRows:
         return self._frame(_select_by_key(table, 1), [key])
 
     def write_parquet(self, query: Select[Any], by: Column[Any], path: Path, limit: int | None, offset: int) -> None:
-        """Write the rows of a SELECT to a Parquet file, sorted and written range by range of `by`."""
+        """Write the rows of a SELECT to a Parquet file; each range of `by` is sorted and written by itself."""
         work = partial(self._write_parquet, query, by, path, limit, offset)
         WorkerThread(work, self._connection.interrupt, math.inf).result()
 
     def prove_alive(self) -> None:
-        """Raise if an error has invalidated the transaction, for whose COMMIT DuckDB would report success."""
+        """Raise if an error has invalidated the transaction; DuckDB would report that its COMMIT succeeded."""
         self._connection.execute("SELECT 1")
 
     def _frame(self, statement: str, parameters: Sequence[Any]) -> pl.DataFrame:
@@ -138,7 +142,7 @@ class DuckDBRows:
     def _write_parquet(self, query: Select[Any], by: Column[Any], path: Path, limit: int | None, offset: int) -> None:
         from pyarrow.parquet import ParquetWriter
 
-        # Text that repeats is written once; looking for repeats among keys and numbers takes longer than all the rest.
+        # A dictionary stores a repeated text once. For keys and numbers, to build it takes longer than all the rest.
         repeated = [column.name for column in query.selected_columns if _repeats(column)]
         count = self.session.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
         left = count - min(offset, count) if limit is None else limit
@@ -148,7 +152,7 @@ class DuckDBRows:
                 reader = self._relation(*self._text(part)).to_arrow_reader(2 * BATCH_ROWS)
                 stack.callback(reader.close)  # One that is open in an error's traceback would block the rollback.
                 if writer is None:
-                    sink = stack.enter_context(path.open("wb"))  # By its path it could be an address.
+                    sink = stack.enter_context(path.open("wb"))  # pyarrow could take a path for an address (URI).
                     writer = stack.enter_context(
                         ParquetWriter(sink, reader.schema, compression="zstd", use_dictionary=repeated)
                     )
@@ -161,20 +165,20 @@ class DuckDBRows:
                     return
 
     def _ranges(self, query: Select[Any], by: Column[Any], count: int) -> list[Select[Any]]:
-        """Cut a SELECT of so many rows into such of about as many as may be in memory, in the order of a column."""
+        """Cut a SELECT of `count` rows into several of about `BATCH_ROWS` rows each, by ranges of the column `by`."""
         parts = -(-count // BATCH_ROWS)
         if parts < 2:
             return [query]
         shares: ColumnElement[Any] = literal_column(f"[{', '.join(str(i / parts) for i in range(1, parts))}]")
         values = query.order_by(None).with_only_columns(by.label("value")).subquery().c.value
-        # Where exactly it is cut makes no difference to the rows.
+        # The quantiles need not be exact: they only decide how large each part is.
         edges = sorted({*self.session.execute(select(func.approx_quantile(values, shares))).scalar_one()})
         middle = [query.where(by > low, by <= high) for low, high in itertools.pairwise(edges)]
         return [query.where(by <= edges[0]), *middle, query.where(by > edges[-1])]
 
 
 def _arrow_column(kind: TypeEngine[Any], values: list[Any]) -> pa.Array:
-    # polars makes the arrays: pyarrow would import pandas, wherever that is installed, to look at them.
+    # polars makes the arrays: pyarrow would import pandas, if that is installed, to look at the values.
     if not isinstance(kind, ARRAY):
         return pl.Series(values, dtype=_polars_type(kind)).to_arrow()
     lengths = [0 if value is None else len(value) for value in values]
@@ -213,7 +217,7 @@ def _compiled_once(statement: Select[Any] | Update, dialect: Dialect) -> Any:
 
 
 def _decoded(found: Iterable[tuple[Any, ...]], columns: Any) -> list[dict[str, Any]]:
-    """Return rows as dicts by the names of their columns, JSON decoded."""
+    """Return rows as dicts by the names of their columns, with JSON decoded."""
     rows = [dict(zip(columns.keys(), row, strict=True)) for row in found]
     for name in [name for name, column in columns.items() if isinstance(column.type, JSON)]:
         for row in rows:
@@ -222,16 +226,23 @@ def _decoded(found: Iterable[tuple[Any, ...]], columns: Any) -> list[dict[str, A
 
 
 def parse_json(value: Any, name: str) -> Any:
-    """Return what the JSON text of a column says.
+    """Return the value that the JSON text in a column stands for.
+
+    Parameters
+    ----------
+    value : object
+        A str, in a database that is not damaged.
+    name : str
+        The column, for the message.
 
     Raises
     ------
     WorkspaceCorruptError
-        It is none.
+        `value` is not JSON.
     """
     try:
         return json.loads(value)
-    except (TypeError, ValueError, RecursionError) as error:  # The file's column is of another type than ours.
+    except (TypeError, ValueError, RecursionError) as error:  # A file from elsewhere may have no text there.
         raise WorkspaceCorruptError(
             f"column {name} holds {value!r:.100}, which is no JSON ({error}); restore the workspace from a backup"
         ) from error

@@ -1,4 +1,4 @@
-"""The schema of a database: its tables, its stamped revision, what it has besides."""
+"""Reads and sets the schema of a database: its tables, the revision that is stamped in it, hashes of its rows."""
 
 from __future__ import annotations
 
@@ -20,16 +20,21 @@ from .worker_thread import WorkerThread
 
 
 def checkpoint(session: Session) -> None:
-    """Fold the write-ahead log into the file; the session must have no open transaction."""
-    with session.get_bind().connect() as connection:  # type: ignore[union-attr]  # an Engine here
+    """Write what is in the write-ahead log into the file; the session must have no open transaction."""
+    with session.get_bind().connect() as connection:  # type: ignore[union-attr]  # here it is an Engine
         raw: Any = connection.connection.driver_connection
         raw.execute(f"CHECKPOINT {quoted_name(catalog_name(raw))}")
 
 
 def stamped_revision(session: Session, tables: Iterable[str]) -> str | None:
-    """Return the revision of a database that has all these tables, or None where it takes a closer look.
+    """Return the revision of a database that has all these tables; None if that is not certain.
 
-    Naming the tables in a statement takes a tenth of the time that asking the catalog for them does.
+    To name the tables in a statement takes a tenth of the time of a query to the catalog.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        One of the tables is a view.
     """
     connection = raw_connection(session)
     try:
@@ -44,7 +49,7 @@ def stamped_revision(session: Session, tables: Iterable[str]) -> str | None:
 
 
 def schema_revision(session: Session) -> str | None:
-    """Return the revision that the database stands at; None where it has no table of revisions."""
+    """Return the revision that is stamped in the database; None if it has no table `alembic_version`."""
     if "alembic_version" not in table_names(session):
         return None
     versions = session.execute(text("SELECT version_num FROM alembic_version ORDER BY ALL")).scalars()
@@ -58,31 +63,34 @@ def table_names(session: Session) -> list[str]:
 
 
 def make_tables_in(connection: Connection) -> None:
-    """Let what is created without a schema go to the file, which migrations need."""
+    """Make `CREATE TABLE name` create the table in the database, as migrations need it; see docs/decisions/0010."""
     connection.execute(text("RESET search_path"))
 
 
 def differences_from(session: Session, printed: str, *, macros: bool = True) -> Differences:
-    """Return in what the database differs from a revision, before `make_tables_in`; see `catalog.differences`."""
+    """Return how the database differs from a revision; see `catalog.differences`. Call it before `make_tables_in`."""
     connection = raw_connection(session)
     return differences(connection, catalog_name(connection), printed, macros=macros)
 
 
 def stamp(connection: Connection, revision: str) -> None:
-    """Let a database that has no table of revisions stand at one."""
+    """Stamp a revision in a database that has no table `alembic_version`, as Alembic does."""
     connection.execute(text("CREATE TABLE alembic_version(version_num VARCHAR(32) PRIMARY KEY)"))
     connection.execute(text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": revision})
 
 
 def row_counts(session: Session) -> dict[str, int]:
-    """Return how many rows each of these tables has."""
+    """Return the number of rows of each table in the main schema."""
     names = table_names(session)
     connection = raw_connection(session)
     return {name: connection.execute(f"SELECT count(*) FROM {quoted_name(name)}").fetchone()[0] for name in names}  # noqa: S608
 
 
 def content_hashes(session: Session) -> dict[str, str]:
-    """Return how many rows each of these tables has, and a hash of all of their values; no matter in which order."""
+    """Return, for each table in the main schema, its number of rows and a hash of all rows, as one text.
+
+    The hash does not depend on the order of the rows.
+    """
     connection = raw_connection(session)
     found = {}
     for name in table_names(session):

@@ -1,16 +1,19 @@
-"""Settings of every connection, and how SQL writes a name. It imports nothing: the process of a query waits for it."""
+"""Settings of DuckDB connections, and how to quote a name in SQL.
+
+It imports nothing, so that the process that answers a query (`sql_worker`) starts fast.
+"""
 
 from __future__ import annotations
 
 Config = dict[str, str | bool | int | float | list[str]]
-# Nothing is fetched or loaded because a file asks for it.
+# DuckDB installs or loads no extension because a file or a query needs one.
 NO_EXTENSIONS: Config = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-# In a notebook DuckDB prints a bar into whatever the program prints, once a statement takes two seconds.
+# In a notebook, DuckDB prints a progress bar between the program's output if a statement takes two seconds.
 NO_PROGRESS_BAR = "SET enable_progress_bar = false"
-# What a transaction has inserted stays in memory until its end, unless there is a limit.
+# In bytes. Without a limit, DuckDB keeps all that a transaction has inserted in memory until its end.
 WORKING_MEMORY = 400 * 2**20
 
 
 def quoted_name(name: str) -> str:
-    """Return the name of a table or column as SQL has it."""
+    """Return the name of a table or column in quotes, as SQL needs it."""
     return '"' + name.replace('"', '""') + '"'

@@ -1,14 +1,14 @@
-"""Which queries may be answered here: what they do ends when it is told to, and takes no more memory than it is given.
+"""Decides which queries may run in this process: those that can be interrupted in time, and whose memory is bounded.
 
-The engine looks between two vectors of rows whether it was interrupted, and counts what it keeps for joins, groups
-and sorting. What one function does with one vector it neither interrupts nor counts: `list_reduce`, a distance of long
-texts or a number of a million digits go on for minutes, or take all memory; a cast may end the process. So what stands
-here is what was measured to be small work for each value, and to give nothing that is longer than what it was given;
-and where tables are joined, it has to do with numbers and names alone, since one long text beside each of two thousand
-rows is copied as often before anybody looks. Everything else is answered by a process that can be killed
-(`sql_worker.py`).
+DuckDB looks between two vectors of 2,048 rows whether it was interrupted, and its memory limit counts what it keeps for
+joins, groups and sorting. The work of one function on one vector is neither interrupted nor counted: `list_reduce`, an
+edit distance of long texts or a number with a million digits takes minutes, or all memory, and a cast may end the
+process. So this module lists the functions that were measured to do little work for each value, and whose results are
+not longer than their arguments. Where tables are joined, only numbers and names are allowed: a long text beside each of
+two thousand rows would be copied two thousand times before DuckDB looks. Every other query is answered by a process
+that can be killed (`sql_worker.py`).
 
-See docs/decisions/0016.
+Measurements: docs/decisions/0016.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ...errors import QueryError
 
 MAX_LENGTH = 20_000
 MAX_NODES = 400
-# A condition on what a query selects from another is worked out once for each time that it is named, in all of them.
+# A condition on a column of a subquery is computed for each place that names the column, at each level of nesting.
 MAX_QUERIES = 4
 MAX_TABLES = 6
 MAX_LONG_VALUES = 4
@@ -184,14 +184,14 @@ MOST_ARGUMENTS = (
     | {"date_diff": 3, "if": 3}
 )
 OF_JSON = {"json_extract", "json_extract_string", "->", "->>"}
-# Deeper paths than these are lists of what they find, each as long as the text.
+# A JSON path with a `*` gives a list of all matches, each of which may be as long as the text.
 PLAIN_PATH = re.compile(r"[^*]*")
 BINDS_ANEW = re.compile(r'\bquery(_table)?"?\s*\(', re.IGNORECASE)
 LONGEST_NUMBER = 40
 
 
 class Names(NamedTuple):
-    """What a query may name: tables, and columns whose values are short or may be long."""
+    """The names that a query may use: tables, columns with short values, and columns whose values may be long."""
 
     tables: frozenset[str]
     short: frozenset[str]
@@ -200,7 +200,7 @@ class Names(NamedTuple):
 
 @cache
 def names_in(metadata: MetaData) -> Names:
-    """Return what a query may name in tables as SQLAlchemy maps them."""
+    """Return the names that a query may use of these tables."""
     columns = [column for table in metadata.sorted_tables for column in table.columns]
     long = frozenset(column.name for column in columns if isinstance(column.type, JSON | ARRAY))
     long |= {"error", "message"}
@@ -210,14 +210,22 @@ def names_in(metadata: MetaData) -> Names:
 
 
 def parsed(connection: Any, query: str) -> dict[str, Any] | None:
-    """Return what the engine reads a SELECT as; None where it does not say."""
+    """Return the parse tree of a SELECT, as DuckDB's `json_serialize_sql` gives it; None if it gives none."""
     (text,) = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchone()
     tree = json.loads(text)
     return None if tree["error"] else dict(tree)
 
 
 def refuse_what_is_bound_anew(query: str, tree: dict[str, Any] | None) -> None:
-    """Refuse text inside the query that may be another when it is run than it was when it was checked."""
+    """Raise if SQL text inside the query may be different when it runs from what it was when it was checked.
+
+    `query('...')` and `query_table('...')` take SQL or a name as text. The text must be a constant, so that what is
+    checked is what runs.
+
+    Raises
+    ------
+    QueryError
+    """
     if not BINDS_ANEW.search(query):
         return
     calls = [node for node in _dicts(tree) if str(node.get("function_name")).lower() in ("query", "query_table")]
@@ -228,7 +236,17 @@ def refuse_what_is_bound_anew(query: str, tree: dict[str, Any] | None) -> None:
 
 
 def is_simple(query: str, tree: dict[str, Any] | None, catalog: frozenset[str], names: Names) -> bool:
-    """Tell whether a query may be answered here; `catalog` is the table functions that read the catalog only."""
+    """Tell whether a query may run in this process.
+
+    Parameters
+    ----------
+    query : str
+    tree : dict or None
+        Its parse tree; see `parsed`.
+    catalog : frozenset of str
+        The names of the table functions that read only DuckDB's catalog.
+    names : Names
+    """
     if tree is None or len(query) > MAX_LENGTH:
         return False
     nodes = list(_dicts(tree["statements"]))
@@ -244,14 +262,14 @@ def is_simple(query: str, tree: dict[str, Any] | None, catalog: frozenset[str], 
 
 
 def _is_short(nodes: list[dict[str, Any]], known: Names) -> bool:
-    """Tell whether few long values come together in one row of what is worked out, and none where tables are joined."""
+    """Tell whether a row has few values that may be long, and none if tables are joined."""
     tables = [node for node in nodes if node.get("type") in ("BASE_TABLE", "TABLE_FUNCTION")]
     stars = sum(node.get("class") == "STAR" for node in nodes)
     names = [str(node["column_names"][-1]).lower() for node in nodes if node.get("class") == "COLUMN_REF"]
     own = {str(node.get("alias")).lower() for node in nodes if "class" in node} - known.long
     if len(tables) <= 1:
         return bool(stars + sum(name not in known.short | own for name in names) <= MAX_LONG_VALUES)
-    # The name of a table stands for all of its row.
+    # The name of a table, used as a column, stands for its whole row.
     rows = {str(node.get(key)).lower() for node in nodes if "sample" in node for key in ("alias", "table_name")}
     renamed = any(node.get("column_name_alias") for node in nodes)
     return not (len(tables) > MAX_TABLES or stars or renamed or {*names} - ((known.short | own) - rows))
@@ -315,7 +333,7 @@ def _is_simple_call(node: dict[str, Any]) -> bool:
 
 
 def _names_its_own(selected: list[dict[str, Any]]) -> bool:
-    """Tell whether a list of results names one of them in another, which is then worked out for each time."""
+    """Tell whether a SELECT list uses the alias of one result in another, which DuckDB then computes again."""
     own = {str(item["alias"]).lower() for item in selected} - {""}
     named = (node["column_names"] for node in _dicts(selected) if node.get("class") == "COLUMN_REF")
     return any(len(names) == 1 and str(names[0]).lower() in own for names in named)

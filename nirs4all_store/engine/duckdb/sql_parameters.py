@@ -1,4 +1,4 @@
-"""Parameters of a query: what people have as numbers, text and moments, as the engine takes them."""
+"""Converts the parameters of a query (numbers, text, times, numpy values) to values that DuckDB takes."""
 
 from __future__ import annotations
 
@@ -14,19 +14,26 @@ import numpy as np
 from ...errors import InvalidInputError, InvalidTypeError
 from ...validation import check_size, checked_text
 
-# What the engine takes as it is. A list in a list, and so on, takes it a minute from some hundred levels on.
+# The types that DuckDB takes as they are. With some hundred levels of lists in lists it would take a minute.
 PLAIN_PARAMETERS = (bool, int, float, str, bytes, bytearray, datetime, date, time, timedelta, Decimal, UUID)
 MAX_PARAMETER_DEPTH = 20
 MAX_PARAMETER_VALUES = 1_000_000
 
 
 def checked_parameter(value: Any, where: str) -> Any:
-    """Return a value for the engine, of plain Python: numpy's scalars and arrays become numbers, text, moments, lists.
+    """Return a parameter as plain Python values: scalars and arrays of numpy become numbers, text, times and lists.
+
+    Parameters
+    ----------
+    value : object
+        The value of a parameter, or a list or dict of all of them.
+    where : str
+        How error messages name it.
 
     Raises
     ------
     InvalidTypeError
-        It is, or has in it, an object of another type.
+        The value, or a part of it, is an object of another type.
     InvalidInputError
         It is nested too deeply, or has too many values.
     """
@@ -41,7 +48,7 @@ def checked_parameter(value: Any, where: str) -> Any:
                 "give fewer"
             )
         if isinstance(value, np.datetime64 | np.timedelta64) and not np.isnat(value):
-            value = value.astype(f"{value.dtype.kind}8[us]")  # Of finer ones Python has no moments.
+            value = value.astype(f"{value.dtype.kind}8[us]")  # Python's times have no finer unit.
         if isinstance(value, np.ndarray):
             check_size(value, where)
         if isinstance(value, np.generic | np.ndarray):

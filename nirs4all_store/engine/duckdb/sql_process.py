@@ -1,6 +1,6 @@
-"""A query that another process answers, on a copy of the tables: it can be killed, and its memory is its own.
+"""`SqlProcess` runs a query in another process, on a copy of the tables. It can be killed, and has memory of its own.
 
-See docs/decisions/0016.
+The program of that process is `sql_worker.py`. Why some queries run there: docs/decisions/0016.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ TOO_LATE = "the query took longer than {:g} s; ask for less, or give more"
 
 
 class Limits(NamedTuple):
-    """How much an answer may be, and how long it may take, in seconds."""
+    """The largest number of rows and bytes of an answer, and how long it may take, in seconds."""
 
     max_rows: int
     max_bytes: int
@@ -40,7 +40,14 @@ class Limits(NamedTuple):
 
 
 class RemoteError(Exception):
-    """What the engine of the other process raised."""
+    """An error that DuckDB raised in the other process.
+
+    Parameters
+    ----------
+    kind : str
+        The name of its class.
+    message : str
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -48,13 +55,13 @@ class RemoteError(Exception):
 
 
 class SqlProcess:
-    """The process; use it with `with`, at whose end it is gone.
+    """A process that answers one query; at the end of its `with` block it has ended.
 
     Parameters
     ----------
     limits : Limits
     memory : int
-        How many bytes its engine may take before it puts what it works on to the disk.
+        How many bytes of memory its DuckDB may use before it moves data to temporary files.
     """
 
     def __init__(self, limits: Limits, memory: int) -> None:
@@ -64,7 +71,7 @@ class SqlProcess:
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            # These are called at the interpreter's end, too: it waits for no daemon thread that asks.
+            # Finalizers run at the interpreter's end, too, which does not wait for a daemon thread that runs a query.
             self._folder = tempfile.mkdtemp(prefix="nirs4all_store-")
             stack.callback(weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True))
             self._process = stack.enter_context(_started())
@@ -89,13 +96,13 @@ class SqlProcess:
         self.kill()
 
     def kill(self) -> None:
-        """End the process at once; what waits for its answer ends with it."""
+        """Kill the process; a `result` that waits for its answer then raises."""
         self._process.kill()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with contextlib.suppress(BrokenPipeError):  # Of what it was not given any more.
+        with contextlib.suppress(BrokenPipeError):  # Some input may not have been written when it ended.
             self._stack.close()
 
     def submit(
@@ -105,17 +112,17 @@ class SqlProcess:
         tables: dict[str, list[tuple[str, str]]],
         rows: Iterable[pa.RecordBatchReader],
     ) -> None:
-        """Give it a query and all it needs for it.
+        """Send a query and its tables to the process.
 
         Parameters
         ----------
         query : str
         params : list, dict or None
-            The values of parameters, as plain Python has them.
+            The values of its parameters, as plain Python values; see `checked_parameter`.
         tables : dict
-            By name, the names and types of the columns.
+            For each table by name, the names and SQL types of its columns.
         rows : iterable of pyarrow.RecordBatchReader
-            Of each of these tables.
+            The rows of each of these tables, in the same order.
         """
         import pyarrow as pa
 
@@ -128,7 +135,7 @@ class SqlProcess:
             "config": config,
             "seconds": seconds if seconds < threading.TIMEOUT_MAX else None,
         }
-        with contextlib.suppress(BrokenPipeError):  # What ended it is told by what it answers, or by how it ended.
+        with contextlib.suppress(BrokenPipeError):  # It has ended; `result` says why.
             content, pipe = pickle.dumps(header), cast(IO[bytes], self._process.stdin)
             pipe.write(len(content).to_bytes(8, "little") + content)
             for reader in rows:
@@ -138,14 +145,16 @@ class SqlProcess:
             pipe.close()
 
     def result(self) -> pl.DataFrame:
-        """Return what it answers.
+        """Wait for the answer, and return it as a frame.
 
         Raises
         ------
-        QueryTimeoutError, QueryError
-            It took too long, or more memory than it may, or gives too much, or ended.
+        QueryTimeoutError
+            The query took too long.
+        QueryError
+            The answer is too large, or the process ended, for instance because it took too much memory.
         RemoteError
-            Its engine refused the query.
+            DuckDB refused the query.
         """
         import pyarrow as pa
 
@@ -180,12 +189,12 @@ class SqlProcess:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    """Start the process, for which the modules are where they are for this one."""
+    """Start the process, with the same paths to import modules from as this one."""
     return subprocess.Popen(  # noqa: S603  # this Python, with a module of this package
         [sys.executable, "-P", "-m", f"{__package__}.sql_worker"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path or os.getcwd() for path in sys.path)},  # noqa: PTH109
-        start_new_session=True,  # Ctrl-C is for this process, which then kills that one.
+        start_new_session=True,  # The terminal sends Ctrl-C to this process only, which then kills the other one.
     )

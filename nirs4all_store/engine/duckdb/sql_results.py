@@ -1,4 +1,8 @@
-"""What the engine answers, as a polars frame: every value that it can hold as it is, and no other one."""
+"""Makes a polars frame of DuckDB's answer to a query.
+
+Every value is in the frame as it is. If polars or Python cannot hold a value, an error is raised: polars would make
+None or another value of it.
+"""
 
 from __future__ import annotations
 
@@ -24,12 +28,12 @@ MOST_DIGITS = 38
 
 
 def limited(batches: Iterable[pa.RecordBatch], max_rows: int, max_bytes: int) -> list[pa.RecordBatch]:
-    """Return batches of rows, unless they are too many.
+    """Return the batches of an answer as a list.
 
     Raises
     ------
     QueryError
-        They have more rows, or bytes, than they may.
+        They have more than `max_rows` rows or `max_bytes` bytes.
     """
     found, rows, size = [], 0, 0
     for batch in batches:
@@ -46,12 +50,19 @@ def limited(batches: Iterable[pa.RecordBatch], max_rows: int, max_bytes: int) ->
 
 
 def frame_of(schema: pa.Schema, types: Sequence[Sequence[str]], batches: list[pa.RecordBatch]) -> pl.DataFrame:
-    """Return batches as a frame; `types` is, for each column, its type and those in it, as `kinds_in` gives them.
+    """Return the batches of an answer as a frame.
+
+    Parameters
+    ----------
+    schema : pyarrow.Schema
+    types : sequence of sequence of str
+        For each column, the name of its DuckDB type and of the types in it; see `kinds_in`.
+    batches : list of pyarrow.RecordBatch
 
     Raises
     ------
     QueryError
-        polars, or Python, has no such values.
+        polars or Python cannot hold a value; the message names the column.
     """
     import pyarrow as pa
 
@@ -78,7 +89,7 @@ def frame_of(schema: pa.Schema, types: Sequence[Sequence[str]], batches: list[pa
 
 
 def _names(given: Sequence[str]) -> list[str]:
-    """Return names as the engine tells them apart where it has to: the second `name` is `name_1`."""
+    """Return unique names of columns, as DuckDB makes them: the second `name` becomes `name_1`."""
     counts: Counter[str] = Counter()
     names: dict[str, None] = {}
     for name in given:
@@ -91,9 +102,9 @@ def _names(given: Sequence[str]) -> list[str]:
 
 
 def _whole_numbers(column: pa.ChunkedArray, name: str, kind: str) -> pl.Series:
-    """Return whole numbers of 128 bits, such as sums, as ones of 64 where they all fit."""
+    """Return integers of 128 bits, such as sums, as 64-bit integers if all of them fit."""
     series = pl.Series(pl.from_arrow(column))
-    if kind == "uhugeint" and (series < 0).any():  # Arrow has them as what they are with a sign.
+    if kind == "uhugeint" and (series < 0).any():  # Arrow reads the same bits as signed numbers.
         raise _no_value(name, "numbers of 128 bits without a sign", "them AS VARCHAR")
     wide = series.cast(pl.Int128)
     fits = wide.is_between(-(2**63), 2**63 - 1).all()
@@ -101,7 +112,7 @@ def _whole_numbers(column: pa.ChunkedArray, name: str, kind: str) -> pl.Series:
 
 
 def _check_values(array: pa.Array, name: str) -> None:
-    """Refuse what polars or Python does not have: it would come as None, as another value, or end the program."""
+    """Raise if polars or Python cannot hold a value: it would become None or another value, or end the program."""
     import pyarrow as pa
     import pyarrow.compute as pc
 

@@ -1,7 +1,8 @@
-"""A process that answers one query on a copy of the tables, and that can be killed: nobody else has what it works with.
+"""The program of a process that answers one query on a copy of the tables, and that can be killed at any moment.
 
-`sql_process.py` starts it and talks to it. It reads a header (a pickle, after its length), then the rows of each
-table as a stream of Arrow's; it writes a line of JSON, the answer as a stream of Arrow's, and another line of JSON.
+`sql_process.py` starts it. Its standard input has a header (a pickle, after its length in 8 bytes) and then the rows of
+each table as an Arrow IPC stream. To its standard output it writes a line of JSON, the answer as an Arrow IPC stream,
+and another line of JSON. See docs/decisions/0016.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ import duckdb
 from .settings import NO_EXTENSIONS, NO_PROGRESS_BAR, quoted_name
 
 MEMORY = 2**30
-"""How many bytes the process may take beside what it has to begin with."""
+"""How many bytes of memory the process may use beside what it has when it starts."""
 RESULT_BATCH_ROWS = 1024
 DATABASE = "store"
-"""What the engine calls a workspace's database, by its file's name."""
+"""DuckDB's name for the database of a workspace, made of the name of its file."""
 SEALED = f"SET TimeZone = 'UTC'; {NO_PROGRESS_BAR}; SET enable_external_access = false; SET lock_configuration = true"
-"""What keeps a query from files, settings and the network, once the tables are there."""
+"""Keeps a query from files, settings and the network; it is run once the tables are there."""
 READ_ONLY_TABLE_FUNCTIONS = frozenset(
     [
         "duckdb_approx_database_count",
@@ -83,18 +84,18 @@ READ_ONLY_TABLE_FUNCTIONS = frozenset(
         "unnest",
     ]
 )
-"""The table functions that read tables, the catalog or their arguments, and nothing else; new ones are not here."""
+"""Table functions that read only tables, the catalog or their arguments. Those of a later DuckDB are refused."""
 
 
 NO_SELECT = "a query must be one SELECT, or PIVOT: it only reads"
 
 
 class RefusedError(Exception):
-    """A query that does more than read."""
+    """The error of a query that does more than read."""
 
 
 def main() -> None:
-    """Answer what comes in by standard input, to standard output."""
+    """Read a query from standard input, and write its answer to standard output."""
     incoming, outgoing = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     header = pickle.loads(incoming.read(int.from_bytes(incoming.read(8), "little")))
     _end_by_itself(header["seconds"])
@@ -106,17 +107,17 @@ def main() -> None:
                 _fill(connection, name, columns, incoming)
             connection.execute(SEALED)
             answer(connection, header["query"], header["params"], outgoing)
-    except Exception as error:  # The engine raises what it likes, and MemoryError.
+    except Exception as error:  # DuckDB may raise any error, and there may be a MemoryError.
         send(outgoing, {"error": type(error).__name__, "message": str(error)})
     outgoing.flush()
 
 
 def _end_by_itself(seconds: float | None) -> None:
-    """Bound the memory of this process, and its time, whatever becomes of the one who waits for it."""
-    with contextlib.suppress(ImportError, OSError):  # Elsewhere than on Linux nothing counts what is written to.
+    """Bound the memory and the time of this process, even if the process that waits for it is gone."""
+    with contextlib.suppress(ImportError, OSError):  # Only Linux limits the memory that is really used.
         import resource
 
-        # The engine has gigabytes of addresses that it never uses.
+        # DuckDB reserves gigabytes of addresses that it never uses. So the limit begins at what there is now.
         status = Path("/proc/self/status").read_text()
         limit = int(status.partition("VmData:")[2].split()[0]) * 1024 + MEMORY
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -125,10 +126,10 @@ def _end_by_itself(seconds: float | None) -> None:
 
 
 def _end_with_who_asks() -> None:
-    """End this process once nobody can read its answer: who asked may have been killed, and have set no limit."""
+    """End this process once nobody can read its answer: the other process may have been killed, and had no timeout."""
     if hasattr(select, "poll"):
         reader = select.poll()
-        reader.register(1, 0)  # An error of it is told without being asked for.
+        reader.register(1, 0)  # poll(2) reports that the pipe is broken without being asked for it.
         reader.poll()
         os._exit(1)
 
@@ -145,12 +146,12 @@ def _fill(connection: duckdb.DuckDBPyConnection, name: str, columns: list[tuple[
 
 
 def answer(connection: duckdb.DuckDBPyConnection, query: str, params: Any, outgoing: BinaryIO) -> None:
-    """Check a query and write its answer.
+    """Check a query, run it, and write its answer.
 
     Raises
     ------
     RefusedError
-        It has a table function that does more than read.
+        The query is not a SELECT, or has a table function that does more than read.
     """
     import pyarrow as pa
 
@@ -173,12 +174,12 @@ def answer(connection: duckdb.DuckDBPyConnection, query: str, params: Any, outgo
 
 
 def check_kind(connection: duckdb.DuckDBPyConnection, query: str) -> str:
-    """Return what kind of statement a query is: SELECT, or MULTI, which is PIVOT among others that give no rows.
+    """Return the kind of a query's statement: SELECT, or MULTI (PIVOT, and some statements that return no rows).
 
     Raises
     ------
     RefusedError
-        It is of another kind, or several.
+        It is another kind of statement, or there are several.
     """
     kinds = [statement.type.name for statement in connection.extract_statements(query)]
     if kinds not in (["SELECT"], ["MULTI"]):
@@ -187,14 +188,14 @@ def check_kind(connection: duckdb.DuckDBPyConnection, query: str) -> str:
 
 
 def kinds_in(kind: Any) -> list[str]:
-    """Return what the engine calls a type, and after it the types of its fields, items, keys and values."""
+    """Return DuckDB's name of a type, and after it the names of the types of its fields, items, keys and values."""
     if kind.id not in ("list", "array", "struct", "map", "union"):
         return [kind.id]
     return [kind.id, *(name for _, part in kind.children if hasattr(part, "id") for name in kinds_in(part))]
 
 
 def send(outgoing: BinaryIO, what: dict[str, Any]) -> None:
-    """Write a line of JSON."""
+    """Write a dict as one line of JSON."""
     outgoing.write(json.dumps(what).encode() + b"\n")
 
 
@@ -208,14 +209,14 @@ def _check_plan(connection: duckdb.DuckDBPyConnection, query: str, params: Any) 
 
 @cache
 def _table_functions() -> frozenset[str]:
-    """Return the names of the engine's table functions."""
+    """Return the names of all table functions of this DuckDB."""
     with duckdb.connect(config=NO_EXTENSIONS) as connection:
         names = connection.execute("SELECT function_name FROM duckdb_functions() WHERE function_type = 'table'")
         return frozenset(name for (name,) in names.fetchall())
 
 
 def _operators(node: dict[str, Any]) -> Iterator[str]:
-    """Yield the names of what a plan has; of a table function, its own."""
+    """Yield the names of the operators and table functions of a query plan."""
     yield node["name"].split(" ")[0].lower()
     yield node["extra_info"].get("Function", "").lower()
     for child in node["children"]:

@@ -1,6 +1,6 @@
-"""What the tables of a backup hold, written down beside it: a check finds blocks that were swapped or put back.
+"""Stores hashes of all tables beside a backup, so that a check finds blocks that were swapped or replaced by old ones.
 
-DuckDB's own checksums say that a block is one that it has written, not that it is the one that belongs there.
+DuckDB's own checksums tell that it has written a block, but not that the block belongs at this place.
 """
 
 from __future__ import annotations
@@ -18,16 +18,38 @@ NAME = "store.duckdb.contents"
 
 
 def write_down(database: Path, header: str, session: Session) -> None:
-    """Write down, beside a database, what it holds that is whole now, and the header of its file."""
+    """Store hashes of all tables beside a database, with the version of DuckDB and the hash of the file's headers.
+
+    Parameters
+    ----------
+    database : Path
+    header : str
+        See `FileDatabase`.
+    session : Session
+        Of this database.
+
+    Raises
+    ------
+    OutputPathError
+        The file cannot be written.
+    """
     told = {"duckdb": ENGINE_VERSION, "header": header, "tables": content_hashes(session)}
     write_atomic(database.with_name(NAME), json.dumps(told, indent=1).encode())
 
 
 def differing(database: Path, header: str | None, session: Session) -> list[str]:
-    """Return the tables of an open database that hold something else than was written down.
+    """Return the names of the tables of an open database whose rows differ from the stored hashes.
 
-    None where that cannot be told: nothing was written down, or another DuckDB did it, or the database was written to
-    since, which the header of its file shows; a header that is None says so, too.
+    The list is empty if that cannot be told: there are no hashes, another version of DuckDB made them, or the database
+    was written to since.
+
+    Parameters
+    ----------
+    database : Path
+    header : str or None
+        The hash of the file's headers now (see `FileDatabase`); None: the database was written to.
+    session : Session
+        Of this database.
     """
     path = database.with_name(NAME)
     if not path.is_file():

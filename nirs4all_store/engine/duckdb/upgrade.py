@@ -1,10 +1,9 @@
-"""An older database becomes an up-to-date one, whole or not at all.
+"""Upgrades a database of an older revision; after a crash at any moment it is the old database or the new one.
 
-A byte-for-byte copy is kept. The migrations run on a second copy, under another name; only when it
-was compared with the first does it take the database's name, in one rename. So whatever happens on
-the way, the name is the old database's or the new one's.
+A byte-for-byte copy is kept. The migrations run on a second copy, under another name. That copy is compared with the
+first, and then takes the name of the database in one rename.
 
-See docs/decisions/0007.
+Why the database itself is not migrated: docs/decisions/0007.
 """
 
 from __future__ import annotations
@@ -29,12 +28,15 @@ from .posix_lock import held_alone
 from .revisions import HEAD, KEYS
 
 DISK_FACTOR = 4
-"""Measured: the kept copy is one size of the database, its rewriting takes up to three."""
+"""Disk space of an upgrade, in sizes of the database. Measured: one for the kept copy, up to three for the new one."""
 MEMORY = 150 * 2**20
 MEMORY_PER_ROW = 200
-"""Measured: the keys of new tables are built in memory, most else moves to the disk."""
+"""In bytes, measured: the keys of new tables are built in memory; most other data can move to temporary files."""
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, and how much of how much: bytes while copying, else rows."""
+"""A function that is called with the current step, how much of it is done, and how much there is.
+
+The two numbers are bytes while files are copied, and rows otherwise.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,13 @@ class UpgradePlan:
     database : Path
         The file.
     found, target : str
-        The revisions it stands at and would stand at.
+        The revision of the database now, and after the upgrade.
     steps : list of tuple of str
-        Revision and title of what would run, in order; empty for an up-to-date database.
+        Revision and title of each migration that would run, in order; empty if the database is up to date.
     rows : dict of str to int
-        Rows per table.
+        The number of rows of each table.
     size, needed, free : int
-        Bytes: of the file and its log; that the upgrade takes on its way; that the disk has.
+        In bytes: the size of the database and its logs, the disk space that the upgrade needs, and the free space.
     """
 
     database: Path
@@ -72,11 +74,11 @@ class UpgradeReport:
     Attributes
     ----------
     plan : UpgradePlan
-        What it found.
+        The plan that it followed.
     copy : Path or None
-        The old database, byte for byte, its log beside it if there was one; None: nothing was done.
+        A byte-for-byte copy of the old database, with its logs beside it; None: nothing was done.
     size : int
-        Bytes of the database now.
+        The size of the database after the upgrade, in bytes.
     seconds : float
         How long it took.
     """
@@ -88,17 +90,19 @@ class UpgradeReport:
 
     @property
     def way_back(self) -> str:
-        """The shell command that puts the old database in the place of the new one."""
+        """The shell command that puts the old database in the place of the new one; empty without a copy."""
         return restore_command(self.copy, self.plan.database) if self.copy else ""
 
 
 def plan_upgrade(database: Path) -> UpgradePlan:
-    """Look at a database, without changing a byte, and say what an upgrade would do.
+    """Return what an upgrade of a database would do; no byte of the database is changed.
 
     Raises
     ------
-    WorkspaceCorruptError, WorkspaceTooNewError
-        It cannot be upgraded, or has more than a workspace of its revision, or other columns.
+    WorkspaceTooNewError
+        The database has a newer revision than this version knows.
+    WorkspaceCorruptError
+        It cannot be read, has more than its revision (as a trigger), or has other columns.
     WorkspaceBusyError
         A program is writing to it.
     """
@@ -116,22 +120,23 @@ def plan_upgrade(database: Path) -> UpgradePlan:
 def upgrade_database(
     plan: UpgradePlan, migrations: migrator.Migrations = migrator.run_migrations, progress: Progress = lambda *_: None
 ) -> UpgradeReport:
-    """Do what a plan says; the caller holds the lease and nobody has the database open.
+    """Upgrade a database as planned; the caller holds the lease, and nobody has the database open.
 
     Parameters
     ----------
     plan : UpgradePlan
     migrations : callable
-        Runs them on a connection.
+        See `Migrations`.
     progress : callable
+        See `Progress`.
 
     Raises
     ------
     UpgradeFailedError
-        Something went wrong, or the result is not the same data; the database holds what it held. Its log may be
-        folded in by then, and a copy of both, as they were to the byte, lies beside it.
+        The upgrade failed, or the new database would not have the same data. The database has the same rows as before.
+        Its log may be folded into the file by then; a byte-for-byte copy of both lies beside it.
     WorkspaceBusyError, ReadOnlyError
-        A program has it open, or it cannot be written to; the database holds what it held.
+        A program has the database open, or this user may not write to it; it has the same rows as before.
     """
     began = time.monotonic()
     database = plan.database
@@ -161,7 +166,7 @@ def upgrade_database(
         hit(Failpoint.UPGRADE_HAS_THE_NAME)
     except StoreError:
         raise
-    except Exception as error:  # A full disk, a migration that meets what it does not expect: anything may come.
+    except Exception as error:  # A full disk, a migration that meets unexpected data: any error may come.
         raise UpgradeFailedError(
             f"{database} could not be upgraded from revision {plan.found}: {error}; it holds what it held"
         ) from error
@@ -175,7 +180,7 @@ def upgrade_database(
 
 
 def _fold_log(database: Path) -> None:
-    """Let DuckDB put what stands in the logs into the file, so that one rename can replace all of them."""
+    """Let DuckDB write what is in the logs into the file, so that one rename replaces all of it."""
     if logs_of(database):
         FileDatabase(database).close()
 
@@ -196,9 +201,9 @@ def _build(
     migrations: migrator.Migrations,
     progress: Progress,
 ) -> None:
-    """Make the new database under its other name: in little memory, or where that is too little in as much as it takes.
+    """Make the new database under its temporary name, with little memory; if that is not enough, without a limit.
 
-    How much the engine needs depends on how long the longest arrays are, which nobody knows beforehand.
+    How much memory DuckDB needs depends on the length of the longest arrays, which is not known before.
     """
     for memory in (MEMORY + MEMORY_PER_ROW * sum(plan.rows.values()), None):
         remove_database(unfinished)
@@ -208,7 +213,7 @@ def _build(
             _migrate(unfinished, plan, migrations, progress, memory)
             _compare(kept, unfinished, plan, progress, memory)
             return
-        except Exception as error:  # Whatever it is, it goes up, unless it can be helped.
+        except Exception as error:  # Any error ends the upgrade, unless more memory may help.
             if memory is None or not is_out_of_memory(error):
                 raise
 
@@ -240,12 +245,12 @@ def _migrate(
 
 
 def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress, memory: int | None) -> None:
-    """Make sure that every row and every value that no revision says to rewrite is there as it was.
+    """Check that the new database has every row and every value, but for columns that a migration rewrites on purpose.
 
     Raises
     ------
     UpgradeFailedError
-        Something is not, or the revision is not the one that was wanted.
+        A row or value differs.
     """
     rewritten: dict[str, set[str]] = {}
     for script in migrator.missing(plan.found):
@@ -263,7 +268,7 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
     compared = 0
     comparison = Comparison(kept, unfinished, memory)
     try:
-        # Even a table that somebody has built anew without its key.
+        # `KEYS` has the tables whose key somebody may have dropped.
         keys = KEYS | comparison.tables()
         total = sum(plan.rows[table] for table in keys)
         for table, key in keys.items():

@@ -1,9 +1,9 @@
-"""Work in a thread of its own, for which is waited so that signals are heard and which is stopped at its time.
+"""Runs a function in a thread, so that the waiting thread still handles signals, and stops the function in time.
 
-What waits in C hears no signal: Python calls the handlers between two steps of the main thread, and the system may
-give a signal to any thread of the process, which wakes that one and not the one that waits.
+A thread that waits in C code handles no signal: Python calls signal handlers between two steps of the main thread, and
+the system may deliver a signal to any thread of the process, which does not wake the one that waits.
 
-See docs/decisions/0018.
+See docs/decisions/0018, "How soon".
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 POLL_SECONDS = 0.05
-# To stop what has not begun yet is without effect: it is stopped again.
+# A stop has no effect if the work has not begun yet. So it is repeated.
 STOP_POLL_SECONDS = 0.02
 
 
 class WorkerThread(Generic[T]):
-    """Work that is done aside.
+    """A function that runs in a thread of its own.
 
     Parameters
     ----------
     work : callable
-        Does it.
+        The function.
     stop : callable
-        Makes `work` end soon, with any error; it is called again until it has.
+        Makes `work` end soon, with any error. It is called repeatedly until `work` has ended.
     seconds : float
-        After so many it is stopped; infinity: never.
+        How long `work` may run before it is stopped; `math.inf`: without a limit.
     """
 
     def __init__(self, work: Callable[[], T], stop: Callable[[], object], seconds: float) -> None:
@@ -40,21 +40,21 @@ class WorkerThread(Generic[T]):
         self._seconds = seconds
         self._results: list[T] = []
         self._errors: list[BaseException] = []
-        # Ctrl-C may come right after a thread was begun, and before that is written down: who takes this has a say.
+        # Ctrl-C may come while the thread is being started. Whoever takes this lock first decides whether it works.
         self._may_begin = threading.Lock()
-        self._end = threading.Lock()  # Free at the end. An event has a condition.
+        self._end = threading.Lock()  # Released at the end. Ctrl-C could leave the condition in an Event locked.
         self._end.acquire()
         self._is_over = False
 
     def result(self) -> T:
-        """Return what the work returns, or raise what it raises; when this is left, nothing is at work any more."""
+        """Run the work; return what it returns, or raise what it raises. It has ended when this method ends."""
         deadline = time.monotonic() + self._seconds
         try:
-            _thread.start_new_thread(self._do, ())  # `threading` would wait for its beginning.
+            _thread.start_new_thread(self._do, ())  # `threading` would wait until it has begun.
             while not self._is_over and time.monotonic() < deadline:
                 self._end.acquire(timeout=min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
             self._finish()
-        except BaseException:  # A handler raised.
+        except BaseException:  # A signal handler raised.
             if not self._may_begin.acquire(blocking=False):
                 self._finish()
             raise
@@ -67,14 +67,14 @@ class WorkerThread(Generic[T]):
             return
         try:
             self._results.append(self._work())
-        except BaseException as error:  # It is raised in the thread that waits.
+        except BaseException as error:  # It is raised again in the thread that waits.
             self._errors.append(error)
         finally:
             self._is_over = True
             self._end.release()
 
     def _finish(self) -> None:
-        """Stop the work, and wait for its end: what it uses is closed after that."""
+        """Stop the work and wait until it has ended: the caller closes then what the work uses."""
         try:
             while not self._is_over:
                 self._stop()
