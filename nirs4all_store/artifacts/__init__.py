@@ -1,4 +1,7 @@
-"""Fitted objects as files: stored once per content, dumped, and loaded without running what a stranger put there."""
+"""Stores fitted objects as files, each content once, and loads them.
+
+Files from elsewhere are loaded without running code that their author put there (`safe_loading`).
+"""
 
 import lazy_loader
 

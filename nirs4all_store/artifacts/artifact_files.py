@@ -1,7 +1,7 @@
-"""The files of fitted objects: named by their bytes, verified whenever they are read, moved away when damaged.
+"""`ArtifactFiles` stores the bytes of fitted objects in files that are named by their SHA-256, and verifies them.
 
-A file is named by the SHA-256 of its bytes and never changes. No SQL here, and nothing of where the bytes are: that is
-a `BlobStore`'s.
+A file never changes once it is written. It is verified whenever it is read, and a damaged one can be moved to a
+quarantine. Where the bytes are kept is the matter of a `BlobStore`. This module has no SQL.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ HASH = re.compile(r"[0-9a-f]{64}")
 
 
 def sha256(content: bytes) -> str:
-    """Return the SHA-256 of `content` as 64 hexadecimal digits."""
+    """Return the SHA-256 of `content` as 64 lower-case hexadecimal digits."""
     return hashlib.sha256(content).hexdigest()
 
 
 def normalize(name: str) -> str:
-    """Return the one spelling of a path below `artifacts/`: `./ab//c` is `ab/c`."""
+    """Return the normal spelling of a path below `artifacts/`: `ab/c` for `./ab//c`."""
     return PurePosixPath(name).as_posix()
 
 
 def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError) -> str:
-    """Return a hash without the `sha256:` that nirs4all puts before it, if it is one; else raise `error`."""
+    """Return a SHA-256 in lower case and without the prefix `sha256:` of nirs4all; raise `error` if it is none."""
     digits = checked_text(content_hash, "content_hash").removeprefix("sha256:").lower()
     if not HASH.fullmatch(digits):
         raise error(f"content_hash {content_hash!r} is no SHA-256; give its 64 hexadecimal digits")
@@ -48,22 +48,22 @@ def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError)
 
 
 class ArtifactFiles:
-    """The files of one workspace's artifacts.
+    """The files of the artifacts of one workspace.
 
-    A name is a path relative to `artifacts/`. Names come from rows, which may have been tampered with.
+    A name is a path relative to `artifacts/`. It comes from a row, which somebody may have changed, and so is checked.
 
     Parameters
     ----------
     blobs : BlobStore
-        Where the bytes are.
+        Keeps the bytes.
 
     Raises
     ------
     ArtifactCorruptError
         From every method that reads, writes or removes: a name leads out of `artifacts/`, by `..` or as an absolute
-        path, or no file can have it.
+        path, or is not a possible name of a file.
     ArtifactLinkError
-        From the same: a name leads through a link, or to what is no file.
+        From the same methods: a name leads through a link, or to something that is not a file.
     """
 
     def __init__(self, blobs: BlobStore) -> None:
@@ -71,32 +71,33 @@ class ArtifactFiles:
 
     @property
     def folder(self) -> Path | None:
-        """The folder `artifacts/`; None if they are no files of this machine."""
+        """The folder `artifacts/`; None if the bytes are not files of this machine."""
         return self._blobs.folder
 
     def refuse_inside(self, path: Path) -> Path:
-        """Return an output path that is not below `artifacts/`; for errors see `refuse_below`."""
+        """Return `path`, or raise if it lies below `artifacts/`; for the error see `refuse_below`."""
         if self.folder is not None:
             refuse_below(path, self.folder)
         return path
 
     def path_for(self, content_hash: str, extension: str) -> str:
-        """Return the name that a new file of these bytes has."""
+        """Return the name of a new file for bytes with this SHA-256, such as `ab/ab12….joblib`."""
         return f"{content_hash[:2]}/{checked_hash(content_hash)}{extension}"
 
     def put(self, content: bytes, content_hash: str, extension: str, known: str | None = None) -> str:
-        """Make the bytes durable; return their name.
+        """Store bytes in a file, and return its name; the file survives a power cut.
 
-        A file of that name that holds other bytes is damaged, and replaced.
+        A file of that name with other bytes is damaged, and replaced.
 
         Parameters
         ----------
         content : bytes
         content_hash : str
-            Their SHA-256, which names the file.
+            The SHA-256 of `content`, which becomes the name of the file.
         extension : str
+            The ending of the name, with its dot.
         known : str, optional
-            The name that the file of these bytes has already.
+            The name of the file that has these bytes already.
         """
         name = known or self.path_for(content_hash, extension)
         self._blobs.put(self._checked(name), content)
@@ -104,22 +105,22 @@ class ArtifactFiles:
         return name
 
     def put_many(self, contents: Mapping[str, bytes]) -> None:
-        """Make the bytes of these names durable, as `put` does; none of them, if one of the names is refused."""
+        """Store bytes under names, as `put` does; if one of the names is refused, nothing is written."""
         checked = {self._checked(name): content for name, content in contents.items()}
         for name in checked:
-            self._blobs.stat(name)  # Before the first is written: one may lead elsewhere.
+            self._blobs.stat(name)  # This raises, before the first file is written, for a name that leads elsewhere.
         self._blobs.put_many(checked.items())
         hit(Failpoint.FILE_HAS_NO_ROW)
 
     def read(self, name: str, content_hash: str) -> bytes:
-        """Return the bytes of a file once they are known to be the ones that were saved.
+        """Return the bytes of a file, after their SHA-256 is verified.
 
         Raises
         ------
         ArtifactMissingError
-            The file is gone.
+            The file is absent or cannot be read.
         ArtifactCorruptError
-            Its bytes have another SHA-256.
+            The bytes have another SHA-256 than `content_hash`.
         """
         content = self._blobs.read(self._checked(name))
         if sha256(content) != checked_hash(content_hash, ArtifactCorruptError):
@@ -130,17 +131,19 @@ class ArtifactFiles:
         return content
 
     def matches_own_name(self, name: str) -> bool:
-        """Tell whether a file has the SHA-256 that its own name says."""
+        """Tell whether the SHA-256 of a file is the one in its own name."""
         digits = PurePosixPath(name).stem
         return HASH.fullmatch(digits) is not None and sha256(self._blobs.read(self._checked(name))) == digits
 
     def path_of(self, name: str) -> Path:
-        """Return the path of a file to read; where they are no files, of a copy that is there until the process ends.
+        """Return a path at which the file can be read.
+
+        If the bytes are not files of this machine, it is the path of a copy, which is removed when the process ends.
 
         Raises
         ------
         ArtifactMissingError
-            There is nothing to copy. Where they are files, it is not looked for.
+            There are no bytes to copy. For a file in a folder this is not checked.
         """
         checked = self._checked(name)
         if self.folder is None:
@@ -155,25 +158,25 @@ class ArtifactFiles:
         return copies
 
     def name_of(self, path: Path) -> str:
-        """Return the name of a file by its path, which is absolute or relative to `artifacts/`.
+        """Return the name of a file for its path, which is absolute or relative to `artifacts/`.
 
         Raises
         ------
         InvalidInputError
-            `path` is no file below `artifacts/`.
+            There is no file at `path`, or it is not below `artifacts/`.
         """
         folder, place = self.folder or self._copies, path
         try:
-            place = (folder / path).resolve().relative_to(folder.resolve())  # Links lead to where the file is itself.
+            place = (folder / path).resolve().relative_to(folder.resolve())  # Of the file itself, without links.
             self.size(place.as_posix())
-        except (OSError, ValueError, ArtifactCorruptError):  # A name that is too long, or holds a NUL.
+        except (OSError, ValueError, ArtifactCorruptError):  # Also for a name that is too long or has a NUL.
             raise InvalidInputError(
                 f"{str(path)[:200]!r} is no file below {self._blobs}; move it there first"
             ) from None
         return place.as_posix()
 
     def size(self, name: str) -> int:
-        """Return how many bytes a file has; one that is not there raises `ArtifactMissingError`."""
+        """Return the size of a file in bytes; raise `ArtifactMissingError` if there is no file of this name."""
         blob = self._blobs.stat(self._checked(name))
         if blob is None:
             raise ArtifactMissingError(f"{self._blobs}/{normalize(name)} is not there")
@@ -182,22 +185,24 @@ class ArtifactFiles:
         return blob.size
 
     def remove(self, name: str) -> bool:
-        """Remove a file; return whether it was there."""
+        """Remove a file; return whether the file was there."""
         return self._blobs.delete(self._checked(name))
 
     def quarantine(self, name: str, *, dry_run: bool = False) -> None:
-        """Move a file to `.quarantine`, where nothing looks for it and nothing removes it; what is there is kept.
+        """Move a file to `artifacts/.quarantine`, where it is not used and never removed.
+
+        If the quarantine has a file of this name already, the new one gets a number.
 
         Parameters
         ----------
         name : str
         dry_run : bool
-            Only look whether it could be moved there.
+            Only check whether the file could be moved.
 
         Raises
         ------
         StoreError, OSError
-            It is not moved, for instance because `.quarantine` or a folder below it is a link or a file.
+            The file is not moved, for instance because `.quarantine` or a folder below it is a link or a file.
         """
         name = self._checked(name)
         place = PurePosixPath(QUARANTINE, name)
@@ -214,22 +219,33 @@ class ArtifactFiles:
             target = place.with_name(os.fsdecode(os.fsencode(place.name)[: MAX_NAME - len(ending)]) + ending)
 
     def existing(self, names: Iterable[str]) -> set[str]:
-        """Return those of these names at which there is a file; none that leads elsewhere."""
+        """Return those of these names that have a file; a name that leads elsewhere is not among them."""
         return {name for name in names if self._found(name) is not None}
 
     def orphans(self, named: Iterable[str], before: datetime) -> list[str]:
-        """Return the files that no row names and that were last written before a time (UTC).
+        """Return the files that no row names and that were last written before a time.
 
-        A name that is no UTF-8 has surrogates in the place of its bytes, as `os.fsdecode` puts them.
+        Parameters
+        ----------
+        named : iterable of str
+            The names in rows.
+        before : datetime
+            In UTC, without a timezone.
+
+        Returns
+        -------
+        list of str
+            Sorted. A name that is not UTF-8 has surrogates in the place of its bytes, as `os.fsdecode` makes them.
         """
         known = set(map(normalize, named))
         cutoff = before.replace(tzinfo=UTC).timestamp()
         return sorted({blob.name for blob in self.files() if blob.written <= cutoff} - known)
 
     def is_younger(self, name: str, before: datetime) -> bool:
-        """Tell whether a file was written here after a time (UTC), as far as its own date is not to come.
+        """Tell whether a file was written after a time (UTC) and not in the future.
 
-        One of another name came from elsewhere, as with an adopted workspace, and its date is that of a copy.
+        False for a file whose name is not a SHA-256. Such a file was not written by this store but came with an adopted
+        workspace, and its date is only that of the copy.
         """
         blob = self._found(name)
         if blob is None or not HASH.fullmatch(PurePosixPath(name).stem):
@@ -237,39 +253,39 @@ class ArtifactFiles:
         return before.replace(tzinfo=UTC).timestamp() < blob.written <= utc_now().replace(tzinfo=UTC).timestamp()
 
     def odd(self, named: Iterable[str]) -> dict[str, str]:
-        """Return what is neither file nor folder and has no row, and what it is; nothing follows it."""
+        """Return the names that are neither files nor folders and that no row names, each with its kind."""
         known = set(map(normalize, named))
         return {blob.name: blob.kind for blob in sorted(self._all()) if is_odd(blob.kind) and blob.name not in known}
 
     def files(self) -> list[Blob]:
-        """Return the files that are there, without those in quarantine."""
+        """Return the files, without those in the quarantine."""
         return [blob for blob in self._all() if blob.kind == FILE]
 
     def usage(self) -> tuple[int, int]:
-        """Return how many files there are, and how many bytes they take, without those in quarantine."""
+        """Return the number of files and their size in bytes, without those in the quarantine."""
         sizes = [blob.size for blob in self.files()]
         return len(sizes), sum(sizes)
 
     def copy_to(self, target: BlobStore, names: Iterable[str]) -> list[str]:
-        """Copy files durably to where another workspace has them; return those that are missing here."""
+        """Copy files to the `BlobStore` of another workspace; return the names that have no file here."""
         wanted = sorted(set(names))
         there = self.existing(wanted)
         target.put_many((normalize(name), self._blobs.read(self._checked(name))) for name in wanted if name in there)
         return [name for name in wanted if name not in there]
 
     def _all(self) -> list[Blob]:
-        """Return what is there, files or not, without what is in quarantine."""
+        """Return all entries, also those that are not files, without those in the quarantine."""
         return [blob for blob in self._blobs.list() if not blob.name.startswith(f"{QUARANTINE}/")]
 
     def _found(self, name: str) -> Blob | None:
         try:
             blob = self._blobs.stat(self._checked(name))
-        except (ArtifactCorruptError, OSError):  # It leads elsewhere, or may not even be looked at.
+        except (ArtifactCorruptError, OSError):  # It leads elsewhere, or this user may not look at it.
             return None
         return blob if blob is not None and blob.kind == FILE else None
 
     def _checked(self, name: str) -> str:
-        """Return the one spelling of a name, once it is sure that it leads nowhere else."""
+        """Return the normal spelling of a name; raise if the name could lead out of the folder."""
         path = PurePosixPath(name)
         if path.is_absolute() or ".." in path.parts:
             raise ArtifactCorruptError(f"artifact path {name!r} leads out of {self._blobs}; it is not followed")
@@ -279,5 +295,5 @@ class ArtifactFiles:
 
 
 def _remove_at_exit(folder: Path, process: int) -> None:
-    if os.getpid() == process:  # One that was forked from it may end first.
+    if os.getpid() == process:  # A forked child may end before this process does.
         shutil.rmtree(folder, ignore_errors=True)

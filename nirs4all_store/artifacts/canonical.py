@@ -1,11 +1,12 @@
-"""Fitted objects to bytes that depend on nothing but what they are.
+"""Writes fitted objects as bytes, so that equal objects have equal bytes in every process.
 
-Pickles tell apart what is equal: a text that is one object in two places from one that is two, an array's dtype that
-numpy shares from one that was loaded. So the same training gave other bytes in a worker, and an object that was loaded
-gave other bytes than before. And where the items of an array have gaps, whatever lay in memory was stored with them.
-Here what is equal and cannot change is written as one, and gaps as zeros; what reads the bytes is as before.
+Ordinary pickles do not have that: they differ if an equal text is one object in memory or two, or if a dtype is numpy's
+own or a loaded one. So the same training gave other bytes in a worker process, and a loaded object other bytes than
+before. If the items of an array have unused bytes between their fields, the pickle had whatever was in memory there.
+The picklers here write equal values that cannot change as one object, and unused bytes as zeros. joblib, pickle and
+skops read the bytes as usual.
 
-See docs/decisions/0017.
+Why, and what it costs: docs/decisions/0017.
 """
 
 from __future__ import annotations
@@ -36,12 +37,15 @@ CALLS_PER_LEVEL = 4
 _ATOMS = (str, bytes, int, float, complex, bool, type(None))
 _PLAIN = {*_ATOMS, dict, list, tuple, set, frozenset}
 _MAY_HAVE_GAPS = (np.ndarray, np.void, np.longdouble, np.clongdouble)
-# 10 of the 12 or 16 bytes that it takes.
+# An 80-bit long double uses 10 bytes of its 12 or 16.
 _LONGDOUBLE_BYTES = 10 if np.finfo(np.longdouble).nmant == 63 else np.dtype(np.longdouble).itemsize
 
 
 def without_gaps(value: Any) -> Any:
-    """Return an array or scalar whose bytes between its fields, which mean nothing, are zero; a copy if it has some."""
+    """Return an array or scalar in which the unused bytes between its fields are zero.
+
+    It is a copy if there are unused bytes, else `value` itself.
+    """
     gaps = None if value.dtype.hasobject else _gaps(value.dtype)
     if gaps is None:
         return value
@@ -52,7 +56,7 @@ def without_gaps(value: Any) -> Any:
 
 @lru_cache
 def _gaps(dtype: np.dtype[Any]) -> np.ndarray[Any, Any] | None:
-    """Return which bytes of an item are no part of its value; None if all are."""
+    """Return a mask of the bytes of an item that are not part of its value; None if all bytes are."""
     gaps = ~_used(dtype)
     return gaps if gaps.any() else None
 
@@ -75,11 +79,11 @@ def _used(dtype: np.dtype[Any]) -> np.ndarray[Any, Any]:
     return used
 
 
-# The name has an underscore because the module exports the one written in C, which tells texts apart by what they are.
+# `pickle._Pickler` is the one written in Python. `pickle.Pickler`, in C, treats equal texts as different objects.
 class _Pickler(pickle._Pickler):
-    """Writes what is equal and cannot change as one object."""
+    """A pickler that writes equal values that cannot change (text, bytes, dtypes) as one object."""
 
-    # What the machine has and typeshed does not know.
+    # Attributes that the base class has and typeshed does not know.
     write: Callable[[bytes], object]
     memo: dict[int, tuple[int, Any]]
     memoize: Callable[[Any], None]
@@ -101,11 +105,11 @@ class _Pickler(pickle._Pickler):
         super().save(obj)  # type: ignore[misc]  # typeshed does not know it
 
     def _canonical(self, obj: Any) -> Any:
-        """Return what to write in the place of an object: itself, or what is equal to it."""
+        """Return the object to write for `obj`: itself, or an equal one."""
         if isinstance(obj, np.dtype):
             return self._replaced(obj, lambda dtype: self._one_of_each.setdefault(_dtype_key(dtype), dtype))
         if isinstance(obj, np.ma.MaskedArray) and obj is not np.ma.masked:
-            obj.fill_value  # noqa: B018  # It makes the default one, which loading would make.
+            obj.fill_value  # noqa: B018  # This makes the default fill value, as loading would.
         if type(obj) is np.memmap:
             obj = self._replaced(obj, lambda array: array.view(np.ndarray))
         if isinstance(obj, _MAY_HAVE_GAPS) and not obj.dtype.hasobject and _gaps(obj.dtype) is not None:
@@ -113,26 +117,26 @@ class _Pickler(pickle._Pickler):
         return obj
 
     def _replaced(self, obj: Any, by: Callable[[Any], Any]) -> Any:
-        """Return what stands in the place of an object, the same wherever it is met again."""
+        """Return the replacement of an object; each time the same one."""
         if id(obj) not in self._in_place_of:
             self._in_place_of[id(obj)] = obj, by(obj)
         return self._in_place_of[id(obj)][1]
 
     def _save_array(self, obj: Any) -> None:
-        """Write an array in the one way that does not depend on how it lies in memory, nor on the protocol."""
+        """Write an array in one way, whatever its strides and the protocol."""
         self.save_reduce(*obj.__reduce__(), obj=obj)
 
     dispatch[np.ndarray] = _save_array
 
     def save_reduce(self, func: Any, args: Any, state: Any = None, *rest: Any, obj: Any = None) -> None:
-        # scikit-learn adds its version when it is asked; an object that was loaded before it was fitted has it already.
+        # scikit-learn appends its version to the state; a loaded object has it already, somewhere in between.
         if type(state) is dict and SKLEARN_VERSION in state:
             state = {
                 **{key: value for key, value in state.items() if key != SKLEARN_VERSION},
                 SKLEARN_VERSION: state[SKLEARN_VERSION],
             }
         if type(obj).__name__ == "Bunch" and type(obj).__module__.startswith("sklearn."):
-            state = None  # It takes none when it is loaded.
+            state = None  # A Bunch ignores its state when it is loaded.
         super().save_reduce(func, args, state, *rest, obj=obj)  # type: ignore[misc]  # typeshed does not know it
 
     def save_global(self, obj: Any, name: str | None = None) -> None:
@@ -141,14 +145,14 @@ class _Pickler(pickle._Pickler):
             with self._anew(name) if name is not None and name is not _name_of(obj) else nullcontext():
                 super().save_global(obj, name)  # type: ignore[misc]  # typeshed does not know it
             return
-        self.save(MAIN)  # In every other process of the script, it has this name.
+        self.save(MAIN)  # In every other process, the module of the script has this name.
         self.save(name)
         self.write(pickle.STACK_GLOBAL)
         self.memoize(obj)
 
     @contextmanager
     def _anew(self, text: str) -> Iterator[None]:
-        """Write a text once more, as joblib writes the names of what is written in C: each time they are asked for."""
+        """Write a text again although it was written before, as joblib does for names of types and functions in C."""
         before = self._one_of_each.pop((str, text), None)
         yield
         self._one_of_each.pop((str, text), None)
@@ -176,14 +180,14 @@ def _name_of(obj: Any) -> Any:
 
 
 def _of_script(name: str) -> Any:
-    """Return what a script has under a name, in a worker of it."""
+    """Return the object that a script defines under a name, in a worker process of the script; None elsewhere."""
     with suppress(AttributeError):
         return attrgetter(name)(sys.modules.get(WORKERS_MAIN))
     return None
 
 
 def _in_order(items: Any) -> list[Any]:
-    """Return the items of a set in an order that does not depend on the process, where there is one."""
+    """Return the items of a set in an order that is the same in every process, if they are simple values."""
     return sorted(items, key=lambda item: (type(item).__name__, repr(item))) if all(map(_is_atom, items)) else [*items]
 
 
@@ -192,12 +196,12 @@ def _is_atom(item: Any) -> bool:
 
 
 def _dtype_key(dtype: np.dtype[Any]) -> Any:
-    """Return what two dtypes have in common if they are written alike."""
+    """Return a key that is equal for dtypes that are pickled in the same way."""
     return np.dtype, id(dtype) if dtype.metadata else str(dtype.__reduce__())
 
 
 class _JoblibPickler(_Pickler, NumpyPickler):  # type: ignore[misc]  # joblib has no types
-    """joblib's own, which writes arrays behind the pickle of what wraps them."""
+    """The same for joblib's format, in which the bytes of an array follow the pickle of a wrapper."""
 
     dispatch: ClassVar[Any] = _Pickler.dispatch
 
@@ -208,7 +212,7 @@ class _JoblibPickler(_Pickler, NumpyPickler):  # type: ignore[misc]  # joblib ha
 
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if type(obj) in (np.ndarray, np.matrix) and obj.dtype.hasobject:
-            # joblib has them pickled apart, by the pickler that is written in C.
+            # joblib pickles arrays of objects separately, with the pickler in C. Here it is this one.
             pickle._Pickler.save(self, self._create_array_wrapper(obj))  # type: ignore[attr-defined]
             self.framer.commit_frame(force=True)
             _Pickler(self.file_handle).dump(obj)
@@ -217,7 +221,7 @@ class _JoblibPickler(_Pickler, NumpyPickler):  # type: ignore[misc]  # joblib ha
 
 
 class _CloudPickler(_Pickler):
-    """cloudpickle's way with what was defined in a script or notebook."""
+    """The same for cloudpickle's format, which stores the classes and functions of a script or notebook."""
 
     dispatch: ClassVar[Any] = _Pickler.dispatch
 
@@ -232,17 +236,20 @@ class _CloudPickler(_Pickler):
 
 
 def dump_pickle(obj: Any) -> bytes:
-    """Return what `pickle.loads` reads."""
+    """Return an object as bytes for `pickle.loads`."""
     return _dumped(_Pickler, obj)
 
 
 def dump_joblib(obj: Any) -> bytes:
-    """Return what `joblib.load` reads; uncompressed: zlib saves 4 % on PLS models and takes 16 times as long."""
+    """Return an object as bytes for `joblib.load`, uncompressed: zlib saves 4 % of a PLS model in 16 times the time."""
     return _dumped(_JoblibPickler, obj)
 
 
 def dump_cloudpickle(obj: Any) -> bytes:
-    """Return what `pickle.loads` reads where cloudpickle is installed, with classes and functions of a script in it."""
+    """Return an object as bytes for `pickle.loads`, with the classes and functions of a script inside.
+
+    To load them, cloudpickle must be installed.
+    """
     with _script_by_value():
         return _dumped(_CloudPickler, obj)
 
@@ -258,13 +265,13 @@ def _dumped(kind: Any, obj: Any) -> bytes:
     return stream.getvalue()
 
 
-# It changes what all threads have; an object's own hooks may save another object on their way.
+# The settings below are those of all threads. Reentrant: a method of an object may dump another object.
 _one_at_a_time = threading.RLock()
 
 
 @contextmanager
 def _deeper() -> Iterator[None]:
-    """Let what the pickler in C would take be written in Python, which makes more calls for each level."""
+    """Allow four times as many nested calls: the pickler in Python makes more of them for each level than that in C."""
     with _one_at_a_time:
         before = sys.getrecursionlimit()
         sys.setrecursionlimit(CALLS_PER_LEVEL * before)
@@ -276,9 +283,9 @@ def _deeper() -> Iterator[None]:
 
 @contextmanager
 def _script_by_value() -> Iterator[None]:
-    """Let cloudpickle take what a script defines by value in workers, too, where the script has another name."""
+    """Make cloudpickle store a script's definitions in worker processes, too, where its module has another name."""
     script = sys.modules.get(WORKERS_MAIN)
-    # In the first process of a script, it may have this name besides its own.
+    # In the first process, this name may be a second one of the script's module.
     if script is None or script.__name__ != WORKERS_MAIN:
         yield
         return
@@ -294,13 +301,13 @@ def _script_by_value() -> Iterator[None]:
 
 
 def dump_skops(obj: Any) -> bytes:
-    """Return what `skops.io.loads` reads: its ZIP with the time of writing, and addresses in memory, left out."""
+    """Return an object as bytes for `skops.io.loads`: a ZIP file without times and without addresses in memory."""
     with zipfile.ZipFile(io.BytesIO(importlib.import_module("skops.io").dumps(obj))) as written:
         schema = json.loads(written.read(SCHEMA))
         names = _Names(written.namelist())
         numbered = names.numbered(schema)
         stream = io.BytesIO()
-        with zipfile.ZipFile(stream, "w") as archive:  # A ZipInfo of a name alone has no time.
+        with zipfile.ZipFile(stream, "w") as archive:  # A ZipInfo that is made of a name has a fixed time.
             for old, new in names.files.items():
                 content = written.read(old)
                 archive.writestr(zipfile.ZipInfo(new), _npy_without_gaps(content) if new.endswith(".npy") else content)
@@ -309,7 +316,7 @@ def dump_skops(obj: Any) -> bytes:
 
 
 class _Names:
-    """Names what skops names by addresses in memory, or at random, in the order in which it comes in the schema."""
+    """Numbers the ids and files that skops names by addresses in memory or at random, in the order of its schema."""
 
     def __init__(self, members: list[str]) -> None:
         self._members = set(members)
@@ -317,7 +324,7 @@ class _Names:
         self.files: dict[str, str] = {}
 
     def numbered(self, node: Any) -> Any:
-        """Return a part of the schema with other names."""
+        """Return a part of the schema with numbers as names."""
         if isinstance(node, list):
             return [self.numbered(item) for item in node]
         if not isinstance(node, dict):
@@ -326,8 +333,8 @@ class _Names:
             node["content"].sort(key=_without_id)
         found: dict[str, Any] = {}
         for key, value in node.items():
-            if key == "__id__" and isinstance(value, int):  # A dict that is stored may have such keys of its own.
-                # Texts and numbers that are equal are one, or two: that depends on where they come from.
+            if key == "__id__" and isinstance(value, int):  # A stored dict may have such a key of its own.
+                # Equal texts and numbers may be one object or two. So they get one number by their value.
                 which = (node["content"],) if node.get("__loader__") == "JsonNode" else value
                 found[key] = self._numbers.setdefault(which, len(self._numbers) + 1)
             elif key == "file" and isinstance(value, str) and value in self._members:

@@ -1,7 +1,7 @@
-"""Fitted objects to bytes and back: joblib, pickle, cloudpickle and skops.
+"""Writes fitted objects as bytes and loads them, in four formats: joblib, pickle, cloudpickle and skops.
 
-Except for skops, loading runs code that the bytes name. Callers load only bytes whose SHA-256 they
-have checked, and say how far their maker is trusted: this is the gate.
+Except for skops, loading runs code that the bytes name. So callers load only bytes whose SHA-256 they have checked, and
+`load` takes what a user has said about the trust in an imported object. How trust works: docs/decisions/0009.
 """
 
 from __future__ import annotations
@@ -24,11 +24,25 @@ from .safe_loading.safe_unpickler import load_with
 from .safe_loading.work_limit import TooMuchWorkError, WorkLimit
 
 Trust = Literal[True] | list[str] | None
-"""None: this workspace saved it. Otherwise it was imported, and a user said this: True, or what it may import."""
+"""How far an object is trusted. None: this workspace saved it. Otherwise it was imported, and a user has said this:
+True (load it), or the full names of the classes and functions that it may import."""
 
 
 class Codec(NamedTuple):
-    """How one format writes and reads: what is trusted, what may import some names only, and which names it has."""
+    """One format: its file extension, and functions to write, read and inspect it.
+
+    Attributes
+    ----------
+    extension : str
+    dump : callable
+        Returns an object as bytes.
+    load : callable
+        Loads bytes that are trusted.
+    load_with : callable
+        Loads bytes that may import only the names in a list.
+    names : callable
+        Returns the names that loading would import.
+    """
 
     extension: str
     dump: Callable[[Any], bytes]
@@ -38,7 +52,7 @@ class Codec(NamedTuple):
 
 
 def _dump(format: str, obj: Any) -> bytes:
-    # Asked for when it is needed: it imports joblib and cloudpickle, which reading rows can do without.
+    # Imported only here: it imports joblib and cloudpickle, which a program that only reads rows does not need.
     return bytes(getattr(importlib.import_module(".canonical", __package__), f"dump_{format}")(obj))
 
 
@@ -71,7 +85,7 @@ def _skops_names(content: bytes) -> list[str]:
 
 
 def _check_work_of_skops(content: bytes) -> None:
-    """Refuse a file in which few objects are many: skops goes to each as often as it is named."""
+    """Raise for a file in which few bytes stand for very many objects: skops visits an object each time it is named."""
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         text = archive.read("schema.json")
     sizes: dict[Any, int] = {}
@@ -127,7 +141,7 @@ def codec(name: str) -> Codec:
 
 
 class Dumped(NamedTuple):
-    """A fitted object as it is stored: its bytes, how they are read back, and what `versions_of` says of it."""
+    """A fitted object as it is stored: its bytes, their format, and the versions that `versions_of` returns."""
 
     content: bytes
     format: str
@@ -135,12 +149,18 @@ class Dumped(NamedTuple):
 
 
 def dump(obj: Any, format: str) -> bytes:
-    """Return `obj` as bytes.
+    """Return an object as bytes.
+
+    Parameters
+    ----------
+    obj : object
+    format : str
+        `joblib`, `pickle`, `cloudpickle` or `skops`.
 
     Raises
     ------
     InvalidInputError
-        The format is unknown or not installed, or cannot hold this object.
+        The format is unknown or not installed, or it cannot store this object.
     """
     try:
         return codec(format).dump(obj)
@@ -150,7 +170,7 @@ def dump(obj: Any, format: str) -> bytes:
         ) from error
     except InvalidInputError:
         raise
-    except Exception as error:  # Every serialiser and every object's own hooks raise what they like.
+    except Exception as error:  # A serialiser, or a method of the object that it calls, may raise any error.
         advice = "leave out of it what cannot be saved, such as locks, open files and generators"
         if format != "cloudpickle" and _is_taken_by_cloudpickle(obj):
             advice = "format='cloudpickle' takes it"
@@ -168,7 +188,12 @@ def _is_taken_by_cloudpickle(obj: Any) -> bool:
 
 
 def checked_trust(trusted: Any) -> Literal[True] | list[str]:
-    """Return what a user said about an imported object: True, or the full names of what it may import.
+    """Return the argument `trusted` of a user in the form that is stored: True, or a list of full names.
+
+    Parameters
+    ----------
+    trusted : bool or iterable of types and full names
+        False becomes an empty list.
 
     Raises
     ------
@@ -199,17 +224,18 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     ----------
     content : bytes
     format : str
+        `joblib`, `pickle`, `cloudpickle` or `skops`.
     made_with : dict or None
-        What `versions_of` said when it was saved, for the message.
+        What `versions_of` returned when it was saved, for the message.
     trust : True, list of str or None
-        None and True: load it whatever it imports. Otherwise the full names that it may import.
+        None and True: load it whatever it imports. A list: the full names that it may import.
 
     Raises
     ------
     UntrustedArtifactError
-        It would import more than it may; nothing of it was loaded.
+        It would import more than that; nothing of it was loaded.
     ArtifactLoadError
-        The bytes cannot be read back here; the message has the versions then and now.
+        The bytes cannot be loaded here; the message has the versions of then and now.
     """
     if trust == [] and format != SKOPS:  # skops trusts some types by itself.
         raise UntrustedArtifactError(
@@ -232,7 +258,11 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
 
 
 def _reason_and_advice(error: Exception, format: str, then: dict[str, Any], here: dict[str, Any]) -> tuple[str, str]:
-    """Return why an object cannot be read back, and what to do; only what has a version is ever to be installed."""
+    """Return why an object cannot be loaded, and what to do about it.
+
+    The advice is to install a package only if the object was saved with a version of it: no other name is known to be
+    that of a package.
+    """
     changed = {name: version for name, version in then.items() if version and version != here[name]}
     versions = f"install the versions of then: {changed}" if changed else "it may be damaged, or its class has changed"
     package = (getattr(error, "name", None) or "").split(".")[0]
@@ -261,20 +291,26 @@ def _define(format: str) -> str:
 
 
 def versions_of(obj: Any, format: str) -> dict[str, Any]:
-    """Return the versions of Python, of the packages that an object's classes come from, and of the format's own."""
+    """Return the versions of Python, of numpy, of the format's package, and of the packages of an object's classes.
+
+    Returns
+    -------
+    dict
+        `python`, and `packages`: a dict of versions by name.
+    """
     used = {"numpy", format, *_packages(obj, set(), 0)}
     names = sorted(used - sys.stdlib_module_names - {*SCRIPTS})
     return {"python": platform.python_version(), "packages": {name: _version(name) for name in names}}
 
 
 def packages_in(provenance: Any) -> dict[str, Any]:
-    """Return the packages and versions that `versions_of` told of; none where a file or a row holds something else."""
+    """Return the packages and their versions in what `versions_of` returned; empty for any other value."""
     packages = provenance.get("packages") if isinstance(provenance, dict) else None
     return packages if isinstance(packages, dict) else {}
 
 
 def _packages(value: Any, seen: set[int], depth: int) -> set[str]:
-    """Return the top-level packages of an object's class, of its bases, and of what its attributes hold."""
+    """Return the top-level packages of an object's class and its bases, and of the values of its attributes."""
     if id(value) in seen or depth > 6:
         return set()
     seen.add(id(value))
@@ -291,6 +327,6 @@ def _packages(value: Any, seen: set[int], depth: int) -> set[str]:
 
 
 def _version(package: str) -> str | None:
-    """Return the version of an imported package, or None where it does not say, or is none that one can install."""
+    """Return the version of an imported package; None if it has none, or if it is not an installed package."""
     version = getattr(sys.modules.get(package), "__version__", None)
     return version if isinstance(version, str) and not is_only_here(package) else None

@@ -1,6 +1,7 @@
-"""Bytes as files of a folder: durable, shared with its group, and never outside of it.
+"""`FolderBlobs` keeps bytes as files of a folder; a name can never lead out of the folder.
 
-Only this module and what is about a whole workspace folder touches the files below `artifacts/`.
+The files survive a power cut, and the folder's group may use them. Only this module, and code that copies or replaces a
+whole workspace folder, touches the files below `artifacts/`.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class FolderBlobs:
     Parameters
     ----------
     folder : Path
-        The folder `artifacts/` of a workspace. It need not be there before something is put.
+        The folder `artifacts/` of a workspace. It need not exist before something is stored.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -50,16 +51,16 @@ class FolderBlobs:
         return str(self.folder)
 
     def make_root(self) -> None:
-        """Make the folder itself when it is absent; raise `WorkspaceCorruptError` if it is a link or no folder."""
+        """Create the folder itself if it is absent; raise `WorkspaceCorruptError` if it is a link or not a folder."""
         refuse_odd(self.folder)
         make_folder(self.folder)
 
     def put(self, name: str, content: bytes) -> None:
-        """Write a file, unless it has the bytes; for errors see `BlobStore`."""
+        """Write a file, unless it has the same bytes already; for errors see `BlobStore`."""
         self.put_many([(name, content)])
 
     def put_many(self, contents: Iterable[tuple[str, bytes]]) -> None:
-        """Write files, one after the other; their names are made durable at the end, a folder at a time."""
+        """Write files one after the other, and sync each folder once at the end, so that the names are durable."""
         folders = set()
         for name, content in contents:
             path = self._path(name)
@@ -84,7 +85,7 @@ class FolderBlobs:
             ) from error
 
     def stat(self, name: str) -> Blob | None:
-        """Return what has a name, also a folder, or None; for errors see `BlobStore`."""
+        """Return the entry of a name, which may be a folder, or None; for errors see `BlobStore`."""
         path = self._path(name)
         try:
             return self._blob(path)
@@ -92,7 +93,7 @@ class FolderBlobs:
             raise ArtifactMissingError(f"{path} may not be looked at: {error}; ask for the right to") from error
 
     def list(self) -> Iterator[Blob]:
-        """Yield all that is there but for folders; those that may not be entered count as empty."""
+        """Yield all entries except folders; a folder that this user may not enter counts as empty."""
         refuse_odd(self.folder)
         for folder, folders, files in os.walk(self.folder):
             if os.access(folder, os.X_OK):
@@ -100,7 +101,7 @@ class FolderBlobs:
                 yield from (blob for blob in found if blob is not None and blob.kind != FOLDER)
 
     def move(self, name: str, new_name: str) -> bool:
-        """Rename a file, if the new name is free; for errors see `BlobStore`."""
+        """Rename a file, unless something has the new name; for errors see `BlobStore`."""
         place = PurePosixPath(new_name)
         path, target = self._path(name), self._path(place.parent.as_posix()) / place.name
         make_folder(target.parent)
@@ -115,7 +116,7 @@ class FolderBlobs:
         return True
 
     def delete(self, name: str) -> bool:
-        """Remove a file, and its folder when that is empty; return whether it was there."""
+        """Remove a file, and its folder if that is empty then; return whether the file was there."""
         path = self._path(name)
         if not path.is_file():
             return False
@@ -125,12 +126,12 @@ class FolderBlobs:
         return True
 
     def _path(self, name: str) -> Path:
-        """Return the path of a file, after a look at each folder on the way.
+        """Return the path of a file, after a check of each folder on the way.
 
         Raises
         ------
         ArtifactLinkError
-            It leads through a link, or to what is no file.
+            The path leads through a link, or to something that is not a file.
         ArtifactCorruptError
             It is longer than a path may be.
         """
@@ -145,13 +146,13 @@ class FolderBlobs:
                         f"artifact path {name!r} leads out of {self}, or to no file: {path} is {kind}, which "
                         "is not followed; remove it"
                     )
-        except OSError as error:  # What may not be looked at, may not be used either: whoever does tells it.
+        except OSError as error:  # If this user may not look at it, the use of the path raises an error that says so.
             if error.errno == errno.ENAMETOOLONG:
                 raise ArtifactCorruptError(f"artifact path {name[:200]!r} is a name that no file has") from error
         return self.folder / name
 
     def _blob(self, path: Path) -> Blob | None:
-        """Return what has a path, without following a link."""
+        """Return the entry at a path, or None; a link is not followed."""
         try:
             status = path.lstat()
         except (FileNotFoundError, NotADirectoryError):
@@ -160,9 +161,14 @@ class FolderBlobs:
         return Blob(name, kind_of_mode(status.st_mode), status.st_size, status.st_mtime)
 
     def take(self, source: Path) -> int:
-        """Move the files of another `artifacts/` folder on the same disk here; return how many it has.
+        """Move the files of another `artifacts/` folder on the same disk into this one.
 
-        A file that is here with the same bytes stays; one with other bytes is damaged, and replaced.
+        A file that is here with the same bytes stays. One with other bytes is damaged, and replaced.
+
+        Returns
+        -------
+        int
+            How many files `source` had.
         """
         found = [path for path in sorted(source.rglob("*")) if path.is_file()]
         folders = set()
@@ -179,9 +185,16 @@ class FolderBlobs:
         return len(found)
 
     def link_to(self, target: Path, names: Iterable[str]) -> None:
-        """Give files another name each below another folder, or copy them where the disk has no hard links.
+        """Make hard links to files below another folder, or copies if the disk has no hard links.
 
-        None is ever written to under its name, so that what has the other name stays as it is.
+        Files of artifacts are never written to, only replaced. So what is linked stays as it is.
+
+        Parameters
+        ----------
+        target : Path
+            The other folder; it is created.
+        names : iterable of str
+            The files.
         """
         make_folder(target)
         for name in names:

@@ -1,4 +1,4 @@
-"""Bytes in a dict, gone when the process ends: for a workspace in memory, and for tests."""
+"""`MemoryBlobs` keeps bytes in a dict until the process ends, for a workspace in memory and for tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class MemoryBlobs:
     Parameters
     ----------
     address : str
-        What messages call it.
+        How error messages name it.
     """
 
     folder = None
@@ -31,13 +31,13 @@ class MemoryBlobs:
         return self._address
 
     def put(self, name: str, content: bytes) -> None:
-        """Keep bytes, unless the name has them."""
+        """Store bytes under a name, unless it has the same bytes already."""
         with self._lock:
             if name not in self._contents or self._contents[name][0] != content:
                 self._contents[name] = content, time.time()
 
     def put_many(self, contents: Iterable[tuple[str, bytes]]) -> None:
-        """Keep the bytes of several names."""
+        """Store the bytes of several names."""
         for name, content in contents:
             self.put(name, content)
 
@@ -47,19 +47,19 @@ class MemoryBlobs:
             return self._found(name)[0]
 
     def stat(self, name: str) -> Blob | None:
-        """Return what has a name, or None."""
+        """Return the entry of a name, or None."""
         with self._lock:
             content, written = self._contents.get(name, (None, 0.0))
         return None if content is None else Blob(name, FILE, len(content), written)
 
     def list(self) -> Iterator[Blob]:
-        """Yield all that is there now."""
+        """Return an iterator over all entries that there are now."""
         with self._lock:
             items = tuple(self._contents.items())
         return (Blob(name, FILE, len(content), written) for name, (content, written) in items)
 
     def move(self, name: str, new_name: str) -> bool:
-        """Give bytes another name, if that is free; for errors see `BlobStore`."""
+        """Give bytes another name, unless something has that name; for errors see `BlobStore`."""
         with self._lock:
             found = self._found(name)
             if new_name in self._contents:
@@ -69,7 +69,7 @@ class MemoryBlobs:
         return True
 
     def delete(self, name: str) -> bool:
-        """Forget a name; return whether it was there."""
+        """Remove a name and its bytes; return whether the name was there."""
         with self._lock:
             return self._contents.pop(name, None) is not None
 

@@ -1,4 +1,7 @@
-"""Which modules come from packages that one can install, and which only one program or folder has."""
+"""Tells whether a module comes from an installed package, or exists only beside one script.
+
+An object of such a module can be loaded elsewhere only if its code is stored with it.
+"""
 
 from __future__ import annotations
 
@@ -12,14 +15,17 @@ from importlib.metadata import packages_distributions
 from pathlib import Path
 
 SCRIPTS = ("__main__", "__mp_main__")
-"""How a script is called in its own process, and in those that multiprocessing has started for it."""
+"""The names of the module of a script: in its own process, and in those that multiprocessing starts for it."""
 _IS_FOUND = "import importlib.util, sys; sys.exit(importlib.util.find_spec(sys.argv[1]) is None)"
 
 
 def is_only_here(name: str) -> bool:
-    """Tell whether a class or function, by its full name, is of a script or of a module that lies beside one.
+    """Tell whether a class or function is defined in a script, or in a module that lies beside one.
 
-    What is not installed here either is not known to be so.
+    Parameters
+    ----------
+    name : str
+        Its full name. For a module that is not found at all the answer is False, since nothing is known of it.
     """
     module = name.split(".")[0]
     return module in SCRIPTS or _lies_beside_a_script(module)
@@ -31,7 +37,7 @@ def _lies_beside_a_script(module: str) -> bool:
         return False
     try:
         spec = importlib.util.find_spec(module)
-    except ValueError:  # It was made by a program, and was never found anywhere.
+    except ValueError:  # A program made the module itself: there is no file of it.
         return True
     if spec is None:
         return False
@@ -43,7 +49,7 @@ def _lies_beside_a_script(module: str) -> bool:
 
 
 def _is_found_from_another_folder(module: str) -> bool:
-    """Ask a new interpreter, which knows of no script and of no PYTHONPATH."""
+    """Ask a new interpreter whether it finds a module, without a script's folder and without PYTHONPATH."""
     if not sys.executable:
         return False
     command = [sys.executable, "-E", "-P", "-c", _IS_FOUND, module]

@@ -1,6 +1,6 @@
-"""The seam for bytes: what keeps them by their names, be it a folder, memory or a store of objects.
+"""`BlobStore`, the protocol of a place that keeps bytes by name: a folder, memory, or an object store.
 
-See docs/decisions/0021.
+Why it is a protocol: docs/decisions/0021.
 """
 
 from __future__ import annotations
@@ -11,17 +11,18 @@ from typing import NamedTuple, Protocol
 
 
 class Blob(NamedTuple):
-    """What has a name in a `BlobStore`.
+    """An entry of a `BlobStore`: its name, kind, size and time.
 
     Attributes
     ----------
     name : str
     kind : str
-        `filesystem.FILE`; anything else, such as a link in a folder, is told and never followed, read or removed.
+        `filesystem.FILE` for bytes. A folder may have other kinds, such as links: they are listed, but never followed,
+        read or removed.
     size : int
         In bytes.
     written : float
-        When, in seconds since 1970 (UTC).
+        When it was last written, in seconds since 1970 (UTC).
     """
 
     name: str
@@ -31,29 +32,29 @@ class Blob(NamedTuple):
 
 
 class BlobStore(Protocol):
-    """Bytes by their names, for `ArtifactFiles`, which makes and checks the names, and verifies the bytes.
+    """Keeps bytes by name. `ArtifactFiles` makes and checks the names, and verifies the bytes.
 
-    A name is a path such as `ab/ab12.joblib`, in its one spelling: relative, and without `..`. What may be called from
-    several threads at once are all of its methods. `str()` of it says where it is, for messages.
+    A name is a relative path without `..`, such as `ab/ab12.joblib`, in its only spelling. Several threads may call the
+    methods at once. `str()` of a store says where the bytes are, for messages.
 
     Raises
     ------
     ArtifactLinkError
-        From every method that gets a name: it leads through a link, or to what is no file.
+        From every method with a name: the name leads through a link, or to something that is not a file.
     """
 
     @property
     def folder(self) -> Path | None:
-        """The folder below which each name is the path of a file; None if they are no files of this machine."""
+        """The folder in which each name is the path of a file; None if the bytes are not files of this machine."""
 
     def put(self, name: str, content: bytes) -> None:
-        """Make bytes durable under a name, whole or not at all.
+        """Store bytes under a name; they survive a power cut, and a crash leaves all of them or none.
 
-        A name belongs to its bytes: where it has them already, nothing is written; others are damage, and replaced.
+        If the name has the same bytes already, nothing is written. Other bytes under it are damaged, and replaced.
         """
 
     def put_many(self, contents: Iterable[tuple[str, bytes]]) -> None:
-        """Do what `put` does with pairs of a name and its bytes; all are durable at the end."""
+        """Do what `put` does for pairs of a name and its bytes; at the end, all of them survive a power cut."""
 
     def read(self, name: str) -> bytes:
         """Return the bytes of a name.
@@ -61,19 +62,20 @@ class BlobStore(Protocol):
         Raises
         ------
         ArtifactMissingError
-            Nothing has the name, or it cannot be read; for want of a right, `__cause__` is a `PermissionError`.
+            Nothing has the name, or it cannot be read. If this user may not read it, `__cause__` is a
+            `PermissionError`.
         """
 
     def stat(self, name: str) -> Blob | None:
-        """Return what has a name, or None; errors as for `read`, if one may not look."""
+        """Return the entry of a name, or None; if this user may not look, the error is that of `read`."""
 
     def list(self) -> Iterator[Blob]:
-        """Yield all that is there, in any order, also what is no file; what one may not look into counts as empty."""
+        """Yield all entries in any order, also those that are not files; an unreadable folder counts as empty."""
 
     def move(self, name: str, new_name: str) -> bool:
-        """Give bytes another name, durably; False if something has it, which stays, and then nothing is moved.
+        """Give bytes another name; return False, and move nothing, if something has that name.
 
-        A crash may leave the bytes under both names.
+        The new name survives a power cut. A crash may leave the bytes under both names.
 
         Raises
         ------
@@ -82,4 +84,4 @@ class BlobStore(Protocol):
         """
 
     def delete(self, name: str) -> bool:
-        """Remove a name and its bytes; return whether it was there."""
+        """Remove a name and its bytes; return whether the name was there."""

@@ -1,1 +1,4 @@
-"""Pickles from strangers: what they would import is listed, and they load with nothing but what is allowed."""
+"""Loads pickles from elsewhere safely: lists what they would import, and loads them with only names that are allowed.
+
+Why it is done in this way: docs/decisions/0009.
+"""

@@ -1,11 +1,11 @@
-"""Which classes and functions a pickle would import, told without executing anything of it.
+"""Lists the classes and functions that a pickle would import, without running any code of it.
 
-It is read with the standard library's own machine, the one written in Python, with nothing real in its hands: each name
-it asks for is written down and answered with a dummy, and where a call would be made, the result is a dummy. joblib's
-files are pickles with the bytes of each array in between: only there, and only behind exactly what joblib writes in
-front of them, bytes are passed over. Where another reader may see something else, nothing is told.
+The pickle is read with the standard library's unpickler that is written in Python. Each name that the pickle asks for
+is noted, and a stub takes its place; the result of a call is a stub, too. A joblib file is a pickle with the bytes of
+each array in between. These bytes are skipped only after exactly what joblib writes before them. If another reader
+could read the file differently, the names cannot be listed and an error is raised.
 
-See docs/decisions/0009.
+Why not read opcode by opcode: docs/decisions/0009.
 """
 
 from __future__ import annotations
@@ -28,17 +28,23 @@ _MAY_BE_A_WRAPPER = ("numpy_pickle", "ArrayWrapper")
 
 
 class UnlistableError(Exception):
-    """What a pickle would import cannot be told without running it."""
+    """The names that a pickle would import cannot be listed without running it."""
 
 
 def imported_globals(content: bytes, *, is_joblib: bool) -> list[str]:
-    """Return the classes and functions that a pickle, or a file of joblib's, would import; nothing is executed.
+    """Return the full names of the classes and functions that a pickle would import; nothing of it is run.
+
+    Parameters
+    ----------
+    content : bytes
+    is_joblib : bool
+        Whether `content` is a file of joblib, with the bytes of arrays in between.
 
     Raises
     ------
     UnlistableError
-        They cannot be told: the bytes are compressed, damaged, or of a kind that depends on what is installed or on
-        who reads them.
+        The names cannot be listed: the bytes are compressed or damaged, or another reader, or one with other packages
+        installed, could import other names.
     """
     if content[:1] != pickle.PROTO:
         raise UnlistableError("it is compressed, or no pickle of protocol 2 or newer")
@@ -49,16 +55,23 @@ def imported_globals(content: bytes, *, is_joblib: bool) -> list[str]:
         raise
     except TooMuchWorkError as error:
         raise UnlistableError(f"it {error}") from error
-    except (Exception, RecursionError) as error:  # Damaged bytes make the machine raise what they like.
+    except (Exception, RecursionError) as error:  # For damaged bytes the unpickler may raise any error.
         raise UnlistableError(f"it is damaged, or no pickle: {type(error).__name__}: {error}"[:300]) from error
     return sorted(names)
 
 
-# The name has an underscore because the module exports the one written in C, whose steps cannot be replaced.
+# `pickle._Unpickler` is the one written in Python. The methods of the one in C cannot be replaced.
 class Reader(pickle._Unpickler):
-    """The machine, with joblib's arrays, and with an end to what it may allocate."""
+    """An unpickler that knows joblib's arrays, and that allocates no more memory than the pickle has bytes.
 
-    # What the machine has and typeshed does not know.
+    Parameters
+    ----------
+    stream : BytesIO
+    work : WorkLimit
+    is_joblib : bool
+    """
+
+    # Attributes that the base class has and typeshed does not know.
     proto: int
     stack: list[Any]
     metastack: list[list[Any]]
@@ -77,7 +90,7 @@ class Reader(pickle._Unpickler):
     dispatch: ClassVar[Any] = dict(pickle._Unpickler.dispatch)
 
     def _fetched(self, value: Any) -> None:
-        """Act on what an opcode takes from the memo a second time."""
+        """Look at a value that an opcode has fetched from the memo; subclasses override this."""
 
     def load_get(self) -> None:  # noqa: D102  # the machine's own
         super().load_get()  # type: ignore[misc]  # typeshed does not know it
@@ -113,7 +126,7 @@ class Reader(pickle._Unpickler):
     dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def _array_bytes(self, state: dict[str, Any], dtype: np.dtype[Any]) -> bytes:
-        """Read the bytes of the array that joblib's wrapper with this state stands for."""
+        """Read the bytes of the array whose wrapper of joblib has this state."""
         if state.get(ALIGNMENT) is not None:
             self._stream.read(self._stream.read(1)[0])
         size = size_of(dtype, state["shape"])
@@ -124,7 +137,7 @@ class Reader(pickle._Unpickler):
 
 
 def full_name(module: str, name: str, protocol: int) -> str:
-    """Return what a pickle of a protocol means by a name; before protocol 3, names are Python 2's."""
+    """Return the full name that a pickle means; before protocol 3, pickles have Python 2's names."""
     if protocol < 3:
         if (module, name) in _compat_pickle.NAME_MAPPING:
             module, name = _compat_pickle.NAME_MAPPING[module, name]
@@ -134,13 +147,13 @@ def full_name(module: str, name: str, protocol: int) -> str:
 
 
 class _Stub:
-    """Stands for anything; takes what is put into it, and keeps nothing but what it was made with."""
+    """Takes the place of an imported object or of the result of a call; what is put into it is dropped."""
 
     def __init__(self, name: str = "", args: Any = None) -> None:
         self.name = name
-        """Of what was imported, or called to make it."""
+        """The full name of what was imported, or of what was called to make it."""
         self.args = args
-        """None: it was imported, and not made by a call."""
+        """The arguments of the call that made it; None if it was imported."""
         self.dtype: np.dtype[Any] | None = None
         self.is_built = False
 
@@ -149,13 +162,13 @@ class _Stub:
         return self.name == ARRAY_WRAPPER and self.args is not None
 
     def append(self, value: Any) -> None:
-        """Take a value, as a list would."""
+        """Take a value as a list would, and drop it."""
 
     add = extend = append
 
 
 class _GlobalsScanner(Reader):
-    """Writes names down, and makes and calls nothing."""
+    """An unpickler that notes names, and makes and calls nothing."""
 
     def __init__(
         self,
@@ -168,10 +181,10 @@ class _GlobalsScanner(Reader):
     ) -> None:
         super().__init__(stream, work, is_joblib=is_joblib)
         self._names = names
-        # Of the file of joblib's that this pickle is an array of objects in.
+        # For an array of objects in a joblib file: the protocol of that file.
         self._outer_protocol = outer_protocol
-        # The class of the wrapper, and wrappers without their array, are where joblib uses them and nowhere else: each
-        # that comes to the stack is counted, and counted again where it is used up.
+        # joblib's wrapper of arrays may be used only as joblib uses it. So each time it comes to the stack this counts
+        # up, and down when its array was read.
         self._unused = 0
         self._fetched_dicts: set[int] = set()
 
@@ -185,7 +198,7 @@ class _GlobalsScanner(Reader):
     def find_class(self, module: str, name: str) -> _Stub:
         found = full_name(module, name, self.proto)
         self._names.add(found)
-        if self._outer_protocol is not None:  # Some versions of joblib go by it for the names, too.
+        if self._outer_protocol is not None:  # Some versions of joblib read the names by the outer protocol.
             self._names.add(full_name(module, name, self._outer_protocol))
         if self._is_joblib and found == ARRAY_WRAPPER:
             self._unused += 1
@@ -211,7 +224,7 @@ class _GlobalsScanner(Reader):
     def load_newobj(self) -> None:
         args, kind = self.stack.pop(), self.stack.pop()
         if isinstance(kind, _Stub) and kind.name == ARRAY_WRAPPER and kind.args is None and args == ():
-            self.append(_Stub(ARRAY_WRAPPER, ()))  # The count stays: one class is used up, one wrapper waits.
+            self.append(_Stub(ARRAY_WRAPPER, ()))  # The count stays: the class is used, and its wrapper waits.
         else:
             self.append(_made(kind, args))
 
@@ -241,7 +254,7 @@ class _GlobalsScanner(Reader):
     dispatch[pickle.BUILD[0]] = load_build
 
     def _pass_over(self, wrapper: _Stub, state: Any) -> None:
-        """Go on behind the array that follows in a file of joblib's."""
+        """Skip the bytes of the array that follows in a joblib file."""
         if wrapper.is_built or type(state) is not dict or id(state) in self._fetched_dicts or not _is_joblibs(state):
             raise UnlistableError("it has an array that joblib would not write like this")
         self._unused -= 1
@@ -249,13 +262,13 @@ class _GlobalsScanner(Reader):
         if dtype is None:
             raise UnlistableError("it has an array of an unknown kind")
         if dtype.hasobject:
-            # joblib reads these with a plain unpickler.
+            # joblib reads arrays of objects with an ordinary unpickler.
             _GlobalsScanner(self._stream, self._work, self._names, is_joblib=False, outer_protocol=self.proto).load()
         else:
             self._array_bytes(state, dtype)
 
-    # What is put into dicts and sets is not needed, but for the texts that an array's state has; and to hash a deeply
-    # nested tuple can end the process.
+    # Of dicts and sets, only text keys are needed, for the state of an array. Other keys are not hashed: to hash a
+    # deeply nested tuple can end the process.
 
     def load_setitems(self) -> None:
         items = self.pop_mark()
@@ -300,14 +313,14 @@ def _put(target: Any, items: list[Any]) -> None:
 
 
 def _may_lead_to_wrapper(name: str) -> bool:
-    """Tell whether a name may be another one of joblib's wrapper, or reaches into an object, where that may be."""
+    """Tell whether a name may lead to joblib's wrapper by another path, as through a special attribute."""
     return any(part in name for part in _MAY_BE_A_WRAPPER) or any(
         part.startswith("__") and part.endswith("__") for part in name.split(".")[1:]
     )
 
 
 def _is_joblibs(state: dict[Any, Any]) -> bool:
-    """Tell whether joblib's wrapper has this state when joblib writes it."""
+    """Tell whether joblib would write its wrapper with this state."""
     kind, dtype = state.get("subclass"), state.get("dtype")
     return (
         state.keys() - {ALIGNMENT} == _WRAPPER_KEYS
@@ -322,7 +335,7 @@ def _is_joblibs(state: dict[Any, Any]) -> bool:
 
 
 def _told_dtype(args: Any, state: Any) -> np.dtype[Any] | None:
-    """Return the dtype that is made of these, where it can be told."""
+    """Return the dtype for these pickled arguments and this state; None if it cannot be made safely."""
     try:
         version, order, part, names, fields, *sizes = state
         if part is not None:
@@ -330,5 +343,5 @@ def _told_dtype(args: Any, state: Any) -> np.dtype[Any] | None:
         if fields is not None:
             fields = {key: (item[0].dtype, *item[1:]) for key, item in fields.items()}
         return dtype_of(args, (version, order, part, names, fields, *sizes))
-    except Exception:  # Whatever is in its place there.
+    except Exception:  # The state may be any object.
         return None

@@ -1,8 +1,10 @@
-"""numpy's dtypes, arrays and scalars, made anew from what a pickle says of them.
+"""Makes numpy's dtypes, arrays and scalars from their pickled states with numpy's public functions.
 
-numpy's own `__setstate__` believes what it is told: some states make a dtype that kills the process at its next use,
-others an array over memory that is not its own. Here the value is made by numpy's public functions, and is then what
-the pickle says, or it is refused. The functions raise ValueError, and whatever numpy raises.
+numpy's own `__setstate__` does not check a state: some make a dtype that ends the process at its next use, others an
+array over memory that is not its own. Here a value is made by public functions and then compared with the state; if it
+differs, it is refused. All functions raise ValueError, or an error of numpy, for a state that numpy would not write.
+
+See docs/decisions/0009.
 """
 
 from __future__ import annotations
@@ -13,21 +15,21 @@ from typing import Any, Literal
 
 import numpy as np
 
-# How numpy writes the kind and size of a dtype.
+# How numpy pickles the kind and size of a dtype, as in `f8`.
 KIND = re.compile(r"[biufcmMOSUV][0-9]{1,18}")
 ALIGNED = 0x80
-"""The flag of a dtype whose fields stand where a C compiler would put them."""
+"""The flag of a dtype whose fields are aligned as a C compiler would align them."""
 NDARRAY_ARGS = (np.ndarray, (0,), b"b")
-"""What numpy gives `_reconstruct`, to make the empty array that is then filled."""
+"""The arguments with which numpy's pickles call `_reconstruct`, to make an empty array that gets its state later."""
 MAX_NESTED = 10
 MAX_PARTS = 10_000
-"""What numpy does with a dtype it does for each field of each field, also where one dtype is many of them."""
+"""numpy visits each field of each field of a dtype, also if they are one object. So their number is bounded."""
 
 
 def dtype_of(args: Any, state: Any) -> np.dtype[Any]:
-    """Return the dtype that a pickle makes from these arguments and this state.
+    """Return the dtype for these pickled arguments and this state.
 
-    Whatever is made is compared with them: numpy must write it in the same way.
+    It is pickled again for comparison: if numpy writes it differently, it is refused.
     """
     if type(args) is not tuple or type(state) is not tuple or len(state) not in (8, 9):
         raise ValueError("a dtype that numpy does not write")
@@ -42,7 +44,7 @@ def dtype_of(args: Any, state: Any) -> np.dtype[Any]:
 
 
 def parts_of(dtype: np.dtype[Any]) -> int:
-    """Return how many dtypes are in one, itself too, each as often as it is in it; too many raise ValueError."""
+    """Return how many dtypes a dtype consists of, itself included; raise ValueError if there are too many."""
     parts, left = 0, [(dtype, 1)]
     while left:
         part, depth = left.pop()
@@ -55,7 +57,7 @@ def parts_of(dtype: np.dtype[Any]) -> int:
 
 
 def shown(value: Any) -> str:
-    """Return what a message says of a value: the repr of a container may be longer than any memory."""
+    """Return a short text for a value in a message: the repr of a container may not fit in memory."""
     return f"{value!r:.60}" if isinstance(value, str | type) else f"a {type(value).__name__}"
 
 
@@ -76,7 +78,7 @@ def _dtype(
         return np.dtype((_checked_dtype(base), _checked_shape(shape)))
     if names is not None:
         texts = [*names, *(title for _, _, *rest in fields.values() for title in rest)]
-        if any(type(text) is not str for text in texts):  # Others can take for ever to hash.
+        if any(type(text) is not str for text in texts):  # Others can take very long to hash.
             raise ValueError("a dtype with names that are no text")
         told = [fields[name] for name in names]
         for item, *_rest in told:
@@ -111,14 +113,14 @@ def _checked_shape(shape: Any) -> tuple[int, ...]:
 
 
 def size_of(dtype: Any, shape: Any) -> int:
-    """Return how many bytes an array has; its items are no objects."""
+    """Return the size of an array of plain values (no objects), in bytes."""
     if _checked_dtype(dtype).itemsize == 0 or dtype.subdtype is not None:
         raise ValueError(f"an array of items of {dtype}")
     return math.prod(_checked_shape(shape)) * int(dtype.itemsize)
 
 
 def array_over(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, Any]:
-    """Return an array that lies in `content`, bytes or bytearray; its items are no objects."""
+    """Return an array of plain values (no objects) that uses the memory of `content`, bytes or a bytearray."""
     size = size_of(dtype, shape)
     if dtype.hasobject or type(content) not in (bytes, bytearray) or len(content) != size or order not in ("C", "F"):
         raise ValueError(f"an array of {dtype} and the shape {shape} in {len(content)} bytes")
@@ -126,7 +128,7 @@ def array_over(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[A
 
 
 def filled_array(state: Any) -> np.ndarray[Any, Any]:
-    """Return the array that a pickle makes with `_reconstruct` and this state."""
+    """Return the array for a pickled call of `_reconstruct` and this state."""
     if type(state) is not tuple or len(state) != 5 or state[0] != 1:
         raise ValueError("an array that numpy does not write")
     _, shape, dtype, is_fortran, content = state
@@ -136,21 +138,21 @@ def filled_array(state: Any) -> np.ndarray[Any, Any]:
     if dtype.kind != "O" or type(content) is not list or len(content) != math.prod(_checked_shape(shape)):
         raise ValueError(f"an array of {dtype}")
     if any(isinstance(item, np.ndarray) and item.dtype.hasobject for item in content):
-        raise ValueError("an array of arrays of objects")  # Thousands in each other end the process when released.
-    # fromiter puts each item where it belongs, also one that is an array itself.
+        raise ValueError("an array of arrays of objects")  # Releasing thousands inside each other ends the process.
+    # `fromiter` takes an item that is an array as one item; `np.array` would not.
     array: np.ndarray[Any, Any] = np.fromiter(content, dtype, len(content)).reshape(shape)
     return array.copy(order)
 
 
 def buffered_array(content: Any, dtype: Any, shape: Any, order: Any, axis_order: Any = None) -> np.ndarray[Any, Any]:
-    """Return the array that a pickle of protocol 5 makes with `_frombuffer`."""
+    """Return the array for a pickled call of `_frombuffer` (protocol 5)."""
     if order == "K":
         return array_over(content, dtype, shape, "C").transpose(_checked_shape(axis_order))
     return array_over(content, dtype, shape, order)
 
 
 def scalar_of(dtype: Any, content: Any) -> Any:
-    """Return the scalar that a pickle makes with `scalar`."""
+    """Return the scalar for a pickled call of numpy's `scalar`."""
     if _checked_dtype(dtype).kind in "SU" and dtype.itemsize == 0 and content == b"":
         return dtype.type()
     return array_over(content, dtype, (), "C").copy()[()]

@@ -1,10 +1,9 @@
-"""The gate: pickles load with nothing but the types that somebody has named, and what every pickle is made of.
+"""Loads a pickle that may import only the types that a user has named, and the few that every pickle needs.
 
-The latter never does all that its real counterpart does. Arrays, dtypes and numpy's scalars are made anew of what the
-pickle says of them (`safe_numpy`), containers take only what picklers write, and where a real type is needed as a
-value, it cannot be called.
+The latter (`SAFE_GLOBALS`) are never called as they are. Arrays, dtypes and numpy's scalars are made by `safe_numpy`,
+containers take only what picklers write, and a type that a pickle needs as a value cannot be called.
 
-See docs/decisions/0009.
+Why, and what is still possible for types that were named: docs/decisions/0009.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from .pickle_scanner import ARRAY_WRAPPER, Reader, UnlistableError, full_name, i
 from .safe_numpy import NDARRAY_ARGS, array_over, buffered_array, dtype_of, filled_array, parts_of, scalar_of, shown
 from .work_limit import TooMuchWorkError, WorkLimit
 
-# numpy's own names for what its pickles are made with.
+# The functions that pickles of numpy call, by numpy's own names.
 _NUMPY: dict[str, Any] = {
     f"{module}.{name}": getattr(importlib.import_module(f"numpy._core.{module}"), name)
     for module, name in (("multiarray", "_reconstruct"), ("multiarray", "scalar"), ("numeric", "_frombuffer"))
@@ -64,17 +63,25 @@ _KNOWN: dict[str, Any] = {
     **{f"numpy.{name}": getattr(np, name) for name in _SCALARS},
 }
 SAFE_GLOBALS = frozenset({ARRAY_WRAPPER, *_KNOWN})
-"""What arrays and plain containers are made with; here it makes a value and does nothing else."""
+"""The names with which arrays and plain containers are made. Here each makes a value and does nothing else."""
 
 
 def load_with(content: bytes, allowed: Collection[str], *, is_joblib: bool) -> Any:
-    """Load a pickle, or a file of joblib's, that imports nothing but what is harmless or allowed by its full name.
+    """Load a pickle that imports nothing but `SAFE_GLOBALS` and names that are allowed.
+
+    Parameters
+    ----------
+    content : bytes
+    allowed : collection of str
+        Full names of classes and functions.
+    is_joblib : bool
+        Whether `content` is a file of joblib.
 
     Raises
     ------
     UntrustedArtifactError
-        It would import something else, or that cannot be told, and nothing was loaded; or it makes a value of a kind
-        that only trusted=True loads.
+        It would import another name, or its names cannot be listed; nothing was loaded then. Or it makes a value of a
+        kind that only `trusted=True` loads.
     """
     try:
         names = imported_globals(content, is_joblib=is_joblib)
@@ -100,7 +107,7 @@ def _refused(what: str) -> UntrustedArtifactError:
 
 
 class _Deferred:
-    """Takes the place of what is made only once its state is known."""
+    """Takes the place of an array or dtype until its state is known, of which it is made."""
 
     def __init__(self, finish: Callable[[Any], Any]) -> None:
         self.finish = finish
@@ -108,7 +115,7 @@ class _Deferred:
 
 
 class _Memo(dict[int, Any]):
-    """The memo, which knows where something pending is."""
+    """The memo of an unpickler; it notes under which keys a `_Deferred` is."""
 
     def __setitem__(self, key: int, value: Any) -> None:
         super().__setitem__(key, value)
@@ -117,7 +124,7 @@ class _Memo(dict[int, Any]):
 
 
 class _SafeUnpickler(Reader):
-    """Makes real objects, of what is harmless or allowed."""
+    """An unpickler that makes objects only of safe or allowed names."""
 
     def __init__(self, stream: io.BytesIO, work: WorkLimit, allowed: Collection[str], *, is_joblib: bool) -> None:
         super().__init__(stream, work, is_joblib=is_joblib)
@@ -136,7 +143,7 @@ class _SafeUnpickler(Reader):
     def find_class(self, module: str, name: str) -> Any:
         found = full_name(module, name, self.proto)
         if self._is_joblib and found == ARRAY_WRAPPER:
-            return _Deferred  # Stands for the class; what is made of it is pending, too.
+            return _Deferred  # It takes the place of joblib's class.
         if found in _KNOWN:
             return _KNOWN[found]
         if found not in self._allowed:
@@ -147,7 +154,7 @@ class _SafeUnpickler(Reader):
         if isinstance(value, _Deferred):
             raise _refused("has an array or a dtype that refers to itself")
 
-    # What is called.
+    # Opcodes that call something.
 
     def _made(self, made: Any) -> Any:
         self._pending += isinstance(made, _Deferred)
@@ -184,7 +191,7 @@ class _SafeUnpickler(Reader):
         return self._make(maker, args) if maker else _new(kind, args, named)
 
     def _make(self, maker: Callable[..., Any], args: Any) -> Any:
-        """Make a value of what is harmless, counting what is copied and hashed."""
+        """Make a value of a safe name, and count what is copied and hashed."""
         for arg in args if type(args) is tuple else ():
             self._work.spend(len(arg) if isinstance(arg, _COPIED) else 0)
             if maker in (_set, _frozenset) and isinstance(arg, list | tuple):
@@ -194,7 +201,7 @@ class _SafeUnpickler(Reader):
         self._work.spend(parts_of(dtype) if isinstance(dtype, np.dtype) else 0)
         return made
 
-    # What gets a state.
+    # The opcode that sets a state.
 
     def load_build(self) -> None:
         built = self.stack[-2]
@@ -211,7 +218,7 @@ class _SafeUnpickler(Reader):
     dispatch[pickle.BUILD[0]] = load_build
 
     def _finish(self, pending: _Deferred, state: Any) -> None:
-        """Put what is now known where it was waited for: on the stack, and where later opcodes ask for it again."""
+        """Put the finished value in the place of its `_Deferred`: on the stack, and in the memo for later opcodes."""
         self._work.spend(sum(len(part) for part in state if isinstance(part, _COPIED)))
         self.stack[-1] = made = self._make(pending.finish, (state,))
         self._pending -= 1
@@ -220,7 +227,7 @@ class _SafeUnpickler(Reader):
                 self.memo[key] = made
 
     def _wrapped_array(self, state: dict[str, Any]) -> Any:
-        """Return the array that follows in a file of joblib's."""
+        """Return the array that follows in a joblib file."""
         dtype = state["dtype"]
         if state["subclass"] is not np.ndarray:
             raise ValueError(f"an array of {state['subclass']}")
@@ -229,7 +236,7 @@ class _SafeUnpickler(Reader):
         content = self._array_bytes(state, dtype)
         return array_over(content, dtype, state["shape"], state["order"]).copy(state["order"])
 
-    # What is filled.
+    # Opcodes that fill a container.
 
     def load_setitem(self) -> None:
         self._check_filled(self.stack[-3], dict, [self.stack[-2]])
@@ -284,12 +291,12 @@ def _make(maker: Callable[..., Any], args: Any) -> Any:
         return maker(*args)
     except UntrustedArtifactError:
         raise
-    except Exception as error:  # numpy raises what it likes where it is given what numpy does not write.
+    except Exception as error:  # numpy may raise any error for arguments that it does not write itself.
         raise _refused(f"has {error}") from error
 
 
 def _maker(kind: Any) -> Callable[..., Any] | None:
-    """Return what to call in the place of something harmless; None for what was allowed."""
+    """Return the function to call in the place of a safe name; None for a name that was allowed."""
     if kind is _Deferred or any(kind is value for value in _VALUES):
         raise _refused(f"calls {kind!r}")
     return next((maker for value, maker in _MAKERS if value is kind), None)
@@ -302,7 +309,7 @@ def _new(kind: Any, args: Any, named: Any) -> Any:
     return kind.__new__(kind, *args, **named)
 
 
-# What harmless names make, given what picklers give them, and nothing else.
+# The functions in the place of safe names. Each takes only the arguments that picklers write.
 
 
 def _dtype(*args: Any) -> _Deferred:
@@ -361,7 +368,7 @@ def _of(kind: type, value: Any) -> Any:
     return value
 
 
-# By identity: what a pickle calls need not be hashable.
+# A list, compared by identity: what a pickle calls need not be hashable.
 _MAKERS: list[tuple[Any, Callable[..., Any]]] = [
     (np.dtype, _dtype),
     (_NUMPY["multiarray._reconstruct"], _array),

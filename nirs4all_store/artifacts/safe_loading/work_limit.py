@@ -1,7 +1,8 @@
-"""How much a pickle may make its reader do: a few bytes can ask for more than any machine does in a year.
+"""Bounds the work of loading a pickle: a few bytes can ask for more work than a machine does in a year.
 
-A tuple that holds one tuple twice, which holds one twice, and so on: 200 bytes are 2**30 values to hash or to compare.
-So it is work that is counted, with every value as often as it is met, and what it may come to depends on the size.
+For example, a tuple that has the same tuple as both its items, which again has one tuple twice, and so on: 200 bytes
+stand for 2**30 values to hash or compare. So values are counted each time that they are hashed or copied, and the limit
+depends on the size of the pickle.
 """
 
 from __future__ import annotations
@@ -13,47 +14,59 @@ from typing import Any
 import numpy as np
 
 MAX_NESTED_KEY = 20
-"""Tuples in tuples without end would end the process when they are hashed."""
+"""How many tuples may be inside each other in a key. Hashing very deep ones ends the process (stack overflow)."""
 UNITS = 100_000
 UNITS_A_BYTE = 16
-# Python hashes text and bytes once, and nobody can foresee how; ints below this all have hashes of their own.
+# Python hashes a text or bytes only once, with a random seed, so that nobody can make equal hashes. Ints below _SMALL
+# have different hashes.
 _HASHED_ONCE = (str, bytes, bool, type(None))
 _SMALL = 2**61 - 1
 _BITS_A_UNIT = 60
 
 
 class TooMuchWorkError(Exception):
-    """What was read makes more work than its size accounts for."""
+    """A pickle makes more work than one of its size may."""
 
 
 class WorkLimit:
-    """What is left to do for something of a size in bytes: a value that is hashed or copied is a unit."""
+    """The work that is left for a pickle. One unit is a value that is hashed or copied.
+
+    Parameters
+    ----------
+    size : int
+        The size of the pickle, in bytes.
+    """
 
     def __init__(self, size: int) -> None:
         self._left = UNITS + UNITS_A_BYTE * size
-        # By identity, with the values themselves, so that no other one gets the identity.
+        # By `id`, with the values themselves, so that no other object gets the same `id`.
         self._measured: dict[int, tuple[Any, int, int]] = {}
         self._hashes: dict[int, tuple[Any, Counter[int]]] = {}
 
     def spend(self, units: int) -> None:
-        """Take units away.
+        """Count work that is done.
 
         Raises
         ------
         TooMuchWorkError
-            There are not so many left.
+            Fewer than `units` are left.
         """
         self._left -= units
         if self._left < 0:
             raise TooMuchWorkError("makes more work than anything of its size should")
 
     def hash(self, target: Any, keys: Iterable[Any]) -> None:
-        """Count what it takes to put keys into a dict or set: to hash each, and to compare it with those of its hash.
+        """Count the work of putting keys into a dict or set: to hash each key, and to compare it with equal hashes.
+
+        Parameters
+        ----------
+        target : dict or set
+        keys : iterable
 
         Raises
         ------
         TooMuchWorkError
-            It is too much, or a key has too many levels.
+            It is too much work, or a key has too many tuples inside each other.
         """
         for key in keys:
             if type(key) in _HASHED_ONCE or (type(key) is int and -_SMALL < key < _SMALL):
@@ -66,7 +79,7 @@ class WorkLimit:
             found[value] += 1
 
     def _measure(self, value: Any, depth: int) -> tuple[int, int]:
-        """Return how many units a value is, each part as often as it is in it, and how many levels it has."""
+        """Return the units of a value, with each part as often as it occurs, and how many levels it has."""
         if not isinstance(value, tuple | frozenset):
             return _units(value), 0
         known = self._measured.get(id(value))
