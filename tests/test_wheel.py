@@ -4,9 +4,12 @@ import subprocess
 import sys
 import venv
 import zipfile
+from collections.abc import Iterator
+from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
 from legacy import make_legacy
+from packaging.requirements import Requirement
 
 from nirs4all_store.engine.duckdb.migrator import HEAD
 
@@ -35,6 +38,39 @@ def build_wheel(folder: Path) -> Path:
     return wheel
 
 
+def install(wheel: Path, folder: Path) -> Path:
+    """Install a wheel in a new environment, which has what it says that it needs and nothing else; return its Python.
+
+    What it needs is linked from where it is already: to install it anew takes longer than all else here.
+    """
+    venv.create(folder / "env")
+    python = folder / "env" / "bin" / "python"
+    pip = (sys.executable, "-m", "pip", "--python", python)
+    run(*pip, "install", "--quiet", "--no-compile", "--no-deps", wheel, folder=folder)
+    (packages,) = (folder / "env" / "lib").glob("*/site-packages")
+    (installed,) = distributions(path=[str(packages)])
+    needed = {str(one.locate_file(part)) for one in needed_by(installed, set()) for part in top_of(one)}
+    for path in map(Path, needed):
+        (packages / path.name).symlink_to(path)
+    run(*pip, "check", folder=folder)
+    return python
+
+
+def needed_by(package: Distribution, seen: set[str]) -> Iterator[Distribution]:
+    """Yield what a package needs without its extras, and what that needs in turn, all as it is installed here."""
+    for needed in map(Requirement, package.requires or []):
+        if needed.name not in seen and (needed.marker is None or needed.marker.evaluate({"extra": ""})):
+            seen.add(needed.name)
+            found = distribution(needed.name)
+            yield found
+            yield from needed_by(found, seen)
+
+
+def top_of(package: Distribution) -> set[str]:
+    """Return the files and folders that stand beside other packages' own; not the programs."""
+    return {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}
+
+
 def test_a_fresh_environment_creates_a_workspace_with_the_wheel(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path)
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -42,11 +78,7 @@ def test_a_fresh_environment_creates_a_workspace_with_the_wheel(tmp_path: Path) 
     assert not {name for name in names if name.startswith(("tests/", "migrations/"))}
     ini = zipfile.ZipFile(wheel).read("nirs4all_store/alembic.ini").decode()
     assert "script_location = nirs4all_store.migrations:" in ini, "the one that refuses to change the package"
-    venv.create(tmp_path / "env")
-    python = tmp_path / "env" / "bin" / "python"
-    # Most of what is installed is never imported: to compile it takes longer than all else here.
-    install = ("--python", python, "install", "--quiet", "--no-compile", wheel)
-    run(sys.executable, "-m", "pip", *install, folder=tmp_path)
+    python = install(wheel, tmp_path)
     printed = run(python, "-W", "error", "-c", PROGRAM, folder=tmp_path)
     assert printed.strip() == "['.store.lock', 'artifacts', 'store.duckdb']"
     upgrade_with_it(tmp_path)
@@ -61,7 +93,9 @@ def upgrade_with_it(folder: Path) -> None:
     assert f"Upgraded to revision {HEAD}" in printed
     ini = run(programs / "nirs4all-store", "alembic-ini", folder=folder).strip()
     assert "site-packages" in ini
-    printed = run(programs / "alembic", "-c", ini, "-x", "workspace=by-alembic", "upgrade", "head", folder=folder)
+    printed = run(
+        programs / "python", "-m", "alembic", "-c", ini, "-x", "workspace=by-alembic", "upgrade", "head", folder=folder
+    )
     assert f"Upgraded to revision {HEAD}" in printed
     for name in ("by-command", "by-alembic"):
         assert f"revision   {HEAD}\n" in run(programs / "nirs4all-store", "info", name, folder=folder)
