@@ -20,8 +20,8 @@ import time
 import weakref
 from collections.abc import Callable, Sequence
 from functools import wraps
-from types import FrameType, TracebackType
-from typing import Any, ParamSpec, Self, TypeVar
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar
 
 from polars.exceptions import PanicException
 
@@ -59,27 +59,23 @@ ADVICE = {
 
 
 class CallBoundary:
-    """A `with` block that is a public call, or a part of one; not for several threads or for use within itself.
+    """A public call, or a block that is a part of one; not for several threads.
 
-    Ctrl-C may also come in the first step of what ends it: whoever has one calls `restore` after that, whatever comes.
+    Ctrl-C may also come in the first step of what ends it: so whoever calls `end` calls `restore` in a `finally`.
     """
 
     _listening: Sequence[tuple[int, _Listening]] = ()
 
-    def __enter__(self) -> Self:
+    def __init__(self) -> None:
         # Whatever the caller is in the middle of handling is none of what happens here.
         self._outside: BaseException | None = sys.exception()
         self._heard: list[BaseException] = []
         self.freed_after = 0
-        if threading.current_thread() is threading.main_thread():
-            try:
-                self._listen()
-            except BaseException:  # Ctrl-C may come at any moment.
-                self.restore()
-                raise
-        return self
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Hear from now on what handlers raise; Python calls them in its main thread only."""
+        if threading.current_thread() is not threading.main_thread():
+            return
         found: list[tuple[int, _Listening]] = []
         self._listening = found
         for number in SIGNALS:
@@ -94,13 +90,8 @@ class CallBoundary:
         for number, listening in found:
             _set_handler(number, listening)
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end(error)
-
     def end(self, error: BaseException | None, *, is_ours: bool = True) -> None:
-        """End it, and raise what is to leave it in the place of an error; False: the error comes from the caller."""
+        """End it, and raise what is to leave it in the place of an error; `is_ours`: not one of the caller's."""
         try:
             raised = error and (self.interruption(error) or (_refusal(error) if is_ours else None))
             if raised is not None and raised is not error:
@@ -235,10 +226,16 @@ def public(call: Callable[P, R]) -> Callable[P, R]:
     def call_within_boundary(*args: P.args, **kwargs: P.kwargs) -> R:
         boundary = CallBoundary()
         try:
-            with boundary:
-                return call(*args, **kwargs)
-        finally:
+            boundary.listen()
+            result = call(*args, **kwargs)
             boundary.restore()
+            return result
+        except BaseException as error:
+            try:
+                boundary.end(error)
+            finally:
+                boundary.restore()
+            raise
 
     return call_within_boundary
 

@@ -213,7 +213,8 @@ class WorkspaceStore:
         workspace = self._workspace
         workspace.check_writable(read_only=self._read_only)
         current = workspace.current
-        return Call(current or self.unit_of_work(), is_joined=current is not None, is_block=is_block)
+        new = current or UnitOfWork(workspace, timeout=self._timeout)
+        return Call(new, is_joined=current is not None, is_block=is_block)
 
     def _reading(self) -> Call:
         """Give a unit of work to read in: the open one of this thread, or a new one."""

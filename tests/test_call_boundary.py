@@ -127,7 +127,8 @@ def test_what_a_handler_cut_off_before_it_could_end_kept_its_turn_and_listened_f
 
 
 def test_what_a_handler_raised_was_kept_by_the_next_calls(store: WorkspaceStore) -> None:
-    boundary = CallBoundary().__enter__()
+    boundary = CallBoundary()
+    boundary.listen()
     with pytest.raises(DeadlineError):
         signal.raise_signal(signal.SIGUSR1)
     assert len(boundary.heard) == 1

@@ -18,7 +18,7 @@ from faults.operations import OPERATIONS, Operation
 from programs import run
 
 from nirs4all_store import StoreError, SystemRefusedError, WorkspaceBusyError, WorkspaceStore
-from nirs4all_store.call_boundary import CallBoundary
+from nirs4all_store.call_boundary import public
 from nirs4all_store.engine.duckdb import file_database
 from nirs4all_store.engine.duckdb.file_database import FileDatabase
 from nirs4all_store.workspace.file_lock import LOCK_FILE, Lease
@@ -329,6 +329,10 @@ def test_odd_content_of_the_lock_file_was_an_error_without_a_name(tmp_path: Path
 
 
 def test_what_the_system_says_stays_known(tmp_path: Path) -> None:
-    with pytest.raises(SystemRefusedError, match="too many files open") as caught, CallBoundary():
+    @public
+    def call() -> None:
         raise OSError(errno.EMFILE, "Too many open files", "some file")
+
+    with pytest.raises(SystemRefusedError, match="too many files open") as caught:
+        call()
     assert (caught.value.errno, caught.value.filename) == (errno.EMFILE, "some file")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from types import TracebackType
 
 from ..engine import ENGINE_ERRORS
-from ..errors import EngineError, UnitOfWorkError
-from .transaction_scope import REENTRANT_CALL
+from ..errors import EngineError
+from .transaction_scope import refuse_reentrant_call
 from .unit_of_work import UnitOfWork
 
 
@@ -23,13 +23,14 @@ class Call:
         self._is_block = is_block
 
     def __enter__(self) -> UnitOfWork:
-        if not self._is_joined:
-            self._uow.__enter__()
-        elif self._uow.in_call:
-            raise UnitOfWorkError(REENTRANT_CALL)
-        self._uow.in_call = not self._is_block
-        self._before = self._uow.changes
-        return self._uow
+        uow = self._uow
+        if self._is_joined:
+            refuse_reentrant_call(uow.in_call)
+            self._before = uow.changes
+        else:
+            uow.__enter__()
+        uow.in_call = not self._is_block
+        return uow
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

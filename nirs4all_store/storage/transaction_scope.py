@@ -21,12 +21,6 @@ from typing import Any
 
 from ..errors import UnitOfWorkError, WorkspaceBusyError
 
-REENTRANT_CALL = (
-    "a signal handler or finalizer called in the middle of another call of this thread; let it leave a note, and call "
-    "when that one has returned"
-)
-
-
 _marks = threading.local()
 
 
@@ -142,7 +136,7 @@ def locked(lock: threading.RLock, deadline: float, path: Path) -> Iterator[None]
     UnitOfWorkError
         This thread is in the middle of a block of it.
     """
-    refuse_reentrant_call(lock)
+    refuse_reentrant_call(is_owned(lock))
     try:
         if not lock.acquire(timeout=max(LEAST_SECONDS, seconds_until(deadline))):
             raise WorkspaceBusyError(
@@ -155,16 +149,19 @@ def locked(lock: threading.RLock, deadline: float, path: Path) -> Iterator[None]
             lock.release()
 
 
-def refuse_reentrant_call(lock: threading.Condition | threading.RLock, alone: Scope | None = None) -> None:
-    """Refuse a call in the middle of another one of this thread: a handler's or finalizer's may come at any moment.
+def refuse_reentrant_call(in_call: bool) -> None:
+    """Refuse a call in the middle of another one of its thread: a handler's or finalizer's may come at any moment.
 
     Raises
     ------
     UnitOfWorkError
-        The thread has the lock, or is the one that is alone.
+        The thread is in the middle of one.
     """
-    if is_owned(lock) or (alone is not None and alone.thread is this_thread()):
-        raise UnitOfWorkError(REENTRANT_CALL)
+    if in_call:
+        raise UnitOfWorkError(
+            "a signal handler or finalizer called in the middle of another call of this thread; let it leave a note, "
+            "and call when that one has returned"
+        )
 
 
 def live(scopes: Iterable[ScopeRef]) -> list[Scope]:

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..errors import UnitOfWorkError, WorkspaceBusyError
-from ..storage import LEAST_SECONDS, Condition, Scope, ScopeRef, current_scopes, live, no_scope, seconds_until
+from ..storage import (
+    LEAST_SECONDS,
+    Condition,
+    Scope,
+    ScopeRef,
+    current_scopes,
+    is_owned,
+    live,
+    no_scope,
+    seconds_until,
+    this_thread,
+)
 
 
 class Admission:
@@ -44,6 +54,12 @@ class Admission:
         return None
 
     @property
+    def _in_call(self) -> bool:
+        """Whether this thread is opening, closing or replacing the database, or looking who is inside."""
+        alone = self._exclusive()
+        return is_owned(self._state) or (alone is not None and alone.thread is this_thread())
+
+    @property
     def _inside(self) -> list[Scope]:
         return live(self._entered)
 
@@ -68,14 +84,6 @@ class Admission:
             raise WorkspaceBusyError(
                 f"others are still using {self.path} in this process; end what they do, or give a longer timeout"
             )
-
-    @contextmanager
-    def _holding_exclusive(self) -> Iterator[None]:
-        """Let others in at the end of a block of which the caller has said that it is alone in it."""
-        try:
-            yield
-        finally:
-            self._end_exclusive()
 
     def _end_exclusive(self) -> None:
         with self._lock:

@@ -129,7 +129,7 @@ class Workspace(Admission):
         WorkspaceError
             See its subclasses. Nothing was changed.
         """
-        refuse_reentrant_call(self._state, self._exclusive())
+        refuse_reentrant_call(self._in_call)
         deadline = time.monotonic() + timeout
         if write and self.read_only:
             with self._exclusively(timeout):
@@ -177,16 +177,16 @@ class Workspace(Admission):
                 f"this unit of work on {self.path} belongs to process {self._process}, from which this one was forked; "
                 "ask the store for a new one"
             )
-        refuse_reentrant_call(self._state, self._exclusive())
+        refuse_reentrant_call(self._in_call)
         deadline = time.monotonic() + timeout
         scope = Scope(unit, self, write=write)
         try:
             if write:
                 self._take_turn(scope, timeout)
             while not self._begin(scope, deadline):
-                with self._holding_exclusive():
-                    self._close()
-                    self._access.acquire(deadline)
+                self._close()
+                self._access.acquire(deadline)
+                self._end_exclusive()
             others = (weakref.ref(other) for other in live(current_scopes.get()) if other.is_open)
             current_scopes.set((*others, weakref.ref(scope)))
         except BaseException:  # Ctrl-C may come at any moment.
@@ -216,12 +216,14 @@ class Workspace(Admission):
     def leave(self, scope: Scope) -> None:
         """Let a unit of work end, if it has begun, and another process have the database if it wants it."""
         scope.is_open = False
+        mine = weakref.ref(scope)
         try:
             with self._lock:
                 if self._inside == [scope] and self._access.is_held:
                     self._access.note_end()
-                self._entered = [held for held in self._entered if held() is not scope]
-                self._writers = [held for held in self._writers if held() is not scope]
+                for held in (self._entered, self._writers):
+                    if mine in held:
+                        held.remove(mine)
                 self._drop_abandoned()
                 if self._exclusive() in (scope, None):
                     self._exclusive = weakref.ref(scope) if self._should_close() else no_scope
@@ -244,10 +246,12 @@ class Workspace(Admission):
         with self._lock:
             self._wait_for(lambda: not self._exclusive(), deadline)
             self._exclusive = weakref.ref(scope)
-        with self._holding_exclusive():
+        try:
             with self._lock:
                 self._wait_for(lambda: self._inside == [scope], deadline)
             self._access.reopen(deadline)
+        finally:
+            self._end_exclusive()
 
     def mark_broken(self) -> None:
         """Close the database as soon as nobody is inside, if an error has broken the engine; the next one opens it."""
@@ -330,7 +334,7 @@ class Workspace(Admission):
         """Be alone as soon as nobody is inside, and nobody else is."""
         if self.current is not None:
             raise UnitOfWorkError("this cannot be done inside a unit of work or transaction(); leave it first")
-        refuse_reentrant_call(self._state, self._exclusive())
+        refuse_reentrant_call(self._in_call)
         deadline = time.monotonic() + timeout
         scope = Scope(self, self, write=True)
         try:

@@ -16,7 +16,7 @@ from programs import ends_well, programs
 from sqlalchemy.orm import Session
 
 from nirs4all_store import CommitFailedError, TransactionAbortedError, WorkspaceStore
-from nirs4all_store.storage import unit_of_work
+from nirs4all_store.storage import transaction
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 from nirs4all_store.workspace.scheduler import Workspace
 
@@ -129,7 +129,7 @@ def test_a_commit_that_failed_once_waited_for_the_whole_timeout_again(
         raise duckdb.IOException("the disk is full")
 
     with WorkspaceStore(tmp_path, timeout=10) as store:
-        monkeypatch.setattr(unit_of_work, "time", SimpleNamespace(monotonic=lambda: now[0]), raising=False)
+        monkeypatch.setattr(transaction, "time", SimpleNamespace(monotonic=lambda: now[0]), raising=False)
         monkeypatch.setattr(Workspace, "enter", enter_late)
         monkeypatch.setattr(Workspace, "reopen", reopen_within)
         monkeypatch.setattr(Session, "commit", refuse)

@@ -17,7 +17,7 @@ from polars.exceptions import PanicException
 from programs import Process, Programs, ends_well, says
 
 from nirs4all_store import NotFoundError, SystemRefusedError, UnitOfWorkError, WorkspaceStore, failpoints
-from nirs4all_store.call_boundary import INTERRUPTED, CallBoundary
+from nirs4all_store.call_boundary import INTERRUPTED, public
 from nirs4all_store.failpoints import Failpoint
 
 PROGRAM = """
@@ -109,8 +109,13 @@ def test_no_handler_is_another_error_at_any_moment(tmp_path: Path, seed: int) ->
 
 def end_of(error: BaseException) -> BaseException:
     """Return what a call raises in the place of an error."""
-    with pytest.raises(BaseException) as caught, CallBoundary():  # which one it is, is the question
+
+    @public
+    def call() -> None:
         raise error
+
+    with pytest.raises(BaseException) as caught:  # which one it is, is the question
+        call()
     return caught.value
 
 
@@ -346,8 +351,9 @@ def test_what_a_handler_saved_while_a_unit_of_work_ended_went_with_it(
     assert [store.get_run(run_id) for run_id in saved] == []
 
 
+@pytest.mark.parametrize("block", ["transaction", "unit of work"])
 def test_what_a_handler_saved_in_the_commit_of_a_block_went_with_it(
-    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch, block: str
 ) -> None:
     refused: list[Failpoint] = []
 
@@ -357,9 +363,12 @@ def test_what_a_handler_saved_in_the_commit_of_a_block_went_with_it(
                 store.begin_run("by the handler")
             refused.append(point)
 
-    with store.transaction():
+    with store.transaction() if block == "transaction" else store.unit_of_work() as uow:
         store.begin_run("by the caller")
         monkeypatch.setattr(failpoints, "on_hit", handler)
+        if uow is not None:
+            uow.commit()
+            assert store.begin_run("after it")
     assert len(refused) == 1
 
 

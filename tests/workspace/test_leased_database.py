@@ -29,7 +29,6 @@ from nirs4all_store.engine.duckdb.file_database import FileDatabase
 from nirs4all_store.engine.duckdb.posix_lock import refuse_if_open_here
 from nirs4all_store.failpoints import Failpoint
 from nirs4all_store.storage.transaction_scope import LEAST_SECONDS, locked
-from nirs4all_store.storage.unit_of_work import UnitOfWork
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 from nirs4all_store.workspace import database_file, registry
 from nirs4all_store.workspace.file_lock import Lease
@@ -334,7 +333,7 @@ def test_a_writer_that_gave_up_kept_its_place_in_the_line_of_writers(tmp_path: P
 def test_a_unit_of_work_that_could_not_begin_kept_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WorkspaceStore(tmp_path, timeout=0) as store:
         with monkeypatch.context() as pressed, pytest.raises(ZeroDivisionError) as kept:
-            pressed.setattr(UnitOfWork, "_begin", fails)
+            pressed.setattr(FileDatabase, "session", fails)
             store.begin_run("cut off")
         assert store.begin_run("afterwards")
         del kept
