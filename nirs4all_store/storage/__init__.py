@@ -1,4 +1,4 @@
-"""The tables: models, unit of work, repositories."""
+"""Reads and writes the tables of a workspace in transactions: mapped classes, the unit of work, the repositories."""
 
 import lazy_loader
 

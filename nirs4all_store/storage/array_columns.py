@@ -1,9 +1,9 @@
-"""Prediction arrays to columns and back, without losing a bit.
+"""Converts the arrays of predictions to columns of `prediction_arrays` and back, without losing a bit.
 
-Numbers are kept as native lists, so that SQL can work on them. What such a list cannot tell is
-recorded beside it: the dtype and shape of each array in one JSON `layout`, and text, integers that
-the list would round, or floats where it holds integers in a list of text. Probabilities of several
-targets, an array for each, are in the same lists one after the other, with a layout for each.
+Numbers are stored as lists of the database, so that SQL can work on them. A JSON column, `layout`, has the dtype and
+shape of each array. Values that such a list cannot hold exactly are in a list of text beside it: text, integers that a
+float would round, and floats in a list of integers. If the probabilities have one array for each target, all of them
+are in the same lists, one after the other, and `layout` has an entry for each.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..validation import refuse_deep
 
 Array = npt.NDArray[Any]
 Given = Array | list[Array] | None
-"""An array, one for each target, or nothing."""
+"""An array, a list of arrays with one for each target (of probabilities), or None."""
 
 NATIVE_DTYPES: dict[str, np.dtype[Any]] = {
     "y_true": np.dtype(np.float64),
@@ -42,7 +42,7 @@ INT64 = (-(2**63), 2**63 - 1)
 
 @dataclass(frozen=True)
 class Columns:
-    """One array as the database keeps it: a native list, a list of text, or both."""
+    """One array as it is stored: a list of numbers, a list of text, or both, with its dtype and shape."""
 
     native: Array | None
     text: list[str] | None
@@ -51,12 +51,20 @@ class Columns:
 
 
 def checked_arrays(value: Any, name: str) -> Given:
-    """Like `checked_array`; probabilities may have three dimensions, or be a list of an array a target.
+    """Return the value of an argument as an array, as a list of arrays, or as None; see `checked_array`.
+
+    Parameters
+    ----------
+    value : array_like, list of array_like, or None
+        Only probabilities (`y_proba`) may be a list with one array of shape (n_samples, n_classes) for each target, or
+        have three dimensions.
+    name : str
+        One of `ARRAY_NAMES`.
 
     Raises
     ------
     InvalidInputError, InvalidTypeError
-        As of `checked_array`.
+        See `checked_array`.
     """
     if value is None or name != "y_proba":
         return None if value is None else checked_array(value, name)
@@ -73,14 +81,14 @@ def checked_array(value: Any, name: str, most: int = 2) -> Array:
     value : array_like
         A numpy array, a list, or anything that numpy converts.
     name : str
-        Which array it is, for the message.
+        The name of the array, for the message.
     most : int
         How many dimensions it may have.
 
     Raises
     ------
     InvalidInputError
-        It is ragged, masked, or has no or more than two dimensions.
+        It is ragged or masked, or has no dimensions or more than `most`.
     InvalidTypeError
         Its elements are neither floats of up to 64 bits, ints, bools nor text.
     """
@@ -101,7 +109,7 @@ def checked_array(value: Any, name: str, most: int = 2) -> Array:
 def _check_elements(value: Any, array: Array, name: str) -> None:
     kind = array.dtype.kind
     if kind in "OUT":
-        # numpy turns a list like ["a", 1] into text without a word: look at what was given.
+        # numpy turns a list like ["a", 1] into text without a warning. So the original values are looked at.
         given = array if isinstance(value, np.ndarray) else np.asarray(value, dtype=object)
         items = given.ravel().tolist()
         if hasattr(array.dtype, "na_object") or not all(isinstance(item, str) for item in items):
@@ -119,7 +127,7 @@ def _check_elements(value: Any, array: Array, name: str) -> None:
 
 
 def _items(value: Any) -> list[Any]:
-    """Return the elements as they were given, before numpy made floats of them."""
+    """Return the elements of the original value, before numpy made floats of them."""
     if isinstance(value, pl.Series):
         value = value.to_list()
     elif isinstance(value, pl.DataFrame):
@@ -130,7 +138,7 @@ def _items(value: Any) -> list[Any]:
 
 
 def _check_integers(items: list[Any], name: str) -> None:
-    """Refuse integers that became floats because of a null, or because of floats that they cannot be among."""
+    """Raise if integers would become floats and be changed: beside a null, or beside floats if one would be rounded."""
     if any(item is None for item in items) and any(isinstance(item, int) for item in items):
         raise InvalidInputError(f"{name} holds integers and nulls, which no array of integers can; fill the nulls")
     if any(map(_is_rounded, items)):
@@ -142,7 +150,11 @@ def _is_rounded(item: Any) -> bool:
 
 
 def sample_counts(arrays: Mapping[str, Given]) -> dict[str, int]:
-    """Return how many samples each array has; of probabilities in three dimensions, those may be the second."""
+    """Return how many samples each array has, by its name.
+
+    For probabilities with three dimensions it is the second one if that is the number of samples of another array
+    (n_targets, n_samples, n_classes), else the first.
+    """
     counts = {name: len(array) for name, array in arrays.items() if isinstance(array, np.ndarray)}
     others = {count for name, count in counts.items() if name != "y_proba"}
     proba = arrays.get("y_proba")
@@ -154,7 +166,7 @@ def sample_counts(arrays: Mapping[str, Given]) -> dict[str, int]:
 
 
 def encode(array: Array, name: str) -> Columns:
-    """Return how the database keeps `array`, which `checked_array` has accepted."""
+    """Return the columns in which an array is stored; `checked_array` must have accepted it."""
     flat = array.ravel()
     shape = array.shape
     kind = array.dtype.kind
@@ -165,12 +177,12 @@ def encode(array: Array, name: str) -> Columns:
         return Columns(None, [repr(item) for item in flat.tolist()], array.dtype.str, shape)
     rounded = native_dtype.kind == "f" and kind in "iu" and _exceeds(flat, *EXACT_IN_FLOAT)
     text = [repr(item) for item in flat.tolist()] if rounded else None
-    # A copy: the caller may fill the array anew while the row waits.
+    # A copy, since the caller may change the array while the row waits for its insert.
     return Columns(np.array(flat, dtype=native_dtype), text, array.dtype.str, shape)
 
 
 def _text_dtype(dtype: np.dtype[Any]) -> str:
-    """Return the name of a dtype of text; a StringDType has none of its own that numpy reads back."""
+    """Return a name for a dtype of text. The name that numpy gives a StringDType could not be read back."""
     if isinstance(dtype, np.dtypes.StringDType):
         return "T" if dtype.coerce else STRICT_TEXT
     return dtype.str
@@ -181,15 +193,16 @@ def _exceeds(flat: Array, lowest: int, highest: int) -> bool:
 
 
 def decode(native: Array | None, text: list[str] | None, layout: dict[str, Any] | None) -> Array | None:
-    """Return the array that `encode` was given.
+    """Return the array that is stored in two columns; the inverse of `encode`.
 
     Parameters
     ----------
-    native, text : ndarray or None, list of str or None
-        The two columns.
+    native : ndarray or None
+        The list of numbers.
+    text : list of str or None
+        The list of text.
     layout : dict or None
-        `dtype` and `shape`; None for an array that nirs4all stored, which is 1-D and has the
-        dtype of its list.
+        `dtype` and `shape`. None for an array that nirs4all stored: it is 1-D and has the dtype of its list.
     """
     if layout is None:
         return native
@@ -206,7 +219,7 @@ def decode(native: Array | None, text: list[str] | None, layout: dict[str, Any] 
 
 
 def encode_all(arrays: Mapping[str, Given]) -> dict[str, Any]:
-    """Return the columns of one row of `prediction_arrays` for arrays by name (None: absent)."""
+    """Return the columns of a row of `prediction_arrays` for arrays by name; None stands for an absent array."""
     row: dict[str, Any] = {}
     layout: list[tuple[str, Any]] = []
     for name, given in arrays.items():
@@ -246,7 +259,7 @@ def _decoded(native: Array | None, text: list[str] | None, layout: Any) -> Given
 
 
 def _decode_targets(native: Array | None, text: list[str] | None, layouts: list[dict[str, Any]]) -> list[Array]:
-    """Return the arrays of several targets, which lie one after the other in the two columns."""
+    """Return the arrays of several targets, which are stored one after the other in the same two columns."""
     columns: dict[bool, Any] = {False: () if native is None else native, True: text or ()}
     ends = {False: 0, True: 0}
     targets = []
@@ -262,12 +275,12 @@ def _decode_targets(native: Array | None, text: list[str] | None, layouts: list[
 
 
 def decode_all(row: dict[str, Any]) -> dict[str, Given]:
-    """Return the arrays by name from one row of `prediction_arrays`; the inverse of `encode_all`.
+    """Return the arrays of a row of `prediction_arrays` by name; the inverse of `encode_all`.
 
     Raises
     ------
     WorkspaceCorruptError
-        The row holds no arrays.
+        The values of the row do not make arrays.
     """
     try:
         layouts = parse_json(row["layout"], "layout") if row["layout"] else {}

@@ -1,4 +1,4 @@
-"""The tables' columns, and whether a value fits one."""
+"""Finds the columns of a table, and checks values against them."""
 
 from __future__ import annotations
 
@@ -14,31 +14,33 @@ from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, Prediction
 
 Model = type[Base]
 Row = tuple[Model, str]
-"""Which row: its table's class and its key."""
+"""A row, by its mapped class and its primary key."""
 Check = tuple[Callable[[Any, str], Any], str]
-"""What checks a column's values, given with the column's name."""
+"""A function that checks a value of a column and returns it as it is stored, and how messages name the column."""
 
 PARENTS_FIRST: tuple[Model, ...] = (Run, Pipeline, Artifact, Chain, Prediction, PredictionArrays, Log)
 
 
 def table_of(model: Model) -> Table:
-    """Return the table of a mapped class."""
+    """Return the SQLAlchemy table of a mapped class."""
     return cast(Table, model.__table__)  # No class here maps a join.
 
 
 @cache
 def key_of(model: Model) -> Column[Any]:
-    """Return the primary key column of a mapped class; each has one."""
+    """Return the primary key column of a mapped class; each class has just one."""
     return table_of(model).primary_key.columns[0]
 
 
 def checked_row(model: Model, row: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row as its table keeps it, with NULL for each column that it does not name.
+    """Return a row as its table stores it, with None (NULL) for each column that it does not name.
 
     Raises
     ------
     InvalidInputError
-        A value does not fit its column, or there is no such column.
+        A value does not fit its column, or the table has no such column.
+    InvalidTypeError
+        A value has another type than its column, or a column that may not be NULL has no value.
     """
     checks = _checks(model)
     if not row.keys() <= checks.keys():
@@ -56,7 +58,13 @@ def checked_row(model: Model, row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def checked_value(column: Column[Any], value: Any) -> Any:
-    """Return a value as its column keeps it; a value that does not fit raises, naming the column."""
+    """Return a value as its column stores it.
+
+    Raises
+    ------
+    InvalidInputError, InvalidTypeError
+        The value does not fit the column; the message names the column.
+    """
     check, where = _check_of(column)
     if value is not None:
         return check(value, where)

@@ -1,4 +1,7 @@
-"""What a unit of work needs of the open workspace that it belongs to; `workspace.scheduler.Workspace` is one."""
+"""`Host`, the protocol of what a unit of work needs from its workspace; `workspace.scheduler.Workspace` implements it.
+
+It stands here since this room may not import `workspace`: docs/decisions/0019.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +16,14 @@ from .transaction_scope import Scope
 
 
 class Host(Protocol):
-    """An open workspace: who may be inside, the database and the files.
+    """An open workspace: which units of work may begin, the database, and the files.
 
     Attributes
     ----------
     path : Path
+        The folder, or the address of a workspace in memory.
     cache : LookupCache
-        What is sure about the committed rows.
+        Results of look-ups of committed rows.
     """
 
     path: Path
@@ -27,31 +31,46 @@ class Host(Protocol):
 
     @property
     def blobs(self) -> ArtifactFiles:
-        """The artifacts' files."""
+        """The files of the artifacts."""
 
     @property
     def database(self) -> Database:
-        """The open database; only for who is inside."""
+        """The open database; only for a unit of work that has entered."""
 
     @property
     def put_forward(self) -> timedelta:
-        """By how much the clock was put forward."""
+        """By how much the system's clock was put forward; see docs/decisions/0018."""
 
     @property
     def is_foreign(self) -> bool:
-        """Whether it belongs to the process from which this one was forked."""
+        """Whether the process from which this one was forked has opened the workspace."""
 
     def check_writable(self, *, read_only: bool) -> None:
-        """Raise `ReadOnlyError` where it is open for reading only."""
+        """Raise `ReadOnlyError` if the workspace, or the store that calls, is open for reading only."""
 
     def enter(self, unit: Any, *, write: bool, timeout: float) -> Scope:
-        """Let a unit of work begin, waiting for its turn if it writes; end it with `leave`."""
+        """Wait until a unit of work may begin, for `timeout` seconds at most; `leave` ends it.
+
+        Parameters
+        ----------
+        unit : object
+            The unit of work.
+        write : bool
+            Whether it writes. Then it waits for other units of work that write.
+        timeout : float
+            In seconds.
+
+        Returns
+        -------
+        Scope
+            What `leave` needs.
+        """
 
     def leave(self, scope: Scope) -> None:
-        """Let a unit of work end."""
+        """End a unit of work that has entered."""
 
     def reopen(self, scope: Scope, timeout: float) -> None:
-        """Close and open the database in the middle of a unit of work."""
+        """Close and open the database between two transactions of a unit of work."""
 
     def mark_broken(self) -> None:
-        """Close the database as soon as nobody is inside, if an error has broken the engine."""
+        """Close the database as soon as no unit of work uses it, if an error has broken the engine."""

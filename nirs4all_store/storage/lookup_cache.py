@@ -1,6 +1,6 @@
-"""Results of look-ups of committed rows, kept so that the database need not be asked again.
+"""`LookupCache` keeps results of look-ups of committed rows; `Lookups` adds those of one unit of work.
 
-See docs/decisions/0008.
+Why a cached result stays true, and when it is dropped: docs/decisions/0008.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ from typing import Any
 MAX_CACHED = 10_000
 
 CacheKey = tuple[str, str]
-"""What was looked up, such as a table, and which of its rows."""
+"""What was looked up: a table (or another kind of look-up), and a key in it."""
 
 
 class LookupCache:
-    """Which rows there are in an open workspace, and which there are not.
+    """Results of look-ups in an open workspace: which rows exist, and which do not.
 
-    While a workspace is open, this process alone writes to it, one unit of work at a time. What one of them looked up
-    and committed stays true until one deletes rows or hands its session out.
+    While the database is open, only this process writes to it, one unit of work at a time. So a result of a committed
+    unit of work stays true until another one deletes rows or gives its session to a user.
 
     Attributes
     ----------
     epoch : int
-        Another number after each `invalidate`: what was read under the same number is still there.
+        The number of calls of `invalidate`. What was read under the same number still exists.
     """
 
     def __init__(self) -> None:
@@ -31,35 +31,35 @@ class LookupCache:
         self.epoch = 0
 
     def get(self, key: CacheKey) -> Any:
-        """Return what was found: False if there is no such row; None if it was not looked up."""
+        """Return the cached result; False if there is no such row, and None if it was not looked up."""
         return self._entries.get(key)
 
     def put(self, entries: Mapping[CacheKey, Any]) -> None:
-        """Add what a unit of work has looked up and committed."""
+        """Add the results of a unit of work that has committed."""
         if len(self._entries) + len(entries) > MAX_CACHED:
             self._entries.clear()
         self._entries.update(entries)
 
     def invalidate(self) -> None:
-        """Drop all entries: rows may be gone."""
+        """Drop all results, since rows may have been deleted."""
         self._entries.clear()
         self.epoch += 1
 
 
 class Lookups:
-    """What one unit of work has looked up itself, before what those before it have.
+    """The results of look-ups that one unit of work sees: its own, and the cached ones.
 
     Parameters
     ----------
     committed : LookupCache, optional
-        What those before it have looked up, to which its own is added at its commits; nothing by default.
+        The cache of the workspace. The own results are added to it at a commit. By default there is none.
 
     Attributes
     ----------
     may_lack_rows : bool
-        Whether rows may be gone that were there when the transaction began.
+        Whether rows may have been deleted since the transaction began, so that the cache is not used.
     is_off : bool
-        Whether nothing is kept any more.
+        Whether results are not kept any more.
     """
 
     def __init__(self, committed: LookupCache | None) -> None:
@@ -69,14 +69,14 @@ class Lookups:
         self._own: dict[CacheKey, Any] = {}
 
     def get(self, key: CacheKey) -> Any:
-        """Return what was found before; None if it was not looked up, or may not be true any more."""
+        """Return the result of an earlier look-up; None if there is none, or if it may not be true any more."""
         value = self._own.get(key)
         if value is None and self._committed is not None and not self.may_lack_rows:
             value = self._committed.get(key)
         return value
 
     def put(self, key: CacheKey, value: Any) -> None:
-        """Keep what was found, so that the database need not be asked again; False: there is no such row."""
+        """Keep the result of a look-up; False means that there is no such row."""
         if self.is_off:
             return
         if len(self._own) >= MAX_CACHED:
@@ -84,23 +84,23 @@ class Lookups:
         self._own[key] = value
 
     def invalidate(self) -> None:
-        """Use no entry that was made so far: rows may have been deleted."""
+        """Drop the own results and stop using the cache, since rows may have been deleted."""
         self.may_lack_rows = True
         self._own.clear()
 
     def turn_off(self) -> None:
-        """Keep nothing from now on: somebody else may use the session."""
+        """Keep no results from now on, since a user may do anything with the session."""
         self.is_off = True
         self.invalidate()
 
     def commit(self) -> None:
-        """Give what is known to the units of work to come; `roll_back` follows."""
+        """Add the own results to the cache, after a commit; call `roll_back` then."""
         if self._committed is not None:
             if self.may_lack_rows:
                 self._committed.invalidate()
             self._committed.put(self._own)
 
     def roll_back(self) -> None:
-        """Forget what the transaction has looked up, which has ended."""
+        """Drop the own results, since the transaction has ended."""
         self._own.clear()
         self.may_lack_rows = self.is_off

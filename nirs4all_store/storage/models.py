@@ -1,8 +1,7 @@
-"""The seven tables, as SQLAlchemy maps them; no behaviour.
+"""The seven tables of a workspace as classes that SQLAlchemy maps; they have no methods.
 
-The tables themselves are made by the migrations alone; a test compares the two, column by column.
-Keys between tables are declared for database servers and kept out of DuckDB, where they make an
-atomic deletion impossible (docs/decisions/0001-no-foreign-keys.md).
+Only the migrations make the tables; a test compares both, column by column. Foreign keys are declared for database
+servers, and are not made in DuckDB, where they make an atomic deletion impossible (docs/decisions/0001).
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ TextList = ARRAY(String)
 
 
 class Base(DeclarativeBase):
-    """The declarative base; `Base.metadata` is the schema of the newest revision."""
+    """The declarative base of SQLAlchemy; `Base.metadata` is the schema of the newest revision."""
 
     type_annotation_map: ClassVar = {
         str: String,
@@ -37,7 +36,10 @@ def _parent(column: str, parent: str) -> ForeignKeyConstraint:
 
 
 class Run(Base):
-    """An experiment session; `owner` is the process that runs it, or ran it last (see `process_identity.py`)."""
+    """A run: an experiment with several pipelines.
+
+    `owner` is the process that runs it, or ran it last (see `process_identity.py`).
+    """
 
     __tablename__ = "runs"
 
@@ -54,7 +56,7 @@ class Run(Base):
 
 
 class Pipeline(Base):
-    """One pipeline executed on one dataset within a run."""
+    """One pipeline that was trained on one dataset within a run."""
 
     __tablename__ = "pipelines"
     __table_args__ = (_parent("run_id", "runs.run_id"),)
@@ -77,7 +79,7 @@ class Pipeline(Base):
 
 
 class Chain(Base):
-    """The steps from X to y that one model was trained with, and the fitted objects they left."""
+    """A chain: the steps from X to y of one model, and the fitted objects of each step."""
 
     __tablename__ = "chains"
     __table_args__ = (_parent("pipeline_id", "pipelines.pipeline_id"),)
@@ -132,7 +134,7 @@ class Prediction(Base):
 
 
 class PredictionArrays(Base):
-    """The dense arrays of one prediction; `array_columns.py` says how they are kept."""
+    """The arrays of one prediction; `array_columns.py` says how they are stored."""
 
     __tablename__ = "prediction_arrays"
     __table_args__ = (_parent("prediction_id", "predictions.prediction_id"),)
@@ -152,12 +154,12 @@ class PredictionArrays(Base):
 
 
 class Artifact(Base):
-    """A fitted object in a file of its own.
+    """A fitted object, whose bytes are in a file.
 
-    `ref_count` is the saves that no chain has claimed yet (`unclaimed`) plus the chains that use
-    it; `saved_at` is the last save; `provenance` is what is known of how it was made. `trust` is NULL
-    for what this workspace saved itself; for what was imported, what a user has said of it: true, or the
-    list of the types that it may be made of.
+    `ref_count` is the number of saves that no chain has claimed yet (`unclaimed`) plus the number of chains that use
+    the object (docs/decisions/0003). `saved_at` is the time of the last save. `provenance` has the versions of Python
+    and packages with which it was made. `trust` is NULL for an object that this workspace has saved itself. For an
+    imported one, it is what a user has said: true, or the list of the types that it may import (docs/decisions/0009).
     """
 
     __tablename__ = "artifacts"
@@ -178,7 +180,7 @@ class Artifact(Base):
 
 
 class Log(Base):
-    """One event of one step of a pipeline."""
+    """A log line: one event of one step of a pipeline."""
 
     __tablename__ = "logs"
     __table_args__ = (_parent("pipeline_id", "pipelines.pipeline_id"),)

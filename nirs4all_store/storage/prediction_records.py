@@ -1,4 +1,4 @@
-"""Many predictions at once: dicts, or the rows of a polars frame as such."""
+"""Makes records for `save_predictions` from dicts, or from the rows of a polars frame."""
 
 from __future__ import annotations
 
@@ -15,12 +15,17 @@ JSON_NAMES = ("scores", "best_params")
 
 
 def as_records(given: Any) -> Iterable[Mapping[str, Any]]:
-    """Return an iterable of dicts as it is, and a polars frame as one.
+    """Return predictions as an iterable of dicts.
 
     Parameters
     ----------
     given : iterable of mappings, or polars.DataFrame
-        The frame has arrays as columns of lists, and JSON as text or as columns of structs.
+        A frame has arrays in columns of lists, and `scores` and `best_params` as JSON text or in columns of structs.
+
+    Returns
+    -------
+    iterable of mapping
+        `given` itself, or one dict for each row of the frame, made as the caller iterates.
 
     Raises
     ------
@@ -51,7 +56,7 @@ def _decoded(text: str, where: str) -> Any:
 
 
 def _array_of(value: Any, where: str) -> Any:
-    """Return a list of lists of equal length as a 2-D array of its own dtype, anything else as it is."""
+    """Return a list of lists of equal length as a 2-D array of the same dtype, and any other value as it is."""
     if not isinstance(value, pl.Series) or not isinstance(value.dtype, pl.List | pl.Array):
         return value
     rows = value.cast(pl.List(value.dtype.inner))

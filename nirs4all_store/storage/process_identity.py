@@ -1,8 +1,8 @@
-"""Which process runs a run, and whether it is sure to be gone.
+"""Identifies the process that runs a run, and tells whether it has certainly ended.
 
-Only Linux tells enough to be sure of anything; elsewhere an owner is a name, and never known to be gone.
+Only Linux tells enough for that. On other systems a process is never known to have ended.
 
-See docs/decisions/0011.
+Why a number alone does not identify a process: docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ ProcessId = dict[str, Any]
 
 PROC = Path("/proc")
 MACHINE = Path("/etc/machine-id")
-# Every machine's own first PID namespace has this number, and no container's has.
+# The first PID namespace of every machine has this number, and no container's has it (proc_ns.h of Linux).
 FIRST_NAMESPACE = "pid:[4026531836]"
 MAX_PID = 2**31
 
 
 def this_process() -> ProcessId:
-    """Return what tells this process from every other one, as JSON has it.
+    """Return what distinguishes this process from every other one, as JSON values.
 
-    It is asked anew each time, since a forked child is another process.
+    The system is asked each time, since a forked child is another process.
 
     Returns
     -------
     dict
-        `host` (its name), `machine` (a hash of its id), `boot` (the id of its start), `pid_namespace`,
-        `time_namespace` (the clock that `started` is read from), `pid`, `started` (clock ticks since the boot). Where
-        the system does not tell, a text is empty and `started` None.
+        `host` (the name of the machine), `machine` (a hash of its machine id), `boot` (the id of its last start),
+        `pid_namespace`, `time_namespace` (whose clock `started` was read from), `pid`, and `started` (when the process
+        began, in clock ticks since the boot). If the system does not tell a value, it is an empty text; `started` is
+        None then.
     """
     status = _status("self")
     return {
@@ -47,54 +48,54 @@ def this_process() -> ProcessId:
 
 
 def is_gone(owner: Any, here: ProcessId) -> bool:
-    """Tell whether a process is sure to be gone.
+    """Tell whether a process has certainly ended.
 
     Parameters
     ----------
     owner : JSON value
-        What `this_process` returned there; of anything else nothing is sure.
+        What `this_process` returned in that process. For any other value the answer is False.
     here : dict
-        What it returns here.
+        What `this_process` returns here.
     """
     return _is_running(owner, here) is False
 
 
 def is_alive(owner: Any, here: ProcessId) -> bool:
-    """Tell whether a process is sure to be alive; see `is_gone`."""
+    """Tell whether a process is certainly alive; for the parameters see `is_gone`."""
     return _is_running(owner, here) is True
 
 
 def is_same(owner: Any, here: ProcessId) -> bool:
-    """Tell whether an owner is the process here, whose machine may have got another name since; see `is_gone`."""
+    """Tell whether `owner` is this process, also if its machine was renamed since; see `is_gone`."""
     return bool(owner == here or (is_alive(owner, here) and owner["pid"] == here["pid"]))
 
 
 def _is_running(owner: Any, here: ProcessId) -> bool | None:
-    """Tell whether a process lives; None: from here that cannot be known."""
+    """Tell whether a process is alive; None if that cannot be known from here."""
     if not isinstance(owner, dict) or not here["boot"]:
         return None
     if all(owner.get(name) == here[name] for name in ("boot", "pid_namespace", "time_namespace")):
         return _is_there(owner.get("pid"), owner.get("started"))
     if isinstance(owner.get("boot"), str) and owner["boot"] not in ("", here["boot"]) and _is_this_machine(owner, here):
-        return False  # The machine was started anew since.
+        return False  # The machine was restarted since.
     return None
 
 
 def _is_this_machine(owner: ProcessId, here: ProcessId) -> bool:
-    """Tell whether a process was one of this very machine, not of a container.
+    """Tell whether a process ran on this machine, outside of a container.
 
-    Containers made from one image may have one name and one machine id, and be on different machines.
+    Containers of one image may have the same name and machine id, and run on different machines.
     """
     outside = owner.get("pid_namespace") == here["pid_namespace"] == FIRST_NAMESPACE
     return outside and here["machine"] != "" and all(owner.get(name) == here[name] for name in ("host", "machine"))
 
 
 def _is_there(pid: Any, started: Any) -> bool | None:
-    """Tell whether a process of this PID namespace is there and has not ended; None: that is not known."""
+    """Tell whether a process of this PID namespace exists and has not ended; None if that is not known."""
     if type(pid) is not int or type(started) is not int or not 0 < pid < MAX_PID or not _proc_is_ours():
         return None
     try:
-        os.kill(pid, 0)  # Signal 0 only asks, and is answered where /proc hides the processes of other users.
+        os.kill(pid, 0)  # Signal 0 does nothing, and works also where /proc hides the processes of other users.
     except ProcessLookupError:
         return False
     except PermissionError:
@@ -103,18 +104,21 @@ def _is_there(pid: Any, started: Any) -> bool | None:
     if status is None:
         return None
     state, threads, found = status
-    # With threads left, only the main one has ended.
+    # A process with threads left looks like a zombie once its main thread has ended.
     has_ended = state in "ZX" and threads <= 1
     return found == started and not has_ended
 
 
 def _status(process: str) -> tuple[str, int, int] | None:
-    """Return a process's state, how many threads it has, and when it started; None if that is not told."""
+    """Return a process's state, its number of threads, and its start (clock ticks since the boot), as in proc(5).
+
+    None if the system does not tell.
+    """
     try:
         content = (PROC / process / "stat").read_bytes()
     except OSError:
         return None
-    # The second field is the command's name in parentheses, which may hold spaces and parentheses itself.
+    # The second field is the command's name in parentheses, which may have spaces and parentheses itself.
     fields = content.rpartition(b")")[2].split()
     return fields[0].decode(), int(fields[17]), int(fields[19])
 
@@ -126,7 +130,7 @@ def _proc_is_ours() -> bool:
 
 
 def _machine() -> str:
-    """Return a hash of the machine's id, which itself is for no one else to see: machine-id(5)."""
+    """Return a keyed hash of the machine id: the id itself must stay secret, says machine-id(5)."""
     text = _text(MACHINE)
     return hmac.digest(text.encode(), b"nirs4all_store", "sha256").hex()[:32] if text else ""
 

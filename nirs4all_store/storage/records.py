@@ -1,7 +1,8 @@
-"""What is given to be stored: a prediction, a chain, a log line. Each field is a column of its table.
+"""Records to store: a prediction, a chain, a log line. Each field is a column of its table.
 
-Repositories take them, and bundles tell what their fields are: a field that is added here travels by itself. It has
-None as its default, since older callers and bundles say nothing of it.
+The repositories take records, and bundles take the names of their fields from here. So a field that is added here is
+exported and imported, too. Its default must be None, since older callers and bundles do not have it. The whole way of a
+new column: docs/how-to/add-a-column.md.
 """
 
 from __future__ import annotations
@@ -13,15 +14,15 @@ from typing import Any, Self
 
 @dataclass
 class Record:
-    """What all of them can do. They are not frozen: each save makes one, and that would cost it a tenth."""
+    """The base of the records. They are not frozen, since that would make a save a tenth slower."""
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Self:
-        """Return the record with these values by name; the others are None."""
+        """Return a record with these values by name; the other fields are None."""
         return cls(**{**dict.fromkeys(cls.__dataclass_fields__), **values})
 
     def row(self) -> dict[str, Any]:
-        """Return the values by name."""
+        """Return the values of the record as a dict by name."""
         return vars(self).copy()
 
 

@@ -1,11 +1,10 @@
-"""The tables inside one transaction: rows wait here until they are inserted, many at a time.
+"""`Tables` gives the repositories access to all tables inside one transaction, with a write buffer and a cache.
 
-Repositories add rows, ask whether a key is there, and read. Rows that were added go to the
-database in one insert per table: before anything is read or changed through `session`, at the
-commit, and before they take too much memory. Asking for a key looks among the waiting rows first
-and inserts nothing.
+Repositories add rows, look up keys, and read rows. Rows that were added wait in a buffer, and are inserted with one
+statement per table: before anything is read or changed through `session`, at the commit, and before they take too much
+memory. A look-up of a key searches the waiting rows first, and inserts nothing.
 
-See docs/decisions/0002.
+Why rows wait: docs/decisions/0002. Why look-ups are cached: docs/decisions/0008.
 """
 
 from __future__ import annotations
@@ -27,22 +26,22 @@ from .write_buffer import WriteBuffer
 
 
 class Tables:
-    """The seven tables, seen from inside one session.
+    """The seven tables inside one transaction.
 
     Parameters
     ----------
     io : RowIO
-        Of the session in whose transaction everything here happens.
+        Reads and writes rows in the transaction.
     cache : LookupCache, optional
-        What was looked up by the units of work before; nothing by default.
+        Results of look-ups of earlier units of work. By default there are none.
 
     Attributes
     ----------
     session : Session
     changes : int
-        How many rows and statements it was given to write so far.
+        How many rows were added and statements run so far.
     saved : set of str
-        The artifacts that this transaction has saved, and named in no chain since.
+        The ids of the artifacts that this transaction has saved, and that no chain has named since.
     """
 
     def __init__(self, io: RowIO, cache: LookupCache | None = None) -> None:
@@ -57,7 +56,7 @@ class Tables:
         before_statements(io.session, self.flush)
 
     def add(self, model: Model, row: Mapping[str, Any]) -> None:
-        """Check a row and let it wait for the next insert.
+        """Check a row and add it to the buffer.
 
         Parameters
         ----------
@@ -68,8 +67,10 @@ class Tables:
 
         Raises
         ------
+        DuplicateError
+            A row has this key already.
         InvalidInputError
-            A value does not fit its column, or the key is taken.
+            A value does not fit its column.
         """
         table = table_of(model)
         key = checked_text(row[key_of(model).name], key_of(model).name)
@@ -78,19 +79,19 @@ class Tables:
         self.add_new(model, row)
 
     def add_new(self, model: Model, row: Mapping[str, Any]) -> None:
-        """Like `add`, for a row whose key was just made here and so cannot be taken."""
+        """Add a row whose key was just made, and so is not looked up; see `add`."""
         checked = checked_row(model, row)
         self.add_encoded(model, checked[key_of(model).name], checked)
 
     def add_encoded(self, model: Model, key: str, row: dict[str, Any]) -> None:
-        """Like `add_new`, for a row that is already as the database keeps it."""
+        """Add a row that is already checked, with values as they are stored; see `add_new`."""
         self._buffer.add(model, key, row)
         self.changes += 1
         if self._buffer.is_full:
             self.flush()
 
     def exists(self, model: Model, key: str) -> bool:
-        """Tell whether a row is there, without inserting what waits."""
+        """Tell whether a row exists, stored or waiting; nothing is inserted."""
         if self._buffer.has(model, key):
             return True
         known: bool | None = self._lookups.get((model.__tablename__, key))
@@ -101,15 +102,15 @@ class Tables:
         return known
 
     def put_cached(self, key: CacheKey, value: Any) -> None:
-        """Keep what was found, so that the database need not be asked again; False: there is no such row."""
+        """Keep the result of a look-up; False means that there is no such row."""
         self._lookups.put(key, value)
 
     def get_cached(self, key: CacheKey) -> Any:
-        """Return what was found before; None if it was not looked up, or may not be true any more."""
+        """Return the result of an earlier look-up; None if there is none, or if it may not be true any more."""
         return self._lookups.get(key)
 
     def disable_cache(self) -> None:
-        """Ask the database each time from now on: somebody else may use the session."""
+        """Keep no results of look-ups from now on, since a user may do anything with the session."""
         self._lookups.turn_off()
         self._is_alive = False
 
@@ -119,7 +120,7 @@ class Tables:
         Raises
         ------
         NotFoundError
-            No row has it.
+            No row has this key.
         """
         key = checked_text(key, key_of(model).name)
         if not self.exists(model, key):
@@ -128,11 +129,11 @@ class Tables:
         return str(key)
 
     def is_pending(self, model: Model, key: str) -> bool:
-        """Tell whether a row waits for its insert, so that adding it again replaces it."""
+        """Tell whether a row waits to be inserted; if so, adding it again replaces it."""
         return self._buffer.has(model, key)
 
     def flush(self) -> bool:
-        """Insert every waiting row, parents first; tell whether there was one."""
+        """Insert all waiting rows, parents before children; return whether there were any."""
         self._is_alive = False
         if self._buffer.is_empty:
             return False
@@ -140,35 +141,38 @@ class Tables:
             self._io.insert(table_of(model), list(rows.values()))
             for key in rows:
                 self._lookups.put((model.__tablename__, key), True)
-            if model is not PredictionArrays:  # Those may take the place of others.
+            if model is not PredictionArrays:  # Arrays may replace others, so that their key was there before.
                 self._last_new = model, key
         return True
 
     @property
     def commit_probe(self) -> Row | None:
-        """A row that is there if this transaction is committed, and was not before; None if there is none for sure."""
+        """A row that exists only if this transaction was committed; None if no such row is known.
+
+        If a commit fails, the unit of work looks for this row to find out whether the commit was kept.
+        """
         return None if self._lookups.may_lack_rows else self._last_new
 
     def is_stored(self, model: Model, key: str) -> bool:
-        """Tell whether a row is in the database, whatever is known."""
+        """Tell whether a row is in the database, without the buffer and the cache."""
         return self._io.has_key(table_of(model), key)
 
     def flush_and_check(self) -> None:
-        """Insert what waits, and make sure that the transaction is alive.
+        """Insert all waiting rows, and check that the transaction can still be committed.
 
-        An error that somebody caught may have invalidated it, and an engine may report success for such a COMMIT.
+        An error that somebody has caught may have invalidated it; an engine may report that its COMMIT succeeded.
         """
         is_alive = self._is_alive
         if not self.flush() and not is_alive:
             self._io.prove_alive()
 
     def committed(self) -> None:
-        """Keep what is known for the units of work to come: the transaction was committed."""
+        """Add the results of look-ups to the cache, after the transaction was committed."""
         self._lookups.commit()
         self.discard_pending()
 
     def discard_pending(self) -> None:
-        """Drop what waits and what is known: the transaction has ended."""
+        """Drop the waiting rows and the own results of look-ups, since the transaction has ended."""
         self._buffer.clear()
         self.saved.clear()
         self._last_new = None
@@ -182,34 +186,34 @@ class Tables:
     def write_parquet(
         self, query: Select[Any], by: Column[Any], path: Path, limit: int | None = None, offset: int = 0
     ) -> None:
-        """Write the rows of a query to a file; see `RowIO.write_parquet`."""
+        """Write the rows of a query to a Parquet file; see `RowIO.write_parquet`."""
         self.flush()
         self._io.write_parquet(query, by, path, limit, offset)
 
     def rows(self, query: Select[Any], values: Values = None) -> list[dict[str, Any]]:
-        """Return the rows of a query as dicts, JSON decoded; see `RowIO.frame`."""
+        """Return the rows of a query as dicts, with JSON decoded; see `RowIO.rows`."""
         self.flush()
         return self._io.rows(query, values)
 
     def row(self, model: Model, key: str) -> dict[str, Any] | None:
-        """Return one row by its key, JSON decoded, or None."""
+        """Return the row with a key, with JSON decoded, or None."""
         self.flush()
         found = self._io.rows_by_key(table_of(model), [checked_text(key, key_of(model).name)])
         return found[0] if found else None
 
     def rows_of(self, model: Model, keys: Iterable[str]) -> list[dict[str, Any]]:
-        """Return those of the rows with these keys that exist, JSON decoded, in any order."""
+        """Return the rows with these keys, as far as they exist, with JSON decoded, in any order."""
         self.flush()
         return self._io.rows_by_key(table_of(model), checked_texts(keys, key_of(model).name))
 
     def row_with_arrays(self, model: Model, key: str) -> dict[str, Any] | None:
-        """Return one row by its key with lists as numpy arrays and lists of str, or None."""
+        """Return the row with a key, with JSON as text and lists as numpy arrays or lists of str, or None."""
         self.flush()
         frame = self._io.frame_by_key(table_of(model), key)
         return {name: _without_series(frame[name][0]) for name in frame.columns} if frame.height else None
 
     def rows_with_arrays(self, query: Select[Any]) -> Iterator[dict[str, Any]]:
-        """Yield the rows of a query as dicts, with JSON as text, and lists as numpy arrays and lists of str."""
+        """Yield the rows of a query as dicts, with JSON as text, and lists as numpy arrays or lists of str."""
         frame = self.frame(query)
         for position in range(frame.height):
             yield {name: _without_series(frame[name][position]) for name in frame.columns}
@@ -221,14 +225,14 @@ class Tables:
         self._is_alive = not self._lookups.is_off
 
     def execute_prepared(self, statement: Update, values: Mapping[str, Any]) -> None:
-        """Run an UPDATE that is made once, with the values of its bound parameters."""
+        """Run an UPDATE that is compiled once, with the values of its bound parameters; see `RowIO.run`."""
         self.flush()
         self.changes += 1
         self._io.run(statement, values)
         self._is_alive = not self._lookups.is_off
 
     def update(self, model: Model, key: str, **values: Any) -> None:
-        """Set columns of one row.
+        """Set columns of the row with a key.
 
         Raises
         ------
@@ -238,12 +242,12 @@ class Tables:
         table = table_of(model)
         for name, value in values.items():
             checked = checked_value(table.columns[name], value)
-            if not isinstance(table.columns[name].type, JSON):  # The engine encodes JSON by itself here.
+            if not isinstance(table.columns[name].type, JSON):  # SQLAlchemy encodes JSON here by itself.
                 values[name] = checked
         self.execute(table.update().where(key_of(model) == key).values(values))
 
     def delete(self, model: Model, column: Column[Any], keys: Iterable[str] | Select[Any]) -> int:
-        """Delete the rows whose `column` is one of `keys`; return how many there were."""
+        """Delete the rows whose `column` is one of `keys`; return how many rows there were."""
         table = table_of(model)
         keys = keys if isinstance(keys, Select) else checked_texts(keys, column.name)
         count = self.session.execute(select(func.count()).select_from(table).where(column.in_(keys))).scalar_one()
@@ -254,7 +258,7 @@ class Tables:
 
 
 def _without_series(value: Any) -> Any:
-    """Return a list column's value as an array, or as a list where it holds text; anything else as it is."""
+    """Return a list from a frame as an array, or as a list if it has text; any other value as it is."""
     if not isinstance(value, pl.Series):
         return value
     return value.to_list() if value.dtype == pl.String else value.to_numpy(writable=True)

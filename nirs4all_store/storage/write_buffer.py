@@ -1,6 +1,6 @@
-"""Rows that wait, so that many of them are inserted at a time.
+"""`WriteBuffer` collects the new rows of a transaction, so that many of them are inserted at once.
 
-See docs/decisions/0002.
+Why: docs/decisions/0002.
 """
 
 from __future__ import annotations
@@ -14,40 +14,43 @@ from .columns import PARENTS_FIRST, Model
 
 MAX_WAITING_BYTES = 64 * 2**20
 ROW_BYTES = 1024
-"""What a waiting row takes beside its arrays, roughly."""
+"""Roughly how many bytes of memory a row takes while it waits, beside its arrays and text."""
 
 Rows = dict[str, dict[str, Any]]
-"""Rows of one table, as the database keeps them, by their keys."""
+"""Rows of one table, as they are stored, by their primary keys."""
 
 
 class WriteBuffer:
-    """The rows of one transaction that wait for their insert."""
+    """The rows of one transaction that wait to be inserted."""
 
     def __init__(self) -> None:
         self._rows: dict[Model, Rows] = {model: {} for model in PARENTS_FIRST}
         self._bytes = 0
 
     def add(self, model: Model, key: str, row: dict[str, Any]) -> None:
-        """Let a row wait; it takes the place of one with the same key."""
+        """Add a row that waits to be inserted; it replaces a waiting row with the same key."""
         self._rows[model][key] = row
         self._bytes += _bytes_of(row)
 
     def has(self, model: Model, key: str) -> bool:
-        """Tell whether a row waits."""
+        """Tell whether a row with this key waits."""
         return key in self._rows[model]
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing waits."""
+        """Whether no row waits."""
         return self._bytes == 0
 
     @property
     def is_full(self) -> bool:
-        """Whether what waits takes too much memory."""
+        """Whether the waiting rows take more than `MAX_WAITING_BYTES` of memory."""
         return self._bytes > MAX_WAITING_BYTES
 
     def tables(self) -> Iterator[tuple[Model, Rows]]:
-        """Yield the rows of each table that has some, parents first; each table's go when the next one is asked for."""
+        """Yield the waiting rows of each table, parents before children, and remove them.
+
+        The rows of a table are removed when the next table is asked for, so that they stay if their insert fails.
+        """
         for model, rows in self._rows.items():
             if rows:
                 yield model, rows
@@ -55,14 +58,14 @@ class WriteBuffer:
         self._bytes = 0
 
     def clear(self) -> None:
-        """Drop all that waits."""
+        """Drop all waiting rows."""
         for rows in self._rows.values():
             rows.clear()
         self._bytes = 0
 
 
 def _bytes_of(row: Mapping[str, Any]) -> int:
-    """Return roughly what a row takes while it waits."""
+    """Return roughly how many bytes of memory a row takes."""
     size = ROW_BYTES
     for value in row.values():
         kind = type(value)

@@ -1,6 +1,6 @@
-"""The four aggregates, each behind a plain class with named methods, and what must be true of them together.
+"""The repositories: classes that read and write runs, chains, predictions and artifacts, and check rows together.
 
-They take and give plain values, live inside one unit of work, and none commits.
+Their methods take and return plain values. Each repository belongs to one unit of work, which commits.
 """
 
 from .artifacts import ArtifactRepo

@@ -1,4 +1,7 @@
-"""Which stored chains name which artifacts, as far as their rows can be read."""
+"""Finds out which stored chains name which artifacts, also if rows of chains are damaged.
+
+It decides what may be removed: docs/decisions/0003.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +23,23 @@ from ..table_gateway import Tables
 
 CHAINS = table_of(Chain)
 PIPELINES = table_of(Pipeline)
-# In memory at a time: a run may have any number of them.
+# How many chains are in memory at a time: a run may have any number of them.
 CHAINS_AT_ONCE = 5_000
 JSON_NAMES = [column.name for column in CHAINS.columns if isinstance(column.type, JSON)]
 
 
 @dataclass
 class ArtifactReferences:
-    """What chains name.
+    """Which chains name which artifacts.
 
     Attributes
     ----------
     chains : list of dict
-        Those that can be read, JSON decoded.
+        The chains whose rows can be read, with JSON decoded.
     users : dict of str to list of str
-        By artifact, the ids of these chains.
-    problems : dict of str to str
-        By chain, why its row cannot be read.
+        For each artifact, the ids of the chains that name it.
+    unreadable : dict of str to str
+        For each chain whose row cannot be read, the reason.
     """
 
     chains: list[dict[str, Any]] = field(default_factory=list)
@@ -46,15 +49,15 @@ class ArtifactReferences:
 
     @property
     def chain_ids(self) -> list[str]:
-        """Every chain, whether it can be read or not."""
+        """The ids of all chains, also of those that cannot be read."""
         return [*(chain["chain_id"] for chain in self.chains), *self.unreadable]
 
     def might_reference(self, artifact_id: str) -> bool:
-        """Tell whether the text of a chain that cannot be read has this id anywhere in it."""
+        """Tell whether this id is anywhere in the row of a chain that cannot be read."""
         return any(spelling in text for text in self._unreadable for spelling in spellings(artifact_id))
 
     def add(self, row: dict[str, Any]) -> None:
-        """Take in a chain's row, with JSON as text."""
+        """Add a row of a chain, with JSON as text."""
         try:
             chain = row | {name: parse_json(row[name], name) for name in JSON_NAMES if row[name] is not None}
             named = artifact_ids(chain)
@@ -68,12 +71,12 @@ class ArtifactReferences:
 
 
 def spellings(artifact_id: str) -> set[str]:
-    """Return how the text of a chain's JSON may spell an id."""
+    """Return the ways in which an id may be spelled in JSON text."""
     return {artifact_id, json.dumps(artifact_id)[1:-1], json.dumps(artifact_id, ensure_ascii=False)[1:-1]}
 
 
 def is_referenced_elsewhere_in_run(tables: Tables, chain_id: str, artifact_id: str) -> bool:
-    """Tell whether the text of another chain of a chain's run has this id anywhere in what it fitted."""
+    """Tell whether another chain of the same run names an artifact, as far as the text of its JSON shows."""
     own = select(PIPELINES.c.run_id).join(CHAINS, CHAINS.c.pipeline_id == PIPELINES.c.pipeline_id)
     of_run = select(PIPELINES.c.pipeline_id).where(
         PIPELINES.c.run_id == own.where(CHAINS.c.chain_id == chain_id).scalar_subquery()
@@ -85,7 +88,10 @@ def is_referenced_elsewhere_in_run(tables: Tables, chain_id: str, artifact_id: s
 
 
 def references_of(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> ArtifactReferences:
-    """Return what the chains of these pipelines name (None: of all), each row by itself: one may be damaged."""
+    """Return which artifacts the chains of these pipelines name (None: of all).
+
+    A row that is damaged is in `ArtifactReferences.unreadable`, and the others are read all the same.
+    """
     found = ArtifactReferences()
     for rows in _rows(tables, pipeline_ids):
         for row in rows.iter_rows(named=True):
@@ -94,7 +100,7 @@ def references_of(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> 
 
 
 def references_in_parts(tables: Tables, pipeline_ids: Iterable[str] | None = None) -> Iterator[ArtifactReferences]:
-    """Yield what `references_of` returns, of some chains at a time; those of the last time may be deleted meanwhile."""
+    """Yield what `references_of` returns for some chains at a time; the caller may delete those that it has got."""
     for rows in _rows(tables, pipeline_ids):
         found = ArtifactReferences()
         for row in rows.iter_rows(named=True):

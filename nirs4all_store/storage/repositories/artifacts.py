@@ -1,6 +1,6 @@
-"""The registry of fitted objects: one row per distinct content, and who uses it.
+"""The repository of artifacts (fitted objects): one row for each distinct content, and how many chains use it.
 
-See docs/decisions/0003.
+What keeps an artifact from being removed: docs/decisions/0003.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ..table_gateway import Tables
 from .artifact_references import CHAINS, PIPELINES, is_referenced_elsewhere_in_run, references_in_parts
 
 ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
-# Made once: putting a statement together takes as long as running it.
+# Statements are made once: to make one takes as long as to run it.
 MAX_CONTENTS = MAX_CACHED // 2
 ALL_CONTENTS = ("artifacts", "all contents")
 FEW_CONTENTS = (
@@ -37,14 +37,14 @@ IMPORTED_AGAIN = (
     .where(ARTIFACTS.c.artifact_id == bindparam("wanted"))
     .values(ref_count=ARTIFACTS.c.ref_count + 1, unclaimed=ARTIFACTS.c.unclaimed + 1, saved_at=bindparam("now"))
 )
-SAVED_AGAIN = IMPORTED_AGAIN.values(trust=null())  # What this workspace makes itself needs nobody's word.
+SAVED_AGAIN = IMPORTED_AGAIN.values(trust=null())  # What this workspace saves itself needs no trust of a user.
 
 
 class ArtifactRepo:
-    """Artifacts inside one unit of work.
+    """Reads and writes artifacts inside one unit of work.
 
-    `ref_count` is the number of saves that no chain has claimed yet plus the number of chains that
-    use the artifact. It is a cache: what may be removed is asked of the chains.
+    `ref_count` is the number of saves that no chain has claimed yet plus the number of chains that use the artifact. It
+    is only shown to users: what may be removed is decided by the chains themselves.
     """
 
     def __init__(self, tables: Tables) -> None:
@@ -61,9 +61,25 @@ class ArtifactRepo:
         provenance: Any = None,
         trust: Trust = None,
     ) -> str:
-        """Register one save of a content; return its id, the oldest one if it is known in this format.
+        """Register one save of a fitted object; return its id.
 
-        `trust` is None for what was made here; for what was imported it says what may be loaded of it, if it is new.
+        If the same bytes are registered in this format already, it is the id of the oldest row.
+
+        Parameters
+        ----------
+        artifact_path : str
+            The name of the file, relative to `artifacts/`.
+        content_hash : str
+            The SHA-256 of its bytes.
+        operator_class, artifact_type : str, optional
+        format : str
+            See `codecs`.
+        size_bytes : int, optional
+        provenance : dict, optional
+            See `codecs.versions_of`.
+        trust : True, list of str or None
+            None: this workspace made the object. Otherwise it was imported, and a new row gets this trust; see
+            `codecs.Trust`.
         """
         known = self._oldest_row(content_hash, format)
         if known:
@@ -86,9 +102,9 @@ class ArtifactRepo:
         )
 
     def trust(self, ids: Iterable[str], trust: Trust) -> None:
-        """Write down what a user said about imported artifacts; those that were made here stay as they are.
+        """Set the trust of imported artifacts; those that this workspace made are not changed.
 
-        It replaces what was said before; `trust_also` adds to it.
+        It replaces the trust of before; `trust_also` adds to it.
         """
         wanted = set(checked_texts(ids, "artifact ids"))
         if wanted:
@@ -96,7 +112,7 @@ class ArtifactRepo:
             self._tables.execute(update(ARTIFACTS).where(imported).values(trust=trust))
 
     def trust_also(self, ids: Iterable[str], trust: Literal[True] | list[str]) -> None:
-        """Trust imported artifacts as far as was said before, and as far as this says."""
+        """Add to the trust of imported artifacts: what was trusted before stays trusted."""
         for artifact_id, row in self.get_many(ids if trust else []).items():
             before = row["trust"] if isinstance(row["trust"], list) else []
             joined: Trust = True if trust is True or row["trust"] is True else sorted({*trust, *before})
@@ -104,12 +120,12 @@ class ArtifactRepo:
                 self.trust([artifact_id], joined)
 
     def path_of(self, content_hash: str, format: str) -> str | None:
-        """Return the path at which a content is registered in a format, or None."""
+        """Return the path of the file with which a content is registered in a format, or None."""
         known = self._oldest_row(content_hash, format)
         return known["artifact_path"] if known else None
 
     def _oldest_row(self, content_hash: str, format: str) -> dict[str, Any] | None:
-        """Return what never changes of the oldest row of a content in a format: its id and its path."""
+        """Return the id and the path of the oldest row of a content in a format, or None; they never change."""
         cache_key = _content(content_hash, format)
         known = self._tables.get_cached(cache_key)
         if known is None and not self._all_are_known():
@@ -119,12 +135,12 @@ class ArtifactRepo:
         return known or self._tables.get_cached(cache_key) or None
 
     def _all_are_known(self) -> bool:
-        """Tell whether every content is known, so that one that is not known is new; learn them if they are few."""
+        """Tell whether all contents are cached, so that one that is not is new; cache all of them if they are few."""
         if self._tables.get_cached(ALL_CONTENTS) is None:
             rows = self._tables.rows(FEW_CONTENTS, {})
             self._tables.put_cached(ALL_CONTENTS, len(rows) <= MAX_CONTENTS)
             if len(rows) <= MAX_CONTENTS:
-                for row in rows:  # The oldest last: it is the one that saves count for.
+                for row in rows:  # The oldest last, so that its row is the one that is kept: saves count for it.
                     self._tables.put_cached(_content(row.pop("content_hash"), row.pop("format")), row)
         return bool(self._tables.get_cached(ALL_CONTENTS))
 
@@ -138,14 +154,14 @@ class ArtifactRepo:
         format: str,
         size_bytes: int | None,
     ) -> str:
-        """Register a file that is already there under an id of the caller's; a known id is left as it is.
+        """Register a file that exists already, under an id that the caller gives; return the id.
 
-        It is trusted as far as the oldest other row of its content is.
+        A row with this id is not changed. A new row gets the trust of the oldest other row of the same content.
         """
         artifact_id = checked_text(artifact_id, "artifact_id")
         if self._tables.exists(Artifact, artifact_id):
             return artifact_id
-        self._oldest_row(content_hash, format)  # An older row of the content stays the one that saves count for.
+        self._oldest_row(content_hash, format)  # It is cached, so that saves go on to count for an older row.
         oldest = self.get_by_hash(content_hash)
         row = self.get(oldest["artifact_id"]) if oldest else None
         return self._insert(
@@ -172,7 +188,7 @@ class ArtifactRepo:
         provenance: Any,
         trust: Trust,
     ) -> str:
-        """Add a row whose id is not taken."""
+        """Add a row with an id that no other row has."""
         now = utc_now()
         self._tables.add_new(
             Artifact,
@@ -198,18 +214,15 @@ class ArtifactRepo:
         return artifact_id
 
     def get(self, artifact_id: str) -> dict[str, Any] | None:
-        """Return an artifact's row, or None."""
+        """Return the row of an artifact as a dict, or None if there is none with this id."""
         return self._tables.row(Artifact, artifact_id)
 
     def get_many(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return the rows of those of these artifacts that exist, by id."""
+        """Return the rows of these artifacts by id, as far as they exist."""
         return {row["artifact_id"]: row for row in self._tables.rows_of(Artifact, ids)}
 
     def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
-        """Return the oldest row of a content, or None; with `format` the oldest that is read back in that way.
-
-        Without what is JSON in it.
-        """
+        """Return the oldest row of a content (in a format, if one is given) without its JSON columns, or None."""
         rows = self._tables.rows(OF_CONTENT, {"wanted": checked_text(content_hash, "content_hash")})
         if format is not None:
             format = checked_text(format, "format")
@@ -217,16 +230,17 @@ class ArtifactRepo:
         return min(rows, key=lambda row: (row["created_at"], row["artifact_id"]), default=None)
 
     def claim(self, ids: Iterable[str], chain_id: str | None = None) -> None:
-        """Count one more chain for each artifact, in the place of one unclaimed save where that was its own.
+        """Count one more chain for each artifact; it replaces an unclaimed save that belongs to the chain.
 
-        A chain's own is a save that its transaction made since a chain was saved in it that names the artifact; or, for
-        the first chain of a run that names it, one that was made since the run began.
+        A save belongs to a chain if the chain's transaction made it, and has not saved another chain with this artifact
+        since. If the chain is the first of its run to name the artifact, a save since the run began belongs to it, too.
 
         Parameters
         ----------
         ids : iterable of str
+            The artifacts that the chain names.
         chain_id : str, optional
-            Whose run counts; without it, only the transaction does.
+            The chain. Without it, only saves of the transaction count.
         """
         wanted = set(checked_texts(ids, "artifact ids"))
         own = wanted & self._tables.saved
@@ -241,7 +255,7 @@ class ArtifactRepo:
                 self._tables.execute(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(values))
 
     def _of_its_run(self, ids: set[str], chain_id: str) -> set[str]:
-        """Return those artifacts of which a run takes over a save, with the first of its chains that names them."""
+        """Return those artifacts that a chain is the first of its run to name, with a save since the run began."""
         if not ids:
             return set()
         began = select(RUNS.c.created_at).join(PIPELINES, PIPELINES.c.run_id == RUNS.c.run_id)
@@ -256,7 +270,7 @@ class ArtifactRepo:
         }
 
     def release(self, ids: Iterable[str]) -> None:
-        """Count one chain less for each time that an artifact is named; never below the unclaimed saves."""
+        """Count one chain less for each time that an id is given, but never fewer than the unclaimed saves."""
         by_count: dict[int, list[str]] = {}
         for artifact_id, count in Counter(checked_texts(ids, "artifact ids")).items():
             by_count.setdefault(count, []).append(artifact_id)
@@ -267,20 +281,20 @@ class ArtifactRepo:
     def collectable(
         self, grace: timedelta | datetime | None, among: Iterable[str] | None = None
     ) -> list[dict[str, Any]]:
-        """Return the rows that nothing keeps.
+        """Return the artifacts that may be removed, as nothing keeps them.
 
         Parameters
         ----------
         grace : timedelta, datetime or None
-            How long, or since when (UTC), a save may wait for a chain to claim it; None: for ever.
+            How long a save may wait for a chain to claim it, or since when (UTC) such saves are kept; None: for ever.
         among : iterable of str, optional
             Only these ids.
 
         Returns
         -------
         list of dict
-            Rows that no stored chain names and that have no unclaimed save within `grace`; without what is JSON in
-            them. An id that is anywhere in the row of a chain that cannot be read counts as named.
+            Rows, without their JSON columns, that no stored chain names and that have no unclaimed save within `grace`.
+            An artifact counts as named if its id is anywhere in the row of a chain that cannot be read.
         """
         loose = ARTIFACTS.c.unclaimed <= 0
         if grace is not None:
@@ -301,34 +315,34 @@ class ArtifactRepo:
         return rows
 
     def date_back(self) -> None:
-        """Let a save that is dated in the future, by a clock that was put back since, wait from now on."""
+        """Set the time of saves that are dated in the future to now; the clock was put back since they were made."""
         now = utc_now()
         if self._tables.rows(select(ARTIFACTS.c.artifact_id).where(ARTIFACTS.c.saved_at > now).limit(1)):
             self._tables.execute(update(ARTIFACTS).where(ARTIFACTS.c.saved_at > now).values(saved_at=now))
 
     def all(self) -> list[dict[str, Any]]:
-        """Return the rows of all artifacts, without what is JSON in them: it may be damaged in one."""
+        """Return the rows of all artifacts without their JSON columns, since one of these may be damaged."""
         return self._tables.rows(select(*PLAIN).order_by(ARTIFACTS.c.artifact_id))
 
     def set_count(self, artifact_id: str, ref_count: int, unclaimed: int) -> None:
-        """Write down how often an artifact is used, and how many of its saves no chain has claimed."""
+        """Set `ref_count` and `unclaimed` of an artifact."""
         self._tables.update(Artifact, artifact_id, ref_count=ref_count, unclaimed=unclaimed)
 
     def set_size(self, artifact_id: str, size_bytes: int) -> None:
-        """Write down how many bytes an artifact's file has."""
+        """Set the size of an artifact's file, in bytes."""
         self._tables.update(Artifact, artifact_id, size_bytes=size_bytes)
 
     def delete(self, ids: Iterable[str]) -> int:
-        """Delete rows; return how many there were. Their files go when the unit of work has committed."""
+        """Delete rows; return how many there were. The unit of work removes their files after its commit."""
         return self._tables.delete(Artifact, ARTIFACTS.c.artifact_id, ids)
 
     def paths(self) -> set[str]:
-        """Return the path of every file that a row names, in its one spelling."""
+        """Return the path of every file that a row names, in its normal spelling; see `normalize`."""
         return {normalize(row["artifact_path"]) for row in self._tables.rows(select(ARTIFACTS.c.artifact_path))}
 
     def named_among(self, paths: Iterable[str]) -> set[str]:
-        """Return those of these paths, in their one spelling, that a row names, however it spells them."""
-        if isinstance(paths, set):  # A file may have a name that is no Unicode text, and that no row can hold.
+        """Return those of these paths, in their normal spelling, that a row names in any spelling."""
+        if isinstance(paths, set):  # The name of a file may be no Unicode text; no row can have it.
             paths = {path for path in paths if path.encode(errors="ignore").decode() == path}
         return self.paths() & set(map(normalize, checked_texts(paths, "paths")))
 

@@ -1,4 +1,4 @@
-"""Chains: the steps from X to y, and which artifacts they name."""
+"""The repository of chains: their steps from X to y, and which artifacts they name."""
 
 from __future__ import annotations
 
@@ -22,20 +22,23 @@ CHAINS, PIPELINES = table_of(Chain), table_of(Pipeline)
 
 
 class ChainRepo:
-    """Chains inside one unit of work."""
+    """Reads and writes chains inside one unit of work."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def add(self, record: ChainRecord) -> str:
-        """Add a chain; return its id, which is made where the record has none. `ArtifactRepo.claim` counts its use.
+        """Add a chain; return its id, which is a new one if the record has none.
+
+        The caller counts the use of its artifacts, with `ArtifactRepo.claim`.
 
         Raises
         ------
         NotFoundError
             The pipeline, or an artifact that the chain names, does not exist.
         InvalidInputError
-            The chain has not the form that `WorkspaceStore.save_chain` describes, or could not replay in order.
+            The chain does not have the form that `WorkspaceStore.save_chain` describes, or its steps could not be
+            applied in their order.
         """
         row = record.row() | {
             "chain_id": record.chain_id or new_id(),
@@ -55,40 +58,43 @@ class ChainRepo:
         return str(row["chain_id"])
 
     def get(self, chain_id: str) -> dict[str, Any] | None:
-        """Return a chain, or None."""
+        """Return a chain as a dict, or None if there is none with this id."""
         return self._tables.row(Chain, chain_id)
 
     def list(self, pipeline_id: str) -> pl.DataFrame:
-        """Return a pipeline's chains, oldest first."""
+        """Return the chains of a pipeline as a frame, oldest first."""
         query = select(CHAINS).where(CHAINS.c.pipeline_id == checked_text(pipeline_id, "pipeline_id"))
         return self._tables.frame(query.order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
 
     def of_run(self, run_id: str) -> Any:
-        """Return the chains of a run's pipelines as a list of dicts, oldest first."""
+        """Return the chains of all pipelines of a run as a list of dicts, oldest first."""
         of_run = CHAINS.c.pipeline_id.in_(
             select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
         )
         return self._tables.rows(select(CHAINS).where(of_run).order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
 
     def delete(self, *chain_ids: str) -> int:
-        """Delete chains' own rows; return how many there were."""
+        """Delete the rows of chains, and nothing that names them; return how many there were."""
         return self._tables.delete(Chain, CHAINS.c.chain_id, chain_ids)
 
     def artifact_ids(self, chain_id: str) -> Any:
-        """Return the ids of the artifacts that a chain names, each once; an unknown chain names none."""
+        """Return the ids of the artifacts that a chain names, each once; an empty list for an unknown chain."""
         chain = self.get(chain_id)
         return artifact_ids(chain) if chain else []
 
     def users_of(self, ids: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return, for each of these artifacts (None: all) that a chain names, the ids of those chains."""
+        """Return the ids of the chains that name an artifact, for each of these artifacts (None: all).
+
+        An artifact that no chain names is not in the dict.
+        """
         users = self.uses().users
         wanted = users if ids is None else checked_texts(ids, "artifact ids")
         return {item: users[item] for item in wanted if item in users}
 
     def uses(self, pipeline_ids: Iterable[str] | None = None) -> ArtifactReferences:
-        """Return what the chains of these pipelines name (None: of all), also when a row of them is damaged."""
+        """Return which artifacts the chains of these pipelines name (None: of all); see `references_of`."""
         return references_of(self._tables, pipeline_ids)
 
     def uses_in_parts(self, pipeline_ids: Iterable[str]) -> Iterator[ArtifactReferences]:
-        """Yield what `uses` returns, of some chains at a time; those that were yielded may be deleted meanwhile."""
+        """Yield what `uses` returns for some chains at a time; the caller may delete those that it has got."""
         return references_in_parts(self._tables, pipeline_ids)

@@ -1,4 +1,4 @@
-"""Ids as people type them: what begins so, and how much of an id tells it from all others."""
+"""Finds ids by their first characters, and shortens ids to as many characters as make them unique."""
 
 from __future__ import annotations
 
@@ -23,20 +23,23 @@ _NEIGHBOURS = select(
 
 
 class IdPrefixes:
-    """The ids of runs, pipelines, chains, predictions and artifacts, inside one unit of work."""
+    """Looks up the ids of runs, pipelines, chains, predictions and artifacts, inside one unit of work."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def find_by_prefix(self, prefix: str) -> list[tuple[str, str]]:
-        """Return the table and the id of everything whose id begins so; of the one that is this id, if there is one."""
+        """Return the table and the id of all rows whose id begins with `prefix`.
+
+        If `prefix` is a whole id, only the rows with this id.
+        """
         prefix = checked_text(prefix, "an id")
         query = select(_ALL.c.kind, _ALL.c.id).where(_ALL.c.id.startswith(prefix, autoescape=True)).distinct()
         found = [(row["kind"], row["id"]) for row in self._tables.rows(query.order_by(_ALL.c.id, _ALL.c.kind))]
         return [row for row in found if row[1] == prefix] or found
 
     def shortened(self, ids: Iterable[str], min_length: int) -> dict[str, str]:
-        """Return for each id its shortest beginning, of at least so many characters, that no other id has."""
+        """Return, for each id, its shortest prefix of at least `min_length` characters that no other id has."""
         query = select(_NEIGHBOURS).where(_NEIGHBOURS.c.id.in_(list(ids))).distinct()
         return {
             row["id"]: _shortest(row["id"], (row["before"], row["after"]), min_length)
@@ -50,7 +53,7 @@ def _shortest(name: str, others: Sequence[str | None], min_length: int) -> str:
 
 
 def _common(one: str, other: str) -> int:
-    """Return how many characters two texts begin with together."""
+    """Return the length of the common prefix of two texts."""
     return next(
         (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other))
     )

@@ -1,4 +1,4 @@
-"""Rows against rows: whether every parent that a row names is there."""
+"""Checks that every row which another row names exists, and that every value can be read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PREDICTIONS, ARRAYS, LOGS = table_of(Prediction), table_of(PredictionArrays), ta
 _PIPELINES = select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id.in_(select(RUNS.c.run_id)))
 _CHAINS = select(CHAINS.c.chain_id).where(CHAINS.c.pipeline_id.in_(_PIPELINES))
 _PREDICTIONS = select(PREDICTIONS.c.prediction_id).where(PREDICTIONS.c.pipeline_id.in_(_PIPELINES))
-# A row whose parent is to go has no parent: what is removed together is found together.
+# A row whose parent is an orphan is an orphan itself, so that one removal finds all of them.
 ORPHANS: dict[Model, Any] = {
     Pipeline: PIPELINES.c.run_id.not_in(select(RUNS.c.run_id)),
     Chain: CHAINS.c.pipeline_id.not_in(_PIPELINES),
@@ -38,41 +38,41 @@ ALL: tuple[Model, ...] = (Run, *ORPHANS, Artifact)
 
 
 class Integrity:
-    """What must be true of the rows together, inside one unit of work."""
+    """Checks and repairs the rows of all tables, inside one unit of work."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def counts(self) -> dict[str, int]:
-        """Return how many rows each table has."""
+        """Return the number of rows of each table, by its name."""
         return {model.__tablename__: self._count(model) for model in ALL}
 
     def _count(self, model: Model) -> int:
         return int(self._tables.frame(select(func.count()).select_from(table_of(model))).item())
 
     def orphans(self) -> list[tuple[str, str]]:
-        """Return the table and the key of each row whose parent is gone, or is such a row itself."""
+        """Return the table and the key of each orphan: a row whose parent is absent, or is an orphan itself."""
         return [
             (table_of(model).name, key) for model, is_orphan in ORPHANS.items() for key in self._keys(model, is_orphan)
         ]
 
     def without_chain(self) -> list[str]:
-        """Return the predictions that name a chain which is gone, or is to go."""
+        """Return the ids of the predictions whose chain is absent, or is an orphan."""
         return self._keys(Prediction, _NAMES_NO_CHAIN)
 
     def with_chain_of_another_pipeline(self) -> list[str]:
-        """Return the predictions that name a chain of another pipeline than their own."""
+        """Return the ids of the predictions whose chain belongs to another pipeline."""
         is_elsewhere = PREDICTIONS.c.pipeline_id != CHAINS.c.pipeline_id
         return self._keys(Prediction, (PREDICTIONS.c.chain_id == CHAINS.c.chain_id) & is_elsewhere)
 
     def remove_orphans(self) -> None:
-        """Delete the rows whose parents are gone, and let predictions name no chain that is."""
+        """Delete all orphans, and set `chain_id` to NULL in predictions whose chain is absent."""
         chain_ids = self.without_chain()
         found = {model: self._keys(model, is_orphan) for model, is_orphan in ORPHANS.items()}
         if chain_ids:
             named = PREDICTIONS.c.prediction_id.in_(chain_ids)
             self._tables.execute(PREDICTIONS.update().where(named).values(chain_id=None))
-        for model, keys in reversed(found.items()):  # Children first: an engine may know that they need their parents.
+        for model, keys in reversed(found.items()):  # Children first: a server has foreign keys.
             if keys:
                 self._tables.delete(model, key_of(model), keys)
 
@@ -86,7 +86,7 @@ class Integrity:
         return [model.__tablename__ for model in ALL]
 
     def unreadable(self, table: str) -> Iterator[tuple[str, str]]:
-        """Read every value of every row of a table; yield the key and what is wrong of each row that cannot be."""
+        """Read every value of every row of a table; yield the key of each row that cannot be read, and the reason."""
         model = next(model for model in ALL if model.__tablename__ == table)
         for start in range(0, self._count(model), SCAN_ROWS):
             page = select(table_of(model)).order_by(key_of(model)).limit(SCAN_ROWS).offset(start)
@@ -97,7 +97,7 @@ class Integrity:
 
 
 def _problem(model: Model, row: dict[str, Any]) -> str | None:
-    """Say what of a row cannot be read, or does not fit together; None for a sound one."""
+    """Return why a row cannot be read or its arrays do not fit together; None for a row without problems."""
     try:
         for column in table_of(model).columns:
             if isinstance(column.type, JSON) and row[column.name] is not None:
@@ -110,5 +110,5 @@ def _problem(model: Model, row: dict[str, Any]) -> str | None:
     lengths = sample_counts(arrays)
     samples = lengths.get("y_true", lengths.get("y_pred", 0))
     if row["layout"] is None and samples and lengths.get("y_proba", 0) % samples == 0:
-        lengths.pop("y_proba", None)  # nirs4all keeps it flat, with as many columns as there are classes.
+        lengths.pop("y_proba", None)  # nirs4all stores it as one flat list of all rows.
     return f"its arrays differ in length: {lengths}" if len({*lengths.values()}) > 1 else None

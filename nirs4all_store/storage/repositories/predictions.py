@@ -1,6 +1,6 @@
-"""Predictions: scores, the arrays behind them, and their ranking.
+"""The repository of predictions: their scores, arrays and ranking.
 
-See docs/decisions/0004.
+Why there may be one weight for each fold: docs/decisions/0004.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ GIVEN_NAMES = {*PredictionRecord.__dataclass_fields__, *ARRAY_NAMES} - {"pipelin
 
 
 class PredictionRepo:
-    """Predictions and their arrays inside one unit of work."""
+    """Reads and writes predictions and their arrays inside one unit of work."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def add(self, record: PredictionRecord) -> str:
-        """Add a prediction; return its id, which is made where the record has none.
+        """Add a prediction; return its id, which is a new one if the record has none.
 
         Raises
         ------
         NotFoundError
             The pipeline or the chain does not exist.
         DuplicateError
-            The id is taken.
+            There is a prediction with this id.
         InvalidInputError
             A value cannot be stored.
         """
@@ -64,7 +64,7 @@ class PredictionRepo:
         return str(row["prediction_id"])
 
     def add_many(self, pipeline_id: str, records: Any) -> list[str]:
-        """Add predictions with their arrays; return their ids, in order.
+        """Add predictions with their arrays; return their ids in the same order.
 
         Parameters
         ----------
@@ -75,7 +75,7 @@ class PredictionRepo:
         Raises
         ------
         StoreError
-            As `add` and `add_arrays` do; the message begins with the number of the record, from 0.
+            The errors of `add` and `add_arrays`; the message begins with the number of the record, counted from 0.
         """
         pipeline_id = self._tables.require(Pipeline, pipeline_id)
         return [self._add_one(pipeline_id, number, given) for number, given in enumerate(as_records(records))]
@@ -106,22 +106,24 @@ class PredictionRepo:
         sample_indices: Any = None,
         weights: Any = None,
     ) -> None:
-        """Set the arrays of a prediction, in the place of those it has.
+        """Set the arrays of a prediction; they replace those that it has.
 
         Parameters
         ----------
+        prediction_id : str
         y_true, y_pred : array_like of shape (n_samples,) or (n_samples, n_targets), or None
         y_proba : array_like of shape (n_samples, n_classes), or of three dimensions, or a list of arrays, optional
+            For several targets, one array of shape (n_samples, n_classes) for each.
         sample_indices : array_like of shape (n_samples,), optional
         weights : array_like, optional
-            One per sample, or, as nirs4all stores them, one per fold of the prediction's chain.
+            One for each sample or, as nirs4all stores them, one for each fold of the prediction's chain.
 
         Raises
         ------
         NotFoundError
             The prediction does not exist.
         InvalidInputError
-            The arrays differ in length, or one is not what `array_columns.checked_arrays` accepts.
+            The arrays differ in length, or `array_columns.checked_arrays` does not accept one.
         """
         prediction_id = self._tables.require(Prediction, prediction_id)
         given = {
@@ -157,7 +159,10 @@ class PredictionRepo:
         return len(rows[0]["fold_artifacts"] or {}) if rows else None
 
     def get(self, prediction_id: str, load_arrays: bool = False) -> dict[str, Any] | None:
-        """Return a prediction, or None; with `load_arrays` its arrays too, None for one it has not."""
+        """Return a prediction as a dict, or None if there is none with this id.
+
+        With `load_arrays`, the dict also has its arrays, with None for each that it does not have.
+        """
         row = self._tables.row(Prediction, prediction_id)
         if row is None or not load_arrays:
             return row
@@ -166,7 +171,7 @@ class PredictionRepo:
         return row | (empty if columns is None else decode_all(columns))
 
     def of_chain(self, chain_id: str) -> list[dict[str, Any]]:
-        """Return the predictions that name a chain, oldest first."""
+        """Return the predictions that name a chain as a list of dicts, oldest first."""
         query = select(PREDICTIONS).where(PREDICTIONS.c.chain_id == checked_text(chain_id, "chain_id"))
         return self._tables.rows(query.order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id))
 
@@ -182,7 +187,7 @@ class PredictionRepo:
         limit: int | None = None,
         offset: int = 0,
     ) -> pl.DataFrame:
-        """Return predictions that match every filter, oldest first; see `WorkspaceStore.query_predictions`."""
+        """Return the predictions that match all filters, oldest first; see `WorkspaceStore.query_predictions`."""
         query = self._selection(dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id)
         limit, offset = checked_page(limit, offset)
         if limit is not None:
@@ -190,7 +195,7 @@ class PredictionRepo:
         return self._tables.frame(query.limit(limit).offset(offset))
 
     def write_parquet(self, path: Path, limit: int | None = None, offset: int = 0, **filters: Any) -> None:
-        """Write what `query` returns for the same filters to a Parquet file, a part at a time."""
+        """Write what `query` returns for the same filters to a Parquet file, with only a part in memory at a time."""
         limit, offset = checked_page(limit, offset)
         self._tables.write_parquet(self._selection(**filters), PREDICTIONS.c.created_at, path, limit, offset)
 
@@ -204,7 +209,7 @@ class PredictionRepo:
         pipeline_id: str | None = None,
         run_id: str | None = None,
     ) -> Select[Any]:
-        """Return the SELECT behind `query`."""
+        """Return the SELECT of the predictions that match all filters."""
         fold_id = None if fold_id is None else checked_fold(fold_id, "fold_id")
         exact = {
             "dataset_name": dataset_name,
@@ -259,11 +264,11 @@ class PredictionRepo:
         return self._tables.frame(ranking.best(ranked, bool(ascending), group_by), values | {"n": n})
 
     def _direction(self, ranked: ranking.Ranked, values: dict[str, Any]) -> bool:
-        """Tell whether a lower score is better for all the metrics among these rows; else raise."""
+        """Tell whether a lower score is better for all metrics of these rows; raise if they differ in that."""
         ends = self._tables.frame(ranking.first_and_last_metric(ranked), values).row(0)
         if len({*ends}) == 1:
             return ranking.direction([ends[0]] if ends[0] is not None else [])
-        # Listing them all takes longer, and is rarely called for.
+        # To list all metrics takes longer, and is rarely necessary.
         return ranking.direction(sorted(self._tables.frame(ranking.all_metrics(ranked), values)["metric"].to_list()))
 
     def delete(self, prediction_id: str) -> bool:
@@ -275,20 +280,20 @@ class PredictionRepo:
         return self.delete_many(PREDICTIONS.c.pipeline_id, checked_texts(pipeline_ids, "pipeline ids"))
 
     def detach(self, chain_ids: Iterable[str]) -> None:
-        """Keep the predictions that other pipelines made with these chains, but let them name none."""
+        """Set `chain_id` to NULL in the predictions that name one of these chains, so that they can stay without it."""
         ids = checked_texts(chain_ids, "chain ids")
         if ids:
             self._tables.execute(PREDICTIONS.update().where(PREDICTIONS.c.chain_id.in_(ids)).values(chain_id=None))
 
     def delete_many(self, column: Any, keys: list[str]) -> int:
-        """Delete predictions by the values of a column, with their arrays; return how many rows there were."""
+        """Delete the predictions whose `column` is in `keys`, with their arrays; return how many rows there were."""
         ids = select(PREDICTIONS.c.prediction_id).where(column.in_(keys))
         arrays = self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, ids)
         return arrays + self._tables.delete(Prediction, column, keys)
 
 
 def _matching(filters: dict[str, Any]) -> list[Any]:
-    """Return the conditions that columns equal these values; None asks for nothing."""
+    """Return conditions that columns equal these values; a filter that is None gives no condition."""
     columns = PREDICTIONS.c
     return [
         columns[name] == checked_value(columns[name], value) for name, value in filters.items() if value is not None
@@ -296,7 +301,10 @@ def _matching(filters: dict[str, Any]) -> list[Any]:
 
 
 def _time_of(query: Select[Any], place: int) -> Any:
-    """Return the time of the row at a place, oldest first: sorting times takes a fraction of sorting whole rows."""
+    """Return the time of the row at a place, counted from the oldest.
+
+    With it, only times have to be sorted, which takes a fraction of the time for whole rows.
+    """
     times = query.with_only_columns(PREDICTIONS.c.created_at).order_by(None).order_by(PREDICTIONS.c.created_at)
     first = times.limit(place).subquery()
     return select(func.max(first.c.created_at)).scalar_subquery()

@@ -1,4 +1,4 @@
-"""Which predictions are best: the statements, and in which direction a metric ranks."""
+"""Makes the SQL statements that rank predictions, and tells whether a lower value of a metric is better."""
 
 from __future__ import annotations
 
@@ -73,14 +73,14 @@ HIGHER_IS_BETTER = frozenset(
 
 
 class Ranked(NamedTuple):
-    """The rows that have a score and match filters.
+    """A selection of predictions: those that have a score and match all filters.
 
     Attributes
     ----------
     score : str
-        The column to rank by.
+        The column to rank by, one of `SCORES`.
     filters : tuple of str
-        The columns that must equal a value each, or `run_id`; the values are bound under these names.
+        Names of columns, or `run_id`. Each must equal the value of the bound parameter of the same name.
     """
 
     score: str
@@ -90,7 +90,7 @@ class Ranked(NamedTuple):
     def conditions(self) -> list[Any]:
         """The WHERE clause."""
         score = PREDICTIONS.c[self.score]
-        is_a_score = score <= math.inf  # Neither NULL nor NaN, which is above all numbers.
+        is_a_score = score <= math.inf  # False for NULL, and for NaN, which sorts above all numbers.
         return [is_a_score, *map(_equals, self.filters)]
 
 
@@ -101,10 +101,24 @@ def _equals(name: str) -> Any:
     return PREDICTIONS.c[name] == bindparam(name)
 
 
-# Kept, because putting a statement together and compiling it takes a tenth of the time that it runs.
+# Cached, since making and compiling a statement takes a tenth of the time that it runs.
 @lru_cache
 def best(ranked: Ranked, ascending: bool, group_by: str | None) -> Select[Any]:
-    """Return the SELECT of the best `n` rows, or of each group's, best first."""
+    """Return the SELECT of the best `n` predictions, or of the best `n` of each group, best first.
+
+    Parameters
+    ----------
+    ranked : Ranked
+    ascending : bool
+        Whether a lower score is better.
+    group_by : str or None
+        The column whose values are the groups.
+
+    Returns
+    -------
+    Select
+        `n`, and the filters, are bound parameters. Rows with equal scores are sorted by their ids.
+    """
     score = PREDICTIONS.c[ranked.score]
     order = (score.asc() if ascending else score.desc(), PREDICTIONS.c.prediction_id)
     if group_by is None:
@@ -117,13 +131,13 @@ def best(ranked: Ranked, ascending: bool, group_by: str | None) -> Select[Any]:
 
 @lru_cache
 def first_and_last_metric(ranked: Ranked) -> Select[Any]:
-    """Return the SELECT of the two ends of the rows' metrics, which tell whether there are several."""
+    """Return the SELECT of the first and the last metric in the alphabet; if they differ, there are several."""
     return select(func.min(PREDICTIONS.c.metric), func.max(PREDICTIONS.c.metric)).where(*ranked.conditions)
 
 
 @lru_cache
 def all_metrics(ranked: Ranked) -> Select[Any]:
-    """Return the SELECT of the rows' metrics."""
+    """Return the SELECT of all different metrics."""
     return select(PREDICTIONS.c.metric).where(*ranked.conditions).distinct()
 
 
@@ -133,7 +147,7 @@ def direction(metrics: list[str]) -> bool:
     Raises
     ------
     InvalidInputError
-        They disagree, or one is unknown.
+        For some a lower and for others a higher score is better, or one is unknown.
     """
     lower = {_lower_is_better(metric) for metric in metrics}
     if None in lower:

@@ -1,4 +1,4 @@
-"""Runs, their pipelines, and what the pipelines logged."""
+"""The repository of runs, their pipelines, and the log lines of pipelines."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ CHAINS, PREDICTIONS = table_of(Chain), table_of(Prediction)
 
 
 class RunRepo:
-    """Runs, pipelines and logs inside one unit of work."""
+    """Reads and writes runs, pipelines and logs inside one unit of work."""
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables
 
     def add(self, name: str, config: Any = None, datasets: Any = None, run_id: str | None = None) -> str:
-        """Add a run that this process is running; return its id.
+        """Add a run with the status `running`, whose owner is this process; return its id.
 
         Parameters
         ----------
@@ -39,7 +39,14 @@ class RunRepo:
         datasets : list of dict or None
             Each with at least a `name`.
         run_id : str, optional
-            An id of the caller's; one is made by default.
+            The id to use; by default a new one is made.
+
+        Raises
+        ------
+        DuplicateError
+            There is a run with this id.
+        InvalidInputError
+            A value cannot be stored.
         """
         row = {
             "run_id": run_id or new_id(),
@@ -54,13 +61,22 @@ class RunRepo:
         return str(row["run_id"])
 
     def get(self, run_id: str) -> dict[str, Any] | None:
-        """Return a run, or None."""
+        """Return a run as a dict, or None if there is none with this id."""
         return self._tables.row(Run, run_id)
 
     def list(
         self, status: str | None = None, dataset: str | None = None, limit: int | None = 100, offset: int = 0
     ) -> pl.DataFrame:
-        """Return runs, newest first; `dataset` matches the name of one of a run's datasets exactly."""
+        """Return runs as a frame, newest first; see `WorkspaceStore.list_runs`.
+
+        Parameters
+        ----------
+        status : str, optional
+        dataset : str, optional
+            The exact name of one of a run's datasets.
+        limit, offset : int
+            How many runs to return at most (None: all), and how many to leave out before.
+        """
         limit, offset = checked_page(limit, offset)
         query = select(RUNS).order_by(RUNS.c.created_at.desc(), RUNS.c.run_id.desc())
         if status is not None:
@@ -73,12 +89,12 @@ class RunRepo:
         return frame.filter(pl.Series(named, dtype=pl.Boolean)).slice(offset, limit)
 
     def complete(self, run_id: str, summary: Any = None) -> None:
-        """Mark a run completed."""
+        """Give a run the status `completed`."""
         run_id = self._tables.require(Run, run_id)
         self._tables.update(Run, run_id, status="completed", summary=summary, completed_at=utc_now())
 
     def fail(self, run_id: str, error: str) -> None:
-        """Mark a run and its running pipelines failed; what they saved stays."""
+        """Give a run and its running pipelines the status `failed`; what they saved stays."""
         run_id = self._tables.require(Run, run_id)
         error = checked_text(error, "error")
         now = utc_now()
@@ -87,14 +103,14 @@ class RunRepo:
         self._tables.execute(update(PIPELINES).where(running).values(status="failed", error=error, completed_at=now))
 
     def interrupt(self, run_id: str) -> None:
-        """Mark a run and its running pipelines interrupted; what they saved stays, and `resume` takes it up."""
+        """Give a run and its running pipelines the status `interrupted`; what they saved stays, for `resume`."""
         self._tables.update(Run, self._tables.require(Run, run_id), status="interrupted")
         self._interrupt_pipelines([run_id])
 
     def interrupt_lost(self) -> bool:
-        """Mark running runs whose process is sure to be gone, and their running pipelines, interrupted.
+        """Give running runs whose process has certainly ended the status `interrupted`, and their running pipelines.
 
-        What they saved stays. Tell whether there were any.
+        What they saved stays. Return whether there were any. How a process is known to have ended: docs/decisions/0011.
         """
         owned = (RUNS.c.status == "running") & RUNS.c.owner.is_not(None)
         rows = self._tables.rows(select(RUNS.c.run_id, RUNS.c.owner).where(owned))
@@ -106,7 +122,7 @@ class RunRepo:
         return bool(lost)
 
     def in_progress(self) -> Any:
-        """Return the id and the owner of each run that another process is running, as a list of dicts."""
+        """Return `run_id` and `owner` of each run that another process is certainly running, as a list of dicts."""
         owned = (RUNS.c.status == "running") & RUNS.c.owner.is_not(None)
         rows = self._tables.rows(select(RUNS.c.run_id, RUNS.c.owner).where(owned))
         here = this_process() if rows else {}
@@ -117,7 +133,22 @@ class RunRepo:
         self._tables.execute(update(PIPELINES).where(running).values(status="interrupted"))
 
     def resume(self, run_id: str) -> pl.DataFrame:
-        """Let this process run a run that is not completed; see `WorkspaceStore.resume_run`."""
+        """Make this process the owner of a run that is not completed; see `WorkspaceStore.resume_run`.
+
+        Returns
+        -------
+        polars.DataFrame
+            The run's pipelines, oldest first, with the number of their chains and predictions.
+
+        Raises
+        ------
+        NotFoundError
+            There is no run with this id.
+        RunInUseError
+            Another process is certainly running it.
+        InvalidInputError
+            It is completed.
+        """
         (row,) = self._tables.rows_of(Run, [self._tables.require(Run, run_id)])
         here = this_process()
         if row["status"] == "completed":
@@ -133,7 +164,7 @@ class RunRepo:
         return self._tables.frame(_with_counts(run_id))
 
     def delete(self, run_id: str) -> int:
-        """Delete the run's own row; return how many there were. What is below it must be gone already."""
+        """Delete the row of a run; return how many rows there were. Its pipelines must be deleted before."""
         return self._tables.delete(Run, RUNS.c.run_id, [run_id])
 
     def add_pipeline(
@@ -146,7 +177,15 @@ class RunRepo:
         dataset_hash: str | None = None,
         pipeline_id: str | None = None,
     ) -> str:
-        """Add a running pipeline to a run that exists; return its id."""
+        """Add a pipeline with the status `running` to a run; return its id, which is a new one by default.
+
+        Raises
+        ------
+        NotFoundError
+            There is no run with this id.
+        InvalidInputError
+            A value cannot be stored, or there is a pipeline with this id.
+        """
         row = {
             "pipeline_id": pipeline_id or new_id(),
             "run_id": self._tables.require(Run, run_id),
@@ -162,11 +201,11 @@ class RunRepo:
         return str(row["pipeline_id"])
 
     def get_pipeline(self, pipeline_id: str) -> dict[str, Any] | None:
-        """Return a pipeline, or None."""
+        """Return a pipeline as a dict, or None if there is none with this id."""
         return self._tables.row(Pipeline, pipeline_id)
 
     def list_pipelines(self, run_id: str | None = None, dataset_name: str | None = None) -> pl.DataFrame:
-        """Return pipelines, newest first."""
+        """Return the pipelines of a run, of a dataset, or all of them, as a frame, newest first."""
         query = select(PIPELINES).order_by(PIPELINES.c.created_at.desc(), PIPELINES.c.pipeline_id.desc())
         if run_id is not None:
             query = query.where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
@@ -188,7 +227,7 @@ class RunRepo:
         metric: str | None,
         duration_ms: float | None,
     ) -> None:
-        """Mark a pipeline completed, with its best scores and how long it took (milliseconds)."""
+        """Give a pipeline the status `completed`, its best scores, and how long it took, in milliseconds."""
         pipeline_id = self._tables.require(Pipeline, pipeline_id)
         self._tables.update(
             Pipeline,
@@ -202,18 +241,18 @@ class RunRepo:
         )
 
     def fail_pipeline(self, pipeline_id: str, error: str) -> None:
-        """Mark a pipeline failed."""
+        """Give a pipeline the status `failed`."""
         pipeline_id = self._tables.require(Pipeline, pipeline_id)
         error = checked_text(error, "error")
         self._tables.update(Pipeline, pipeline_id, status="failed", error=error, completed_at=utc_now())
 
     def delete_pipeline(self, *pipeline_ids: str) -> int:
-        """Delete pipelines' own rows and their logs; return how many rows there were."""
+        """Delete the rows of pipelines and their log lines; return how many rows there were."""
         logs = self._tables.delete(Log, LOGS.c.pipeline_id, pipeline_ids)
         return logs + self._tables.delete(Pipeline, PIPELINES.c.pipeline_id, pipeline_ids)
 
     def add_log(self, record: LogRecord) -> None:
-        """Add one event of one step; parts of milliseconds are rounded."""
+        """Add a log line: one event of one step. Its duration is rounded to milliseconds."""
         self._tables.add_new(
             Log,
             record.row()
@@ -226,13 +265,13 @@ class RunRepo:
         )
 
     def pipeline_log(self, pipeline_id: str) -> pl.DataFrame:
-        """Return a pipeline's events, by step and time."""
+        """Return the log lines of a pipeline as a frame, by step and time."""
         pipeline_id = checked_text(pipeline_id, "pipeline_id")
         order = (LOGS.c.step_idx, LOGS.c.created_at, LOGS.c.log_id)
         return self._tables.frame(select(LOGS).where(LOGS.c.pipeline_id == pipeline_id).order_by(*order))
 
     def log_summary(self, run_id: str) -> pl.DataFrame:
-        """Return one row per pipeline of a run, in the order they began."""
+        """Return a frame with one row for each pipeline of a run, oldest first: counts of log lines and durations."""
         run_id = checked_text(run_id, "run_id")
         ended = func.sum(LOGS.c.duration_ms).filter(LOGS.c.event == "end")
         count = func.count
@@ -255,7 +294,7 @@ class RunRepo:
 
 
 def _with_counts(run_id: str) -> Select[Any]:
-    """Return the query for a run's pipelines, oldest first, with how many chains and predictions each has."""
+    """Return the SELECT of a run's pipelines, oldest first, with the number of their chains and predictions."""
     counts = [
         select(func.count()).where(table.c.pipeline_id == PIPELINES.c.pipeline_id).scalar_subquery().label(name)
         for table, name in ((CHAINS, "chain_count"), (PREDICTIONS, "prediction_count"))
@@ -265,7 +304,7 @@ def _with_counts(run_id: str) -> Select[Any]:
 
 
 def _rounded(duration_ms: float | None) -> int | None:
-    """Return whole milliseconds: clocks give fractions."""
+    """Return a duration as whole milliseconds, as the column stores them."""
     if duration_ms is None:
         return None
     milliseconds = checked_float(duration_ms, "duration_ms")
@@ -275,7 +314,7 @@ def _rounded(duration_ms: float | None) -> int | None:
 
 
 def _names(datasets: Any) -> list[Any]:
-    """Return the datasets' names; a damaged row may hold anything."""
+    """Return the names of the datasets in a run's row, whose value may be damaged."""
     return [item.get("name") for item in datasets if isinstance(item, dict)] if isinstance(datasets, list) else []
 
 
