@@ -13,10 +13,19 @@ class Finding:
     Attributes
     ----------
     code : str
-        The kind of problem: `orphan`, `chain-gone`, `other-pipeline`, `artifact-gone`, `bad-chain`, `wrong-count`,
-        `bad-format`, `bad-hash`, `bad-path`, `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`,
-        `unlisted-file`, `link`, `no-file`, `unreadable-value`, `unreadable`, `not-ours`, `other-content`,
-        `other-column`.
+        The kind of problem.
+
+        Of rows: `orphan` (its parent is absent), `chain-gone` (a prediction names an absent chain), `other-pipeline` (a
+        prediction names a chain of another pipeline), `artifact-gone` (a chain names an absent artifact), `bad-chain`
+        (a chain cannot be replayed as it is stored), `wrong-count` (of the uses of an artifact), `bad-format`,
+        `bad-hash`, `bad-path` (of an artifact), `unreadable-value`.
+
+        Of files: `missing-file`, `unreadable-file`, `damaged-file`, `wrong-size`, `unlisted-file` (no row names it),
+        `link`, `no-file` (another special file, such as a pipe).
+
+        Of the database: `unreadable` (a part of it), `not-ours` (it has something that no workspace has, such as a
+        trigger), `other-column` (a column is missing or has another type), `other-content` (a table of a backup differs
+        from its stored hash).
     subject : str
         What has the problem: a table and an id, or a path below `artifacts/` or the workspace.
     message : str

@@ -1,4 +1,7 @@
-"""A workspace's life: opened, shared among threads and processes, checked, repaired, collected, copied."""
+"""Opens workspaces, shares them among threads and processes, and maintains them.
+
+Maintenance is: check, repair, remove unused artifacts, back up, restore, upgrade, recover.
+"""
 
 import lazy_loader
 

@@ -1,6 +1,6 @@
-"""Where a workspace is: a folder, or `memory:NAME`, which is in this process alone.
+"""Checks the address of a workspace: a folder, or `memory:NAME` for one in the memory of this process.
 
-See docs/decisions/0021.
+Why there are workspaces in memory: docs/decisions/0021.
 """
 
 from __future__ import annotations
@@ -16,20 +16,28 @@ MEMORY = "memory:"
 
 
 def is_in_memory(address: Path) -> bool:
-    """Tell whether an address, as `checked_address` returns it, is one of a workspace in memory."""
+    """Tell whether an address that `checked_address` has returned is that of a workspace in memory."""
     return str(address).startswith(MEMORY)
 
 
 def checked_address(value: Any, name: str, error: type[StoreError] = InvalidInputError) -> Path:
     """Return the address of a workspace: `memory:NAME` as it is, a folder as an absolute path.
 
+    Parameters
+    ----------
+    value : path-like
+    name : str
+        The name of the argument, for messages.
+    error : type
+        The error to raise instead of `InvalidInputError`.
+
     Raises
     ------
     InvalidInputError
-        Nothing could have it; or `error`, if that is another one.
+        `value` cannot be an address.
     """
     address = checked_path(value, name, error)
-    if not os.fspath(value).startswith(MEMORY):  # As it was given: a Path no longer knows `./memory:x` from it.
+    if not os.fspath(value).startswith(MEMORY):  # The original text: as a Path, `./memory:x` looks the same.
         return address.absolute()
     if str(address) == MEMORY:
         raise error(f"{name} is {MEMORY!r} without a name; give one, as in 'memory:wheat'")
@@ -37,12 +45,14 @@ def checked_address(value: Any, name: str, error: type[StoreError] = InvalidInpu
 
 
 def checked_folder(value: Any, name: str, error: type[StoreError] = InvalidInputError) -> Path:
-    """Return the absolute path of a folder, for what is done to folders only.
+    """Return the absolute path of a folder, for functions that do not work on a workspace in memory.
+
+    For the parameters see `checked_address`.
 
     Raises
     ------
     InvalidInputError
-        It is none; or `error`, if that is another one.
+        `value` is not the path of a folder.
     """
     address = checked_address(value, name, error)
     if is_in_memory(address):

@@ -1,4 +1,4 @@
-"""Copies of a whole workspace, and its database compacted."""
+"""Backs up a whole workspace, and compacts its database."""
 
 from __future__ import annotations
 
@@ -17,25 +17,34 @@ from .scheduler import Workspace
 
 
 class VacuumResult(NamedTuple):
-    """How many bytes the database file had before `vacuum()`, and after."""
+    """The size of the database file before and after `vacuum()`, in bytes."""
 
     before: int
     after: int
 
 
 def vacuum(workspace: Workspace, timeout: float) -> VacuumResult:
-    """Give free space back, while nobody uses the workspace; see `Upkeep.vacuum`."""
+    """Free unused space of the database, while no unit of work is open; see `Upkeep.vacuum`."""
     with workspace.exclusive(timeout):
         return VacuumResult(*workspace.upkeep.vacuum())
 
 
 def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
-    """Copy rows and artifacts, as they are at one moment, to a new folder; others wait meanwhile.
+    """Copy the rows and artifacts of one moment to a new folder; return the folder.
+
+    Other threads and processes wait meanwhile. A warning names the files of artifacts that are missing.
+
+    Parameters
+    ----------
+    workspace : Workspace
+    target : Path
+    timeout : float
+        Seconds to wait until no unit of work is open.
 
     Raises
     ------
     OutputPathError
-        `target` is there already and not an empty folder, is below `artifacts/`, or cannot be written.
+        `target` exists and is not an empty folder, is below `artifacts/`, or cannot be written.
     """
     workspace.blobs.refuse_inside(target)
     refuse_misread(target, OutputPathError)
@@ -59,7 +68,13 @@ def backup(workspace: Workspace, target: Path, timeout: float) -> Path:
 
 
 def copy_into(workspace: Workspace, folder: Path) -> list[str]:
-    """Copy the rows of a workspace that nobody uses, and the files that they name; return those that are missing."""
+    """Copy the rows of a workspace that nobody uses, and the files that they name, to a folder.
+
+    Returns
+    -------
+    list of str
+        The files that the rows name and that are missing.
+    """
     workspace.upkeep.copy_to(folder / DATABASE_NAME)
     copied = FileDatabase(folder / DATABASE_NAME, read_only=True)
     try:

@@ -1,4 +1,7 @@
-"""Is everything as it must be, and what can be done about what is not."""
+"""Checks all rows and files of a workspace, and reports each problem as a `Finding`.
+
+A finding says what `repair` would do about the problem; see `Finding` for the kinds of problems.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,14 @@ Part = Callable[[UnitOfWork], Iterable["Finding"]]
 
 
 def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
-    """Look at every row and file, and change nothing; see `WorkspaceStore.check`."""
+    """Check every row and file, and change nothing; see `WorkspaceStore.check`.
+
+    Parameters
+    ----------
+    uow : UnitOfWork
+    deep : bool
+        Also read every value, and compute the SHA-256 of every file.
+    """
     findings: list[Finding] = []
     rows: dict[str, int] = {}
     parts: list[Part] = [_places, _differences, _links, _chains, _counts, partial(_files, deep=deep)]
@@ -37,8 +47,8 @@ def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
         _note_unreadable(uow, error, findings)
     for part in parts:
         try:
-            findings.extend(part(uow))  # One by one: what was found before an error stays.
-        except Exception as error:  # A damaged file gives what no code expects; the other parts may be readable.
+            findings.extend(part(uow))  # `extend` keeps the findings that come before an error.
+        except Exception as error:  # A damaged file may cause any error; the other parts may be readable.
             _note_unreadable(uow, error, findings)
     return CheckReport(deep, findings, rows, rows.get("artifacts", 0))
 
@@ -51,7 +61,7 @@ def _note_unreadable(uow: UnitOfWork, error: Exception, findings: list[Finding])
 
 
 def _raise_interruption(uow: UnitOfWork, error: Exception) -> None:
-    """Go on with an error that Ctrl-C or a signal's handler has made: it says nothing of the file."""
+    """Raise an error again that Ctrl-C or a signal handler has caused: it is not a problem of the file."""
     if uow.is_interruption(error):
         raise error
 
@@ -122,9 +132,9 @@ def _counts(uow: UnitOfWork) -> Iterator[Finding]:
 
 
 def miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
-    """Yield the artifacts whose counts are wrong, with the right ones: of chains that are to stay.
+    """Yield each artifact with wrong counts, and the right `ref_count` and `unclaimed`.
 
-    What a chain that cannot be read may name is not counted.
+    Chains that a repair will remove are not counted. Artifacts that an unreadable chain may name are left out.
     """
     gone = {key for table, key in uow.integrity.orphans() if table == "chains"}
     found = uow.chains.uses()
@@ -139,7 +149,7 @@ def miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
 
 def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     folder = uow.blobs.folder
-    if folder is not None and is_odd(kind_of(folder)):  # `_places` has told it, and it is not followed.
+    if folder is not None and is_odd(kind_of(folder)):  # It is a link: `_places` reports it, and it is not followed.
         return
     rows = uow.artifacts.all()
     found = uow.chains.uses()
@@ -180,7 +190,7 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
         return Finding("bad-path", name, f"{error}")
     has_other_size = row["size_bytes"] is not None and size != row["size_bytes"]
     try:
-        if deep or has_other_size:  # The hash alone says which of the two is wrong.
+        if deep or has_other_size:  # Only the hash tells whether the row or the file is wrong.
             uow.blobs.read(path, row["content_hash"])
     except ArtifactMissingError as error:
         _raise_interruption(uow, error)
@@ -200,7 +210,7 @@ def _file(uow: UnitOfWork, row: Row, deep: bool) -> Finding | None:
 
 
 def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
-    """Tell whether another row of the same file has the hash that the file has."""
+    """Tell whether the hash of the file is right in another row of the same file."""
     hashes = {
         other["content_hash"]
         for other in uow.artifacts.all()
@@ -227,7 +237,7 @@ def _consequence(row: Row, chains: list[Row]) -> str:
 
 
 def _folds_with(chain: Row, artifact_id: str) -> list[str]:
-    """Return the folds of a chain that use an artifact of their own; none for one that they share."""
+    """Return the folds of a chain that use an artifact; an empty list if all folds share it."""
     folds = chain["fold_artifacts"] if isinstance(chain.get("fold_artifacts"), dict) else {}
     parts: dict[str, Row] = {
         fold: {"steps": [], "shared_artifacts": {}, "fold_artifacts": [entry]} for fold, entry in folds.items()

@@ -1,8 +1,8 @@
-"""How far the clock was put forward since the machine was started: what is dated by it seems older by as much.
+"""Finds out by how much the system's clock was put forward since the machine was started.
 
-A date alone cannot tell. So whoever holds a workspace keeps in its lock file the least by which the clock was ever
-ahead of the steady one, which counts from the machine's start and which nobody sets. By as much as it is further ahead
-now, it was put forward since.
+Everything that was saved before seems older by as much, and could be collected too early. So each process that holds a
+workspace compares the clock with one that counts from the start of the machine and that nobody can set. The lock file
+keeps the smallest difference that was ever seen. If the difference is larger now, the clock was put forward.
 
 See docs/decisions/0018.
 """
@@ -17,12 +17,12 @@ from typing import Any
 from ..identifiers import utc_now
 from ..storage import this_process
 
-# Beside that of this start, there may be some of containers, whose steady clocks are shifted against each other's.
+# How many records are kept. Containers of one machine may have records of their own, as their clocks may be shifted.
 MOST_STARTS = 8
-# By less than that the two clocks differ from one look to the next.
+# The difference of the two clocks varies by less than this without a change of the clock.
 SECONDS_OF_A_STEP = 1.0
 Record = dict[str, float]
-"""The least that the clock was ahead, in seconds, by start of a machine and namespace of its clocks."""
+"""The smallest difference of the two clocks, in seconds, for each start of a machine and time namespace."""
 
 
 @cache
@@ -32,14 +32,20 @@ def _start() -> str:
 
 
 def _ahead() -> float:
-    """Return by how many seconds the clock is ahead of the steady one; 0 where the system has none that is known."""
+    """Return the system's clock minus the one since the start, in seconds; 0.0 on systems without `CLOCK_BOOTTIME`."""
     if not _start().strip() or not hasattr(time, "CLOCK_BOOTTIME"):
         return 0.0
     return utc_now().replace(tzinfo=UTC).timestamp() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def updated_record(record: Any) -> Record:
-    """Return a record, as a file or nobody has it, with what the clocks show now in it."""
+    """Return a record with the present difference of the clocks in it.
+
+    Parameters
+    ----------
+    record : JSON value
+        The record in a lock file. Any other value, as None, stands for an empty record.
+    """
     known = record.items() if isinstance(record, dict) else ()
     found = {start: least for start, least in known if type(least) is float}
     least = min(_ahead(), found.pop(_start(), _ahead()))
@@ -52,6 +58,6 @@ def was_put_back(record: Record) -> bool:
 
 
 def put_forward(record: Record) -> timedelta:
-    """Return by how much the clock was put forward since it was least ahead."""
+    """Return by how much the clock was put forward since the difference of the clocks was smallest."""
     step = _ahead() - record[_start()]
     return timedelta(seconds=step if step > SECONDS_OF_A_STEP else 0)

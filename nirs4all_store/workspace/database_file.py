@@ -1,4 +1,7 @@
-"""The database file of a workspace: made when absent, looked at before it is opened, upgraded if asked for."""
+"""Opens the database file of a workspace: creates it when absent, checks it before, and upgrades it if wanted.
+
+Why a database with a trigger is refused: docs/decisions/0015.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,24 @@ from .layout import DATABASE_NAME, refuse_no_folder, refuse_odd_places
 
 
 def open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool) -> FileDatabase:
-    """Return a workspace's database, open and up to date, or raise; see `Opener`."""
+    """Open the database of a workspace whose lease this process holds; see `leased_database.Opener`.
+
+    Parameters
+    ----------
+    folder : Path
+    read_only : bool
+    create : bool
+        Create the database when absent.
+    upgrade : bool
+        Upgrade a database of an older revision.
+
+    Raises
+    ------
+    WorkspaceError
+        One of its subclasses; nothing was changed.
+    ReadOnlyError, OutputPathError
+        This user may not write to the folder or to a file in it, or a file has the name of a folder.
+    """
     path = folder / DATABASE_NAME
     refuse_odd_places(folder)
     if not read_only:
@@ -39,11 +59,11 @@ def open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool)
     else:
         check_is_duckdb(path)
     if not read_only:
-        for log in logs_of(path):  # Who made it may have been killed before it was given to the group.
+        for log in logs_of(path):  # The process that made it may have been killed before it shared it with the group.
             share_alike(log, path.stat())
     refuse_missing(*([] if read_only else [folder]), path, *logs_of(path), write=not read_only)
-    # Opening it for writing folds its log in, which must not happen to a database of another version, nor to one that
-    # has what may act by itself.
+    # To open it for writing folds its log in. This must not happen to a database of another revision, nor to one with a
+    # trigger or the like. So it is opened read-only first if it has a log.
     as_reader = read_only or bool(logs_of(path))
     opened = FileDatabase(path, read_only=as_reader, memory_limit=WORKING_MEMORY)
     with _closed_after_errors(opened):
@@ -59,7 +79,7 @@ def open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool)
     if revision != HEAD:
         upgrade_database(plan_upgrade(path))
     opened = FileDatabase(path, read_only=read_only, memory_limit=WORKING_MEMORY)
-    with _closed_after_errors(opened):  # A program that knows nothing of leases may have been faster.
+    with _closed_after_errors(opened):  # A program without our lease may have changed it since.
         migrator.refuse_more(opened, macros=False)
     return opened
 

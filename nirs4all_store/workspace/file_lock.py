@@ -1,13 +1,12 @@
-"""Who may open the database now: one writing process, or any number of reading ones.
+"""`Lease` is the right to open the database of a workspace: for one process that writes, or several that read.
 
-The lease is a `flock` on a file of its own. DuckDB's own lock is only the second fence: it vanishes
-as soon as any descriptor of the database file is closed in the process that holds it.
+A lease is a `flock` on the file `.store.lock`. DuckDB's own lock is not enough: it is released as soon as the process
+closes any descriptor of the database file.
 
-A process that must wait joins the queue: in a second file it locks the byte after the last one that is locked. The
-first in the queue is the one with no locked byte before its own. A process that dies leaves the queue by itself, and
-the holder sees whether somebody waits.
+A process that must wait joins a queue (`file_lock_queue.py`), in the file `.store.line`. A process that ends leaves the
+queue by itself, and the holder of the lease can see whether another one waits.
 
-See docs/decisions/0012.
+Why two files, and what happens to a stopped process: docs/decisions/0012.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ from .network_mounts import remote_kind
 
 try:
     import fcntl
-except ImportError:  # Windows has no flock: DuckDB's own lock is the only fence there.
+except ImportError:  # Windows has no flock: DuckDB's own lock is the only one there.
     fcntl = None  # type: ignore[assignment]
 
 
@@ -46,37 +45,39 @@ LOCK_FILE = ".store.lock"
 QUEUE_FILE = ".store.line"
 LOCK_POLL_SECONDS = 0.002
 QUEUE_POLL_SECONDS = 0.01
-# A stopped process keeps its place in the queue; those behind pass it when nobody has had the lease for so long.
+# A stopped process keeps its place in the queue. Those behind pass it if nobody has had the lease for so many seconds.
 STALL_TIMEOUT = 0.5
 MAX_LOCK_FILE_BYTES = 4096
-# What else the system may say is no lack of a right to write.
+# The errors that mean that this user may not write.
 NO_RIGHT = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EISDIR)
 TOO_MANY_OPEN = (errno.EMFILE, errno.ENFILE)
 
 
 class Lease:
-    """The right to open one workspace's database, held until `release` or the end of the process.
+    """The right to open the database of one workspace, held until `release` or the end of the process.
 
     Parameters
     ----------
     folder : Path
-        The workspace. Its lock file is made when absent.
+        The workspace. Its lock file is created when absent.
     shared : bool
-        Share the lease with other readers.
+        True: to read, beside other readers. False: to write, alone.
     timeout : float
-        Seconds to wait for processes that hold it.
+        Seconds to wait for processes that hold the lease.
 
     Raises
     ------
     WorkspaceBusyError
-        Another process still holds it after `timeout`; the message names that process.
+        Another process still holds the lease after `timeout`; the message names that process.
     ReadOnlyError
-        The folder cannot be written to, and the lease is not a shared one.
+        This user may not write to the folder, and `shared` is False.
+    WorkspaceCorruptError
+        The folder was removed.
     WorkspaceError
         The file system has no locks.
     """
 
-    # Files, not numbers: one that is closed twice, since Ctrl-C came between, is no other file by then.
+    # File objects, and no descriptors: after Ctrl-C a file may be closed twice, when its number is that of another.
     _process = 0
     _file: FileIO | None = None
     _queue: FileIO | None = None
@@ -89,7 +90,7 @@ class Lease:
         self._process = os.getpid()
         _leases.add(self)
         self._file = self._open()
-        # Elsewhere the two kinds of locks, of whole files and of bytes, keep each other out.
+        # On other systems, and over a network, locks of whole files (flock) and of bytes (fcntl) exclude each other.
         self._has_places = sys.platform == "linux" and remote_kind(folder) is None
         try:
             self._wait(timeout)
@@ -99,7 +100,7 @@ class Lease:
             raise
 
     def _open(self) -> FileIO | None:
-        """Return the lock file, open; None for a reader where there is none and none can be made."""
+        """Return the open lock file; None for a reader if there is none and it cannot be created."""
         try:
             return FileIO(self._path, "r+", opener=_open_or_create)
         except FileNotFoundError as error:
@@ -124,7 +125,7 @@ class Lease:
                     f"cannot read {self._path}: {error}; ask for the right to read it, without which nobody can tell "
                     "that you are reading"
                 ) from error
-            return None  # On read-only media nobody can write, so readers need no lease there.
+            return None  # On read-only media nobody can write, and readers need no lease.
 
     def _wait(self, timeout: float) -> None:
         deadline = time.monotonic() + timeout
@@ -138,7 +139,7 @@ class Lease:
                     patient_until = math.inf
                 elif first or now >= min(patient_until, deadline):
                     return
-                else:  # Those before this one will take it, unless they are stopped.
+                else:  # A process before this one in the queue will take the lease, unless it is stopped.
                     patient_until = min(patient_until, now + STALL_TIMEOUT)
                     self._unlock()
                 if now >= deadline and self._file is not None:
@@ -161,20 +162,20 @@ class Lease:
             "since": utc_now().isoformat(timespec="milliseconds"),
             "clocks": self._clocks,
         }
-        # A reader who may not write stays unnamed; so does everybody on a full disk.
+        # If this user may not write, or the disk is full, the holder is not named.
         with contextlib.suppress(OSError):
-            if os.fstat(descriptor).st_nlink == 1:  # Else it may be another file that was given this name, too.
+            if os.fstat(descriptor).st_nlink == 1:  # A file with two names may be one of the user's own.
                 os.ftruncate(descriptor, 0)
                 os.pwrite(descriptor, json.dumps(who).encode(), 0)
 
     def watch_clocks(self) -> None:
-        """Write it down when the clock was put back: what is dated now seems too old once it is put right."""
+        """Note in the lock file that the clock was put back; what is saved then will seem too old later."""
         if self._clocks and clock.was_put_back(self._clocks):
             self._write_holder()
 
     @property
     def put_forward(self) -> timedelta:
-        """By how much the clock was put forward since this machine was started, as far as anybody has seen here."""
+        """By how much the clock was put forward since the machine was started, as far as the lock file tells."""
         return clock.put_forward(self._clocks) if self._clocks else timedelta(0)
 
     def _unlock(self) -> None:
@@ -182,7 +183,10 @@ class Lease:
             fcntl.flock(self._file, fcntl.LOCK_UN)
 
     def _try_lock(self) -> bool:
-        """Take the lease if nobody has it, and the file that was locked is still the one that has the name."""
+        """Take the lease if nobody has it; return whether it is taken.
+
+        False, too, if the lock file was replaced meanwhile: the next try is for the new file.
+        """
         if self._file is None or fcntl is None:
             return True
         try:
@@ -202,26 +206,31 @@ class Lease:
 
     @property
     def _is_in_place(self) -> bool:
-        """Whether the file that is locked is the one that has the name; who comes now locks that one."""
+        """Whether the locked file is still the one under the path, which other processes would lock."""
         return self._file is None or file_id(self._path) == file_id(self._file.fileno())
 
     @property
     def has_waiters(self) -> bool:
-        """Whether another process waits for it, or may, without being seen: the lock file was replaced."""
+        """Whether another process waits for the lease, or may wait unseen, since the lock file was replaced."""
         if fcntl is None:
             return False
         if not self._is_in_place:
             return True
         try:
             return not self._is_free(0)
-        except WorkspaceCorruptError:  # It is no queue, but something else. Who takes the lease next time is told.
+        except WorkspaceCorruptError:  # The queue is a link or the like; whoever takes the lease next gets the error.
             return True
 
     @contextmanager
     def _queued(self, deadline: float) -> Iterator[Callable[[], bool]]:
-        """Wait in the queue for the length of a block; yields what tells whether one is the first.
+        """Stand in the queue for a `with` block.
 
-        A reader who may not write to the queue waits in the lock file instead, with a lock for reading.
+        A reader that may not write to the queue stands in the lock file instead, with a lock for reading.
+
+        Yields
+        ------
+        callable
+            Returns whether this process is the first in the queue.
         """
         choices = [(self._queue_path, "r+", _open_or_create), (self._path, "r", open_without_following)]
         stands_in = _open_first(*choices[: 1 + self._has_places])
@@ -233,15 +242,15 @@ class Lease:
             yield lambda: self._is_free(place)
 
     def _is_free(self, length: int) -> bool:
-        """Tell whether nobody stands at one of the first places; 0: at any."""
+        """Tell whether nobody stands at one of the first `length` places of the queue; 0 means all places."""
         return all(is_free(file, length) for file in self._queue_files())
 
     def _queue_files(self) -> list[FileIO]:
-        """Return the files in which somebody may stand."""
-        # Where there is no queue, nobody has ever had to wait; asking is cheaper than the error of opening none.
+        """Return the open files in which a process may stand."""
+        # Without a queue file, nobody has ever had to wait. To ask for it takes less time than an open that fails.
         queue = file_id(self._queue_path)
         if self._queue is not None and file_id(self._queue.fileno()) != queue:
-            self._queue.close()  # It was removed, and whoever comes now stands in another one.
+            self._queue.close()  # It was removed, and other processes stand in a new one.
             self._queue = None
         if self._queue is None and queue is not None:
             self._queue = _open_first(
@@ -251,22 +260,25 @@ class Lease:
         return [file for file in files if file is not None]
 
     def release(self) -> None:
-        """Give the lease back; twice is fine. A forked child leaves its parent's alone, and closes its own copy."""
+        """Give the lease back; a second call does nothing.
+
+        In a forked child, the lease of its parent is not touched, and only the copies of the files are closed.
+        """
         if self._process == os.getpid() and self._file is not None and not self._file.closed:
-            self._unlock()  # A child that has a copy, since another thread forked just then, would keep it.
+            self._unlock()  # A child that has a copy of the file, since it was forked just now, would keep the lock.
         for file in (self._file, self._queue):
             if file is not None:
                 file.close()
         self._file = self._queue = None
 
     def __del__(self, is_at_its_end: Callable[[], bool] = sys.is_finalizing) -> None:
-        # Ctrl-C may come before anybody has it who would. At the end of Python, when what `release` calls may be gone
-        # already, the files are closed without it.
+        # Ctrl-C may come before the caller has this object and could release it. At the end of Python, when the modules
+        # that `release` needs may be gone, the files are closed anyway.
         if not is_at_its_end():
             self.release()
 
 
-# Also those that wait: a child that is forked then has a copy of their files.
+# Also leases that are waited for: a child that is forked meanwhile has copies of their files.
 _leases: weakref.WeakSet[Lease] = weakref.WeakSet()
 
 
@@ -280,9 +292,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def _open_or_create(path: str, flags: int) -> int:
-    """Open a file to lock, made when absent for everybody who may work in the folder, whoever comes first."""
+    """Open a lock file; create it when absent, for all users who may write to the folder."""
     try:
-        # Not to be made where it is there: in a folder such as /tmp, Linux refuses that for another user's file.
+        # Without O_CREAT first: in a folder such as /tmp, Linux refuses it for a file of another user (proc_sys_fs(5)).
         return open_without_following(path, flags)
     except FileNotFoundError:
         pass
@@ -306,15 +318,15 @@ def _open_or_create(path: str, flags: int) -> int:
 
 
 def _open_first(*choices: tuple[Path, str, Callable[[str, int], int]]) -> FileIO | None:
-    """Return the first of some files that can be opened; None if none can."""
+    """Return the first of these files that can be opened; None if none can."""
     for path, mode, opener in choices:
-        with contextlib.suppress(OSError):  # It is another user's, or not there.
+        with contextlib.suppress(OSError):  # The file is another user's, or absent.
             return FileIO(path, mode, opener=opener)
     return None
 
 
 def _lock_content(descriptor: int) -> dict[str, Any]:
-    """Return what stands in the lock file, or nothing where it is no object of JSON: anybody may have written to it."""
+    """Return the JSON object in the lock file; an empty dict for other content, which anybody may have written."""
     try:
         content = json.loads(os.pread(descriptor, MAX_LOCK_FILE_BYTES, 0))
     except (OSError, ValueError, RecursionError):
@@ -323,13 +335,13 @@ def _lock_content(descriptor: int) -> dict[str, Any]:
 
 
 def _holder(descriptor: int) -> str:
-    """Describe who holds the lock: the last to write its name, unless the kernel knows of others only."""
+    """Describe the lock's holder: the process that wrote its name last, unless the kernel lists only others."""
     holders = lock_holders(os.fstat(descriptor).st_ino, "FLOCK")
     who = _lock_content(descriptor)
     pid, host, command = (who.get(name) for name in ("pid", "host", "command"))
     try:
         held = (utc_now() - datetime.fromisoformat(who["since"])).total_seconds()
-    except (ValueError, KeyError, TypeError):  # It is being written just now.
+    except (ValueError, KeyError, TypeError):  # The holder is writing it just now.
         held = None
     if holders and pid not in holders:
         return f"process {', '.join(map(str, holders))}"

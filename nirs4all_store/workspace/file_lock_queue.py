@@ -1,10 +1,10 @@
-"""A queue in a file: a process that waits locks the byte after the last one that is locked.
+"""A queue of processes in a file: each that waits has a lock on one byte, its place (fcntl locks).
 
-The first in the queue is the one with no locked byte before its own. A process that dies leaves the queue by itself,
-and the holder sees whether somebody waits. No clock is asked: containers may shift theirs, and one of them would always
-be the last to have come. A process that may not write to the file locks its byte for reading.
+A process that joins locks the byte after the last locked one. The first in the queue is the process with no locked byte
+before its own. A process that ends leaves the queue by itself, since the system releases its lock. Places do not depend
+on a clock, since containers may shift theirs. A process that may not write to the file locks its byte for reading.
 
-See docs/decisions/0012.
+See docs/decisions/0012 and 0018.
 """
 
 from __future__ import annotations
@@ -17,38 +17,53 @@ from io import FileIO
 
 try:
     import fcntl
-except ImportError:  # Windows has none, and nobody waits there.
+except ImportError:  # Windows has no fcntl, and no queue.
     fcntl = None  # type: ignore[assignment]
 
-# Kind, whence, start, length and process, as the system's fcntl.h has them.
+# The layout of `struct flock` in fcntl.h: kind, whence, start, length and process; then the places of kind and start.
 _LOCK, _KIND, _START = ("hhqqi", 0, 2) if sys.platform == "linux" else ("qqihh", 3, 0)
 MAX_PLACE = 2**62
 
 
 def join_queue(file: FileIO, others: Iterable[FileIO], deadline: float) -> int:
-    """Take the place in a file after the last of it and the others, as long as the file is open; return its number."""
+    """Join the queue; the place is kept as long as `file` is open.
+
+    Parameters
+    ----------
+    file : FileIO
+        The file to stand in.
+    others : iterable of FileIO
+        Other files in which processes may stand.
+    deadline : float
+        Until when to try again if another process is faster, as a time of `time.monotonic()`.
+
+    Returns
+    -------
+    int
+        The place: the number of the locked byte. After the deadline it may not be locked.
+    """
     files = (file, *others)
     while True:
-        # The first byte is nobody's: a length of 0 would mean all of a file.
+        # Places begin with 1. For the place 0, "nobody before it" would be a length of 0, which means the whole file.
         place = 1 + max(map(_last_place, files))
         if place <= MAX_PLACE and _try_place(file, place):
             return place
-        # Another one was faster, or looks at the queue by locking it, and may be stopped: no longer than they wait.
+        # Another process was faster, or has the byte locked and is stopped. So this ends at the deadline.
         if time.monotonic() >= deadline:
             return place
         time.sleep(0)
 
 
 def is_free(file: FileIO, length: int) -> bool:
-    """Tell whether nobody has locked one of the first bytes of a file; 0: any.
+    """Tell whether no other process has locked one of the first `length` bytes of a file; 0 means the whole file.
 
-    Who may not write to it does not see who may not either: both are readers, and share the lease.
+    A process that may not write to the file does not see others that may not: both are readers and share the lease.
     """
     return _locked(file, 0, length) is None
 
 
 def _last_place(file: FileIO) -> int:
-    """Return the last place in which somebody stands, or 0."""
+    """Return the last place at which another process stands, or 0."""
     last = 0
     while last < MAX_PLACE and (end := _locked(file, last + 1, 0)) is not None:
         last = end
@@ -56,7 +71,7 @@ def _last_place(file: FileIO) -> int:
 
 
 def _locked(file: FileIO, start: int, length: int) -> int | None:
-    """Return the last byte of what another process has locked there, or None; nothing is locked by looking."""
+    """Return the last byte of a range that another process has locked, or None; F_GETLK itself locks nothing."""
     kind = fcntl.F_WRLCK if file.writable() else fcntl.F_RDLCK
     asked = (kind, 0, start, length, 0) if _KIND == 0 else (start, length, 0, kind, 0)
     found = struct.unpack(_LOCK, fcntl.fcntl(file, fcntl.F_GETLK, struct.pack(_LOCK, *asked)))

@@ -1,4 +1,4 @@
-"""What `check` and `repair` report."""
+"""The reports of `check` and `repair`."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from ..engine import Finding
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check` found.
+    """The result of a check.
 
     Attributes
     ----------
     deep : bool
-        Whether every value was read and every file's SHA-256 computed.
+        Whether every value was read, and the SHA-256 of every file computed.
     findings : list of Finding
+        The problems.
     rows : dict of str to int
-        How many rows were looked at, by table.
+        The number of rows of each table.
     files : int
-        How many artifacts' files.
+        The number of artifacts, each of which has a file.
     """
 
     deep: bool
@@ -29,21 +30,22 @@ class CheckReport:
 
     @property
     def is_sound(self) -> bool:
-        """Whether nothing was found."""
+        """Whether there is no problem."""
         return not self.findings
 
 
 @dataclass(frozen=True)
 class RepairReport:
-    """What `repair` did, or would do.
+    """The result of a repair.
 
     Attributes
     ----------
     dry_run : bool
         True: nothing was changed.
     repaired : list of Finding
+        The problems that were repaired, or would be in a dry run.
     left : list of Finding
-        What it can do nothing about.
+        The problems that `repair` can do nothing about.
     """
 
     dry_run: bool

@@ -1,6 +1,6 @@
-"""Garbage collection: files and rows of artifacts that nothing uses any more.
+"""Garbage collection: removes artifacts that no chain uses any more, and files that no row names.
 
-See docs/decisions/0003.
+What is kept, and for how long: docs/decisions/0003.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ PLAN = {"path": pl.String, "artifact_id": pl.String, "reason": pl.String, "size_
 
 
 def collect(uow: UnitOfWork, grace: timedelta) -> int:
-    """Remove artifacts that nothing keeps, and files that no row names; return how many files there are to go.
+    """Remove artifacts that nothing keeps, and files that no row names; return how many files will be removed.
 
     Parameters
     ----------
     uow : UnitOfWork
-        The files go when it commits.
+        The files are removed after its commit.
     grace : timedelta
-        How long a save may wait for its chain, and a file for its row.
+        How long a saved object is kept without a chain that uses it, and a file without a row.
     """
     before = uow.time_before(grace)
     _, files = drop_artifacts(uow, _collectable(uow, before))
@@ -40,7 +40,7 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
 
 
 def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
-    """Return what `collect` would remove, a row a file, with the reason; see `WorkspaceStore.plan_gc`."""
+    """Return a frame with a row for each file that `collect` would remove, and why; see `WorkspaceStore.plan_gc`."""
     before = uow.time_before(grace)
     rows = _collectable(uow, before)
     ids = {row["artifact_id"] for row in rows}
@@ -57,11 +57,11 @@ def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
 
 
 def _collectable(uow: UnitOfWork, before: datetime) -> list[dict[str, Any]]:
-    """Return the rows that nothing keeps; a save is as old as the youngest of its two witnesses, row and file."""
+    """Return the rows that nothing keeps. A save has two dates, in its row and of its file; the later one counts."""
     rows = uow.artifacts.collectable(before)
     return [row for row in rows if row["unclaimed"] <= 0 or not uow.blobs.is_younger(row["artifact_path"], before)]
 
 
 def _shown(path: str) -> str:
-    """Return a path as text: a name that is no UTF-8 has its odd bytes as escapes."""
+    """Return a path as text; bytes that are not UTF-8 become escapes."""
     return os.fsencode(path).decode(errors="backslashreplace")

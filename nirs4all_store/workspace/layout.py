@@ -1,4 +1,7 @@
-"""What a workspace folder has in it, and whether each name is that of a file or a folder, as it must be."""
+"""The files and folders of a workspace, and checks that none of them is a link or another special file.
+
+Links are never followed: one could lead to files of somebody else. See docs/security.md.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +22,12 @@ FOLDERS = (ARTIFACTS_NAME, f"{ARTIFACTS_NAME}/{QUARANTINE}", *TEMPLATES, "export
 
 
 def refuse_odd_places(folder: Path) -> None:
-    """Refuse a workspace in which something that the store uses is a link, a pipe, a socket or a device.
+    """Raise if something that the store uses in a workspace is a link, a pipe, a socket or a device.
 
     Raises
     ------
     WorkspaceCorruptError
-        It names the first of them; nothing was changed.
+        The message names the first one; nothing was changed.
     """
     refuse_odd(*_places(folder))
     for log in log_names(folder / DATABASE_NAME):
@@ -33,12 +36,14 @@ def refuse_odd_places(folder: Path) -> None:
 
 
 def refuse_no_folder(folder: Path) -> None:
-    """Refuse to write to a workspace with a file in the place of `artifacts`, before its log is folded in.
+    """Raise if a workspace has a file with the name of the folder `artifacts`.
+
+    Called before a database is opened for writing, which folds its log in.
 
     Raises
     ------
     OutputPathError
-        It has; nothing was changed.
+        There is such a file; nothing was changed.
     """
     artifacts = folder / ARTIFACTS_NAME
     if kind_of(artifacts) == FILE:
@@ -46,14 +51,14 @@ def refuse_no_folder(folder: Path) -> None:
 
 
 def odd_places(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield what `refuse_odd_places` would refuse, templates too, without what is below `artifacts/`.
+    """Yield the paths that `refuse_odd_places` would refuse, and also templates, but nothing below `artifacts/`.
 
     Yields
     ------
     str
         The path below the folder.
     str
-        What it is.
+        Its kind, such as `a link`.
     """
     templates = folder / TEMPLATES[-1]
     below = sorted(templates.iterdir()) if kind_of(templates) == FOLDER else []
@@ -64,11 +69,11 @@ def odd_places(folder: Path) -> Iterator[tuple[str, str]]:
 
 
 def _places(folder: Path) -> Iterator[Path]:
-    """Yield where the store may have something: also logs, copies and unfinished files, whatever they are called."""
+    """Yield the paths that the store may use, also those of logs, copies and unfinished files."""
     for name in sorted(os.listdir(folder)):  # noqa: PTH208  # A Path for each of many files takes long.
         if DATABASE_NAME in name or name in (LOCK_FILE, QUEUE_FILE):
             yield folder / name
     for name in FOLDERS:
-        # What is in a folder that one may not enter is not used either: whoever needs it is told of the right.
+        # A folder that this user may not enter is skipped: whoever uses it gets an error that says so.
         if os.access((folder / name).parent, os.X_OK):
             yield folder / name

@@ -1,4 +1,7 @@
-"""The way to a database in memory: nobody else can be inside, and it lasts as long as the process."""
+"""`MemoryAccess` gives access to a database in memory, which no other process can use and which ends with this one.
+
+See docs/decisions/0021.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +16,12 @@ from . import clock
 
 
 class MemoryAccess:
-    """See `engine.base.Access`. What has no other process to share with has little to do.
+    """The `Access` to a database in memory; see `engine.base.Access`. No other process ever waits for it.
 
     Parameters
     ----------
     address : Path
+        `memory:NAME`.
     """
 
     is_shared = False
@@ -35,11 +39,17 @@ class MemoryAccess:
 
     @property
     def put_forward(self) -> timedelta:
-        """By how much the clock was put forward since this was made."""
+        """By how much the system's clock was put forward since the database was made."""
         return clock.put_forward(self._clocks)
 
     def acquire(self, deadline: float, *, create: bool = False, upgrade: bool = False) -> None:
-        """Go on with it, unless an error has broken the engine, and with it all that it held."""
+        """Use the database.
+
+        Raises
+        ------
+        WorkspaceCorruptError
+            An error has broken the engine, and all rows in its memory are lost.
+        """
         if not self.database.is_alive:
             raise WorkspaceCorruptError(
                 f"{self._address} is lost: an error has broken the engine that had it in memory; begin another one by "
@@ -48,29 +58,29 @@ class MemoryAccess:
         self.is_held = True
 
     def acquire_for_writing(self, deadline: float, *, upgrade: bool) -> None:
-        """Write to what was open for reading."""
+        """Use the database for writing after it was used for reading."""
         self.acquire(deadline)
         self.read_only = False
 
     def release(self) -> None:
-        """Keep it: it ends with the process."""
+        """Stop using the database; it stays until the process ends."""
         self.is_held = False
 
     def may_begin(self, *, write: bool, is_alone: bool) -> bool:
-        """Return True: nothing can happen to it."""
+        """Return True: a database in memory cannot be removed or replaced."""
         return True
 
     def note_end(self) -> None:
-        """Take note of nothing."""
+        """Do nothing."""
 
     def watch_clocks(self) -> None:
-        """Remember that the clock was put back: what is dated now seems too old once it is put right."""
+        """Note that the clock was put back: what is saved now will seem too old once the clock is right again."""
         if clock.was_put_back(self._clocks):
             self._clocks = clock.updated_record(self._clocks)
 
     @contextmanager
     def suspended(self, deadline: float) -> Iterator[None]:
-        """Do as if it were closed, for the length of a block."""
+        """Mark the database as not held for a `with` block; it is not closed."""
         self.is_held = False
         try:
             yield
@@ -78,5 +88,5 @@ class MemoryAccess:
             self.acquire(deadline)
 
     def reopen(self, deadline: float) -> None:
-        """Go on with it, if it still answers."""
+        """Use the database on, if its engine still answers; see `acquire`."""
         self.acquire(deadline)

@@ -1,4 +1,4 @@
-"""Whether a folder is on the disk of this machine, as Linux tells."""
+"""Finds out whether a folder is on a network file system (on Linux), and warns of a workspace there."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ REMOTE = {
 
 
 def warn_if_remote(folder: Path) -> None:
-    """Warn, once a folder and process, of a workspace on a network file system."""
+    """Warn if a workspace is on a network file system; once for each folder and process."""
     kind = remote_kind(folder)
     if kind is not None:
-        # Python shows a warning once a text.
+        # Python shows a warning with the same text only once.
         warnings.warn(
             f"{folder} is on a network file system ({kind}), whose locks and flushes may not hold: two machines that "
             "use it at once can destroy it, and a power cut can. Keep the workspace on a local disk, copy it with "
             "backup(), or let one machine at a time use it",
-            stacklevel=7,  # Whoever made the store.
+            stacklevel=7,  # The line that made the store.
         )
 
 
 def remote_kind(folder: Path) -> str | None:
-    """Return the type of the network file system that a folder is on; None if it is on none that is known."""
+    """Return the type of the network file system that a folder is on; None if it is on no known one."""
     kind = file_system_of(folder, MOUNTS.read_text() if MOUNTS.exists() else "")
     return kind if kind in REMOTE else None
 
@@ -58,7 +58,7 @@ def file_system_of(folder: Path, mounts: str) -> str | None:
     ----------
     folder : Path
     mounts : str
-        What Linux has in `/proc/self/mountinfo`, see proc_pid_mountinfo(5).
+        The content of `/proc/self/mountinfo`; for its format see proc_pid_mountinfo(5).
     """
     device = folder.stat().st_dev
     wanted = f"{os.major(device)}:{os.minor(device)}"

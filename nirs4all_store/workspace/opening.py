@@ -1,4 +1,7 @@
-"""Opening a workspace: create, check, or join the one that this process uses already."""
+"""Opens a workspace: creates it when absent, or joins the one that this process has open already.
+
+Only this module chooses a back end by the address: files, or memory (docs/decisions/0021).
+"""
 
 from __future__ import annotations
 
@@ -22,35 +25,39 @@ from .scheduler import Workspace
 
 
 def open_workspace(address: Path, store: object, *, read_only: bool, upgrade: bool, timeout: float) -> Workspace:
-    """Return the open workspace of an address; give it back with `close_workspace`.
+    """Open the workspace at an address, or join the one that is open; end its use with `close_workspace`.
 
     Parameters
     ----------
     address : Path
-        A folder, which is created with its database when absent, unless `read_only`; or `memory:NAME`.
+        A folder, or `memory:NAME`. A folder and its database are created when absent, unless `read_only`.
     store : object
-        Stands for the one who asks; a folder stays open until the last of them has given it back.
+        The user of the workspace, as a `WorkspaceStore`. A folder is closed when its last user has ended its use.
     read_only : bool
     upgrade : bool
-        Bring an older database to the newest revision, after a copy of it was made.
+        Upgrade a database of an older revision, after a copy of it was made.
     timeout : float
-        Seconds to wait for other processes.
+        Seconds to wait for other processes and threads.
+
+    Returns
+    -------
+    Workspace
 
     Raises
     ------
     WorkspaceError
-        It cannot be opened: see its subclasses. Nothing was changed.
+        One of its subclasses: the workspace cannot be opened, and nothing was changed.
     ReadOnlyError
-        The folder cannot be written to, and `read_only` is False.
+        This user may not write to the folder, and `read_only` is False.
     InvalidInputError
-        The engine would take its path for another one's.
+        DuckDB would misread the path; see `refuse_misread`.
     """
     deadline = time.monotonic() + timeout
     if not is_in_memory(address):
         address = _folder(address, read_only=read_only)
     close_stale(address, deadline)
     with locked_entry(address, deadline) as entry:
-        close_if_unusable(entry, deadline)  # It may have come here by another name.
+        close_if_unusable(entry, deadline)  # It may have been opened by another path.
         if entry.workspace is None:
             make = _workspace_in_memory if is_in_memory(address) else _workspace_of_folder
             entry.workspace = make(address, read_only=read_only)
@@ -61,7 +68,7 @@ def open_workspace(address: Path, store: object, *, read_only: bool, upgrade: bo
         if not read_only:
             if not is_in_memory(address):
                 FolderBlobs(address / ARTIFACTS_NAME).make_root()
-            # A store that this process has open keeps nobody waiting for it.
+            # If this process has the workspace open already, do not wait for a thread that writes.
             interrupt_lost_runs(workspace, seconds_until(deadline) if is_new else 0)
     except BaseException:
         close_workspace(workspace, store, seconds_until(deadline))
@@ -70,7 +77,10 @@ def open_workspace(address: Path, store: object, *, read_only: bool, upgrade: bo
 
 
 def _folder(path: Path, *, read_only: bool) -> Path:
-    """Return the folder of a workspace, which is made when absent; a link to it may be gone before who came by it."""
+    """Return the folder of a workspace without links, since a link may be removed while it is open.
+
+    The folder is created when absent, unless `read_only`.
+    """
     refuse_misread(path)
     if not read_only:
         _make_folder(path)
@@ -103,7 +113,10 @@ def _workspace_in_memory(address: Path, *, read_only: bool) -> Workspace:
 
 
 def interrupt_lost_runs(workspace: Workspace, timeout: float) -> None:
-    """Mark the runs interrupted whose processes are gone; where that fails, the workspace can be used all the same."""
+    """Give runs whose processes have ended the status `interrupted`; errors are ignored.
+
+    If it fails, as on a full disk, the workspace can still be used. See docs/decisions/0011.
+    """
     with contextlib.suppress(StoreError, *ENGINE_ERRORS), UnitOfWork(workspace, timeout=timeout) as uow:
         if uow.runs.interrupt_lost():
             uow.commit()

@@ -1,4 +1,7 @@
-"""Which workspaces this process has open, by folder; what becomes of them at a fork and at exit."""
+"""The workspaces that this process has open, by folder; it closes them before a fork and at exit.
+
+Why a forked child must not use its parent's database: docs/decisions/0012, "Forks".
+"""
 
 from __future__ import annotations
 
@@ -23,33 +26,37 @@ SECONDS_TO_CLOSE_AT_EXIT = 5.0
 
 @dataclass
 class _Entry:
-    """One folder, the workspace that this process has open there, and the stores that use it."""
+    """A folder (or address in memory), the workspace that this process has open there, and the stores that use it."""
 
     lock: threading.RLock = field(default_factory=threading.RLock)
     workspace: Workspace | None = None
     stores: dict[object, bool] = field(default_factory=dict)
-    """Those that use it, and whether they write."""
+    """The users of the workspace, and whether each of them may write."""
 
 
 Key = tuple[int, int] | str
-"""Device and inode of a folder, so that two spellings of one path share one engine; or `memory:NAME`."""
+"""Device and inode of a folder, so that two paths of one folder have one entry; or `memory:NAME`."""
 
 _entries: dict[Key, _Entry] = {}
 _fork_lock = threading.RLock()
-# Of each fork that goes on, the workspaces that it keeps others out of; a signal handler may fork in the middle of one.
+# For each fork that is going on, the workspaces that it has closed; a signal handler may fork during a fork.
 _forking: list[list[Workspace]] = []
-# What a forked child has of databases that its parent was at work on: kept for ever, since closing them would harm.
+# In a forked child: workspaces that its parent was using. They are never released, since to close them would destroy
+# the parent's database.
 _inherited: dict[Key, Workspace] = {}
 
 
 def close_workspace(workspace: Workspace, store: object, timeout: float) -> None:
-    """Give back what `open_workspace` returned; the last one to do so closes a folder's. Twice is fine."""
+    """End the use of a workspace by a store; when its last user does so, the workspace of a folder is closed.
+
+    A second call does nothing. A workspace in memory stays until the process ends.
+    """
     deadline = time.monotonic() + timeout
-    # Not by the folder's identity: the folder may be gone by now.
+    # Not found by its folder, which may have been removed.
     for entry in entries_with(lambda opened: opened is workspace):
         with locked(entry.lock, deadline, workspace.path):
             if entry.workspace is workspace and entry.stores.keys() == {store}:
-                if is_in_memory(workspace.path):  # It stays until the process ends, and whoever is inside ends now.
+                if is_in_memory(workspace.path):  # It stays open; wait until no unit of work is open.
                     with workspace.exclusive(seconds_until(deadline)):
                         pass
                 else:
@@ -60,9 +67,9 @@ def close_workspace(workspace: Workspace, store: object, timeout: float) -> None
 
 
 def close_stale(path: Path, deadline: float) -> None:
-    """Close what is still open of a folder or database that was removed, moved or replaced.
+    """Close the workspace of a path if its folder or database was removed, moved or replaced.
 
-    DuckDB would join it by the path, and what is written then would go where nobody finds it.
+    Otherwise DuckDB would find the old database by its path, and new rows would go to a file that nobody finds.
     """
     for entry in entries_with(lambda opened: opened.path == path and not opened.is_usable):
         with locked(entry.lock, deadline, path):
@@ -70,7 +77,7 @@ def close_stale(path: Path, deadline: float) -> None:
 
 
 def close_if_unusable(entry: _Entry, deadline: float) -> None:
-    """Close what is open at a place, if its folder or database was removed, moved or replaced."""
+    """Close the workspace of an entry if its folder or database was removed, moved or replaced."""
     if entry.workspace is not None and not entry.workspace.is_usable:
         entry.workspace.close(seconds_until(deadline))
         entry.workspace = None
@@ -78,13 +85,21 @@ def close_if_unusable(entry: _Entry, deadline: float) -> None:
 
 
 def entries_with(wanted: Callable[[Workspace], bool]) -> list[_Entry]:
-    """Return the places of wanted workspaces, without waiting for those in which somebody is opening one."""
+    """Return the entries whose workspaces are wanted, without waiting for a thread that is opening one."""
     return [entry for entry in list(_entries.values()) if entry.workspace is not None and wanted(entry.workspace)]
 
 
 @contextmanager
 def locked_entry(path: Path, deadline: float) -> Iterator[_Entry]:
-    """Yield the entry of a folder, which nobody else opens or closes for the length of the block; see `locked`."""
+    """Lock the entry of an address for a `with` block, so that no other thread opens or closes the workspace.
+
+    Raises
+    ------
+    StoreClosedError
+        This process was forked while its parent was using the workspace.
+    WorkspaceBusyError
+        Another thread has it locked until the deadline; see `locked`.
+    """
     key = _key_of(path)
     if key in _inherited and is_in_memory(path):
         raise StoreClosedError(
@@ -110,13 +125,13 @@ def _key_of(address: Path) -> Key:
 
 @atexit.register
 def _close_all() -> None:
-    """Close what the program left open: a thread inside DuckDB while the interpreter ends aborts it."""
+    """Close the workspaces that the program left open: a thread inside DuckDB at the interpreter's end aborts it."""
     for entry in list(_entries.values()):
         workspace = entry.workspace
         if workspace is not None:
             try:
                 workspace.close(SECONDS_TO_CLOSE_AT_EXIT)
-            except StoreError:  # A thread is still at work: it is stopped, and its transaction is rolled back.
+            except StoreError:  # A thread is still using it: it is stopped, and its transaction is rolled back.
                 workspace.interrupt()
                 with contextlib.suppress(StoreError):
                     workspace.close(SECONDS_TO_CLOSE_AT_EXIT)
@@ -127,25 +142,25 @@ def _close_before_fork() -> None:
     _forking.append([])
     for entry in list(_entries.values()):
         if entry.workspace is not None:
-            _forking[-1].append(entry.workspace)  # First: Ctrl-C may come before all of it is done.
+            _forking[-1].append(entry.workspace)  # Before it is closed, since Ctrl-C may come in between.
             entry.workspace.close_before_fork()
 
 
 def _go_on_after_fork() -> None:
-    if is_owned(_fork_lock):  # Ctrl-C may have come before it was, or right after.
+    if is_owned(_fork_lock):  # Ctrl-C may have come before it was taken.
         for workspace in _forking.pop() if _forking else []:
             workspace.after_fork()
         _fork_lock.release()
 
 
 def _start_anew_after_fork() -> None:
-    """Let a forked child open workspaces of its own; the parent's connections must never run here."""
+    """Empty the registry of a forked child, so that it opens workspaces anew and uses no connection of its parent."""
     global _fork_lock
     _fork_lock = threading.RLock()
     for key, entry in _entries.items():
         if entry.workspace is not None and entry.workspace.is_open:
             _inherited[key] = entry.workspace
-            ctypes.pythonapi.Py_IncRef(ctypes.py_object(entry.workspace))  # The interpreter's end drops all but this.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(entry.workspace))  # Else it would be released at exit.
     _forking.clear()
     _entries.clear()
 

@@ -1,4 +1,4 @@
-"""Does what the findings of a check say can be done."""
+"""Repairs the problems that a check has found, as far as its findings say that it can."""
 
 from __future__ import annotations
 
@@ -14,9 +14,17 @@ from .findings import CheckReport, RepairReport
 
 
 def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairReport:
-    """Do what the findings say; see `WorkspaceStore.repair`. Files are moved when the unit of work has committed.
+    """Repair the problems that can be repaired; see `WorkspaceStore.repair`.
 
-    A file that cannot be moved is left, with the reason, and the others go on.
+    Rows are changed first and committed. Then files are moved to the quarantine. A file that cannot be moved is in
+    `RepairReport.left` with the reason, and the others are moved all the same.
+
+    Parameters
+    ----------
+    uow : UnitOfWork
+    found : CheckReport
+    dry_run : bool
+        Only report what would be done.
     """
     repaired = [finding for finding in found.findings if finding.repair]
     left = [finding for finding in found.findings if not finding.repair]
@@ -31,7 +39,7 @@ def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairRepor
         uow.commit()
     move = partial(uow.blobs.quarantine, dry_run=dry_run)
     paths = [finding.subject for finding in repaired if finding.code in ("damaged-file", "unlisted-file")]
-    problems = {path: _problem_of(move, path) for path in dict.fromkeys(paths)}  # Rows may share one.
+    problems = {path: _problem_of(move, path) for path in dict.fromkeys(paths)}  # Several rows may name one file.
     for finding in list(repaired):
         problem = problems.get(finding.subject)
         if problem:

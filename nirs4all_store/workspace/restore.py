@@ -1,7 +1,7 @@
-"""A backup takes the place of a workspace; what was there is kept beside it.
+"""Restores a workspace from a backup; the workspace of before is kept in a folder inside it.
 
-The restored workspace appears with one rename, of its database: all that it names is there by then, and what was
-there has been kept. So whatever happens on the way, the workspace is as it was or restored.
+The last step is one rename, of the database. Before it, all files that the database names are in place, and the old
+workspace is kept. So after a crash at any moment, the workspace is as it was or it is restored.
 """
 
 from __future__ import annotations
@@ -55,22 +55,23 @@ KEPT = "before-restore"
 UNFINISHED = ".restoring"
 MAX_RUNS_LISTED = 3
 HARMLESS = ("unlisted-file", "link", "no-file")
-"""What of a check of the backup is not restored, and so harms nobody."""
+"""Findings in a backup that do not prevent a restore, since what they are about is not restored."""
 
 
 @dataclass(frozen=True)
 class RestoreReport:
-    """What a restore did.
+    """The result of a restore.
 
     Attributes
     ----------
     backup, workspace : Path
     rows : dict of str to int
-        Rows per table that are there now.
+        The number of rows of each table that were restored.
     files : int
-        Files of artifacts that they name.
+        The number of files of artifacts that they name.
     kept : Path or None
-        The workspace as it was, a folder in it that opens as a workspace if it did before; None: there was none.
+        A folder inside the workspace that has the workspace of before; None if there was none. It can be opened if the
+        old workspace could.
     """
 
     backup: Path
@@ -81,26 +82,26 @@ class RestoreReport:
 
     @property
     def way_back(self) -> str:
-        """The shell command that restores what was there before."""
+        """The shell command that restores the workspace of before; empty if there was none."""
         return f"nirs4all-store restore {quote(str(self.kept))} {quote(str(self.workspace))}" if self.kept else ""
 
 
 def restore_workspace(
     backup_path: str | os.PathLike[str], workspace_path: str | os.PathLike[str], *, timeout: float = 600.0
 ) -> RestoreReport:
-    """Put a backup in the place of a workspace, whole or not at all; what was there is kept as `before-restore`.
+    """Replace a workspace by a backup, as a whole or not at all; the old workspace is kept as `before-restore`.
 
-    All of the backup is read and checked first. It stays as it is, and so does what is in the folder besides a
-    workspace. The kept files of artifacts take no room of their own where the file system has hard links.
+    All of the backup is read and checked first, and it is not changed. Other files in the folder of the workspace stay.
+    The kept files of artifacts need no disk space if the file system has hard links.
 
     Parameters
     ----------
     backup_path : path-like
-        What `WorkspaceStore.backup` made, or another workspace of this version.
+        A folder that `WorkspaceStore.backup` has made, or another workspace of this version.
     workspace_path : path-like
-        The folder; it is made when absent, and need not open as a workspace.
+        The folder to restore to. It is created when absent. It may have a workspace that does not open.
     timeout : float
-        Seconds to wait for others that use either of them.
+        Seconds to wait for other processes that use the backup or the workspace.
 
     Returns
     -------
@@ -111,11 +112,12 @@ def restore_workspace(
     WorkspaceCorruptError
         The backup is damaged; nothing was changed.
     WorkspaceBusyError, RunInUseError
-        Others have the workspace, or another process is in the middle of a run in it; nothing was changed.
+        Another process holds the workspace, or is running a run in it; nothing was changed.
     WorkspaceNotFoundError, WorkspaceOutdatedError, WorkspaceTooNewError, ReadOnlyError, InvalidInputError
-        It cannot be restored from there; nothing was changed.
+        The backup cannot be restored; nothing was changed.
     OutputPathError
-        The workspace cannot be written to, or its disk is full; it holds what it held, and a copy of it may lie in it.
+        The workspace cannot be written to, or its disk is full. It has the same rows as before; a copy of it may be
+        left in it.
     """
     source = checked_folder(backup_path, "backup_path")
     target = checked_folder(workspace_path, "workspace_path")
@@ -138,7 +140,7 @@ def restore_workspace(
 
 
 def _checked(backup: Workspace, timeout: float) -> dict[str, int]:
-    """Read all of a backup; return how many rows its tables have."""
+    """Read and check all of a backup; return the number of rows of each table."""
     with UnitOfWork(backup, timeout=timeout, write=False) as uow:
         report = check.check(uow, deep=True)
     damage = [f"{item.subject}: {item.message}" for item in report.findings if item.code not in HARMLESS]
@@ -153,7 +155,13 @@ def _checked(backup: Workspace, timeout: float) -> dict[str, int]:
 
 @contextmanager
 def _alone_in(folder: Path, timeout: float) -> Iterator[None]:
-    """Hold the lease of a folder that this process has not open, for the length of a block; make it when absent."""
+    """Hold the lease of a folder for a `with` block; create the folder when absent.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        This or another process has it open.
+    """
     deadline = time.monotonic() + timeout
     make_folder(folder)
     with locked_entry(folder, deadline) as place:
@@ -170,9 +178,9 @@ def _alone_in(folder: Path, timeout: float) -> Iterator[None]:
 
 
 def _refuse_what_runs(folder: Path) -> None:
-    """Refuse a workspace in which another process is in the middle of a run; what does not open has none.
+    """Raise if another process is running a run in a workspace; one that does not open counts as having none.
 
-    An open store lets others in while it does nothing, so that nobody sees it.
+    The lease does not tell that: an open store lets other processes in while it does nothing.
     """
     path = folder / DATABASE_NAME
     with contextlib.suppress(WorkspaceCorruptError, FileNotFoundError):
@@ -193,12 +201,20 @@ def _refuse_what_runs(folder: Path) -> None:
 
 
 def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | None, int]:
-    """Copy the backup, keep what is there, and let the copy take its place; return what is kept and how many files."""
+    """Copy the backup into the folder, keep the old workspace, and rename the copy.
+
+    Returns
+    -------
+    Path or None
+        The folder that has the old workspace.
+    int
+        The number of restored files of artifacts.
+    """
     database, unfinished = folder / DATABASE_NAME, folder / UNFINISHED
     _remove(unfinished)
     try:
         unfinished.mkdir()
-        share(unfinished, folder)  # What is made in it is then for the same group.
+        share(unfinished, folder)  # Files that are made in it then get the same group.
         with backup.exclusive(timeout):
             copy_into(backup, unfinished)
         if database.exists():
@@ -209,7 +225,7 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
         hit(Failpoint.WORKSPACE_IS_KEPT)
         files = FolderBlobs(folder / ARTIFACTS_NAME).take(unfinished / ARTIFACTS_NAME)
         if logs_of(database):
-            with contextlib.suppress(StoreError):  # One that does not open stays so until the new one has its name.
+            with contextlib.suppress(StoreError):  # A database that does not open is replaced with its log below.
                 FileDatabase(database).close()
         (unfinished / DATABASE_NAME).replace(database)
         hit(Failpoint.BACKUP_HAS_THE_NAME)
@@ -222,7 +238,7 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
 
 
 def _keep(folder: Path) -> Path | None:
-    """Copy a workspace, byte for byte, to a folder of its own in it; return that, or None if there is none."""
+    """Copy a workspace, byte for byte, to a new folder inside it; return that folder, or None without a database."""
     database, unfinished = folder / DATABASE_NAME, folder / UNFINISHED / KEPT
     present = [path for path in (database, *logs_of(database)) if path.exists()]
     if not present:
