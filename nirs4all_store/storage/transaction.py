@@ -100,8 +100,7 @@ class Transaction:
             return
         try:
             if error is None or (isinstance(error, StoreError) and not isinstance(error, EngineError)):
-                self.roll_back()
-                self.session.close()
+                self.session.close()  # It rolls back what was not committed.
             else:  # What an error of the engine, or Ctrl-C, leaves of a connection is not to be used again.
                 self.session.invalidate()
                 self._host.mark_broken()
