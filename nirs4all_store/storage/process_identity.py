@@ -10,12 +10,14 @@ from __future__ import annotations
 import hmac
 import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
 ProcessId = dict[str, Any]
 
 PROC = Path("/proc")
+ONE_NAMESPACE = re.compile(r"^NSpid:[ \t]+\d+$", re.MULTILINE)
 MACHINE = Path("/etc/machine-id")
 # The first PID namespace of every machine has this number, and no container's has it (proc_ns.h of Linux).
 FIRST_NAMESPACE = "pid:[4026531836]"
@@ -125,8 +127,7 @@ def _status(process: str) -> tuple[str, int, int] | None:
 
 def _proc_is_ours() -> bool:
     """Tell whether the numbers in /proc are those of this process's PID namespace, and not of one around it."""
-    lines = [line.split() for line in _text(PROC / "self/status").splitlines()]
-    return any(line[:1] == ["NSpid:"] and len(line) == 2 for line in lines)
+    return ONE_NAMESPACE.search(_text(PROC / "self/status")) is not None
 
 
 def _machine() -> str:

@@ -68,12 +68,9 @@ def odd_places(folder: Path) -> Iterator[tuple[str, str]]:
             yield name, str(kind)
 
 
-def _places(folder: Path) -> Iterator[Path]:
-    """Yield the paths that the store may use, also those of logs, copies and unfinished files."""
-    for name in sorted(os.listdir(folder)):  # noqa: PTH208  # A Path for each of many files takes long.
-        if DATABASE_NAME in name or name in (LOCK_FILE, QUEUE_FILE):
-            yield folder / name
-    for name in FOLDERS:
-        # A folder that this user may not enter is skipped: whoever uses it gets an error that says so.
-        if os.access((folder / name).parent, os.X_OK):
-            yield folder / name
+def _places(folder: Path) -> list[Path]:
+    """Return the paths that the store may use, also those of logs, copies and unfinished files."""
+    names = sorted(os.listdir(folder))  # noqa: PTH208  # A Path for each of many files takes long.
+    files = [folder / name for name in names if DATABASE_NAME in name or name in (LOCK_FILE, QUEUE_FILE)]
+    # A folder that this user may not enter is skipped: whoever uses it gets an error that says so.
+    return files + [folder / name for name in FOLDERS if os.access((folder / name).parent, os.X_OK)]

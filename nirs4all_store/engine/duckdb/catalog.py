@@ -85,12 +85,9 @@ def differences(
     """
     named = {"name": database}
     found = {sql for (sql,) in connection.execute(_PRINTED, named).fetchall()}
-    statements = printed.replace(",\n    ", ", ").splitlines()
+    lines = printed.replace(",\n    ", ", ")
     # The table that Alembic makes has its key as a constraint of the table, that of `schema.stamp` in the column.
-    known = {
-        *statements,
-        *(statement.replace(", PRIMARY KEY(version_num)", " PRIMARY KEY") for statement in statements),
-    }
+    known = {*lines.splitlines(), *lines.replace(", PRIMARY KEY(version_num)", " PRIMARY KEY").splitlines()}
     is_as_printed = found <= known and len(found) == printed.count("CREATE ")
     more, changed = ([], []) if is_as_printed else _compared(connection, named, printed)
     if macros:

@@ -87,7 +87,8 @@ def catalog_name(connection: duckdb.DuckDBPyConnection) -> str:
     The query has no operator and no unqualified function, since a macro in the file could take the place of both.
     """
     names = connection.execute("SELECT database_name FROM system.main.duckdb_databases()").fetchall()
-    return next(str(name) for (name,) in names if name not in ("system", "temp"))
+    [(name,)] = {*names} - {("system",), ("temp",)}
+    return str(name)
 
 
 def raw_connection(session: Session) -> Any:

@@ -19,7 +19,7 @@ from ...failpoints import Failpoint, hit
 from ...filesystem import file_id, file_state, share_alike
 from .connection import connect
 from .database import DuckDBDatabase
-from .files import header_of, logs_of, refuse_odd_database
+from .files import header_of, log_names, logs_of, refuse_odd_database
 from .posix_lock import held_alone
 from .settings import quoted_name
 from .table_hashes import differing, write_down
@@ -198,8 +198,12 @@ class FileDatabase(DuckDBDatabase):
 
 def _status(path: Path) -> tuple[int, ...]:
     """Return sizes and times of a database and its logs; they change when somebody writes to one of them."""
-    found = [name.stat() for name in (path, *logs_of(path)) if name.exists()]
-    return tuple(number for file in found for number in (file.st_size, file.st_mtime_ns, file.st_ctime_ns))
+    numbers: list[int] = []
+    for name in (path, *log_names(path)):
+        with contextlib.suppress(FileNotFoundError):
+            status = name.stat()
+            numbers += status.st_size, status.st_mtime_ns, status.st_ctime_ns
+    return tuple(numbers)
 
 
 def _remove_folded(path: Path, folded: dict[Path, os.stat_result]) -> None:

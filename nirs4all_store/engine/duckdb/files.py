@@ -105,7 +105,7 @@ def logs_of(path: Path) -> list[Path]:
 
     DuckDB 2.0 writes to a second log while it folds the first one into the file.
     """
-    return [log for log in log_names(path) if log.exists()]
+    return list(filter(Path.exists, log_names(path)))
 
 
 @lru_cache
