@@ -17,6 +17,7 @@ import polars as pl
 from .artifacts import checked_hash, codecs, sha256
 from .call_boundary import all_public
 from .chains import ChainLoader, artifact_ids
+from .engine import Question
 from .errors import (
     InvalidInputError,
     InvalidTypeError,
@@ -26,7 +27,7 @@ from .errors import (
     UnitOfWorkError,
 )
 from .filesystem import atomic_write, checked_path, with_suffix_added, write_atomic
-from .storage import Call, ChainRecord, LogRecord, PredictionRecord, UnitOfWork
+from .storage import Base, Call, ChainRecord, LogRecord, PredictionRecord, UnitOfWork
 from .validation import checked_text, checked_timeout, file_text
 from .workspace import (
     Workspace,
@@ -35,7 +36,6 @@ from .workspace import (
     checked_folder,
     close_workspace,
     deletion,
-    garbage,
     is_in_memory,
     open_workspace,
 )
@@ -892,7 +892,7 @@ class WorkspaceStore:
             How many files were removed.
         """
         with self._writing() as uow:
-            return garbage.collect(uow, grace)
+            return deletion.collect(uow, grace)
 
     def plan_gc(self, *, grace: timedelta = timedelta(days=1)) -> pl.DataFrame:
         """Return what `gc_artifacts(grace=grace)` would remove, and remove nothing.
@@ -904,7 +904,7 @@ class WorkspaceStore:
             `size_bytes`, `reason`.
         """
         with self._reading() as uow:
-            return garbage.plan_collection(uow, grace)
+            return deletion.plan_collection(uow, grace)
 
     # -- logs ---------------------------------------------------------------------------------
 
@@ -1056,9 +1056,7 @@ class WorkspaceStore:
         trust = codecs.checked_trust(trusted)
         bundle = read_bundle(checked_path(path, "path"))
         with self._writing() as uow:
-            found = import_bundle(uow, bundle, trust)
-        self._workspace.cache.invalidate()
-        return found
+            return import_bundle(uow, bundle, trust)
 
     def trust_chain(self, chain_id: str, trusted: Any) -> None:
         """Set what the imported objects of a chain may import when they are loaded.
@@ -1166,10 +1164,9 @@ class WorkspaceStore:
         QueryTimeoutError
             It took longer than `timeout`.
         """
-        from .storage import Base
-
         with self._reading():
-            answer = self._workspace.database.ask(query, params, max_rows, max_bytes, timeout, Base.metadata)
+            question = Question(query, params, max_rows, max_bytes, timeout, Base.metadata)
+            answer = self._workspace.database.ask(question)
         with closing(answer):
             return answer.result()
 

@@ -17,18 +17,17 @@ from polars import selectors
 from sqlalchemy import DateTime
 
 from .datasets import AVERAGE, PARTITIONS
-from .engine import Finding, parse_json
+from .engine import Finding
 from .errors import WorkspaceCorruptError
-from .storage import Base
-from .storage import Json as JsonType
+from .storage import Base, Json
 from .store import WorkspaceStore
-from .validation import printable
+from .validation import parse_json, printable
 
 LONGEST_LIST = 20
 LONGEST_VALUE = 60
 NUMBER_OF_DIGITS = 4
 COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.c]
-JSON_COLUMNS = {column.name for column in COLUMNS if column.type is JsonType}
+JSON_COLUMNS = {column.name for column in COLUMNS if column.type is Json}
 TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
 IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
 LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")

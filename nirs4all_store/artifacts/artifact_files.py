@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 
 from ..errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError, StoreError
 from ..failpoints import Failpoint, hit
-from ..filesystem import FILE, is_odd, refuse_below, write_atomic
+from ..filesystem import FILE, PLAIN, refuse_below, write_atomic
 from ..identifiers import utc_now
 from ..validation import checked_text
 from .store import Blob, BlobStore
@@ -255,7 +255,9 @@ class ArtifactFiles:
     def odd(self, named: Iterable[str]) -> dict[str, str]:
         """Return the names that are neither files nor folders and that no row names, each with its kind."""
         known = set(map(normalize, named))
-        return {blob.name: blob.kind for blob in sorted(self._all()) if is_odd(blob.kind) and blob.name not in known}
+        return {
+            blob.name: blob.kind for blob in sorted(self._all()) if blob.kind not in PLAIN and blob.name not in known
+        }
 
     def files(self) -> list[Blob]:
         """Return the files, without those in the quarantine."""

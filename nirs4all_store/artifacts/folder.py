@@ -18,11 +18,11 @@ from ..errors import ArtifactCorruptError, ArtifactLinkError, ArtifactMissingErr
 from ..filesystem import (
     FILE,
     FOLDER,
+    PLAIN,
     atomic_write,
     content_of,
     fsync_file,
     fsync_folder,
-    is_odd,
     kind_of,
     kind_of_mode,
     make_folder,
@@ -141,7 +141,7 @@ class FolderBlobs:
             for part in PurePosixPath(name).parts:
                 path /= part
                 kind = kind_of(path)
-                if is_odd(kind):
+                if kind not in PLAIN:
                     raise ArtifactLinkError(
                         f"artifact path {name!r} leads out of {self}, or to no file: {path} is {kind}, which "
                         "is not followed; remove it"

@@ -1,6 +1,9 @@
 from . import inference as inference
 from . import probabilities as probabilities
 from .builder import ChainBuilder as ChainBuilder
+from .builder import ExecutionStep as ExecutionStep
+from .builder import ExecutionTrace as ExecutionTrace
+from .builder import StepArtifacts as StepArtifacts
 from .estimator import ChainClassifier as ChainClassifier
 from .estimator import ChainRegressor as ChainRegressor
 from .estimator import as_estimator as as_estimator
@@ -22,7 +25,4 @@ from .schema import check_order as check_order
 from .schema import checked_artifacts as checked_artifacts
 from .schema import checked_steps as checked_steps
 from .schema import with_ids as with_ids
-from .trace import ExecutionStep as ExecutionStep
-from .trace import ExecutionTrace as ExecutionTrace
-from .trace import StepArtifacts as StepArtifacts
 from .training_columns import TrainedOn as TrainedOn

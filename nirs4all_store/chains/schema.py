@@ -21,11 +21,6 @@ def as_ids(value: Any) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def step_artifacts(step: dict[str, Any]) -> list[str]:
-    """Return the ids a step itself carries; nirs4all 0.7 wrote a list under `artifact_ids`."""
-    return as_ids(step.get("artifact_id") or step.get("artifact_ids"))
-
-
 def artifact_ids(chain: dict[str, Any]) -> list[str]:
     """Return every artifact id that a chain names, each once, in the order of first use.
 
@@ -172,4 +167,5 @@ def _given(steps: list[dict[str, Any]], shared: dict[str, Any]) -> list[tuple[in
 
 def is_fitted_per_fold(step: dict[str, Any], shared: dict[str, Any]) -> bool:
     """Tell whether a step before the model has its objects in the folds' lists."""
-    return not step.get("stateless") and not shared.get(str(step["step_idx"])) and not step_artifacts(step)
+    own = as_ids(step.get("artifact_id") or step.get("artifact_ids"))  # nirs4all 0.7 wrote a list.
+    return not step.get("stateless") and not shared.get(str(step["step_idx"])) and not own

@@ -158,11 +158,14 @@ def _print_plan(console: Console, plan: UpgradePlan) -> None:
 
 def _print_report(console: Console, report: UpgradeReport) -> None:
     plan, took = report.plan, f"{report.seconds:.1f} s"
-    print_line(console, f"Upgraded to revision {plan.target} in {took}: every row and value was compared.")
-    print_line(console, f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.")
     logs = "".join(f" and {log}" for log in logs_of(report.copy)) if report.copy else ""
-    print_line(console, f"The old one, byte for byte: {report.copy}{logs}")
-    print_line(console, f"To go back: {report.way_back}")
+    print_line(
+        console,
+        f"Upgraded to revision {plan.target} in {took}: every row and value was compared.",
+        f"The database now takes {_size(report.size)}; vacuum() gives back what it does not need.",
+        f"The old one, byte for byte: {report.copy}{logs}",
+        f"To go back: {report.way_back}",
+    )
 
 
 @app.command(epilog="nirs4all-store recover workspace --dry-run")
@@ -177,22 +180,22 @@ def recover(
 
 def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> None:
     if report.log is None:
-        print_line(console, f"{report.database} opens; there was nothing to do.")
-        print_line(console, f"rows       {_rows(report.rows)}")
+        print_line(console, f"{report.database} opens; there was nothing to do.", f"rows       {_rows(report.rows)}")
         return
-    print_line(console, f"{report.database} does not open: {report.problem}")
-    print_line(console, f"damaged    {report.log}")
-    used = f"the first {report.used:,} of its {report.size:,} bytes"
-    print_line(console, f"saved      {used}, {report.commits:,} commits")
     lost = report.size - report.used
-    print_line(console, f"lost       {lost:,} bytes, which show the end of {report.lost_commits:,} commits")
-    print_line(console, f"rows       {_rows(report.rows)}; each was read")
+    print_line(
+        console,
+        f"{report.database} does not open: {report.problem}",
+        f"damaged    {report.log}",
+        f"saved      the first {report.used:,} of its {report.size:,} bytes, {report.commits:,} commits",
+        f"lost       {lost:,} bytes, which show the end of {report.lost_commits:,} commits",
+        f"rows       {_rows(report.rows)}; each was read",
+    )
     if report.copy is None:
         print_line(console, "Nothing was changed (dry run).")
         return
     logs = "".join(f" and {log}" for log in logs_of(report.copy))
-    print_line(console, f"The original, byte for byte: {report.copy}{logs}")
-    print_line(console, f"To go back: {report.way_back}")
+    print_line(console, f"The original, byte for byte: {report.copy}{logs}", f"To go back: {report.way_back}")
     if report.findings is None:
         print_line(console, f"Not checked: it stands at revision {report.revision} or is in use.")
     else:
@@ -211,26 +214,26 @@ def restore(
     console = Console()
     print_line(console, f"{report.workspace} is as {report.backup} is: {_rows(report.rows)}, {report.files:,} files")
     if report.kept is not None:
-        print_line(console, f"What was there before: {report.kept}")
-        print_line(console, f"To go back: {report.way_back}")
+        print_line(console, f"What was there before: {report.kept}", f"To go back: {report.way_back}")
 
 
 @app.command(epilog="nirs4all-store info workspace")
 def info(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Tell what is in a workspace, also in one of an older or newer version, and change nothing."""
     found = inspect_workspace(folder or workspace)
-    console = Console()
     same = found.revision == found.newest
     advice = "" if same else f"; this version works on {found.newest}"
     if UNSTAMPED <= found.revision < found.newest:
         advice += f": nirs4all-store upgrade {quote(str(found.path))}"
-    print_line(console, f"{found.path}")
-    print_line(console, f"revision   {found.revision}{advice}")
-    print_line(console, f"rows       {_rows(found.rows)}")
-    print_line(console, f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}")
-    print_line(console, f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}")
-    for copy in found.copies:
-        print_line(console, f"kept copy  {copy.name}, {_size(copy.stat().st_size)}")
+    print_line(
+        Console(),
+        f"{found.path}",
+        f"revision   {found.revision}{advice}",
+        f"rows       {_rows(found.rows)}",
+        f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}",
+        f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}",
+        *(f"kept copy  {copy.name}, {_size(copy.stat().st_size)}" for copy in found.copies),
+    )
 
 
 @app.command(epilog="nirs4all-store check --deep")
@@ -253,9 +256,8 @@ def check(
         print_rows(list_findings(report.findings), as_json=as_json, as_csv=as_csv)
     else:
         for finding in report.findings:
-            print_line(console, f"{finding.code}: {finding.subject}: {finding.message}")
             advice = f"would {finding.repair}" if finding.repair else "can do nothing about it"
-            print_line(console, f"  repair {advice}")
+            print_line(console, f"{finding.code}: {finding.subject}: {finding.message}", f"  repair {advice}")
         print_line(console, f"{len(report.findings)} findings in {_rows(report.rows)}, {report.files} files")
     if not report.is_sound:
         raise typer.Exit(1)

@@ -89,9 +89,10 @@ def warns_once() -> Callable[..., None]:
     return show
 
 
-def print_line(console: Console, line: str, style: str | None = None) -> None:
-    """Print one line: what a name has of line ends and of what steers a terminal is printed as escapes."""
-    console.print(printable(line), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+def print_line(console: Console, *lines: str, style: str | None = None) -> None:
+    """Print one line, or several: what a name has of line ends and of what steers a terminal is printed as escapes."""
+    for line in lines:
+        console.print(printable(line), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:

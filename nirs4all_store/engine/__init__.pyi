@@ -1,5 +1,6 @@
 from .base import Access as Access
 from .base import Database as Database
+from .base import Question as Question
 from .base import RowIO as RowIO
 from .base import Upkeep as Upkeep
 from .base import Values as Values
@@ -25,7 +26,6 @@ from .duckdb.recovery import RecoveryReport as RecoveryReport
 from .duckdb.recovery import recover_database as recover_database
 from .duckdb.revisions import HEAD as HEAD
 from .duckdb.revisions import UNSTAMPED as UNSTAMPED
-from .duckdb.row_io import parse_json as parse_json
 from .duckdb.settings import WORKING_MEMORY as WORKING_MEMORY
 from .duckdb.upgrade import Progress as Progress
 from .duckdb.upgrade import UpgradePlan as UpgradePlan

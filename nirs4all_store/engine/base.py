@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,6 +92,26 @@ class RowIO(Protocol):
         """Raise if an error has invalidated the transaction; some engines would report that its COMMIT succeeded."""
 
 
+@dataclass(frozen=True)
+class Question:
+    """A query that a user has written, and how much its answer may be.
+
+    Attributes
+    ----------
+    query, params, max_rows, max_bytes, timeout
+        As for `WorkspaceStore.sql`.
+    metadata : MetaData
+        The tables of a workspace. Queries that name only these may run in this process.
+    """
+
+    query: str
+    params: Sequence[Any] | Mapping[str, Any] | None
+    max_rows: int
+    max_bytes: int
+    timeout: float
+    metadata: MetaData
+
+
 class Answer(Protocol):
     """A query that `Database.ask` has started; close it when it is not needed any more."""
 
@@ -126,23 +147,12 @@ class Database(Protocol):
     def interrupt(self) -> None:
         """Stop the statements that run on any connection of this database; each raises an error."""
 
-    def ask(
-        self,
-        query: str,
-        params: Sequence[Any] | Mapping[str, Any] | None,
-        max_rows: int,
-        max_bytes: int,
-        timeout: float,
-        metadata: MetaData,
-    ) -> Answer:
+    def ask(self, question: Question) -> Answer:
         """Start a query that a user has written, and that may only read.
 
         Parameters
         ----------
-        query, params, max_rows, max_bytes, timeout
-            As for `WorkspaceStore.sql`.
-        metadata : MetaData
-            The tables of a workspace. Queries that name only these may run in this process.
+        question : Question
 
         Returns
         -------
@@ -154,7 +164,7 @@ class Database(Protocol):
         QueryError
             The query does more than read, or the engine refuses it.
         QueryTimeoutError
-            It takes longer than `timeout` seconds.
+            It takes longer than its timeout.
         """
 
     def differences(self, session: Session) -> Differences:

@@ -38,8 +38,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
             "call trust_chain(chain_id, True) first, if you know who made it"
         )
     objects = {
-        rows[item]["content_hash"]: (rows[item]["format"], _base64(contents[rows[item]["content_hash"]]))
-        for item in wanted.ids
+        rows[item]["content_hash"]: (rows[item]["format"], contents[rows[item]["content_hash"]]) for item in wanted.ids
     }
     script = SCRIPT.format(
         about={
@@ -68,14 +67,11 @@ def _source_below_imports(module: ModuleType) -> str:
     return "\n".join(source.splitlines()[last:]).strip()
 
 
-def _base64(content: bytes) -> str:
-    return base64.b64encode(content).decode()
-
-
-def _objects_source(objects: dict[str, tuple[str, str]]) -> str:
+def _objects_source(objects: dict[str, tuple[str, bytes]]) -> str:
     """Return the objects as source text: hash to format and base64, in lines that an editor can show."""
     entries = []
-    for digest, (kind, text) in objects.items():
+    for digest, (kind, content) in objects.items():
+        text = base64.b64encode(content).decode()
         lines = "\n".join(f"        {line!r}" for line in textwrap.wrap(text, 100))
         entries.append(f"    {digest!r}: ({kind!r}, (\n{lines}\n    )),")
     return "\n".join(entries)

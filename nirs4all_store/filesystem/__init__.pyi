@@ -15,8 +15,8 @@ from .atomic_files import write_exclusive as write_exclusive
 from .file_types import FILE as FILE
 from .file_types import FOLDER as FOLDER
 from .file_types import LINK as LINK
+from .file_types import PLAIN as PLAIN
 from .file_types import content_of as content_of
-from .file_types import is_odd as is_odd
 from .file_types import kind_of as kind_of
 from .file_types import kind_of_mode as kind_of_mode
 from .file_types import open_at_once as open_at_once

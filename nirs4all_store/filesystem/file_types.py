@@ -27,7 +27,7 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 PLAIN = (FILE, FOLDER, None)
-"""What a place of a workspace may be, and nothing."""
+"""What a place of a workspace may be: also nothing."""
 NO_LINKS = getattr(os, "O_NOFOLLOW", 0)
 # Opening a pipe waits for who writes to it, without this.
 NO_WAITING = getattr(os, "O_NONBLOCK", 0)
@@ -53,11 +53,6 @@ def kind_of(path: AnyPath) -> str | None:
 def kind_of_mode(mode: int) -> str:
     """Return what has a mode, as `lstat` tells it; see `kind_of`."""
     return KINDS.get(stat.S_IFMT(mode), NO_FILE)
-
-
-def is_odd(kind: str | None) -> bool:
-    """Tell whether a kind is neither a file nor a folder."""
-    return kind not in PLAIN
 
 
 def refuse_odd(*paths: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -> None:
@@ -103,7 +98,7 @@ def open_without_following(
         raise
     try:
         kind = kind_of_mode(os.fstat(descriptor).st_mode)
-        if is_odd(kind):
+        if kind not in PLAIN:
             raise _odd(path, kind, error)
     except BaseException:  # Ctrl-C may come at any moment.
         os.close(descriptor)
@@ -145,7 +140,7 @@ def refuse_odd_given(path: AnyPath) -> None:
         kind = kind_of_mode(Path(path).stat().st_mode)
     except (OSError, ValueError):  # Whoever opens it tells.
         return
-    if is_odd(kind):
+    if kind not in PLAIN:
         raise InvalidInputError(
             f"{os.fspath(path)} is {kind}, from which nothing is read; save what it gives to a file, and give that"
         )

@@ -19,9 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from ..engine import parse_json
 from ..errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
-from ..validation import refuse_deep
+from ..validation import parse_json, refuse_deep
 
 Array = npt.NDArray[Any]
 Given = Array | list[Array] | None
@@ -141,12 +140,8 @@ def _check_integers(items: list[Any], name: str) -> None:
     """Raise if integers would become floats and be changed: beside a null, or beside floats if one would be rounded."""
     if any(item is None for item in items) and any(isinstance(item, int) for item in items):
         raise InvalidInputError(f"{name} holds integers and nulls, which no array of integers can; fill the nulls")
-    if any(map(_is_rounded, items)):
+    if any(isinstance(item, int) and int(float(item)) != item for item in items):
         raise InvalidInputError(f"{name} mixes floats with integers that a float rounds; give one array of integers")
-
-
-def _is_rounded(item: Any) -> bool:
-    return isinstance(item, int) and int(float(item)) != item
 
 
 def sample_counts(arrays: Mapping[str, Given]) -> dict[str, int]:

@@ -20,7 +20,7 @@ from ..engine import RowIO, Values, before_statements
 from ..errors import DuplicateError, NotFoundError
 from ..validation import checked_text, checked_texts
 from .columns import Model, Row, checked_row, checked_value, key_of, table_of
-from .lookup_cache import CacheKey, LookupCache, Lookups
+from .lookup_cache import LookupCache, Lookups
 from .models import PredictionArrays
 from .write_buffer import WriteBuffer
 
@@ -42,6 +42,8 @@ class Tables:
         How many rows were added and statements run so far.
     saved : set of str
         The ids of the artifacts that this transaction has saved, and that no chain has named since.
+    lookups : Lookups
+        The results of look-ups.
     """
 
     def __init__(self, io: RowIO, cache: LookupCache | None = None) -> None:
@@ -50,7 +52,7 @@ class Tables:
         self.saved: set[str] = set()
         self._io = io
         self._buffer = WriteBuffer()
-        self._lookups = Lookups(cache)
+        self.lookups = Lookups(cache)
         self._is_alive = False  # The last statement was a write that succeeded.
         self._last_new: Row | None = None
         before_statements(io.session, self.flush)
@@ -94,24 +96,16 @@ class Tables:
         """Tell whether a row exists, stored or waiting; nothing is inserted."""
         if self._buffer.has(model, key):
             return True
-        known: bool | None = self._lookups.get((model.__tablename__, key))
+        known: bool | None = self.lookups.get((model.__tablename__, key))
         if known is None:
             self._is_alive = False
             known = self.is_stored(model, key)
-            self._lookups.put((model.__tablename__, key), known)
+            self.lookups.put((model.__tablename__, key), known)
         return known
-
-    def put_cached(self, key: CacheKey, value: Any) -> None:
-        """Keep the result of a look-up; False means that there is no such row."""
-        self._lookups.put(key, value)
-
-    def get_cached(self, key: CacheKey) -> Any:
-        """Return the result of an earlier look-up; None if there is none, or if it may not be true any more."""
-        return self._lookups.get(key)
 
     def disable_cache(self) -> None:
         """Keep no results of look-ups from now on, since a user may do anything with the session."""
-        self._lookups.turn_off()
+        self.lookups.turn_off()
         self._is_alive = False
 
     def require(self, model: Model, key: Any) -> str:
@@ -140,7 +134,7 @@ class Tables:
         for model, rows in self._buffer.tables():
             self._io.insert(table_of(model), list(rows.values()))
             for key in rows:
-                self._lookups.put((model.__tablename__, key), True)
+                self.lookups.put((model.__tablename__, key), True)
             if model is not PredictionArrays:  # Arrays may replace others, so that their key was there before.
                 self._last_new = model, key
         return True
@@ -151,7 +145,7 @@ class Tables:
 
         If a commit fails, the unit of work looks for this row to find out whether the commit was kept.
         """
-        return None if self._lookups.may_lack_rows else self._last_new
+        return None if self.lookups.may_lack_rows else self._last_new
 
     def is_stored(self, model: Model, key: str) -> bool:
         """Tell whether a row is in the database, without the buffer and the cache."""
@@ -168,7 +162,7 @@ class Tables:
 
     def committed(self) -> None:
         """Add the results of look-ups to the cache, after the transaction was committed."""
-        self._lookups.commit()
+        self.lookups.commit()
         self.discard_pending()
 
     def discard_pending(self) -> None:
@@ -176,7 +170,7 @@ class Tables:
         self._buffer.clear()
         self.saved.clear()
         self._last_new = None
-        self._lookups.roll_back()
+        self.lookups.roll_back()
 
     def frame(self, query: Select[Any], values: Values = None) -> pl.DataFrame:
         """Return the rows of a query as a frame; see `RowIO.frame`."""
@@ -222,14 +216,14 @@ class Tables:
         """Run an UPDATE or a DELETE."""
         self.changes += 1
         self.session.execute(statement, execution_options={"synchronize_session": False})
-        self._is_alive = not self._lookups.is_off
+        self._is_alive = not self.lookups.is_off
 
     def execute_prepared(self, statement: Update, values: Mapping[str, Any]) -> None:
         """Run an UPDATE that is compiled once, with the values of its bound parameters; see `RowIO.run`."""
         self.flush()
         self.changes += 1
         self._io.run(statement, values)
-        self._is_alive = not self._lookups.is_off
+        self._is_alive = not self.lookups.is_off
 
     def update(self, model: Model, key: str, **values: Any) -> None:
         """Set columns of the row with a key.
@@ -253,8 +247,15 @@ class Tables:
         count = self.session.execute(select(func.count()).select_from(table).where(column.in_(keys))).scalar_one()
         if count:
             self.execute(table.delete().where(column.in_(keys)))
-            self._lookups.invalidate()
+            self.lookups.invalidate()
         return int(count)
+
+
+class Repository:
+    """What repositories have in common: the tables inside one unit of work."""
+
+    def __init__(self, tables: Tables) -> None:
+        self._tables = tables
 
 
 def _without_series(value: Any) -> Any:

@@ -26,10 +26,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..call_boundary import all_public
 from ..datasets import AVERAGE, PARTITIONS, TrainingData, read_dataset
-from ..engine import parse_json
 from ..errors import InvalidInputError, NotFoundError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..store import WorkspaceStore
-from ..validation import checked_int, json_text
+from ..validation import checked_int, json_text, parse_json
 from ..workspace import is_in_memory
 from .config_files import find_config
 from .cross_validation import TrainingResult, blas_threads, check_fit, splits, train

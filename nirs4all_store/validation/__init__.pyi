@@ -11,6 +11,7 @@ from .values import checked_texts as checked_texts
 from .values import checked_timeout as checked_timeout
 from .values import file_text as file_text
 from .values import json_text as json_text
+from .values import parse_json as parse_json
 from .values import printable as printable
 from .values import reject_duplicate_keys as reject_duplicate_keys
 from .values import shown as shown

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import InvalidInputError, InvalidTypeError
+from ..errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
 from .size_limits import (
     MAX_CHARACTERS,
     MAX_JSON_DEPTH,
@@ -221,6 +221,29 @@ def reject_duplicate_keys(pairs: list[tuple[str, Any]]) -> Any:
             raise InvalidInputError(f"the key {key!r:.200} is given twice in one object")
         found[key] = value
     return found
+
+
+def parse_json(value: Any, name: str) -> Any:
+    """Return the value that the JSON text in a column stands for.
+
+    Parameters
+    ----------
+    value : object
+        A str, in a database that is not damaged.
+    name : str
+        The column, for the message.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        `value` is not JSON.
+    """
+    try:
+        return json.loads(value)
+    except (TypeError, ValueError, RecursionError) as error:  # A file from elsewhere may have no text there.
+        raise WorkspaceCorruptError(
+            f"column {name} holds {value!r:.100}, which is no JSON ({error}); restore the workspace from a backup"
+        ) from error
 
 
 def _json_value(value: Any, where: str, depth: int, room: _Room) -> Any:

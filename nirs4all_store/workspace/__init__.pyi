@@ -1,13 +1,11 @@
 from . import backup as backup
 from . import check as check
 from . import deletion as deletion
-from . import garbage as garbage
 from . import repair as repair
 from .addresses import checked_address as checked_address
 from .addresses import checked_folder as checked_folder
 from .addresses import is_in_memory as is_in_memory
-from .findings import CheckReport as CheckReport
-from .findings import RepairReport as RepairReport
+from .check import CheckReport as CheckReport
 from .layout import ARTIFACTS_NAME as ARTIFACTS_NAME
 from .layout import DATABASE_NAME as DATABASE_NAME
 from .layout import TEMPLATES as TEMPLATES
@@ -17,6 +15,7 @@ from .offline import recover_workspace as recover_workspace
 from .offline import upgrade_workspace as upgrade_workspace
 from .opening import open_workspace as open_workspace
 from .registry import close_workspace as close_workspace
+from .repair import RepairReport as RepairReport
 from .restore import RestoreReport as RestoreReport
 from .restore import restore_workspace as restore_workspace
 from .scheduler import Workspace as Workspace

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
@@ -76,13 +77,10 @@ def copy_into(workspace: Workspace, folder: Path) -> list[str]:
         The files that the rows name and that are missing.
     """
     workspace.upkeep.copy_to(folder / DATABASE_NAME)
-    copied = FileDatabase(folder / DATABASE_NAME, read_only=True)
-    try:
+    with closing(FileDatabase(folder / DATABASE_NAME, read_only=True)) as copied:
         with copied.session() as session:
             paths = ArtifactRepo(Tables(copied.row_io(session))).paths()
         copied.write_down_contents()
-    finally:
-        copied.close()
     blobs = FolderBlobs(folder / ARTIFACTS_NAME)
     blobs.make_root()
     return workspace.blobs.copy_to(blobs, paths)

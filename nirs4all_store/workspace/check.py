@@ -6,7 +6,7 @@ A finding says what `repair` would do about the problem; see `Finding` for the k
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -15,15 +15,41 @@ from ..artifacts import CODECS, checked_hash, normalize
 from ..chains import artifact_ids, problem_of
 from ..engine import ENGINE_ERRORS, HEAD, Finding
 from ..errors import ArtifactCorruptError, ArtifactLoadError, ArtifactMissingError, InvalidInputError
-from ..filesystem import LINK, is_odd, kind_of
+from ..filesystem import LINK, PLAIN, kind_of
 from ..storage import UnitOfWork
-from .findings import CheckReport
 from .layout import odd_places
 
 GRACE = timedelta(days=1)
 RESTORE = "restore it from a backup, or train again"
 Row = dict[str, Any]
 Part = Callable[[UnitOfWork], Iterable["Finding"]]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The result of a check.
+
+    Attributes
+    ----------
+    deep : bool
+        Whether every value was read, and the SHA-256 of every file computed.
+    findings : list of Finding
+        The problems.
+    rows : dict of str to int
+        The number of rows of each table.
+    files : int
+        The number of artifacts, each of which has a file.
+    """
+
+    deep: bool
+    findings: list[Finding]
+    rows: dict[str, int]
+    files: int
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether there is no problem."""
+        return not self.findings
 
 
 def check(uow: UnitOfWork, *, deep: bool) -> CheckReport:
@@ -149,7 +175,9 @@ def miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
 
 def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     folder = uow.blobs.folder
-    if folder is not None and is_odd(kind_of(folder)):  # It is a link: `_places` reports it, and it is not followed.
+    if (
+        folder is not None and kind_of(folder) not in PLAIN
+    ):  # It is a link: `_places` reports it, and it is not followed.
         return
     rows = uow.artifacts.all()
     found = uow.chains.uses()

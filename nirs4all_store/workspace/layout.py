@@ -12,7 +12,7 @@ from pathlib import Path
 from ..artifacts import QUARANTINE
 from ..engine import log_names
 from ..errors import OutputPathError, WorkspaceCorruptError
-from ..filesystem import FILE, FOLDER, is_odd, kind_of, refuse_odd
+from ..filesystem import FILE, FOLDER, PLAIN, kind_of, refuse_odd
 from .file_lock import LOCK_FILE, QUEUE_FILE
 
 DATABASE_NAME = "store.duckdb"
@@ -64,7 +64,7 @@ def odd_places(folder: Path) -> Iterator[tuple[str, str]]:
     below = sorted(templates.iterdir()) if kind_of(templates) == FOLDER else []
     for path in (*_places(folder), *below):
         name, kind = path.relative_to(folder).as_posix(), kind_of(path)
-        if is_odd(kind) and not name.startswith(f"{ARTIFACTS_NAME}/"):
+        if kind not in PLAIN and not name.startswith(f"{ARTIFACTS_NAME}/"):
             yield name, str(kind)
 
 

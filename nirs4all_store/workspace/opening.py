@@ -82,20 +82,16 @@ def _folder(path: Path, *, read_only: bool) -> Path:
     The folder is created when absent, unless `read_only`.
     """
     refuse_misread(path)
-    if not read_only:
-        _make_folder(path)
-    elif not path.is_dir():
+    if read_only and not path.is_dir():
         raise not_found(path)
-    return path.resolve()
-
-
-def _make_folder(path: Path) -> None:
     try:
-        make_folder(path)
+        if not read_only:
+            make_folder(path)
     except OSError as error:
         if path.exists() and not path.is_dir():
             raise WorkspaceCorruptError(f"{path} is a file, not a folder; give another path") from error
         raise ReadOnlyError(f"cannot create the workspace {path}: {error}; give a folder you may write to") from error
+    return path.resolve()
 
 
 def _workspace_of_folder(folder: Path, *, read_only: bool) -> Workspace:

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from ..engine import Finding
 from ..errors import StoreError
 from ..storage import UnitOfWork
-from .check import miscounted
-from .findings import CheckReport, RepairReport
+from .check import CheckReport, miscounted
+
+
+@dataclass(frozen=True)
+class RepairReport:
+    """The result of a repair.
+
+    Attributes
+    ----------
+    dry_run : bool
+        True: nothing was changed.
+    repaired : list of Finding
+        The problems that were repaired, or would be in a dry run.
+    left : list of Finding
+        The problems that `repair` can do nothing about.
+    """
+
+    dry_run: bool
+    repaired: list[Finding]
+    left: list[Finding]
 
 
 def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairReport:
@@ -32,10 +51,10 @@ def repair(uow: UnitOfWork, found: CheckReport, *, dry_run: bool) -> RepairRepor
     if not dry_run:
         uow.integrity.remove_orphans()
         for row, ref_count, unclaimed in list(miscounted(uow)):
-            uow.artifacts.set_count(row["artifact_id"], ref_count, unclaimed)
+            uow.artifacts.correct(row["artifact_id"], ref_count=ref_count, unclaimed=unclaimed)
         for row in uow.artifacts.all():
             if f"artifacts {row['artifact_id']}" in wrong_sizes:
-                uow.artifacts.set_size(row["artifact_id"], uow.blobs.size(row["artifact_path"]))
+                uow.artifacts.correct(row["artifact_id"], size_bytes=uow.blobs.size(row["artifact_path"]))
         uow.commit()
     move = partial(uow.blobs.quarantine, dry_run=dry_run)
     paths = [finding.subject for finding in repaired if finding.code in ("damaged-file", "unlisted-file")]

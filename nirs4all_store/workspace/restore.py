@@ -187,12 +187,8 @@ def _refuse_what_runs(folder: Path) -> None:
         check_is_duckdb(path)
         if migrator.revision_at(path) != HEAD:
             return
-        opened = FileDatabase(path, read_only=True)
-        try:
-            with opened.session() as session:
-                rows = RunRepo(Tables(opened.row_io(session))).in_progress()
-        finally:
-            opened.close()
+        with contextlib.closing(FileDatabase(path, read_only=True)) as opened, opened.session() as session:
+            rows = RunRepo(Tables(opened.row_io(session))).in_progress()
         for row in rows:
             raise RunInUseError(
                 f"run {row['run_id']} of {folder} is being run by process {row['owner']['pid']}; nothing was changed: "

@@ -56,7 +56,7 @@ def test_a_database_that_was_removed_was_made_anew_by_opening_it(tmp_path: Path)
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("step", ["file_state", "catalog_name", "_engine"])
+@pytest.mark.parametrize("step", ["file_state", "catalog_name", "create_engine"])
 def test_ctrl_c_while_a_database_was_opened_left_it_open(
     path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

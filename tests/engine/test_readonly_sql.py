@@ -26,7 +26,6 @@ from nirs4all_store import (
     WorkspaceStore,
 )
 from nirs4all_store.engine.duckdb import readonly_sql
-from nirs4all_store.engine.duckdb.readonly_sql import OF_CATALOG
 from nirs4all_store.engine.duckdb.settings import NO_EXTENSIONS
 from nirs4all_store.engine.duckdb.simple_queries import MAX_LENGTH, is_simple, names_in, parsed
 from nirs4all_store.engine.duckdb.sql_worker import SEALED, RefusedError, answer
@@ -118,9 +117,7 @@ def test_an_interrupt_before_the_query_had_begun_was_once_forgotten(asked: Works
     threads = threading.active_count()
     query = f"SELECT count(*) FROM {', '.join(f'duckdb_functions() {name}' for name in 'abcdef')}"
     with duckdb.connect() as connection:
-        assert is_simple(
-            query, parsed(connection, query), OF_CATALOG, NAMES
-        )  # No process is killed: it is interrupted here.
+        assert is_simple(query, parsed(connection, query), NAMES)  # No process is killed: it is interrupted here.
     for _ in range(5):
         with pytest.raises(QueryTimeoutError):
             asked.sql(query, timeout=timeout)
@@ -279,7 +276,7 @@ def test_no_function_of_the_engines_reads_or_writes_anything_else(
             for given_ones in arguments:
                 call = f'"{name}"({given_ones.format(secret=secret, out=tmp_path / "out")})'
                 query = f"SELECT * FROM {call}" if kind in ("table", "table_macro", "pragma") else f"SELECT {call}"
-                if is_simple(query, parsed(connection, query), OF_CATALOG, NAMES):
+                if is_simple(query, parsed(connection, query), NAMES):
                     with contextlib.suppress(QueryError):
                         asked.sql(query, timeout=5)
                 outgoing = io.BytesIO()

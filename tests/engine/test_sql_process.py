@@ -20,10 +20,11 @@ import polars as pl
 import pytest
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, QueryError, QueryTimeoutError, WorkspaceStore
+from nirs4all_store.engine.base import Question
 from nirs4all_store.engine.duckdb import readonly_sql
 from nirs4all_store.engine.duckdb.simple_queries import MAX_LENGTH, MAX_QUERIES, is_simple, names_in, parsed
 from nirs4all_store.engine.duckdb.sql_parameters import MAX_PARAMETER_DEPTH, MAX_PARAMETER_VALUES, checked_parameter
-from nirs4all_store.engine.duckdb.sql_process import Limits, SqlProcess
+from nirs4all_store.engine.duckdb.sql_process import SqlProcess
 from nirs4all_store.storage.models import Base
 from nirs4all_store.testing.contract import add_pipeline
 
@@ -58,7 +59,7 @@ def asked(tmp_path: Path) -> Any:
 
 def simple(query: str) -> bool:
     with duckdb.connect() as connection:
-        return is_simple(query, parsed(connection, query), readonly_sql.OF_CATALOG, NAMES)
+        return is_simple(query, parsed(connection, query), NAMES)
 
 
 UNSTOPPABLE = {
@@ -479,7 +480,7 @@ def test_an_array_that_says_it_is_endless_was_listed() -> None:
 
 
 def test_a_process_that_was_not_asked_yet_went_on_after_its_time() -> None:
-    with SqlProcess(Limits(1, 1, 0.1), 2**27) as process:
+    with SqlProcess(Question("", None, 1, 1, 0.1, Base.metadata), 2**27) as process:
         assert process._process.wait(30) == -signal.SIGKILL
 
 

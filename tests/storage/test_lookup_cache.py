@@ -353,8 +353,8 @@ def test_what_is_known_took_memory_without_bound(store: WorkspaceStore, monkeypa
         assert len(store._workspace.cache._entries) <= 3
     with store.unit_of_work() as uow:
         for number in range(5):
-            uow._tables.put_cached(("runs", str(number)), False)
-            assert len(uow._tables._lookups._own) <= 3
+            uow._tables.lookups.put(("runs", str(number)), False)
+            assert len(uow._tables.lookups._own) <= 3
 
 
 def test_what_was_rolled_back_was_believed_to_be_there_in_the_same_unit_of_work(store: WorkspaceStore) -> None:

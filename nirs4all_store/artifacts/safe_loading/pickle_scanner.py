@@ -14,7 +14,7 @@ import _compat_pickle
 import io
 import pickle
 from collections.abc import Callable
-from typing import Any, ClassVar, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -60,7 +60,14 @@ def imported_globals(content: bytes, *, is_joblib: bool) -> list[str]:
     return sorted(names)
 
 
+def with_own_opcodes(kind: Any) -> Any:
+    """Return an unpickler class that runs its own methods: `pickle._Unpickler` looks each opcode up in a table."""
+    kind.dispatch = {code: getattr(kind, method.__name__) for code, method in kind.dispatch.items()}
+    return kind
+
+
 # `pickle._Unpickler` is the one written in Python. The methods of the one in C cannot be replaced.
+@with_own_opcodes
 class Reader(pickle._Unpickler):
     """An unpickler that knows joblib's arrays, and that allocates no more memory than the pickle has bytes.
 
@@ -87,8 +94,6 @@ class Reader(pickle._Unpickler):
         self._work = work
         self._is_joblib = is_joblib
 
-    dispatch: ClassVar[Any] = dict(pickle._Unpickler.dispatch)
-
     def _fetched(self, value: Any) -> None:
         """Look at a value that an opcode has fetched from the memo; subclasses override this."""
 
@@ -104,14 +109,8 @@ class Reader(pickle._Unpickler):
         super().load_long_binget()  # type: ignore[misc]  # typeshed does not know it
         self._fetched(self.stack[-1])
 
-    dispatch[pickle.GET[0]] = load_get
-    dispatch[pickle.BINGET[0]] = load_binget
-    dispatch[pickle.LONG_BINGET[0]] = load_long_binget
-
     def load_dup(self) -> NoReturn:  # noqa: D102  # the machine's own
         raise UnlistableError("it has an opcode that no pickler writes")
-
-    dispatch[pickle.DUP[0]] = load_dup
 
     def get_extension(self, code: int) -> NoReturn:  # noqa: D102  # the machine's own
         raise UnlistableError("it names something by a number whose meaning depends on what is installed")
@@ -122,8 +121,6 @@ class Reader(pickle._Unpickler):
     def load_bytearray8(self) -> None:  # noqa: D102  # the machine's own
         size = int.from_bytes(self.read(8), "little")
         self.append(bytearray(self.read(min(size, self._size))))
-
-    dispatch[pickle.BYTEARRAY8[0]] = load_bytearray8
 
     def _array_bytes(self, state: dict[str, Any], dtype: np.dtype[Any]) -> bytes:
         """Read the bytes of the array whose wrapper of joblib has this state."""
@@ -167,6 +164,7 @@ class _Stub:
     add = extend = append
 
 
+@with_own_opcodes
 class _GlobalsScanner(Reader):
     """An unpickler that notes names, and makes and calls nothing."""
 
@@ -187,8 +185,6 @@ class _GlobalsScanner(Reader):
         # up, and down when its array was read.
         self._unused = 0
         self._fetched_dicts: set[int] = set()
-
-    dispatch: ClassVar[Any] = dict(Reader.dispatch)
 
     def load(self) -> Any:
         super().load()
@@ -219,8 +215,6 @@ class _GlobalsScanner(Reader):
         args = self.stack.pop()
         self.stack[-1] = _made(self.stack[-1], args)
 
-    dispatch[pickle.REDUCE[0]] = load_reduce
-
     def load_newobj(self) -> None:
         args, kind = self.stack.pop(), self.stack.pop()
         if isinstance(kind, _Stub) and kind.name == ARRAY_WRAPPER and kind.args is None and args == ():
@@ -228,13 +222,9 @@ class _GlobalsScanner(Reader):
         else:
             self.append(_made(kind, args))
 
-    dispatch[pickle.NEWOBJ[0]] = load_newobj
-
     def load_newobj_ex(self) -> None:
         self.stack.pop()
         self.load_reduce()
-
-    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
 
     def load_build(self) -> None:
         state = self.stack.pop()
@@ -250,8 +240,6 @@ class _GlobalsScanner(Reader):
             self._pass_over(built, state)
             self.stack[-1] = _Stub()
         built.is_built = True
-
-    dispatch[pickle.BUILD[0]] = load_build
 
     def _pass_over(self, wrapper: _Stub, state: Any) -> None:
         """Skip the bytes of the array that follows in a joblib file."""
@@ -274,31 +262,21 @@ class _GlobalsScanner(Reader):
         items = self.pop_mark()
         _put(self.stack[-1], items)
 
-    dispatch[pickle.SETITEMS[0]] = load_setitems
-
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
         _put(self.stack[-1], [key, value])
-
-    dispatch[pickle.SETITEM[0]] = load_setitem
 
     def load_dict(self) -> None:
         items = self.pop_mark()
         self.append({})
         _put(self.stack[-1], items)
 
-    dispatch[pickle.DICT[0]] = load_dict
-
     def load_additems(self) -> None:
         self.pop_mark()
-
-    dispatch[pickle.ADDITEMS[0]] = load_additems
 
     def load_frozenset(self) -> None:
         self.pop_mark()
         self.append(_Stub())
-
-    dispatch[pickle.FROZENSET[0]] = load_frozenset
 
 
 def _made(kind: Any, args: Any) -> _Stub:

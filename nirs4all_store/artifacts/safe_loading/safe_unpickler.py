@@ -15,15 +15,14 @@ import copyreg
 import importlib
 import inspect
 import io
-import pickle
 from collections.abc import Callable, Collection, Iterable
 from types import ModuleType
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
 from ...errors import UntrustedArtifactError
-from .pickle_scanner import ARRAY_WRAPPER, Reader, UnlistableError, full_name, imported_globals
+from .pickle_scanner import ARRAY_WRAPPER, Reader, UnlistableError, full_name, imported_globals, with_own_opcodes
 from .safe_numpy import NDARRAY_ARGS, array_over, buffered_array, dtype_of, filled_array, parts_of, scalar_of, shown
 from .work_limit import TooMuchWorkError, WorkLimit
 
@@ -123,6 +122,7 @@ class _Memo(dict[int, Any]):
             value.keys.append(key)
 
 
+@with_own_opcodes
 class _SafeUnpickler(Reader):
     """An unpickler that makes objects only of safe or allowed names."""
 
@@ -131,8 +131,6 @@ class _SafeUnpickler(Reader):
         self._allowed = allowed
         self.memo = _Memo()
         self._pending = 0
-
-    dispatch: ClassVar[Any] = dict(Reader.dispatch)
 
     def load(self) -> Any:
         found = super().load()
@@ -166,8 +164,6 @@ class _SafeUnpickler(Reader):
         maker = _maker(kind)
         self.stack[-1] = self._made(self._make(maker, args) if maker else kind(*args))
 
-    dispatch[pickle.REDUCE[0]] = load_reduce
-
     def _instantiate(self, kind: Any, args: Any) -> None:
         raise _refused("makes an object as picklers before protocol 2 did")
 
@@ -178,13 +174,9 @@ class _SafeUnpickler(Reader):
         else:
             self.append(self._made(self._new(kind, args, {})))
 
-    dispatch[pickle.NEWOBJ[0]] = load_newobj
-
     def load_newobj_ex(self) -> None:
         named, args, kind = self.stack.pop(), self.stack.pop(), self.stack.pop()
         self.append(self._made(self._new(kind, args, named)))
-
-    dispatch[pickle.NEWOBJ_EX[0]] = load_newobj_ex
 
     def _new(self, kind: Any, args: Any, named: Any) -> Any:
         maker = _maker(kind)
@@ -213,9 +205,7 @@ class _SafeUnpickler(Reader):
             raise _refused(f"changes {kind!r:.100}, which is not its own")
         if "__setstate__" in getattr(built, "__dict__", {}):
             raise _refused("gives an object another __setstate__ than its class has")
-        Reader.dispatch[pickle.BUILD[0]](self)
-
-    dispatch[pickle.BUILD[0]] = load_build
+        super().load_build()  # type: ignore[misc]  # typeshed does not know it
 
     def _finish(self, pending: _Deferred, state: Any) -> None:
         """Put the finished value in the place of its `_Deferred`: on the stack, and in the memo for later opcodes."""
@@ -240,45 +230,31 @@ class _SafeUnpickler(Reader):
 
     def load_setitem(self) -> None:
         self._check_filled(self.stack[-3], dict, [self.stack[-2]])
-        Reader.dispatch[pickle.SETITEM[0]](self)
-
-    dispatch[pickle.SETITEM[0]] = load_setitem
+        super().load_setitem()  # type: ignore[misc]  # typeshed does not know it
 
     def load_setitems(self) -> None:
         self._check_filled(self.metastack[-1][-1], dict, self.stack[::2])
-        Reader.dispatch[pickle.SETITEMS[0]](self)
-
-    dispatch[pickle.SETITEMS[0]] = load_setitems
+        super().load_setitems()  # type: ignore[misc]  # typeshed does not know it
 
     def load_dict(self) -> None:
         self._check_filled({}, dict, self.stack[::2])
-        Reader.dispatch[pickle.DICT[0]](self)
-
-    dispatch[pickle.DICT[0]] = load_dict
+        super().load_dict()  # type: ignore[misc]  # typeshed does not know it
 
     def load_append(self) -> None:
         self._check_filled(self.stack[-2], list | collections.deque, [])
-        Reader.dispatch[pickle.APPEND[0]](self)
-
-    dispatch[pickle.APPEND[0]] = load_append
+        super().load_append()  # type: ignore[misc]  # typeshed does not know it
 
     def load_appends(self) -> None:
         self._check_filled(self.metastack[-1][-1], list | collections.deque, [])
-        Reader.dispatch[pickle.APPENDS[0]](self)
-
-    dispatch[pickle.APPENDS[0]] = load_appends
+        super().load_appends()  # type: ignore[misc]  # typeshed does not know it
 
     def load_additems(self) -> None:
         self._check_filled(self.metastack[-1][-1], set, self.stack)
-        Reader.dispatch[pickle.ADDITEMS[0]](self)
-
-    dispatch[pickle.ADDITEMS[0]] = load_additems
+        super().load_additems()  # type: ignore[misc]  # typeshed does not know it
 
     def load_frozenset(self) -> None:
         self._check_filled(set(), set, self.stack)
-        Reader.dispatch[pickle.FROZENSET[0]](self)
-
-    dispatch[pickle.FROZENSET[0]] = load_frozenset
+        super().load_frozenset()  # type: ignore[misc]  # typeshed does not know it
 
     def _check_filled(self, target: Any, kinds: Any, keys: Iterable[Any]) -> None:
         if not isinstance(target, kinds):

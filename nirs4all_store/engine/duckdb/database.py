@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import duckdb
-from sqlalchemy import Engine, MetaData, create_engine
+from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from ...validation import json_text
-from ..base import FlushingSession
+from ..base import FlushingSession, Question
 from ..findings import Differences
 from .connection import catalog_name
 from .revisions import HEAD, printed_schema
@@ -25,7 +24,6 @@ from .schema import differences_from
 from .settings import NO_PROGRESS_BAR, quoted_name
 
 if TYPE_CHECKING:
-    from .dialect import Connections
     from .readonly_sql import ReadOnlyQuery
 
 IDLE_CONNECTIONS = 16
@@ -56,7 +54,16 @@ class DuckDBDatabase:
         try:
             self._note_opened()
             self._name = catalog_name(anchor)
-            self._idle, self.engine = _engine(self.cursor)
+            from .dialect import DRIVER, Connections  # Not at the top: it takes half as long as all other imports.
+
+            self._idle = Connections(self.cursor, IDLE_CONNECTIONS)
+            self.engine = create_engine(
+                f"{DRIVER}://",
+                creator=self._idle.take,
+                poolclass=NullPool,
+                pool_reset_on_return=None,  # A session ends its transaction itself; a second rollback is a round trip.
+                json_serializer=lambda value: json_text(value, "a JSON value"),
+            )
         except BaseException:  # Ctrl-C may come at any moment, and nobody has what could be closed.
             anchor.close()
             raise
@@ -112,19 +119,11 @@ class DuckDBDatabase:
         connection.execute(f"SET search_path = 'system.main,{quoted_name(self._name)}.main'")
         return connection
 
-    def ask(
-        self,
-        query: str,
-        params: Sequence[Any] | Mapping[str, Any] | None,
-        max_rows: int,
-        max_bytes: int,
-        timeout: float,
-        metadata: MetaData,
-    ) -> ReadOnlyQuery:
+    def ask(self, question: Question) -> ReadOnlyQuery:
         """Start a query that a user has written; see `engine.base.Database.ask`."""
         from .readonly_sql import ReadOnlyQuery  # Not at the top: most programs run no such query.
 
-        asked = ReadOnlyQuery(query, params, max_rows, max_bytes, timeout, metadata)
+        asked = ReadOnlyQuery(question)
         try:
             asked.submit(self.cursor)
         except BaseException:
@@ -139,16 +138,3 @@ class DuckDBDatabase:
     def other_contents(self, session: Session) -> list[str]:
         """Return an empty list: only beside a file are hashes of the tables stored."""
         return []
-
-
-def _engine(connect: Callable[[], duckdb.DuckDBPyConnection]) -> tuple[Connections, Engine]:
-    from .dialect import DRIVER, Connections  # Not at the top: it takes half as long as all other imports.
-
-    connections = Connections(connect, IDLE_CONNECTIONS)
-    return connections, create_engine(
-        f"{DRIVER}://",
-        creator=connections.take,
-        poolclass=NullPool,
-        pool_reset_on_return=None,  # A session ends its transaction itself; a second rollback is a round trip.
-        json_serializer=lambda value: json_text(value, "a JSON value"),
-    )

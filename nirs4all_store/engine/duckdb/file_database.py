@@ -144,8 +144,12 @@ class FileDatabase(DuckDBDatabase):
         for log in logs:  # DuckDB made it with this user's umask.
             share_alike(log, self.path.stat())
         if not logs:
-            with contextlib.closing(self.cursor()) as connection:  # Any thread may be using the anchor.
-                connection.execute(f"CHECKPOINT {quoted_name(self._name)}")
+            self.checkpoint()
+
+    def checkpoint(self) -> None:
+        """Write what is in the write-ahead logs into the file; no session may have an open transaction."""
+        with contextlib.closing(self.cursor()) as connection:  # Any thread may be using the anchor.
+            connection.execute(f"CHECKPOINT {quoted_name(self._name)}")
 
     @property
     def has_no_macros(self) -> bool:

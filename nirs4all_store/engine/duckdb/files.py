@@ -11,6 +11,7 @@ import math
 import os
 import re
 from collections.abc import Sequence
+from contextlib import closing
 from functools import lru_cache, partial
 from io import FileIO
 from pathlib import Path
@@ -149,21 +150,19 @@ def read_every_value(path: Path) -> dict[str, int]:
         A value cannot be read.
     """
     refuse_odd_database(path)
-    connection = duckdb.connect(config=NO_EXTENSIONS | {"temp_directory": str(temporary_of(path))})
-    try:
-        connection.execute(NO_PROGRESS_BAR)
-        connection.execute(f"ATTACH '{_quoted(path)}' AS source (READ_ONLY)")
-        connection.execute("SET enable_external_access = false")
-        names = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'source' AND schema_name = 'main'"
-        rows = {}
-        for (name,) in connection.execute(f"{names} ORDER BY ALL").fetchall():
-            columns = f"bit_xor(hash(COLUMNS(*))), count(*) AS number FROM source.main.{quoted_name(name)}"
-            rows[name] = int(connection.execute(f"SELECT {columns}").fetchall()[0][-1])
-        return rows
-    except duckdb.Error as error:
-        raise corrupt(path, error) from error
-    finally:
-        connection.close()
+    with closing(duckdb.connect(config=NO_EXTENSIONS | {"temp_directory": str(temporary_of(path))})) as connection:
+        try:
+            connection.execute(NO_PROGRESS_BAR)
+            connection.execute(f"ATTACH '{_quoted(path)}' AS source (READ_ONLY)")
+            connection.execute("SET enable_external_access = false")
+            names = "SELECT table_name FROM duckdb_tables() WHERE database_name = 'source' AND schema_name = 'main'"
+            rows = {}
+            for (name,) in connection.execute(f"{names} ORDER BY ALL").fetchall():
+                columns = f"bit_xor(hash(COLUMNS(*))), count(*) AS number FROM source.main.{quoted_name(name)}"
+                rows[name] = int(connection.execute(f"SELECT {columns}").fetchall()[0][-1])
+            return rows
+        except duckdb.Error as error:
+            raise corrupt(path, error) from error
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -210,9 +209,8 @@ def copy_compacted(source: Path, target: Path) -> None:
         (None, "COPY FROM DATABASE source TO target"),
         (target, "DETACH target"),
     )
-    connection = duckdb.connect(config=NO_EXTENSIONS)
-    connection.execute(NO_PROGRESS_BAR)
-    try:
+    with closing(duckdb.connect(config=NO_EXTENSIONS)) as connection:
+        connection.execute(NO_PROGRESS_BAR)
         for about, statement in steps:
             hit(Failpoint.COMPACTING)
             try:
@@ -224,8 +222,6 @@ def copy_compacted(source: Path, target: Path) -> None:
                     connection.close()
                     read_every_value(source)  # Raises if it is the source that cannot be read.
                 raise OutputPathError(f"cannot write {target}: {error}; make room there and try again") from error
-    finally:
-        connection.close()
 
 
 def _quoted(path: Path) -> str:
@@ -320,18 +316,15 @@ def not_found(path: Path) -> WorkspaceNotFoundError:
 
 
 def check_is_duckdb(path: Path) -> None:
-    """Raise if a file cannot be a DuckDB database: it is absent, a link, empty, or has another format.
+    """Raise if a file cannot be a DuckDB database: it is absent, empty, or has another format.
 
-    The error tells a file of another program from a damaged database. This process must not have the file open.
+    The error tells a file of another program from a damaged database. This process must not have the file open. That
+    it is a link was refused before, see `refuse_odd_database`: beside it DuckDB would look for no log.
 
     Raises
     ------
     WorkspaceNotFoundError, WorkspaceCorruptError, WorkspaceOpenHereError, ReadOnlyError
     """
-    if path.is_symlink():
-        raise WorkspaceCorruptError(
-            f"{path} is a link, beside which DuckDB would look for no log; nothing was changed: link the whole folder"
-        )
     if not path.exists():
         raise not_found(path.parent)
     if not path.is_file():

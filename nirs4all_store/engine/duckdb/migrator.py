@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from shlex import quote
 from types import FrameType
@@ -23,7 +24,6 @@ from .file_copies import remove_database
 from .file_database import FileDatabase
 from .revisions import HEAD, KEYS, REVISIONS, UNSTAMPED, printed_schema, script_folder
 from .schema import (
-    checkpoint,
     differences_from,
     make_tables_in,
     row_counts,
@@ -71,11 +71,8 @@ def revision_at(path: Path) -> str:
     It is opened read-only: to open it for writing would fold its log into the file. For the errors see `revision_of`
     and `FileDatabase`.
     """
-    database = FileDatabase(path, read_only=True)
-    try:
+    with closing(FileDatabase(path, read_only=True)) as database:
         return revision_of(database)
-    finally:
-        database.close()
 
 
 def refuse_more(
@@ -128,21 +125,14 @@ def refuse_more(
 
 def refuse_more_at(path: Path, shown: Path | None = None, *, changed: bool = False) -> None:
     """Do what `refuse_more` does with a database that this process does not have open, without changing a byte."""
-    database = FileDatabase(path, read_only=True)
-    try:
+    with closing(FileDatabase(path, read_only=True)) as database:
         refuse_more(database, changed=changed, shown=shown)
-    finally:
-        database.close()
 
 
 def rows_of(database: Path) -> dict[str, int]:
     """Return the number of rows of each table of a database that nobody has open, without changing a byte."""
-    opened = FileDatabase(database, read_only=True)
-    try:
-        with opened.session() as session:
-            return row_counts(session)
-    finally:
-        opened.close()
+    with closing(FileDatabase(database, read_only=True)) as opened, opened.session() as session:
+        return row_counts(session)
 
 
 def check_revision(revision: str, path: Path, *, upgrade: bool) -> None:
@@ -227,8 +217,7 @@ def run(
         The database has more than its revision; see `refuse_more`.
     """
     is_new = not path.exists()
-    database = FileDatabase(path, memory_limit=memory_limit, create=True)
-    try:
+    with closing(FileDatabase(path, memory_limit=memory_limit, create=True)) as database:
         if not is_new:
             refuse_more(database)
         with database.engine.begin() as connection:
@@ -238,11 +227,8 @@ def run(
                 stamp(connection, UNSTAMPED)
             migrations(connection)
         hit(Failpoint.MIGRATIONS_ARE_COMMITTED)
-        with database.session() as session:
-            checkpoint(session)
+        database.checkpoint()
         hit(Failpoint.MIGRATIONS_ARE_FOLDED)
-    finally:
-        database.close()
 
 
 def create_in(database: DuckDBDatabase) -> None:

@@ -14,26 +14,24 @@ import contextlib
 import math
 import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
 
 import duckdb
 import polars as pl
+import pyarrow as pa
 from sqlalchemy import MetaData
 
 from ...errors import InvalidTypeError, QueryError, QueryTimeoutError, StoreError
 from ...validation import checked_int, checked_text, checked_timeout
+from ..base import Question
 from .settings import WORKING_MEMORY, quoted_name
 from .simple_queries import MAX_LENGTH, is_simple, names_in, parsed, refuse_what_is_bound_anew
 from .sql_parameters import MAX_PARAMETER_VALUES, checked_parameter
-from .sql_process import TOO_LATE, Limits, RemoteError, SqlProcess
+from .sql_process import TOO_LATE, RemoteError, SqlProcess
 from .sql_results import frame_of, limited
-from .sql_worker import READ_ONLY_TABLE_FUNCTIONS, RESULT_BATCH_ROWS, check_kind, kinds_in
+from .sql_worker import RESULT_BATCH_ROWS, check_kind, kinds_in
 from .worker_thread import WorkerThread
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-OF_CATALOG = frozenset(name for name in READ_ONLY_TABLE_FUNCTIONS if name.startswith(("duckdb_", "pragma_")))
 # If one of these is in a query, it may read tables that it does not name.
 ODD_NAMES = ("query", "duckdb_", "pragma_", "\\")
 TABLES = """
@@ -63,24 +61,19 @@ class ReadOnlyQuery:
         A parameter is not what `WorkspaceStore.sql` takes.
     """
 
-    def __init__(
-        self,
-        query: str,
-        params: Sequence[Any] | Mapping[str, Any] | None,
-        max_rows: int,
-        max_bytes: int,
-        timeout: float,
-        metadata: MetaData,
-    ) -> None:
+    def __init__(self, question: Question) -> None:
+        params = question.params
         if params is not None and not isinstance(params, Mapping):
             if isinstance(params, str | bytes) or not isinstance(params, Sequence):
                 raise InvalidTypeError(f"params must be a list or a dict of values, not {type(params).__name__}")
             params = list(params[: MAX_PARAMETER_VALUES + 1])  # A `range` may have more values than fit in memory.
-        self._metadata = metadata
-        self._query = checked_text(query, "query")
-        self._params = None if params is None else checked_parameter(params, "params")
-        self._limits = Limits(
-            checked_int(max_rows, "max_rows", 64), checked_int(max_bytes, "max_bytes", 64), checked_timeout(timeout)
+        self._question = replace(
+            question,
+            query=checked_text(question.query, "query"),
+            params=None if params is None else checked_parameter(params, "params"),
+            max_rows=checked_int(question.max_rows, "max_rows", 64),
+            max_bytes=checked_int(question.max_bytes, "max_bytes", 64),
+            timeout=checked_timeout(question.timeout),
         )
         self._stack = contextlib.ExitStack()
         self._is_late = False
@@ -111,14 +104,14 @@ class ReadOnlyQuery:
                 self._is_late = True
                 connection.interrupt()
 
-            frame = WorkerThread(lambda: self._answer_here(connection), stop, self._limits.seconds).result()
+            frame = WorkerThread(lambda: self._answer_here(connection), stop, self._question.timeout).result()
             if frame is not None:
                 self._answer = lambda: frame
                 return
-            process = self._stack.enter_context(SqlProcess(self._limits, WORKING_MEMORY))
+            process = self._stack.enter_context(SqlProcess(self._question, WORKING_MEMORY))
             connection.execute("BEGIN TRANSACTION READ ONLY")
             tables = _tables(connection)
-            process.submit(self._query, self._params, tables, self._rows(connection, tables))
+            process.submit(tables, self._rows(connection, tables))
             # No time limit here: the process is killed when the query's time is over.
             self._answer = WorkerThread(process.result, process.kill, math.inf).result
 
@@ -129,13 +122,13 @@ class ReadOnlyQuery:
 
     def _is_simple(self, connection: duckdb.DuckDBPyConnection) -> bool:
         """Tell whether the query may run in this process; raise if it is not a SELECT."""
-        tree = None
-        if len(self._query) <= MAX_LENGTH:  # To parse a longer one would take long, too.
-            check_kind(connection, self._query)
-            tree = parsed(connection, self._query)
-        refuse_what_is_bound_anew(self._query, tree)
-        return len(pickle.dumps(self._params)) <= MAX_LENGTH and is_simple(
-            self._query, tree, OF_CATALOG, names_in(self._metadata)
+        tree, query = None, self._question.query
+        if len(query) <= MAX_LENGTH:  # To parse a longer one would take long, too.
+            check_kind(connection, query)
+            tree = parsed(connection, query)
+        refuse_what_is_bound_anew(query, tree)
+        return len(pickle.dumps(self._question.params)) <= MAX_LENGTH and is_simple(
+            query, tree, names_in(self._question.metadata)
         )
 
     def _answer_here(self, connection: duckdb.DuckDBPyConnection) -> pl.DataFrame | None:
@@ -143,16 +136,16 @@ class ReadOnlyQuery:
         if not self._is_simple(connection):
             return None
         connection.execute("BEGIN TRANSACTION READ ONLY")
-        relation = connection.sql(self._query, params=self._params)
+        relation = connection.sql(self._question.query, params=self._question.params)
         rows = relation.to_arrow_reader(RESULT_BATCH_ROWS)
-        batches = limited(rows, self._limits.max_rows, self._limits.max_bytes)
+        batches = limited(rows, self._question)
         return frame_of(rows.schema, [kinds_in(kind) for kind in relation.types], batches)
 
     def _rows(
         self, connection: duckdb.DuckDBPyConnection, tables: dict[str, list[tuple[str, str]]]
     ) -> Iterator[pa.RecordBatchReader]:
         """Yield the rows of each table; of a table that the query does not name, no rows."""
-        text = self._query.lower()
+        text = self._question.query.lower()
         names_all = any(odd in text for odd in ODD_NAMES)
         for name in tables:
             none = "" if names_all or name.lower() in text else " LIMIT 0"
@@ -166,8 +159,8 @@ class ReadOnlyQuery:
             raise
         except Exception as error:  # Of DuckDB, or of polars for a value that it does not have.
             if self._is_late:
-                raise QueryTimeoutError(TOO_LATE.format(self._limits.seconds)) from error
-            raise QueryError(f"the query was refused: {_brief(error, self._metadata)}") from error
+                raise QueryTimeoutError(TOO_LATE.format(self._question.timeout)) from error
+            raise QueryError(f"the query was refused: {_brief(error, self._question.metadata)}") from error
 
 
 def _tables(connection: duckdb.DuckDBPyConnection) -> dict[str, list[tuple[str, str]]]:

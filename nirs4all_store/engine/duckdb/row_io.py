@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache, partial
@@ -36,7 +35,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import Session
 
-from ...errors import WorkspaceCorruptError
+from ...validation import parse_json
 from ..base import Values
 from .connection import raw_connection
 from .worker_thread import WorkerThread
@@ -62,13 +61,9 @@ class DuckDBRows:
         self.session = session
         self._count_keys = count_keys
 
-    @property
-    def _connection(self) -> Any:
-        return raw_connection(self.session)
-
     def insert(self, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
         """Insert rows in one statement; for the form of `rows` see `RowIO`."""
-        connection = self._connection
+        connection = raw_connection(self.session)
         if len(rows) == 1:
             connection.execute(_insert_one(table), [rows[0][column.name] for column in table.columns])
         else:
@@ -87,17 +82,17 @@ class DuckDBRows:
 
     def rows(self, query: Select[Any], values: Values = None) -> list[dict[str, Any]]:
         """Return the rows of a SELECT as dicts, with JSON decoded."""
-        found = self._connection.execute(*self._text(query, values)).fetchall()
+        found = raw_connection(self.session).execute(*self._text(query, values)).fetchall()
         return _decoded(found, query.selected_columns)
 
     def run(self, statement: Update, values: Mapping[str, Any]) -> None:
         """Run an UPDATE that is compiled once, with the values of its bound parameters."""
-        self._connection.execute(*self._text(statement, values))
+        raw_connection(self.session).execute(*self._text(statement, values))
 
     def has_key(self, table: Table, key: str) -> bool:
         """Tell whether a table has a row with this primary key."""
         name = _key_name(table)
-        found = self._connection.execute(f"SELECT 1 FROM {table.name} WHERE {name} = ?", [key])  # noqa: S608  # ours
+        found = raw_connection(self.session).execute(f"SELECT 1 FROM {table.name} WHERE {name} = ?", [key])  # noqa: S608  # ours
         return found.fetchone() is not None
 
     def rows_by_key(self, table: Table, keys: Sequence[str]) -> list[dict[str, Any]]:
@@ -107,7 +102,7 @@ class DuckDBRows:
         """
         if not keys:
             return []
-        found = self._connection.execute(_select_by_key(table, len(keys)), keys).fetchall()
+        found = raw_connection(self.session).execute(_select_by_key(table, len(keys)), keys).fetchall()
         return _decoded(found, table.columns)
 
     def frame_by_key(self, table: Table, key: str) -> pl.DataFrame:
@@ -117,17 +112,16 @@ class DuckDBRows:
     def write_parquet(self, query: Select[Any], by: Column[Any], path: Path, limit: int | None, offset: int) -> None:
         """Write the rows of a SELECT to a Parquet file; each range of `by` is sorted and written by itself."""
         work = partial(self._write_parquet, query, by, path, limit, offset)
-        WorkerThread(work, self._connection.interrupt, math.inf).result()
+        WorkerThread(work, raw_connection(self.session).interrupt, math.inf).result()
 
     def prove_alive(self) -> None:
         """Raise if an error has invalidated the transaction; DuckDB would report that its COMMIT succeeded."""
-        self._connection.execute("SELECT 1")
+        raw_connection(self.session).execute("SELECT 1")
 
     def _frame(self, statement: str, parameters: Sequence[Any]) -> pl.DataFrame:
-        return cast(pl.DataFrame, pl.from_arrow(self._relation(statement, parameters).to_arrow_table()))
-
-    def _relation(self, statement: str, parameters: Sequence[Any]) -> Any:
-        return self._connection.sql(statement, params=parameters)
+        return cast(
+            pl.DataFrame, pl.from_arrow(raw_connection(self.session).sql(statement, params=parameters).to_arrow_table())
+        )
 
     def _text(self, statement: Select[Any] | Update, values: Values = None) -> tuple[str, list[Any]]:
         """Return the text of a statement, and its parameters."""
@@ -143,13 +137,19 @@ class DuckDBRows:
         from pyarrow.parquet import ParquetWriter
 
         # A dictionary stores a repeated text once. For keys and numbers, to build it takes longer than all the rest.
-        repeated = [column.name for column in query.selected_columns if _repeats(column)]
+        repeated = [
+            column.name
+            for column in query.selected_columns
+            if isinstance(column.type, String | JSON) and not column.primary_key
+        ]
         count = self.session.execute(select(func.count()).select_from(query.order_by(None).subquery())).scalar_one()
         left = count - min(offset, count) if limit is None else limit
         with contextlib.ExitStack() as stack:
             writer = None
             for part in self._ranges(query, by, count):
-                reader = self._relation(*self._text(part)).to_arrow_reader(2 * BATCH_ROWS)
+                statement, parameters = self._text(part)
+                relation = raw_connection(self.session).sql(statement, params=parameters)
+                reader = relation.to_arrow_reader(2 * BATCH_ROWS)
                 stack.callback(reader.close)  # One that is open in an error's traceback would block the rollback.
                 if writer is None:
                     sink = stack.enter_context(path.open("wb"))  # pyarrow could take a path for an address (URI).
@@ -207,10 +207,6 @@ def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
     raise NotImplementedError(f"no column of {kind!r} is known here: add it with the column")
 
 
-def _repeats(column: ColumnElement[Any]) -> bool:
-    return isinstance(column.type, String | JSON) and not column.primary_key
-
-
 @lru_cache
 def _compiled_once(statement: Select[Any] | Update, dialect: Dialect) -> Any:
     return statement.compile(dialect=dialect)
@@ -223,29 +219,6 @@ def _decoded(found: Iterable[tuple[Any, ...]], columns: Any) -> list[dict[str, A
         for row in rows:
             row[name] = None if row[name] is None else parse_json(row[name], name)
     return rows
-
-
-def parse_json(value: Any, name: str) -> Any:
-    """Return the value that the JSON text in a column stands for.
-
-    Parameters
-    ----------
-    value : object
-        A str, in a database that is not damaged.
-    name : str
-        The column, for the message.
-
-    Raises
-    ------
-    WorkspaceCorruptError
-        `value` is not JSON.
-    """
-    try:
-        return json.loads(value)
-    except (TypeError, ValueError, RecursionError) as error:  # A file from elsewhere may have no text there.
-        raise WorkspaceCorruptError(
-            f"column {name} holds {value!r:.100}, which is no JSON ({error}); restore the workspace from a backup"
-        ) from error
 
 
 @lru_cache

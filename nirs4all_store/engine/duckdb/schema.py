@@ -19,13 +19,6 @@ from .settings import quoted_name
 from .worker_thread import WorkerThread
 
 
-def checkpoint(session: Session) -> None:
-    """Write what is in the write-ahead log into the file; the session must have no open transaction."""
-    with session.get_bind().connect() as connection:  # type: ignore[union-attr]  # here it is an Engine
-        raw: Any = connection.connection.driver_connection
-        raw.execute(f"CHECKPOINT {quoted_name(catalog_name(raw))}")
-
-
 def stamped_revision(session: Session, tables: Iterable[str]) -> str | None:
     """Return the revision of a database that has all these tables; None if that is not certain.
 

@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import ARRAY, JSON, MetaData
 
 from ...errors import QueryError
+from .sql_worker import READ_ONLY_TABLE_FUNCTIONS
 
 MAX_LENGTH = 20_000
 MAX_NODES = 400
@@ -188,6 +189,8 @@ OF_JSON = {"json_extract", "json_extract_string", "->", "->>"}
 PLAIN_PATH = re.compile(r"[^*]*")
 BINDS_ANEW = re.compile(r'\bquery(_table)?"?\s*\(', re.IGNORECASE)
 LONGEST_NUMBER = 40
+OF_CATALOG = {name for name in READ_ONLY_TABLE_FUNCTIONS if name.startswith(("duckdb_", "pragma_"))}
+"""The table functions that read the catalog only."""
 
 
 class Names(NamedTuple):
@@ -235,7 +238,7 @@ def refuse_what_is_bound_anew(query: str, tree: dict[str, Any] | None) -> None:
         raise QueryError("query(...) and query_table(...) take one text, written out: what is checked is what is run")
 
 
-def is_simple(query: str, tree: dict[str, Any] | None, catalog: frozenset[str], names: Names) -> bool:
+def is_simple(query: str, tree: dict[str, Any] | None, names: Names) -> bool:
     """Tell whether a query may run in this process.
 
     Parameters
@@ -243,8 +246,6 @@ def is_simple(query: str, tree: dict[str, Any] | None, catalog: frozenset[str], 
     query : str
     tree : dict or None
         Its parse tree; see `parsed`.
-    catalog : frozenset of str
-        The names of the table functions that read only DuckDB's catalog.
     names : Names
     """
     if tree is None or len(query) > MAX_LENGTH:
@@ -256,7 +257,7 @@ def is_simple(query: str, tree: dict[str, Any] | None, catalog: frozenset[str], 
         len(nodes) <= 5 * MAX_NODES
         and sum("class" in node for node in nodes) <= MAX_NODES
         and sum(kind in ("SELECT_NODE", "SET_OPERATION_NODE") for kind in kinds) <= MAX_QUERIES
-        and all(_is_simple(node, named, catalog) for node in nodes)
+        and all(_is_simple(node, named) for node in nodes)
         and _is_short(nodes, names)
     )
 
@@ -286,16 +287,16 @@ def _dicts(value: Any) -> Iterator[dict[str, Any]]:
             left += value
 
 
-def _is_simple(node: dict[str, Any], named: Set[str], catalog: frozenset[str]) -> bool:
+def _is_simple(node: dict[str, Any], named: Set[str]) -> bool:
     kind, of = node.get("type"), node.get("class")
     if of is not None:
-        return of in EXPRESSIONS and _is_simple_expression(node, catalog)
+        return of in EXPRESSIONS and _is_simple_expression(node)
     if kind == "BASE_TABLE":
         return str(node["schema_name"]).lower() in CATALOGS or (
             not node["schema_name"] and not node["catalog_name"] and str(node["table_name"]).lower() in named
         )
     if kind == "TABLE_FUNCTION":
-        return str(node["function"]["function_name"]) in catalog
+        return str(node["function"]["function_name"]) in OF_CATALOG
     if kind == "JOIN":
         return node["ref_type"] in ("REGULAR", "CROSS")
     if kind == "SHOW_REF":
@@ -305,10 +306,10 @@ def _is_simple(node: dict[str, Any], named: Set[str], catalog: frozenset[str]) -
     return kind is None or kind in NODES or "kind" in node
 
 
-def _is_simple_expression(node: dict[str, Any], catalog: frozenset[str]) -> bool:
+def _is_simple_expression(node: dict[str, Any]) -> bool:
     kind = node["class"]
     if kind == "FUNCTION":
-        return str(node["function_name"]) in catalog or _is_simple_call(node)
+        return str(node["function_name"]) in OF_CATALOG or _is_simple_call(node)
     if kind == "OPERATOR":
         return node["type"] in OPERATORS
     if kind == "CAST":

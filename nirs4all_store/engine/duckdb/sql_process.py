@@ -15,28 +15,19 @@ import sys
 import tempfile
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self, cast
+from typing import IO, Any, Self, cast
 
 import polars as pl
+import pyarrow as pa
 
 from ...errors import QueryError, QueryTimeoutError
+from ..base import Question
 from .sql_results import frame_of, limited
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 THREADS = 4
 TOO_LATE = "the query took longer than {:g} s; ask for less, or give more"
-
-
-class Limits(NamedTuple):
-    """The largest number of rows and bytes of an answer, and how long it may take, in seconds."""
-
-    max_rows: int
-    max_bytes: int
-    seconds: float
 
 
 class RemoteError(Exception):
@@ -59,13 +50,14 @@ class SqlProcess:
 
     Parameters
     ----------
-    limits : Limits
+    question : Question
+        With checked values.
     memory : int
         How many bytes of memory its DuckDB may use before it moves data to temporary files.
     """
 
-    def __init__(self, limits: Limits, memory: int) -> None:
-        self._limits = limits
+    def __init__(self, question: Question, memory: int) -> None:
+        self._question = question
         self._memory = memory
         self._is_late = False
 
@@ -76,20 +68,13 @@ class SqlProcess:
             stack.callback(weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True))
             self._process = stack.enter_context(_started())
             stack.callback(weakref.finalize(self, self._process.kill))
-            stack.enter_context(self._timing())
+            timer = threading.Timer(self._question.timeout, self._kill_late)
+            timer.daemon = True
+            timer.start()
+            stack.callback(timer.join)
+            stack.callback(timer.cancel)
             self._stack = stack.pop_all()
         return self
-
-    @contextlib.contextmanager
-    def _timing(self) -> Iterator[None]:
-        timer = threading.Timer(min(self._limits.seconds, threading.TIMEOUT_MAX), self._kill_late)
-        timer.daemon = True
-        timer.start()
-        try:
-            yield
-        finally:
-            timer.cancel()
-            timer.join()
 
     def _kill_late(self) -> None:
         self._is_late = True
@@ -105,32 +90,21 @@ class SqlProcess:
         with contextlib.suppress(BrokenPipeError):  # Some input may not have been written when it ended.
             self._stack.close()
 
-    def submit(
-        self,
-        query: str,
-        params: Any,
-        tables: dict[str, list[tuple[str, str]]],
-        rows: Iterable[pa.RecordBatchReader],
-    ) -> None:
-        """Send a query and its tables to the process.
+    def submit(self, tables: dict[str, list[tuple[str, str]]], rows: Iterable[pa.RecordBatchReader]) -> None:
+        """Send the query and its tables to the process.
 
         Parameters
         ----------
-        query : str
-        params : list, dict or None
-            The values of its parameters, as plain Python values; see `checked_parameter`.
         tables : dict
             For each table by name, the names and SQL types of its columns.
         rows : iterable of pyarrow.RecordBatchReader
             The rows of each of these tables, in the same order.
         """
-        import pyarrow as pa
-
-        seconds = self._limits.seconds
+        seconds = self._question.timeout
         config = {"memory_limit": f"{self._memory}B", "temp_directory": self._folder, "threads": THREADS}
         header = {
-            "query": query,
-            "params": params,
+            "query": self._question.query,
+            "params": self._question.params,
             "tables": list(tables.items()),
             "config": config,
             "seconds": seconds if seconds < threading.TIMEOUT_MAX else None,
@@ -156,13 +130,11 @@ class SqlProcess:
         RemoteError
             DuckDB refused the query.
         """
-        import pyarrow as pa
-
         pipe = cast(IO[bytes], self._process.stdout)
         try:
             types = self._told()["types"]
             with pa.ipc.open_stream(pipe) as stream:
-                batches = limited(stream, self._limits.max_rows, self._limits.max_bytes)
+                batches = limited(stream, self._question)
                 schema = stream.schema
             self._told()
         except (OSError, ValueError, pa.ArrowInvalid) as error:
@@ -181,7 +153,7 @@ class SqlProcess:
     def _ended(self) -> QueryError:
         code = self._process.wait()
         if self._is_late:
-            return QueryTimeoutError(TOO_LATE.format(self._limits.seconds))
+            return QueryTimeoutError(TOO_LATE.format(self._question.timeout))
         return QueryError(
             f"the process that was to answer the query ended ({code}), as one of the engine's functions ends it or it "
             "took too much memory; nothing else was harmed: ask for less, or in another way"

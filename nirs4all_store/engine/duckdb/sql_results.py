@@ -9,14 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from ...errors import QueryError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from ..base import Question
 
 INTERVAL = "month_day_nano_interval"
 DAY = {"s": 24 * 60 * 60, "ms": 24 * 60 * 60 * 10**3, "us": 24 * 60 * 60 * 10**6, "ns": 24 * 60 * 60 * 10**9}
@@ -27,7 +26,7 @@ WHOLE = ("hugeint", "uhugeint")
 MOST_DIGITS = 38
 
 
-def limited(batches: Iterable[pa.RecordBatch], max_rows: int, max_bytes: int) -> list[pa.RecordBatch]:
+def limited(batches: Iterable[pa.RecordBatch], question: Question) -> list[pa.RecordBatch]:
     """Return the batches of an answer as a list.
 
     Raises
@@ -39,12 +38,14 @@ def limited(batches: Iterable[pa.RecordBatch], max_rows: int, max_bytes: int) ->
     for batch in batches:
         found.append(batch)
         rows, size = rows + batch.num_rows, size + batch.nbytes
-        if rows > max_rows:
-            raise QueryError(f"the query gives more than {max_rows:,} rows; add a LIMIT, or give a larger max_rows=")
-        if size > max_bytes:
+        if rows > question.max_rows:
             raise QueryError(
-                f"the query gives more than {max_bytes:,} bytes; ask for fewer columns or rows, or give a larger "
-                "max_bytes="
+                f"the query gives more than {question.max_rows:,} rows; add a LIMIT, or give a larger max_rows="
+            )
+        if size > question.max_bytes:
+            raise QueryError(
+                f"the query gives more than {question.max_bytes:,} bytes; ask for fewer columns or rows, or give a "
+                "larger max_bytes="
             )
     return found
 
@@ -64,8 +65,6 @@ def frame_of(schema: pa.Schema, types: Sequence[Sequence[str]], batches: list[pa
     QueryError
         polars or Python cannot hold a value; the message names the column.
     """
-    import pyarrow as pa
-
     table = pa.Table.from_batches(batches, schema=schema)
     columns = []
     for column, field, (kind, *inside) in zip(table.columns, table.schema, types, strict=True):
@@ -113,9 +112,6 @@ def _whole_numbers(column: pa.ChunkedArray, name: str, kind: str) -> pl.Series:
 
 def _check_values(array: pa.Array, name: str) -> None:
     """Raise if polars or Python cannot hold a value: it would become None or another value, or end the program."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     kind = array.type
     if pa.types.is_nested(kind):
         for part in _inside(array):
@@ -136,16 +132,12 @@ def _check_values(array: pa.Array, name: str) -> None:
 
 
 def _inside(array: pa.Array) -> list[pa.Array]:
-    import pyarrow as pa
-
     if pa.types.is_map(array.type):
         return [array.keys, array.items]
     return list(array.flatten()) if pa.types.is_struct(array.type) else [array.flatten()]
 
 
 def _durations(intervals: pa.ChunkedArray, name: str) -> pa.Array:
-    import pyarrow as pa
-
     values = [value.as_py() for value in intervals]
     if any(value is not None and value.months for value in values):
         raise _no_value(

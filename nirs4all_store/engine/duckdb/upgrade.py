@@ -12,6 +12,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
@@ -154,7 +155,8 @@ def upgrade_database(
                 stream, database, plan.found, unfinished, lambda done: progress("copying", done, plan.size)
             )
         hit(Failpoint.COPY_IS_WHOLE)
-        _fold_log(database)
+        if logs_of(database):  # DuckDB puts what stands there into the file: one rename can then replace all of it.
+            FileDatabase(database).close()
         hit(Failpoint.LOG_IS_FOLDED)
         with held_alone(database) as stream:
             _check_logs_are_folded(database)
@@ -177,12 +179,6 @@ def upgrade_database(
     except OSError as error:
         raise UpgradeFailedError(f"{database} is upgraded, but the disk did not take its name: {error}") from error
     return UpgradeReport(plan, kept, database.stat().st_size, time.monotonic() - began)
-
-
-def _fold_log(database: Path) -> None:
-    """Let DuckDB write what is in the logs into the file, so that one rename replaces all of it."""
-    if logs_of(database):
-        FileDatabase(database).close()
 
 
 def _check_logs_are_folded(database: Path) -> None:
@@ -266,8 +262,7 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
         if counts.get(table) != rows
     ]
     compared = 0
-    comparison = Comparison(kept, unfinished, memory)
-    try:
+    with closing(Comparison(kept, unfinished, memory)) as comparison:
         # `KEYS` has the tables whose key somebody may have dropped.
         keys = KEYS | comparison.tables()
         total = sum(plan.rows[table] for table in keys)
@@ -277,8 +272,6 @@ def _compare(kept: Path, unfinished: Path, plan: UpgradePlan, progress: Progress
             if table != "alembic_version":
                 problems += _lost(comparison, table, key, rewritten.get(table, set()))
         progress("comparing", total, total)
-    finally:
-        comparison.close()
     if problems:
         raise UpgradeFailedError(
             f"the upgraded {plan.database} would not have the same data: {'; '.join(problems)}. It holds what it held: "

@@ -14,9 +14,8 @@ import polars as pl
 from sqlalchemy import JSON, String, cast, or_, select
 
 from ...chains import artifact_ids
-from ...engine import parse_json
 from ...errors import WorkspaceCorruptError
-from ...validation import checked_texts
+from ...validation import checked_texts, parse_json
 from ..columns import table_of
 from ..models import Chain, Pipeline
 from ..table_gateway import Tables

@@ -18,7 +18,7 @@ from ...validation import checked_text, checked_texts
 from ..columns import table_of
 from ..lookup_cache import MAX_CACHED, CacheKey
 from ..models import Artifact, Run
-from ..table_gateway import Tables
+from ..table_gateway import Repository
 from .artifact_references import CHAINS, PIPELINES, is_referenced_elsewhere_in_run, references_in_parts
 
 ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
@@ -40,15 +40,12 @@ IMPORTED_AGAIN = (
 SAVED_AGAIN = IMPORTED_AGAIN.values(trust=null())  # What this workspace saves itself needs no trust of a user.
 
 
-class ArtifactRepo:
+class ArtifactRepo(Repository):
     """Reads and writes artifacts inside one unit of work.
 
     `ref_count` is the number of saves that no chain has claimed yet plus the number of chains that use the artifact. It
     is only shown to users: what may be removed is decided by the chains themselves.
     """
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def add(
         self,
@@ -127,22 +124,22 @@ class ArtifactRepo:
     def _oldest_row(self, content_hash: str, format: str) -> dict[str, Any] | None:
         """Return the id and the path of the oldest row of a content in a format, or None; they never change."""
         cache_key = _content(content_hash, format)
-        known = self._tables.get_cached(cache_key)
+        known = self._tables.lookups.get(cache_key)
         if known is None and not self._all_are_known():
             row = self.get_by_hash(content_hash, format)
             known = row is not None and {name: row[name] for name in ("artifact_id", "artifact_path")}
-            self._tables.put_cached(cache_key, known)
-        return known or self._tables.get_cached(cache_key) or None
+            self._tables.lookups.put(cache_key, known)
+        return known or self._tables.lookups.get(cache_key) or None
 
     def _all_are_known(self) -> bool:
         """Tell whether all contents are cached, so that one that is not is new; cache all of them if they are few."""
-        if self._tables.get_cached(ALL_CONTENTS) is None:
+        if self._tables.lookups.get(ALL_CONTENTS) is None:
             rows = self._tables.rows(FEW_CONTENTS, {})
-            self._tables.put_cached(ALL_CONTENTS, len(rows) <= MAX_CONTENTS)
+            self._tables.lookups.put(ALL_CONTENTS, len(rows) <= MAX_CONTENTS)
             if len(rows) <= MAX_CONTENTS:
                 for row in rows:  # The oldest last, so that its row is the one that is kept: saves count for it.
-                    self._tables.put_cached(_content(row.pop("content_hash"), row.pop("format")), row)
-        return bool(self._tables.get_cached(ALL_CONTENTS))
+                    self._tables.lookups.put(_content(row.pop("content_hash"), row.pop("format")), row)
+        return bool(self._tables.lookups.get(ALL_CONTENTS))
 
     def adopt(
         self,
@@ -208,9 +205,9 @@ class ArtifactRepo:
                 "trust": trust,
             },
         )
-        if not self._tables.get_cached(_content(content_hash, format)):
+        if not self._tables.lookups.get(_content(content_hash, format)):
             new = {"artifact_id": artifact_id, "artifact_path": artifact_path}
-            self._tables.put_cached(_content(content_hash, format), new)
+            self._tables.lookups.put(_content(content_hash, format), new)
         return artifact_id
 
     def get(self, artifact_id: str) -> dict[str, Any] | None:
@@ -324,13 +321,9 @@ class ArtifactRepo:
         """Return the rows of all artifacts without their JSON columns, since one of these may be damaged."""
         return self._tables.rows(select(*PLAIN).order_by(ARTIFACTS.c.artifact_id))
 
-    def set_count(self, artifact_id: str, ref_count: int, unclaimed: int) -> None:
-        """Set `ref_count` and `unclaimed` of an artifact."""
-        self._tables.update(Artifact, artifact_id, ref_count=ref_count, unclaimed=unclaimed)
-
-    def set_size(self, artifact_id: str, size_bytes: int) -> None:
-        """Set the size of an artifact's file, in bytes."""
-        self._tables.update(Artifact, artifact_id, size_bytes=size_bytes)
+    def correct(self, artifact_id: str, **values: int) -> None:
+        """Set some of `ref_count`, `unclaimed` and `size_bytes` (of the file) of an artifact."""
+        self._tables.update(Artifact, artifact_id, **values)
 
     def delete(self, ids: Iterable[str]) -> int:
         """Delete rows; return how many there were. The unit of work removes their files after its commit."""

@@ -15,17 +15,14 @@ from ...validation import checked_int, checked_text, checked_texts
 from ..columns import table_of
 from ..models import Artifact, Chain, Pipeline
 from ..records import ChainRecord
-from ..table_gateway import Tables
+from ..table_gateway import Repository
 from .artifact_references import ArtifactReferences, references_in_parts, references_of
 
 CHAINS, PIPELINES = table_of(Chain), table_of(Pipeline)
 
 
-class ChainRepo:
+class ChainRepo(Repository):
     """Reads and writes chains inside one unit of work."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def add(self, record: ChainRecord) -> str:
         """Add a chain; return its id, which is a new one if the record has none.

@@ -9,7 +9,7 @@ from sqlalchemy import func, literal, select, union_all
 from ...validation import checked_text
 from ..columns import Model, key_of, table_of
 from ..models import Artifact, Chain, Pipeline, Prediction, Run
-from ..table_gateway import Tables
+from ..table_gateway import Repository
 
 NAMED: tuple[Model, ...] = (Run, Pipeline, Chain, Prediction, Artifact)
 _ALL = union_all(
@@ -22,11 +22,8 @@ _NEIGHBOURS = select(
 ).subquery()
 
 
-class IdPrefixes:
+class IdPrefixes(Repository):
     """Looks up the ids of runs, pipelines, chains, predictions and artifacts, inside one unit of work."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def find_by_prefix(self, prefix: str) -> list[tuple[str, str]]:
         """Return the table and the id of all rows whose id begins with `prefix`.

@@ -7,12 +7,12 @@ from typing import Any
 
 from sqlalchemy import JSON, func, select
 
-from ...engine import parse_json
 from ...errors import StoreError
+from ...validation import parse_json
 from ..array_columns import decode_all, sample_counts
 from ..columns import Model, key_of, table_of
 from ..models import Artifact, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
-from ..table_gateway import Tables
+from ..table_gateway import Repository
 
 RUNS, PIPELINES, CHAINS = table_of(Run), table_of(Pipeline), table_of(Chain)
 PREDICTIONS, ARRAYS, LOGS = table_of(Prediction), table_of(PredictionArrays), table_of(Log)
@@ -37,11 +37,8 @@ SCAN_ROWS = 2_000
 ALL: tuple[Model, ...] = (Run, *ORPHANS, Artifact)
 
 
-class Integrity:
+class Integrity(Repository):
     """Checks and repairs the rows of all tables, inside one unit of work."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each table, by its name."""

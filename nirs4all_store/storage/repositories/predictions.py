@@ -19,9 +19,8 @@ from ...validation import checked_fold, checked_int, checked_page, checked_text,
 from ..array_columns import ARRAY_NAMES, Given, checked_arrays, decode_all, encode_all, sample_counts
 from ..columns import checked_value, table_of
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
-from ..prediction_records import as_records
-from ..records import PredictionRecord
-from ..table_gateway import Tables
+from ..records import PredictionRecord, as_records
+from ..table_gateway import Repository
 from . import ranking
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
@@ -30,11 +29,8 @@ MAX_ROWS = 2**63 - 1
 GIVEN_NAMES = {*PredictionRecord.__dataclass_fields__, *ARRAY_NAMES} - {"pipeline_id"}
 
 
-class PredictionRepo:
+class PredictionRepo(Repository):
     """Reads and writes predictions and their arrays inside one unit of work."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def add(self, record: PredictionRecord) -> str:
         """Add a prediction; return its id, which is a new one if the record has none.
@@ -58,7 +54,7 @@ class PredictionRepo:
         if record.prediction_id is None:
             row["prediction_id"] = new_id()
             self._tables.add_new(Prediction, row)
-            self._tables.put_cached((ARRAYS.name, row["prediction_id"]), False)
+            self._tables.lookups.put((ARRAYS.name, row["prediction_id"]), False)
         else:
             self._tables.add(Prediction, row)
         return str(row["prediction_id"])
@@ -167,7 +163,7 @@ class PredictionRepo:
         if row is None or not load_arrays:
             return row
         columns = self._tables.row_with_arrays(PredictionArrays, prediction_id)
-        empty: dict[str, Any] = dict.fromkeys(("y_true", "y_pred", "y_proba", "sample_indices", "weights"))
+        empty: dict[str, Any] = dict.fromkeys(ARRAY_NAMES)
         return row | (empty if columns is None else decode_all(columns))
 
     def of_chain(self, chain_id: str) -> list[dict[str, Any]]:
@@ -219,10 +215,15 @@ class PredictionRepo:
             "pipeline_id": pipeline_id,
         }
         query = select(PREDICTIONS).order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id)
-        query = query.where(*_matching(exact))
+        for name, value in exact.items():
+            if value is not None:
+                query = query.where(PREDICTIONS.c[name] == checked_value(PREDICTIONS.c[name], value))
         if model_class is not None:
             query = query.where(PREDICTIONS.c.model_class.like(checked_text(model_class, "model_class")))
-        return query if run_id is None else query.where(_of_run(run_id))
+        if run_id is not None:
+            of_run = select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
+            query = query.where(PREDICTIONS.c.pipeline_id.in_(of_run))
+        return query
 
     def top(
         self,
@@ -292,14 +293,6 @@ class PredictionRepo:
         return arrays + self._tables.delete(Prediction, column, keys)
 
 
-def _matching(filters: dict[str, Any]) -> list[Any]:
-    """Return conditions that columns equal these values; a filter that is None gives no condition."""
-    columns = PREDICTIONS.c
-    return [
-        columns[name] == checked_value(columns[name], value) for name, value in filters.items() if value is not None
-    ]
-
-
 def _time_of(query: Select[Any], place: int) -> Any:
     """Return the time of the row at a place, counted from the oldest.
 
@@ -308,8 +301,3 @@ def _time_of(query: Select[Any], place: int) -> Any:
     times = query.with_only_columns(PREDICTIONS.c.created_at).order_by(None).order_by(PREDICTIONS.c.created_at)
     first = times.limit(place).subquery()
     return select(func.max(first.c.created_at)).scalar_subquery()
-
-
-def _of_run(run_id: str) -> Any:
-    run_id = checked_text(run_id, "run_id")
-    return PREDICTIONS.c.pipeline_id.in_(select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == run_id))

@@ -9,25 +9,21 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Select, func, select, update
 
-from ...engine import parse_json
 from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
 from ...identifiers import new_id, utc_now
-from ...validation import checked_float, checked_page, checked_text
+from ...validation import checked_float, checked_page, checked_text, parse_json
 from ..columns import table_of
 from ..models import Chain, Log, Pipeline, Prediction, Run
 from ..process_identity import is_alive, is_gone, is_same, this_process
 from ..records import LogRecord
-from ..table_gateway import Tables
+from ..table_gateway import Repository
 
 RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
 CHAINS, PREDICTIONS = table_of(Chain), table_of(Prediction)
 
 
-class RunRepo:
+class RunRepo(Repository):
     """Reads and writes runs, pipelines and logs inside one unit of work."""
-
-    def __init__(self, tables: Tables) -> None:
-        self._tables = tables
 
     def add(self, name: str, config: Any = None, datasets: Any = None, run_id: str | None = None) -> str:
         """Add a run with the status `running`, whose owner is this process; return its id.
