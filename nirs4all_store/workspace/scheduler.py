@@ -376,5 +376,4 @@ class Workspace(Admission):
         if scope is not None and self._exclusive() is scope:
             self._end_exclusive()
         if is_owned(self._state):
-            self._state.notify_all()
             self._lock.release()

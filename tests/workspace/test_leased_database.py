@@ -28,7 +28,7 @@ from nirs4all_store.call_boundary import INTERRUPTED
 from nirs4all_store.engine.duckdb.file_database import FileDatabase
 from nirs4all_store.engine.duckdb.posix_lock import refuse_if_open_here
 from nirs4all_store.failpoints import Failpoint
-from nirs4all_store.storage.transaction_scope import LEAST_SECONDS, locked
+from nirs4all_store.storage.transaction_scope import LEAST_SECONDS, Condition, locked
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 from nirs4all_store.workspace import database_file, registry
 from nirs4all_store.workspace.file_lock import Lease
@@ -292,6 +292,32 @@ def test_a_commit_that_failed_closed_the_database_under_a_reader(
             store.begin_run("unknown")
         assert thread.submit(uow.runs.list).result().is_empty()
         thread.submit(reading.__exit__, None, None, None).result()
+
+
+def test_a_block_whose_commit_failed_kept_readers_out_until_its_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(*_: Any, **__: Any) -> None:
+        raise duckdb.IOException("the disk is gone")
+
+    with WorkspaceStore(tmp_path, timeout=0) as store, ThreadPoolExecutor(1) as thread, store.unit_of_work() as uow:
+        uow.runs.add("unknown")
+        with monkeypatch.context() as gone, pytest.raises(CommitFailedError):
+            gone.setattr("nirs4all_store.engine.base.FlushingSession.commit", refuses)
+            gone.setattr(store._workspace._access, "_opener", refuses)
+            uow.commit()
+        assert thread.submit(store.list_runs).result().is_empty()
+
+
+def test_ctrl_c_while_one_waited_left_its_lock_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_struck(condition: threading.Condition, timeout: float | None = None) -> None:
+        condition.release()
+        raise KeyboardInterrupt  # Before it has its lock again.
+
+    condition = Condition()
+    monkeypatch.setattr(threading.Condition, "wait", is_struck)
+    with condition, pytest.raises(KeyboardInterrupt):
+        condition.wait()
 
 
 def test_a_look_that_failed_was_the_last_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
