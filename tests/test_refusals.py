@@ -10,6 +10,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ import pytest
 from faults.operations import OPERATIONS, Operation
 from programs import run
 
-from nirs4all_store import StoreError, SystemRefusedError, WorkspaceBusyError, WorkspaceStore
+import nirs4all_store
+from nirs4all_store import StoreError, SystemRefusedError, WorkspaceBusyError, WorkspaceStore, restore_workspace
 from nirs4all_store.call_boundary import public
 from nirs4all_store.engine.duckdb import file_database
 from nirs4all_store.engine.duckdb.file_database import FileDatabase
@@ -234,6 +236,23 @@ def test_a_file_that_could_not_be_looked_at_when_it_was_opened_could_never_be_cl
         WorkspaceStore(tmp_path).close()
     with WorkspaceStore(tmp_path) as store:
         store.begin_run("r")
+
+
+@pytest.mark.parametrize("name", [name for name in nirs4all_store.__all__ if isfunction(getattr(nirs4all_store, name))])
+def test_a_public_function_had_errors_without_a_name(name: str) -> None:
+    delegates_only = {"replay_chain"}  # To the store, whose methods are public calls.
+    code = getattr(nirs4all_store, name).__code__
+    assert (code is public(repr).__code__) == (name not in delegates_only)  # type: ignore[attr-defined]  # it is wrapped
+
+
+def test_a_restore_that_the_system_refused_had_an_error_without_a_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with WorkspaceStore(tmp_path / "w") as store:
+        store.backup(tmp_path / "b")
+    monkeypatch.setattr(os, "lstat", refused)
+    with pytest.raises(SystemRefusedError, match="Input/output error"):
+        restore_workspace(tmp_path / "b", tmp_path / "new")
 
 
 @pytest.mark.slow

@@ -17,6 +17,7 @@ from pathlib import Path
 from shlex import quote
 
 from ..artifacts import ArtifactFiles, FolderBlobs
+from ..call_boundary import public
 from ..engine import (
     HEAD,
     FileDatabase,
@@ -86,6 +87,7 @@ class RestoreReport:
         return f"nirs4all-store restore {quote(str(self.kept))} {quote(str(self.workspace))}" if self.kept else ""
 
 
+@public
 def restore_workspace(
     backup_path: str | os.PathLike[str], workspace_path: str | os.PathLike[str], *, timeout: float = 600.0
 ) -> RestoreReport:
