@@ -13,7 +13,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import fence
 import pytest
 import typer.testing
-from legacy import make_legacy
 from programs import Programs, programs
 from typer.main import get_command
 
@@ -88,6 +87,8 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[WorkspaceS
 @pytest.fixture
 def old(tmp_path: Path) -> Path:
     """Give an old workspace."""
+    from legacy import make_legacy  # With scikit-learn, which the process that only starts others need not wait for.
+
     make_legacy(tmp_path / "old", "0.7.1")
     return tmp_path / "old"
 

@@ -122,10 +122,10 @@ def run(program: str, *arguments: object) -> str:
     return ends_well(Process(program, *arguments))
 
 
-def run_script(path: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+def run_script(path: Path, *arguments: object, strict: bool = False) -> subprocess.CompletedProcess[str]:
     """Run a file to its end, as `python FILE` does where what it imports was imported before."""
     program = f"import runpy, sys; sys.path[0] = {str(path.parent)!r}; sys.argv[0] = {str(path)!r}; "
-    process = Process(f"{program}runpy.run_path(sys.argv[0], run_name='__main__')", *arguments)
+    process = Process(f"{program}runpy.run_path(sys.argv[0], run_name='__main__')", *arguments, strict=strict)
     printed, errors = process.communicate()
     return subprocess.CompletedProcess([path, *arguments], process.wait(), printed, errors)
 

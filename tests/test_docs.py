@@ -16,6 +16,7 @@ import pytest
 from chemotools.datasets import load_fermentation_train
 from commands import COMMANDS
 from legacy import make_legacy
+from programs import run, run_script
 from typer.testing import CliRunner
 
 import nirs4all_store
@@ -51,12 +52,12 @@ def trained(folder: Path) -> None:
 def killed(folder: Path) -> None:
     """Leave a workspace as a power cut does: with zeros at the end of its log."""
     program = (
-        "import os; from nirs4all_store import WorkspaceStore\n"
-        "store = WorkspaceStore('workspace')\n"
+        "import os, sys; from nirs4all_store import WorkspaceStore\n"
+        "store = WorkspaceStore(sys.argv[1])\n"
         "for name in ('one', 'two'): store.complete_run(store.begin_run(name))\n"
         "os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", program], cwd=folder, check=True)
+    run(program, folder / "workspace")
     log = folder / "workspace" / "store.duckdb.wal"
     log.write_bytes(log.read_bytes()[:-30] + bytes(30))
 
@@ -107,6 +108,10 @@ def run_commands(lines: str) -> str:
         if line.startswith(NOT_HERE):
             continue
         typed = shlex.split(line, comments=True)
+        if typed[0] == "python":
+            done = run_script(Path.cwd() / typed[1], *typed[2:])
+            assert done.returncode == 0, f"{line}\n{done.stderr}"
+            continue
         if typed[:1] != ["nirs4all-store"] or "|" in typed or ">" in typed:
             subprocess.run(line, shell=True, check=True, capture_output=True)
             continue
@@ -169,9 +174,9 @@ def test_every_decision_is_named_by_code_that_it_explains() -> None:
 
 
 @pytest.mark.parametrize("example", sorted(path.name for path in (DOCS / "examples").glob("*.py")))
-def test_an_example_runs(example: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error", DOCS / "examples" / example]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+def test_an_example_runs(example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_script(DOCS / "examples" / example, strict=True)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert done.stdout
 

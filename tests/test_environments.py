@@ -14,6 +14,7 @@ from test_wheel import build_wheel, run
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 SAID = {name.rsplit(" ", 1)[1] for name in PROJECT["classifiers"] if ":: Python :: 3." in name}
+MINORS = range(11, 30)
 # The contract, and each way in: the command line and the runner (the demo, too), exports, migrations, formats.
 TRIED = [
     ROOT / "tests" / f"{name}.py"
@@ -38,7 +39,7 @@ def test_what_is_tried_elsewhere_is_here() -> None:
 def pythons() -> dict[str, str]:
     """Return a program of each Python from 3.11 on that can be started here, by its version, the oldest first."""
     found = {}
-    for minor in range(11, 30):
+    for minor in MINORS:
         for folder in (None, *map(str, (Path.home() / ".pyenv" / "versions").glob(f"3.{minor}.*/bin"))):
             program = shutil.which(f"python3.{minor}", path=folder)
             ask = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
@@ -76,8 +77,10 @@ def test_the_oldest_versions_could_not_be_installed_together_and_made_no_workspa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("version", pythons())
+@pytest.mark.parametrize("version", [f"3.{minor}" for minor in MINORS])
 def test_the_contract_holds_on_every_python_that_is_here(version: str, tmp_path: Path) -> None:
+    if version not in pythons():
+        pytest.skip("it is not here")
     tries_the_wheel(tmp_path, pythons()[version])
     assert version in SAID, f"it works with Python {version}: add its classifier"
 

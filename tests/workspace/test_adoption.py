@@ -10,6 +10,7 @@ import duckdb
 import numpy as np
 import pytest
 from legacy import X_NEW, contents, make_legacy
+from programs import run_script
 
 from nirs4all_store import WorkspaceCorruptError, WorkspaceStore, inspect_workspace, upgrade_workspace
 
@@ -56,7 +57,7 @@ def test_an_adopted_workspace_exports_deletes_and_collects(tmp_path: Path, versi
         np.testing.assert_allclose(load_bundle(bundle, trusted=True).predict(X_NEW), expected["chain-Ridge"])
         script = store.export_chain("chain-Logistic", tmp_path / "logistic.n4a.py", format="n4a.py")
         np.savetxt(tmp_path / "X.csv", X_NEW, delimiter=",")
-        done = subprocess.run([sys.executable, script, tmp_path / "X.csv"], capture_output=True, text=True, check=True)
+        done = run_script(script, tmp_path / "X.csv")
         assert done.stdout.split() == expected["chain-Logistic"]
         assert "José" in store.export_run("run-1", tmp_path / "run.yaml").read_text()
         assert store.export_predictions_parquet(tmp_path / "all.parquet").exists()

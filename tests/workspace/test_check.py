@@ -3,11 +3,9 @@
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from typing import Any
 import bundles
 import numpy as np
 import pytest
+from programs import run
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from sqlalchemy import text
@@ -42,9 +41,11 @@ X, Y = RNG.normal(size=(20, 4)), RNG.normal(size=20)
 OLD = 10**9
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Any:
-    with WorkspaceStore(tmp_path / "w") as opened:
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sound workspace that has some of everything, and an artifact that no chain claims."""
+    folder = tmp_path_factory.mktemp("filled") / "w"
+    with WorkspaceStore(folder) as opened:
         run_id = opened.begin_run("wheat", {}, [{"name": "wheat"}])
         pipeline_id = opened.begin_pipeline(run_id, "ridge", {}, [], "wheat", "hash")
         scaler = opened.save_artifact(StandardScaler().fit(X), "Scaler", "transformer", "joblib")
@@ -59,6 +60,12 @@ def store(tmp_path: Path) -> Any:
         opened.save_prediction_arrays(prediction_id, Y, Y, sample_indices=np.arange(20))
         opened.log_step(pipeline_id, 0, "Ridge", "end", 3)
         opened.save_artifact({"not": "claimed"}, "dict", "other", "joblib")
+    return folder
+
+
+@pytest.fixture
+def store(filled: Path, tmp_path: Path) -> Iterator[WorkspaceStore]:
+    with WorkspaceStore(shutil.copytree(filled, tmp_path / "w")) as opened:
         yield opened
 
 
@@ -393,6 +400,7 @@ def test_what_a_chain_that_cannot_be_read_names_is_kept_and_counted_until_it_is_
 def test_a_file_that_may_not_be_read_once_hid_all_others() -> None:
     program = """
 import os, sys
+sys.path.insert(0, sys.argv[2])
 from bundles import X, Y, chain_in
 from sklearn.linear_model import Ridge
 from nirs4all_store import WorkspaceStore
@@ -412,10 +420,8 @@ look(sys.argv[1] + "/other")
 """
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o777)
-        environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
-        command = [sys.executable, "-c", program, folder]
-        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-    assert done.stdout.splitlines()[2:] == [
+        printed = run(program, folder, Path(__file__).parents[1])
+    assert printed.splitlines()[2:] == [
         "['damaged-file', 'missing-file', 'unreadable-file']",
         "['damaged-file']",
     ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cache
+from typing import Any
 
 import duckdb
 
@@ -101,10 +102,17 @@ def _macro(row: tuple[str, str, str]) -> Extra:
     return Extra(f"macro {path}", f"DROP MACRO{' TABLE' if kind == 'table_macro' else ''} {path}")
 
 
-def _compared(connection: duckdb.DuckDBPyConnection, named: dict[str, str], printed: str) -> Differences:
+@cache
+def _of_revision(printed: str) -> tuple[list[Any], list[Any]]:
+    """Return what `_OTHERS` and `_TABLES` find in a database that is made of the schema of a revision."""
     with duckdb.connect(config={"enable_external_access": "false"}) as revision:
         revision.execute(printed)
         others, tables = (revision.execute(query, {"name": "memory"}).fetchall() for query in (_OTHERS, _TABLES))
+    return others, tables
+
+
+def _compared(connection: duckdb.DuckDBPyConnection, named: dict[str, str], printed: str) -> Differences:
+    others, tables = _of_revision(printed)
     known = {name: sql for _, name, sql in tables}
     here = connection.execute(_TABLES, named).fetchall()
     rows = [row for row in connection.execute(_OTHERS, named).fetchall() if row not in others]
