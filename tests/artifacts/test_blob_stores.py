@@ -1,8 +1,6 @@
 """What every place for bytes promises, whether it is a folder or memory."""
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,6 +8,7 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
+from programs import run
 
 from nirs4all_store import ArtifactCorruptError, ArtifactLinkError, ArtifactMissingError, InvalidInputError
 from nirs4all_store.artifacts.artifact_files import ArtifactFiles, sha256
@@ -250,8 +249,7 @@ def test_a_copy_for_a_path_is_there_until_the_process_ends() -> None:
         "path = ArtifactFiles(blobs).path_of('ab/c')\nchild = os.fork()\nif child == 0:\n    sys.exit()\n"
         "os.waitpid(child, 0)\nprint(path, path.read_bytes() == b'x')"
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    path, was_there = done.stdout.split()
+    path, was_there = run(program).split()
     assert was_there == "True"
     assert not Path(path).parents[1].exists()
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 from digits import assert_same_sums
+from programs import run_script
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import FunctionTransformer
@@ -169,8 +170,7 @@ def test_times_that_are_not_the_workspace_s_own_stay_as_they_are(here: Path) -> 
 
 
 def test_a_traceback_is_shown_wherever_one_asks_for_it(here: Path) -> None:
-    program = Path(sys.executable).with_name("nirs4all-store")
-    done = subprocess.run([program, "show", "zzz", "--debug"], capture_output=True, text=True, check=False)
+    done = run_script(Path(sys.executable).with_name("nirs4all-store"), "show", "zzz", "--debug")
     assert done.stderr.startswith("Traceback")
 
 

@@ -2,14 +2,13 @@
 
 import hashlib
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 import pytest
 from legacy import make_legacy
+from programs import run
 
 from nirs4all_store import (
     UntrustedArtifactError,
@@ -257,7 +256,7 @@ def test_a_trigger_in_the_log_alone_once_was_folded_into_the_database(tmp_path: 
         f"import duckdb, os; c = duckdb.connect({str(folder / 'store.duckdb')!r}); c.execute({MORE['trigger'][0]!r}); "
         "os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
     assert (folder / "store.duckdb.wal").exists()
     assert "DROP TRIGGER steal ON runs" in is_refused_everywhere(folder)
 
@@ -269,7 +268,7 @@ def test_a_trigger_in_a_damaged_log_was_recovered(tmp_path: Path, sound: Path) -
         f"import duckdb, os; c = duckdb.connect({str(folder / 'store.duckdb')!r}); "
         f"[c.execute(statement) for statement in {statements}]; os._exit(0)"
     )
-    subprocess.run([sys.executable, "-c", program], check=True)
+    run(program)
     log = folder / "store.duckdb.wal"
     log.write_bytes(log.read_bytes()[:-20] + bytes(20))
     before = bytes_of(folder)

@@ -4,7 +4,6 @@ import itertools
 import os
 import select
 import signal
-import subprocess
 import sys
 import threading
 from collections import Counter
@@ -18,6 +17,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from programs import Process, says
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, QueryError, QueryTimeoutError, WorkspaceStore
 from nirs4all_store.engine.base import Question
@@ -446,8 +446,8 @@ with WorkspaceStore(sys.argv[1], read_only=True) as store:
 @pytest.mark.skipif(sys.platform != "linux", reason="a process is looked after in /proc")
 def test_a_query_without_end_went_on_when_who_had_asked_was_killed(asked: WorkspaceStore) -> None:
     asked.close()
-    with subprocess.Popen([sys.executable, "-c", ASKS, asked.workspace_path], stdout=subprocess.PIPE) as process:
-        other = os.pidfd_open(int(process.stdout.readline()))
+    with Process(ASKS, asked.workspace_path) as process:
+        other = os.pidfd_open(int(says(process)))
         process.kill()
     try:
         ended, _, _ = select.select([other], [], [], 60)  # A descriptor of a process can be read once it has ended.

@@ -4,13 +4,11 @@ import json
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from programs import Process, programs, says, tell
+from programs import Process, programs, run, says, tell
 
 from nirs4all_store import ReadOnlyError, WorkspaceBusyError
 from nirs4all_store.workspace.file_lock import LOCK_FILE, Lease
@@ -197,5 +195,4 @@ os.lease = Lease(Path(sys.argv[1]), shared=False, timeout=0)
 
 
 def test_a_lease_that_lived_until_the_end_of_python_complained(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", LIVES_TOO_LONG, tmp_path], capture_output=True, text=True, check=True)
-    assert done.stderr == ""
+    assert run(LIVES_TOO_LONG, tmp_path) == ""

@@ -2,8 +2,6 @@
 
 import os
 import pickle
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import duckdb
 import numpy as np
 import polars as pl
 import pytest
+from programs import Process, says
 from sklearn.cross_decomposition import PLSRegression
 
 from nirs4all_store import (
@@ -151,7 +150,7 @@ def test_an_artifact_that_is_gone_once_was_said_to_be_of_a_folder_called_memory(
             store.load_artifact(lost)
 
 
-def test_nothing_goes_to_the_disk(tmp_path: Path) -> None:
+def test_nothing_goes_to_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = """
 import os, sys, nirs4all_store as n
 from nirs4all_store.testing.contract import add_chain, add_pipeline, X
@@ -163,8 +162,9 @@ with n.WorkspaceStore("memory:w") as store:
     store.check(deep=True), store.gc_artifacts(), store.vacuum()
 print(settings, os.listdir("."))
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=tmp_path, capture_output=True, text=True)
-    assert (done.stdout.strip(), done.stderr) == ("[('',)] []", "")
+    monkeypatch.chdir(tmp_path)
+    printed, errors = Process(program, strict=True).communicate()
+    assert (printed.strip(), errors) == ("[('',)] []", "")
 
 
 def test_the_path_of_an_artifact_is_one_of_a_copy_that_ends_with_the_process(tmp_path: Path) -> None:
@@ -174,14 +174,10 @@ with n.WorkspaceStore("memory:w") as store:
     print(store.get_artifact_path(store.save_artifact([1, 2], "list", "other", "pickle")), flush=True)
     input()
 """
-    with subprocess.Popen(
-        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as other:
-        assert other.stdin is not None
-        assert other.stdout is not None
-        path = Path(other.stdout.readline().strip())
+    with Process(program) as other:
+        path = Path(says(other))
         assert pickle.loads(path.read_bytes()) == [1, 2]
-        other.communicate("\n", timeout=60)
+        other.communicate("\n")
     assert not path.exists()
     assert not path.parents[1].exists()
 
@@ -209,8 +205,8 @@ if child == 0:
     sys.exit(0)
 print(os.waitpid(child, 0)[1], store.list_runs()["run_id"].to_list() == [run_id])
 """
-    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True)
-    assert (done.stdout.split(), done.stderr) == (["True"] * 3 + ["0", "True"], "")
+    printed, errors = Process(program, strict=True).communicate()
+    assert (printed.split(), errors) == (["True"] * 3 + ["0", "True"], "")
 
 
 def test_an_engine_that_broke_is_told_as_lost(monkeypatch: pytest.MonkeyPatch) -> None:

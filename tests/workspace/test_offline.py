@@ -1,9 +1,7 @@
 """Three ways lead to one upgrade; what cannot be upgraded is refused, looked into, and not touched."""
 
-import os
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import duckdb
 import pytest
 from legacy import contents, leave_a_log
-from programs import Process
+from programs import Process, run_script
 from typer.testing import CliRunner
 
 from nirs4all_store import (
@@ -29,35 +27,30 @@ from nirs4all_store.cli import app
 from nirs4all_store.engine.duckdb import migrator
 
 TESTS = Path(__file__).parents[1]
+COMMAND, ALEMBIC = (Path(sys.executable).with_name(name) for name in ("nirs4all-store", "alembic"))
 
 
-def test_the_ways_to_upgrade_lead_to_the_same(old: Path, tmp_path: Path) -> None:
+def test_the_ways_to_upgrade_lead_to_the_same(old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = {way: tmp_path / way for way in ("python", "command", "alembic", "alembic-ini", "environment")}
     for folder in folders.values():
         shutil.copytree(old, folder)
-    program = "import nirs4all_store, sys; nirs4all_store.WorkspaceStore(sys.argv[1], upgrade=True).close()"
-    bin_folder = Path(sys.executable).parent
-    ini = subprocess.run([bin_folder / "nirs4all-store", "alembic-ini"], capture_output=True, text=True, check=True)
-    run = {
-        "python": [sys.executable, "-c", program, folders["python"]],
-        "command": [bin_folder / "nirs4all-store", "upgrade", folders["command"]],
-        "alembic": [bin_folder / "alembic", "-x", f"workspace={folders['alembic']}", "upgrade", "head"],
-        "alembic-ini": [
-            bin_folder / "alembic",
-            "-c",
-            ini.stdout.strip(),
-            "-x",
-            f"workspace={folders['alembic-ini']}",
-            "upgrade",
-            "head",
-        ],
-        "environment": [bin_folder / "alembic", "upgrade", "head"],
+    program = tmp_path / "program.py"
+    program.write_text("import nirs4all_store, sys; nirs4all_store.WorkspaceStore(sys.argv[1], upgrade=True).close()")
+    ini = run_script(COMMAND, "alembic-ini").stdout.strip()
+    run: dict[str, tuple[str | Path, ...]] = {
+        "python": (program, folders["python"]),
+        "command": (COMMAND, "upgrade", folders["command"]),
+        "alembic": (ALEMBIC, "-x", f"workspace={folders['alembic']}", "upgrade", "head"),
+        "alembic-ini": (ALEMBIC, "-c", ini, "-x", f"workspace={folders['alembic-ini']}", "upgrade", "head"),
+        "environment": (ALEMBIC, "upgrade", "head"),
     }
     found = []
-    for way, command in run.items():
-        place = tmp_path if way == "alembic-ini" else TESTS.parent
-        environment = os.environ | ({"NIRS4ALL_WORKSPACE": str(folders[way])} if way == "environment" else {})
-        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, text=True, check=False)
+    for way, (script, *arguments) in run.items():
+        with monkeypatch.context() as given:
+            given.chdir(tmp_path if way == "alembic-ini" else TESTS.parent)
+            if way == "environment":
+                given.setenv("NIRS4ALL_WORKSPACE", str(folders[way]))
+            done = run_script(Path(script), *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         if way != "python":
             assert f"Upgraded to revision {migrator.HEAD}" in done.stdout
@@ -81,11 +74,12 @@ def test_alembic_does_nothing_to_a_workspace_but_the_way_up(old: Path, command: 
     assert contents(old) == before
 
 
-def test_alembic_current_tells_the_revision_of_a_workspace_that_carries_none(old: Path) -> None:
-    alembic = Path(sys.executable).with_name("alembic")
-    done = subprocess.run(
-        [alembic, "-x", f"workspace={old}", "current"], cwd=TESTS.parent, capture_output=True, text=True, check=True
-    )
+def test_alembic_current_tells_the_revision_of_a_workspace_that_carries_none(
+    old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(TESTS.parent)
+    done = run_script(ALEMBIC, "-x", f"workspace={old}", "current")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "0001"
 
 
@@ -220,10 +214,11 @@ def test_info_tells_of_old_new_and_too_new_workspaces_alike(old: Path, tmp_path:
     assert inspect_workspace(old).copies == [old / "store.duckdb.before-0001"]
     stand_at("9999")(tmp_path / "newer")
     assert inspect_workspace(tmp_path / "newer").revision == "9999"
-    command = Path(sys.executable).with_name("nirs4all-store")
     for folder, advice in (
         (old, f"revision   {migrator.HEAD}\n"),
         (tmp_path / "newer", f"this version works on {migrator.HEAD}"),
     ):
-        assert advice in subprocess.run([command, "info", folder], capture_output=True, text=True, check=True).stdout
+        done = run_script(COMMAND, "info", folder)
+        assert done.returncode == 0, done.stderr
+        assert advice in done.stdout
     assert "6 predictions" in CliRunner().invoke(app, ["info", str(old)]).stdout
