@@ -8,15 +8,15 @@ from faults import FAULTS
 from programs import run_module
 
 SHARES = {
-    "kill": 6,
-    "states": 6,
-    "syscall_kill": 4,
-    "syscalls": 4,
+    "kill": 4,
+    "states": 4,
+    "syscall_kill": 3,
+    "syscalls": 3,
     "disk": 1,
-    "wal": 8,
-    "bits": 12,
-    "gc": 6,
-    "sharing": 2,
+    "wal": 5,
+    "bits": 6,
+    "gc": 5,
+    "sharing": 1,
 }
 LARGER = {
     "kill": 200,
