@@ -88,6 +88,7 @@ def test_a_save_in_memory_was_collected_at_once_when_the_clock_was_set(
         assert store.gc_artifacts(grace=timedelta(0)) == 2
 
 
+@pytest.mark.in_a_folder
 def test_a_save_of_bytes_that_were_there_already_was_collected_as_well(store: WorkspaceStore, clock: Clock) -> None:
     _, pipeline_id = add_pipeline(store)
     add_chain(store, pipeline_id)
@@ -98,6 +99,7 @@ def test_a_save_of_bytes_that_were_there_already_was_collected_as_well(store: Wo
     assert store.load_artifact(again[1]) == "same"
 
 
+@pytest.mark.in_a_folder
 def test_a_file_whose_save_was_cut_off_while_the_clock_stood_back_was_collected_at_once(
     store: WorkspaceStore, clock: Clock
 ) -> None:
