@@ -23,8 +23,6 @@ from nirs4all_store import (
     WorkspaceTooNewError,
 )
 
-pytestmark = pytest.mark.makes_databases
-
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     """Return the content and the time of every file but the lock."""
@@ -35,6 +33,7 @@ def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
     }
 
 
+@pytest.mark.makes_databases
 def test_only_the_database_the_artifacts_and_a_hidden_lock_are_created(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path / "new" / "workspace") as store:
         assert sorted(path.name for path in store.workspace_path.iterdir()) == [
@@ -44,6 +43,7 @@ def test_only_the_database_the_artifacts_and_a_hidden_lock_are_created(tmp_path:
         ]
 
 
+@pytest.mark.makes_databases
 @pytest.mark.parametrize("name", ["it's", 'a "b"', "50%", "sp ace", "é", "a;b", "x.duckdb", ":memory:"])
 def test_folders_may_have_any_name(tmp_path: Path, name: str) -> None:
     with WorkspaceStore(tmp_path / name) as store:
@@ -63,6 +63,7 @@ def test_opening_an_up_to_date_workspace_needs_no_alembic(tmp_path: Path) -> Non
     assert done.stdout.strip() == "False"
 
 
+@pytest.mark.makes_databases
 def test_a_creation_that_died_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / ".creating-store.duckdb").write_bytes(b"half")
     (tmp_path / ".creating-store.duckdb.wal").write_bytes(b"half")
@@ -320,6 +321,7 @@ def test_a_read_only_store_beside_a_writable_one_once_wrote(tmp_path: Path) -> N
         assert reader.list_runs()["run_id"].to_list() == [run_id]
 
 
+@pytest.mark.makes_databases
 def test_writing_to_a_database_that_was_removed_or_replaced_is_refused_not_lost(tmp_path: Path) -> None:
     with WorkspaceStore(tmp_path) as store:
         store.begin_run("kept")
@@ -344,6 +346,7 @@ def names_in_another_process(folder: Path) -> str:
     return run(program).strip()
 
 
+@pytest.mark.makes_databases
 def test_a_workspace_made_anew_was_joined_to_the_one_that_was_removed(tmp_path: Path) -> None:
     dropped = WorkspaceStore(tmp_path / "w")
     dropped.begin_run("old")
@@ -356,6 +359,7 @@ def test_a_workspace_made_anew_was_joined_to_the_one_that_was_removed(tmp_path: 
     assert names_in_another_process(tmp_path / "w") == "['new']"
 
 
+@pytest.mark.makes_databases
 def test_a_workspace_made_anew_wrote_into_the_one_that_was_moved_away(tmp_path: Path) -> None:
     dropped = WorkspaceStore(tmp_path / "w")
     dropped.begin_run("old")
@@ -367,6 +371,7 @@ def test_a_workspace_made_anew_wrote_into_the_one_that_was_moved_away(tmp_path: 
     assert names_in_another_process(tmp_path / "moved") == "['old']"
 
 
+@pytest.mark.makes_databases
 def test_a_database_removed_alone_is_made_anew(tmp_path: Path) -> None:
     WorkspaceStore(tmp_path / "w").begin_run("old")
     (tmp_path / "w" / "store.duckdb").unlink()
@@ -376,6 +381,7 @@ def test_a_database_removed_alone_is_made_anew(tmp_path: Path) -> None:
     assert names_in_another_process(tmp_path / "w") == "['new']"
 
 
+@pytest.mark.makes_databases
 def test_closing_a_moved_database_removed_the_log_of_the_one_that_has_its_name_now(tmp_path: Path) -> None:
     moved = WorkspaceStore(tmp_path / "w")
     moved.begin_run("old")
@@ -388,6 +394,7 @@ def test_closing_a_moved_database_removed_the_log_of_the_one_that_has_its_name_n
     assert names_in_another_process(tmp_path / "moved") == "['old']"
 
 
+@pytest.mark.makes_databases
 def test_a_log_without_its_database_is_not_taken_into_a_new_one(tmp_path: Path) -> None:
     program = f"import nirs4all_store as n, os; n.WorkspaceStore({str(tmp_path)!r}).begin_run('r'); os._exit(0)"
     run(program)
