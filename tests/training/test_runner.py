@@ -11,7 +11,6 @@ import pytest
 from chemotools.datasets import load_coffee, load_fermentation_train
 from chemotools.derivative import SavitzkyGolay
 from chemotools.scatter import StandardNormalVariate
-from dask.distributed import Client, LocalCluster
 from leaving import Killing
 from programs import programs, run, says
 from sklearn.base import BaseEstimator, TransformerMixin, clone
@@ -392,6 +391,11 @@ def test_pipelines_are_trained_side_by_side(store: WorkspaceStore, glucose: Data
 
 
 def test_pipelines_are_trained_on_a_dask_cluster(store: WorkspaceStore, glucose: Data) -> None:
+    from dask.distributed import (
+        Client,
+        LocalCluster,
+    )  # It takes half a second, which every run of tests would wait for.
+
     models = {"_or_": [Ridge(alpha) for alpha in (1.0, 2.0, 3.0)]}
     alone = PipelineRunner(store).run([models], glucose)
     with (
