@@ -205,11 +205,6 @@ class _JoblibPickler(_Pickler, NumpyPickler):  # type: ignore[misc]  # joblib ha
 
     dispatch: ClassVar[Any] = _Pickler.dispatch
 
-    def __init__(self, stream: io.BytesIO) -> None:
-        NumpyPickler.__init__(self, stream)
-        self._one_of_each = {}
-        self._in_place_of = {}
-
     def save(self, obj: Any, save_persistent_id: bool = True) -> None:
         if type(obj) in (np.ndarray, np.matrix) and obj.dtype.hasobject:
             # joblib pickles arrays of objects separately, with the pickler in C. Here it is this one.

@@ -91,7 +91,11 @@ class ChainBuilder:
 
     def __init__(self, trace: Any, artifact_registry: Any = None) -> None:
         self._trace = trace
-        self._steps = [step for step in trace.steps if _mode(step) != "skip"]
+        self._steps = [
+            step
+            for step in trace.steps
+            if getattr(step.execution_mode, "value", step.execution_mode) != "skip"  # nirs4all's is an Enum.
+        ]
         says_model = any("model" in (step.operator_config or {}) for step in self._steps)
         self._models = [step for step in self._steps if self._is_model(step, says_model)]
 
@@ -125,7 +129,11 @@ class ChainBuilder:
         return not says_model and self._trace.model_step_index is None and bool(step.artifacts.fold_artifact_ids)
 
     def _chain(self, model: Any) -> dict[str, Any]:
-        before = [step for step in self._steps if step not in self._models and self._leads_to(step, model)]
+        before = [
+            step
+            for step in self._steps
+            if step not in self._models and step.step_index < model.step_index and _is_on_way(step, model)
+        ]
         self._check_index_of_its_own(model)
         fitted = [step for step in before if _ids(step)]
         first_per_fold = next((i for i, step in enumerate(fitted) if step.artifacts.fold_artifact_ids), len(fitted))
@@ -144,11 +152,6 @@ class ChainBuilder:
             "branch_path": list(model.branch_path) if model.branch_path else None,
             "source_index": None,
         }
-
-    @staticmethod
-    def _leads_to(step: Any, model: Any) -> bool:
-        """Tell whether a step came before a model, on the model's own branch or before any."""
-        return bool(step.step_index < model.step_index and _is_on_way(step, model))
 
     def _check_index_of_its_own(self, model: Any) -> None:
         others = [step for step in self._steps if step not in self._models and step.step_index == model.step_index]
@@ -172,11 +175,6 @@ class ChainBuilder:
 def _is_on_way(step: Any, model: Any) -> bool:
     path, models_path = list(step.branch_path or []), list(model.branch_path or [])
     return path == models_path[: len(path)]
-
-
-def _mode(step: Any) -> str:
-    """Return a step's mode; nirs4all's is an Enum."""
-    return str(getattr(step.execution_mode, "value", step.execution_mode))
 
 
 def _ids(step: Any) -> list[str]:

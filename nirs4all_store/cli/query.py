@@ -40,6 +40,8 @@ CHOICES = {
     "metric": ("is ranked by", "--metric takes"),
 }
 """What to say of a choice that nothing has."""
+BOXES = str.maketrans("─│┌┐└┘┤┬├┴┼", "-|+++++++++")
+"""For a terminal without lines of boxes."""
 
 
 @app.command(epilog="nirs4all-store runs --status completed --json")
@@ -156,7 +158,8 @@ def show(
             if found.predictions.rows.height:
                 show_rows(store, found.predictions, as_json=False, as_csv=False)
     if found.drawn is not None and not as_json:
-        print_picture(draw(found.drawn))
+        picture = draw(found.drawn)
+        put((picture if has(picture) else picture.translate(BOXES)) + "\n")
     if plot is not None:
         print_line(Console(stderr=as_json), f"saved {save(found.drawn, plot)}")
 
@@ -184,11 +187,3 @@ def compare(
         kind, first = find(store, one)
         second = find(store, other, kind)[1]
         show_rows(store, views.compare(store, kind, first, second), as_json=as_json, as_csv=as_csv)
-
-
-BOXES = str.maketrans("─│┌┐└┘┤┬├┴┼", "-|+++++++++")
-
-
-def print_picture(picture: str) -> None:
-    """Print what is drawn of characters: where the terminal has no lines of boxes, of simpler ones."""
-    put((picture if has(picture) else picture.translate(BOXES)) + "\n")

@@ -17,8 +17,6 @@ from .column_names import reject_duplicate_names
 
 TABLES = (".csv", ".tsv", ".parquet")
 SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # By this first line a spreadsheet knows it.
-QUOTED = re.compile(r'"[^"]*"')
-PANDAS_INDEX = r"^__index_level_\d+__$"
 
 
 def is_table(value: Any) -> bool:
@@ -80,7 +78,7 @@ def read(path: Path) -> pl.DataFrame:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     if not found.height:
         raise InvalidInputError(f"{path} has no rows")
-    return found.select(pl.exclude(PANDAS_INDEX))
+    return found.select(pl.exclude(r"^__index_level_\d+__$"))  # The index of pandas.
 
 
 def _read_csv(path: Path, stream: BinaryIO) -> pl.DataFrame:
@@ -92,7 +90,7 @@ def _read_csv(path: Path, stream: BinaryIO) -> pl.DataFrame:
     first, _, rest = text.partition("\n")
     told = SEPARATOR.fullmatch(first.rstrip("\r"))
     header = rest.partition("\n")[0] if told else first
-    bare = QUOTED.sub("", header)
+    bare = re.sub(r'"[^"]*"', "", header)
     separator = told[1] if told else next((mark for mark in (";", "\t") if mark in bare), ",")
     names = next(csv.reader([header], delimiter=separator), [])
     reject_duplicate_names(names, str(path))

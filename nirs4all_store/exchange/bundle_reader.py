@@ -45,7 +45,6 @@ FIELDS: dict[type[Record], dict[str, bool]] = {
 CHAIN_KEYS, PREDICTION_KEYS = (tuple(FIELDS[kind]) for kind in (ChainRecord, PredictionRecord))
 # Those, and what says which chain it was.
 TOLD_CHAIN_KEYS = ("chain_id", "pipeline_id", "created_at", *CHAIN_KEYS)
-TOLD_KEYS = ("chain", "artifacts", "pipeline", "predictions")
 MANIFEST_KEYS = (
     "format",
     "format_version",
@@ -148,7 +147,7 @@ def read_bundle(path: Path) -> Bundle:
             chain, rows = read_old(manifest, _json_of(members, CHAIN), members)
             return _bundle(path, manifest, chain, rows, members, {}, [], has_hashes=False)
         _check_manifest(manifest, members)
-        parts = _with_keys(_json_of(members, CHAIN), TOLD_KEYS)
+        parts = _with_keys(_json_of(members, CHAIN), ("chain", "artifacts", "pipeline", "predictions"))
         pipeline = _with_keys(parts["pipeline"], PIPELINE_KEYS) if parts["pipeline"] else {}
         predictions = [_with_keys(row, PREDICTION_KEYS) for row in parts["predictions"] or []]
         rows = [_with_keys(row, (*ARTIFACT_KEYS, "member")) for row in parts["artifacts"]]

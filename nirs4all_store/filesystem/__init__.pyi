@@ -15,6 +15,7 @@ from .atomic_files import write_exclusive as write_exclusive
 from .file_types import FILE as FILE
 from .file_types import FOLDER as FOLDER
 from .file_types import LINK as LINK
+from .file_types import NO_WAITING as NO_WAITING
 from .file_types import PLAIN as PLAIN
 from .file_types import content_of as content_of
 from .file_types import kind_of as kind_of

@@ -11,7 +11,6 @@ from ..errors import ReadOnlyError
 
 DATABASE = "store.duckdb"
 GROUP = 0o070
-RIGHTS = {os.R_OK: "read", os.W_OK: "write"}
 
 
 def share(path: Path, folder: Path) -> None:
@@ -69,7 +68,7 @@ def refuse_missing(*paths: Path, write: bool) -> None:
     for path in paths:
         for right in (os.R_OK, os.W_OK)[: 1 + write]:
             if not os.access(path, right, effective_ids=os.access in os.supports_effective_ids):
-                status, name = path.stat(), RIGHTS[right]
+                status, name = path.stat(), "read" if right == os.R_OK else "write"
                 raise ReadOnlyError(
                     f"the right to {name} {path} is missing (it is {stat.filemode(status.st_mode)}, of user "
                     f"{status.st_uid} and group {status.st_gid}); nothing was changed: ask its owner for the right to "

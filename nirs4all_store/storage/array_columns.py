@@ -221,7 +221,8 @@ def encode_all(arrays: Mapping[str, Given]) -> dict[str, Any]:
         row[name] = row[f"{name}_text"] = None
         if isinstance(given, list):
             targets = [encode(array, name) for array in given]
-            row[name] = _joined([target.native for target in targets if target.text is None])
+            natives = [target.native for target in targets if target.text is None and target.native is not None]
+            row[name] = np.concatenate(natives) if natives else None
             row[f"{name}_text"] = [item for target in targets for item in target.text or ()] or None
             layout.append((name, tuple((target.dtype, target.shape, target.text is not None) for target in targets)))
         elif given is not None:
@@ -230,11 +231,6 @@ def encode_all(arrays: Mapping[str, Given]) -> dict[str, Any]:
             layout.append((name, (columns.dtype, columns.shape)))
     row["layout"] = _layout_text(tuple(layout))
     return row
-
-
-def _joined(parts: list[Array | None]) -> Array | None:
-    present = [part for part in parts if part is not None]
-    return np.concatenate(present) if present else None
 
 
 @lru_cache

@@ -14,7 +14,6 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Json = JSON(none_as_null=True)
 DoubleList = ARRAY(Double)
-BigIntList = ARRAY(BigInteger)
 TextList = ARRAY(String)
 
 
@@ -143,7 +142,7 @@ class PredictionArrays(Base):
     y_true: Mapped[Any] = mapped_column(DoubleList, nullable=True)
     y_pred: Mapped[Any] = mapped_column(DoubleList, nullable=True)
     y_proba: Mapped[Any] = mapped_column(DoubleList, nullable=True)
-    sample_indices: Mapped[Any] = mapped_column(BigIntList, nullable=True)
+    sample_indices: Mapped[Any] = mapped_column(ARRAY(BigInteger), nullable=True)
     weights: Mapped[Any] = mapped_column(DoubleList, nullable=True)
     y_true_text: Mapped[Any] = mapped_column(TextList, nullable=True)
     y_pred_text: Mapped[Any] = mapped_column(TextList, nullable=True)

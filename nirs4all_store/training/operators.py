@@ -21,7 +21,6 @@ FUNCTION, ITEMS, SLICE = "function", "items", "slice"
 """What a parameter is that is no value of JSON: imported by its name, a dict by its pairs, a slice by its bounds."""
 FORMS = {"class", FUNCTION, ITEMS, SLICE}
 MAX_OPAQUE_LENGTH = 200
-NATIVE = (str, int, float, bool, type(None))
 
 
 @contextmanager
@@ -139,7 +138,7 @@ def describe(value: Any) -> Any:
     random generator, an operator that does not keep its parameters by name) there is an `Opaque` with its address in
     memory, which no other object has at the same time.
     """
-    if isinstance(value, NATIVE):
+    if isinstance(value, str | int | float | bool | None):
         return value
     if isinstance(value, np.generic):
         return value.item()

@@ -13,7 +13,6 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pickle import PicklingError
 from typing import Any
@@ -206,13 +205,6 @@ def _done(store: WorkspaceStore, data: TrainingData) -> dict[str, str]:
     }
 
 
-@dataclass(frozen=True)
-class _Failed:
-    """The traceback of a pipeline that could not be trained."""
-
-    traceback: str
-
-
 def _parallel(n_jobs: int) -> Parallel:
     """Return what trains side by side, or refuse a backend of joblib's that gives nothing before all is done."""
     try:
@@ -223,15 +215,15 @@ def _parallel(n_jobs: int) -> Parallel:
 
 def _outcome(
     pipeline_id: str, pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int
-) -> tuple[str, PipelineSpec, TrainingResult | _Failed, float]:
-    """Train one pipeline, in whatever process this is."""
+) -> tuple[str, PipelineSpec, TrainingResult | str, float]:
+    """Train one pipeline, in whatever process this is; in the place of a result there may be a traceback."""
     began = time.perf_counter()
     try:
-        result: TrainingResult | _Failed = train(pipeline, data, folds, threads)
+        result: TrainingResult | str = train(pipeline, data, folds, threads)
     except KeyboardInterrupt:
         raise
     except BaseException:  # Its code may leave the program; another pipeline's does not.
-        result = _Failed(traceback.format_exc())
+        result = traceback.format_exc()
     return pipeline_id, pipeline, result, time.perf_counter() - began
 
 
@@ -336,9 +328,9 @@ class _Run:
         folds = self._folds[pipeline.folds_key]
         return delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads)
 
-    def _keep(self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | _Failed, seconds: float) -> None:
-        if isinstance(result, _Failed):
-            self._fail(pipeline_id, result.traceback)
+    def _keep(self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | str, seconds: float) -> None:
+        if isinstance(result, str):
+            self._fail(pipeline_id, result)
             return
         try:
             with self._store.transaction():

@@ -32,7 +32,6 @@ FORMAT_VERSION = 1
 PLAIN_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9 ._-]{0,98}[A-Za-z0-9_-])?")
 # Names that Windows keeps for devices, whatever their extension.
 DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
-READABLE = re.compile(r"[^A-Za-z0-9_-]+")
 
 
 @all_public
@@ -214,7 +213,7 @@ class PipelineLibrary:
         if PLAIN_NAME.fullmatch(name) and not DEVICES.fullmatch(name):
             file = f"{name}.json"
         else:
-            readable = READABLE.sub("-", name)[:60].strip("-").lower()
+            readable = re.sub(r"[^A-Za-z0-9_-]+", "-", name)[:60].strip("-").lower()
             file = f"{readable}~{hashlib.sha256(name.encode()).hexdigest()[:32]}.json"
         self._refuse_odd(file)
         return self._folder / file

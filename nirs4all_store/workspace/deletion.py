@@ -16,8 +16,6 @@ from ..failpoints import Failpoint, hit
 from ..storage import UnitOfWork
 from ..validation import checked_text
 
-PLAN = {"path": pl.String, "artifact_id": pl.String, "reason": pl.String, "size_bytes": pl.Int64}
-
 
 def delete_run(uow: UnitOfWork, run_id: str, delete_artifacts: bool) -> int:
     """Delete a run with its pipelines and their results; return the number of deleted rows, 0 for an unknown run.
@@ -113,7 +111,8 @@ def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
         (os.fsencode(path).decode(errors="backslashreplace"), *found[path], uow.blobs.size(path))
         for path in sorted(uow.blobs.existing(found))
     ]
-    return pl.DataFrame(planned, schema=PLAN, orient="row").select("path", "artifact_id", "size_bytes", "reason")
+    schema = {"path": pl.String, "artifact_id": pl.String, "reason": pl.String, "size_bytes": pl.Int64}
+    return pl.DataFrame(planned, schema=schema, orient="row").select("path", "artifact_id", "size_bytes", "reason")
 
 
 def _collectable(uow: UnitOfWork, before: datetime) -> list[dict[str, Any]]:

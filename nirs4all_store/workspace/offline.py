@@ -30,16 +30,15 @@ from ..engine import (
     refuse_misread,
     upgrade_database,
 )
-from ..errors import StoreError, WorkspaceBusyError
+from ..errors import StoreError
 from ..filesystem import refuse_missing
 from ..storage import UnitOfWork, seconds_until
 from ..validation import checked_timeout
 from . import check
 from .addresses import checked_folder
-from .file_lock import Lease
 from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_odd_places
 from .opening import open_workspace
-from .registry import close_workspace, locked_entry
+from .registry import close_workspace, lease_of_closed
 
 
 @public
@@ -212,15 +211,8 @@ def _looking_at(path: Path, *, shared: bool, timeout: float) -> Iterator[None]:
     refuse_misread(path)
     if not (path / DATABASE_NAME).exists():
         raise not_found(path)
-    deadline = time.monotonic() + timeout
-    with locked_entry(path, deadline) as place:
-        if place.workspace is not None:
-            raise WorkspaceBusyError(f"this process has {path} open; close its stores first")
-        lease = Lease(path, shared=shared, timeout=seconds_until(deadline))
-        try:
-            refuse_odd_places(path)
-            check_is_duckdb(path / DATABASE_NAME)
-            refuse_missing(path / DATABASE_NAME, *logs_of(path / DATABASE_NAME), write=not shared)
-            yield
-        finally:
-            lease.release()
+    with lease_of_closed(path, shared=shared, deadline=time.monotonic() + timeout):
+        refuse_odd_places(path)
+        check_is_duckdb(path / DATABASE_NAME)
+        refuse_missing(path / DATABASE_NAME, *logs_of(path / DATABASE_NAME), write=not shared)
+        yield

@@ -16,9 +16,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import StoreClosedError, StoreError
+from ..errors import StoreClosedError, StoreError, WorkspaceBusyError
 from ..storage import is_owned, locked, seconds_until
 from .addresses import is_in_memory
+from .file_lock import Lease
 from .scheduler import Workspace
 
 SECONDS_TO_CLOSE_AT_EXIT = 5.0
@@ -114,6 +115,25 @@ def locked_entry(path: Path, deadline: float) -> Iterator[_Entry]:
     entry = _entries.setdefault(key, _Entry())
     with locked(entry.lock, deadline, path):
         yield entry
+
+
+@contextmanager
+def lease_of_closed(folder: Path, *, shared: bool, deadline: float) -> Iterator[None]:
+    """Hold the lease of a folder that this process has not open, for a `with` block.
+
+    Raises
+    ------
+    WorkspaceBusyError
+        This or another process has it open.
+    """
+    with locked_entry(folder, deadline) as entry:
+        if entry.workspace is not None:
+            raise WorkspaceBusyError(f"this process has {folder} open; nothing was changed: close its stores first")
+        lease = Lease(folder, shared=shared, timeout=seconds_until(deadline))
+        try:
+            yield
+        finally:
+            lease.release()
 
 
 def _key_of(address: Path) -> Key:

@@ -29,7 +29,7 @@ from ..engine import (
     not_found,
     refuse_odd_database,
 )
-from ..errors import InvalidInputError, RunInUseError, StoreError, WorkspaceBusyError, WorkspaceCorruptError
+from ..errors import InvalidInputError, RunInUseError, StoreError, WorkspaceCorruptError
 from ..failpoints import Failpoint, hit
 from ..filesystem import (
     fsync_folder,
@@ -46,15 +46,13 @@ from ..validation import checked_timeout
 from . import check
 from .addresses import checked_folder
 from .backup import copy_into
-from .file_lock import Lease
 from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_no_folder
 from .opening import open_workspace
-from .registry import close_workspace, locked_entry
+from .registry import close_workspace, lease_of_closed
 from .scheduler import Workspace
 
 KEPT = "before-restore"
 UNFINISHED = ".restoring"
-MAX_RUNS_LISTED = 3
 HARMLESS = ("unlisted-file", "link", "no-file")
 """Findings in a backup that do not prevent a restore, since what they are about is not restored."""
 
@@ -148,7 +146,7 @@ def _checked(backup: Workspace, timeout: float) -> dict[str, int]:
     damage = [f"{item.subject}: {item.message}" for item in report.findings if item.code not in HARMLESS]
     if damage:
         raise WorkspaceCorruptError(
-            f"the backup {backup.path} is damaged, in {len(damage)} places: {'; '.join(damage[:MAX_RUNS_LISTED])}; "
+            f"the backup {backup.path} is damaged, in {len(damage)} places: {'; '.join(damage[:3])}; "
             "nothing was changed: take another one, or make it sound with "
             f"`nirs4all-store repair {quote(str(backup.path))}`"
         )
@@ -164,19 +162,12 @@ def _alone_in(folder: Path, timeout: float) -> Iterator[None]:
     WorkspaceBusyError
         This or another process has it open.
     """
-    deadline = time.monotonic() + timeout
     make_folder(folder)
-    with locked_entry(folder, deadline) as place:
-        if place.workspace is not None:
-            raise WorkspaceBusyError(f"this process has {folder} open; nothing was changed: close its stores first")
-        lease = Lease(folder, shared=False, timeout=timeout)
-        try:
-            refuse_odd_database(folder / DATABASE_NAME)
-            refuse_odd(folder / ARTIFACTS_NAME, folder / UNFINISHED)
-            refuse_no_folder(folder)
-            yield
-        finally:
-            lease.release()
+    with lease_of_closed(folder, shared=False, deadline=time.monotonic() + timeout):
+        refuse_odd_database(folder / DATABASE_NAME)
+        refuse_odd(folder / ARTIFACTS_NAME, folder / UNFINISHED)
+        refuse_no_folder(folder)
+        yield
 
 
 def _refuse_what_runs(folder: Path) -> None:

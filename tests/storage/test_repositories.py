@@ -138,9 +138,7 @@ def test_one_id_is_taken_where_several_are(uow: UnitOfWork) -> None:
     values = {"steps": [], "model_step_idx": 0, "model_class": "m", "fold_artifacts": {"0": artifact_id}}
     chain_id = uow.chains.add(ChainRecord.of(values | {"pipeline_id": pipeline_id}))
     uow.artifacts.claim(artifact_id)
-    assert uow.chains.users_of(artifact_id) == uow.chains.uses().users == {artifact_id: [chain_id]}
-    assert uow.chains.users_of() == {artifact_id: [chain_id]}
-    assert uow.chains.users_of(["another"]) == {}
+    assert uow.chains.uses().users == {artifact_id: [chain_id]}
     assert uow.chains.artifact_ids(chain_id) == [artifact_id]
     assert uow.chains.delete(chain_id) == 1
     uow.artifacts.release(artifact_id)
@@ -160,7 +158,6 @@ def test_ids_that_are_no_text_once_gave_errors_of_the_engine_and_ended_the_trans
         uow.chains.delete,
         uow.chains.of_run,
         uow.chains.uses,
-        uow.chains.users_of,
         uow.artifacts.claim,
         uow.artifacts.release,
         uow.artifacts.delete,

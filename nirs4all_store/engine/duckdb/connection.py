@@ -14,7 +14,8 @@ from sqlalchemy.orm import Session
 
 from ...call_boundary import free_what_was_cut_off
 from ...errors import WorkspaceBusyError, WorkspaceOpenHereError
-from .files import corrupt, is_locked, memory_config, refuse_odd_database
+from .files import corrupt, memory_config, refuse_odd_database
+from .posix_lock import is_locked
 from .settings import NO_EXTENSIONS, NO_PROGRESS_BAR, Config
 
 ENGINE_VERSION = duckdb.__version__
@@ -28,7 +29,6 @@ AFTER_CONNECTING = (
     # The times of our rows are UTC; so is now(), with which a query may compare them.
     f"SET GLOBAL TimeZone = 'UTC'; SET lock_configuration = true; {NO_PROGRESS_BAR}"
 )
-TRIES = 3
 NEVER = "1024 TiB"
 
 
@@ -36,7 +36,7 @@ def connect(path: Path, *, read_only: bool = False, memory_limit: int | None = N
     """Open a DuckDB file in the safe configuration; for the parameters and errors see `FileDatabase`."""
     refuse_odd_database(path)
     config = SAFE_CONFIG | memory_config(memory_limit)
-    for tries_left in range(TRIES - 1, -1, -1):
+    for tries_left in (2, 1, 0):
         try:
             return _configured(duckdb.connect(str(path), read_only=read_only, config=config))
         except (duckdb.ConnectionException, WorkspaceOpenHereError) as error:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import TYPE_CHECKING
 
 import duckdb
 from sqlalchemy import create_engine
@@ -15,16 +14,13 @@ from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
 from ...validation import json_text
-from ..base import FlushingSession, Question
+from ..base import Answer, FlushingSession, Question
 from ..findings import Differences
 from .connection import catalog_name
 from .revisions import HEAD, printed_schema
 from .row_io import DuckDBRows
 from .schema import differences_from
-from .settings import NO_PROGRESS_BAR, quoted_name
-
-if TYPE_CHECKING:
-    from .readonly_sql import ReadOnlyQuery
+from .settings import quoted_name
 
 IDLE_CONNECTIONS = 16
 
@@ -115,11 +111,10 @@ class DuckDBDatabase:
         """
         connection = self._anchor.cursor()
         self._connections.add(connection)
-        connection.execute(NO_PROGRESS_BAR)
         connection.execute(f"SET search_path = 'system.main,{quoted_name(self._name)}.main'")
         return connection
 
-    def ask(self, question: Question) -> ReadOnlyQuery:
+    def ask(self, question: Question) -> Answer:
         """Start a query that a user has written; see `engine.base.Database.ask`."""
         from .readonly_sql import ReadOnlyQuery  # Not at the top: most programs run no such query.
 

@@ -91,10 +91,9 @@ class Connections:
         return _Connection(connection, self)
 
     def close(self) -> None:
-        """Close the idle connections, and keep none that comes back later."""
-        idle, self.idle = self.idle, deque(maxlen=0)
-        while idle:
-            idle.pop().close()
+        """Close the idle connections; those in use are closed with the connection that they are cursors of."""
+        while self.idle:
+            self.idle.pop().close()
 
 
 class _Connection(ConnectionWrapper):

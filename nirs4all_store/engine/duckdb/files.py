@@ -29,20 +29,14 @@ from ...errors import (
     WorkspaceNotFoundError,
 )
 from ...failpoints import Failpoint, hit
-from ...filesystem import open_at_once, open_without_following, refuse_odd
+from ...filesystem import NO_WAITING, open_at_once, open_without_following, refuse_odd
 from .posix_lock import refuse_if_open_here
 from .settings import NO_EXTENSIONS, NO_PROGRESS_BAR, Config, quoted_name
 from .worker_thread import WorkerThread
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
-
 MISREAD = {"?": "a question mark in the name", "\\": "a backslash in the name"}
 # The longest path of a file below the folder of a workspace, in bytes.
 LONGEST_BELOW = 150
-NOT_WAITING = getattr(os, "O_NONBLOCK", 0)
 # The file's own header and two more, which are written in turns by checkpoints.
 HEADER_BYTES = 3 * 4096
 LOG_ENDINGS = (".wal", ".wal.checkpoint", ".wal.recovery")
@@ -80,27 +74,6 @@ def refuse_misread(folder: Path, error: type[StoreError] = InvalidInputError) ->
         )
 
 
-def is_locked(path: Path, *, shared: bool) -> bool:
-    """Tell whether another program has a database file open, by trying to take the lock that DuckDB takes.
-
-    Parameters
-    ----------
-    path : Path
-        This process must not have the file open: closing a second descriptor would release its own lock.
-    shared : bool
-        True: to read, beside other readers. False: to write.
-    """
-    try:
-        with path.open("rb" if shared else "r+b") as stream:
-            if fcntl is not None:
-                fcntl.lockf(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:  # Without fcntl (Windows), the system itself keeps others out of a file that is open for writing.
-        return fcntl is None and path.exists()
-    return False
-
-
 def logs_of(path: Path) -> list[Path]:
     """Return the write-ahead logs beside a database. They have what was committed and is not in the file yet.
 
@@ -129,8 +102,8 @@ def header_of(path: Path) -> str:
     It is empty if the file cannot be read.
     """
     try:
-        # Without NOT_WAITING, opening a pipe in its place would block; the pipe itself is refused later.
-        with open(path, "rb", opener=lambda name, flags: open_at_once(name, flags | NOT_WAITING)) as stream:
+        # Without NO_WAITING, opening a pipe in its place would block; the pipe itself is refused later.
+        with open(path, "rb", opener=lambda name, flags: open_at_once(name, flags | NO_WAITING)) as stream:
             return hashlib.sha256(stream.read(HEADER_BYTES)).hexdigest()
     except OSError:  # There is no file yet, or the error comes again, with a message, when DuckDB connects.
         return ""

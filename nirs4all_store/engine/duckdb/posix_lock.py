@@ -86,6 +86,27 @@ def held_alone(path: Path) -> Iterator[BinaryIO]:
         yield stream
 
 
+def is_locked(path: Path, *, shared: bool) -> bool:
+    """Tell whether another program has a database file open, by trying to take the lock that DuckDB takes.
+
+    Parameters
+    ----------
+    path : Path
+        This process must not have the file open: closing a second descriptor would release its own lock.
+    shared : bool
+        True: to read, beside other readers. False: to write.
+    """
+    try:
+        with path.open("rb" if shared else "r+b") as stream:
+            if fcntl is not None:
+                fcntl.lockf(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:  # Without fcntl (Windows), the system itself keeps others out of a file that is open for writing.
+        return fcntl is None and path.exists()
+    return False
+
+
 def lock_holders(inode: int, kind: str) -> list[int]:
     """Return the ids of the processes that hold a lock on a file, as `/proc/locks` lists them (Linux only).
 

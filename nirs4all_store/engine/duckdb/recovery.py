@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
@@ -101,7 +101,9 @@ def recover_database(database: Path, *, dry_run: bool) -> RecoveryReport:
     if not logs_of(database):
         raise _beyond_help(database, problem)
     scratch = database.with_name(f".recovering-{database.name}")
-    with _nothing_changed(database), _removed_after(scratch):
+    with _nothing_changed(database), ExitStack() as stack:
+        remove_database(scratch)
+        stack.callback(remove_database, scratch)
         hit(Failpoint.RECOVERY_BEGINS)
         with held_alone(database) as stream:
             copy_database(stream, scratch)
@@ -137,15 +139,6 @@ def _nothing_changed(database: Path) -> Iterator[None]:
         raise
     except OSError as error:  # A full disk, most of all.
         raise RecoveryFailedError(f"{database} could not be recovered: {error}; it is as it was") from error
-
-
-@contextmanager
-def _removed_after(scratch: Path) -> Iterator[None]:
-    remove_database(scratch)
-    try:
-        yield
-    finally:
-        remove_database(scratch)
 
 
 def _problem(database: Path) -> str:

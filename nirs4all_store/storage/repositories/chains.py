@@ -11,7 +11,7 @@ from sqlalchemy import select
 from ...chains import artifact_ids, check_nothing_is_left_out, check_order, checked_artifacts, checked_steps
 from ...errors import NotFoundError
 from ...identifiers import new_id, utc_now
-from ...validation import checked_int, checked_text, checked_texts
+from ...validation import checked_int, checked_text
 from ..columns import table_of
 from ..models import Artifact, Chain, Pipeline
 from ..records import ChainRecord
@@ -78,15 +78,6 @@ class ChainRepo(Repository):
         """Return the ids of the artifacts that a chain names, each once; an empty list for an unknown chain."""
         chain = self.get(chain_id)
         return artifact_ids(chain) if chain else []
-
-    def users_of(self, ids: Iterable[str] | None = None) -> dict[str, Any]:
-        """Return the ids of the chains that name an artifact, for each of these artifacts (None: all).
-
-        An artifact that no chain names is not in the dict.
-        """
-        users = self.uses().users
-        wanted = users if ids is None else checked_texts(ids, "artifact ids")
-        return {item: users[item] for item in wanted if item in users}
 
     def uses(self, pipeline_ids: Iterable[str] | None = None) -> ArtifactReferences:
         """Return which artifacts the chains of these pipelines name (None: of all); see `references_of`."""
