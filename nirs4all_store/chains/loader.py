@@ -13,13 +13,12 @@ from typing import Any
 from ..artifacts import ArtifactFiles, codecs
 from ..errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
 from .fitted import FittedChain
-from .plan import plan_replay
+from .plan import Row, plan_replay
 from .training_columns import TrainedOn
 
 CACHE_BYTES = 256 * 2**20
 MAX_CHAINS = 1_000
 
-Row = dict[str, Any]
 Key = tuple[str, str, str]
 
 

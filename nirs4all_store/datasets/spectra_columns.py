@@ -11,9 +11,7 @@ import polars as pl
 from ..errors import InvalidInputError
 from . import column_names
 from .cells import is_of_numbers, matrix_of, numbers_of, values_of
-from .column_names import MAX_NAMES_LISTED, is_number, reject_duplicate_names, wavelengths_of
-
-Array = Any
+from .column_names import MAX_NAMES_LISTED, Array, is_number, reject_duplicate_names, wavelengths_of
 
 
 @dataclass(frozen=True)

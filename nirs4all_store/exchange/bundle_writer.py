@@ -27,12 +27,12 @@ from .bundle_reader import (
     PIPELINE_KEYS,
     PREDICTION_KEYS,
     VERSION_WITHOUT_ODD_FLOATS,
+    Row,
     content_sha256,
     without_unused,
 )
 
 FORMATS = ("n4a", "n4a.py")
-Row = dict[str, Any]
 
 
 def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], results: Row, output_path: Path) -> Path:

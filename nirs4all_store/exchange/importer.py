@@ -16,9 +16,7 @@ from ..artifacts import Trust, codec
 from ..chains import with_ids
 from ..errors import ArtifactCorruptError, BundleError, InvalidInputError
 from ..storage import ChainRecord, UnitOfWork
-from .bundle_reader import CHAIN_KEYS, Bundle
-
-Row = dict[str, Any]
+from .bundle_reader import CHAIN_KEYS, Bundle, Row
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,9 @@ from ..artifacts import SCRIPTS, codecs
 from ..chains import inference
 from ..datasets import TrainingData
 from ..errors import InvalidInputError
-from .evaluation import Fitted, Folds, TrainedModel, judge
+from .evaluation import Array, Fitted, Folds, TrainedModel, judge
 from .operators import name_of
 from .pipeline_config import PipelineSpec, Step
-
-Array = Any
 
 FOLDS = 5
 BY_GROUPS = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, StratifiedGroupKFold)
