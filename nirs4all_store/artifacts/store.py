@@ -41,6 +41,10 @@ class BlobStore(Protocol):
     ------
     ArtifactLinkError
         From every method with a name: the name leads through a link, or to something that is not a file.
+    OutputPathError
+        From `put` and `put_many`: the place refuses to write.
+    OSError
+        From `move` and `delete`: the place refuses it. An error of a driver's own is made one of these.
     """
 
     @property

@@ -129,7 +129,7 @@ class Database(Protocol):
     def is_alive(self) -> bool:
         """Whether the engine still answers; some errors leave it unusable until the database is opened again."""
 
-    def session(self) -> Session:
+    def session(self) -> FlushingSession:
         """Return a new session on its own connection; its transaction begins with its first statement."""
 
     def adopt(self, session: Session) -> None:
@@ -254,6 +254,8 @@ class Access(Protocol):
 
         Raises
         ------
+        WorkspaceCorruptError
+            The engine is broken (`is_alive`), and another opening cannot mend it.
         WorkspaceError
             One of its subclasses; the database is not held then.
         """

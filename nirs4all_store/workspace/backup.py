@@ -8,12 +8,11 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from ..artifacts import FolderBlobs
 from ..engine import FileDatabase, refuse_misread
 from ..errors import OutputPathError
 from ..filesystem import fsync_folder, make_folder, output_errors, temporary_beside
 from ..storage import ArtifactRepo, Tables
-from .layout import ARTIFACTS_NAME, DATABASE_NAME
+from .layout import DATABASE_NAME, blobs_of
 from .scheduler import Workspace
 
 
@@ -81,6 +80,6 @@ def copy_into(workspace: Workspace, folder: Path) -> list[str]:
         with copied.session() as session:
             paths = ArtifactRepo(Tables(copied.row_io(session))).paths()
         copied.write_down_contents()
-    blobs = FolderBlobs(folder / ARTIFACTS_NAME)
+    blobs = blobs_of(folder)
     blobs.make_root()
     return workspace.blobs.copy_to(blobs, paths)

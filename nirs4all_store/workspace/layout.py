@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..artifacts import QUARANTINE
+from ..artifacts import QUARANTINE, FolderBlobs
 from ..engine import log_names
 from ..errors import OutputPathError, WorkspaceCorruptError
 from ..filesystem import FILE, FOLDER, PLAIN, kind_of, refuse_odd
@@ -33,6 +33,11 @@ def refuse_odd_places(folder: Path) -> None:
     for log in log_names(folder / DATABASE_NAME):
         if kind_of(log) == FOLDER:
             raise WorkspaceCorruptError(f"{log} is a folder, where a log has its place; move it away")
+
+
+def blobs_of(folder: Path) -> FolderBlobs:
+    """Return where the artifacts of a workspace are, whether they are there yet or not."""
+    return FolderBlobs(folder / ARTIFACTS_NAME)
 
 
 def refuse_no_folder(folder: Path) -> None:

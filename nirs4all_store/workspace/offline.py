@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..artifacts import ArtifactFiles, FolderBlobs
+from ..artifacts import ArtifactFiles
 from ..call_boundary import public
 from ..engine import (
     HEAD,
@@ -36,7 +36,7 @@ from ..storage import UnitOfWork, seconds_until
 from ..validation import checked_timeout
 from . import check
 from .addresses import checked_folder
-from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_odd_places
+from .layout import DATABASE_NAME, blobs_of, refuse_odd_places
 from .opening import open_workspace
 from .registry import close_workspace, lease_of_closed
 
@@ -191,7 +191,7 @@ def inspect_workspace(path: str | os.PathLike[str], *, timeout: float = 30.0) ->
     path = checked_folder(path, "path")
     database = path / DATABASE_NAME
     with _looking_at(path, shared=True, timeout=checked_timeout(timeout)):
-        files, size = ArtifactFiles(FolderBlobs(path / ARTIFACTS_NAME)).usage()
+        files, size = ArtifactFiles(blobs_of(path)).usage()
         return WorkspaceInfo(
             path,
             migrator.revision_at(database),

@@ -9,14 +9,14 @@ import contextlib
 import time
 from pathlib import Path
 
-from ..artifacts import ArtifactFiles, FolderBlobs, MemoryBlobs
+from ..artifacts import ArtifactFiles, MemoryBlobs
 from ..engine import ENGINE_ERRORS, not_found, refuse_misread
 from ..errors import ReadOnlyError, StoreError, WorkspaceCorruptError, WorkspaceNotFoundError
 from ..filesystem import make_folder
 from ..storage import UnitOfWork, seconds_until
 from .addresses import is_in_memory
 from .database_file import open_database
-from .layout import ARTIFACTS_NAME
+from .layout import blobs_of
 from .leased_database import LeasedDatabase
 from .memory import MemoryAccess
 from .network_mounts import warn_if_remote
@@ -67,7 +67,7 @@ def open_workspace(address: Path, store: object, *, read_only: bool, upgrade: bo
         is_new = workspace.open(seconds_until(deadline), write=not read_only, upgrade=upgrade)
         if not read_only:
             if not is_in_memory(address):
-                FolderBlobs(address / ARTIFACTS_NAME).make_root()
+                blobs_of(address).make_root()
             # If this process has the workspace open already, do not wait for a thread that writes.
             interrupt_lost_runs(workspace, seconds_until(deadline) if is_new else 0)
     except BaseException:
@@ -97,7 +97,7 @@ def _folder(path: Path, *, read_only: bool) -> Path:
 def _workspace_of_folder(folder: Path, *, read_only: bool) -> Workspace:
     warn_if_remote(folder)
     access = LeasedDatabase(folder, open_database, read_only=read_only)
-    return Workspace(folder, access, ArtifactFiles(FolderBlobs(folder / ARTIFACTS_NAME)))
+    return Workspace(folder, access, ArtifactFiles(blobs_of(folder)))
 
 
 def _workspace_in_memory(address: Path, *, read_only: bool) -> Workspace:

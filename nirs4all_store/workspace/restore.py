@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from shlex import quote
 
-from ..artifacts import ArtifactFiles, FolderBlobs
+from ..artifacts import ArtifactFiles
 from ..call_boundary import public
 from ..engine import (
     HEAD,
@@ -46,7 +46,7 @@ from ..validation import checked_timeout
 from . import check
 from .addresses import checked_folder
 from .backup import copy_into
-from .layout import ARTIFACTS_NAME, DATABASE_NAME, refuse_no_folder
+from .layout import ARTIFACTS_NAME, DATABASE_NAME, blobs_of, refuse_no_folder
 from .opening import open_workspace
 from .registry import close_workspace, lease_of_closed
 from .scheduler import Workspace
@@ -212,7 +212,7 @@ def _replace(backup: Workspace, folder: Path, timeout: float) -> tuple[Path | No
         hit(Failpoint.BACKUP_IS_COPIED)
         kept = _keep(folder)
         hit(Failpoint.WORKSPACE_IS_KEPT)
-        files = FolderBlobs(folder / ARTIFACTS_NAME).take(unfinished / ARTIFACTS_NAME)
+        files = blobs_of(folder).take(unfinished / ARTIFACTS_NAME)
         if logs_of(database):
             with contextlib.suppress(StoreError):  # A database that does not open is replaced with its log below.
                 FileDatabase(database).close()
@@ -238,7 +238,7 @@ def _keep(folder: Path) -> Path | None:
         with held_alone(path) if path == database else path.open("rb") as stream:
             copy_database(stream, unfinished / path.name)
         share_copy(unfinished / path.name, folder)
-    blobs = FolderBlobs(folder / ARTIFACTS_NAME)
+    blobs = blobs_of(folder)
     blobs.link_to(unfinished / ARTIFACTS_NAME, [file.name for file in ArtifactFiles(blobs).files()])
     number, kept = 1, folder / KEPT
     while os.path.lexists(kept):

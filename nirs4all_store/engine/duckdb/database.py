@@ -77,7 +77,7 @@ class DuckDBDatabase:
             return False
         return True
 
-    def session(self) -> Session:
+    def session(self) -> FlushingSession:
         """Return a new session on its own connection; its transaction begins with its first statement."""
         return FlushingSession(self.engine)
 
