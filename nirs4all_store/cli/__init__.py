@@ -1,4 +1,4 @@
-"""The command line: thin commands over the store; no logic of its own."""
+"""The command line `nirs4all-store`: each command calls the store and prints what it returns."""
 
 from .app import app, show_upgrade
 

@@ -1,4 +1,4 @@
-"""Commands that look after a workspace: init, delete, gc, vacuum, upgrade, recover, restore, ..."""
+"""The commands that maintain a workspace: init, delete, gc, vacuum, upgrade, recover, restore, info, check, repair."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ from .terminal import escape_what_the_terminal_lacks
 
 app = typer.Typer()
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
-Timeout = Annotated[float, typer.Option(help="Seconds to wait for another process that uses it.")]
-Deep = Annotated[bool, typer.Option("--deep", help="Also read every value and hash every file.")]
+Timeout = Annotated[float, typer.Option(help="Seconds to wait for another process that uses the workspace.")]
+Deep = Annotated[bool, typer.Option("--deep", help="Also read every value, and compute the SHA-256 of every file.")]
 
 
 @app.command(epilog="nirs4all-store init spectra")
 def init(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
-    """Create a workspace; one that is there stays as it is."""
+    """Create a workspace; an existing one is not changed."""
     with WorkspaceStore(folder or workspace) as store:
         print_line(Console(), f"{store.workspace_path} is ready; train into it with: nirs4all-store run CONFIG DATA")
 
@@ -59,12 +59,15 @@ def init(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> Non
 @app.command(epilog="nirs4all-store delete 01a2 --yes")
 def delete(
     beginning: Annotated[
-        str, typer.Argument(metavar="ID", help="The beginning of a run's, pipeline's or prediction's id.")
+        str, typer.Argument(metavar="ID", help="The first characters of the id of a run, pipeline or prediction.")
     ],
     yes: Yes = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Delete a run, a pipeline or a prediction, and all below it; artifacts that nothing else uses go too."""
+    """Delete a run, a pipeline or a prediction, and all that belongs to it.
+
+    Artifacts that nothing else uses are deleted, too.
+    """
     with existing(workspace) as store:
         kind, name = find(store, beginning, "runs", "pipelines", "predictions")
         if not yes:
@@ -79,13 +82,15 @@ def delete(
 @app.command(epilog="nirs4all-store gc --dry-run")
 def gc(
     folder: Folder = None,
-    days: Annotated[float, typer.Option(min=0, help="How old a saved object must be that no chain uses.")] = 1.0,
+    days: Annotated[
+        float, typer.Option(min=0, help="How many days an unused object is kept after it was saved.")
+    ] = 1.0,
     dry_run: DryRun = False,
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Remove the files of artifacts that no chain uses; with --dry-run, list them."""
+    """Remove artifacts that no chain uses, with their files; with --dry-run, only list them."""
     grace = timedelta(days=days)
     if (as_json or as_csv) and not dry_run:
         raise InvalidInputError("--json and --csv print what would be removed; give them with --dry-run")
@@ -101,7 +106,7 @@ def gc(
 
 @app.command(epilog="nirs4all-store vacuum")
 def vacuum(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
-    """Give the disk back what deleted rows have left."""
+    """Make the database file smaller, by the space that deleted rows have left."""
     with existing(folder or workspace) as store:
         done = store.vacuum()
     print_line(Console(), f"the database took {_size(done.before)} and takes {_size(done.after)}")
@@ -111,7 +116,7 @@ def vacuum(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> N
 def upgrade(
     folder: Folder = None, dry_run: DryRun = False, timeout: Timeout = 600, workspace: Workspace = DEFAULT_WORKSPACE
 ) -> None:
-    """Bring a workspace of an older version, or of nirs4all 0.7, to this version; a copy is kept."""
+    """Upgrade a workspace of an older version, or of nirs4all 0.7; a copy is kept."""
     show_upgrade(folder or workspace, dry_run=dry_run, timeout=timeout)
 
 
@@ -122,8 +127,11 @@ def show_upgrade(
     timeout: float = 600,
     migrations: Migrations = run_migrations,
 ) -> None:
-    """Upgrade a workspace, telling what was found and what was done; see `upgrade_workspace`."""
-    escape_what_the_terminal_lacks()  # Alembic's own command line comes here by itself.
+    """Upgrade a workspace, and print the plan, the progress and the result; see `upgrade_workspace`.
+
+    Alembic's own command line calls it, too, with its own `migrations`.
+    """
+    escape_what_the_terminal_lacks()  # Alembic's command line has not called it yet.
     console = Console()
     _print_plan(console, upgrade_workspace(folder, dry_run=True, timeout=timeout).plan)
     if dry_run:
@@ -172,7 +180,7 @@ def _print_report(console: Console, report: UpgradeReport) -> None:
 def recover(
     folder: Folder = None, dry_run: DryRun = False, timeout: Timeout = 600, workspace: Workspace = DEFAULT_WORKSPACE
 ) -> None:
-    """Let a workspace open again whose write-ahead log is damaged; the original is kept."""
+    """Recover a workspace whose write-ahead log is damaged; a copy is kept."""
     place = folder or workspace
     report = recover_workspace(place, dry_run=dry_run, timeout=timeout)
     _print_recovery(Console(), report, quote(str(place)))
@@ -204,12 +212,12 @@ def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> No
 
 @app.command(epilog="nirs4all-store restore backups/monday workspace")
 def restore(
-    backup: Annotated[Path, typer.Argument(help="The folder of the backup; it stays as it is.")],
+    backup: Annotated[Path, typer.Argument(help="The folder of the backup; it is not changed.")],
     folder: Folder = None,
     timeout: Timeout = 600,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Put a backup in the place of a workspace, whole or not at all; what was there is kept in a folder in it."""
+    """Replace a workspace by a backup; the old workspace is kept in a folder inside it."""
     report = restore_workspace(backup, folder or workspace, timeout=timeout)
     console = Console()
     print_line(console, f"{report.workspace} is as {report.backup} is: {_rows(report.rows)}, {report.files:,} files")
@@ -219,7 +227,7 @@ def restore(
 
 @app.command(epilog="nirs4all-store info workspace")
 def info(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
-    """Tell what is in a workspace, also in one of an older or newer version, and change nothing."""
+    """Show how much is in a workspace of any version; nothing is changed."""
     found = inspect_workspace(folder or workspace)
     same = found.revision == found.newest
     advice = "" if same else f"; this version works on {found.newest}"
@@ -244,7 +252,10 @@ def check(
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Compare every row and file with each other: exit code 0 for all well, 1 for findings, 2 if it cannot be done."""
+    """Check all rows and files of a workspace; nothing is changed.
+
+    The exit code is 0 if there are no problems, 1 if there are some, and 2 if the workspace cannot be checked.
+    """
     console = Console()
     try:
         with existing(folder or workspace, read_only=True) as store:
@@ -266,11 +277,14 @@ def check(
 @app.command(epilog="nirs4all-store repair --apply")
 def repair(
     folder: Folder = None,
-    apply: Annotated[bool, typer.Option("--apply", help="Do it; otherwise it is only shown.")] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="Repair; otherwise only show what would be repaired.")] = False,
     deep: Deep = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Do what check says can be done; no bytes of an artifact are deleted."""
+    """Show what can be repaired of the problems that `check` finds; with --apply, repair it.
+
+    No file is deleted: damaged and unlisted files are moved to artifacts/.quarantine.
+    """
     console = Console()
     with existing(folder or workspace, read_only=not apply) as store:
         report = store.repair(dry_run=not apply, deep=deep)
@@ -286,7 +300,7 @@ def repair(
 
 @app.command("alembic-ini", epilog='alembic -c "$(nirs4all-store alembic-ini)" -x workspace=FOLDER upgrade head')
 def alembic_ini() -> None:
-    """Print the path of the configuration for Alembic: alembic -c "$(nirs4all-store alembic-ini)" ..."""
+    """Print the path of alembic.ini, the configuration for Alembic's own command line."""
     typer.echo(str(migrator.alembic_ini()))
 
 

@@ -1,4 +1,4 @@
-"""The command line; no logic of its own."""
+"""The application that has all commands, and shows errors and warnings."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["app", "show_upgrade"]
 
 
 class _Commands(TyperGroup):
-    """All commands: an error is one red line and exit code 1; a warning is told once."""
+    """All commands. An error is printed as one red line, with exit code 1; each warning is printed once."""
 
     def main(self, *args: Any, **options: Any) -> Any:
-        """Print nothing that the terminal lacks."""
+        """Run a command; characters that the terminal cannot show are printed as escapes."""
         escape_what_the_terminal_lacks()
         return super().main(*args, **options)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Take `--debug` wherever it stands."""
+        """Accept `--debug` anywhere in the line, also after the command."""
         others = [word for word in args if word != "--debug"]
         parsed: list[str] = super().parse_args(ctx, ["--debug", *others] if len(others) < len(args) else args)
         return parsed
@@ -53,7 +53,7 @@ app = typer.Typer(
     cls=_Commands,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="Train on spectra, keep everything, and find it again.",
+    help="Train models on spectra, store all results, and find them again.",
 )
 
 
@@ -68,9 +68,9 @@ def main(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show where an error comes from.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Train on spectra, keep everything, and find it again."""
+    """Train models on spectra, store all results, and find them again."""
 
 
 for commands in (train.app, predict.app, exchange.app, query.app, admin.app):

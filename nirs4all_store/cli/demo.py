@@ -1,4 +1,4 @@
-"""The whole life of a workspace on real spectra, as `nirs4all-store demo` shows it."""
+"""The program of `nirs4all-store demo`: trains on real spectra, and shows all that a workspace can do."""
 
 from __future__ import annotations
 
@@ -40,10 +40,11 @@ FIRST_DERIVATIVE = [LinearCorrection(), SavitzkyGolay(window_length=15, polyorde
 
 
 def fermentation() -> tuple[dict[str, Any], list[Any]]:
-    """Return the glucose data, and what to try on it: twelve pipelines.
+    """Return a dataset to predict glucose in a fermentation, and a configuration of twelve pipelines.
 
-    The test spectra, (n_samples, n_wavenumbers) in absorbance, come from a sensor that measured every 1.25 minutes; the
-    reference values in g/l were taken by hand at the times given. Spectra that the sensor left flat are not used.
+    The spectra are those of chemotools, of shape (n_samples, n_wavenumbers) in absorbance. For the test, a sensor took
+    one every 1.25 minutes. The reference values in g/l were taken by hand, and each belongs to the spectrum nearest in
+    time. Spectra that the sensor left flat are not used.
     """
     X, y = load_fermentation_train(set_output="polars")
     online, reference = load_fermentation_test(set_output="polars")
@@ -60,7 +61,7 @@ def fermentation() -> tuple[dict[str, Any], list[Any]]:
         "y_test": reference["glucose"].to_numpy(),
         "wavelengths": wavenumbers,
     }
-    # Where glucose is seen: 950 to 1500 1/cm.
+    # Glucose absorbs at 950 to 1500 1/cm.
     first, last = (int(np.abs(wavenumbers - bound).argmin()) for bound in (950, 1500))
     models = [*(PLSRegression(components, scale=False) for components in (2, 4, 6)), Ridge(alpha=1e-3)]
     return data, [
@@ -72,7 +73,7 @@ def fermentation() -> tuple[dict[str, Any], list[Any]]:
 
 
 def coffee() -> tuple[dict[str, Any], list[Any]]:
-    """Return the coffees of three countries, a quarter of them kept for the test, and four pipelines."""
+    """Return a dataset of coffees of three countries, a quarter for the test, and a configuration of four pipelines."""
     X, labels = load_coffee(set_output="polars")
     X, X_test, y, y_test = train_test_split(
         X.to_numpy(), labels["labels"].to_numpy().astype(str), test_size=0.25, stratify=labels, random_state=0
@@ -86,7 +87,14 @@ def coffee() -> tuple[dict[str, Any], list[Any]]:
 
 
 class Demo:
-    """Runs the steps and tells what each of them did."""
+    """Runs the steps of the demo and prints what each did.
+
+    Parameters
+    ----------
+    folder : Path
+        The workspace.
+    console : Console
+    """
 
     def __init__(self, folder: Path, console: Console) -> None:
         self._folder = folder
@@ -94,7 +102,7 @@ class Demo:
         self._step = 0
 
     def run(self) -> None:
-        """Train, rank, replay, export, predict elsewhere, delete, collect."""
+        """Train, rank, replay, export, predict in another process, delete, and compact."""
         began = time.perf_counter()
         self._console.rule("[bold]nirs4all_store on real spectra")
         is_new = not self._folder.is_dir() or not any(self._folder.iterdir())
@@ -112,7 +120,7 @@ class Demo:
 
     @contextmanager
     def _timed(self, text: str) -> Iterator[dict[str, Any]]:
-        """Say `text`, filled with what the block put into the dict, and how long the block took."""
+        """Print `text` and how long the block took; the block puts the values for `text` into the dict."""
         figures: dict[str, Any] = {}
         began = time.perf_counter()
         yield figures
@@ -123,7 +131,7 @@ class Demo:
         self._console.print(f"[bold]{self._step:>2}[/]  {text}", highlight=False)
 
     def _train(self, store: WorkspaceStore, data: dict[str, Any], config: list[Any]) -> tuple[str, dict[str, Any]]:
-        """Train and show the best three pipelines; return the run's id, and the best one's prediction."""
+        """Train, and show the best three pipelines; return the run's id, and the prediction of the best one."""
         runner = PipelineRunner(store)
         with self._timed("{name}: {pipelines} pipelines x 5 folds, {rows} predictions stored") as said:
             ranked = runner.run(config, data, name=RUNS[data["name"]])
@@ -169,7 +177,7 @@ class Demo:
 
 
 def _refuse_others(store: WorkspaceStore) -> None:
-    """Refuse somebody's own workspace: the demo replaces exports and a template, and collects without grace."""
+    """Raise for a workspace with other runs: the demo replaces exports and a template, and removes unused artifacts."""
     names = set(store.list_runs(limit=None)["name"])
     if not names or not names <= set(RUNS.values()):
         raise InvalidInputError(
@@ -179,7 +187,7 @@ def _refuse_others(store: WorkspaceStore) -> None:
 
 
 def predict_elsewhere(script: Path, spectra: Path) -> Array:
-    """Run an exported script in a process that cannot import this package; return what it printed."""
+    """Run an exported script in a process that cannot import this package; return the predictions that it prints."""
     program = (
         "import runpy, sys; sys.modules['nirs4all_store'] = None; "
         "sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -194,6 +202,6 @@ def _yes(same: bool) -> str:
 
 
 def _size(folder: Path) -> int:
-    """Return the size of a workspace's rows and artifacts in kB."""
+    """Return the size of a workspace's database and artifacts in kB."""
     files = [*folder.glob("store.duckdb*"), *(folder / "artifacts").rglob("*")]
     return round(sum(path.stat().st_size for path in files if path.is_file()) / 1000)

@@ -1,4 +1,4 @@
-"""Out and in: `nirs4all-store export` and `import`."""
+"""The commands `export` and `import`."""
 
 from __future__ import annotations
 
@@ -29,14 +29,20 @@ ENDINGS = {"chains": (".n4a", ".n4a.py"), "pipelines": (".json",), "runs": (".ya
 
 @app.command(epilog="nirs4all-store export 01a2 model.n4a")
 def export(
-    beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of a chain's, pipeline's or run's id.")],
+    beginning: Annotated[
+        str, typer.Argument(metavar="ID", help="The first characters of the id of a chain, pipeline or run.")
+    ],
     output: Annotated[
         Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.", **PATH_OPTIONS)
     ],
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a chain as a bundle or a script, a pipeline's configuration, or a run's story or predictions."""
+    """Write a chain, a pipeline or a run to a file.
+
+    A chain becomes a bundle (.n4a) or a script (.n4a.py), a pipeline its configuration (.json), and a run a description
+    of all its results (.yaml) or a table of its predictions (.parquet).
+    """
     with reading(workspace) as store:
         kind, name = find(store, beginning, *ENDINGS)
         suffix = output.suffix.lower()
@@ -63,10 +69,10 @@ def import_(
     trusted: Trusted = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Take a bundle into the workspace as a run of its own."""
+    """Import a bundle into the workspace, as a new run."""
     from ..exchange import inspect_bundle
 
-    inspect_bundle(bundle)  # What is none is refused before a workspace is made.
+    inspect_bundle(bundle)  # A file that is no bundle is refused before a workspace is made.
     with WorkspaceStore(workspace) as store:
         done = store.import_bundle(bundle, trusted)
     print_line(Console(), f"chain {done.chain_id} of run {done.run_id}")

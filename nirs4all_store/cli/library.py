@@ -1,4 +1,4 @@
-"""Commands of the library of templates: `nirs4all-store library ...`."""
+"""The commands `nirs4all-store library ...`, for templates: configurations that are kept for later use."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from .output import (
 )
 from .terminal import for_programs, put
 
-app = typer.Typer(no_args_is_help=True, help="Keep configurations to use again.")
+app = typer.Typer(no_args_is_help=True, help="Keep configurations as templates.")
 Name = Annotated[str, typer.Argument(help="The template's name.")]
-Category = Annotated[str | None, typer.Option(help="Its category.")]
+Category = Annotated[str | None, typer.Option(help="The template's category.")]
 
 
 @app.command("list", epilog="nirs4all-store library list")
@@ -43,14 +43,14 @@ def list_(
 def save(
     config: Annotated[Path, typer.Argument(help="A JSON or YAML file.", **PATH_OPTIONS)],
     name: Name,
-    category: Annotated[str, typer.Option(help="Its category.")] = "general",
+    category: Annotated[str, typer.Option(help="The template's category.")] = "general",
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
-    tag: Annotated[list[str] | None, typer.Option(help="A tag; again for several.")] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
+    tag: Annotated[list[str] | None, typer.Option(help="A tag; give it again for several.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a template of this name.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Keep a configuration as a template."""
-    from ..training import pipelines_of  # scikit-learn takes longer to import than the others run.
+    """Save a configuration as a template."""
+    from ..training import pipelines_of  # To import scikit-learn takes longer than the other commands run.
 
     found = read_config(config)
     pipelines_of(found)
@@ -84,17 +84,17 @@ def export(
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Write a template to a file for somebody else."""
+    """Write a template to a file, to give it to somebody else."""
     refuse_output(output, workspace, overwrite=overwrite)
     print_line(Console(), f"wrote {PipelineLibrary(workspace).export_template(name, output, category)}")
 
 
 @app.command("import", epilog="nirs4all-store library import baseline.json")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A file that library export has written.", **PATH_OPTIONS)],
-    category: Annotated[str, typer.Option(help="Its category, if it names none.")] = "general",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
+    path: Annotated[Path, typer.Argument(help="A file that `library export` has written.", **PATH_OPTIONS)],
+    category: Annotated[str, typer.Option(help="The category, if the file has none.")] = "general",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a template of this name.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Take in a template that somebody else has written."""
+    """Import a template from a file that `library export` has written."""
     print_line(Console(), f"saved {PipelineLibrary(workspace).import_template(path, category, overwrite=overwrite)}")

@@ -1,4 +1,4 @@
-"""What all commands share: the workspace they work on, how they print, and how they complain."""
+"""What all commands share: the options for the workspace, printing of rows, and printing of errors."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ENVIRONMENT = "NIRS4ALL_WORKSPACE"
 
 
 def parse_path(text: str | Path) -> Path:
-    """Return a path of the command line, where a shell leaves `~` as it is in `--workspace=~/w` and in variables."""
+    """Return a path of the command line; `~` is the home folder, also where a shell leaves it (`--workspace=~/w`)."""
     return checked_path(text, "the path")
 
 
 def parse_workspace(text: str | Path) -> Path:
-    """Return the folder of a workspace, which is none in memory: that would end with the command."""
+    """Return the folder of a workspace; refuse `memory:NAME`, which would end with the command."""
     path = parse_path(text)
     return checked_folder(text, "the workspace") if is_in_memory(path) else path
 
@@ -51,16 +51,16 @@ def _refuse_both(context: typer.Context, value: bool) -> bool:
     return value
 
 
-# What cannot be printed is refused before a command does anything.
+# Options that exclude each other are refused before a command does anything.
 Json = Annotated[
     bool, typer.Option("--json", callback=_refuse_both, help="Print the rows as JSON, all columns and whole ids.")
 ]
 Csv = Annotated[
     bool, typer.Option("--csv", callback=_refuse_both, help="Print the rows as CSV, all columns and whole ids.")
 ]
-Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="How many rows at most.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="The largest number of rows.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 MIN_ID_LENGTH = 8
 MAX_IDS_LISTED = 5
 MOST_OF_A_WORD = 36
@@ -74,9 +74,9 @@ def print_error(problem: str) -> None:
 
 
 def warns_once() -> Callable[..., None]:
-    """Return what prints a warning as one yellow line on stderr, however often and wherever it is given.
+    """Return a function that prints each warning as one yellow line on stderr, and the same warning only once.
 
-    Training makes the same call for each fold of each pipeline, and scikit-learn makes Python forget what it has told.
+    Training gives the same warning for each fold of each pipeline, and scikit-learn resets Python's own filter.
     """
     told: set[str] = set()
 
@@ -90,7 +90,7 @@ def warns_once() -> Callable[..., None]:
 
 
 def print_line(console: Console, *lines: str, style: str | None = None) -> None:
-    """Print one line, or several: what a name has of line ends and of what steers a terminal is printed as escapes."""
+    """Print lines; line ends and control characters inside a line, as in a name, are printed as escapes."""
     for line in lines:
         console.print(printable(line), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
@@ -106,17 +106,17 @@ def print_csv(frame: pl.DataFrame) -> None:
 
 
 def reading(workspace: Path) -> WorkspaceStore:
-    """Open a workspace that is there to read from it."""
+    """Open an existing workspace for reading; for the error see `existing`."""
     return existing(workspace, read_only=True)
 
 
 def existing(workspace: Path, *, read_only: bool = False) -> WorkspaceStore:
-    """Open a workspace that is there.
+    """Open an existing workspace.
 
     Raises
     ------
     WorkspaceNotFoundError
-        There is none, and none is made.
+        There is no workspace in this folder; none is made.
     """
     if not any(workspace.glob(f"{DATABASE_NAME}*")):
         raise WorkspaceNotFoundError(
@@ -127,12 +127,11 @@ def existing(workspace: Path, *, read_only: bool = False) -> WorkspaceStore:
 
 
 def refuse_output(path: Path, workspace: Path, *, overwrite: bool) -> None:
-    """Refuse to write over a file without being told to, or where the workspace has its artifacts.
+    """Raise if an output file exists and `overwrite` is False, or if it would be below `artifacts/`.
 
     Raises
     ------
     OutputPathError
-        One of these it would be.
     """
     refuse_no_file(path)
     refuse_below(path, workspace / ARTIFACTS_NAME)
@@ -141,13 +140,13 @@ def refuse_output(path: Path, workspace: Path, *, overwrite: bool) -> None:
 
 
 def show_rows(store: WorkspaceStore, listing: Listing, *, as_json: bool, as_csv: bool) -> None:
-    """Print a listing; people see of each id the shortest beginning that no other id of the workspace has."""
+    """Print a listing as a table, JSON or CSV; a table has the shortest unique prefix of each id."""
     short = {} if as_json or as_csv else store.shorten_ids(listing.ids, MIN_ID_LENGTH)
     print_rows(listing, short, as_json=as_json, as_csv=as_csv)
 
 
 def print_rows(listing: Listing, short: dict[str, str] | None = None, *, as_json: bool, as_csv: bool) -> None:
-    """Print a listing as `show_rows` does, with what is shown for an id."""
+    """Print a listing as `show_rows` does; `short` has the text to show for each id in a table."""
     if as_json:
         print_json(json_rows(listing.rows))
         return
@@ -168,12 +167,15 @@ def print_rows(listing: Listing, short: dict[str, str] | None = None, *, as_json
         table.add_column(title, justify=justify, width=width, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    # A number that is cut is another number: rather lines that the terminal breaks.
+    # A number that is cut would be another number. So the table may be wider than the terminal, which breaks its lines.
     Console(width=max(console.width, sum(widths) + GAP * len(widths))).print(table)
 
 
 def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: int) -> list[int]:
-    """Return how wide each column is: some are never broken, others between words, or in them, as there is need."""
+    """Return the width of each column; `whole` tells which columns are never broken.
+
+    The others are broken between words and, if there is not enough space, inside words.
+    """
     natural = [max(map(cell_len, cells)) for cells in columns]
     words = [max((cell_len(word) for cell in cells for word in cell.split()), default=1) for cells in columns]
     widths = [
@@ -195,12 +197,19 @@ def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: 
 
 
 def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
-    """Return the table and the whole id of the one thing, of some kinds or of any, whose id begins so.
+    """Return the table and the whole id of the row whose id begins with the given characters.
+
+    Parameters
+    ----------
+    store : WorkspaceStore
+    beginning : str
+    *kinds : str
+        The tables to look in; by default all that have ids.
 
     Raises
     ------
     InvalidInputError
-        There is none, or there are several.
+        There is no such id, or there are several.
     """
     found = [row for row in store.find_ids(beginning) if not kinds or row[0] in kinds] if beginning else []
     if len(found) == 1:
@@ -212,4 +221,6 @@ def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
     raise InvalidInputError(f"{len(found)} ids begin with {beginning!r}, as {named}; give more of it")
 
 
-Trusted = Annotated[bool, typer.Option("--trusted", help="You trust whoever made it: its objects may run code.")]
+Trusted = Annotated[
+    bool, typer.Option("--trusted", help="You trust whoever made the bundle: loading its objects may run code.")
+]

@@ -1,4 +1,4 @@
-"""Predict new spectra: `nirs4all-store predict`."""
+"""The command `predict`."""
 
 from __future__ import annotations
 
@@ -34,18 +34,24 @@ app = typer.Typer()
 
 @app.command(epilog="nirs4all-store predict 01a2 new.csv -o predicted.csv")
 def predict(
-    chain: Annotated[str, typer.Argument(help="The beginning of a chain's id, or a bundle's path.")],
+    chain: Annotated[str, typer.Argument(help="The first characters of a chain's id, or the path of a bundle.")],
     data: Annotated[
-        Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, a row a sample.", **PATH_OPTIONS)
+        Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, one row for each sample.", **PATH_OPTIONS)
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="A CSV or Parquet file; else printed.", **PATH_OPTIONS)
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="A CSV or Parquet file to write; by default they are printed.", **PATH_OPTIONS
+        ),
     ] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Predict new spectra with a stored chain or with a bundle; columns that are no spectra stand before it."""
+    """Predict new spectra with a stored chain or with a bundle.
+
+    Columns of the file that are not spectra, such as names of samples, are written before the predictions.
+    """
     if output is not None:
         refuse_output(output, workspace, overwrite=overwrite)
         if file_id(output) is not None and file_id(output) == file_id(data):
@@ -76,7 +82,7 @@ def _rows(count: int) -> str:
 
 
 def _predicted(predict: Callable[[Any], Any], spectra: Spectra) -> pl.DataFrame:
-    """Predict each row that has all its values; of the others there is nothing."""
+    """Return the predictions beside the other columns; a row with a missing value has none."""
     X = spectra.X
     whole = ~np.isnan(X).any(axis=1)
     if not whole.any():

@@ -1,4 +1,4 @@
-"""Commands that look: runs, pipelines, top, show, compare, log, sql."""
+"""The commands that only read: runs, pipelines, top, show, compare, log, sql."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from .output import (
 from .terminal import cell, has, put
 
 app = typer.Typer()
-Run = Annotated[str | None, typer.Argument(help="The beginning of a run's id; by default all runs.")]
+Run = Annotated[str | None, typer.Argument(help="The first characters of a run's id; by default all runs.")]
 STATUSES = ("running", "completed", "failed", "interrupted")
 CHOICES = {
     "dataset_name": ("is of the dataset", "--dataset takes"),
     "fold_id": ("has the fold", "--fold takes any,"),
     "metric": ("is ranked by", "--metric takes"),
 }
-"""What to say of a choice that nothing has."""
+"""The words of the error if no prediction matches an option, by the option's column."""
 BOXES = str.maketrans("─│┌┐└┘┤┬├┴┼", "-|+++++++++")
-"""For a terminal without lines of boxes."""
+"""ASCII characters for a terminal that cannot show the lines of boxes."""
 
 
 @app.command(epilog="nirs4all-store runs --status completed --json")
 def runs(
     status: Annotated[str | None, typer.Option(help="running, completed, failed or interrupted.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="The name of a dataset they used.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only runs with a dataset of this name.")] = None,
     limit: Limit = 20,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -77,9 +77,11 @@ def pipelines(
 @app.command(epilog="nirs4all-store top --metric rmse -n 5")
 def top(
     run: Run = None,
-    metric: Annotated[str | None, typer.Option(help="Only those ranked by it, as rmse or balanced_accuracy.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only those of a dataset.")] = None,
-    fold: Annotated[str, typer.Option(help="The fold: avg is all of them together, any is each.")] = "avg",
+    metric: Annotated[
+        str | None, typer.Option(help="Only models that are scored by this metric, as rmse or balanced_accuracy.")
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Only models of this dataset.")] = None,
+    fold: Annotated[str, typer.Option(help="The fold: avg for all folds together, any for each of them.")] = "avg",
     limit: Limit = 10,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -102,7 +104,7 @@ def top(
 
 
 def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None]) -> None:
-    """Name the first choice that leaves nothing to rank, and what it leaves to choose from."""
+    """Raise an error that names the first option which no prediction matches, and the values that it could have."""
     unmatched = views.first_unmatched(predictions, wanted)
     if unmatched is not None:
         column, known = unmatched
@@ -112,7 +114,7 @@ def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None]) 
 
 @app.command(epilog="nirs4all-store log 01a2")
 def log(
-    pipeline: Annotated[str, typer.Argument(help="The beginning of a pipeline's id.")],
+    pipeline: Annotated[str, typer.Argument(help="The first characters of a pipeline's id.")],
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -130,22 +132,26 @@ def sql(
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Ask a question of your own; nothing can be changed."""
+    """Run a query (one SELECT) and print its rows; nothing can be changed."""
     with reading(workspace) as store:
         show_rows(store, Listing.of(store.sql(query)), as_json=as_json, as_csv=as_csv)
 
 
 @app.command(epilog="nirs4all-store show 01a2 --plot predicted.png")
 def show(
-    beginning: Annotated[str, typer.Argument(metavar="ID", help="The beginning of any id.")],
+    beginning: Annotated[str, typer.Argument(metavar="ID", help="The first characters of any id.")],
     plot: Annotated[
-        Path | None, typer.Option(help="Save predicted against true as a PNG or HTML file.", **PATH_OPTIONS)
+        Path | None,
+        typer.Option(help="Save the predicted against the true values as a PNG or HTML file.", **PATH_OPTIONS),
     ] = None,
     overwrite: Overwrite = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show a run, pipeline, chain, prediction or artifact; of a chain or prediction also predicted against true."""
+    """Show a run, pipeline, chain, prediction or artifact.
+
+    For a chain or prediction, a picture shows the predicted against the true values.
+    """
     if plot is not None:
         refuse_output(plot, workspace, overwrite=overwrite)
     with reading(workspace) as store:
@@ -176,8 +182,8 @@ def _print_details(console: Console, kind: str, values: dict[str, Any]) -> None:
 
 @app.command(epilog="nirs4all-store compare 01a2 01b7")
 def compare(
-    one: Annotated[str, typer.Argument(help="The beginning of an id.")],
-    other: Annotated[str, typer.Argument(help="The beginning of another one of the same kind.")],
+    one: Annotated[str, typer.Argument(help="The first characters of an id.")],
+    other: Annotated[str, typer.Argument(help="The first characters of another id of the same kind.")],
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,

@@ -1,4 +1,4 @@
-"""What is printed steers no terminal, and what a terminal's encoding lacks is an escape."""
+"""Makes text safe to print: control characters, and characters that the terminal cannot show, become escapes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from rich.text import Text
 
 from ..validation import printable
 
-# What moves a terminal's cursor, gives it orders, or turns the direction of writing; a line end and a tab harm nobody.
+# Characters that move the cursor, are commands to the terminal, or change the direction of text; not line end and tab.
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def escape_what_the_terminal_lacks() -> None:
-    """Let characters that the encoding of what is printed to has not be printed as escapes, instead of failing."""
+    """Print characters that the encoding of stdout or stderr lacks as escapes, instead of raising an error."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -27,14 +27,14 @@ def _encoding() -> str:
 
 
 def cell(text: str) -> Text:
-    """Return text for a table, as wide as it will be printed: what the terminal's encoding lacks is an escape here."""
+    """Return text for a cell of a table. It has its escapes already, so that its width is that of the printed text."""
     return Text(printable(text).encode(_encoding(), "backslashreplace").decode(_encoding()))
 
 
 def for_programs(text: str) -> str:
-    """Return JSON or CSV that steers no terminal and that its encoding has, with JSON's escapes.
+    r"""Return JSON or CSV with control characters, and characters that the terminal lacks, as JSON's escapes (\uXXXX).
 
-    So JSON says the same, also where it is a cell of CSV. Other cells of CSV have no way to say it.
+    JSON with escapes means the same, also in a cell of CSV. In other cells of CSV the escapes are part of the text.
     """
     text = STEERING.sub(lambda found: _json_escape(found[0]), text)
     return text if has(text) else "".join(c if c.isascii() else _json_escape(c) for c in text)
@@ -45,7 +45,7 @@ def _json_escape(character: str) -> str:
 
 
 def has(text: str) -> bool:
-    """Tell whether the encoding of what is printed to has all of a text."""
+    """Tell whether the encoding of stdout has all characters of a text."""
     try:
         text.encode(_encoding())
     except UnicodeEncodeError:
@@ -55,5 +55,5 @@ def has(text: str) -> bool:
 
 def put(text: str) -> None:
     """Print text as it is."""
-    sys.stdout.write(text)  # typer.echo takes every terminal of ASCII for one of UTF-8.
+    sys.stdout.write(text)  # typer.echo would write UTF-8 to an ASCII terminal.
     sys.stdout.flush()

@@ -1,6 +1,6 @@
-"""Commands that train: demo, run.
+"""The commands that train: demo and run.
 
-What needs scikit-learn is imported by the commands that need it: that takes longer than the others run.
+Modules that need scikit-learn are imported inside the commands: to import them takes longer than other commands run.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from .predict import _rows
 
 app = typer.Typer()
 INTERRUPTED = 130
-"""The exit code of what Ctrl-C has ended, as shells have it."""
-Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The column of y; again for several.")]
+"""The exit code of a program that Ctrl-C has ended, by the convention of shells (128 + SIGINT)."""
+Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The column of y; give it again for several.")]
 
 
 @app.command(epilog="nirs4all-store demo")
@@ -42,7 +42,7 @@ def demo(
         "nirs4all-demo"
     ),
 ) -> None:
-    """Train on real spectra, rank, replay, export, delete and collect, telling what each step did."""
+    """Train on real spectra, rank, predict, export and delete, and show what each step does."""
     try:
         from .demo import Demo
     except ModuleNotFoundError as error:
@@ -54,21 +54,27 @@ def demo(
 @app.command(epilog="nirs4all-store run pls.yaml wheat.csv --target protein")
 def run(
     config: Annotated[str, typer.Argument(help="A JSON or YAML file, or a template's name.")],
-    data: Annotated[Path, typer.Argument(help="A CSV or Parquet file of spectra, a row a sample.", **PATH_OPTIONS)],
+    data: Annotated[
+        Path, typer.Argument(help="A CSV or Parquet file of spectra, one row for each sample.", **PATH_OPTIONS)
+    ],
     target: Target = None,
-    name: Annotated[str | None, typer.Option(help="The run's name; by default the file's.")] = None,
-    jobs: Annotated[int, typer.Option("--jobs", "-j", help="How many pipelines side by side; -1 for all cores.")] = 1,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out what the workspace has already.")] = False,
-    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the best to show.")] = 10,
+    name: Annotated[str | None, typer.Option(help="The run's name; by default that of the file.")] = None,
+    jobs: Annotated[
+        int, typer.Option("--jobs", "-j", help="How many pipelines to train at once; -1: one for each core.")
+    ] = 1,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Do not train pipelines again that the workspace has.")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the best models to show.")] = 10,
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Train every pipeline of a configuration and rank them."""
+    """Train all pipelines of a configuration, store them, and rank them."""
     from ..training import PipelineRunner, pipelines_of
 
     dataset = read_dataset(data, target)
-    # What is wrong with it is said before a workspace is made.
+    # A wrong configuration is refused before a workspace is made.
     steps = find_config(config, PipelineLibrary(workspace).load_template)
     pipelines_of(steps)
     with WorkspaceStore(workspace) as store:
@@ -85,7 +91,7 @@ def run(
 
 
 def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
-    """Say how many pipelines of a run are not among those ranked, and how to see why."""
+    """Print how many pipelines of a run have failed, and how to see why."""
     pipelines = store.list_pipelines(run_id)
     failed = pipelines.filter(pl.col("status") == "failed")["pipeline_id"].to_list()
     if failed:
@@ -97,7 +103,7 @@ def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
 
 
 def _tell(dataset: TrainingData) -> None:
-    """Say what is trained on, since it may not be what one thinks."""
+    """Print which samples and columns are used, since they may not be those that the user expects."""
     columns = dataset.columns or [""]
     left_out = f", without {_rows(dataset.excluded)}" if dataset.excluded else ""
     line = (
