@@ -1,4 +1,7 @@
-"""`MemoryDatabase`, a DuckDB database in memory, for tests and for data that may end with the process."""
+"""`MemoryDatabase`, a DuckDB database in memory, for tests and for data that may end with the process.
+
+Why there is one: docs/decisions/0021.
+"""
 
 from __future__ import annotations
 
