@@ -90,7 +90,7 @@ def warns_once() -> Callable[..., None]:
 
 
 def print_line(console: Console, *lines: str, style: str | None = None) -> None:
-    """Print lines; line ends and control characters inside a line, as in a name, are printed as escapes."""
+    """Print one or several lines; line ends and control characters inside a line are printed as escapes."""
     for line in lines:
         console.print(printable(line), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 

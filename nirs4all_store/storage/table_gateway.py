@@ -252,7 +252,12 @@ class Tables:
 
 
 class Repository:
-    """What repositories have in common: the tables inside one unit of work."""
+    """The base of the repositories: each reads and writes tables inside one unit of work.
+
+    Parameters
+    ----------
+    tables : Tables
+    """
 
     def __init__(self, tables: Tables) -> None:
         self._tables = tables

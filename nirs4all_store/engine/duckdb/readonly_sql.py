@@ -50,10 +50,8 @@ class ReadOnlyQuery:
 
     Parameters
     ----------
-    query, params, max_rows, max_bytes, timeout
-        See `WorkspaceStore.sql`.
-    metadata : MetaData
-        The tables of a workspace.
+    question : Question
+        See `engine.base`.
 
     Raises
     ------
