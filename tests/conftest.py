@@ -3,6 +3,7 @@ import functools
 import gc
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,6 +32,12 @@ def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
     """Let what is named on the command line run in this process: others take seconds to start."""
     runs_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
     return None if runs_all else 0
+
+
+def pytest_sessionstart() -> None:
+    """Hear Ctrl-C: a shell lets what it starts in the background ignore it, and so would the programs of tests."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_finish() -> None:
