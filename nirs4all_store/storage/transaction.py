@@ -99,6 +99,7 @@ class Transaction:
         if self._host.is_foreign:  # A forked child leaves its parent's block: nothing of it is the child's.
             return
         try:
+            self.tables.discard_pending()  # Whoever asks it afterwards would insert them, in a transaction without end.
             if error is None or (isinstance(error, StoreError) and not isinstance(error, EngineError)):
                 self.session.close()  # It rolls back what was not committed.
             else:  # What an error of the engine, or Ctrl-C, leaves of a connection is not to be used again.

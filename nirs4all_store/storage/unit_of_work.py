@@ -56,12 +56,12 @@ class UnitOfWork:
         self.in_call = True
         self._workspace = workspace
         self._timeout = timeout
-        self._failure: BaseException | None = None
-        self._discarded: set[str] = set()
 
     def __enter__(self) -> Self:
         self._transaction = Transaction(self, self._workspace, write=self.writes, timeout=self._timeout)
         self._tables = self._transaction.tables
+        self._failure: BaseException | None = None
+        self._discarded: set[str] = set()
         self.in_call = False
         return self
 
@@ -167,6 +167,8 @@ class UnitOfWork:
             raise UnitOfWorkError("a unit of work for reading has nothing to commit; open one for writing")
         if self._workspace.is_foreign:
             raise UnitOfWorkError("this process was forked from the one that opened this unit of work; open a new one")
+        if not hasattr(self, "_transaction"):
+            raise UnitOfWorkError("this unit of work has not begun; use it in a `with` block")
         scope = self._transaction.open_scope()
         was_in_call, self.in_call = self.in_call, True
         try:

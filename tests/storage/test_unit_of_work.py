@@ -10,6 +10,7 @@ from sqlalchemy import text
 
 from nirs4all_store import (
     EngineError,
+    InvalidInputError,
     NotFoundError,
     ReadOnlyError,
     TransactionAbortedError,
@@ -124,6 +125,30 @@ def test_a_unit_of_work_that_is_entered_again_once_kept_nothing_and_said_so_to_n
             uow.runs.add(name)
             uow.commit()
     assert run_names(store) == {"first", "second"}
+
+
+def test_what_failed_in_a_unit_of_work_once_failed_it_again_when_it_was_entered_anew(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    record = {"dataset_name": "wheat", "partition": "val", "fold_id": "0", "model_name": "PLS", "model_class": "PLS"}
+    record |= {"metric": "rmse", "task_type": "regression"}
+    uow = store.unit_of_work()
+    with pytest.raises(InvalidInputError, match="record 1"), uow:
+        store.save_predictions(pipeline_id, [record, {}])
+    with uow:
+        uow.runs.add("kept")
+        uow.commit()
+    assert "kept" in run_names(store)
+
+
+def test_what_was_left_without_commit_was_told_as_there_by_whoever_asked_later(store: WorkspaceStore) -> None:
+    with store.unit_of_work() as uow:
+        run_id = uow.runs.add("lost")
+    assert uow.runs.get(run_id) is None
+
+
+def test_a_unit_of_work_that_was_never_entered_once_had_no_name_for_it(store: WorkspaceStore) -> None:
+    with pytest.raises(UnitOfWorkError, match="with"):
+        store.unit_of_work().commit()
 
 
 def test_nested_transactions_join_the_outer_one(store: WorkspaceStore) -> None:
