@@ -999,7 +999,7 @@ class WorkspaceStore:
         OutputPathError
             The path cannot be written to.
         """
-        from .exchange import FORMATS, check_loads_elsewhere, write_bundle, write_script
+        from .exchange import FORMATS, ExportedChain, check_loads_elsewhere
 
         format = checked_text(format, "format")
         if format not in FORMATS:
@@ -1014,14 +1014,12 @@ class WorkspaceStore:
             for row in artifacts.values()
         }
         check_loads_elsewhere(list(artifacts.values()), contents)
-        if format == "n4a.py":
-            return write_script(chain, list(artifacts.values()), contents, path)
         with self._reading() as uow:
             results = {
                 "pipeline": uow.runs.get_pipeline(chain["pipeline_id"]),
                 "predictions": uow.predictions.of_chain(chain_id),
             }
-        return write_bundle(chain, list(artifacts.values()), contents, results, path)
+        return FORMATS[format](ExportedChain(chain, list(artifacts.values()), contents, results), path)
 
     def import_bundle(self, path: str | os.PathLike[str], trusted: Any = False) -> ImportedBundle:
         """Bring a `.n4a` into the workspace as a run of its own, with its pipeline, chain, scores and objects.

@@ -158,7 +158,7 @@ def csv_rows(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def cells(table: pl.DataFrame, short: Mapping[str, str]) -> list[list[str]]:
-    """Return the text of each cell, with what is shown for an id."""
+    """Return the plain text of each cell, with what is shown for an id; a page must escape it."""
     return [
         [text_of(short.get(value, value) if isinstance(value, str) else value) for value in row]
         for row in _told_in_full(table).iter_rows()

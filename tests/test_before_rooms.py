@@ -12,7 +12,7 @@ import pytest
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.preprocessing import StandardScaler
 
-from nirs4all_store import ChainRegressor, WorkspaceStore, load_bundle
+from nirs4all_store import ChainRegressor, WorkspaceStore, load_bundle, upgrade_workspace
 from nirs4all_store.artifacts import codecs
 from nirs4all_store.artifacts.safe_loading.pickle_scanner import imported_globals
 from nirs4all_store.chains import TrainedOn
@@ -50,6 +50,7 @@ def test_a_pickled_estimator_loads_under_the_name_that_it_was_pickled_by(kept: P
 @pytest.mark.parametrize("name", NAMES)
 def test_a_workspace_its_chains_and_an_artifact_that_holds_a_chain_load(kept: Path, name: str) -> None:
     expected = json.loads((kept / "expected.json").read_text())[name]
+    upgrade_workspace(kept / "workspace")
     with WorkspaceStore(kept / "workspace") as store:
         assert is_as_expected(store.replay_chain(expected["chain_id"], X), kept, name)
         for artifact_id in expected["artifact_ids"]:

@@ -101,14 +101,15 @@ def test_a_golden_workspace_is_sound(revision: str, tmp_path: Path) -> None:
         assert store.check(deep=True).findings == []
 
 
-NEXT_REVISION = '''
+NEXT = f"{int(migrator.HEAD) + 1:04}"
+NEXT_REVISION = f'''
 """Notes on predictions, and longer durations."""
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
-rewrites = {"logs": {"event"}}
+revision = "{NEXT}"
+down_revision = "{migrator.HEAD}"
+rewrites = {{"logs": {{"event"}}}}
 
 
 def upgrade():
@@ -120,7 +121,7 @@ def upgrade():
         event VARCHAR NOT NULL, duration_ms DOUBLE, message VARCHAR, details JSON, level VARCHAR NOT NULL,
         created_at TIMESTAMP NOT NULL, source VARCHAR
         """,
-        {"event": "upper(event)", "source": "'old'"},
+        {{"event": "upper(event)", "source": "'old'"}},
     )
 '''
 
@@ -129,13 +130,13 @@ def upgrade():
 def test_the_next_revision_will_find_its_way(revision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = unpack(revision, tmp_path / "w")
     shutil.copytree(migrator.script_folder(), tmp_path / "migrations")
-    (tmp_path / "migrations" / "versions" / "0005_notes.py").write_text(NEXT_REVISION)
+    (tmp_path / "migrations" / "versions" / f"{NEXT}_notes.py").write_text(NEXT_REVISION)
     monkeypatch.setattr(migrator, "script_folder", lambda: tmp_path / "migrations")
-    monkeypatch.setattr(migrator, "REVISIONS", (*migrator.REVISIONS, "0005_notes"))
+    monkeypatch.setattr(migrator, "REVISIONS", (*migrator.REVISIONS, f"{NEXT}_notes"))
     for module in (migrator, upgrade):
-        monkeypatch.setattr(module, "HEAD", "0005")
+        monkeypatch.setattr(module, "HEAD", NEXT)
     report = upgrade_workspace(tmp_path / "w")
-    assert [step for step, _ in report.plan.steps] == ["0002", "0003", "0004", "0005"][REVISIONS.index(revision) :]
+    assert [step for step, _ in report.plan.steps] == [*REVISIONS[1:], NEXT][REVISIONS.index(revision) :]
     assert inspect_workspace(tmp_path / "w").rows == expected["rows"] | {"alembic_version": 1}
     with duckdb.connect(str(tmp_path / "w" / "store.duckdb"), read_only=True) as connection:
         logs = connection.execute("SELECT DISTINCT event, source, typeof(duration_ms) FROM logs").fetchall()

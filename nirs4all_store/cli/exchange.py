@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InvalidInputError
+from ..exchange import FORMATS
 from ..filesystem import with_suffix_added
 from ..store import WorkspaceStore
 from .output import (
@@ -24,7 +25,7 @@ from .output import (
 )
 
 app = typer.Typer()
-ENDINGS = {"chains": (".n4a", ".n4a.py"), "pipelines": (".json",), "runs": (".yaml", ".parquet")}
+ENDINGS = {"chains": tuple(f".{name}" for name in FORMATS), "pipelines": (".json",), "runs": (".yaml", ".parquet")}
 
 
 @app.command(epilog="nirs4all-store export 01a2 model.n4a")
@@ -53,7 +54,8 @@ def export(
             output = with_suffix_added(output, ENDINGS[kind][0])
         refuse_output(output, workspace, overwrite=overwrite)
         if kind == "chains":
-            path = store.export_chain(name, output, format="n4a.py" if suffix == ".py" else "n4a")
+            format = next(format for format in FORMATS if output.name.lower().endswith(f".{format}"))
+            path = store.export_chain(name, output, format)
         elif kind == "pipelines":
             path = store.export_pipeline_config(name, output)
         elif suffix == ".parquet":

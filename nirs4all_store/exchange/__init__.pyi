@@ -3,10 +3,9 @@ from .bundle_loader import BundleInfo as BundleInfo
 from .bundle_loader import inspect_bundle as inspect_bundle
 from .bundle_loader import load_bundle as load_bundle
 from .bundle_reader import read_bundle as read_bundle
-from .bundle_writer import FORMATS as FORMATS
 from .bundle_writer import check_loads_elsewhere as check_loads_elsewhere
-from .bundle_writer import write_bundle as write_bundle
+from .formats import FORMATS as FORMATS
+from .formats import ExportedChain as ExportedChain
 from .importer import ImportedBundle as ImportedBundle
 from .importer import import_bundle as import_bundle
-from .script_writer import write_script as write_script
 from .yaml_export import to_yaml as to_yaml

@@ -32,8 +32,6 @@ from .bundle_reader import (
     without_unused,
 )
 
-FORMATS = ("n4a", "n4a.py")
-
 
 def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], results: Row, output_path: Path) -> Path:
     """Write a `.n4a`.

@@ -134,7 +134,9 @@ def test_a_stray_file_is_none_of_the_steps_of_an_upgrade(old: Path, monkeypatch:
     shutil.copytree(migrator.script_folder(), folder)
     (folder / "versions" / "0005_notes.py").write_text(STRAY)
     monkeypatch.setattr(migrator, "script_folder", lambda: folder)
-    assert [step for step, _ in plan_upgrade(old / "store.duckdb").steps] == ["0002", "0003", "0004"]
+    assert [step for step, _ in plan_upgrade(old / "store.duckdb").steps] == [
+        name[:4] for name in migrator.REVISIONS[1:]
+    ]
 
 
 def test_the_list_of_revisions_is_what_lies_in_the_folder() -> None:
@@ -146,8 +148,9 @@ def test_a_checkout_still_makes_a_revision_from_the_template(tmp_path: Path) -> 
     shutil.copytree(ROOT / "migrations", tmp_path / "migrations")
     shutil.copyfile(ROOT / "alembic.ini", tmp_path / "alembic.ini")
     program = Path(sys.executable).with_name("alembic")
-    line = [program, "revision", "-m", "notes on predictions", "--rev-id", "0005"]
+    following = f"{int(migrator.HEAD) + 1:04}"
+    line = [program, "revision", "-m", "notes on predictions", "--rev-id", following]
     subprocess.run(line, cwd=tmp_path, capture_output=True, check=True)
-    made = (tmp_path / "migrations" / "versions" / "0005_notes_on_predictions.py").read_text()
-    assert 'down_revision = "0004"' in made
+    made = (tmp_path / "migrations" / "versions" / f"{following}_notes_on_predictions.py").read_text()
+    assert f'down_revision = "{migrator.HEAD}"' in made
     assert "House rules" in made

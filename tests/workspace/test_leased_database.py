@@ -439,6 +439,12 @@ def test_a_handler_opened_a_place_while_its_thread_did(tmp_path: Path) -> None:
         pass
 
 
+def test_a_handler_called_while_its_thread_looked_who_was_inside(tmp_path: Path) -> None:
+    refused = pytest.raises(UnitOfWorkError, match="in the middle of another call")
+    with WorkspaceStore(tmp_path) as store, store._workspace._lock, refused:
+        store.list_runs()
+
+
 def test_an_opening_that_failed_left_its_workspace_open(tmp_path: Path) -> None:
     (tmp_path / "store.duckdb").write_text("no database")
     with pytest.raises(WorkspaceCorruptError):
