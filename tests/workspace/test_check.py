@@ -136,6 +136,13 @@ def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
 
 
+def test_a_database_that_a_session_had_attached_was_once_checked_in_the_place_of_ours(store: WorkspaceStore) -> None:
+    with store.unit_of_work() as uow:
+        uow.session.execute(text("ATTACH ':memory:' AS scratch"))
+        uow.commit()
+    assert store.check().findings == []
+
+
 @pytest.mark.parametrize("name", DAMAGE)
 def test_each_damage_is_named_and_repaired_as_far_as_can_be(store: WorkspaceStore, name: str) -> None:
     damage, found, left = DAMAGE[name]

@@ -86,9 +86,9 @@ def catalog_name(connection: duckdb.DuckDBPyConnection) -> str:
 
     The query has no operator and no unqualified function, since a macro in the file could take the place of both.
     """
-    names = connection.execute("SELECT database_name FROM system.main.duckdb_databases()").fetchall()
-    [(name,)] = {*names} - {("system",), ("temp",)}
-    return str(name)
+    rows = connection.execute("SELECT database_oid, database_name FROM system.main.duckdb_databases()").fetchall()
+    # What a session has attached beside it came later, and has a higher number.
+    return str(min(row for row in rows if row[1] not in ("system", "temp"))[1])
 
 
 def raw_connection(session: Session) -> Any:
