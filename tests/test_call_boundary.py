@@ -12,7 +12,7 @@ from types import FrameType, SimpleNamespace
 
 import pytest
 
-from nirs4all_store import StoreClosedError, WorkspaceStore, call_boundary
+from nirs4all_store import NotFoundError, StoreClosedError, WorkspaceStore, call_boundary
 from nirs4all_store.call_boundary import CallBoundary
 from nirs4all_store.engine.duckdb.posix_lock import refuse_if_open_here
 from nirs4all_store.storage import UnitOfWork
@@ -83,6 +83,17 @@ def test_what_struck_at_the_end_of_a_call_left_it_listening_for_ever(
     store: WorkspaceStore, by: Callable[[FrameType], None]
 ) -> None:
     assert steps_that_left_it_listening(store.list_runs, by) == []
+
+
+@pytest.mark.parametrize("by", [by_handler, by_ctrl_c])
+def test_what_struck_at_the_end_of_a_call_that_failed_left_it_listening_for_ever(
+    store: WorkspaceStore, by: Callable[[FrameType], None]
+) -> None:
+    def fails() -> None:
+        with contextlib.suppress(NotFoundError):
+            store.complete_run("no such run")
+
+    assert steps_that_left_it_listening(fails, by) == []
 
 
 @pytest.mark.parametrize("by", [by_handler, by_ctrl_c])

@@ -265,7 +265,8 @@ class Lease:
         In a forked child, the lease of its parent is not touched, and only the copies of the files are closed.
         """
         if self._process == os.getpid() and self._file is not None and not self._file.closed:
-            self._unlock()  # A child that has a copy of the file, since it was forked just now, would keep the lock.
+            with contextlib.suppress(OSError):  # Closing the file gives the lock back, too.
+                self._unlock()  # A child that has a copy of the file, since it was forked just now, would keep it.
         for file in (self._file, self._queue):
             if file is not None:
                 file.close()

@@ -221,9 +221,9 @@ class Workspace(Admission):
             with self._lock:
                 if self._inside == [scope] and self._access.is_held:
                     self._access.note_end()
-                for held in (self._entered, self._writers):
-                    if mine in held:
-                        held.remove(mine)
+                # New lists: a finalizer may leave another one while somebody goes through these.
+                self._entered = [*filter(mine.__ne__, self._entered)]
+                self._writers = [*filter(mine.__ne__, self._writers)]
                 self._drop_abandoned()
                 if self._exclusive() in (scope, None):
                     self._exclusive = weakref.ref(scope) if self._should_close() else no_scope

@@ -1,16 +1,19 @@
 """One process writes or several read; who must wait is told for whom, and a dead process holds nothing."""
 
+import errno
+import fcntl
 import json
 import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from io import FileIO
 from pathlib import Path
 
 import pytest
 from programs import Process, programs, run, says, tell
 
-from nirs4all_store import ReadOnlyError, WorkspaceBusyError
+from nirs4all_store import ReadOnlyError, WorkspaceBusyError, WorkspaceStore, restore_workspace
 from nirs4all_store.workspace.file_lock import LOCK_FILE, Lease
 
 HOLD = """
@@ -36,6 +39,23 @@ Lease(Path(sys.argv[1]), shared=False, timeout=300)
 print("holds", flush=True)
 """
 Start = Callable[..., Process]
+
+
+def test_a_lease_that_could_not_be_unlocked_was_kept_by_the_error_that_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(file: FileIO, operation: int) -> None:
+        if operation == fcntl.LOCK_UN:
+            raise OSError(errno.EIO, "Input/output error")
+        flock(file, operation)
+
+    flock = fcntl.flock
+    WorkspaceStore(tmp_path / "w").close()
+    with WorkspaceStore(tmp_path / "w") as store:
+        store.backup(tmp_path / "b")
+    monkeypatch.setattr(fcntl, "flock", refuses)
+    restore_workspace(tmp_path / "b", tmp_path / "w")
+    WorkspaceStore(tmp_path / "w", timeout=0).close()
 
 
 @pytest.fixture
