@@ -154,7 +154,7 @@ class UnitOfWork:
         Raises
         ------
         UnitOfWorkError
-            It is for reading only.
+            It is for reading only, has not begun, was left, or is that of the process from which this one was forked.
         TransactionAbortedError
             An error came before, maybe one that was caught: everything was rolled back.
             Or the engine failed in the commit itself, and nothing is there of what was committed.
