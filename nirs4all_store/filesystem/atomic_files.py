@@ -55,7 +55,7 @@ def checked_path(value: object, where: str, error: type[StoreError] = InvalidInp
         raise error(f"{where} {shown!r} cannot be a path: {problem}; give another") from None
     except OSError as problem:
         too_long = problem.errno == errno.ENAMETOOLONG
-    if too_long or any(len(os.fsencode(part)) > LONGEST_NAME for part in path.parts):
+    if too_long or max(map(len, map(os.fsencode, path.parts)), default=0) > LONGEST_NAME:
         raise error(f"{where} {shown!r} cannot be a path: a name in it is too long; give a shorter one")
     return path
 

@@ -76,11 +76,15 @@ def _is_running(owner: Any, here: ProcessId) -> bool | None:
     """Tell whether a process is alive; None if that cannot be known from here."""
     if not isinstance(owner, dict) or not here["boot"]:
         return None
-    if all(owner.get(name) == here[name] for name in ("boot", "pid_namespace", "time_namespace")):
+    if _is_alike(owner, here, "boot", "pid_namespace", "time_namespace"):
         return _is_there(owner.get("pid"), owner.get("started"))
     if isinstance(owner.get("boot"), str) and owner["boot"] not in ("", here["boot"]) and _is_this_machine(owner, here):
         return False  # The machine was restarted since.
     return None
+
+
+def _is_alike(owner: ProcessId, here: ProcessId, *names: str) -> bool:
+    return [*map(owner.get, names)] == [*map(here.get, names)]
 
 
 def _is_this_machine(owner: ProcessId, here: ProcessId) -> bool:
@@ -89,7 +93,7 @@ def _is_this_machine(owner: ProcessId, here: ProcessId) -> bool:
     Containers of one image may have the same name and machine id, and run on different machines.
     """
     outside = owner.get("pid_namespace") == here["pid_namespace"] == FIRST_NAMESPACE
-    return outside and here["machine"] != "" and all(owner.get(name) == here[name] for name in ("host", "machine"))
+    return outside and here["machine"] != "" and _is_alike(owner, here, "host", "machine")
 
 
 def _is_there(pid: Any, started: Any) -> bool | None:

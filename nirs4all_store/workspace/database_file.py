@@ -58,13 +58,14 @@ def open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool)
         migrator.create(path)
     else:
         check_is_duckdb(path)
+    logs = logs_of(path)
     if not read_only:
-        for log in logs_of(path):  # The process that made it may have been killed before it shared it with the group.
+        for log in logs:  # The process that made it may have been killed before it shared it with the group.
             share_alike(log, path.stat())
-    refuse_missing(*([] if read_only else [folder]), path, *logs_of(path), write=not read_only)
+    refuse_missing(*([] if read_only else [folder]), path, *logs, write=not read_only)
     # To open it for writing folds its log in. This must not happen to a database of another revision, nor to one with a
     # trigger or the like. So it is opened read-only first if it has a log.
-    as_reader = read_only or bool(logs_of(path))
+    as_reader = read_only or bool(logs)
     opened = FileDatabase(path, read_only=as_reader, memory_limit=WORKING_MEMORY)
     with _closed_after_errors(opened):
         if is_new:
