@@ -28,10 +28,13 @@ fence.stand()
 typer.testing._get_command = functools.cache(get_command)
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Let what is named on the command line run in this process: others take seconds to start."""
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Let what is named on the command line run in this process: others take seconds to start.
+
+    All tests run in one process more than there are cores, since they wait for disks, timeouts and programs.
+    """
     runs_all = config.args_source is pytest.Config.ArgsSource.TESTPATHS and not config.option.collectonly
-    return None if runs_all else 0
+    return (os.cpu_count() or 1) + 1 if runs_all else 0
 
 
 def pytest_sessionstart() -> None:
