@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from nirs4all_store import WorkspaceStore, inspect_workspace
+from nirs4all_store import SystemRefusedError, WorkspaceStore, inspect_workspace
 from nirs4all_store.engine.duckdb import migrator
 from nirs4all_store.engine.duckdb.upgrade import plan_upgrade
 
@@ -137,6 +137,18 @@ def test_a_stray_file_is_none_of_the_steps_of_an_upgrade(old: Path, monkeypatch:
     assert [step for step, _ in plan_upgrade(old / "store.duckdb").steps] == [
         name[:4] for name in migrator.REVISIONS[1:]
     ]
+
+
+def test_a_migration_that_could_not_be_found_was_an_error_without_a_name(
+    old: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / "migrations"
+    shutil.copytree(migrator.script_folder(), folder)
+    missing = folder / "versions" / f"{migrator.REVISIONS[1]}.py"
+    missing.unlink()
+    monkeypatch.setattr(migrator, "script_folder", lambda: folder)
+    with pytest.raises(SystemRefusedError, match=missing.name):
+        plan_upgrade(old / "store.duckdb")
 
 
 def test_the_list_of_revisions_is_what_lies_in_the_folder() -> None:

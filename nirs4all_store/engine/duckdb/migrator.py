@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, event
 
-from ...errors import WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
+from ...errors import SystemRefusedError, WorkspaceCorruptError, WorkspaceOutdatedError, WorkspaceTooNewError
 from ...failpoints import Failpoint, hit
 from ...filesystem import fsync_folder, share
 from .connection import ENGINE_ERRORS
@@ -256,18 +256,24 @@ def missing(found: str) -> list[Any]:
 
 def _scripts(config: Any) -> Any:
     """Return Alembic's list of the revisions, made of `REVISIONS` and not of the files in the folder."""
-    from alembic.script import Script, ScriptDirectory
+    from alembic.script import ScriptDirectory
     from alembic.script.revision import RevisionMap
-    from alembic.util import load_python_file
 
     scripts, folder = ScriptDirectory.from_config(config), script_folder() / "versions"
-    scripts.revision_map = RevisionMap(
-        lambda: [
-            Script(load_python_file(folder, f"{name}.py"), name.partition("_")[0], folder / f"{name}.py")
-            for name in REVISIONS
-        ]
-    )
+    scripts.revision_map = RevisionMap(lambda: [_script(folder / f"{name}.py") for name in REVISIONS])
     return scripts
+
+
+def _script(path: Path) -> Any:
+    from alembic.script import Script
+    from alembic.util import load_python_file
+
+    try:
+        return Script(load_python_file(path.parent, path.name), path.name.partition("_")[0], path)
+    except ImportError as error:
+        raise SystemRefusedError(
+            f"the migration {path} cannot be read: {error}; look after the disk, or install nirs4all_store again"
+        ) from error
 
 
 def alembic_config() -> Any:
