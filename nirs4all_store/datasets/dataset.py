@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 Array = Any
 PARTITIONS = ("val", "test", "train")
@@ -36,7 +37,19 @@ class TrainingData:
     excluded : int
         How many of the rows for training were left out.
     content_hash : str
-        SHA-256 of all above but the name.
+        SHA-256 of all above but the name, and of the names of samples where they are given.
+    target_names : list of str, or None
+        The name of each target, such as `protein`; None where y has no names.
+    units : dict of str to str, or None
+        The unit of each target that has one, by the target's name.
+    sample_names, test_sample_names : ndarray of str, shape (n_samples,), or None
+        Of which sample each row of X, and of X_test, is a scan.
+    metadata, test_metadata : polars.DataFrame, or None
+        What else the dataset tells of each row of X, and of X_test: columns that are neither spectra nor targets.
+    wavelength_unit : str, or None
+        Such as `nm` or `cm-1`.
+    origin : str, or None
+        The name of the file that it was read from, without its folder.
     """
 
     name: str
@@ -52,6 +65,14 @@ class TrainingData:
     test_rows: Array
     excluded: int
     content_hash: str
+    target_names: list[str] | None = None
+    units: dict[str, str] | None = None
+    sample_names: Array | None = None
+    test_sample_names: Array | None = None
+    metadata: pl.DataFrame | None = None
+    test_metadata: pl.DataFrame | None = None
+    wavelength_unit: str | None = None
+    origin: str | None = None
 
     @property
     def exclusion_rate(self) -> float:
