@@ -413,6 +413,10 @@ class WorkspaceStore:
         shared_artifacts: Mapping[str, Any] | None = None,
         branch_path: Sequence[int] | None = None,
         source_index: int | None = None,
+        attachments: Mapping[str, str] | None = None,
+        predict_fold: str | None = None,
+        refit_of: str | None = None,
+        verification: Mapping[str, Any] | None = None,
     ) -> str:
         """Save a chain: the steps that lead from X to y, with the ids of the objects that each step has fitted.
 
@@ -435,6 +439,15 @@ class WorkspaceStore:
             Step index as text to one artifact id or an ordered list.
         branch_path : list of int, optional
         source_index : int, optional
+        attachments : dict of str to str, optional
+            Role, such as `domain`, to the id of an artifact that belongs to the chain and is not applied by a replay.
+        predict_fold : str, optional
+            The key of `fold_artifacts` whose model predicts alone, such as that of a final model that was fitted on
+            all samples of the calibration. By default the models of all folds predict together.
+        refit_of : str, optional
+            The id of the chain of which this one is a refit.
+        verification : dict, optional
+            What a comparison of stored and replayed predictions found: verdict, difference, versions and time.
 
         Returns
         -------
@@ -444,7 +457,7 @@ class WorkspaceStore:
         Raises
         ------
         NotFoundError
-            The pipeline, or an artifact that the chain names, does not exist.
+            The pipeline, an artifact that the chain names, or the chain `refit_of` does not exist.
         InvalidInputError
             The chain does not have this form, or its replay would apply the steps in another order.
         """
@@ -459,8 +472,14 @@ class WorkspaceStore:
             shared_artifacts=shared_artifacts,
             branch_path=branch_path,
             source_index=source_index,
+            attachments=attachments,
+            predict_fold=predict_fold,
+            refit_of=refit_of,
+            verification=verification,
         )
         with self._writing() as uow:
+            if refit_of is not None:
+                uow.chains.require(refit_of)
             chain_id = uow.chains.add(record)
             uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
             return chain_id
@@ -475,12 +494,15 @@ class WorkspaceStore:
         with self._reading() as uow:
             return uow.chains.list(pipeline_id)
 
-    def replay_chain(self, chain_id: str, X: Any, wavelengths: Any = None) -> npt.NDArray[Any]:
+    def replay_chain(
+        self, chain_id: str, X: Any, wavelengths: Any = None, folds: str | None = None
+    ) -> npt.NDArray[Any]:
         """Predict with a stored chain.
 
-        The objects that all folds share are applied once, in the order of the steps, then each fold's own; the results
-        of the folds are combined: the mean for regression; for classification the class with the highest mean
-        probability, or the majority vote where a model has no `predict_proba`.
+        The objects that all folds share are applied once, in the order of the steps, then each fold's own. A chain with
+        a `predict_fold` predicts with the model of this one. Else the results of the folds are combined: the mean for
+        regression; for classification the class with the highest mean probability, or the majority vote where a model
+        has no `predict_proba`.
 
         Parameters
         ----------
@@ -490,6 +512,9 @@ class WorkspaceStore:
             wavelengths, if the chain has them, as chains that the runner trained do; other columns are left out.
         wavelengths : array of shape (n_features,), optional
             For wavelength-aware operators, in the unit they were trained with; found with the columns of a frame.
+        folds : str, optional
+            Which models predict. "mean": those of all folds together, without that of `predict_fold`. A key of the
+            chain's `fold_artifacts`: this one alone. By default `predict_fold`, or all where the chain has none.
 
         Returns
         -------
@@ -499,6 +524,8 @@ class WorkspaceStore:
         ------
         NotFoundError
             There is no such chain.
+        InvalidInputError
+            The chain has no such folds.
         ChainReplayError
             The chain lacks a model or a fitted step, or a step or the model returns another number of rows than it was
             given; `ChainInputError` where an object refuses X, or a frame lacks columns of training.
@@ -506,23 +533,24 @@ class WorkspaceStore:
             An artifact's file is missing, damaged, or cannot be loaded here.
         """
         epoch = self._workspace.epoch
-        fitted = self._here.loader.kept(checked_text(chain_id, "chain_id"), epoch)
+        name = checked_text(chain_id, "chain_id"), None if folds is None else checked_text(folds, "folds")
+        fitted = self._here.loader.kept(name, epoch)
         if fitted is None:
             chain, artifacts = self._chain_and_artifacts(chain_id)
-            fitted = self._here.loader.fitted(chain, artifacts, fresh=False)
-            self._here.loader.keep(fitted, chain_id, epoch, artifacts.values())
+            fitted = self._here.loader.fitted(chain, artifacts, fresh=False, folds=folds)
+            self._here.loader.keep(fitted, name, epoch, chain, artifacts)
         y: npt.NDArray[Any] = fitted.predict(X, wavelengths)
         return y
 
-    def load_chain(self, chain_id: str) -> ChainRegressor | ChainClassifier:
+    def load_chain(self, chain_id: str, folds: str | None = None) -> ChainRegressor | ChainClassifier:
         """Return a stored chain as a fitted scikit-learn estimator that no longer needs the workspace.
 
-        Errors are those of `replay_chain`.
+        Parameters and errors are those of `replay_chain`: the estimator has the models of those folds that predict.
         """
         from .chains import as_estimator
 
         chain, artifacts = self._chain_and_artifacts(chain_id)
-        return as_estimator(self._here.loader.fitted(chain, artifacts, fresh=True))
+        return as_estimator(self._here.loader.fitted(chain, artifacts, fresh=True, folds=folds))
 
     def _chain_and_artifacts(self, chain_id: str) -> tuple[Row, dict[str, Row]]:
         with self._reading() as uow:

@@ -22,7 +22,9 @@ from .schema import SOURCE_MAP as SOURCE_MAP
 from .schema import artifact_ids as artifact_ids
 from .schema import as_ids as as_ids
 from .schema import check_order as check_order
+from .schema import check_predict_fold as check_predict_fold
 from .schema import checked_artifacts as checked_artifacts
+from .schema import checked_attachments as checked_attachments
 from .schema import checked_steps as checked_steps
 from .schema import with_ids as with_ids
 from .training_columns import TrainedOn as TrainedOn

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable
 from typing import Any
 
 from ..artifacts import ArtifactFiles, codecs
@@ -20,6 +19,8 @@ CACHE_BYTES = 256 * 2**20
 MAX_CHAINS = 1_000
 
 Key = tuple[str, str, str]
+Name = tuple[str, str | None]
+"""The id of a chain, and which of its folds predict, as `Plan.chosen` takes it."""
 
 
 class ChainLoader:
@@ -37,39 +38,41 @@ class ChainLoader:
         self._max_bytes = max_bytes
         self._bytes = 0
         self._kept: OrderedDict[Key, tuple[Any, int]] = OrderedDict()
-        self._chains: dict[str, tuple[FittedChain, int, list[Key]]] = {}
+        self._chains: dict[Name, tuple[FittedChain, int, list[Key]]] = {}
         self._lock = threading.Lock()
 
-    def kept(self, chain_id: str, epoch: int | None) -> FittedChain | None:
+    def kept(self, name: Name, epoch: int | None) -> FittedChain | None:
         """Return a chain that was kept under the same `epoch`, if all its objects are still kept."""
         with self._lock:
-            chain, kept_epoch, keys = self._chains.get(chain_id, (None, None, []))
+            chain, kept_epoch, keys = self._chains.get(name, (None, None, []))
             if epoch is None or kept_epoch != epoch:
                 return None
             for key in keys:
                 self._kept.move_to_end(key)
             return chain
 
-    def keep(self, chain: FittedChain, chain_id: str, epoch: int | None, rows: Iterable[Row]) -> None:
+    def keep(self, fitted: FittedChain, name: Name, epoch: int | None, chain: Row, artifacts: dict[str, Row]) -> None:
         """Keep a chain made of kept objects.
 
         Parameters
         ----------
-        chain : FittedChain
-        chain_id : str
+        fitted : FittedChain
+        name : (str, str or None)
+            Its id, and which of its folds were asked for.
         epoch : int or None
             What `Workspace.epoch` was before the chain was read; None: do not keep it.
-        rows : iterable of dict
-            Its artifacts' rows.
+        chain : dict
+        artifacts : dict of str to dict
+            The artifacts' rows by id.
         """
-        keys = [_key(row) for row in rows]
+        keys = [_key(artifacts[item]) for item in plan_replay(chain).chosen(name[1]).ids]
         with self._lock:
             if epoch is not None and all(key in self._kept for key in keys):
                 if len(self._chains) >= MAX_CHAINS:
                     self._chains.clear()
-                self._chains[chain_id] = chain, epoch, keys
+                self._chains[name] = fitted, epoch, keys
 
-    def fitted(self, chain: Row, artifacts: dict[str, Row], *, fresh: bool) -> FittedChain:
+    def fitted(self, chain: Row, artifacts: dict[str, Row], *, fresh: bool, folds: str | None = None) -> FittedChain:
         """Load what a chain applies.
 
         Parameters
@@ -79,9 +82,13 @@ class ChainLoader:
             The artifacts' rows by id.
         fresh : bool
             Load every object anew, for a caller who may change it, instead of sharing kept ones.
+        folds : str, optional
+            Which folds are to predict; see `Plan.chosen`.
 
         Raises
         ------
+        InvalidInputError
+            It has no such folds.
         ChainReplayError
             It cannot replay as it is stored.
         ArtifactLoadError
@@ -90,7 +97,8 @@ class ChainLoader:
             It was imported, and nobody said yet that it may be loaded.
         """
         name = f"chain {chain['chain_id']}"
-        wanted = plan_replay(chain)
+        planned = plan_replay(chain)
+        wanted = planned.chosen(folds)
         failed: dict[str | None, tuple[str, StoreError]] = {}
 
         def load(label: str, artifact_id: str, fold: str | None = None) -> tuple[str, Any]:
@@ -105,10 +113,10 @@ class ChainLoader:
             return label, None
 
         shared = [load(*entry) for entry in wanted.shared]
-        folds = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
+        loaded = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
         if failed:
-            raise _with_what_still_works(name, failed, [*folds])
-        return FittedChain(name, shared, folds, TrainedOn.of(chain))
+            raise _with_what_still_works(name, failed, [*planned.folds], [*loaded])
+        return FittedChain(name, shared, loaded, TrainedOn.of(chain))
 
     def load(self, row: Row) -> Any:
         """Return an artifact's object, loaded anew from bytes whose SHA-256 was checked."""
@@ -142,10 +150,18 @@ def _key(row: Row) -> Key:
     return row["content_hash"], row["format"], str(row["trust"])
 
 
-def _with_what_still_works(name: str, failed: dict[str | None, tuple[str, StoreError]], folds: list[str]) -> StoreError:
+def _with_what_still_works(
+    name: str, failed: dict[str | None, tuple[str, StoreError]], folds: list[str], tried: list[str]
+) -> StoreError:
     """Return one error: what failed where, each reason once, and which folds would predict all the same."""
-    working = [] if None in failed else [fold for fold in folds if fold not in failed]
-    rest = f"these folds would still predict: {', '.join(working)}" if working else "no fold predicts without that"
+    working = [] if None in failed else [fold for fold in tried if fold not in failed]
+    others = [] if None in failed else [fold for fold in folds if fold not in tried]
+    if working:
+        rest = f"these folds would still predict: {', '.join(working)}"
+    elif others:
+        rest = f"give folds= to predict with others, of which nothing was loaded: {', '.join(others)}"
+    else:
+        rest = "no fold predicts without that"
     places: dict[str, list[str]] = {}
     for where, error in failed.values():
         places.setdefault(str(error), []).append(where)
@@ -153,6 +169,6 @@ def _with_what_still_works(name: str, failed: dict[str | None, tuple[str, StoreE
     return type(next(iter(failed.values()))[1])(f"{name}, {told}; {rest}")
 
 
-def replay_chain(store: Any, chain_id: str, X: Any, wavelengths: Any = None) -> Any:
-    """Predict with a stored chain; the same as `store.replay_chain(chain_id, X, wavelengths)`."""
-    return store.replay_chain(chain_id, X, wavelengths)
+def replay_chain(store: Any, chain_id: str, X: Any, wavelengths: Any = None, folds: str | None = None) -> Any:
+    """Predict with a stored chain; the same as `store.replay_chain(chain_id, X, wavelengths, folds)`."""
+    return store.replay_chain(chain_id, X, wavelengths, folds)

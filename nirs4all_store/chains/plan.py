@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ChainReplayError, InvalidInputError, StoreError
-from .schema import SOURCE_MAP, artifact_ids, as_ids, check_order, checked_artifacts, checked_steps, is_fitted_per_fold
+from ..validation import checked_text
+from .schema import (
+    SOURCE_MAP,
+    artifact_ids,
+    as_ids,
+    check_order,
+    check_predict_fold,
+    checked_artifacts,
+    checked_attachments,
+    checked_steps,
+    is_fitted_per_fold,
+)
 
 Row = dict[str, Any]
 
+MEAN = "mean"
 DAMAGED = "its row is damaged: restore it from a backup, or train and save it again"
 
 
@@ -23,16 +35,45 @@ class Plan:
         A label for messages, and an artifact id.
     folds : dict of str to list of (str, str)
         The same for each fold, the model last.
+    predict_fold : str or None
+        The fold that predicts alone, if nothing else is asked for: the one of the final model.
     """
 
     shared: list[tuple[str, str]]
     folds: dict[str, list[tuple[str, str]]]
+    predict_fold: str | None
 
     @property
     def ids(self) -> list[str]:
         """Every artifact that is applied, each once."""
         entries = [*self.shared, *(entry for fold in self.folds.values() for entry in fold)]
         return list(dict.fromkeys(artifact_id for _, artifact_id in entries))
+
+    def chosen(self, folds: str | None = None) -> Plan:
+        """Return the plan with those folds alone that are to predict.
+
+        Parameters
+        ----------
+        folds : str, optional
+            The name of a fold. "mean": all folds together, without `predict_fold`. None: `predict_fold`, or all folds
+            together if there is none.
+
+        Raises
+        ------
+        InvalidInputError
+            There is no such fold.
+        """
+        wanted = self.predict_fold if folds is None else checked_text(folds, "folds")
+        if folds == MEAN or wanted is None:
+            names = [fold for fold in self.folds if fold != self.predict_fold]
+        else:
+            names = [fold for fold in self.folds if fold == wanted]
+        if not names:
+            raise InvalidInputError(
+                f"the chain's folds are {[*self.folds]}, and folds={folds!r} asks for others; name one of them, or "
+                "give None"
+            )
+        return replace(self, folds={fold: self.folds[fold] for fold in names})
 
 
 def plan_replay(chain: Row) -> Plan:
@@ -77,7 +118,13 @@ def _plan(chain: Row) -> Plan:
         (step for step in chain["steps"] if step["step_idx"] < chain["model_step_idx"]),
         key=lambda step: int(step["step_idx"]),
     )
-    return Plan(_shared_entries(before_model, shared_artifacts), _fold_entries(chain, before_model, shared_artifacts))
+    predict_fold = chain.get("predict_fold")
+    check_predict_fold(predict_fold, chain["fold_artifacts"] or {})
+    return Plan(
+        _shared_entries(before_model, shared_artifacts),
+        _fold_entries(chain, before_model, shared_artifacts),
+        predict_fold,
+    )
 
 
 def _check_each_belongs_to_a_step(chain: Row, shared_artifacts: Row) -> None:
@@ -150,6 +197,7 @@ def problem_of(chain: Row) -> str | None:
         plan_replay(chain)
         shared = checked_artifacts(chain["shared_artifacts"], "shared_artifacts")
         checked_artifacts(chain["fold_artifacts"], "fold_artifacts")
+        checked_attachments(chain["attachments"])
         check_order(checked_steps(chain["steps"]), chain["model_step_idx"], shared)
     except StoreError as error:
         return str(error)
@@ -168,7 +216,8 @@ def check_nothing_is_left_out(chain: Row) -> None:
         applied = _planned(chain).ids
     except ChainReplayError:
         return
-    left_out = [item for item in artifact_ids(chain) if item not in applied]
+    # What is attached is not applied: it says something about the predictions.
+    left_out = [item for item in artifact_ids(chain | {"attachments": None}) if item not in applied]
     if left_out:
         raise InvalidInputError(
             f"a replay would never apply {left_out}, which the chain names: a step before the model, step "

@@ -31,7 +31,7 @@ def artifact_ids(chain: dict[str, Any]) -> list[str]:
         shared = {key: value for key, value in shared.items() if key != SOURCE_MAP}
     steps = chain["steps"] if isinstance(chain["steps"], list) else []
     own = [[step.get("artifact_id"), step.get("artifact_ids")] for step in steps if isinstance(step, dict)]
-    return list(dict.fromkeys(_texts([shared, chain["fold_artifacts"], own])))
+    return list(dict.fromkeys(_texts([shared, chain["fold_artifacts"], own, chain.get("attachments")])))
 
 
 def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
@@ -44,11 +44,16 @@ def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
         key: value if key == SOURCE_MAP else _renamed(value, ids)
         for key, value in (chain["shared_artifacts"] or {}).items()
     }
-    return chain | {
-        "steps": renamed,
-        "shared_artifacts": shared,
-        "fold_artifacts": _renamed(chain["fold_artifacts"] or {}, ids),
-    }
+    attached = {"attachments": _renamed(chain["attachments"], ids)} if chain.get("attachments") else {}
+    return (
+        chain
+        | attached
+        | {
+            "steps": renamed,
+            "shared_artifacts": shared,
+            "fold_artifacts": _renamed(chain["fold_artifacts"] or {}, ids),
+        }
+    )
 
 
 def _renamed(value: Any, ids: Mapping[str, str]) -> Any:
@@ -108,6 +113,38 @@ def checked_artifacts(value: Any, name: str) -> dict[str, Any]:
     if name == "fold_artifacts":
         _check_folds(checked)
     return checked
+
+
+def checked_attachments(value: Any) -> dict[str, str] | None:
+    """Return `attachments` if it maps each role to one artifact id; None if there are none.
+
+    Raises
+    ------
+    InvalidTypeError
+        It is no dict, or a role or an id is no text.
+    """
+    if not isinstance(value, dict | None):
+        raise InvalidTypeError(f"attachments must be a dict of role to artifact id, not {type(value).__name__}")
+    checked = {
+        checked_text(role, "a role in attachments"): checked_text(artifact_id, f"attachments[{role!r}]")
+        for role, artifact_id in (value or {}).items()
+    }
+    return checked or None
+
+
+def check_predict_fold(predict_fold: Any, folds: dict[str, Any]) -> None:
+    """Refuse a `predict_fold` that is no key of `fold_artifacts`; None is sound: all folds predict together.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such key.
+    """
+    if predict_fold is not None and checked_text(predict_fold, "predict_fold") not in folds:
+        raise InvalidInputError(
+            f"predict_fold {predict_fold!r} is no key of fold_artifacts, which has {[*folds]}; name one of them, or "
+            "give None for all of them together"
+        )
 
 
 def _checked_entry(entry: Any, where: str) -> Any:

@@ -15,7 +15,9 @@ from .bundle_reader import Bundle, Row, read_bundle
 
 
 @public
-def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | ChainClassifier:
+def load_bundle(
+    path: str | Path, *, trusted: Any = False, folds: str | None = None
+) -> ChainRegressor | ChainClassifier:
     """Load a bundle (`.n4a`) as a fitted scikit-learn estimator; no workspace is needed.
 
     Parameters
@@ -24,6 +26,8 @@ def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | C
     trusted : bool or list of types
         Unpickling runs code that the file names. True: you trust whoever made the file. A list of types, or of their
         full names: the file may import these and nothing else. Types that skops trusts by itself need nothing.
+    folds : str, optional
+        Which models predict, as for `WorkspaceStore.replay_chain`; nothing else is loaded.
 
     Returns
     -------
@@ -36,15 +40,17 @@ def load_bundle(path: str | Path, *, trusted: Any = False) -> ChainRegressor | C
         An object would import more than is trusted; nothing was unpickled. `inspect_bundle` lists what each imports.
     BundleError
         The file is not a bundle, is damaged, or has a newer format.
+    InvalidInputError
+        The chain has no such folds.
     """
     trust = checked_trust(trusted)
     bundle = read_bundle(checked_path(path, "path"))
     name = f"bundle {bundle.path.name}"
-    wanted = plan_replay(bundle.chain)
+    wanted = plan_replay(bundle.chain).chosen(folds)
     loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
     shared = [(label, loaded[item]) for label, item in wanted.shared]
-    folds = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
-    return as_estimator(FittedChain(name, shared, folds, TrainedOn.of(bundle.chain)))
+    by_fold = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
+    return as_estimator(FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain)))
 
 
 def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:

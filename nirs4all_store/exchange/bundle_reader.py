@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artifacts import CODECS, SKOPS, sha256
-from ..chains import artifact_ids, plan_replay, with_ids
+from ..chains import artifact_ids, checked_attachments, plan_replay, with_ids
 from ..errors import BundleError, StoreError
 from ..storage import ChainRecord, PredictionRecord, Record
 from ..validation import reject_duplicate_keys
@@ -24,9 +24,10 @@ from .legacy_bundle import read_old
 
 FORMAT = "nirs4all_store.n4a"
 FORMAT_VERSION = 2
-# Readers of version 1 take the objects that stand for NaN and infinities for other content, and so for damage: what
-# has such numbers says that it is newer, what has none is for them, too.
-VERSION_WITHOUT_ODD_FLOATS = 1
+# Readers of version 1 take the objects that stand for NaN and infinities for other content, and so for damage, and
+# would average a final model among the folds. What has anything of the kind says that it is newer, all else is for
+# them, too.
+FIRST_VERSION = 1
 MANIFEST, CHAIN = "manifest.json", "chain.json"
 MEMBER = re.compile(r"manifest\.json|chain\.json|artifacts/[0-9A-Za-z_][0-9A-Za-z_.+-]{0,199}")
 MAX_MEMBERS = 10_000
@@ -123,6 +124,11 @@ def without_unused(kind: type[Record], row: Row) -> Row:
     of it are read.
     """
     return {name: value for name, value in row.items() if value is not None or FIELDS[kind].get(name, True)}
+
+
+def uses_newer_columns(kind: type[Record], row: Row) -> bool:
+    """Tell whether a row has a value in a column that the first bundles did not have."""
+    return any(row.get(name) is not None for name, was_there in FIELDS[kind].items() if not was_there)
 
 
 def _canonical(value: Any) -> str:
@@ -282,7 +288,8 @@ def _bundle(
     bundle = Bundle(
         path,
         manifest,
-        {key: chain.get(key) for key in CHAIN_KEYS} | {"chain_id": chain.get("chain_id")},
+        {key: chain.get(key) for key in CHAIN_KEYS}
+        | {"chain_id": chain.get("chain_id"), "attachments": checked_attachments(chain.get("attachments"))},
         artifacts,
         {row["content_hash"]: members[row["member"]] for row in rows},
         pipeline,

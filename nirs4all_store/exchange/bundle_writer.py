@@ -21,14 +21,15 @@ from .bundle_loader import imports_of
 from .bundle_reader import (
     ARTIFACT_KEYS,
     CHAIN,
+    FIRST_VERSION,
     FORMAT,
     FORMAT_VERSION,
     MANIFEST,
     PIPELINE_KEYS,
     PREDICTION_KEYS,
-    VERSION_WITHOUT_ODD_FLOATS,
     Row,
     content_sha256,
+    uses_newer_columns,
     without_unused,
 )
 
@@ -73,12 +74,17 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
             "predictions": predictions,
         }
     )
+    has_newer = (
+        FLOAT_KEY.encode() in text
+        or uses_newer_columns(ChainRecord, chain)
+        or any(uses_newer_columns(PredictionRecord, row) for row in predictions)
+    )
     read = json.loads(text, object_pairs_hook=reject_duplicate_keys)  # As readers have it, who compare the hash of it.
     members = {CHAIN: text}
     members |= {_member(row): contents[row["content_hash"]] for row in artifacts}
     manifest = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION if FLOAT_KEY.encode() in text else VERSION_WITHOUT_ODD_FLOATS,
+        "format_version": FORMAT_VERSION if has_newer else FIRST_VERSION,
         "created_at": utc_now(),
         "chain_id": chain["chain_id"],
         "model_class": chain["model_class"],

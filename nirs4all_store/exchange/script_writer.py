@@ -29,9 +29,9 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
     UntrustedArtifactError
         The script would unpickle objects that were imported and are not trusted.
     """
-    wanted, trained_on = plan_replay(chain), TrainedOn.of(chain)
+    wanted, trained_on = plan_replay(chain).chosen(), TrainedOn.of(chain)
     rows = {row["artifact_id"]: row for row in artifacts}
-    untrusted = [row["artifact_id"] for row in artifacts if row["trust"] not in (None, True)]
+    untrusted = [item for item in wanted.ids if rows[item]["trust"] not in (None, True)]
     if untrusted:
         raise UntrustedArtifactError(
             f"chain {chain['chain_id']} was imported, and a script would unpickle {untrusted} unasked; "

@@ -78,7 +78,12 @@ class Pipeline(Base):
 
 
 class Chain(Base):
-    """A chain: the steps from X to y of one model, and the fitted objects of each step."""
+    """A chain: the steps from X to y of one model, and the fitted objects of each step.
+
+    `predict_fold` is the key of `fold_artifacts` whose model predicts; NULL: the models of all folds together.
+    `attachments` are other objects that belong to it, by their role. `refit_of` is the chain of which this is a refit,
+    which may be deleted since.
+    """
 
     __tablename__ = "chains"
     __table_args__ = (_parent("pipeline_id", "pipelines.pipeline_id"),)
@@ -95,6 +100,10 @@ class Chain(Base):
     branch_path: Mapped[list[Any] | None]
     source_index: Mapped[int | None]
     created_at: Mapped[datetime]
+    attachments: Mapped[dict[str, Any] | None]
+    predict_fold: Mapped[str | None]
+    refit_of: Mapped[str | None]
+    verification: Mapped[dict[str, Any] | None]
 
 
 class Prediction(Base):

@@ -78,6 +78,10 @@ class ChainRecord(Record):
     shared_artifacts: Mapping[str, Any] | None
     branch_path: Sequence[int] | None
     source_index: int | None
+    attachments: Mapping[str, str] | None = None
+    predict_fold: str | None = None
+    refit_of: str | None = None
+    verification: Mapping[str, Any] | None = None
 
 
 @dataclass(kw_only=True)

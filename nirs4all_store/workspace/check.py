@@ -259,7 +259,10 @@ def _consequence(row: Row, chains: list[Row]) -> str:
     told = []
     for chain in chains[:5]:
         folds = _folds_with(chain, row["artifact_id"])
-        told.append(f"chain {chain['chain_id']}" + (f" (fold {', '.join(folds)})" if folds else " (every fold)"))
+        attached = chain["attachments"] if isinstance(chain.get("attachments"), dict) else {}
+        roles = [f"as its {role}" for role, item in attached.items() if item == row["artifact_id"]]
+        where = f"fold {', '.join(folds)}" if folds else ", ".join(roles) or "every fold"
+        told.append(f"chain {chain['chain_id']} ({where})")
     more = f" and {len(chains) - 5} more" if len(chains) > 5 else ""
     return f"it is used by {', '.join(told)}{more}"
 

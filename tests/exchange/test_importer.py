@@ -573,6 +573,8 @@ LOST = [
     f"UPDATE chains SET steps = '{'[' * 3000 + ']' * 3000}'",
     "UPDATE chains SET fold_artifacts = '{}'",
     "UPDATE chains SET shared_artifacts = 'true'",
+    "UPDATE chains SET attachments = 'true'",
+    "UPDATE chains SET predict_fold = 'gone'",
     "UPDATE artifacts SET content_hash = 'zz'",
     "UPDATE artifacts SET format = 'exe'",
 ]

@@ -48,7 +48,17 @@ def make(folder: Path) -> dict[str, Any]:
             expected["runs"].append(run_id)
             pipeline_id = store.begin_pipeline(run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash")
             model_id = store.save_artifact(Ridge(number + 1).fit(X, Y), "Ridge", "model", "joblib")
-            chain_id = store.save_chain(pipeline_id, [step], 0, "Ridge", "", "shared", {"final": model_id}, {})
+            folds, more = {"final": model_id}, {}
+            if number == 2:  # A final model beside the folds, and all else that may hang on a chain.
+                folds |= {str(k): store.save_artifact(Ridge(9).fit(X[k::2], Y[k::2]), "Ridge", "model") for k in (0, 1)}
+                domain = store.save_artifact({"limit": np.float32(9)}, "dict", "domain")
+                more = {
+                    "attachments": {"domain": domain},
+                    "predict_fold": "final",
+                    "refit_of": next(iter(expected["replay"])),
+                    "verification": {"verdict": "equal", "difference": 0.0},
+                }
+            chain_id = store.save_chain(pipeline_id, [step], 0, "Ridge", "", "shared", folds, {}, **more)
             expected["replay"][chain_id] = store.replay_chain(chain_id, X_NEW).tolist()
             prediction_id = store.save_prediction(
                 pipeline_id,

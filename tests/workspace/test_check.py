@@ -503,6 +503,7 @@ CANNOT_WORK = {
     "no folds": ("UPDATE chains SET fold_artifacts = '{}'", "bad-chain"),
     "an empty fold": ("UPDATE chains SET fold_artifacts = '{\"0\": []}'", "bad-chain"),
     "folds that are none": ("UPDATE chains SET fold_artifacts = '[1]'", "bad-chain"),
+    "a final model that is no fold": ("UPDATE chains SET predict_fold = 'final'", "bad-chain"),
     "steps that are none": ("UPDATE chains SET steps = '[null]'", "bad-chain"),
     "a format that is none": ("UPDATE artifacts SET format = 'exe'", "bad-format"),
 }

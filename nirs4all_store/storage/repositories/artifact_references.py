@@ -80,7 +80,7 @@ def is_referenced_elsewhere_in_run(tables: Tables, chain_id: str, artifact_id: s
     of_run = select(PIPELINES.c.pipeline_id).where(
         PIPELINES.c.run_id == own.where(CHAINS.c.chain_id == chain_id).scalar_subquery()
     )
-    texts = cast(CHAINS.c.fold_artifacts, String), cast(CHAINS.c.shared_artifacts, String)
+    texts = [cast(CHAINS.c[name], String) for name in ("fold_artifacts", "shared_artifacts", "attachments")]
     named = or_(*(text.contains(item, autoescape=True) for text in texts for item in spellings(artifact_id)))
     query = select(CHAINS.c.chain_id).where(CHAINS.c.pipeline_id.in_(of_run), CHAINS.c.chain_id != chain_id, named)
     return bool(tables.rows(query.limit(1)))

@@ -8,7 +8,15 @@ from typing import Any
 import polars as pl
 from sqlalchemy import select
 
-from ...chains import artifact_ids, check_nothing_is_left_out, check_order, checked_artifacts, checked_steps
+from ...chains import (
+    artifact_ids,
+    check_nothing_is_left_out,
+    check_order,
+    check_predict_fold,
+    checked_artifacts,
+    checked_attachments,
+    checked_steps,
+)
 from ...errors import NotFoundError
 from ...identifiers import new_id, utc_now
 from ...validation import checked_int, checked_text
@@ -44,8 +52,10 @@ class ChainRepo(Repository):
             "model_step_idx": checked_int(record.model_step_idx, "model_step_idx", 32),
             "fold_artifacts": checked_artifacts(record.fold_artifacts, "fold_artifacts"),
             "shared_artifacts": checked_artifacts(record.shared_artifacts, "shared_artifacts"),
+            "attachments": checked_attachments(record.attachments),
             "created_at": utc_now(),
         }
+        check_predict_fold(row["predict_fold"], row["fold_artifacts"])
         check_order(row["steps"], row["model_step_idx"], row["shared_artifacts"])
         missing = [item for item in artifact_ids(row) if not self._tables.exists(Artifact, item)]
         if missing:
@@ -53,6 +63,10 @@ class ChainRepo(Repository):
         check_nothing_is_left_out(row)
         self._tables.add(Chain, row)
         return str(row["chain_id"])
+
+    def require(self, chain_id: str) -> str:
+        """Return the id of a chain that exists; another one raises `NotFoundError`."""
+        return self._tables.require(Chain, chain_id)
 
     def get(self, chain_id: str) -> dict[str, Any] | None:
         """Return a chain as a dict, or None if there is none with this id."""

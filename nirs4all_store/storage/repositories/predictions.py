@@ -150,9 +150,12 @@ class PredictionRepo(Repository):
             )
 
     def _folds_of(self, prediction_id: str) -> int | None:
-        query = select(CHAINS.c.fold_artifacts).join(PREDICTIONS, PREDICTIONS.c.chain_id == CHAINS.c.chain_id)
+        columns = CHAINS.c.fold_artifacts, CHAINS.c.predict_fold
+        query = select(*columns).join(PREDICTIONS, PREDICTIONS.c.chain_id == CHAINS.c.chain_id)
         rows = self._tables.rows(query.where(PREDICTIONS.c.prediction_id == prediction_id))
-        return len(rows[0]["fold_artifacts"] or {}) if rows else None
+        # A final model is no fold, and has no weight among them.
+        folds = [fold for row in rows for fold in row["fold_artifacts"] or {} if fold != row["predict_fold"]]
+        return len(folds) if rows else None
 
     def get(self, prediction_id: str, load_arrays: bool = False) -> dict[str, Any] | None:
         """Return a prediction as a dict, or None if there is none with this id.
