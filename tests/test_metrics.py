@@ -1,34 +1,63 @@
-"""Scores agree with their definitions, and are left out where they have none."""
+"""Scores agree with their definitions and with scikit-learn's, and are left out where they have none."""
 
 import numpy as np
 import pytest
+from scipy import stats
 from sklearn import metrics
 
-from nirs4all_store.metrics import scores_of
+from nirs4all_store.metrics.names import BEST_VALUE, NAMES, distance_from_best, label, lower_is_better
+from nirs4all_store.metrics.scores import CLASSIFICATION, REGRESSION, class_scores, score_of, scores_of
 
 Y = np.array([1.0, 2.0, 4.0, 8.0])
 
 
 def test_scores_of_numbers() -> None:
-    found = scores_of("regression", Y, Y + np.array([1, -1, 1, 1]))
-    assert found == {
-        "rmse": 1.0,
-        "mae": 1.0,
-        "r2": pytest.approx(1 - 4 / np.sum((Y - Y.mean()) ** 2)),
-        "rpd": pytest.approx(np.std(Y, ddof=1)),
-        "bias": 0.5,
+    y_pred = Y + np.array([1, -1, 1, 1])
+    e = y_pred - Y
+    assert scores_of("regression", Y, y_pred) == {
+        "rmse": pytest.approx(metrics.root_mean_squared_error(Y, y_pred)),
+        "mae": pytest.approx(metrics.mean_absolute_error(Y, y_pred)),
+        "r2": pytest.approx(metrics.r2_score(Y, y_pred)),
+        "bias": pytest.approx(e.mean()),
+        "sep": pytest.approx(np.sqrt(np.sum((e - e.mean()) ** 2) / 3)),
+        "rpd": pytest.approx(np.std(Y, ddof=1) / 1.0),
+        "rpiq": pytest.approx(stats.iqr(Y) / 1.0),
+        "slope": pytest.approx(stats.linregress(y_pred, Y).slope),
+        "n": 4,
     }
 
 
-def test_scores_of_several_targets_are_means() -> None:
-    found = scores_of("regression", np.c_[Y, Y], np.c_[Y + 1, Y + 3])
-    assert (found["rmse"], found["bias"]) == (2, 2)
+def test_rmse_bias_and_sep_agree_with_each_other() -> None:
+    y_pred = Y + np.array([0.3, -1.2, 0.5, 2.0])
+    found = scores_of("regression", Y, y_pred)
+    assert found["rmse"] ** 2 == pytest.approx(found["bias"] ** 2 + found["sep"] ** 2 * 3 / 4)
+
+
+def test_the_mean_rmse_of_targets_with_different_units_meant_nothing() -> None:
+    found = scores_of("regression", np.c_[Y, 100 * Y], np.c_[Y + 1, 100 * Y - 300], targets=["protein", "moisture"])
+    assert found["targets"] == {
+        "protein": scores_of("regression", Y, Y + 1),
+        "moisture": scores_of("regression", 100 * Y, 100 * Y - 300),
+    }
+    r2 = metrics.r2_score(np.c_[Y, 100 * Y], np.c_[Y + 1, 100 * Y - 300])
+    assert found["r2"] == pytest.approx(r2)
+    assert found.keys() == {"r2", "rpd", "rpiq", "slope", "n", "targets"}
+
+
+def test_a_row_that_misses_one_target_counts_for_the_others() -> None:
+    y = np.c_[Y, [np.nan, 1.0, 2.0, 3.0]]
+    own = scores_of("regression", y, np.c_[Y + 1, Y])["targets"]
+    assert own == {"y1": scores_of("regression", Y, Y + 1), "y2": scores_of("regression", y[1:, 1], Y[1:])}
+    nothing = scores_of("regression", np.c_[Y, np.full(4, np.nan)], np.c_[Y, Y])
+    assert (nothing["targets"]["y2"], "r2" in nothing) == ({"n": 0}, False)
 
 
 def test_what_is_not_defined_is_left_out() -> None:
-    assert scores_of("regression", Y[:1], Y[:1]).keys() == {"rmse", "mae", "bias"}
+    assert scores_of("regression", Y[:1], Y[:1]).keys() == {"rmse", "mae", "bias", "n"}
     assert "r2" not in scores_of("regression", np.ones(3), np.arange(3.0))
-    assert "rpd" not in scores_of("regression", Y, Y)
+    assert not {"rpd", "rpiq"} & scores_of("regression", Y, Y).keys()
+    assert "slope" not in scores_of("regression", Y, np.ones(4))
+    assert not {"rmse", "sep", "rpd"} & scores_of("regression", Y, 1e200 * Y).keys()
 
 
 def test_scores_of_classes() -> None:
@@ -37,11 +66,25 @@ def test_scores_of_classes() -> None:
         "accuracy": 0.75,
         "balanced_accuracy": pytest.approx(5 / 6),
         "f1": pytest.approx(metrics.f1_score(y, y_pred, average="macro")),
+        "mcc": pytest.approx(metrics.matthews_corrcoef(y, y_pred)),
+        "n": 4,
     }
+
+
+def test_scores_of_each_class_are_those_of_scikit_learns_report() -> None:
+    y, y_pred = np.array(list("aaabc")), np.array(list("aabbb"))
+    report = metrics.classification_report(y, y_pred, output_dict=True, zero_division=0.0)
+    found = class_scores(y, y_pred)
+    assert found.keys() == set("abc")
+    for name, own in found.items():
+        names = ("precision", "recall", "f1-score", "support")
+        assert list(own.values()) == pytest.approx([report[name][theirs] for theirs in names])
+    assert scores_of("classification", y, y_pred, of_classes=True)["classes"] == found
 
 
 def test_a_class_that_is_predicted_and_does_not_occur_warns_nobody() -> None:
     assert scores_of("classification", np.array(["a", "a"]), np.array(["a", "c"]))["balanced_accuracy"] == 0.5
+    assert "mcc" not in scores_of("classification", np.array(["a", "a"]), np.array(["a", "a"]))
 
 
 def test_scores_of_probabilities() -> None:
@@ -54,4 +97,32 @@ def test_scores_of_probabilities() -> None:
     assert "log_loss" in half
     assert "roc_auc" not in half
     unseen = scores_of("classification", np.array(["a", "z"]), np.array(["a", "a"]), proba[:2], classes)
-    assert unseen.keys() == {"accuracy", "balanced_accuracy", "f1"}
+    assert unseen.keys() == {"accuracy", "balanced_accuracy", "f1", "mcc", "n"}
+
+
+def test_one_score_alone_is_that_among_all() -> None:
+    y_pred = Y + np.array([0.3, -1.2, 0.5, 2.0])
+    all_scores = scores_of("regression", Y, y_pred)
+    assert {name: score_of(name, Y, y_pred) for name in REGRESSION} == {name: all_scores[name] for name in REGRESSION}
+    y, classes = np.array(list("abcab")), np.array(list("abc"))
+    proba = np.random.default_rng(0).dirichlet(np.ones(3), size=5)
+    labels = np.array(list("aacab"))
+    all_scores = scores_of("classification", y, labels, proba, classes)
+    for name in (*CLASSIFICATION, "roc_auc", "log_loss"):
+        assert score_of(name, y, labels, proba) == all_scores[name]
+    assert score_of("rmse", y, labels) is score_of("log_loss", y, labels, proba[:, :2]) is None
+
+
+def test_each_metric_has_a_direction_and_a_best_value() -> None:
+    assert set(NAMES) == {*REGRESSION, *CLASSIFICATION, "roc_auc", "log_loss"}
+    for name in NAMES:
+        assert (lower_is_better(name) is None) == (name in BEST_VALUE)
+    assert distance_from_best("bias", [-3.0, 1.0]).tolist() == [3, 1]
+    assert distance_from_best("slope", [1.5, 0.8]) == pytest.approx([0.5, 0.2])
+    assert distance_from_best("r2", [0.9]).tolist() == [-0.9]
+    assert distance_from_best("rmse", [0.9]).tolist() == [0.9]
+
+
+def test_an_rmse_is_called_by_what_it_was_calculated_of() -> None:
+    assert [label("rmse", partition) for partition in ("train", "val", "test")] == ["RMSEC", "RMSECV", "RMSEP"]
+    assert label("r2", "val") == "r2 val"

@@ -11,7 +11,7 @@ import numpy as np
 from ..artifacts import codecs
 from ..chains import all_classes, as_columns, inference, is_choice, on_classes
 from ..datasets import AVERAGE, TrainingData
-from ..metrics import scores_of
+from ..metrics import MAIN, MAIN_OF_SEVERAL, Scores, scores_of
 from .pipeline_config import Step
 
 Array = Any
@@ -76,18 +76,21 @@ class TrainedModel:
         The other fitted steps of each fold, the model last.
     task : str
         `regression` or `classification`.
+    metric : str
+        The score that it is ranked by.
     parts : dict
         Fold (`"0"`, ..., `"avg"`) and partition (`train`, `val`, `test`) to predictions.
     scores : dict
-        Fold to partition to score to value.
+        Fold to partition to what `scores_of` gives.
     """
 
     step: Step
     shared: list[Fitted]
     folds: list[list[Fitted]]
     task: str = ""
+    metric: str = ""
     parts: dict[str, dict[str, PartitionPredictions]] = field(default_factory=dict)
-    scores: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
 
 
 def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
@@ -95,6 +98,7 @@ def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
     alone = [_Predictor(model, [fold]) for fold in model.folds]
     together = _Predictor(model, model.folds)
     model.task = together.task
+    model.metric = (MAIN if data.y.ndim == 1 else MAIN_OF_SEVERAL)[model.task]
     for name, (predictor, split) in enumerate(zip(alone, folds, strict=True)):
         parts = {
             partition: predictor.part(data.X[rows], data.y[rows], data.rows[rows], data.wavelengths)
@@ -111,7 +115,9 @@ def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
     for fold, parts in model.parts.items():
         predictor = together if fold == AVERAGE else alone[int(fold)]
         model.scores[fold] = {
-            partition: predictor.scores(part) for partition, part in parts.items() if part.y is not None and len(part.y)
+            partition: predictor.scores(part, data.target_names, of_classes=fold == AVERAGE)
+            for partition, part in parts.items()
+            if part.y is not None and len(part.y)
         }
 
 
@@ -143,11 +149,11 @@ class _Predictor:
         proba = self._operators.predict_proba(X, wavelengths) if self.gives_proba else None
         return PartitionPredictions(y, y_pred, proba, rows)
 
-    def scores(self, part: PartitionPredictions) -> dict[str, float]:
+    def scores(self, part: PartitionPredictions, targets: list[str] | None, *, of_classes: bool) -> Scores:
         """Return how good the predictions of one partition are; probabilities count where there is one target."""
         counts = part.y is not None and part.y.ndim == 1 and self.chooses(part)
         proba, classes = (part.proba, self.classes) if counts else (None, None)
-        return scores_of(self.task, part.y, part.y_pred, proba, classes)
+        return scores_of(self.task, part.y, part.y_pred, proba, classes, targets=targets, of_classes=of_classes)
 
     def chooses(self, part: PartitionPredictions) -> bool:
         """Tell whether the probabilities are those of each target's classes, not of several labels of a sample."""

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..chains import ChainBuilder, ExecutionStep, ExecutionTrace, StepArtifacts
 from ..datasets import AVERAGE, TrainingData
-from ..metrics import MAIN
+from ..metrics import distance_from_best
 from ..store import WorkspaceStore
 from .cross_validation import TrainingResult
 from .evaluation import Fitted, TrainedModel
@@ -51,12 +51,12 @@ def record_result(
         bests.append(_main_scores(model, AVERAGE))
     for position, (step, took) in enumerate(zip(pipeline.steps, trained.seconds, strict=True)):
         store.log_step(pipeline_id, position, step.name, "end", round(1000 * took))
-    task = trained.models[0].task
+    metric = trained.models[0].metric
     bests = [scores for scores in bests if "val" in scores]
     if not bests:
-        raise ValueError(f"what it predicts of the samples held out has no {MAIN[task]}: it is too far from y")
-    best = (max if task == "classification" else min)(bests, key=lambda scores: scores["val"])
-    store.complete_pipeline(pipeline_id, best["val"], best.get("test"), MAIN[task], round(1000 * seconds))
+        raise ValueError(f"what it predicts of the samples held out has no {metric}: it is too far from y")
+    best = min(bests, key=lambda scores: distance_from_best(metric, scores["val"]))
+    store.complete_pipeline(pipeline_id, best["val"], best.get("test"), metric, round(1000 * seconds))
 
 
 def _trace(
@@ -97,8 +97,8 @@ def _trace(
 
 def _main_scores(model: TrainedModel, fold: str) -> dict[str, float]:
     """Return the score that a model is ranked by, for each partition that has one."""
-    metric = MAIN[model.task]
-    return {partition: scores[metric] for partition, scores in model.scores[fold].items() if metric in scores}
+    scores = model.scores[fold].items()
+    return {partition: own[model.metric] for partition, own in scores if model.metric in own}
 
 
 def _records(
@@ -119,7 +119,7 @@ def _records(
                 "val_score": main.get("val"),
                 "test_score": main.get("test"),
                 "train_score": main.get("train"),
-                "metric": MAIN[model.task],
+                "metric": model.metric,
                 "task_type": model.task,
                 "n_samples": len(part.rows),
                 "n_features": data.X.shape[1],

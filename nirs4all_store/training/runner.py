@@ -26,6 +26,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from ..call_boundary import all_public
 from ..datasets import AVERAGE, PARTITIONS, TrainingData, read_dataset
 from ..errors import InvalidInputError, NotFoundError, StoreError, TrainingFailedError, UnitOfWorkError
+from ..metrics import lower_is_better
 from ..store import WorkspaceStore
 from ..validation import checked_int, json_text, parse_json
 from ..workspace import is_in_memory
@@ -355,11 +356,12 @@ class _Run:
 def _ranked(store: WorkspaceStore, pipeline_ids: list[str]) -> pl.DataFrame:
     """Return the predictions of pipelines, those of the best chain first."""
     frame = pl.concat([store.query_predictions(pipeline_id=pipeline_id) for pipeline_id in pipeline_ids])
-    lower = pl.col("task_type") == "regression"
+    lower = pl.col("metric").map_elements(lower_is_better, pl.Boolean)
     order = pl.when(lower).then(pl.col("val_score")).otherwise(-pl.col("val_score"))
     rank = frame.filter(pl.col("fold_id") == AVERAGE).group_by("chain_id").agg(rank=order.first())
     keys = [
         pl.col("task_type"),
+        pl.col("metric"),
         pl.col("rank"),
         pl.col("chain_id"),
         pl.col("fold_id") != AVERAGE,

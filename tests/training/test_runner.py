@@ -13,6 +13,7 @@ from chemotools.derivative import SavitzkyGolay
 from chemotools.scatter import StandardNormalVariate
 from leaving import Killing
 from programs import programs, run, says
+from sklearn import metrics
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
@@ -208,7 +209,9 @@ def test_the_best_comes_first_and_everything_is_recorded(
         (1, "Ridge", "end"),
     ]
     row = found.row(0, named=True)
-    assert json.loads(row["scores"])["val"].keys() == {"rmse", "mae", "r2", "rpd", "bias"}
+    assert json.loads(row["scores"])["val"].keys() == {
+        *("rmse", "mae", "r2", "bias", "sep", "rpd", "rpiq", "slope", "n"),
+    }
     assert json.loads(row["best_params"]) == {"alpha": alpha}
     validated = arrays(store, row)
     assert validated["sample_indices"].tolist() == list(range(17))
@@ -240,6 +243,11 @@ def test_several_targets(store: WorkspaceStore, runner: PipelineRunner, glucose:
     found = runner.run([StandardScaler(), {"y": MinMaxScaler()}, PLSRegression(2)], glucose | {"y": y, "y_test": None})
     rows = found.to_dicts()
     assert arrays(store, rows[0])["y_pred"].shape == (17, 2)
+    kept, scores = arrays(store, rows[0]), json.loads(rows[0]["scores"])["val"]
+    assert (rows[0]["metric"], rows[0]["val_score"]) == ("r2", scores["r2"])
+    assert scores["r2"] == pytest.approx(metrics.r2_score(kept["y_true"], kept["y_pred"]))
+    rmse = metrics.root_mean_squared_error(kept["y_true"][:, 1], kept["y_pred"][:, 1])
+    assert scores["targets"]["y2"]["rmse"] == pytest.approx(rmse)
     assert arrays(store, rows[1])["y_true"] is None
     assert rows[1]["test_score"] is None
     np.testing.assert_array_equal(
@@ -262,7 +270,9 @@ def test_classes_of_text_have_their_probabilities(store: WorkspaceStore, runner:
     kept = arrays(store, row)
     assert (row["task_type"], row["metric"], kept["y_pred"].dtype.kind) == ("classification", "balanced_accuracy", "U")
     assert kept["y_proba"].shape == (len(coffee["y"]), len(set(coffee["y"])))
-    assert json.loads(row["scores"])["val"].keys() == {"accuracy", "balanced_accuracy", "f1", "roc_auc", "log_loss"}
+    scores = json.loads(row["scores"])["val"]
+    names = {"accuracy", "balanced_accuracy", "f1", "mcc", "roc_auc", "log_loss", "n", "classes"}
+    assert (scores.keys(), scores["classes"].keys()) == (names, set(coffee["y"]))
 
 
 def test_folds_that_have_seen_fewer_classes_are_aligned(store: WorkspaceStore, runner: PipelineRunner) -> None:

@@ -9,67 +9,13 @@ from typing import Any, NamedTuple
 from sqlalchemy import Select, bindparam, func, select
 
 from ...errors import InvalidInputError
+from ...metrics import lower_is_better
 from ..columns import table_of
 from ..models import Pipeline, Prediction
 
 PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 
 SCORES = ("val_score", "test_score", "train_score")
-LOWER_IS_BETTER = frozenset(
-    {
-        "rmse",
-        "rmsec",
-        "rmsecv",
-        "rmsep",
-        "mse",
-        "mae",
-        "mape",
-        "medae",
-        "max_error",
-        "sep",
-        "sec",
-        "secv",
-        "nrmse",
-        "rmsle",
-        "msle",
-        "log_loss",
-        "logloss",
-        "brier",
-        "hinge",
-        "error_rate",
-    }
-)
-HIGHER_IS_BETTER = frozenset(
-    {
-        "r2",
-        "rpd",
-        "rpiq",
-        "q2",
-        "explained_variance",
-        "accuracy",
-        "balanced_accuracy",
-        "precision",
-        "recall",
-        "f1",
-        "f1_macro",
-        "f1_micro",
-        "f1_weighted",
-        "precision_macro",
-        "recall_macro",
-        "precision_weighted",
-        "recall_weighted",
-        "roc_auc",
-        "auc",
-        "average_precision",
-        "mcc",
-        "matthews_corrcoef",
-        "kappa",
-        "cohen_kappa",
-        "specificity",
-        "sensitivity",
-        "jaccard",
-    }
-)
 
 
 class Ranked(NamedTuple):
@@ -149,9 +95,9 @@ def direction(metrics: list[str]) -> bool:
     InvalidInputError
         For some a lower and for others a higher score is better, or one is unknown.
     """
-    lower = {_lower_is_better(metric) for metric in metrics}
+    lower = {lower_is_better(metric) for metric in metrics}
     if None in lower:
-        unknown = [metric for metric in metrics if _lower_is_better(metric) is None]
+        unknown = [metric for metric in metrics if lower_is_better(metric) is None]
         raise InvalidInputError(
             f"whether a lower {' or '.join(map(repr, unknown))} is better is not known; say ascending=True (lower "
             "is better) or False, or keep the rows of another metric with score_metric="
@@ -162,10 +108,3 @@ def direction(metrics: list[str]) -> bool:
             "task with task_type=, or say ascending=True or False"
         )
     return lower != {False}
-
-
-def _lower_is_better(metric: str) -> bool | None:
-    name = metric.lower().replace("-", "_").replace(" ", "_")
-    if name.startswith("neg_") or name in HIGHER_IS_BETTER:
-        return False
-    return True if name in LOWER_IS_BETTER else None

@@ -1,0 +1,119 @@
+"""What metrics are called, and which values of them are better.
+
+It does without scikit-learn, which takes long to load.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+NAMES = (
+    "rmse",
+    "mae",
+    "r2",
+    "bias",
+    "sep",
+    "rpd",
+    "rpiq",
+    "slope",
+    "balanced_accuracy",
+    "accuracy",
+    "f1",
+    "mcc",
+    "roc_auc",
+    "log_loss",
+)
+"""The metrics that are computed here, and that models can be ranked by."""
+MAIN = {"regression": "rmse", "classification": "balanced_accuracy"}
+"""By which score the models of one target are ranked, by task."""
+MAIN_OF_SEVERAL = MAIN | {"regression": "r2"}
+"""By which score the models of several targets are ranked: a mean over targets must have no unit."""
+UNIT_FREE = ("r2", "rpd", "rpiq", "slope")
+"""The scores of numbers that have no unit, so that their mean over several targets means something."""
+TARGETS, CLASSES = "targets", "classes"
+"""Under these names stand the scores of each target, and of each class."""
+FIELD_NAMES = {"rmsec": ("rmse", "train"), "rmsecv": ("rmse", "val"), "rmsep": ("rmse", "test")}
+"""The names of the field that say of which partition a score is."""
+LOWER_IS_BETTER = frozenset(
+    {
+        "rmse",
+        "rmsec",
+        "rmsecv",
+        "rmsep",
+        "mse",
+        "mae",
+        "mape",
+        "medae",
+        "max_error",
+        "sep",
+        "sec",
+        "secv",
+        "nrmse",
+        "rmsle",
+        "msle",
+        "log_loss",
+        "logloss",
+        "brier",
+        "hinge",
+        "error_rate",
+    }
+)
+HIGHER_IS_BETTER = frozenset(
+    {
+        "r2",
+        "rpd",
+        "rpiq",
+        "q2",
+        "explained_variance",
+        "accuracy",
+        "balanced_accuracy",
+        "precision",
+        "recall",
+        "f1",
+        "f1_macro",
+        "f1_micro",
+        "f1_weighted",
+        "precision_macro",
+        "recall_macro",
+        "precision_weighted",
+        "recall_weighted",
+        "roc_auc",
+        "auc",
+        "average_precision",
+        "mcc",
+        "matthews_corrcoef",
+        "kappa",
+        "cohen_kappa",
+        "specificity",
+        "sensitivity",
+        "jaccard",
+    }
+)
+BEST_VALUE = {"bias": 0.0, "slope": 1.0}
+"""The metrics of which neither the lowest nor the highest value is best, but the one nearest to this."""
+
+
+def lower_is_better(metric: str) -> bool | None:
+    """Tell whether a lower value of a metric is better; None if it is not known, or neither is."""
+    name = metric.lower().replace("-", "_").replace(" ", "_")
+    if name.startswith("neg_") or name in HIGHER_IS_BETTER:
+        return False
+    return True if name in LOWER_IS_BETTER else None
+
+
+def distance_from_best(metric: str, values: Array) -> Array:
+    """Return numbers that are the lower, the better the values of a metric are; to sort by."""
+    values = np.asarray(values, dtype=float)
+    if metric in BEST_VALUE:
+        return np.abs(values - BEST_VALUE[metric])
+    return values if lower_is_better(metric) else -values
+
+
+def label(metric: str, partition: str) -> str:
+    """Return what the field calls a score of a partition: `rmse` of `val` is RMSECV."""
+    names = {pair: name.upper() for name, pair in FIELD_NAMES.items()}
+    return names.get((metric, partition), f"{metric} {partition}")

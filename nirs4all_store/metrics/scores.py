@@ -1,0 +1,216 @@
+"""How good predictions are: the scores that are usual for numbers, and those for classes.
+
+How each is made, in words: docs/how-numbers-are-made.md. Why: docs/decisions/0023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from sklearn import metrics
+
+from .names import CLASSES, TARGETS, UNIT_FREE
+
+Array = Any
+Score = Callable[[Array, Array], float]
+Scores = dict[str, Any]
+
+
+def scores_of(
+    task: str,
+    y: Array,
+    y_pred: Array,
+    proba: Array | None = None,
+    classes: Array | None = None,
+    *,
+    targets: Sequence[str] | None = None,
+    of_classes: bool = False,
+) -> Scores:
+    """Return every score that is defined for these samples, unweighted.
+
+    Parameters
+    ----------
+    task : str
+        `regression` or `classification`.
+    y, y_pred : arrays of shape (n_samples,) or (n_samples, n_targets)
+        A sample whose y is NaN for a target does not count for that target.
+    proba : array of shape (n_samples, n_classes), optional
+        The probabilities of `classes`, for one target.
+    classes : array of shape (n_classes,), optional
+    targets : sequence of str, optional
+        The names of several targets; by default `y1`, `y2`, ...
+    of_classes : bool
+        Also give the precision, recall, f1 and support of each class, under `classes`.
+
+    Returns
+    -------
+    dict
+        With e = predicted - reference, for regression: `rmse` (root of the mean of e²), `mae` (mean of the size of e),
+        `r2` (1 - SS/SST), `bias` (mean of e), `sep` (standard deviation of e, with n - 1), `rpd` (standard deviation of
+        the reference, with n - 1, over rmse), `rpiq` (interquartile range of the reference over rmse), `slope` (of the
+        line of the reference on the predicted), `n` (the number of samples). For classes: `accuracy`,
+        `balanced_accuracy`, `f1` (the mean of the classes' own), `mcc` (Matthews' correlation coefficient), `roc_auc`
+        (the mean of each class against the rest), `log_loss` and `n`.
+
+        One that is not defined is left out: a share of the variance where y does not vary, a curve where a class is
+        missing. Of several targets, each has its scores under its name in `targets`. Beside them are the means over
+        targets of what has no unit.
+    """
+    y, y_pred = np.asarray(y), np.asarray(y_pred)
+    if y.ndim == 1:
+        scores = _scores_of_one(task, y, y_pred, proba, classes)
+        return scores | {CLASSES: class_scores(y, y_pred)} if of_classes and task == "classification" else scores
+    names = list(targets or (f"y{number + 1}" for number in range(y.shape[1])))
+    own = {
+        name: _scores_of_one(task, column, column_pred, None, None)
+        for name, column, column_pred in zip(names, y.T, y_pred.T, strict=True)
+    }
+    return means(list(own.values()), unit_free=task == "regression") | {"n": len(y), TARGETS: own}
+
+
+def means(scores: Sequence[Scores], *, unit_free: bool = False) -> Scores:
+    """Return the mean of each number that all of these have; with `unit_free`, of those without a unit."""
+    common = [name for name in scores[0] if all(name in other for other in scores)]
+    kept = [name for name in common if not isinstance(scores[0][name], dict) and (name in UNIT_FREE or not unit_free)]
+    return {name: float(np.mean([own[name] for own in scores])) for name in kept}
+
+
+def class_scores(y: Array, y_pred: Array) -> dict[str, Scores]:
+    """Return precision, recall, f1 and support (the number of samples) of each class, by its name."""
+    classes = np.unique(np.concatenate([y, y_pred]))
+    parts = metrics.precision_recall_fscore_support(y, y_pred, labels=classes, zero_division=0.0)
+    return {
+        str(name): {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+        for name, p, r, f, n in zip(classes, *parts, strict=True)
+    }
+
+
+def score_of(metric: str, y: Array, y_pred: Array, proba: Array | None = None) -> float | None:
+    """Return one score of one target, computed from arrays; None if it is not defined for them.
+
+    Parameters
+    ----------
+    metric : str
+        One of `NAMES`.
+    y, y_pred : arrays of shape (n_samples,)
+    proba : array of shape (n_samples, n_classes), optional
+        Its columns are taken for the classes that occur, in their order; if they are as many.
+    """
+    y, y_pred, proba = _known(np.asarray(y), np.asarray(y_pred), proba)
+    if metric in (*REGRESSION, "n") and (y.dtype.kind not in "biuf" or y_pred.dtype.kind not in "biuf"):
+        return None
+    if metric in (REGRESSION | CLASSIFICATION):
+        found = _found({metric: (REGRESSION | CLASSIFICATION)[metric]}, y, y_pred) if len(y) else {}
+    elif metric == "n":
+        found = {"n": len(y)}
+    else:
+        classes = np.unique(np.concatenate([y, y_pred]))
+        fits = proba is not None and np.ndim(proba) == 2 and np.shape(proba)[1] == len(classes)
+        found = _scores_of_probabilities(y, proba, classes) if fits and len(y) else {}
+    value = found.get(metric)
+    return value if value is not None and np.isfinite(value) else None
+
+
+def _scores_of_one(task: str, y: Array, y_pred: Array, proba: Array | None, classes: Array | None) -> Scores:
+    y, y_pred, proba = _known(y, y_pred, proba)
+    if not len(y):
+        return {"n": 0}
+    found = _found(REGRESSION if task == "regression" else CLASSIFICATION, y, y_pred)
+    if proba is not None and classes is not None:
+        found |= _scores_of_probabilities(y, proba, classes)
+    return {name: value for name, value in found.items() if np.isfinite(value)} | {"n": len(y)}
+
+
+def _known(y: Array, y_pred: Array, proba: Array | None) -> tuple[Array, Array, Array | None]:
+    """Return the samples whose y is known."""
+    if y.dtype.kind != "f" or not np.isnan(y).any():
+        return y, y_pred, proba
+    known = ~np.isnan(y)
+    return y[known], y_pred[known], None if proba is None else np.asarray(proba)[known]
+
+
+def _found(functions: Mapping[str, Score], y: Array, y_pred: Array) -> dict[str, float]:
+    if functions.keys() <= REGRESSION.keys():
+        y, y_pred = y.astype(float), y_pred.astype(float)  # The difference of two uint8 is one, too.
+    with np.errstate(over="ignore", invalid="ignore"):  # What is too far from y has no score.
+        return {name: float(score(y, y_pred)) for name, score in functions.items()}
+
+
+def _over_rmse(spread: float, y: Array, y_pred: Array) -> float:
+    error = metrics.root_mean_squared_error(y, y_pred)
+    return spread / error if 0 < error < np.inf else np.nan
+
+
+def _rpd(y: Array, y_pred: Array) -> float:
+    return _over_rmse(float(np.std(y, ddof=1)), y, y_pred) if len(y) > 1 else np.nan
+
+
+def _rpiq(y: Array, y_pred: Array) -> float:
+    return _over_rmse(float(np.subtract(*np.percentile(y, [75, 25]))), y, y_pred) if len(y) > 1 else np.nan
+
+
+def _r2(y: Array, y_pred: Array) -> float:
+    return float(metrics.r2_score(y, y_pred)) if len(y) > 1 and np.ptp(y) > 0 else np.nan
+
+
+def _bias(y: Array, y_pred: Array) -> float:
+    return float(np.mean(y_pred - y))
+
+
+def _sep(y: Array, y_pred: Array) -> float:
+    return float(np.std(y_pred - y, ddof=1)) if len(y) > 1 else np.nan
+
+
+def _slope(y: Array, y_pred: Array) -> float:
+    if len(y) < 2 or np.ptp(y_pred) == 0:
+        return np.nan
+    together = np.cov(y_pred, y)
+    return float(together[0, 1] / together[0, 0]) if together[0, 0] > 0 else np.nan
+
+
+def _balanced_accuracy(y: Array, y_pred: Array) -> float:
+    # scikit-learn's own warns of predicted classes that do not occur, as they do in a small fold.
+    return float(metrics.recall_score(y, y_pred, labels=np.unique(y), average="macro"))
+
+
+def _f1(y: Array, y_pred: Array) -> float:
+    return float(metrics.f1_score(y, y_pred, average="macro", zero_division=0.0))
+
+
+def _mcc(y: Array, y_pred: Array) -> float:
+    if len(np.unique(np.concatenate([y, y_pred]))) < 2:
+        return np.nan  # With one class only it is 0/0, and scikit-learn warns.
+    return float(metrics.matthews_corrcoef(y, y_pred))
+
+
+REGRESSION: dict[str, Score] = {
+    "rmse": metrics.root_mean_squared_error,
+    "mae": metrics.mean_absolute_error,
+    "r2": _r2,
+    "bias": _bias,
+    "sep": _sep,
+    "rpd": _rpd,
+    "rpiq": _rpiq,
+    "slope": _slope,
+}
+CLASSIFICATION: dict[str, Score] = {
+    "balanced_accuracy": _balanced_accuracy,
+    "accuracy": metrics.accuracy_score,
+    "f1": _f1,
+    "mcc": _mcc,
+}
+
+
+def _scores_of_probabilities(y: Array, proba: Array, classes: Array) -> dict[str, float]:
+    """Return the scores that need probabilities; a class that no fold has seen has none."""
+    truth = y[:, None] == classes[None, :]
+    if not truth.any(axis=1).all():
+        return {}
+    chosen = np.clip(proba[truth], np.finfo(float).eps, 1.0)
+    found = {"log_loss": float(-np.mean(np.log(chosen)))}
+    if truth.any(axis=0).all() and len(classes) > 1:
+        areas = [metrics.roc_auc_score(truth[:, i], proba[:, i]) for i in range(len(classes))]
+        found["roc_auc"] = float(np.mean(areas))
+    return found
