@@ -586,6 +586,7 @@ class WorkspaceStore:
         preprocessings: str | None = "",
         prediction_id: str | None = None,
         refit_context: str | None = None,
+        repeat: int | None = None,
     ) -> str:
         """Save the scores of one model on one partition of one fold.
 
@@ -612,6 +613,9 @@ class WorkspaceStore:
             An id of your own; by default a new one is made.
         refit_context : str, optional
             The kind of final refit that the model comes from; None for a model of a fold.
+        repeat : int, optional
+            The repeat of a repeated cross-validation that the fold belongs to, counted from 0. By default there is one
+            only, or it is not known.
 
         Returns
         -------
@@ -651,6 +655,7 @@ class WorkspaceStore:
             exclusion_count=exclusion_count,
             exclusion_rate=exclusion_rate,
             refit_context=refit_context,
+            repeat=repeat,
         )
         with self._writing() as uow:
             return uow.predictions.add(record)

@@ -107,7 +107,10 @@ class Chain(Base):
 
 
 class Prediction(Base):
-    """The scores of one model on one partition of one fold."""
+    """The scores of one model on one partition of one fold.
+
+    `repeat` counts the repeats of a repeated cross-validation from 0 on; NULL: there was one only, or nobody knows.
+    """
 
     __tablename__ = "predictions"
     __table_args__ = (
@@ -139,6 +142,7 @@ class Prediction(Base):
     exclusion_rate: Mapped[float | None]
     refit_context: Mapped[str | None]
     created_at: Mapped[datetime]
+    repeat: Mapped[int | None]
 
 
 class PredictionArrays(Base):

@@ -61,6 +61,7 @@ class PredictionRecord(Record):
     exclusion_count: int | None
     exclusion_rate: float | None
     refit_context: str | None
+    repeat: int | None = None
 
 
 @dataclass(kw_only=True)

@@ -81,6 +81,7 @@ def make(folder: Path) -> dict[str, Any]:
                 None,
                 0,
                 0.0,
+                repeat=number or None,
             )
             store.save_prediction_arrays(prediction_id, np.array([1, 2, 3]), np.array([1.0, 2.0, number]))
             expected["best"].append(prediction_id)

@@ -5,7 +5,14 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-REVISIONS = ("0001_nirs4all_0_7_0", "0002_no_keys_exact_arrays", "0003_trust", "0004_owner", "0005_final_model")
+REVISIONS = (
+    "0001_nirs4all_0_7_0",
+    "0002_no_keys_exact_arrays",
+    "0003_trust",
+    "0004_owner",
+    "0005_final_model",
+    "0006_repeat",
+)
 """The names of all migration files, oldest first. Other files in their folder are not used."""
 HEAD = REVISIONS[-1].partition("_")[0]
 """The newest revision."""
