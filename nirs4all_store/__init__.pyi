@@ -17,6 +17,7 @@ from .errors import BundleError as BundleError
 from .errors import ChainInputError as ChainInputError
 from .errors import ChainReplayError as ChainReplayError
 from .errors import CommitFailedError as CommitFailedError
+from .errors import DataWarning as DataWarning
 from .errors import DuplicateError as DuplicateError
 from .errors import EngineError as EngineError
 from .errors import FrozenChainError as FrozenChainError

@@ -1,6 +1,6 @@
-"""Every error this package raises on purpose.
+"""Every error this package raises on purpose, and its warning.
 
-All of them are `StoreError`, and each is also the builtin that a caller would expect, so that
+All errors are `StoreError`, and each is also the builtin that a caller would expect, so that
 ``except KeyError`` and ``except StoreError`` both work. A message says what happened, to which id
 or path, and what to do next.
 """
@@ -156,3 +156,7 @@ class SystemRefusedError(StoreError, OSError):
 
 class TemplateExistsError(StoreError, FileExistsError):
     """A template of that name is already in the library."""
+
+
+class DataWarning(UserWarning):
+    """Data that can be used, and of which something is probably not as it was meant."""

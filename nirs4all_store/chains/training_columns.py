@@ -48,14 +48,15 @@ class TrainedOn:
             It cannot be read, has something else than numbers, or lacks a column.
         """
         if path.suffix.lower() != ".npy":
-            return self.find(table_files.read(path), str(path))
+            return self.find(table_files.read(path).frame, str(path))
         found = read_spectra(path)
         return spectra_columns.Spectra(found.X, found.columns, self._wavelengths, found.others)
 
     def find(self, table: Any, where: str) -> spectra_columns.Spectra:
         """Return the spectra in a frame, found by the names of training, or by their wavelengths.
 
-        Where nothing is known of training, or of wavelengths, all columns that may be spectra are taken as they stand.
+        Where nothing is known of training, or of wavelengths, or where the frame has no names, all columns that may be
+        spectra are taken as they stand.
 
         Raises
         ------
@@ -63,18 +64,20 @@ class TrainedOn:
             It lacks a column, has one twice, or has something else than numbers there.
         """
         table = table_files.frame(table)
-        found = places(table.columns, self.columns, self.wavelengths, where)
+        is_named = table_files.has_names(table)
+        found = places(table.columns, self.columns, self.wavelengths, where) if is_named else None
         if found is not None:
             names = [table.columns[place] for place in found]
             wavelengths = wavelengths_of(names) if self.wavelengths is None else self._wavelengths
             return spectra_columns.picked(table, names, names, wavelengths)
         spectra = spectra_columns.spectra_of(table)
-        if self.wavelengths is None:
+        known = self.wavelengths or self.columns
+        if known is None:
             return spectra
-        if len(spectra.columns) != len(self.wavelengths):
+        if len(spectra.columns) != len(known):
             raise InvalidInputError(
-                f"{where} has {len(spectra.columns)} columns of numbers, and the chain was trained on "
-                f"{len(self.wavelengths)} wavelengths; name the columns by their wavelengths"
+                f"{where} has {len(spectra.columns)} columns of numbers, and the chain was trained on {len(known)} "
+                "wavelengths; name the columns by their wavelengths"
             )
         return spectra_columns.Spectra(spectra.X, spectra.columns, self._wavelengths, spectra.others)
 

@@ -45,9 +45,12 @@ def values_of(column: pl.Series, *, are_names: bool) -> pl.Series:
 
 def _without_missing(column: pl.Series) -> pl.Series:
     """Return a column of text, null where the text stands for a missing number."""
-    texts = pl.first().str.strip_chars()
-    # One expression, since a file may have thousands of columns.
-    return column.to_frame().select(pl.when(~texts.str.to_lowercase().is_in(MISSING)).then(texts)).to_series()
+    return column.to_frame().select(_unless_missing(pl.first())).to_series()
+
+
+def _unless_missing(cells: pl.Expr) -> pl.Expr:
+    texts = cells.str.strip_chars()
+    return pl.when(~texts.str.to_lowercase().is_in(MISSING)).then(texts)
 
 
 def _all_numbers(column: pl.Series) -> pl.Series | None:
@@ -93,8 +96,23 @@ def is_of_numbers(column: pl.Series, *, may_be_text: bool) -> bool:
     return may_be_text and not _are_names(column) and _all_numbers(column) is not None
 
 
+def is_mostly_numbers(column: pl.Series) -> bool:
+    """Tell whether at least half of the cells of a column that has no name are numbers."""
+    if column.dtype != pl.String:
+        return column.dtype.is_numeric()
+    texts = _without_missing(column)
+    return texts.cast(pl.Float64, strict=False).count() * 2 >= texts.count() > 0
+
+
 def matrix_of(table: pl.DataFrame, columns: Sequence[str]) -> Array:
     """Return some columns of a table as a matrix of finite numbers, nan where one is missing."""
+    texts = [name for name in columns if table[name].dtype == pl.String]
+    if texts:
+        # All at once, which is faster; if one is no number, `numbers_of` says which.
+        cells = table.select(_unless_missing(pl.col(texts)))
+        numbers = cells.select(pl.all().cast(pl.Float64, strict=False))
+        if numbers.null_count().equals(cells.null_count()):
+            table = table.with_columns(numbers)
     return pl.DataFrame([_finite(numbers_of(table[name])) for name in columns]).to_numpy()
 
 

@@ -79,7 +79,7 @@ def read_spectra(path: Path, columns: Sequence[str] | None = None) -> spectra_co
             return spectra_columns.Spectra(X, [], None, pl.DataFrame(height=len(X)))
         except (OSError, ValueError) as error:
             raise InvalidInputError(f"{path} cannot be read: {error}") from error
-    table = table_files.read(path)
+    table = table_files.read(path).frame
     return (
         spectra_columns.spectra_of(table) if columns is None else spectra_columns.columns_of(table, columns, str(path))
     )

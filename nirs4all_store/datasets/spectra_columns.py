@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import polars as pl
 
 from ..errors import InvalidInputError
 from . import column_names
-from .cells import is_of_numbers, matrix_of, numbers_of, values_of
+from .cells import is_mostly_numbers, is_of_numbers, matrix_of, numbers_of, values_of
 from .column_names import MAX_NAMES_LISTED, Array, is_number, reject_duplicate_names, wavelengths_of
+from .table_files import has_names
 
 
 @dataclass(frozen=True)
@@ -48,15 +49,20 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
         columns that each could be X.
     """
     names = column_names.without_index(table.columns, without)
+    if not has_names(table):
+        columns = [name for name in names if is_mostly_numbers(table[name])]
+        return picked(table, columns, columns, None) if columns else _refuse_no_numbers(names)
     columns, wavelengths = column_names.spectral(names, "the table")
     # Beside columns that have another type, text is meant to be text.
     is_text = all(kind == pl.String for kind in table.dtypes)
     columns = columns or [name for name in names if is_of_numbers(table[name], may_be_text=is_text)]
     if not columns:
-        raise InvalidInputError(
-            f"no column of {names[:MAX_NAMES_LISTED]} has numbers; give spectra, a column a wavelength"
-        )
+        _refuse_no_numbers(names)
     return Spectra(matrix_of(table, columns), columns, wavelengths, table.drop(columns))
+
+
+def _refuse_no_numbers(names: Sequence[str]) -> NoReturn:
+    raise InvalidInputError(f"no column of {names[:MAX_NAMES_LISTED]} has numbers; give spectra, a column a wavelength")
 
 
 def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Spectra:
@@ -95,6 +101,11 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str, *, are_n
         There is no such column, one is named twice, or one has text and another one numbers.
     """
     missing = [name for name in targets if name not in table.columns]
+    if missing and not has_names(table):
+        raise InvalidInputError(
+            f"{where} has no line of names, so that no column of it is {missing[0]!r}; write one above its table, or "
+            "give these values in a file of their own"
+        )
     if missing or not targets:
         texts = [name for name in table.columns if not is_number(name)] or table.columns
         raise InvalidInputError(

@@ -1,34 +1,77 @@
-"""Tables in files: how a file is read, and which files are refused."""
+"""Tables in files: which files are some, and which reader each kind has."""
 
 from __future__ import annotations
 
-import csv
-import io
-import re
+import gzip
+import zlib
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import polars as pl
 
 from ..errors import InvalidInputError
 from ..filesystem import checked_path, refuse_odd_given
-from .cells import with_points
 from .column_names import reject_duplicate_names
+from .spreadsheets import read_excel
+from .text_tables import Table, read_text
 
-TABLES = (".csv", ".tsv", ".parquet")
-SEPARATOR = re.compile(r'"?sep=(.)"?', re.IGNORECASE)  # By this first line a spreadsheet knows it.
+Reader = Callable[[bytes, str, Collection[str]], Table]
+
+
+def _read_parquet(content: bytes, where: str, texts: Collection[str]) -> Table:
+    return Table(pl.read_parquet(content))
+
+
+def _read_arrow(content: bytes, where: str, texts: Collection[str]) -> Table:
+    """Read Feather, which is Arrow's own format; what is written as a stream is read as one."""
+    read = pl.read_ipc if content.startswith(b"ARROW1") else pl.read_ipc_stream
+    return Table(read(content))
+
+
+def _read_gzip(content: bytes, where: str, texts: Collection[str]) -> Table:
+    return read_text(gzip.decompress(content), where, texts)
+
+
+READERS: dict[str, Reader] = {
+    ".csv": read_text,
+    ".tsv": read_text,
+    ".txt": read_text,
+    ".csv.gz": _read_gzip,
+    ".tsv.gz": _read_gzip,
+    ".txt.gz": _read_gzip,
+    ".xlsx": read_excel,
+    ".xls": read_excel,
+    ".xlsm": read_excel,
+    ".ods": read_excel,
+    ".parquet": _read_parquet,
+    ".feather": _read_arrow,
+    ".arrow": _read_arrow,
+    ".ipc": _read_arrow,
+}
+TABLES = tuple(READERS)
+
+
+def kind_of_table(path: str | Path) -> str | None:
+    """Return how the name of a table's file ends, as READERS has it; None if it is no table by its name."""
+    name = Path(path).name.lower()
+    return max((ending for ending in READERS if name.endswith(ending)), key=len, default=None)
 
 
 def is_table(value: Any) -> bool:
     """Tell whether something is a frame, or the path of a file that is one by its name."""
-    if isinstance(value, str | Path):
-        return Path(value).suffix.lower() in TABLES
-    return is_frame(value)
+    return kind_of_table(value) is not None if isinstance(value, str | Path) else is_frame(value)
 
 
 def is_frame(value: Any) -> bool:
     """Tell whether something is a frame of polars or pandas, a table of Arrow, or what is handed over as one."""
     return (hasattr(value, "iloc") or hasattr(value, "__arrow_c_stream__")) and hasattr(value, "columns")
+
+
+def table_of(given: Any, texts: Collection[str] = ()) -> Table:
+    """Return a table that is a frame or the path of a file; see `read`."""
+    return read(checked_path(given, "the table"), texts) if isinstance(given, str | Path) else Table(frame(given))
 
 
 def frame(table: Any) -> pl.DataFrame:
@@ -40,7 +83,7 @@ def frame(table: Any) -> pl.DataFrame:
         The file cannot be read, or two columns have one name.
     """
     if isinstance(table, str | Path):
-        return read(checked_path(table, "the table"))
+        return table_of(table).frame
     if isinstance(table, pl.DataFrame):
         return table
     reject_duplicate_names([str(name) for name in getattr(table, "column_names", table.columns)], "the table")
@@ -57,62 +100,29 @@ def has_names(given: Any) -> bool:
     return not isinstance(given, pl.DataFrame) or given.columns != [f"column_{i}" for i in range(given.width)]
 
 
-def read(path: Path) -> pl.DataFrame:
-    """Read a CSV, TSV or Parquet file; with semicolons or tabs between its columns, decimals may have commas.
+def read(path: Path, texts: Collection[str] = ()) -> Table:
+    """Read a file that is a table by its name.
 
-    The cells of a CSV are text: which of them are numbers is known where a column is used.
+    Parameters
+    ----------
+    path : Path
+    texts : collection of str
+        Names of columns of a text file that stay text, such as groups.
 
     Raises
     ------
     InvalidInputError
-        It cannot be read, is not UTF-8, has no rows or one that is too long, or two columns have one name.
+        It cannot be read, is no table by its name, has no rows, or is refused by the reader of its kind.
     """
-    kind = path.suffix.lower()
-    if kind not in TABLES:
+    kind = kind_of_table(path)
+    if kind is None:
         raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(TABLES)}")
     refuse_odd_given(path)
     try:
-        with path.open("rb") as stream:  # By its path it could be a pattern for several files, or an address.
-            found = pl.read_parquet(stream) if kind == ".parquet" else _read_csv(path, stream)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        # By its path polars could take it for a pattern for several files, or for an address.
+        found = READERS[kind](path.read_bytes(), str(path), texts)
+    except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
-    if not found.height:
+    if not found.frame.height:
         raise InvalidInputError(f"{path} has no rows")
-    return found.select(pl.exclude(r"^__index_level_\d+__$"))  # The index of pandas.
-
-
-def _read_csv(path: Path, stream: BinaryIO) -> pl.DataFrame:
-    content = stream.read()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidInputError(f"{path} is not UTF-8; save it as UTF-8, which spreadsheets offer") from error
-    first, _, rest = text.partition("\n")
-    told = SEPARATOR.fullmatch(first.rstrip("\r"))
-    header = rest.partition("\n")[0] if told else first
-    bare = re.sub(r'"[^"]*"', "", header)
-    separator = told[1] if told else next((mark for mark in (";", "\t") if mark in bare), ",")
-    names = next(csv.reader([header], delimiter=separator), [])
-    reject_duplicate_names(names, str(path))
-    try:
-        table = pl.read_csv(content, separator=separator, infer_schema=False, skip_lines=1 if told else 0)
-    except pl.exceptions.ComputeError:
-        _refuse_long_rows(path, text, separator, len(names))
-        raise
-    has_something = table.select(pl.any_horizontal(pl.all().is_not_null())).to_series().arg_true()
-    table = table.head(has_something[-1] + 1 if len(has_something) else 0)  # Empty lines at the end are no samples.
-    return table if separator == "," else table.select(map(with_points, table))
-
-
-def _refuse_long_rows(path: Path, text: str, separator: str, width: int) -> None:
-    rows = csv.reader(io.StringIO(text), delimiter=separator)
-    for row in rows:
-        if len(row) > width:
-            advice = (
-                f"correct the line, and put a text that has {separator!r} in it in quotes"
-                if any(row[width:])
-                else f"remove the {separator!r} at the end of the line, or add it to the header"
-            )
-            raise InvalidInputError(
-                f"{path} has {len(row)} fields in line {rows.line_num} and {width} columns in its header; {advice}"
-            )
+    return replace(found, frame=found.frame.select(pl.exclude(r"^__index_level_\d+__$")))  # The index of pandas.

@@ -583,3 +583,16 @@ def test_every_command_and_option_has_help_and_an_example(names: tuple[str, ...]
     assert " ".join(names) in (one.epilog or "")
     for parameter in one.params:
         assert parameter.help, parameter.name
+
+
+def test_the_first_spectrum_of_a_file_without_names_once_had_no_prediction(trained: Path) -> None:
+    chain = rows("top -n 1")[0]["chain_id"]
+    expected = command(f"predict {chain} new.csv")
+    X = pl.read_csv("new.csv").to_numpy()
+    for separator in ",;":
+        np.savetxt("plain.csv", X, delimiter=separator)
+        assert command(f"predict {chain} plain.csv") == expected
+    np.savetxt("plain.csv", X[:, 1:], delimiter=";")
+    assert f"has {X.shape[1] - 1} columns of numbers, and the chain was trained on {X.shape[1]}" in command(
+        f"predict {chain} plain.csv", 1
+    )

@@ -135,7 +135,7 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
         ({"X": X, "y": Y, "X_test": X, "y_test": Y[:2]}, "y_test has 2 samples"),
         ({"X": X, "y": Y, "wavelengths": [1]}, "1 wavelengths for 4 columns"),
         ("nowhere.csv", "cannot be read"),
-        ("spectra.xlsx", "no table by its name"),
+        ("spectra.docx", "no table by its name"),
         ((pl.DataFrame({"a": [1], "b": [2]}), "protein"), "no column 'protein'.*'a', 'b'"),
     ],
 )

@@ -161,7 +161,7 @@ def test_a_parquet_file_whose_name_is_a_pattern_is_read_and_no_other(tmp_path: P
     for name in ("a*.parquet", "ab.parquet"):
         pl.DataFrame({"1100": [1.0]}).write_parquet(tmp_path / "one.parquet")
         (tmp_path / "one.parquet").rename(tmp_path / name)
-    assert read(tmp_path / "a*.parquet").height == 1
+    assert read(tmp_path / "a*.parquet").frame.height == 1
 
 
 def test_a_folder_without_room_for_the_engines_names_failed_in_the_middle() -> None:
