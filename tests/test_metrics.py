@@ -126,3 +126,38 @@ def test_each_metric_has_a_direction_and_a_best_value() -> None:
 def test_an_rmse_is_called_by_what_it_was_calculated_of() -> None:
     assert [label("rmse", partition) for partition in ("train", "val", "test")] == ["RMSEC", "RMSECV", "RMSEP"]
     assert label("r2", "val") == "r2 val"
+
+
+def test_the_difference_of_small_integers_once_wrapped_around() -> None:
+    y, y_pred = np.array([20, 30], dtype=np.uint8), np.array([5, 15], dtype=np.uint8)
+    found = scores_of("regression", y, y_pred)
+    assert (found["bias"], found["rmse"]) == (-15, 15)
+
+
+def test_scores_of_several_labels_once_had_scikit_learns_names_and_other_values() -> None:
+    y, y_pred = np.array([[1, 0], [1, 1], [0, 0], [1, 0]]), np.array([[1, 0], [0, 1], [0, 1], [1, 1]])
+    found = scores_of("classification", y, y_pred)
+    assert found["accuracy"] == metrics.accuracy_score(y, y_pred)
+    assert found["f1"] == pytest.approx(metrics.f1_score(y, y_pred, average="macro"))
+
+
+def test_a_binary_roc_auc_once_was_the_mean_of_both_classes() -> None:
+    proba = np.array([0.0, 1e-20, 0.3, 1.0])  # 1 - 1e-20 is 1, and so the first class has a tie where this has none.
+    y, both = np.array([0, 1, 0, 1]), np.c_[1 - proba, proba]
+    found = scores_of("classification", y, y, both, np.array([0, 1]))
+    assert found["roc_auc"] == metrics.roc_auc_score(y, proba)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_the_log_loss_once_clipped_otherwise_than_scikit_learn(dtype: type) -> None:
+    y, proba = np.array([0, 1, 1]), np.array([[1, 0], [1, 0], [0, 1]], dtype=dtype)
+    found = scores_of("classification", y, y, proba, np.array([0, 1]))
+    assert found["log_loss"] == metrics.log_loss(y, proba)
+
+
+def test_what_a_decision_function_gives_has_a_curve() -> None:
+    y, values = np.array(list("abcab")), np.random.default_rng(0).normal(size=(5, 3))
+    found = scores_of("classification", y, y, classes=np.array(list("abc")), decision=values)
+    areas = [metrics.roc_auc_score(y == name, values[:, i]) for i, name in enumerate("abc")]
+    assert found["roc_auc"] == pytest.approx(np.mean(areas))
+    assert "log_loss" not in found

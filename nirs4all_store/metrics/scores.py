@@ -27,6 +27,7 @@ def scores_of(
     *,
     targets: Sequence[str] | None = None,
     of_classes: bool = False,
+    decision: Array | None = None,
 ) -> Scores:
     """Return every score that is defined for these samples, unweighted.
 
@@ -43,6 +44,8 @@ def scores_of(
         The names of several targets; by default `y1`, `y2`, ...
     of_classes : bool
         Also give the precision, recall, f1 and support of each class, under `classes`.
+    decision : array of shape (n_samples,) or (n_samples, n_classes), optional
+        Of classifiers without probabilities what their `decision_function` gives for `classes`, of one target.
 
     Returns
     -------
@@ -52,22 +55,33 @@ def scores_of(
         the reference, with n - 1, over rmse), `rpiq` (interquartile range of the reference over rmse), `slope` (of the
         line of the reference on the predicted), `n` (the number of samples). For classes: `accuracy`,
         `balanced_accuracy`, `f1` (the mean of the classes' own), `mcc` (Matthews' correlation coefficient), `roc_auc`
-        (the mean of each class against the rest), `log_loss` and `n`.
+        (of two classes that of the second, of several the mean of each against the rest), `log_loss` and `n`.
 
         One that is not defined is left out: a share of the variance where y does not vary, a curve where a class is
         missing. Of several targets, each has its scores under its name in `targets`. Beside them are the means over
-        targets of what has no unit.
+        targets of what has no unit; but `accuracy` and `f1` of several labels, each 0 or 1, are scikit-learn's, for which
+        a sample counts if all its labels are right.
     """
     y, y_pred = np.asarray(y), np.asarray(y_pred)
     if y.ndim == 1:
         scores = _scores_of_one(task, y, y_pred, proba, classes)
+        if proba is None and decision is not None and classes is not None:
+            scores |= _scores_of_probabilities(y, None, classes, decision)
         return scores | {CLASSES: class_scores(y, y_pred)} if of_classes and task == "classification" else scores
     names = list(targets or (f"y{number + 1}" for number in range(y.shape[1])))
     own = {
         name: _scores_of_one(task, column, column_pred, None, None)
         for name, column, column_pred in zip(names, y.T, y_pred.T, strict=True)
     }
-    return means(list(own.values()), unit_free=task == "regression") | {"n": len(y), TARGETS: own}
+    found = means(list(own.values()), unit_free=task == "regression") | {"n": len(y), TARGETS: own}
+    if task == "classification" and _are_labels(y) and _are_labels(y_pred):
+        found |= {"accuracy": float(metrics.accuracy_score(y, y_pred)), "f1": _f1(y, y_pred)}
+    return found
+
+
+def _are_labels(y: Array) -> bool:
+    """Tell whether each column says yes or no to one label."""
+    return bool(y.dtype.kind in "biuf" and np.isin(y, (0, 1)).all())
 
 
 def means(scores: Sequence[Scores], *, unit_free: bool = False) -> Scores:
@@ -203,14 +217,21 @@ CLASSIFICATION: dict[str, Score] = {
 }
 
 
-def _scores_of_probabilities(y: Array, proba: Array, classes: Array) -> dict[str, float]:
-    """Return the scores that need probabilities; a class that no fold has seen has none."""
+def _scores_of_probabilities(
+    y: Array, proba: Array | None, classes: Array, decision: Array | None = None
+) -> dict[str, float]:
+    """Return the scores that need more than labels; a class that no fold has seen has none."""
     truth = y[:, None] == classes[None, :]
-    if not truth.any(axis=1).all():
+    if len(classes) < 2 or not truth.any(axis=1).all():
         return {}
-    chosen = np.clip(proba[truth], np.finfo(float).eps, 1.0)
-    found = {"log_loss": float(-np.mean(np.log(chosen)))}
-    if truth.any(axis=0).all() and len(classes) > 1:
-        areas = [metrics.roc_auc_score(truth[:, i], proba[:, i]) for i in range(len(classes))]
-        found["roc_auc"] = float(np.mean(areas))
+    found = {} if proba is None else {"log_loss": float(metrics.log_loss(y, proba, labels=classes))}
+    values = decision if proba is None else proba
+    if values is not None and truth.any(axis=0).all():
+        found["roc_auc"] = _area(truth, values)
     return found
+
+
+def _area(truth: Array, values: Array) -> float:
+    if truth.shape[1] == 2:
+        return float(metrics.roc_auc_score(truth[:, 1], values if values.ndim == 1 else values[:, 1]))
+    return float(np.mean([metrics.roc_auc_score(*columns) for columns in zip(truth.T, values.T, strict=True)]))
