@@ -3,7 +3,7 @@
 SCRIPT = '''\
 """Predict with a chain exported by nirs4all_store.
 
-    python FILE.n4a.py X.csv                            one prediction a line
+    python FILE.n4a.py X.csv                            one line of CSV a sample
     python FILE.n4a.py X.npy --wavelengths nm.csv       for chains that need wavelengths
 
 X has one spectrum a row; a CSV may have one line of names above (--header, --no-header), by which its columns are
@@ -42,6 +42,7 @@ COLUMNS = {columns!r}
 
 WAVELENGTHS = {wavelengths!r}
 
+VOTES = {votes!r}
 
 SHARED = {shared!r}
 
@@ -139,13 +140,12 @@ def main():
         X, wavelengths = read_spectra(options.X, options.header)
         if options.wavelengths:
             wavelengths = np.ravel(read_matrix(options.wavelengths, may_rise=True))
-        y = predict(shared, folds, X, wavelengths)
+        y = predict(shared, folds, X, wavelengths, votes=VOTES)
     except (OSError, ValueError) as error:
         raise SystemExit(f"cannot predict: {{error}}")
     sys.stdout.reconfigure(errors="backslashreplace")  # A class may have letters that the terminal lacks.
     try:
-        for row in y.tolist():
-            print(",".join(map(str, row)) if isinstance(row, list) else row)
+        csv.writer(sys.stdout, lineterminator="\\n").writerows(as_columns(y).tolist())
         sys.stdout.flush()
     except BrokenPipeError:  # Whoever reads has enough, and Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
