@@ -668,6 +668,7 @@ class WorkspaceStore:
         y_proba: Any = None,
         sample_indices: Any = None,
         weights: Any = None,
+        classes: Any = None,
     ) -> None:
         """Save the arrays of a prediction; they replace those that it has.
 
@@ -683,6 +684,8 @@ class WorkspaceStore:
         sample_indices : array of shape (n_samples,), optional
         weights : array, optional
             One per sample, or one per fold of the prediction's chain.
+        classes : list, or list of lists for several targets, optional
+            What the columns of `y_proba` are called: the classes, in order.
 
         Raises
         ------
@@ -692,7 +695,7 @@ class WorkspaceStore:
             The arrays differ in length, are ragged, or hold objects other than numbers, bools and text.
         """
         with self._writing() as uow:
-            uow.predictions.add_arrays(prediction_id, y_true, y_pred, y_proba, sample_indices, weights)
+            uow.predictions.add_arrays(prediction_id, y_true, y_pred, y_proba, sample_indices, weights, classes)
 
     def save_predictions(self, pipeline_id: str, records: Iterable[Mapping[str, Any]] | pl.DataFrame) -> list[str]:
         """Save many predictions of one pipeline with their arrays, all of them or none.
@@ -721,7 +724,8 @@ class WorkspaceStore:
     def get_prediction(self, prediction_id: str, load_arrays: bool = False) -> Row | None:
         """Return a prediction with its JSON decoded, or None.
 
-        With `load_arrays` also `y_true, y_pred, y_proba, sample_indices, weights`; None for each that was not saved.
+        With `load_arrays` also `y_true, y_pred, y_proba, sample_indices, weights, classes`; None for each that was not
+        saved.
         """
         with self._reading() as uow:
             return uow.predictions.get(prediction_id, load_arrays)

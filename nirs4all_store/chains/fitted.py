@@ -30,7 +30,7 @@ class FittedChain:
     folds : dict of str to list of (str, object)
         The other objects of each fold, the model last.
     trained_on : TrainedOn
-        The columns of training, by which those of a frame are found.
+        The columns of training, by which those of a frame are found, and how the folds are combined.
     """
 
     name: str
@@ -80,7 +80,7 @@ class FittedChain:
 
     @cached_property
     def _operators(self) -> inference.Operators:
-        return inference.Operators(self.shared, self.folds)
+        return inference.Operators(self.shared, self.folds, votes=self.trained_on.votes)
 
 
 FittedChain.__module__ = "nirs4all_store.fitted"  # Pickles have this name, and so has who trusts it.

@@ -88,6 +88,8 @@ class Operators:
         Fitted transformers that all folds have in common, in order.
     folds : dict of str to list of (str, object)
         For each fold its own fitted transformers, in order, the model last.
+    votes : bool
+        Let several folds vote, since what their models predict is not their likeliest class.
 
     Raises
     ------
@@ -95,7 +97,8 @@ class Operators:
         An object has something inside that would not work there.
     """
 
-    def __init__(self, shared: list[Labelled], folds: dict[str, list[Labelled]]) -> None:
+    def __init__(self, shared: list[Labelled], folds: dict[str, list[Labelled]], *, votes: bool = False) -> None:
+        self._votes = votes
         self._shared = [_Operator(*entry) for entry in shared]
         self._folds = [
             [_Operator(f"{label} of fold {name}", fitted) for label, fitted in fold] for name, fold in folds.items()
@@ -138,10 +141,15 @@ class Operators:
             return mean_probabilities(models, each(_probabilities))
         return vote_probabilities(models, each(_predict))
 
+    def decision_function(self, X: Any, wavelengths: Any = None) -> Any:
+        """Return the mean of what the models' `decision_function` gives; all must have seen the same classes."""
+        _, each = self._ready(X, wavelengths)
+        return np.mean(each(lambda model, own: np.asarray(model.apply("decision_function", own))), axis=0)
+
     def _outputs(self, X: Any, wavelengths: Any) -> tuple[list[Any], list[Any]]:
         """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
         models, each = self._ready(X, wavelengths)
-        if has_proba(models) and not votes(models):
+        if has_proba(models) and not self._votes and not votes(models):
             probabilities = each(_choices)
             if all(found is not None for found in probabilities):
                 return models, probabilities
@@ -160,12 +168,15 @@ class Operators:
         return [fold[-1].fitted for fold in operators], each
 
 
-def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any = None) -> Any:
+def predict(
+    shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wavelengths: Any = None, *, votes: bool = False
+) -> Any:
     """Predict with a whole chain.
 
     Regression gives the mean of the folds. Classification gives the class with the highest mean
-    probability, or the majority of votes where a model has no `predict_proba` or a threshold of its own; a tie goes
-    to the class that sorts first. One fold alone predicts what its model predicts.
+    probability, or the majority of votes where a model has no `predict_proba`, a threshold of its own, or predicted
+    in training something else than its likeliest class; a tie goes to the class that sorts first. One fold alone
+    predicts what its model predicts.
 
     Parameters
     ----------
@@ -177,6 +188,8 @@ def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wa
         It is not modified.
     wavelengths : array of shape (n_features,), optional
         Handed to wavelength-aware operators, in the unit they were trained with.
+    votes : bool
+        Let several folds vote; the chain's training tells.
 
     Returns
     -------
@@ -187,7 +200,7 @@ def predict(shared: list[Labelled], folds: dict[str, list[Labelled]], X: Any, wa
     PredictionError
         An object refused its input or needs wavelengths; the message names the object and the fold.
     """
-    return Operators(shared, folds).predict(X, wavelengths)
+    return Operators(shared, folds, votes=votes).predict(X, wavelengths)
 
 
 def transform(operators: list[Labelled], X: Any, wavelengths: Any = None) -> Any:

@@ -24,10 +24,13 @@ class TrainedOn:
     columns : list of str, or None
         Their names.
     wavelengths : list of float, or None
+    votes : bool
+        Whether the models predicted something else than their likeliest class, so that the folds together vote.
     """
 
     columns: list[str] | None = None
     wavelengths: list[float] | None = None
+    votes: bool = False
 
     @classmethod
     def of(cls, chain: dict[str, Any]) -> TrainedOn:
@@ -37,7 +40,11 @@ class TrainedOn:
         )
         params = model.get("params")
         params = params if isinstance(params, dict) else {}
-        return cls(_list_of(str, params.get("columns")), _list_of((int, float), params.get("wavelengths")))
+        return cls(
+            _list_of(str, params.get("columns")),
+            _list_of((int, float), params.get("wavelengths")),
+            params.get("folds_vote") is True,
+        )
 
     def read(self, path: Path) -> spectra_columns.Spectra:
         """Return the spectra in a CSV, Parquet or NPY file; see `find`. The columns of a NPY file go by their places.

@@ -50,6 +50,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference, column_names))),
         columns=trained_on.columns,
         wavelengths=trained_on.wavelengths,
+        votes=trained_on.votes,
         shared=[(label, rows[item]["content_hash"]) for label, item in wanted.shared],
         folds={
             fold: [(label, rows[item]["content_hash"]) for label, item in entries]

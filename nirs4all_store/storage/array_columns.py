@@ -3,7 +3,8 @@
 Numbers are stored as lists of the database, so that SQL can work on them. A JSON column, `layout`, has the dtype and
 shape of each array. Values that such a list cannot hold exactly are in a list of text beside it: text, integers that a
 float would round, and floats in a list of integers. If the probabilities have one array for each target, all of them
-are in the same lists, one after the other, and `layout` has an entry for each.
+are in the same lists, one after the other, and `layout` has an entry for each. There, too, is what the columns of the
+probabilities are called (`classes`).
 """
 
 from __future__ import annotations
@@ -144,6 +145,25 @@ def _check_integers(items: list[Any], name: str) -> None:
         raise InvalidInputError(f"{name} mixes floats with integers that a float rounds; give one array of integers")
 
 
+def checked_classes(value: Any, proba: Given) -> Any:
+    """Return the names of the columns of probabilities as a list, or as one for each target; None if there are none.
+
+    Raises
+    ------
+    InvalidInputError, InvalidTypeError
+        There is not one for each column, or one is neither a number nor text; see `checked_array`.
+    """
+    if value is None:
+        return None
+    if isinstance(proba, list) and len(value) == len(proba):
+        return [checked_classes(own, target) for own, target in zip(value, proba, strict=True)]
+    names = checked_array(value, "classes", most=1)
+    if not isinstance(proba, np.ndarray) or proba.ndim != 2 or proba.shape[1] != len(names):
+        shape = [target.shape for target in proba] if isinstance(proba, list) else getattr(proba, "shape", None)
+        raise InvalidInputError(f"classes are {value!r:.200} for y_proba of shape {shape}; name each of its columns")
+    return names.tolist()
+
+
 def sample_counts(arrays: Mapping[str, Given]) -> dict[str, int]:
     """Return how many samples each array has, by its name.
 
@@ -213,8 +233,11 @@ def decode(native: Array | None, text: list[str] | None, layout: dict[str, Any] 
     return np.array([number(item) for item in text], dtype=dtype).reshape(shape)
 
 
-def encode_all(arrays: Mapping[str, Given]) -> dict[str, Any]:
-    """Return the columns of a row of `prediction_arrays` for arrays by name; None stands for an absent array."""
+def encode_all(arrays: Mapping[str, Given], classes: Any = None) -> dict[str, Any]:
+    """Return the columns of a row of `prediction_arrays` for arrays by name; None stands for an absent array.
+
+    `classes` is what `checked_classes` returns.
+    """
     row: dict[str, Any] = {}
     layout: list[tuple[str, Any]] = []
     for name, given in arrays.items():
@@ -229,20 +252,19 @@ def encode_all(arrays: Mapping[str, Given]) -> dict[str, Any]:
             columns = encode(given, name)
             row[name], row[f"{name}_text"] = columns.native, columns.text
             layout.append((name, (columns.dtype, columns.shape)))
-    row["layout"] = _layout_text(tuple(layout))
+    row["layout"] = _layout_text(tuple(layout), None if classes is None else json.dumps(classes))
     return row
 
 
 @lru_cache
-def _layout_text(layout: tuple[tuple[str, Any], ...]) -> str:
-    return json.dumps(
-        {
-            name: {"dtype": told[0], "shape": told[1]}
-            if isinstance(told[0], str)
-            else [{"dtype": dtype, "shape": shape, "is_text": is_text} for dtype, shape, is_text in told]
-            for name, told in layout
-        }
-    )
+def _layout_text(layout: tuple[tuple[str, Any], ...], classes: str | None) -> str:
+    described: dict[str, Any] = {
+        name: {"dtype": told[0], "shape": told[1]}
+        if isinstance(told[0], str)
+        else [{"dtype": dtype, "shape": shape, "is_text": is_text} for dtype, shape, is_text in told]
+        for name, told in layout
+    }
+    return json.dumps(described if classes is None else described | {"classes": json.loads(classes)})
 
 
 def _decoded(native: Array | None, text: list[str] | None, layout: Any) -> Given:
@@ -265,8 +287,8 @@ def _decode_targets(native: Array | None, text: list[str] | None, layouts: list[
     return targets
 
 
-def decode_all(row: dict[str, Any]) -> dict[str, Given]:
-    """Return the arrays of a row of `prediction_arrays` by name; the inverse of `encode_all`.
+def decode_all(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the arrays of a row of `prediction_arrays` by name, and `classes`; the inverse of `encode_all`.
 
     Raises
     ------
@@ -275,7 +297,8 @@ def decode_all(row: dict[str, Any]) -> dict[str, Given]:
     """
     try:
         layouts = parse_json(row["layout"], "layout") if row["layout"] else {}
-        return {name: _decoded(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}
+        found = {name: _decoded(row[name], row[f"{name}_text"], layouts.get(name)) for name in ARRAY_NAMES}
+        return found | {"classes": layouts.get("classes")}
     except (
         ArithmeticError,
         AttributeError,

@@ -83,11 +83,14 @@ def _trace(
     known: dict[str, Any] = {} if data.columns is None else {"columns": data.columns}
     if data.wavelengths is not None:
         known["wavelengths"] = data.wavelengths.tolist()
+    voting = {id(model.step) for model in trained.models if model.votes}
     steps = [
         ExecutionStep(
             i,
             step.name,
-            step.config | known if step.kind == "model" else step.params,
+            step.config | known | ({"folds_vote": True} if id(step) in voting else {})
+            if step.kind == "model"
+            else step.params,
             artifacts=kept.get(id(step), StepArtifacts()),
         )
         for i, step in enumerate(pipeline.steps)
@@ -133,4 +136,5 @@ def _records(
                 "y_proba": part.proba,
                 "sample_indices": part.rows,
                 "weights": weights,
+                "classes": part.classes,
             }

@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
-from nirs4all_store.storage.array_columns import ARRAY_NAMES, Array, checked_array, decode_all, encode_all
+from nirs4all_store.storage.array_columns import (
+    ARRAY_NAMES,
+    Array,
+    checked_array,
+    checked_classes,
+    decode_all,
+    encode_all,
+)
 
 CHARACTERS = st.characters(exclude_categories=["Cs"])
 TEXT = st.text(CHARACTERS, max_size=6)
@@ -124,11 +131,47 @@ def test_all_five_arrays_of_a_row_come_back_together() -> None:
         "weights": np.array([True, False]),
     }
     found = decode_all(encode_all({name: checked_array(value, name) for name, value in given.items()}))
-    assert list(found) == list(given)
+    assert list(found) == [*given, "classes"]
     for name, value in given.items():
         back = found[name]
         assert back is not None
         assert_same(back, value)
+
+
+PROBA = np.full((2, 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("proba", "classes", "expected"),
+    [
+        (PROBA, np.array(["no", "yes"]), ["no", "yes"]),
+        (PROBA, [1, 2], [1, 2]),
+        (PROBA, np.array([1.0, 2.0]), [1.0, 2.0]),
+        ([PROBA, PROBA[:, :1]], [np.array([False, True]), ["a"]], [[False, True], ["a"]]),
+        (PROBA, None, None),
+    ],
+)
+def test_the_columns_of_probabilities_had_no_names(proba: Any, classes: Any, expected: Any) -> None:
+    found = decode_all(encode_all(dict.fromkeys(ARRAY_NAMES) | {"y_proba": proba}, checked_classes(classes, proba)))[
+        "classes"
+    ]
+    assert found == expected
+    assert repr(found) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("proba", "classes"),
+    [
+        (PROBA, ["a"]),
+        (None, ["a", "b"]),
+        ([PROBA, PROBA], ["a", "b"]),
+        (PROBA[None], ["a", "b"]),
+        (PROBA, [["a"], "b"]),
+    ],
+)
+def test_names_that_are_not_one_for_each_column_are_refused(proba: Any, classes: Any) -> None:
+    with pytest.raises(InvalidInputError):
+        checked_classes(classes, proba)
 
 
 def test_what_a_list_holds_is_what_numpy_makes_of_it() -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import Select, func, select
 from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ...identifiers import new_id, utc_now
 from ...validation import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
-from ..array_columns import ARRAY_NAMES, Given, checked_arrays, decode_all, encode_all, sample_counts
+from ..array_columns import ARRAY_NAMES, Given, checked_arrays, checked_classes, decode_all, encode_all, sample_counts
 from ..columns import checked_value, table_of
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..records import PredictionRecord, as_records
@@ -26,7 +26,8 @@ from . import ranking
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
 MAX_ROWS = 2**63 - 1
-GIVEN_NAMES = {*PredictionRecord.__dataclass_fields__, *ARRAY_NAMES} - {"pipeline_id"}
+ARRAY_ARGUMENTS = (*ARRAY_NAMES, "classes")
+GIVEN_NAMES = {*PredictionRecord.__dataclass_fields__, *ARRAY_ARGUMENTS} - {"pipeline_id"}
 
 
 class PredictionRepo(Repository):
@@ -82,8 +83,8 @@ class PredictionRepo(Repository):
             raise InvalidInputError(
                 f"record {number} has {shown(unknown)}, which is none of {sorted(GIVEN_NAMES)}; leave it out"
             )
-        values = {name: value for name, value in given.items() if name not in ARRAY_NAMES}
-        arrays = {name: given.get(name) for name in ARRAY_NAMES}
+        values = {name: value for name, value in given.items() if name not in ARRAY_ARGUMENTS}
+        arrays = {name: given.get(name) for name in ARRAY_ARGUMENTS}
         try:
             record = PredictionRecord.of({"preprocessings": "", **values, "pipeline_id": pipeline_id})
             prediction_id = self.add(record)
@@ -101,6 +102,7 @@ class PredictionRepo(Repository):
         y_proba: Any = None,
         sample_indices: Any = None,
         weights: Any = None,
+        classes: Any = None,
     ) -> None:
         """Set the arrays of a prediction; they replace those that it has.
 
@@ -113,6 +115,8 @@ class PredictionRepo(Repository):
         sample_indices : array_like of shape (n_samples,), optional
         weights : array_like, optional
             One for each sample or, as nirs4all stores them, one for each fold of the prediction's chain.
+        classes : list, or list of lists for several targets, optional
+            What the columns of `y_proba` are called.
 
         Raises
         ------
@@ -131,7 +135,7 @@ class PredictionRepo(Repository):
         }
         arrays = {name: checked_arrays(value, name) for name, value in given.items()}
         self._check_lengths(prediction_id, arrays)
-        row = encode_all(arrays) | {"prediction_id": prediction_id}
+        row = encode_all(arrays, checked_classes(classes, arrays["y_proba"])) | {"prediction_id": prediction_id}
         is_waiting = self._tables.is_pending(PredictionArrays, prediction_id)
         if not is_waiting and self._tables.exists(PredictionArrays, prediction_id):
             self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, [prediction_id])
@@ -160,13 +164,13 @@ class PredictionRepo(Repository):
     def get(self, prediction_id: str, load_arrays: bool = False) -> dict[str, Any] | None:
         """Return a prediction as a dict, or None if there is none with this id.
 
-        With `load_arrays`, the dict also has its arrays, with None for each that it does not have.
+        With `load_arrays`, the dict also has its arrays and `classes`, with None for each that it does not have.
         """
         row = self._tables.row(Prediction, prediction_id)
         if row is None or not load_arrays:
             return row
         columns = self._tables.row_with_arrays(PredictionArrays, prediction_id)
-        empty: dict[str, Any] = dict.fromkeys(ARRAY_NAMES)
+        empty: dict[str, Any] = dict.fromkeys(ARRAY_ARGUMENTS)
         return row | (empty if columns is None else decode_all(columns))
 
     def of_chain(self, chain_id: str) -> list[dict[str, Any]]:
