@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..artifacts import SCRIPTS, codec, is_only_here, packages_in, sha256
-from ..chains import plan_replay
+from ..chains import TrainedOn, plan_replay
 from ..errors import InvalidInputError
 from ..filesystem import atomic_write, with_suffix_added
 from ..identifiers import utc_now
@@ -77,6 +77,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     has_newer = (
         FLOAT_KEY.encode() in text
         or uses_newer_columns(ChainRecord, chain)
+        or TrainedOn.of(chain).votes  # An older reader would not let the folds vote.
         or any(uses_newer_columns(PredictionRecord, row) for row in predictions)
     )
     read = json.loads(text, object_pairs_hook=reject_duplicate_keys)  # As readers have it, who compare the hash of it.

@@ -59,8 +59,8 @@ def scores_of(
 
         One that is not defined is left out: a share of the variance where y does not vary, a curve where a class is
         missing. Of several targets, each has its scores under its name in `targets`. Beside them are the means over
-        targets of what has no unit; but `accuracy` and `f1` of several labels, each 0 or 1, are scikit-learn's, for which
-        a sample counts if all its labels are right.
+        targets of what has no unit; but `accuracy` and `f1` of several labels, each 0 or 1, are scikit-learn's, for
+        which a sample counts if all its labels are right.
     """
     y, y_pred = np.asarray(y), np.asarray(y_pred)
     if y.ndim == 1:

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +93,9 @@ def test_a_vote_once_was_the_likeliest_class_in_exported_files(store: WorkspaceS
     assert (store.load_chain(chain_id).predict_proba(X).argmax(axis=1) != expected).any()
     bundle = store.export_chain(chain_id, tmp_path / "model.n4a")
     np.testing.assert_array_equal(load_bundle(bundle, trusted=True).predict(X), expected)
+    with zipfile.ZipFile(bundle) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    assert manifest["format_version"] == 2  # A reader of the first version would not let them vote.
     np.savetxt(tmp_path / "X.csv", X, delimiter=",")
     done = run_script(store.export_chain(chain_id, tmp_path / "model.n4a.py", format="n4a.py"), tmp_path / "X.csv")
     assert done.stdout.split() == expected.astype(str).tolist()
