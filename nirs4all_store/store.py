@@ -339,6 +339,7 @@ class WorkspaceStore:
         generator_choices: Any = None,
         dataset_name: str = "",
         dataset_hash: str | None = None,
+        original_template: Any = None,
     ) -> str:
         """Begin a pipeline in a run, with status `running`.
 
@@ -352,6 +353,8 @@ class WorkspaceStore:
             The values that were chosen.
         dataset_name, dataset_hash : str
             The dataset that it is trained on.
+        original_template : list or dict, optional
+            The configuration as its author wrote it, with all its alternatives.
 
         Returns
         -------
@@ -364,7 +367,15 @@ class WorkspaceStore:
             There is no such run.
         """
         with self._writing() as uow:
-            return uow.runs.add_pipeline(run_id, name, expanded_config, generator_choices, dataset_name, dataset_hash)
+            return uow.runs.add_pipeline(
+                run_id,
+                name,
+                expanded_config,
+                generator_choices,
+                dataset_name,
+                dataset_hash,
+                original_template=original_template,
+            )
 
     def complete_pipeline(
         self,

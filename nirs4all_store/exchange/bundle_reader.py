@@ -18,7 +18,7 @@ from typing import Any
 from ..artifacts import CODECS, SKOPS, sha256
 from ..chains import artifact_ids, checked_attachments, plan_replay, with_ids
 from ..errors import BundleError, StoreError
-from ..storage import ChainRecord, PredictionRecord, Record
+from ..storage import ChainRecord, Pipeline, PredictionRecord, Record
 from ..validation import reject_duplicate_keys
 from .legacy_bundle import read_old
 
@@ -38,12 +38,24 @@ BYTES_AT_ANY_RATIO = 64 * 2**20
 CHUNK = 2**20
 # Every workspace has ids of its own, which mean nothing elsewhere.
 IDS = ("prediction_id", "chain_id", "pipeline_id")
-FIELDS: dict[type[Record], dict[str, bool]] = {
+FIELDS: dict[type[Record | Pipeline], dict[str, bool]] = {
     kind: {field.name: field.default is MISSING for field in fields(kind) if field.name not in IDS}
     for kind in (ChainRecord, PredictionRecord)
 }
+FIELDS[Pipeline] = {
+    "name": True,
+    "expanded_config": True,
+    "generator_choices": True,
+    "dataset_name": True,
+    "dataset_hash": True,
+    "best_val": True,
+    "best_test": True,
+    "metric": True,
+    "duration_ms": True,
+    "original_template": False,
+}
 """What a bundle has of a row, and whether bundles had it from the first on: then it has no default."""
-CHAIN_KEYS, PREDICTION_KEYS = (tuple(FIELDS[kind]) for kind in (ChainRecord, PredictionRecord))
+CHAIN_KEYS, PREDICTION_KEYS, PIPELINE_KEYS = (tuple(FIELDS[kind]) for kind in (ChainRecord, PredictionRecord, Pipeline))
 # Those, and what says which chain it was.
 TOLD_CHAIN_KEYS = ("chain_id", "pipeline_id", "created_at", *CHAIN_KEYS)
 MANIFEST_KEYS = (
@@ -57,17 +69,6 @@ MANIFEST_KEYS = (
     "sha256",
 )
 ARTIFACT_KEYS = ("artifact_id", "content_hash", "operator_class", "artifact_type", "format", "size_bytes", "provenance")
-PIPELINE_KEYS = (
-    "name",
-    "expanded_config",
-    "generator_choices",
-    "dataset_name",
-    "dataset_hash",
-    "best_val",
-    "best_test",
-    "metric",
-    "duration_ms",
-)
 
 Row = dict[str, Any]
 
@@ -114,10 +115,10 @@ def content_sha256(chain: Row, artifacts: dict[str, Row], pipeline: Row, predict
     hashes = {key: f"{row['format']}:{row['content_hash']}" for key, row in artifacts.items()}
     named = with_ids(without_unused(ChainRecord, {key: chain.get(key) for key in CHAIN_KEYS}), hashes)
     texts = sorted(_canonical(without_unused(PredictionRecord, row)) for row in predictions)
-    return sha256(_canonical([named, pipeline, texts]).encode())
+    return sha256(_canonical([named, without_unused(Pipeline, pipeline), texts]).encode())
 
 
-def without_unused(kind: type[Record], row: Row) -> Row:
+def without_unused(kind: type[Record | Pipeline], row: Row) -> Row:
     """Return a row without the columns that were added since the first bundles, where they are None.
 
     So a bundle from before keeps the hash that it has, and where the column is not known yet, bundles that make no use
@@ -126,7 +127,7 @@ def without_unused(kind: type[Record], row: Row) -> Row:
     return {name: value for name, value in row.items() if value is not None or FIELDS[kind].get(name, True)}
 
 
-def uses_newer_columns(kind: type[Record], row: Row) -> bool:
+def uses_newer_columns(kind: type[Record | Pipeline], row: Row) -> bool:
     """Tell whether a row has a value in a column that the first bundles did not have."""
     return any(row.get(name) is not None for name, was_there in FIELDS[kind].items() if not was_there)
 

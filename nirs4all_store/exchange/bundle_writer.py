@@ -14,7 +14,7 @@ from ..chains import TrainedOn, plan_replay
 from ..errors import InvalidInputError
 from ..filesystem import atomic_write, with_suffix_added
 from ..identifiers import utc_now
-from ..storage import ChainRecord, PredictionRecord
+from ..storage import ChainRecord, Pipeline, PredictionRecord
 from ..validation import FLOAT_KEY, reject_duplicate_keys, without_odd_floats
 from ..version import __version__
 from .bundle_loader import imports_of
@@ -62,7 +62,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     described = [{key: row[key] for key in ARTIFACT_KEYS} | {"member": _member(row)} for row in artifacts]
     plan_replay(chain)  # What cannot replay here would not be read elsewhere.
     row = results["pipeline"]
-    pipeline = {key: row[key] for key in PIPELINE_KEYS} if row else {}
+    pipeline = without_unused(Pipeline, {key: row[key] for key in PIPELINE_KEYS}) if row else {}
     predictions = [
         without_unused(PredictionRecord, {key: row[key] for key in PREDICTION_KEYS}) for row in results["predictions"]
     ]
@@ -78,6 +78,7 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
         FLOAT_KEY.encode() in text
         or uses_newer_columns(ChainRecord, chain)
         or TrainedOn.of(chain).votes  # An older reader would not let the folds vote.
+        or uses_newer_columns(Pipeline, pipeline)
         or any(uses_newer_columns(PredictionRecord, row) for row in predictions)
     )
     read = json.loads(text, object_pairs_hook=reject_duplicate_keys)  # As readers have it, who compare the hash of it.

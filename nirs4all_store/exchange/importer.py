@@ -126,6 +126,7 @@ def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[st
         told.get("generator_choices"),
         dataset,
         told.get("dataset_hash"),
+        original_template=told.get("original_template"),
     )
     ids = {
         key: _add_artifact(uow, row, bundle.contents[row["content_hash"]], trust)

@@ -55,7 +55,11 @@ class Run(Base):
 
 
 class Pipeline(Base):
-    """One pipeline that was trained on one dataset within a run."""
+    """One pipeline that was trained on one dataset within a run.
+
+    `original_template` is the configuration as its author wrote it, of which `expanded_config` is one of many; NULL:
+    unknown.
+    """
 
     __tablename__ = "pipelines"
     __table_args__ = (_parent("run_id", "runs.run_id"),)
@@ -75,6 +79,7 @@ class Pipeline(Base):
     metric: Mapped[str | None]
     duration_ms: Mapped[int | None] = mapped_column(BigInteger)
     error: Mapped[str | None]
+    original_template: Mapped[list[Any] | None]
 
 
 class Chain(Base):

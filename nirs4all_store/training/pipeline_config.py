@@ -11,10 +11,12 @@ from typing import Any
 
 from ..chains import estimator_type
 from ..errors import InvalidInputError
-from ..validation import refuse_endless, shown
+from ..validation import json_text, refuse_endless, shown
 from .operators import as_error, build, describe, name_of, params_of, parts_of
 from .search_space import MOST_PIPELINES, MOST_VALUES, OR, RANGE, Alternative, alternatives_of, count_text, size_of
 
+# Characters of the configurations as they were written, in all pipelines of a run together.
+MOST_TEXT = 100_000_000
 KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
 NEEDED = {
     "model": ("fit", "predict"),
@@ -166,6 +168,38 @@ def pipelines_of(config: Any) -> list[PipelineSpec]:
             )
         alternatives = [list(alternatives_of(item, f"step {number}")) for number, item in enumerate(config, 1)]
         return [_pipeline(chosen) for chosen in itertools.product(*alternatives)]
+
+
+def template_of(config: Any, pipelines: int) -> list[Any] | None:
+    """Return a configuration as it was written, with its alternatives, in JSON values.
+
+    Parameters
+    ----------
+    config : list, or dict with the key `pipeline`
+        Of which `pipelines_of` has made pipelines.
+    pipelines : int
+        How many of them keep it.
+
+    Returns
+    -------
+    list or None
+        Its steps; operators are described. None: it is too long to be kept once for each pipeline.
+    """
+    steps = config["pipeline"] if isinstance(config, Mapping) else config
+    with as_error("the configuration"):
+        written = [_written(step) for step in steps]
+    try:
+        text = json_text(written, "the configuration") or ""
+    except InvalidInputError:
+        return None
+    return written if len(text) * pipelines <= MOST_TEXT else None
+
+
+def _written(part: Any) -> Any:
+    """Return a part of a configuration as it was written; `describe` would take its forms for a user's own dict."""
+    if isinstance(part, Mapping) and all(isinstance(key, str) for key in part):
+        return {key: _written(value) for key, value in part.items()}
+    return [_written(item) for item in part] if isinstance(part, list) else describe(part)
 
 
 def _pipeline(chosen: Sequence[Alternative]) -> PipelineSpec:

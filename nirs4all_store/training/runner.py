@@ -34,7 +34,7 @@ from .config_files import find_config
 from .cross_validation import TrainingResult, blas_threads, check_fit, splits, train
 from .evaluation import Folds
 from .operators import as_error, is_whole
-from .pipeline_config import PipelineSpec, pipelines_of
+from .pipeline_config import PipelineSpec, pipelines_of, template_of
 from .recorder import record_result
 from .template_library import PipelineLibrary
 
@@ -127,7 +127,8 @@ class PipelineRunner:
         with self._store() as store:
             if store.is_in_transaction:
                 raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
-            pipelines = pipelines_of(find_config(config, partial(_template, store)))
+            config = find_config(config, partial(_template, store))
+            pipelines = pipelines_of(config)
             data = read_dataset(dataset, target)
             keys = [_key(pipeline) for pipeline in pipelines]
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
@@ -143,7 +144,8 @@ class PipelineRunner:
             left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
             found = [done[key] for key in dict.fromkeys(keys) if key in done]
             if left:
-                run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left))
+                template = template_of(config, len(left))
+                run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left), template)
                 self.run_id = run.run_id
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
             return _ranked(store, found)
@@ -232,12 +234,19 @@ class _Run:
     """One run: its pipelines are begun, trained elsewhere, and stored here."""
 
     def __init__(
-        self, store: WorkspaceStore, data: TrainingData, folds: dict[str, Folds], name: str, skipped: int
+        self,
+        store: WorkspaceStore,
+        data: TrainingData,
+        folds: dict[str, Folds],
+        name: str,
+        skipped: int,
+        template: list[Any] | None,
     ) -> None:
         self._store = store
         self._data = data
         self._folds = folds
         self._skipped = skipped
+        self._template = template
         self._threads = blas_threads()  # Here is where the chains will be replayed.
         self._begun: dict[str, PipelineSpec] = {}
         self._completed: list[str] = []
@@ -318,6 +327,7 @@ class _Run:
                     pipeline.choices,
                     self._data.name,
                     self._data.content_hash,
+                    self._template,
                 )
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
                 self._problem = problem

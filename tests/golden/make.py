@@ -46,7 +46,9 @@ def make(folder: Path) -> dict[str, Any]:
         for number, status in enumerate(("completed", "running", "interrupted")):
             run_id = store.begin_run(status, {"seed": number}, [{"name": "wheat"}])
             expected["runs"].append(run_id)
-            pipeline_id = store.begin_pipeline(run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash")
+            pipeline_id = store.begin_pipeline(
+                run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash", [{"_or_": ["Ridge"]}]
+            )
             model_id = store.save_artifact(Ridge(number + 1).fit(X, Y), "Ridge", "model", "joblib")
             folds, more = {"final": model_id}, {}
             if number == 2:  # A final model beside the folds, and all else that may hang on a chain.

@@ -12,6 +12,7 @@ REVISIONS = (
     "0004_owner",
     "0005_final_model",
     "0006_repeat",
+    "0007_original_template",
 )
 """The names of all migration files, oldest first. Other files in their folder are not used."""
 HEAD = REVISIONS[-1].partition("_")[0]

@@ -172,6 +172,7 @@ class RunRepo(Repository):
         dataset_name: str = "",
         dataset_hash: str | None = None,
         pipeline_id: str | None = None,
+        original_template: Any = None,
     ) -> str:
         """Add a pipeline with the status `running` to a run; return its id, which is a new one by default.
 
@@ -192,6 +193,7 @@ class RunRepo(Repository):
             "dataset_hash": dataset_hash,
             "status": "running",
             "created_at": utc_now(),
+            "original_template": original_template,
         }
         self._tables.add(Pipeline, row)
         return str(row["pipeline_id"])
