@@ -97,6 +97,9 @@ class Operators:
         An object has something inside that would not work there.
     """
 
+    # On the class, too: estimators were pickled, with their operators, before there was such an attribute.
+    _votes = False
+
     def __init__(self, shared: list[Labelled], folds: dict[str, list[Labelled]], *, votes: bool = False) -> None:
         self._votes = votes
         self._shared = [_Operator(*entry) for entry in shared]
