@@ -506,7 +506,13 @@ class WorkspaceStore:
             return uow.chains.list(pipeline_id)
 
     def replay_chain(
-        self, chain_id: str, X: Any, wavelengths: Any = None, folds: str | None = None
+        self,
+        chain_id: str,
+        X: Any,
+        wavelengths: Any = None,
+        folds: str | None = None,
+        *,
+        resample: bool = False,
     ) -> npt.NDArray[Any]:
         """Predict with a stored chain.
 
@@ -522,10 +528,14 @@ class WorkspaceStore:
             It is not modified. In a pandas or polars frame, the columns of training are found by their names or
             wavelengths, if the chain has them, as chains that the runner trained do; other columns are left out.
         wavelengths : array of shape (n_features,), optional
-            For wavelength-aware operators, in the unit they were trained with; found with the columns of a frame.
+            Of the columns of X, in the unit of training: by them the columns of training are found, if the chain has
+            those, and wavelength-aware operators get them. Not needed for a frame whose columns are named by them.
         folds : str, optional
             Which models predict. "mean": those of all folds together, without that of `predict_fold`. A key of the
             chain's `fold_artifacts`: this one alone. By default `predict_fold`, or all where the chain has none.
+        resample : bool
+            Interpolate spectra of other wavelengths linearly to those of training, where their range covers these.
+            By default other wavelengths are refused, unless they differ by rounding: at most 0.15 of the step.
 
         Returns
         -------
@@ -539,7 +549,7 @@ class WorkspaceStore:
             The chain has no such folds.
         ChainReplayError
             The chain lacks a model or a fitted step, or a step or the model returns another number of rows than it was
-            given; `ChainInputError` where an object refuses X, or a frame lacks columns of training.
+            given; `ChainInputError` where an object refuses X, or X lacks columns of training.
         ArtifactLoadError
             An artifact's file is missing, damaged, or cannot be loaded here.
         """
@@ -550,7 +560,7 @@ class WorkspaceStore:
             chain, artifacts = self._chain_and_artifacts(chain_id)
             fitted = self._here.loader.fitted(chain, artifacts, fresh=False, folds=folds)
             self._here.loader.keep(fitted, name, epoch, chain, artifacts)
-        y: npt.NDArray[Any] = fitted.predict(X, wavelengths)
+        y: npt.NDArray[Any] = fitted.predict(X, wavelengths, resample=resample)
         return y
 
     def load_chain(self, chain_id: str, folds: str | None = None) -> ChainRegressor | ChainClassifier:

@@ -37,7 +37,7 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
             "insists on fitting it, or train a new chain"
         )
 
-    def predict(self, X: Any, wavelengths: Any = None) -> Any:
+    def predict(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> Any:
         """Predict as `WorkspaceStore.replay_chain` does.
 
         Parameters
@@ -45,6 +45,8 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         X : array of shape (n_samples, n_features), or frame
             The columns of a frame are found by the names or wavelengths of training, where the chain knows them.
         wavelengths : array of shape (n_features,), optional
+        resample : bool
+            Interpolate spectra of other wavelengths to those of training.
 
         Returns
         -------
@@ -57,7 +59,7 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         ChainReplayError
             A step or model gives another number of rows than it got.
         """
-        return self.chain.predict(X, wavelengths)
+        return self.chain.predict(X, wavelengths, resample=resample)
 
     def __sklearn_clone__(self) -> Self:
         """Cloning leaves what is fitted, as scikit-learn's FrozenEstimator does."""
@@ -80,7 +82,7 @@ class ChainClassifier(ClassifierMixin, _StoredChain):  # type: ignore[misc]  # s
         """The sorted classes that any fold has seen, as its models have them: several targets may have a list."""
         return all_classes(self.chain.models)
 
-    def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
+    def predict_proba(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> Any:
         """Return class probabilities, for one row as for many.
 
         A chain of one fold returns the probabilities of its model. A chain of several folds returns their mean, or each
@@ -88,14 +90,14 @@ class ChainClassifier(ClassifierMixin, _StoredChain):  # type: ignore[misc]  # s
 
         Parameters
         ----------
-        X : array of shape (n_samples, n_features)
-        wavelengths : array of shape (n_features,), optional
+        X, wavelengths, resample
+            As for `predict`.
 
         Returns
         -------
         ndarray of shape (n_samples, n_classes), or as the models give those of several targets or labels
         """
-        return self.chain.predict_proba(X, wavelengths)
+        return self.chain.predict_proba(X, wavelengths, resample=resample)
 
 
 # Pickles have this name, and so has who trusts them.

@@ -48,20 +48,20 @@ class FittedChain:
         """The folds' models."""
         return [fold[-1][1] for fold in self.folds.values()]
 
-    def predict(self, X: Any, wavelengths: Any = None) -> Any:
-        """Predict; see `inference.predict`. What an object refuses raises `ChainInputError`.
+    def predict(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> Any:
+        """Predict; see `inference.predict`, and `TrainedOn.arrays` for `resample`.
 
-        One that does not work here raises `ChainReplayError`.
+        What an object refuses raises `ChainInputError`; one that does not work here raises `ChainReplayError`.
         """
-        return self._run("predict", X, wavelengths)
+        return self._run("predict", X, wavelengths, resample=resample)
 
-    def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
+    def predict_proba(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> Any:
         """Return class probabilities; see `inference.Operators`."""
-        return self._run("predict_proba", X, wavelengths)
+        return self._run("predict_proba", X, wavelengths, resample=resample)
 
-    def _run(self, method: str, X: Any, wavelengths: Any) -> Any:
+    def _run(self, method: str, X: Any, wavelengths: Any, *, resample: bool) -> Any:
         try:
-            X, wavelengths = self.trained_on.arrays(X, wavelengths)
+            X, wavelengths = self.trained_on.arrays(X, wavelengths, resample=resample)
         except InvalidInputError as error:
             raise ChainInputError(f"{self.name}: {error}") from error
         try:

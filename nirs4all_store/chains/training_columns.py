@@ -8,7 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets import places, read_spectra, spectra_columns, table_files, wavelengths_of
+from ..datasets import (
+    grid_of,
+    places,
+    places_on,
+    read_spectra,
+    resampled,
+    spectra_columns,
+    table_files,
+    wavelengths_of,
+)
 from ..errors import InvalidInputError
 from ..validation import refuse_deep
 
@@ -46,7 +55,7 @@ class TrainedOn:
             params.get("folds_vote") is True,
         )
 
-    def read(self, path: Path) -> spectra_columns.Spectra:
+    def read(self, path: Path, *, resample: bool = False) -> spectra_columns.Spectra:
         """Return the spectra in a CSV, Parquet or NPY file; see `find`. The columns of a NPY file go by their places.
 
         Raises
@@ -55,24 +64,43 @@ class TrainedOn:
             It cannot be read, has something else than numbers, or lacks a column.
         """
         if path.suffix.lower() != ".npy":
-            return self.find(table_files.read(path).frame, str(path))
+            return self.find(table_files.read(path).frame, str(path), resample=resample)
         found = read_spectra(path)
         return spectra_columns.Spectra(found.X, found.columns, self._wavelengths, found.others)
 
-    def find(self, table: Any, where: str) -> spectra_columns.Spectra:
+    def find(self, table: Any, where: str, *, resample: bool = False) -> spectra_columns.Spectra:
         """Return the spectra in a frame, found by the names of training, or by their wavelengths.
 
         Where nothing is known of training, or of wavelengths, or where the frame has no names, all columns that may be
         spectra are taken as they stand.
 
+        Parameters
+        ----------
+        table : frame
+        where : str
+            What messages call it.
+        resample : bool
+            Interpolate spectra of other wavelengths to those of training.
+
         Raises
         ------
         InvalidInputError
-            It lacks a column, has one twice, or has something else than numbers there.
+            It lacks a column, has one twice, or has something else than numbers there; its wavelengths are others, or,
+            where it is resampled, do not cover those of training.
         """
+        self._refuse_resampling(resample)
         table = table_files.frame(table)
         is_named = table_files.has_names(table)
-        found = places(table.columns, self.columns, self.wavelengths, where) if is_named else None
+        try:
+            found = places(table.columns, self.columns, self.wavelengths, where) if is_named else None
+        except InvalidInputError:
+            grid = grid_of(table.columns, where) if resample and self.wavelengths is not None else None
+            if grid is None:
+                raise
+            names = [table.columns[place] for place in grid[0]]
+            measured = spectra_columns.picked(table, names, names, grid[1])
+            X = resampled(measured.X, grid[1], self._wavelengths, where)
+            return spectra_columns.Spectra(X, names, self._wavelengths, measured.others)
         if found is not None:
             names = [table.columns[place] for place in found]
             wavelengths = wavelengths_of(names) if self.wavelengths is None else self._wavelengths
@@ -88,23 +116,25 @@ class TrainedOn:
             )
         return spectra_columns.Spectra(spectra.X, spectra.columns, self._wavelengths, spectra.others)
 
-    def arrays(self, X: Any, wavelengths: Any) -> tuple[Any, Any]:
+    def arrays(self, X: Any, wavelengths: Any, *, resample: bool = False) -> tuple[Any, Any]:
         """Return X and wavelengths for the fitted objects: those of a frame in the order of training.
 
-        What is no frame, or has columns that nobody named, goes by the columns' places.
+        What is no frame, or has columns that nobody named, goes by the columns' places; if their wavelengths are given,
+        by these.
 
         Raises
         ------
         InvalidInputError
-            X is lists in lists, or the frame lacks a column, or other wavelengths are given than those by which its
-            columns are found.
+            X is lists in lists, lacks a column or a wavelength, or cannot be resampled, or other wavelengths are given
+            than those by which the columns of a frame are found.
         """
         refuse_deep(X, "X")
+        self._refuse_resampling(resample)
         is_known = self.columns is not None or self.wavelengths is not None
         if not is_known or not table_files.is_frame(X):
-            return X, wavelengths
+            return self._by_wavelengths(X, wavelengths, resample=resample)
         try:
-            spectra = self.find(X, "the frame")
+            spectra = self.find(X, "the frame", resample=resample)
         except InvalidInputError:
             if table_files.has_names(X):
                 raise
@@ -117,6 +147,29 @@ class TrainedOn:
                 "them out, or give X as an array"
             )
         return spectra.X, wavelengths
+
+    def _by_wavelengths(self, X: Any, wavelengths: Any, *, resample: bool) -> tuple[Any, Any]:
+        """Return an array with the columns of training, where both know their wavelengths."""
+        if wavelengths is None and resample:
+            raise InvalidInputError("resample needs the wavelengths of X; give wavelengths=, or a frame named by them")
+        if wavelengths is None or self._wavelengths is None or np.array_equal(wavelengths, self._wavelengths):
+            return X, wavelengths
+        found = np.asarray(wavelengths)
+        if found.dtype.kind not in "iuf" or np.shape(X)[1:] != found.shape:
+            return X, wavelengths  # The objects refuse what they cannot take.
+        try:
+            return np.asarray(X)[:, places_on(found, self._wavelengths, "X")], self._wavelengths
+        except InvalidInputError:
+            if not resample:
+                raise
+            return resampled(np.asarray(X), found, self._wavelengths, "X"), self._wavelengths
+
+    def _refuse_resampling(self, resample: bool) -> None:
+        if resample and self.wavelengths is None:
+            raise InvalidInputError(
+                "resample needs the wavelengths of training, and this chain has none; train it on a table with columns "
+                "named by wavelengths, or give wavelengths= with the dataset"
+            )
 
     @property
     def _wavelengths(self) -> Array | None:

@@ -46,6 +46,10 @@ def predict(
     ] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = False,
+    resample: Annotated[
+        bool,
+        typer.Option("--resample", help="Interpolate spectra of another instrument to the wavelengths of training."),
+    ] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle.
@@ -62,12 +66,12 @@ def predict(
         from ..exchange import inspect_bundle, load_bundle
 
         model = load_bundle(chain, trusted=trusted)
-        spectra = TrainedOn.of(inspect_bundle(chain).chain).read(data)
+        spectra = TrainedOn.of(inspect_bundle(chain).chain).read(data, resample=resample)
         frame = _predicted(lambda X: model.predict(X, spectra.wavelengths), spectra)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            spectra = TrainedOn.of(store.get_chain(chain_id) or {}).read(data)
+            spectra = TrainedOn.of(store.get_chain(chain_id) or {}).read(data, resample=resample)
             frame = _predicted(lambda X: store.replay_chain(chain_id, X, spectra.wavelengths), spectra)
     if output is None:
         print_csv(frame)

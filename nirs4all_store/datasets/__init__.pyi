@@ -1,6 +1,8 @@
 from . import column_names as column_names
 from . import spectra_columns as spectra_columns
 from . import table_files as table_files
+from . import wavelength_grids as wavelength_grids
+from .column_names import grid_of as grid_of
 from .column_names import places as places
 from .column_names import wavelengths_of as wavelengths_of
 from .dataset import AVERAGE as AVERAGE
@@ -10,3 +12,5 @@ from .input_checks import ROWS_COUNT_FROM_ZERO as ROWS_COUNT_FROM_ZERO
 from .reader import read_dataset as read_dataset
 from .reader import read_spectra as read_spectra
 from .spectra_columns import Spectra as Spectra
+from .wavelength_grids import places_on as places_on
+from .wavelength_grids import resampled as resampled

@@ -1,6 +1,6 @@
 """What the names of a table's columns say: which are spectra, at which wavelengths, and where those of training are.
 
-Needs numpy alone: exported scripts carry this very file.
+Needs numpy alone: exported scripts carry this very file and `wavelength_grids`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInputError
+from .wavelength_grids import places_on
 
 Array = Any
 Family = tuple[list[str], Array]
@@ -96,7 +97,8 @@ def places(
     columns : list of str, or None
         Their names in training, where they are known.
     wavelengths : list of float, or None
-        Their wavelengths in training: data of the same wavelengths are the same, whatever their columns are called.
+        Their wavelengths in training: data of the same wavelengths are the same, whatever their columns are called, and
+        though these were rounded; see `places_on`.
     where : str
         What messages call the table.
 
@@ -120,20 +122,29 @@ def places(
             refused = error
     if wavelengths is None:
         return None
+    grid = grid_of(names, where)
+    if grid is None:
+        if refused is not None:
+            raise refused
+        return None
+    at, found = grid
+    chosen: list[int] = at[places_on(found, np.array(wavelengths), where)].tolist()
+    return chosen
+
+
+def grid_of(names: Sequence[str], where: str) -> tuple[Array, Array] | None:
+    """Return where, among a table's columns, its spectra stand, and at which wavelengths; None if no names tell them.
+
+    Raises
+    ------
+    InvalidInputError
+        Several kinds of columns could each be spectra, or a wavelength is there twice.
+    """
     named, found = spectral(without_index(names), where)
-    if found is None and refused is not None:
-        raise refused
     if found is None:
         return None
     reject_duplicate_names(list(map(str, found.tolist())), where)
-    at = dict(zip(found.tolist(), places_by_name(names, named, where), strict=True))
-    missing = [wavelength for wavelength in wavelengths if wavelength not in at]
-    if missing:
-        raise InvalidInputError(
-            f"{where} lacks {len(missing)} of the {len(wavelengths)} wavelengths that the chain was trained on, the "
-            f"first {missing[0]:g}; give spectra of the same instrument"
-        )
-    return [at[wavelength] for wavelength in wavelengths]
+    return np.array(places_by_name(names, named, where)), found
 
 
 def families(names: Sequence[str]) -> list[Family]:

@@ -5,6 +5,7 @@ SCRIPT = '''\
 
     python FILE.n4a.py X.csv                            one line of CSV a sample
     python FILE.n4a.py X.npy --wavelengths nm.csv       for chains that need wavelengths
+    python FILE.n4a.py X.csv --resample                 spectra of another instrument, interpolated
 
 X has one spectrum a row; a CSV may have one line of names above (--header, --no-header), by which its columns are
 found where the chain knows those of training; else they go by their places. It needs numpy, joblib and
@@ -88,21 +89,29 @@ def first_line(path):
     return delimiter, next(csv.reader([first], delimiter=delimiter), [""])
 
 
-def read_spectra(path, header=None):
+def read_spectra(path, header=None, resample=False):
     """Return X, and the wavelengths of training if its columns were found by those, or by their names."""
-    if path.endswith(".npy") or header is False or COLUMNS is WAVELENGTHS is None:
+    is_named = not (path.endswith(".npy") or header is False or COLUMNS is WAVELENGTHS is None)
+    if resample and (WAVELENGTHS is None or not is_named):
+        raise ValueError("--resample needs a CSV with columns named by wavelengths, and a chain that knows its own")
+    if not is_named:
         return read_matrix(path, header), None
     delimiter, cells = first_line(path)
+    measured = None
     try:
         found = places(cells, COLUMNS, WAVELENGTHS, path)
     except ValueError:
-        if header or has_names(cells, path, may_rise=False):
+        grid = grid_of(cells, path) if resample else None
+        if grid is None and (header or has_names(cells, path, may_rise=False)):
             raise
-        return read_matrix(path, header=False), None
+        if grid is None:
+            return read_matrix(path, header=False), None
+        found, measured = grid
     if found is None:
         return read_matrix(path, header), None
     options = {{"delimiter": delimiter, "quotechar": '"', "comments": None, "encoding": "utf-8-sig"}}
-    return np.loadtxt(path, skiprows=1, usecols=found, ndmin=2, **options), WAVELENGTHS
+    X = np.loadtxt(path, skiprows=1, usecols=found, ndmin=2, **options)
+    return X if measured is None else resampled(X, measured, np.array(WAVELENGTHS), path), WAVELENGTHS
 
 
 def has_names(cells, path, may_rise):
@@ -126,6 +135,7 @@ def main():
     parser.add_argument("X", help="CSV or NPY file, one spectrum a row")
     parser.add_argument("--wavelengths", help="CSV or NPY file, one number a column of X")
     parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="whether X has a line of names above")
+    parser.add_argument("--resample", action="store_true", help="interpolate spectra of other wavelengths")
     options = parser.parse_args()
     try:
         loaded = {{digest: load_object(digest) for digest in OBJECTS}}
@@ -137,7 +147,7 @@ def main():
         for path in filter(os.path.exists, filter(None, (options.X, options.wavelengths))):
             if not os.path.isfile(path):
                 raise ValueError(f"{{path}} is no file; save what it gives to a file, and give that")
-        X, wavelengths = read_spectra(options.X, options.header)
+        X, wavelengths = read_spectra(options.X, options.header, options.resample)
         if options.wavelengths:
             wavelengths = np.ravel(read_matrix(options.wavelengths, may_rise=True))
         y = predict(shared, folds, X, wavelengths, votes=VOTES)

@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..chains import TrainedOn, inference, plan_replay, probabilities
-from ..datasets import column_names
+from ..datasets import column_names, wavelength_grids
 from ..errors import UntrustedArtifactError
 from ..filesystem import with_suffix_added, write_atomic
 from ..identifiers import utc_now
@@ -47,7 +47,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
             "exported_at": utc_now().isoformat(timespec="seconds"),
         },
         packages=packages_of([rows[item] for item in wanted.ids]),
-        inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference, column_names))),
+        inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference, wavelength_grids, column_names))),
         columns=trained_on.columns,
         wavelengths=trained_on.wavelengths,
         votes=trained_on.votes,

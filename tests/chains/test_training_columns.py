@@ -210,3 +210,76 @@ def test_a_chain_whose_row_has_something_else_than_columns_ended_in_a_raw_error(
 def test_lists_in_lists_were_predicted_before_they_were_counted() -> None:
     with pytest.raises(InvalidInputError, match="X is lists in lists"):
         TrainedOn().arrays([[[[1.0]]]], None)
+
+
+# -- other wavelengths -----------------------------------------------------------------------
+
+GRID = 908.1 + 6.194354 * np.arange(12)
+
+
+@pytest.fixture
+def on_grid(store: WorkspaceStore) -> tuple[str, Any]:
+    return trained(store, (table([f"{wavelength:.5f}" for wavelength in GRID]), Y))
+
+
+@pytest.mark.parametrize("decimals", [4, 2, 1, 0])
+def test_a_header_that_was_rounded_once_was_refused_as_another_instruments(
+    store: WorkspaceStore, on_grid: tuple[str, Any], tmp_path: Path, decimals: int
+) -> None:
+    chain_id, expected = on_grid
+    rounded = table([f"{wavelength:.{decimals}f}" for wavelength in GRID])
+    for predict in predictors(store, chain_id, tmp_path):
+        np.testing.assert_allclose(predict(shuffled(rounded)), expected, rtol=1e-12)
+    script = store.export_chain(chain_id, tmp_path / "model.n4a.py", format="n4a.py")
+    rounded.write_csv(tmp_path / "X.csv")
+    printed = run_script(script, tmp_path / "X.csv").stdout
+    np.testing.assert_allclose(np.array(printed.split(), float), expected, rtol=1e-9)
+
+
+def test_another_grid_is_refused_with_by_how_much_it_differs(store: WorkspaceStore, on_grid: tuple[str, Any]) -> None:
+    for shift in (1.5, -1.5):
+        frame = table([f"{wavelength + shift:.5f}" for wavelength in GRID])
+        with pytest.raises(ChainInputError, match=r"lacks 12 .* differ by up to 1\.5, where the step is 6\.19.*ment$"):
+            store.replay_chain(on_grid[0], frame)
+    wider = np.arange(900, 990, 3.0)
+    frame = pl.DataFrame(np.ones((1, len(wider))), schema=[f"{wavelength:g}" for wavelength in wider])
+    with pytest.raises(ChainInputError, match=r"differ by up to 1\.\d+, where the step is 3: .* or interpolate them"):
+        store.replay_chain(on_grid[0], frame)
+
+
+def test_selected_wavelengths_are_not_the_same_because_the_next_are_far(store: WorkspaceStore) -> None:
+    data = {"X": X[:, :3], "y": Y, "wavelengths": np.array([1100.0, 1500.0, 2200.0])}
+    chain_id = PipelineRunner(store).run(CONFIG, data)["chain_id"][0]
+    expected = store.replay_chain(chain_id, X[:, :3])
+    rounded = store.replay_chain(chain_id, X[:, :3], [1100.4, 1499.8, 2200.3])
+    np.testing.assert_allclose(rounded, expected, rtol=1e-12)
+    with pytest.raises(ChainInputError, match=r"lacks 1 of the 3 wavelengths .* the first 1500; .* differ by up to 5,"):
+        store.replay_chain(chain_id, X[:, :3], [1100.0, 1505.0, 2200.0])
+
+
+def test_spectra_of_another_instrument_are_interpolated_if_that_is_asked_for(
+    store: WorkspaceStore, on_grid: tuple[str, Any], tmp_path: Path
+) -> None:
+    chain_id, _ = on_grid
+    wider = np.arange(900, 990, 3.0)
+    measured = np.random.default_rng(3).normal(size=(5, len(wider))).cumsum(axis=1)
+    expected = store.replay_chain(chain_id, np.array([np.interp(GRID.round(5), wider, row) for row in measured]))
+    frame = pl.DataFrame(measured, schema=[f"X{wavelength:g}" for wavelength in wider]).select(pl.all().reverse())
+    bundle = load_bundle(store.export_chain(chain_id, tmp_path / "model.n4a"), trusted=True)
+    for predict in (bundle.predict, store.load_chain(chain_id).predict):
+        np.testing.assert_allclose(predict(frame.to_pandas(), resample=True)[::-1], expected, rtol=1e-12)
+    np.testing.assert_allclose(store.replay_chain(chain_id, measured, wider, resample=True), expected, rtol=1e-12)
+    script = store.export_chain(chain_id, tmp_path / "model.n4a.py", format="n4a.py")
+    frame.write_csv(tmp_path / "X.csv")
+    printed = run_script(script, tmp_path / "X.csv", "--resample").stdout
+    np.testing.assert_allclose(np.array(printed.split(), float)[::-1], expected, rtol=1e-9)
+    with pytest.raises(ChainInputError, match=r"from 912 to 987, and the chain was trained on 908\.1 to 976"):
+        store.replay_chain(chain_id, frame.drop("X900", "X903", "X906", "X909"), resample=True)
+    with pytest.raises(ChainInputError, match="resample needs the wavelengths of X"):
+        store.replay_chain(chain_id, X, resample=True)
+
+
+def test_what_knows_no_wavelengths_is_not_resampled_without_a_word(store: WorkspaceStore) -> None:
+    chain_id, _ = trained(store, (table(PLAIN), Y))
+    with pytest.raises(ChainInputError, match="resample needs the wavelengths of training"):
+        store.replay_chain(chain_id, table(PLAIN), resample=True)
