@@ -15,6 +15,9 @@ from .probabilities import PredictionError, as_columns, class_shares, is_choice,
 # array that says it is not theirs. Everything else is copied before it is used, and gets X as a copy.
 PURE_PACKAGES = ("sklearn", "numpy", "scipy", "builtins")
 
+AXES = ("wavelengths", "x_axis")
+"""What parameters for the wavelengths are called; the second by chemotools."""
+
 Labelled = tuple[str, Any]
 """A name for messages and a fitted object."""
 
@@ -28,7 +31,7 @@ class _Operator:
 
     def __init__(self, label: str, fitted: Any) -> None:
         self.label = label
-        parts = _parts(fitted)
+        parts = parts_of(fitted)
         inside = [type(part).__name__ for part in parts if hasattr(part, "transform") and takes_wavelengths(part)]
         if inside:
             raise PredictionError(
@@ -59,13 +62,7 @@ class _Operator:
             It gives more rows than it got, or fewer, as a filter of outliers does: nobody could tell whose they are.
         """
         found = self._call(getattr(self.fitted, name), X, options)
-        shapes, (rows, *_) = _shapes(found), _shapes(X)[0]
-        # A row of each target, or of each sample those of its targets.
-        if not all(shape[:1] == (rows,) or (len(shape) == 3 and shape[1] == rows) for shape in shapes):
-            raise OutputError(
-                f"{self.label} gave an array of shape {' and '.join(map(str, shapes))} for {rows} rows of X; a chain "
-                "predicts each row, so leave this step out of it, or give an operator that keeps the rows"
-            )
+        check_rows(self.label, found, _shapes(X)[0][0])
         return found
 
     def _call(self, method: Any, X: Any, options: dict[str, Any]) -> Any:
@@ -206,6 +203,23 @@ def predict(
     return Operators(shared, folds, votes=votes).predict(X, wavelengths)
 
 
+def check_rows(label: str, found: Any, rows: int) -> None:
+    """Refuse what has not a row for each row of X.
+
+    Raises
+    ------
+    OutputError
+        It has more or fewer.
+    """
+    shapes = _shapes(found)
+    # A row of each target, or of each sample those of its targets.
+    if not all(shape[:1] == (rows,) or (len(shape) == 3 and shape[1] == rows) for shape in shapes):
+        raise OutputError(
+            f"{label} gave an array of shape {' and '.join(map(str, shapes))} for {rows} rows of X; a chain "
+            "predicts each row, so leave this step out of it, or give an operator that keeps the rows"
+        )
+
+
 def transform(operators: list[Labelled], X: Any, wavelengths: Any = None) -> Any:
     """Return X after fitted transformers, one after the other; parameters and errors as for `predict`."""
     return _transform([_Operator(*entry).ready() for entry in operators], X, wavelengths)
@@ -310,18 +324,25 @@ def _transform(transformers: list[_Operator], X: Any, wavelengths: Any) -> Any:
     for operator in transformers:
         if not hasattr(operator.fitted, "transform"):
             raise PredictionError(f"{operator.label} is a {type(operator.fitted).__name__}, which transforms nothing")
-        if not takes_wavelengths(operator.fitted):
+        axis = axis_of(operator.fitted.transform)
+        if axis is None:
             X = operator.apply("transform", X)
         elif wavelengths is None:
             raise PredictionError(f"{operator.label} needs wavelengths; give wavelengths=, one per column of X")
         else:
-            X = operator.apply("transform", X, wavelengths=np.array(wavelengths))
+            X = operator.apply("transform", X, **{axis: np.array(wavelengths)})
     return X
 
 
 def takes_wavelengths(operator: Any) -> bool:
     """Tell whether a transformer's `transform` is given the wavelengths, too."""
-    return "wavelengths" in inspect.signature(operator.transform).parameters
+    return axis_of(operator.transform) is not None
+
+
+def axis_of(method: Any) -> str | None:
+    """Return the name of the parameter by which a method takes the wavelengths, if it has one."""
+    taken = inspect.signature(method).parameters
+    return next((name for name in AXES if name in taken), None)
 
 
 def _run(label: str, method: Any, X: Any, **options: Any) -> Any:
@@ -354,7 +375,7 @@ def _gaps(X: Any) -> list[int]:
     return rows
 
 
-def _parts(fitted: Any) -> list[Any]:
+def parts_of(fitted: Any) -> list[Any]:
     """Return what an object was made from, at any depth: the steps of a pipeline, a search's estimator."""
     return [*fitted.get_params(deep=True).values()] if hasattr(fitted, "get_params") else []
 

@@ -5,20 +5,15 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
 import numpy as np
 from sklearn.base import clone
-from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection import (
     GroupKFold,
-    GroupShuffleSplit,
     KFold,
-    LeaveOneGroupOut,
-    LeavePGroupsOut,
     StratifiedGroupKFold,
     StratifiedKFold,
 )
@@ -32,11 +27,22 @@ from ..chains import inference
 from ..datasets import TrainingData
 from ..errors import InvalidInputError
 from .evaluation import Array, Fitted, Folds, TrainedModel, judge
+from .fitting import (
+    Samples,
+    fit_model,
+    fit_transformer,
+    give_wavelengths,
+    is_router,
+    is_routing,
+    needs_groups,
+    splits_by_groups,
+    takes_requested_weights,
+    wavelengths_after,
+)
 from .operators import name_of
 from .pipeline_config import PipelineSpec, Step
 
 FOLDS = 5
-BY_GROUPS = (GroupKFold, GroupShuffleSplit, LeaveOneGroupOut, LeavePGroupsOut, StratifiedGroupKFold)
 
 
 @dataclass(frozen=True)
@@ -64,6 +70,10 @@ def check_fit(pipeline: PipelineSpec, data: TrainingData) -> None:
     """
     kind = data.y.dtype.kind
     for step in pipeline.steps:
+        if step.kind in ("transformer", "model"):
+            if data.groups is None and splits_by_groups(step.operator):
+                raise _without_groups(step.where, data)
+            give_wavelengths(clone(step.operator, safe=False), step.where, data.wavelengths, data.wavelengths)
         if step.kind == "transformer" and data.wavelengths is None and inference.takes_wavelengths(step.operator):
             raise InvalidInputError(f"{step.where} needs wavelengths, and {data.name} has none; give them beside X")
     for step in pipeline.models:
@@ -83,6 +93,13 @@ def check_fit(pipeline: PipelineSpec, data: TrainingData) -> None:
             )
 
 
+def _without_groups(where: str, data: TrainingData) -> InvalidInputError:
+    return InvalidInputError(
+        f"{where} splits by groups, and {data.name} has none; say of which group each sample is: give groups beside X "
+        "and y"
+    )
+
+
 def _no_number(data: TrainingData) -> str:
     """Return a value of y that is no number, and its row."""
     for row, values in zip(data.rows, data.y.reshape(len(data.y), -1), strict=True):
@@ -96,6 +113,8 @@ def _no_number(data: TrainingData) -> str:
 
 def _takes_weights(model: Any) -> bool:
     """Tell whether a model can be given weights of samples, or hands them to models inside that can."""
+    if is_routing() and is_router(model):
+        return takes_requested_weights(model)
     if isinstance(model, SklearnPipeline):  # It takes weights by the names of its steps.
         return False
     if has_fit_parameter(model, "sample_weight"):
@@ -110,8 +129,9 @@ def _takes_weights(model: Any) -> bool:
 def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
     """Return the folds of a pipeline's cross-validation.
 
-    Without a cross-validator in the pipeline there are five: by `GroupKFold` if the dataset has groups, else by
-    `StratifiedKFold` for classes and `KFold` for numbers.
+    Without a cross-validator in the pipeline there are five: by `StratifiedKFold` for classes and `KFold` for numbers;
+    if the dataset has groups, by `StratifiedGroupKFold` and `GroupKFold`, as many as there are groups if these are
+    fewer.
 
     Raises
     ------
@@ -120,8 +140,15 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
     """
     splitter = pipeline.only("splitter")
     where = next((step.where for step in pipeline.steps if step.kind == "splitter"), "the pipeline")
+    if splitter is not None and needs_groups(splitter) and data.groups is None:
+        raise _without_groups(where, data)
+    if data.groups is not None and (splitter is None or needs_groups(splitter)) and len(np.unique(data.groups)) == 1:
+        raise InvalidInputError(
+            f"all samples of {data.name} are of one group, {data.groups.tolist()[0]!r}, so that none could be "
+            "predicted by a model that has not seen its group; add samples of other groups"
+        )
     if splitter is None and data.groups is not None:
-        splitter = GroupKFold(FOLDS)
+        splitter = _of_groups(data, is_stratified=pipeline.is_classification and data.y.ndim == 1)
     elif splitter is None:
         kind = StratifiedKFold if pipeline.is_classification and data.y.ndim == 1 else KFold
         splitter = kind(FOLDS, shuffle=True, random_state=0)
@@ -129,7 +156,8 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
         parts = list(splitter.split(data.X, data.y, data.groups))
     except Exception as error:  # A cross-validator may be anybody's.
         raise InvalidInputError(
-            f"{where} cannot split {data.name}: {error}; give a cross-validator that can, as KFold(3)"
+            f"{where} cannot split {data.name}: {error}; give a cross-validator that can, as "
+            f"{'KFold' if data.groups is None else 'GroupKFold'}(3)"
         ) from error
     folds = [(np.asarray(rows), np.asarray(held_out)) for rows, held_out in parts]
     if not folds or not all(len(rows) and len(held_out) for rows, held_out in folds):
@@ -140,6 +168,18 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
             "it for the others"
         )
     return folds
+
+
+def _of_groups(data: TrainingData, *, is_stratified: bool) -> Any:
+    """Return what splits by groups, and for classes lets each fold have as many of each as it can."""
+    number = min(FOLDS, len(np.unique(np.asarray(data.groups))))
+    stratified = StratifiedGroupKFold(number)
+    try:
+        parts = list(stratified.split(data.X, data.y, data.groups)) if is_stratified else []
+    except ValueError:  # Each class has fewer samples than there are folds.
+        parts = []
+    # It may put all groups into other folds, and leave one empty.
+    return stratified if parts and all(len(held_out) for _, held_out in parts) else GroupKFold(number)
 
 
 def blas_threads() -> int:
@@ -182,40 +222,23 @@ def dumped(fitted: Any) -> codecs.Dumped:
 
 def _fit(pipeline: PipelineSpec, data: TrainingData, rows: Array, seconds: list[float]) -> list[Fitted]:
     """Fit all steps on some rows alone."""
-    X, y = data.X[rows], data.y[rows]
+    X, samples, wavelengths = data.X[rows], Samples.of(data, rows), data.wavelengths
     fitted: list[Fitted] = []
-    target = pipeline.only("target")
     for position, step in enumerate(pipeline.steps):
         began = time.perf_counter()
         if step.kind == "transformer":
-            operator = clone(step.operator, safe=False)
-            options = _wavelengths(operator.fit, data) | ({"y": deepcopy(y)} if _takes(operator.fit, "y") else {})
-            operator.fit(deepcopy(X), **options)  # A copy: some write to what they are fitted on.
+            before = X
+            operator, X = fit_transformer(step, X, samples, wavelengths)
+            wavelengths = wavelengths_after(operator, before, X, wavelengths)
             fitted.append(_dumped(step, operator))
-            X = inference.transform([(step.where, fitted[-1].operator)], X, data.wavelengths)
         elif step.kind == "model":
-            model = clone(step.operator, safe=False)
-            if target is not None:
-                model = TransformedTargetRegressor(model, transformer=clone(target))
-            options = {} if data.weights is None else {"sample_weight": data.weights[rows]}
-            if data.groups is not None and isinstance(getattr(step.operator, "cv", None), BY_GROUPS):
-                options["groups"] = data.groups[rows]
-            model.fit(deepcopy(X), deepcopy(y), **options)
-            fitted.append(_dumped(step, model))
+            fitted.append(_dumped(step, fit_model(step, pipeline.only("target"), X, samples, wavelengths)))
         seconds[position] += time.perf_counter() - began
     return fitted
 
 
 def _dumped(step: Step, operator: Any) -> Fitted:
     return Fitted(step, name_of(type(operator)), dumped(operator))
-
-
-def _takes(method: Any, name: str) -> bool:
-    return name in inspect.signature(method).parameters
-
-
-def _wavelengths(method: Any, data: TrainingData) -> dict[str, Any]:
-    return {"wavelengths": data.wavelengths} if _takes(method, "wavelengths") else {}
 
 
 def _model(step: Step, fitted: list[list[Fitted]]) -> TrainedModel:

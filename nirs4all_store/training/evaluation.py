@@ -1,4 +1,7 @@
-"""Predicts with trained models, as their stored chains will, and scores the predictions."""
+"""Predicts with trained models, as their stored chains will, and scores the predictions.
+
+How folds are combined: docs/decisions/0024.
+"""
 
 from __future__ import annotations
 

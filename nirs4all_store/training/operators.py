@@ -21,6 +21,8 @@ FUNCTION, ITEMS, SLICE = "function", "items", "slice"
 """What a parameter is that is no value of JSON: imported by its name, a dict by its pairs, a slice by its bounds."""
 FORMS = {"class", FUNCTION, ITEMS, SLICE}
 MAX_OPAQUE_LENGTH = 200
+# To import one of these lets scikit-learn give out what it calls experimental.
+EXPERIMENTAL = ("sklearn.experimental.enable_halving_search_cv", "sklearn.experimental.enable_iterative_imputer")
 
 
 @contextmanager
@@ -92,7 +94,7 @@ def _value(described: Mapping[Any, Any], where: str) -> Any:
 
 def _imported(name: Any, where: str, kind: str, example: str) -> Any:
     try:
-        found = pkgutil.resolve_name(str(name))
+        found = _resolved(str(name))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
         raise InvalidInputError(
             f"{where}: there is no {kind} {name!s:.200}: {error}; give its whole name, as in {example!r}, of a package "
@@ -105,6 +107,17 @@ def _imported(name: Any, where: str, kind: str, example: str) -> Any:
     if not callable(found):
         raise InvalidInputError(f"{where}: {name} is no {kind}; give its whole name, as in {example!r}")
     return found
+
+
+def _resolved(name: str) -> Any:
+    try:
+        return pkgutil.resolve_name(name)
+    except (ImportError, AttributeError):
+        if not name.startswith("sklearn."):
+            raise
+    for module in EXPERIMENTAL:
+        importlib.import_module(module)
+    return pkgutil.resolve_name(name)
 
 
 def _class(name: Any, where: str) -> type:

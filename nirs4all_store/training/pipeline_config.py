@@ -18,6 +18,8 @@ from .search_space import MOST_PIPELINES, MOST_VALUES, OR, RANGE, Alternative, a
 # Characters of the configurations as they were written, in all pipelines of a run together.
 MOST_TEXT = 100_000_000
 KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
+# What scikit-learn calls estimators whose `predict` says nothing of y.
+WITHOUT_Y = ("clusterer", "outlier_detector", "density_estimator")
 NEEDED = {
     "model": ("fit", "predict"),
     "splitter": ("split",),
@@ -248,6 +250,12 @@ def _step(item: Any, where: str) -> Step:
         raise InvalidInputError(
             f"{where} is no {kind or 'step'}: {shown(operator)} has no {' and no '.join(missing) or 'use'}; give an "
             "operator, or {'class': 'package.Name', 'params': {...}}"
+        )
+    said = estimator_type(getattr(operator, "regressor", None) or operator)
+    if kind == "model" and said in WITHOUT_Y:
+        raise InvalidInputError(
+            f"{where} is a {said.replace('_', ' ')}, whose predictions are not those of y; give a regressor or a "
+            "classifier as the model"
         )
     given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
     _check_params(operator, where, is_built=isinstance(described, Mapping))

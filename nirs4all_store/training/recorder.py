@@ -11,6 +11,7 @@ from ..metrics import distance_from_best
 from ..store import WorkspaceStore
 from .cross_validation import TrainingResult
 from .evaluation import Fitted, TrainedModel
+from .operators import describe
 from .pipeline_config import PipelineSpec
 
 
@@ -127,7 +128,7 @@ def _records(
                 "n_samples": len(part.rows),
                 "n_features": data.X.shape[1],
                 "scores": model.scores[fold],
-                "best_params": model.step.params,
+                "best_params": _best_params(model, fold),
                 "exclusion_count": data.excluded,
                 "exclusion_rate": data.exclusion_rate,
                 "preprocessings": pipeline.preprocessings(model.step),
@@ -138,3 +139,21 @@ def _records(
                 "weights": weights,
                 "classes": part.classes,
             }
+
+
+def _best_params(model: TrainedModel, fold: str) -> dict[str, Any]:
+    """Return what a search chose in a fold, and in all together what it chose most often; else a model's parameters."""
+    searches = [_search_in(entries[-1].operator) for entries in model.folds]
+    chosen = [describe(search.best_params_) for search in searches if search is not None]
+    if len(chosen) < len(searches):
+        return model.step.params
+    found: dict[str, Any] = max(chosen, key=chosen.count) if fold == AVERAGE else chosen[int(fold)]
+    return found
+
+
+def _search_in(model: Any) -> Any:
+    """Return the search that a fitted model is, or that predicts inside; None if there is none."""
+    if hasattr(model, "best_params_"):
+        return model
+    inner = model.steps[-1][1] if hasattr(model, "steps") else getattr(model, "regressor_", None)
+    return None if inner is None else _search_in(inner)

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import sklearn
 from joblib import Parallel, delayed
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -217,12 +218,18 @@ def _parallel(n_jobs: int) -> Parallel:
 
 
 def _outcome(
-    pipeline_id: str, pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int
+    pipeline_id: str,
+    pipeline: PipelineSpec,
+    data: TrainingData,
+    folds: Folds,
+    threads: int,
+    settings: dict[str, Any],
 ) -> tuple[str, PipelineSpec, TrainingResult | str, float]:
     """Train one pipeline, in whatever process this is; in the place of a result there may be a traceback."""
     began = time.perf_counter()
     try:
-        result: TrainingResult | str = train(pipeline, data, folds, threads)
+        with sklearn.config_context(**settings):
+            result: TrainingResult | str = train(pipeline, data, folds, threads)
     except KeyboardInterrupt:
         raise
     except BaseException:  # Its code may leave the program; another pipeline's does not.
@@ -247,6 +254,7 @@ class _Run:
         self._folds = folds
         self._skipped = skipped
         self._template = template
+        self._settings = sklearn.get_config()
         self._threads = blas_threads()  # Here is where the chains will be replayed.
         self._begun: dict[str, PipelineSpec] = {}
         self._completed: list[str] = []
@@ -337,7 +345,8 @@ class _Run:
 
     def _task(self, pipeline_id: str, pipeline: PipelineSpec) -> Any:
         folds = self._folds[pipeline.folds_key]
-        return delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads)
+        # The settings of scikit-learn here, such as metadata routing, are not those of other processes and threads.
+        return delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads, self._settings)
 
     def _keep(self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | str, seconds: float) -> None:
         if isinstance(result, str):

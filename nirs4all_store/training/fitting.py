@@ -1,0 +1,231 @@
+"""Fits one step of a pipeline as scikit-learn's `Pipeline` does, and gives it the wavelengths that it needs.
+
+Why: docs/decisions/0024.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import sklearn
+from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.pipeline import FeatureUnion
+from sklearn.pipeline import Pipeline as SklearnPipeline
+from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
+
+from ..chains import inference
+from ..datasets import TrainingData
+from ..errors import InvalidInputError
+from .evaluation import Array
+from .pipeline_config import Step
+
+POSITIONS = ("start", "end", "point", "features")
+"""Parameters that are wavelengths if the operator knows those of X, and places of columns if it does not."""
+
+
+@dataclass(frozen=True)
+class Samples:
+    """What the steps of a pipeline are fitted on.
+
+    Attributes
+    ----------
+    y : ndarray
+    groups, weights : ndarray of shape (n_samples,), or None
+    wavelengths : ndarray of shape (n_features,), or None
+        Of the columns of the dataset.
+    """
+
+    y: Array
+    groups: Array | None
+    weights: Array | None
+    wavelengths: Array | None
+
+    @classmethod
+    def of(cls, data: TrainingData, rows: Array) -> Samples:
+        """Return some rows of a dataset."""
+        groups, weights = (None if of is None else of[rows] for of in (data.groups, data.weights))
+        return cls(data.y[rows], groups, weights, data.wavelengths)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """What scikit-learn's metadata routing can hand to an operator, by the names that are usual."""
+        found = {"groups": self.groups, "sample_weight": self.weights}
+        found |= dict.fromkeys(inference.AXES, self.wavelengths)
+        return {name: value for name, value in found.items() if value is not None}
+
+
+def fit_transformer(step: Step, X: Any, samples: Samples, wavelengths: Array | None) -> tuple[Any, Any]:
+    """Fit a transformer; return it, and X after it.
+
+    As in a `Pipeline`, that is what its own `fit_transform` gives, which need not be what `transform` gives of the same
+    samples: an encoder of targets would hand y on to the model.
+
+    Parameters
+    ----------
+    step : Step
+    X : array of shape (n_samples, n_features)
+    samples : Samples
+    wavelengths : ndarray of shape (n_features,), or None
+        Of the columns of X as they come to this step, where they are known.
+    """
+    operator = clone(step.operator, safe=False)
+    give_wavelengths(operator, step.where, wavelengths, samples.wavelengths)
+    own, X = X, deepcopy(X)  # A copy: some write to what they are fitted on.
+    axis = inference.axis_of(operator.transform)
+    whole = getattr(operator, "fit_transform", None)
+    if whole is not None and (axis or inference.axis_of(operator.fit)) in (None, inference.axis_of(whole)):
+        found = _fit(whole, operator, X, samples)
+    else:
+        _fit(operator.fit, operator, X, samples)
+        found = operator.transform(deepcopy(own), **({axis: samples.wavelengths} if axis else {}))
+    inference.check_rows(step.where, found, len(samples.y))
+    return operator, found
+
+
+def fit_model(step: Step, target: Any, X: Any, samples: Samples, wavelengths: Array | None) -> Any:
+    """Return a fitted model; `target`, a transformer of y, is fitted with it, and only the model sees y transformed."""
+    model = clone(step.operator, safe=False)
+    give_wavelengths(model, step.where, wavelengths, samples.wavelengths)
+    if target is not None:
+        if is_routing() and samples.weights is not None and hasattr(model, "set_fit_request"):
+            model.set_fit_request(sample_weight=True)
+        model = TransformedTargetRegressor(model, transformer=clone(target))
+    weights = (
+        {} if samples.weights is None or (is_routing() and is_router(model)) else {"sample_weight": samples.weights}
+    )
+    _fit(model.fit, model, deepcopy(X), samples, **weights)
+    return model
+
+
+def _fit(method: Any, operator: Any, X: Any, samples: Samples, **options: Any) -> Any:
+    """Call a method that fits with y by its place, and with what the operator asks for by its name."""
+    y = (deepcopy(samples.y),) if _takes_y(operator.fit) else ()
+    axis = inference.axis_of(method)
+    if axis is not None:
+        options[axis] = samples.wavelengths
+    if is_routing():
+        options |= _requested(operator, "fit", samples.metadata)
+    elif samples.groups is not None and splits_by_groups(operator):
+        options["groups"] = samples.groups
+        # A search hands weights on by itself; where there are none, routing finds it wherever it stands.
+        with sklearn.config_context(enable_metadata_routing=samples.weights is None):
+            return method(X, *y, **options)
+    return method(X, *y, **options)
+
+
+def _takes_y(method: Any) -> bool:
+    """Tell whether a method has a second place, in which scikit-learn gives it y, whatever it is called there."""
+    taken = [one for one in inspect.signature(method).parameters.values() if one.name not in inference.AXES]
+    places = [one for one in taken if one.kind in (one.POSITIONAL_ONLY, one.POSITIONAL_OR_KEYWORD)]
+    return len(places) > 1 or any(one.kind == one.VAR_POSITIONAL for one in taken)
+
+
+def is_routing() -> bool:
+    """Tell whether scikit-learn's metadata routing is on: its user says which operator gets what."""
+    return bool(sklearn.get_config()["enable_metadata_routing"])
+
+
+def is_router(operator: Any) -> bool:
+    """Tell whether an operator hands metadata on to others inside."""
+    try:
+        return isinstance(get_routing_for_object(operator), MetadataRouter)
+    except NotImplementedError:
+        return False
+
+
+def takes_requested_weights(operator: Any) -> bool:
+    """Tell whether weights of samples are asked for by metadata routing."""
+    return bool(_requested(operator, "fit", {"sample_weight": None}))
+
+
+def splits_by_groups(operator: Any) -> bool:
+    """Tell whether an operator, or one inside, splits its samples by groups, as a search with GroupKFold does."""
+    with sklearn.config_context(enable_metadata_routing=True):
+        return bool(_requested(operator, "fit", {"groups": None}))
+
+
+def needs_groups(splitter: Any) -> bool:
+    """Tell whether a cross-validator splits by groups."""
+    return bool(_requested(splitter, "split", {"groups": None}))
+
+
+def _requested(operator: Any, method: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    try:
+        names = get_routing_for_object(operator).consumes(method, metadata.keys())
+    except NotImplementedError:  # It has no routing yet.
+        return {}
+    return {name: metadata[name] for name in names}
+
+
+def give_wavelengths(operator: Any, where: str, wavelengths: Array | None, of_dataset: Array | None) -> None:
+    """Set the wavelengths of operators that have a parameter for them, and that look for wavelengths.
+
+    Parameters
+    ----------
+    operator : object
+    where : str
+    wavelengths : ndarray of shape (n_features,), or None
+        Of the columns that it gets, where they are known.
+    of_dataset : ndarray, or None
+
+    Raises
+    ------
+    InvalidInputError
+        It looks for wavelengths, and those of its columns are not known; or for some wavelengths and some places.
+    """
+    if of_dataset is None:
+        return
+    reached = [id(part) for part in _first_inside(operator)]
+    for part in [operator, *inference.parts_of(operator)]:
+        names = [name for name in inference.AXES if getattr(part, name, 0) is None and hasattr(part, "set_params")]
+        if not names or not _looks_for_wavelengths(part, where, of_dataset):
+            continue
+        if wavelengths is None or id(part) not in reached:
+            raise InvalidInputError(
+                f"{where}: {type(part).__name__} needs wavelengths, and its columns are no longer those of the "
+                "dataset; make it a step of its own, before the steps that change the columns"
+            )
+        part.set_params(**dict.fromkeys(names, np.array(wavelengths)))
+
+
+def _first_inside(operator: Any) -> Iterator[Any]:
+    """Give an operator, and those inside that get X as it does."""
+    yield operator
+    inside = [getattr(operator, name, None) for name in ("estimator", "regressor")]
+    if isinstance(operator, SklearnPipeline):
+        inside = [operator.steps[0][1]]
+    if isinstance(operator, FeatureUnion):
+        inside = [part for _, part in operator.transformer_list]
+    for part in inside:
+        if hasattr(part, "get_params"):
+            yield from _first_inside(part)
+
+
+def _looks_for_wavelengths(operator: Any, where: str, wavelengths: Array) -> bool:
+    """Tell whether the positions that an operator looks for, if any, are wavelengths and no places of columns."""
+    values = {name: np.ravel(np.asarray(getattr(operator, name, None))).tolist() for name in POSITIONS}
+    asked = {name: found for name, found in values.items() if all(isinstance(value, Real) for value in found)}
+    low, high = float(np.min(wavelengths)), float(np.max(wavelengths))
+    inside = [low <= value <= high for found in asked.values() for value in found]
+    if any(inside) and not all(inside):
+        raise InvalidInputError(
+            f"{where}: {', '.join(f'{name}={getattr(operator, name)}' for name in asked)} of {type(operator).__name__} "
+            f"are not all among the wavelengths, {low:g} to {high:g}; give each as a wavelength, or each as the place "
+            "of a column"
+        )
+    return all(inside)
+
+
+def wavelengths_after(operator: Any, before: Any, after: Any, wavelengths: Array | None) -> Array | None:
+    """Return the wavelengths of the columns that come out of a transformer, where they are known."""
+    if wavelengths is None or np.shape(before)[1:] == np.shape(after)[1:]:
+        return wavelengths
+    support = operator.get_support() if hasattr(operator, "get_support") else None
+    return wavelengths[support] if support is not None and np.shape(support) == wavelengths.shape else None
