@@ -841,7 +841,7 @@ class WorkspaceStore:
         artifact_type : str
             Such as `"model"` or `"transformer"`.
         format : str
-            `joblib`, `pickle`, `cloudpickle` or `skops`.
+            `joblib`, `pickle`, `cloudpickle`, `skops`, or `npz` for a dict of arrays.
 
         Returns
         -------

@@ -295,6 +295,17 @@ def _script_by_value() -> Iterator[None]:
             cloudpickle.unregister_pickle_by_value(script)
 
 
+def dump_npz(arrays: Any) -> bytes:
+    """Return a dict of arrays as bytes for `numpy.load(..., allow_pickle=False)`: a ZIP file without times."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:  # A ZipInfo that is made of a name has a fixed time.
+        for name, values in arrays.items():
+            member = io.BytesIO()
+            np.save(member, without_gaps(np.ascontiguousarray(values)), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), member.getvalue())
+    return stream.getvalue()
+
+
 def dump_skops(obj: Any) -> bytes:
     """Return an object as bytes for `skops.io.loads`: a ZIP file without times and without addresses in memory."""
     with zipfile.ZipFile(io.BytesIO(importlib.import_module("skops.io").dumps(obj))) as written:

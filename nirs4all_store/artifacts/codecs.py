@@ -1,7 +1,8 @@
-"""Writes fitted objects as bytes and loads them, in four formats: joblib, pickle, cloudpickle and skops.
+"""Writes fitted objects as bytes and loads them: as joblib, pickle, cloudpickle or skops, arrays as npz.
 
-Except for skops, loading runs code that the bytes name. So callers load only bytes whose SHA-256 they have checked, and
-`load` takes what a user has said about the trust in an imported object. How trust works: docs/decisions/0009.
+Except for the last two, loading runs code that the bytes name. So callers load only bytes whose SHA-256 they have
+checked, and `load` takes what a user has said about the trust in an imported object. How trust works:
+docs/decisions/0009.
 """
 
 from __future__ import annotations
@@ -60,6 +61,16 @@ def _load_joblib(content: bytes) -> Any:
     import joblib
 
     return joblib.load(io.BytesIO(content))
+
+
+def _load_npz(content: bytes) -> dict[str, Any]:
+    import numpy as np
+
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("an array in it is compressed, and few bytes could stand for very many")
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return dict(arrays)
 
 
 def _load_skops(content: bytes) -> Any:
@@ -121,8 +132,9 @@ CODECS = {
     "pickle": Codec(".pkl", partial(_dump, "pickle"), pickle.loads, *_PLAIN),
     "cloudpickle": Codec(".cloudpickle", partial(_dump, "cloudpickle"), pickle.loads, *_PLAIN),
     "skops": Codec(".skops", partial(_dump, "skops"), _load_skops, _load_skops_with, _skops_names),
+    "npz": Codec(".npz", partial(_dump, "npz"), _load_npz, lambda content, _: _load_npz(content), lambda _: []),
 }
-SKOPS = "skops"
+SKOPS, NPZ = "skops", "npz"
 
 
 def codec(name: str) -> Codec:
@@ -155,7 +167,7 @@ def dump(obj: Any, format: str) -> bytes:
     ----------
     obj : object
     format : str
-        `joblib`, `pickle`, `cloudpickle` or `skops`.
+        `joblib`, `pickle`, `cloudpickle`, `skops`, or `npz` for a dict of arrays.
 
     Raises
     ------
@@ -224,7 +236,7 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     ----------
     content : bytes
     format : str
-        `joblib`, `pickle`, `cloudpickle` or `skops`.
+        `joblib`, `pickle`, `cloudpickle`, `skops`, or `npz` for a dict of arrays.
     made_with : dict or None
         What `versions_of` returned when it was saved, for the message.
     trust : True, list of str or None
@@ -237,7 +249,7 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     ArtifactLoadError
         The bytes cannot be loaded here; the message has the versions of then and now.
     """
-    if trust == [] and format != SKOPS:  # skops trusts some types by itself.
+    if trust == [] and format not in (SKOPS, NPZ):  # skops trusts some types by itself, and arrays run nothing.
         raise UntrustedArtifactError(
             "it came from elsewhere, and unpickling it runs whatever code it names; once you know who made it, say "
             "trusted=True or trusted=[types], for a stored chain with trust_chain(chain_id, trusted); in a shell, "
@@ -299,7 +311,7 @@ def versions_of(obj: Any, format: str) -> dict[str, Any]:
         `python`, and `packages`: a dict of versions by name.
     """
     used = {"numpy", format, *_packages(obj, set(), 0)}
-    names = sorted(used - sys.stdlib_module_names - {*SCRIPTS})
+    names = sorted(used - sys.stdlib_module_names - {*SCRIPTS, NPZ})
     return {"python": platform.python_version(), "packages": {name: _version(name) for name in names}}
 
 

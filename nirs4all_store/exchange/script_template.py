@@ -64,6 +64,9 @@ def load_object(digest):
         import joblib
 
         return joblib.load(io.BytesIO(content))
+    if kind == "npz":
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+            return dict(arrays)
     if kind == "skops":
         import skops.io
 

@@ -1,3 +1,4 @@
+import io
 import platform
 import sys
 import tomllib
@@ -17,11 +18,12 @@ from sklearn.preprocessing import StandardScaler
 from nirs4all_store import ArtifactLoadError, InvalidInputError, UntrustedArtifactError
 from nirs4all_store.artifacts.codecs import CODECS, codec, dump, load, versions_of
 
+OF_OBJECTS = [format for format in CODECS if format != "npz"]
 X = np.random.default_rng(0).normal(size=(20, 4))
 MODEL = make_pipeline(StandardScaler(), Ridge()).fit(X, X[:, 0])
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 def test_a_fitted_object_comes_back(format: str) -> None:
     loaded = load(dump(MODEL, format), format, None)
     np.testing.assert_array_equal(loaded.predict(X), MODEL.predict(X))
@@ -41,7 +43,7 @@ def test_only_cloudpickle_takes_a_lambda_and_the_others_say_so() -> None:
         dump(1, "onnx")
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 def test_cut_bytes_are_an_error_that_tells_the_versions_then_and_now(format: str) -> None:
     content = dump(MODEL, format)
     with pytest.raises(ArtifactLoadError, match=r"sklearn.*0\.1.*here are"):
@@ -78,7 +80,7 @@ def test_versions_name_the_packages_inside_and_the_formats_own() -> None:
     assert "pickle" not in versions_of(MODEL, "pickle")["packages"]
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 @pytest.mark.parametrize(
     "fitted",
     [
@@ -96,20 +98,20 @@ def test_every_format_gives_back_the_class_and_what_it_computes(format: str, fit
 
 
 def test_each_format_has_an_extension_of_its_own() -> None:
-    assert list(CODECS) == ["joblib", "pickle", "cloudpickle", "skops"]
+    assert list(CODECS) == ["joblib", "pickle", "cloudpickle", "skops", "npz"]
     extensions = {codec(format).extension for format in CODECS}
-    assert len(extensions) == 4
+    assert len(extensions) == 5
     assert all(extension.startswith(".") for extension in extensions)
 
 
 @pytest.mark.parametrize("format", ["onnx", "", "JOBLIB", None])
 def test_an_unknown_format_is_refused_and_the_known_ones_are_listed(format: Any) -> None:
     for call in (codec, lambda format: dump(1, format)):
-        with pytest.raises(InvalidInputError, match="use one of joblib, pickle, cloudpickle, skops"):
+        with pytest.raises(InvalidInputError, match="use one of joblib, pickle, cloudpickle, skops, npz"):
             call(format)
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 def test_an_object_that_cannot_be_saved_is_refused_with_its_type(format: str) -> None:
     with pytest.raises(InvalidInputError, match=rf"type generator cannot be saved as {format}"):
         dump((i for i in range(3)), format)
@@ -120,13 +122,13 @@ class Refuses:
         raise ZeroDivisionError("no way")
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 def test_an_error_of_the_objects_own_hook_is_told(format: str) -> None:
     with pytest.raises(InvalidInputError, match="type Refuses cannot be saved"):
         dump(Refuses(), format)
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 @pytest.mark.parametrize("content", [b"", b"\x80", b"no fitted object", b"PK\x03\x04"])
 def test_bytes_that_are_no_object_are_an_error_that_names_the_format(format: str, content: bytes) -> None:
     with pytest.raises(ArtifactLoadError, match=rf"(?s)its {format} bytes cannot be read back.*unknown versions"):
@@ -141,7 +143,7 @@ def test_bytes_cut_anywhere_are_an_error(format: str) -> None:
             load(content[:length], format, None)
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 def test_cut_bytes_are_told_with_the_versions_that_are_here(format: str) -> None:
     content = dump(MODEL, format)
     with pytest.raises(ArtifactLoadError) as caught:
@@ -163,7 +165,7 @@ def test_what_another_version_of_an_installed_package_lacks_is_told_with_the_ver
     assert "not installed" not in str(caught.value)
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 def test_versions_name_python_scikit_learn_and_the_format(format: str) -> None:
     dump(MODEL, format)
     versions = versions_of(MODEL, format)
@@ -181,7 +183,7 @@ def test_versions_are_found_in_lists_dicts_and_objects_that_hold_each_other() ->
     assert "sklearn" in versions_of(Ridge, "pickle")["packages"]
 
 
-@pytest.mark.parametrize("format", CODECS)
+@pytest.mark.parametrize("format", OF_OBJECTS)
 def test_saving_and_loading_warn_of_nothing(format: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -198,3 +200,39 @@ def test_a_type_of_skops_that_nobody_named_was_an_error_of_skops() -> None:
 def test_a_damaged_row_of_versions_ended_a_message(made_with: Any) -> None:
     with pytest.raises(ArtifactLoadError, match="saved with unknown versions"):
         load(b"no pickle", "pickle", made_with)
+
+
+def test_arrays_come_back_without_any_trust_and_import_nothing() -> None:
+    arrays = {"loadings": np.asfortranarray(X), "limits": np.float32([1, 2])}
+    content = dump(arrays, "npz")
+    loaded = load(content, "npz", None, [])
+    assert list(loaded) == ["loadings", "limits"]
+    assert all(np.array_equal(loaded[name], arrays[name]) for name in arrays)
+    assert loaded["limits"].dtype == np.float32
+    assert CODECS["npz"].names(content) == []
+    assert set(versions_of(arrays, "npz")["packages"]) == {"numpy"}
+    assert dump({"loadings": X.copy(), "limits": arrays["limits"].copy()}, "npz") == content
+
+
+def test_an_array_of_objects_would_be_a_pickle_and_is_neither_saved_nor_loaded() -> None:
+    with pytest.raises(InvalidInputError, match="cannot be saved as npz"):
+        dump({"a": np.array([print])}, "npz")
+    with pytest.raises(InvalidInputError, match="type Pipeline cannot be saved as npz"):
+        dump(MODEL, "npz")
+    stream = io.BytesIO()
+    np.savez(stream, a=np.array([print]))
+    with pytest.raises(ArtifactLoadError, match="allow_pickle=False"):
+        load(stream.getvalue(), "npz", None)
+
+
+def test_compressed_arrays_of_which_few_bytes_stand_for_very_many_are_not_loaded() -> None:
+    stream = io.BytesIO()
+    np.savez_compressed(stream, a=np.zeros(1_000_000))
+    with pytest.raises(ArtifactLoadError, match="is compressed"):
+        load(stream.getvalue(), "npz", None)
+
+
+@pytest.mark.parametrize("content", [b"", b"no arrays", b"PK\x03\x04", dump({"a": X}, "npz")[:-20]])
+def test_bytes_that_are_no_arrays_are_an_error(content: bytes) -> None:
+    with pytest.raises(ArtifactLoadError, match="its npz bytes cannot be read back"):
+        load(content, "npz", None)

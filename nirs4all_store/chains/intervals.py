@@ -1,0 +1,106 @@
+"""Intervals around predictions, from how wrong they were for samples held out. Needs numpy alone, as `domain` does.
+
+What they promise, and what they cannot: docs/decisions/0028.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+Array = Any
+
+SAMPLES_AT_ONCE = 1_000
+
+
+def one_a_group(residuals: Array, folds: Array, groups: Array) -> tuple[Array, Array]:
+    """Return the largest absolute residual of each group, and its fold: scans of one sample are not several samples.
+
+    Parameters
+    ----------
+    residuals : array of shape (n_samples,)
+        Reference minus prediction of samples held out, in the unit of y.
+    folds : array of int of shape (n_samples,)
+        Which fold held each out.
+    groups : array of shape (n_samples,)
+
+    Returns
+    -------
+    residuals, folds : ndarray of shape (n_groups,)
+
+    Raises
+    ------
+    ValueError
+        Two folds hold out samples of one group, so that its residuals are those of a sample that training knew.
+    """
+    _, first, members = np.unique(groups, return_index=True, return_inverse=True)
+    if not np.array_equal(folds[first][members], folds):
+        raise ValueError("samples of one group are held out by several folds; split by groups, as GroupKFold does")
+    largest = np.zeros(len(first))
+    np.maximum.at(largest, members, np.abs(residuals))
+    return largest, folds[first]
+
+
+def cv_plus(residuals: Array, folds: Array, predictions: Array, level: float = 0.9) -> tuple[Array, Array]:
+    """Return intervals by CV+ (Barber, Candès, Ramdas and Tibshirani 2021, Annals of Statistics 49, 486-507).
+
+    An interval for `level` 0.9 covers a new sample of the same population with a probability of about 90 %, and of no
+    less than about 80 % whatever the model and the population: the promise is 1 - 2 * (1 - level).
+
+    Parameters
+    ----------
+    residuals : array of shape (n_samples,)
+        Reference minus prediction of each calibration sample, by the fold that held it out; see `one_a_group`.
+    folds : array of int of shape (n_samples,)
+        Which fold that was: a place in `predictions`.
+    predictions : array of shape (n_folds, n_new)
+        What each fold's model predicts of new samples.
+    level : float
+
+    Returns
+    -------
+    lower, upper : ndarray of shape (n_new,)
+        Infinite where there are too few samples for such a level.
+    """
+    predictions, width = np.asarray(predictions, np.float64), np.abs(np.asarray(residuals, np.float64))[:, None]
+    rank = _rank(len(width), level)
+    found = []
+    for start in range(0, predictions.shape[1], SAMPLES_AT_ONCE):
+        by_fold = predictions[folds, start : start + SAMPLES_AT_ONCE]
+        found.append((-_smallest(width - by_fold, rank), _smallest(by_fold + width, rank)))
+    lower, upper = (np.concatenate([pair[side] for pair in found] or [np.empty(0)]) for side in (0, 1))
+    return lower, upper
+
+
+def split_conformal(residuals: Array, predictions: Array, level: float = 0.9) -> tuple[Array, Array]:
+    """Return intervals from samples that the model has not seen (Lei et al. 2018, JASA 113, 1094-1111).
+
+    They cover a new sample of the same population with a probability of at least `level`.
+
+    Parameters
+    ----------
+    residuals : array of shape (n_samples,)
+        Reference minus prediction of samples that served for nothing in training; see `one_a_group`.
+    predictions : array of shape (n_new,)
+    level : float
+
+    Returns
+    -------
+    lower, upper : ndarray of shape (n_new,)
+        Infinite where there are too few samples for such a level.
+    """
+    width = _smallest(np.abs(np.asarray(residuals, np.float64)), _rank(len(residuals), level))
+    return predictions - width, predictions + width
+
+
+def _rank(n_samples: int, level: float) -> int:
+    """Return which of the residuals, from the smallest on, one more is at most equal to with a probability `level`."""
+    return int(np.ceil(round(level * (n_samples + 1), 9)))  # 0.7 * 10 is 7.000000000000001 or the like.
+
+
+def _smallest(values: Array, rank: int) -> Array:
+    """Return of each column the value of a rank; infinity if there are not so many."""
+    if rank > len(values):
+        return np.full(values.shape[1:], np.inf)
+    return np.partition(values, rank - 1, axis=0)[rank - 1]
