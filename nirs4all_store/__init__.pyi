@@ -3,6 +3,7 @@ from .chains import ChainClassifier as ChainClassifier
 from .chains import ChainRegressor as ChainRegressor
 from .chains import ExecutionStep as ExecutionStep
 from .chains import ExecutionTrace as ExecutionTrace
+from .chains import PredictionTable as PredictionTable
 from .chains import StepArtifacts as StepArtifacts
 from .chains import replay_chain as replay_chain
 from .engine import Finding as Finding

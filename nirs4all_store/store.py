@@ -41,7 +41,7 @@ from .workspace import (
 )
 
 if TYPE_CHECKING:
-    from .chains import ChainClassifier, ChainRegressor
+    from .chains import ChainClassifier, ChainRegressor, FittedChain, PredictionTable
     from .exchange import ImportedBundle
     from .workspace import CheckReport, RepairReport
 
@@ -553,6 +553,46 @@ class WorkspaceStore:
         ArtifactLoadError
             An artifact's file is missing, damaged, or cannot be loaded here.
         """
+        y: npt.NDArray[Any] = self._fitted(chain_id, folds).predict(X, wavelengths, resample=resample)
+        return y
+
+    def predict_table(
+        self, chain_id: str, data: Any, *, keep: str = "ids", resample: bool = False, folds: str | None = None
+    ) -> PredictionTable:
+        """Predict each row of a table of new spectra, and say how good that is where the references are known.
+
+        Parameters
+        ----------
+        chain_id : str
+        data : path-like or frame
+            A file of spectra, or a pandas or polars frame. Rows with a missing value are predicted if the chain can.
+        keep : str
+            Which columns of the data stand before the predictions. `ids`: those that are no spectra, such as the names
+            of samples and metadata. `all`: the spectra that predict, too. `none`: none of them.
+        resample, folds
+            As for `replay_chain`.
+
+        Returns
+        -------
+        PredictionTable
+            `frame`: for each row of the data the columns that are kept, and the prediction of each target, as
+            `protein_predicted`. If the data have a column with the name of a target, its values are references:
+            `scores` has how good the predictions of this target are, by its name, and `worst` the largest errors.
+
+        Raises
+        ------
+        NotFoundError, ChainReplayError, ArtifactLoadError
+            As for `replay_chain`.
+        InvalidInputError
+            The data cannot be read, lack columns of training, or have a missing value in each row; `keep` is none of
+            these; the chain has no such folds.
+        """
+        from .chains import predict_table
+
+        return predict_table(self._fitted(chain_id, folds), data, keep=keep, resample=resample)
+
+    def _fitted(self, chain_id: str, folds: str | None) -> FittedChain:
+        """Return a chain's fitted objects, those that were kept if there are such."""
         epoch = self._workspace.epoch
         name = checked_text(chain_id, "chain_id"), None if folds is None else checked_text(folds, "folds")
         fitted = self._here.loader.kept(name, epoch)
@@ -560,8 +600,7 @@ class WorkspaceStore:
             chain, artifacts = self._chain_and_artifacts(chain_id)
             fitted = self._here.loader.fitted(chain, artifacts, fresh=False, folds=folds)
             self._here.loader.keep(fitted, name, epoch, chain, artifacts)
-        y: npt.NDArray[Any] = fitted.predict(X, wavelengths, resample=resample)
-        return y
+        return fitted
 
     def load_chain(self, chain_id: str, folds: str | None = None) -> ChainRegressor | ChainClassifier:
         """Return a stored chain as a fitted scikit-learn estimator that no longer needs the workspace.

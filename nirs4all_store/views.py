@@ -16,6 +16,7 @@ import polars as pl
 from polars import selectors
 from sqlalchemy import DateTime
 
+from .chains import PredictionTable
 from .datasets import AVERAGE, PARTITIONS
 from .engine import Finding
 from .errors import WorkspaceCorruptError
@@ -36,6 +37,10 @@ LISTED_MODELS = ("chain_id", "model", "preprocessings", "metric", "val", "test",
 LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score")
 LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
 LISTED_TEMPLATES = ("name", "category", "description", "tags")
+COLUMNS_OF_WORST = ("row", "target", "reference", "predicted", "error")
+SCORES_OF_NEW = {"rmse": "RMSEP", "sep": "SEP", "bias": "bias", "slope": "slope", "r2": "R²"}
+SCORES_OF_NEW |= {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "mcc": "MCC"}
+"""The scores that are shown of predictions of new spectra, and what the field calls them."""
 ISO = "%Y-%m-%dT%H:%M:%S%.6f%:z"
 
 
@@ -155,6 +160,27 @@ def csv_rows(frame: pl.DataFrame) -> pl.DataFrame:
     times = selectors.datetime(time_zone="*").dt.to_string(ISO)
     spans = selectors.duration().dt.to_string("iso")
     return frame.with_columns(flat).with_columns(times, spans)
+
+
+def lines_of_scores(table: PredictionTable) -> list[str]:
+    """Return how good predictions are, as people read it: a line for each target, below it some of its worst rows."""
+    lines = []
+    for target, scores in table.scores.items():
+        found = {name: text_of(scores[name]) for name in SCORES_OF_NEW if name in scores}
+        lines.append(
+            ", ".join(
+                [f"{target}: n {scores['n']:,}", *(f"{SCORES_OF_NEW[name]} {text}" for name, text in found.items())]
+            )
+        )
+        for row in table.worst.filter(pl.col("target") == target).to_dicts():
+            error = "" if row.get("error") is None else f" ({row['error']:+.{NUMBER_OF_DIGITS}g})"
+            about = [
+                text_of(value) for name, value in row.items() if name not in COLUMNS_OF_WORST and value is not None
+            ]
+            named = f" ({clipped(', '.join(about))})" if about else ""
+            predicted, reference = text_of(row["predicted"]), text_of(row["reference"])
+            lines.append(f"  row {row['row']}{named}: {predicted} predicted, {reference} known{error}")
+    return lines
 
 
 def cells(table: pl.DataFrame, short: Mapping[str, str]) -> list[list[str]]:

@@ -14,6 +14,8 @@ from .loader import replay_chain as replay_chain
 from .plan import check_nothing_is_left_out as check_nothing_is_left_out
 from .plan import plan_replay as plan_replay
 from .plan import problem_of as problem_of
+from .prediction_table import PredictionTable as PredictionTable
+from .prediction_table import predict_table as predict_table
 from .probabilities import all_classes as all_classes
 from .probabilities import as_columns as as_columns
 from .probabilities import is_choice as is_choice

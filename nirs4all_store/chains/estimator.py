@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from ..errors import FrozenChainError
 from . import inference
 from .fitted import FittedChain
+from .prediction_table import PredictionTable, predict_table
 from .probabilities import all_classes
 
 
@@ -60,6 +61,10 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
             A step or model gives another number of rows than it got.
         """
         return self.chain.predict(X, wavelengths, resample=resample)
+
+    def predict_table(self, data: Any, *, keep: str = "ids", resample: bool = False) -> PredictionTable:
+        """Predict each row of a file or frame, beside what names it; see `WorkspaceStore.predict_table`."""
+        return predict_table(self.chain, data, keep=keep, resample=resample)
 
     def __sklearn_clone__(self) -> Self:
         """Cloning leaves what is fitted, as scikit-learn's FrozenEstimator does."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from ..datasets import (
     grid_of,
@@ -26,20 +27,24 @@ Array = Any
 
 @dataclass(frozen=True)
 class TrainedOn:
-    """The columns of X that a chain was trained on, where the runner has kept them.
+    """What a chain was trained on, where the runner has kept it.
 
     Attributes
     ----------
     columns : list of str, or None
-        Their names.
+        The names of X's columns.
     wavelengths : list of float, or None
+        Theirs.
     votes : bool
         Whether the models predicted something else than their likeliest class, so that the folds together vote.
+    target_names : list of str, or None
+        What each column of y is called.
     """
 
     columns: list[str] | None = None
     wavelengths: list[float] | None = None
     votes: bool = False
+    target_names: list[str] | None = None
 
     @classmethod
     def of(cls, chain: dict[str, Any]) -> TrainedOn:
@@ -53,6 +58,7 @@ class TrainedOn:
             _list_of(str, params.get("columns")),
             _list_of((int, float), params.get("wavelengths")),
             params.get("folds_vote") is True,
+            _list_of(str, params.get("target_names")),
         )
 
     def read(self, path: Path, *, resample: bool = False) -> spectra_columns.Spectra:
@@ -94,13 +100,10 @@ class TrainedOn:
         try:
             found = places(table.columns, self.columns, self.wavelengths, where) if is_named else None
         except InvalidInputError:
-            grid = grid_of(table.columns, where) if resample and self.wavelengths is not None else None
+            grid = grid_of(table.columns, where) if resample else None
             if grid is None:
                 raise
-            names = [table.columns[place] for place in grid[0]]
-            measured = spectra_columns.picked(table, names, names, grid[1])
-            X = resampled(measured.X, grid[1], self._wavelengths, where)
-            return spectra_columns.Spectra(X, names, self._wavelengths, measured.others)
+            return self._resampled(table, *grid, where)
         if found is not None:
             names = [table.columns[place] for place in found]
             wavelengths = wavelengths_of(names) if self.wavelengths is None else self._wavelengths
@@ -163,6 +166,12 @@ class TrainedOn:
             if not resample:
                 raise
             return resampled(np.asarray(X), found, self._wavelengths, "X"), self._wavelengths
+
+    def _resampled(self, table: pl.DataFrame, places: Array, wavelengths: Array, where: str) -> spectra_columns.Spectra:
+        names = [table.columns[place] for place in places]
+        measured = spectra_columns.picked(table, names, names, wavelengths)
+        X = resampled(measured.X, wavelengths, self._wavelengths, where)
+        return spectra_columns.Spectra(X, [*map(str, self.wavelengths or [])], self._wavelengths, measured.others)
 
     def _refuse_resampling(self, resample: bool) -> None:
         if resample and self.wavelengths is None:

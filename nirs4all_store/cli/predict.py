@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
-import polars as pl
 import typer
 from rich.console import Console
 
-from ..chains import TrainedOn
-from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra
-from ..errors import ChainInputError, InvalidInputError
+from ..errors import InvalidInputError
 from ..filesystem import atomic_write, file_id
+from ..views import lines_of_scores
 from .output import (
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
@@ -46,6 +42,13 @@ def predict(
     ] = None,
     overwrite: Overwrite = False,
     trusted: Trusted = False,
+    keep: Annotated[
+        str,
+        typer.Option(
+            help="What to write before the predictions. ids: columns that are no spectra, such as names of samples; "
+            "all: the spectra that predict, too; none: nothing."
+        ),
+    ] = "ids",
     resample: Annotated[
         bool,
         typer.Option("--resample", help="Interpolate spectra of another instrument to the wavelengths of training."),
@@ -54,7 +57,8 @@ def predict(
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle.
 
-    Columns of the file that are not spectra, such as names of samples, are written before the predictions.
+    The column of a prediction is called after its target, as in protein_predicted. If the file has the target's column,
+    too, its values are references: how good the predictions are is told, and which are the worst.
     """
     if output is not None:
         refuse_output(output, workspace, overwrite=overwrite)
@@ -63,16 +67,17 @@ def predict(
         if output.suffix.lower() not in (".csv", ".parquet"):
             raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
     if chain.lower().endswith(".n4a"):
-        from ..exchange import inspect_bundle, load_bundle
+        from ..exchange import load_bundle
 
-        model = load_bundle(chain, trusted=trusted)
-        spectra = TrainedOn.of(inspect_bundle(chain).chain).read(data, resample=resample)
-        frame = _predicted(lambda X: model.predict(X, spectra.wavelengths), spectra)
+        found = load_bundle(chain, trusted=trusted).predict_table(data, keep=keep, resample=resample)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            spectra = TrainedOn.of(store.get_chain(chain_id) or {}).read(data, resample=resample)
-            frame = _predicted(lambda X: store.replay_chain(chain_id, X, spectra.wavelengths), spectra)
+            found = store.predict_table(chain_id, data, keep=keep, resample=resample)
+    frame = found.frame
+    if found.n_missing:
+        print_error(f"no prediction for {count_of_missing(found.n_missing)}")
+    print_line(Console(stderr=True), *lines_of_scores(found))
     if output is None:
         print_csv(frame)
         return
@@ -81,28 +86,6 @@ def predict(
     print_line(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
 
 
-def _rows(count: int) -> str:
+def count_of_missing(count: int) -> str:
+    """Return how many rows have a missing value, as people say it."""
     return f"{count:,} {'row' if count == 1 else 'rows'} with a missing value"
-
-
-def _predicted(predict: Callable[[Any], Any], spectra: Spectra) -> pl.DataFrame:
-    """Return the predictions beside the other columns; a row with a missing value has none."""
-    X = spectra.X
-    whole = ~np.isnan(X).any(axis=1)
-    if not whole.any():
-        raise InvalidInputError(f"every one of the {len(X)} rows has a missing value")
-    if not whole.all():
-        print_error(f"no prediction for {_rows(int(np.sum(~whole)))}")
-    try:
-        columns = np.atleast_2d(predict(X if whole.all() else X[whole]).T)
-    except ChainInputError as error:
-        row = getattr(error.__cause__, "row", None)
-        if row is None or whole.all():
-            raise
-        in_file = np.flatnonzero(whole)[row]
-        raise ChainInputError(f"{error}; in the file that is row {in_file} {ROWS_COUNT_FROM_ZERO}") from error
-    names = ["predicted"] if len(columns) == 1 else [f"predicted_{place}" for place in range(len(columns))]
-    found = pl.DataFrame(dict(zip(names, columns, strict=True)))
-    places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)
-    others = spectra.others.drop(names, strict=False)
-    return pl.concat([others, found.select(pl.all().gather(places))], how="horizontal")

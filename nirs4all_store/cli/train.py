@@ -28,7 +28,7 @@ from .output import (
     print_line,
     show_rows,
 )
-from .predict import _rows
+from .predict import count_of_missing
 
 app = typer.Typer()
 INTERRUPTED = 130
@@ -105,7 +105,7 @@ def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
 def _tell(dataset: TrainingData) -> None:
     """Print which samples and columns are used, since they may not be those that the user expects."""
     columns = dataset.columns or [""]
-    left_out = f", without {_rows(dataset.excluded)}" if dataset.excluded else ""
+    left_out = f", without {count_of_missing(dataset.excluded)}" if dataset.excluded else ""
     line = (
         f"{dataset.name}: {len(dataset.X):,} samples, {len(columns):,} columns of X from {columns[0]} to {columns[-1]}"
     )

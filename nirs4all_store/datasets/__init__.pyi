@@ -2,6 +2,7 @@ from . import column_names as column_names
 from . import spectra_columns as spectra_columns
 from . import table_files as table_files
 from . import wavelength_grids as wavelength_grids
+from .cells import values_of as values_of
 from .column_names import grid_of as grid_of
 from .column_names import places as places
 from .column_names import wavelengths_of as wavelengths_of

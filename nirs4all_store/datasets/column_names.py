@@ -147,6 +147,12 @@ def grid_of(names: Sequence[str], where: str) -> tuple[Array, Array] | None:
     return np.array(places_by_name(names, named, where)), found
 
 
+def without_wavelengths(names: Sequence[str]) -> list[str]:
+    """Return the names of columns but for those that are named by wavelengths."""
+    spectral = {name for family, wavelengths in families(names) if wavelengths is not None for name in family}
+    return [name for name in names if name not in spectral]
+
+
 def families(names: Sequence[str]) -> list[Family]:
     """Return the columns that are named by numbers alone, and those of each kind like `X1100` that has many."""
     _refuse_thousands(names)

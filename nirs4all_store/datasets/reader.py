@@ -133,6 +133,7 @@ def _of_tables(given: Mapping[str, Any], target: Any) -> dict[str, Any]:
     parts |= {"X": spectra.X, "columns": spectra.columns}
     if given.get("wavelengths") is None:
         parts["wavelengths"] = spectra.wavelengths
+    parts["target_names"] = named["y"]
     if table_files.is_table(given.get("X_test")):
         test = table_files.frame(given["X_test"])
         parts["X_test"] = spectra_columns.columns_of(test, spectra.columns, "X_test").X
@@ -174,6 +175,7 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
         columns=columns,
         excluded=excluded,
         content_hash=_hash(found, told),
+        target_names=parts.get("target_names"),
         **found,
     )
 

@@ -80,10 +80,12 @@ def _trace(
         for entries in zip(*model.folds, strict=True):
             of_folds = {str(fold): save(fitted) for fold, fitted in enumerate(entries)}
             kept[id(entries[0].step)] = StepArtifacts(fold_artifact_ids=of_folds)
-    # By these new spectra are known, whatever the order in which they come.
+    # By these new spectra are known, whatever the order in which they come, and predictions have their targets' names.
     known: dict[str, Any] = {} if data.columns is None else {"columns": data.columns}
     if data.wavelengths is not None:
         known["wavelengths"] = data.wavelengths.tolist()
+    if data.target_names is not None:
+        known["target_names"] = data.target_names
     voting = {id(model.step) for model in trained.models if model.votes}
     steps = [
         ExecutionStep(

@@ -107,8 +107,8 @@ def test_three_commands_lead_from_spectra_to_predictions(here: Path) -> None:
     with WorkspaceStore(here / "workspace") as store:
         (chain_id,) = [name for kind, name in store.find_ids(chain)]
         expected = store.replay_chain(chain_id, pl.read_csv(here / "new.csv").to_numpy())
-    assert pl.read_csv(here / "out/predicted.csv")["predicted"].to_list() == expected.tolist()
-    assert command(f"predict {chain} new.csv").splitlines()[0] == "predicted"
+    assert pl.read_csv(here / "out/predicted.csv")["glucose_predicted"].to_list() == expected.tolist()
+    assert command(f"predict {chain} new.csv").splitlines()[0] == "glucose_predicted"
 
 
 def test_listings_are_for_people_and_programs(here: Path) -> None:
@@ -275,11 +275,24 @@ def test_new_spectra_are_known_by_the_names_of_their_columns(trained: Path) -> N
     for model in (chain, "model.n4a --trusted"):
         command(f"predict {model} reversed.csv -o found.csv --overwrite")
         found = pl.read_csv("found.csv")
-        assert found.select("predicted").equals(expected), "the target among them and their order change nothing"
-        assert found.columns == ["glucose", "predicted"]
+        assert found.select("glucose_predicted").equals(expected), (
+            "their order and the target among them change nothing"
+        )
+        assert found.columns == ["glucose", "glucose_predicted"]
     shifted = {name: str(float(name) + 300) for name in wheat.columns if name != "glucose"}
     wheat.rename(shifted).write_csv("shifted.csv")
     assert "lacks" in command(f"predict {chain} shifted.csv", 1)
+
+
+def test_references_in_the_file_once_were_not_compared_with_the_predictions(trained: Path) -> None:
+    chain = rows("top -n 1")[0]["chain_id"]
+    done = CliRunner().invoke(app, shlex.split(f"predict {chain} wheat.csv --keep none"))
+    assert done.stdout.splitlines()[0] == "glucose_predicted", "how good they are is told elsewhere"
+    first, *worst = done.stderr.splitlines()
+    assert re.fullmatch(r"glucose: n 21, RMSEP [\d.]+, SEP [\d.]+, bias \S+, slope [\d.]+, R² 0\.7\d*", first)
+    assert [line.split()[0] for line in worst] == ["row"] * 5
+    assert "is none of none, ids, all" in command(f"predict {chain} wheat.csv --keep some", 1)
+    assert command(f"predict {chain} wheat.csv --keep all").splitlines()[0].count(",") > 40
 
 
 @pytest.fixture
@@ -351,7 +364,7 @@ def test_a_row_with_a_missing_value_has_no_prediction_and_the_others_have(traine
         "index"
     ).write_csv("holes.csv")
     assert "no prediction for 1 row with a missing value" in command(f"predict {chain} holes.csv -o part.csv")
-    whole, part = pl.read_csv("whole.csv")["predicted"].to_list(), pl.read_csv("part.csv")["predicted"].to_list()
+    whole, part = (pl.read_csv(f"{name}.csv")["glucose_predicted"].to_list() for name in ("whole", "part"))
     assert part[2] is None
     assert part[:2] + part[3:] == pytest.approx(whole[:2] + whole[3:])
 
@@ -545,7 +558,7 @@ def test_endings_in_capitals_were_not_known_and_unknown_ones_added_to(trained: P
         command(f"export {name} {output}")
     command(f"predict {best['chain_id']} new.csv -o out.PARQUET")
     assert pl.read_parquet("run.PARQUET").height
-    assert pl.read_parquet("out.PARQUET").columns == ["predicted"]
+    assert pl.read_parquet("out.PARQUET").columns == ["glucose_predicted"]
     assert (trained / "m.n4a.PY").read_text().startswith('"""Predict with a chain')
     assert (trained / "plain.yaml").exists()
     assert command(f"export {run} run.txt", 1) == (

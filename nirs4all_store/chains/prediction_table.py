@@ -1,0 +1,155 @@
+"""A table of new spectra and a chain give a table of predictions, beside what names the samples.
+
+Where the table has the references, too, it tells how good the predictions are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra, column_names, values_of
+from ..errors import ChainInputError, InvalidInputError
+from ..filesystem import checked_path
+from ..metrics import Scores, scores_of
+from .fitted import FittedChain
+from .inference import is_classifier
+
+Array = Any
+KEEP = ("none", "ids", "all")
+MOST_WORST = 5
+
+
+@dataclass(frozen=True)
+class PredictionTable:
+    """Predictions of new spectra.
+
+    Attributes
+    ----------
+    frame : polars.DataFrame
+        One row for each row of the data: the columns that are kept, then `NAME_predicted` for each target, null where a
+        row could not be predicted. Where the chain does not know its targets' names, `predicted`, or `predicted_0`...
+    scores : dict of str to dict
+        The scores of each target of which the data have the references, by its name; see `metrics.scores_of`.
+    worst : polars.DataFrame
+        Up to five rows for each such target, the largest error first, or some with a wrong class: the columns of the
+        data that are no spectra, `row` (the first is 0), `target`, `reference`, `predicted`, and of numbers `error`
+        (predicted - reference).
+    n_missing : int
+        How many rows were not predicted, since a value of theirs is missing.
+    """
+
+    frame: pl.DataFrame
+    scores: dict[str, Scores]
+    worst: pl.DataFrame
+    n_missing: int
+
+
+def predict_table(chain: FittedChain, data: Any, *, keep: str = "ids", resample: bool = False) -> PredictionTable:
+    """Predict each row of a table.
+
+    Parameters
+    ----------
+    chain : FittedChain
+    data : path-like or frame
+        A file or frame of spectra, in which the columns of training are found; see `TrainedOn.find`.
+    keep : str
+        Which columns of the data stand before the predictions. `ids`: those that are no spectra, such as names of
+        samples and metadata. `all`: the spectra that the chain was given, too. `none`: no column.
+    resample : bool
+        Interpolate spectra of other wavelengths to those of training.
+
+    Raises
+    ------
+    InvalidInputError
+        `keep` is none of these, the data cannot be read, lack a column, or have a missing value in every row.
+    ChainInputError, ChainReplayError
+        As for `WorkspaceStore.replay_chain`.
+    """
+    if keep not in KEEP:
+        raise InvalidInputError(f"keep={keep!r} is none of {', '.join(KEEP)}")
+    spectra = _spectra(chain, data, resample=resample)
+    columns, whole = _predictions(chain, spectra)
+    known = chain.trained_on.target_names
+    targets = known if known is not None and len(known) == len(columns) else None
+    names = [f"{target}_predicted" for target in targets] if targets else _numbered(len(columns))
+    places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)
+    frame = pl.DataFrame(dict(zip(names, columns, strict=True))).select(pl.all().gather(places))
+    others = spectra.others.select(column_names.without_wavelengths(spectra.others.columns))
+    kept = {"none": [], "ids": [others], "all": [others, _as_frame(spectra)]}[keep]
+    found = pl.concat([*(part.drop(names, strict=False) for part in kept), frame], how="horizontal")
+    judged = [
+        _judged(chain, others, target, predicted)
+        for target, predicted in zip(targets or [], frame, strict=False)
+        if target in others.columns
+    ]
+    scores = {target: own for target, own, _ in judged}
+    worst = pl.concat([rows for *_, rows in judged], how="diagonal_relaxed") if judged else pl.DataFrame()
+    return PredictionTable(found, scores, worst, int(np.sum(~whole)))
+
+
+def _spectra(chain: FittedChain, data: Any, *, resample: bool) -> Spectra:
+    if isinstance(data, str | Path):
+        return chain.trained_on.read(checked_path(data, "data"), resample=resample)
+    return chain.trained_on.find(data, "the table", resample=resample)
+
+
+def _predictions(chain: FittedChain, spectra: Spectra) -> tuple[list[Array], Array]:
+    """Return the predictions of each target, and for which rows they are: for all, or for those without a gap."""
+    X = spectra.X
+    whole = ~np.isnan(X).any(axis=1)
+    try:
+        return _columns(chain.predict(X, spectra.wavelengths)), np.ones(len(X), bool)
+    except ChainInputError:
+        if whole.all():
+            raise
+    if not whole.any():
+        raise InvalidInputError(f"every one of the {len(X)} rows has a missing value, which the chain cannot take")
+    try:
+        return _columns(chain.predict(X[whole], spectra.wavelengths)), whole
+    except ChainInputError as error:
+        row = getattr(error.__cause__, "row", None)
+        if row is None:
+            raise
+        in_file = np.flatnonzero(whole)[row]
+        raise ChainInputError(f"{error}; in the data that is row {in_file} {ROWS_COUNT_FROM_ZERO}") from error
+
+
+def _columns(y: Array) -> list[Array]:
+    return [y] if y.ndim == 1 else [*y.T]
+
+
+def _numbered(count: int) -> list[str]:
+    return ["predicted"] if count == 1 else [f"predicted_{place}" for place in range(count)]
+
+
+def _as_frame(spectra: Spectra) -> pl.DataFrame:
+    names = spectra.columns or [f"column_{place}" for place in range(spectra.X.shape[1])]
+    return pl.DataFrame(spectra.X, schema=names)
+
+
+def _judged(
+    chain: FittedChain, others: pl.DataFrame, target: str, predicted: pl.Series
+) -> tuple[str, Scores, pl.DataFrame]:
+    """Return a target's name, its scores, and its rows with the largest errors, or with a wrong class."""
+    are_classes = all(map(is_classifier, chain.models))
+    reference = values_of(others[target], are_names=False)
+    if are_classes and reference.dtype != predicted.dtype:
+        reference, predicted = reference.cast(pl.String), predicted.cast(pl.String)
+    elif not are_classes:
+        reference, predicted = (
+            column.cast(pl.Float64, strict=False).fill_nan(None) for column in (reference, predicted)
+        )
+    own = [reference.alias("reference"), predicted.alias("predicted")]
+    about = others.drop("row", "target", "reference", "predicted", "error", strict=False)
+    rows = about.with_row_index("row").with_columns(*own, target=pl.lit(target)).drop_nulls(["reference", "predicted"])
+    task = "classification" if are_classes else "regression"
+    scores = scores_of(task, rows["reference"].to_numpy(), rows["predicted"].to_numpy()) if rows.height else {"n": 0}
+    if are_classes:
+        return target, scores, rows.filter(pl.col("reference") != pl.col("predicted")).head(MOST_WORST)
+    rows = rows.with_columns(error=pl.col("predicted") - pl.col("reference"))
+    return target, scores, rows.sort(pl.col("error").abs(), descending=True).head(MOST_WORST)

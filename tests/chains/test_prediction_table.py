@@ -1,0 +1,178 @@
+"""Tables of predictions: what stands beside them, how they are called, and how good they are."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
+from sklearn.metrics import balanced_accuracy_score, matthews_corrcoef, r2_score, root_mean_squared_error
+from sklearn.model_selection import KFold
+from sklearn.pipeline import make_pipeline
+
+from nirs4all_store import InvalidInputError, PipelineRunner, PredictionTable, WorkspaceStore, load_bundle
+from nirs4all_store.testing.contract import add_pipeline
+from nirs4all_store.views import lines_of_scores
+
+GENERATOR = np.random.default_rng(0)
+X = GENERATOR.normal(size=(40, 12)).cumsum(axis=1)
+PROTEIN = 12 + X[:, 3] - X[:, 7] + GENERATOR.normal(scale=0.3, size=40)
+WAVELENGTHS = [str(1100 + 2 * number) for number in range(12)]
+SPECTRA = pl.DataFrame(X, schema=WAVELENGTHS)
+CONFIG = [KFold(3), Ridge()]
+
+
+def described(frame: pl.DataFrame) -> pl.DataFrame:
+    """Return spectra with names, metadata and references beside them, and spectra that no chain here was trained on."""
+    more = pl.DataFrame({str(1000 + 2 * number): frame["1100"] for number in range(30)})
+    frame = more.hstack(frame).with_columns(protein=pl.Series(PROTEIN), date=pl.lit("2026-11-30"))
+    return frame.insert_column(0, pl.Series("sample", [f"w{number}" for number in range(40)]))
+
+
+def trained(store: WorkspaceStore, target: Any = "protein", config: Any = CONFIG, **columns: Any) -> str:
+    """Return a chain for the columns of y that are given."""
+    found = PipelineRunner(store).run(config, SPECTRA.with_columns(**columns), target=target)
+    return str(found["chain_id"][0])
+
+
+@pytest.fixture
+def chain(store: WorkspaceStore) -> str:
+    return trained(store, protein=pl.Series(PROTEIN))
+
+
+def test_predictions_once_stood_behind_hundreds_of_spectra_that_predict_nothing(
+    store: WorkspaceStore, chain: str
+) -> None:
+    table = described(SPECTRA)
+    named = ["sample", "protein", "date"]
+    found = store.predict_table(chain, table).frame
+    assert found.columns == [*named, "protein_predicted"]
+    assert found.select(named).equals(table.select(named))
+    np.testing.assert_allclose(found["protein_predicted"], store.replay_chain(chain, X), rtol=1e-12)
+    assert store.predict_table(chain, table, keep="none").frame.columns == ["protein_predicted"]
+    whole = store.predict_table(chain, table, keep="all").frame
+    assert whole.columns == [*named, *WAVELENGTHS, "protein_predicted"]
+    np.testing.assert_array_equal(whole.select(WAVELENGTHS), X)
+    with pytest.raises(InvalidInputError, match="keep='some' is none of none, ids, all"):
+        store.predict_table(chain, table, keep="some")
+
+
+def test_numbers_that_only_count_are_no_spectra(store: WorkspaceStore, chain: str) -> None:
+    table = SPECTRA.with_columns(**{f"note{number}": pl.lit(0.5) for number in range(1, 13)})
+    assert store.predict_table(chain, table).frame.width == 13
+
+
+def test_a_chain_elsewhere_gives_the_same_table(store: WorkspaceStore, chain: str, tmp_path: Path) -> None:
+    described(SPECTRA).write_csv(tmp_path / "new.csv")
+    expected = store.predict_table(chain, tmp_path / "new.csv")
+    bundle = load_bundle(store.export_chain(chain, tmp_path / "model.n4a"), trusted=True)
+    for found in (
+        bundle.predict_table(str(tmp_path / "new.csv")),
+        store.load_chain(chain).predict_table(described(SPECTRA)),
+    ):
+        assert found.scores["protein"] == pytest.approx(expected.scores["protein"])
+        assert found.frame["protein_predicted"].to_list() == pytest.approx(
+            expected.frame["protein_predicted"].to_list()
+        )
+
+
+def test_references_in_the_file_tell_how_good_predictions_are(store: WorkspaceStore, chain: str) -> None:
+    table = described(SPECTRA).with_columns(
+        protein=pl.when(pl.int_range(40) == 5).then(None).otherwise(pl.col("protein") + 3 * (pl.int_range(40) == 7))
+    )
+    found = store.predict_table(chain, table)
+    known = np.arange(40) != 5
+    y, y_pred = table["protein"].to_numpy()[known], found.frame["protein_predicted"].to_numpy()[known]
+    line = LinearRegression().fit(y_pred[:, None], y)
+    expected = {
+        "n": 39,
+        "rmse": root_mean_squared_error(y, y_pred),
+        "r2": r2_score(y, y_pred),
+        "bias": np.mean(y_pred - y),
+        "sep": np.std(y_pred - y, ddof=1),
+        "slope": line.coef_[0],
+    }
+    assert {name: found.scores["protein"][name] for name in expected} == pytest.approx(expected)
+    assert found.worst.columns == ["row", "sample", "protein", "date", "reference", "predicted", "target", "error"]
+    assert found.worst["row"].to_list()[0] == 7
+    errors = np.abs(y_pred - y)
+    assert found.worst["error"].abs().to_list() == pytest.approx(sorted(errors, reverse=True)[:5])
+    told = lines_of_scores(found)
+    assert told[0].startswith(f"protein: n 39, RMSEP {expected['rmse']:.4g}, SEP {expected['sep']:.4g}, bias ")
+    assert told[1].startswith("  row 7 (w7, ")
+    assert len(told) == 6
+
+
+def test_what_is_no_number_among_references_is_not_counted(store: WorkspaceStore, chain: str) -> None:
+    texts = ["n.d.", *map(str, PROTEIN[1:])]
+    found = store.predict_table(chain, described(SPECTRA).with_columns(protein=pl.Series(texts)))
+    assert found.scores["protein"]["n"] == 39
+    nothing = store.predict_table(chain, described(SPECTRA).with_columns(protein=pl.lit(None)))
+    assert (nothing.scores, nothing.worst.height, lines_of_scores(nothing)) == (
+        {"protein": {"n": 0}},
+        0,
+        ["protein: n 0"],
+    )
+
+
+def test_several_targets_have_a_column_and_scores_each(store: WorkspaceStore) -> None:
+    moisture = pl.Series(X[:, 2])
+    chain = trained(store, ["protein", "moisture"], protein=pl.Series(PROTEIN), moisture=moisture)
+    found = store.predict_table(chain, SPECTRA.with_columns(moisture=moisture))
+    assert found.frame.columns == ["moisture", "protein_predicted", "moisture_predicted"]
+    assert list(found.scores) == ["moisture"]
+    y_pred = store.replay_chain(chain, X)[:, 1]
+    assert found.scores["moisture"]["rmse"] == pytest.approx(root_mean_squared_error(moisture, y_pred))
+
+
+def test_classes_keep_their_words_and_are_scored_as_classes(store: WorkspaceStore) -> None:
+    labels = np.where(np.median(PROTEIN) < PROTEIN, "high", "low")
+    chain = trained(store, "grade", [KFold(3), LogisticRegression(C=0.01)], grade=pl.Series(labels))
+    found = store.predict_table(chain, SPECTRA.with_columns(grade=pl.Series(labels)))
+    y_pred = found.frame["grade_predicted"].to_numpy()
+    assert set(y_pred) == {"high", "low"}
+    assert found.scores["grade"]["balanced_accuracy"] == balanced_accuracy_score(labels, y_pred)
+    assert found.scores["grade"]["mcc"] == pytest.approx(matthews_corrcoef(labels, y_pred))
+    assert (y_pred != labels).sum() > 0
+    assert found.worst["row"].to_list() == np.flatnonzero(y_pred != labels)[:5].tolist()
+    assert "error" not in found.worst.columns
+    assert "accuracy" in lines_of_scores(found)[0]
+
+
+def test_a_chain_that_knows_no_names_of_targets_calls_its_predictions_predicted(store: WorkspaceStore) -> None:
+    chain = str(PipelineRunner(store).run(CONFIG, (SPECTRA, PROTEIN))["chain_id"][0])
+    found = store.predict_table(chain, described(SPECTRA))
+    assert found.frame.columns[-1] == "predicted"
+    assert (found.scores, found.worst.width) == ({}, 0)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [HistGradientBoostingRegressor(max_iter=5), make_pipeline(SimpleImputer(), Ridge())],
+    ids=["trees", "imputer"],
+)
+def test_a_row_with_a_gap_once_had_no_prediction_though_the_chain_fills_it(store: WorkspaceStore, model: Any) -> None:
+    model.fit(X, PROTEIN)
+    model_id = store.save_artifact(model, type(model).__name__, "model", "joblib")
+    step = {"step_idx": 0, "operator_class": "x", "params": {}, "artifact_id": None, "stateless": False}
+    _, pipeline_id = add_pipeline(store)
+    chain = store.save_chain(pipeline_id, [step], 0, "x", "", "per_fold", {"0": [model_id]}, {})
+    gaps = X.copy()
+    gaps[3, 4] = np.nan
+    found = store.predict_table(chain, pl.DataFrame(gaps, schema=WAVELENGTHS, nan_to_null=True))
+    assert found.n_missing == 0
+    np.testing.assert_allclose(found.frame["predicted"], model.predict(gaps))
+
+
+def test_a_row_with_a_gap_that_the_chain_cannot_take_has_no_prediction(store: WorkspaceStore, chain: str) -> None:
+    gaps = described(SPECTRA).with_columns(pl.when(pl.int_range(40) != 3).then(pl.col("1100")).alias("1100"))
+    found = store.predict_table(chain, gaps)
+    assert isinstance(found, PredictionTable)
+    assert (found.n_missing, found.scores["protein"]["n"]) == (1, 39)
+    assert found.frame["protein_predicted"].null_count() == 1
+    assert found.frame["protein_predicted"][3] is None
+    with pytest.raises(InvalidInputError, match="every one of the 1 rows has a missing value"):
+        store.predict_table(chain, gaps[3:4])
