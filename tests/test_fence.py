@@ -7,6 +7,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from fence import Touched
 from programs import Process, programs, says, tell
@@ -82,6 +83,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "get_chains_for_pipeline": lambda: store.get_chains_for_pipeline(pipeline_id),
         "replay_chain": lambda: store.replay_chain(chain_id, X),
         "load_chain": lambda: store.load_chain(chain_id),
+        "predict_table": lambda: store.predict_table(chain_id, pl.DataFrame(X)),
         "save_prediction": lambda: add_prediction(store, pipeline_id),
         "save_predictions": lambda: store.save_predictions(pipeline_id, [kept]),
         "save_prediction_arrays": lambda: store.save_prediction_arrays(prediction_id, [1.0], [1.0]),
