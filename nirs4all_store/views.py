@@ -10,19 +10,21 @@ from dataclasses import asdict, dataclass, fields
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from polars import selectors
 from sqlalchemy import DateTime
 
-from .chains import PredictionTable
 from .datasets import AVERAGE, PARTITIONS
 from .engine import Finding
 from .errors import WorkspaceCorruptError
 from .storage import Base, Json
 from .store import WorkspaceStore
 from .validation import parse_json, printable
+
+if TYPE_CHECKING:
+    from .chains import PredictionTable
 
 LONGEST_LIST = 20
 LONGEST_VALUE = 60
