@@ -3,7 +3,8 @@
     python tests/golden/make.py
 
 What made 0001 (as nirs4all 0.7.1 wrote it, with its DuckDB 1.4.4) and 0002 is this file as it is in commit 98a1208, for
-0003 in f9bd329, for 0004 in 6b3c7f8: check that commit out to run it.
+0003 in f9bd329, for 0004 in 6b3c7f8, for 0005 in 62ddf0d, for 0006 in aac8dcd, for 0007 in 50be8e3: check out that
+commit to run it.
 
 Each `<revision>.zip` holds the workspace and `expected.json`: rows per table, the ids of the best three,
 what each chain must predict from `X_new`, and the arrays of some predictions.
