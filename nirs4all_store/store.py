@@ -591,6 +591,38 @@ class WorkspaceStore:
 
         return predict_table(self._fitted(chain_id, folds), data, keep=keep, resample=resample)
 
+    def chain_samples(self, chain_id: str, partition: str | None = None) -> pl.DataFrame:
+        """Return the stored predictions of a chain by sample: one frame, a row for each sample of each prediction.
+
+        Parameters
+        ----------
+        chain_id : str
+        partition : str, optional
+            `train`, `val` or `test`; by default all of them.
+
+        Returns
+        -------
+        polars.DataFrame
+            `row` is the sample's row in the dataset as it was given (the first is 0), null where it was not stored.
+            `fold_id`, `repeat` and `partition` say which prediction it is; `fold_id="avg"` has those of all folds
+            together. Then for each target the reference, the prediction, and for classes the probabilities:
+            `protein`, `protein_predicted`; `grade`, `grade_predicted`, `grade_probability_high`. A target without a
+            name has `y_true`, `y_pred` and `probability_high`; several have `y1`, `y1_predicted`, and so on. `weight`
+            is there if samples had weights.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such chain.
+        """
+        from .chains import TrainedOn, sample_frame
+
+        with self._reading() as uow:
+            chain = uow.chains.get(chain_id)
+            if chain is None:
+                raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
+            return sample_frame(uow.predictions.with_arrays(chain_id, partition), TrainedOn.of(chain).target_names)
+
     def _fitted(self, chain_id: str, folds: str | None) -> FittedChain:
         """Return a chain's fitted objects, those that were kept if there are such."""
         epoch = self._workspace.epoch

@@ -256,6 +256,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "replay_chain": (unknown, []),
         "load_chain": (unknown,),
         "predict_table": (unknown, []),
+        "chain_samples": (unknown,),
         "save_prediction": tuple(row),
         "save_predictions": (unknown, []),
         "save_prediction_arrays": (unknown, [], []),

@@ -178,6 +178,12 @@ class PredictionRepo(Repository):
         query = select(PREDICTIONS).where(PREDICTIONS.c.chain_id == checked_text(chain_id, "chain_id"))
         return self._tables.rows(query.order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id))
 
+    def with_arrays(self, chain_id: str, partition: str | None = None) -> list[dict[str, Any]]:
+        """Return the predictions of a chain with their arrays, oldest first, of one partition or of all."""
+        wanted = None if partition is None else checked_text(partition, "partition")
+        rows = [row for row in self.of_chain(chain_id) if wanted in (None, row["partition"])]
+        return [found for row in rows if (found := self.get(row["prediction_id"], load_arrays=True)) is not None]
+
     def query(
         self,
         dataset_name: str | None = None,
