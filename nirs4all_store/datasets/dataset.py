@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import polars as pl
+
+from ..errors import InvalidInputError
 
 Array = Any
 PARTITIONS = ("val", "test", "train")
 """In the order in which one judges a model by them."""
 AVERAGE = "avg"
 """The fold under whose name stands what all folds have in common."""
+
+OF_ROWS = ("X", "y", "groups", "weights", "rows", "sample_names", "metadata")
+OF_TEST_ROWS = ("X_test", "y_test", "test_rows", "test_sample_names", "test_metadata")
+"""The fields of `TrainingData` that have a value for each row."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +40,9 @@ class TrainingData:
     columns : list of str, or None
         The names of X's columns, if it came from a table.
     rows, test_rows : ndarray of int
-        The rows of the given dataset that are kept: those without a missing value.
-    excluded : int
-        How many of the rows for training were left out.
+        The rows of the given dataset that are kept: those that do not miss y.
+    excluded, excluded_test : int
+        How many of the rows for training, and to test with, were left out.
     content_hash : str
         SHA-256 of all above but the name, and of the names of samples where they are given.
     target_names : list of str, or None
@@ -73,11 +80,38 @@ class TrainingData:
     test_metadata: pl.DataFrame | None = None
     wavelength_unit: str | None = None
     origin: str | None = None
+    excluded_test: int = 0
 
     @property
     def exclusion_rate(self) -> float:
         """The share of the rows for training that were left out."""
         return self.excluded / (self.excluded + len(self.rows))
+
+    @cached_property
+    def complete(self) -> TrainingData:
+        """The dataset without the rows whose X misses a value, for steps that cannot take these; itself if none does.
+
+        Raises
+        ------
+        InvalidInputError
+            No row is left to train on, or to test with.
+        """
+        kept = ~np.isnan(self.X).any(axis=1)
+        kept_test = None if self.X_test is None else ~np.isnan(self.X_test).any(axis=1)
+        if kept.all() and (kept_test is None or kept_test.all()):
+            return self
+        for rows, purpose in ((kept, "for training"), (kept_test, "to test with")):
+            if rows is not None and not rows.any():
+                raise InvalidInputError(
+                    f"every one of the {len(rows)} rows {purpose} misses a value in X; begin the pipeline with a step "
+                    "that fills them, such as sklearn.impute.SimpleImputer"
+                )
+        changed: dict[str, Any] = {name: _kept(getattr(self, name, None), kept) for name in OF_ROWS}
+        changed["excluded"] = self.excluded + int(np.sum(~kept))
+        if kept_test is not None:
+            changed |= {name: _kept(getattr(self, name), kept_test) for name in OF_TEST_ROWS}
+            changed["excluded_test"] = self.excluded_test + int(np.sum(~kept_test))
+        return replace(self, **changed)
 
     def places(self, rows: Array) -> Array:
         """Return the places in X of rows of the given dataset, none of which was left out."""
@@ -94,4 +128,12 @@ class TrainingData:
             "n_targets": 1 if self.y.ndim == 1 else self.y.shape[1],
             "excluded": self.excluded,
             "n_test": 0 if self.X_test is None else len(self.X_test),
+            "excluded_test": self.excluded_test,
         }
+
+
+def _kept(values: Any, rows: Array) -> Any:
+    """Return some rows of an array or frame; all of it as it is, since sums depend on how it lies in memory."""
+    if values is None or rows.all():
+        return values
+    return values.filter(pl.Series(rows)) if isinstance(values, pl.DataFrame) else values[rows]

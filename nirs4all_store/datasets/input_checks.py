@@ -154,7 +154,7 @@ def wavelengths_of(parts: Mapping[str, Any], features: int) -> Array | None:
 
 
 def test_data_of(parts: Mapping[str, Any], X: Array, y: Array) -> tuple[Array, Array | None, Array | None]:
-    """Return which rows of the test data are complete, and their X and y."""
+    """Return which rows of the test data have a y, if any is given, and their X and y."""
     if parts.get("X_test") is None:
         if parts.get("y_test") is not None:
             raise InvalidInputError("y_test is given without X_test; give both")
@@ -162,12 +162,12 @@ def test_data_of(parts: Mapping[str, Any], X: Array, y: Array) -> tuple[Array, A
     X_test, y_test = spectra_of(parts["X_test"], "X_test"), targets_of(parts.get("y_test"), "y_test")
     if X_test.shape[1] != X.shape[1]:
         raise InvalidInputError(f"X_test has {X_test.shape[1]} columns and X has {X.shape[1]}; give the same")
-    kept = ~misses(X_test)
+    kept = np.ones(len(X_test), dtype=bool)
     if y_test is not None:
         check_length(y_test, "y_test", X_test, "X_test")
-        kept &= ~misses(y_test)
+        kept = ~misses(y_test)
     if not kept.any():
-        raise InvalidInputError(f"every one of the {len(X_test)} rows to test has a missing value")
+        raise InvalidInputError(f"every one of the {len(X_test)} rows to test has a missing value in y_test")
     if y_test is None:
         return np.flatnonzero(kept), rows_of(X_test, kept), None
     y_test = labels(y_test[kept], "y_test")

@@ -159,9 +159,9 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
     if y is None:
         raise InvalidInputError("a dataset to train on needs y")
     check_length(y, "y", X, "X")
-    kept = ~(misses(X) | misses(y))
+    kept = ~misses(y)  # What X misses, a step may fill or take: see `TrainingData.complete`.
     if not kept.any():
-        raise InvalidInputError(f"every one of the {len(X)} rows has a missing value in X or y")
+        raise InvalidInputError(f"every one of the {len(X)} rows has a missing value in y")
     found: dict[str, Any] = {"X": rows_of(X, kept), "y": labels(y[kept], "y")}
     found["groups"], found["weights"] = groups_of(parts, X, kept), weights_of(parts, X, kept)
     test_rows, X_test, y_test = test_data_of(parts, found["X"], found["y"])
@@ -174,6 +174,7 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
         name=str(parts.get("name") or "dataset"),
         columns=columns,
         excluded=excluded,
+        excluded_test=0 if X_test is None else len(parts["X_test"]) - len(X_test),
         content_hash=_hash(found, told),
         target_names=parts.get("target_names"),
         **found,

@@ -170,6 +170,26 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
     return folds
 
 
+def check_repeats(pipeline: PipelineSpec, data: TrainingData, folds: Folds) -> None:
+    """Refuse folds that are others each time: what was judged by them cannot be ranked with what was before.
+
+    Raises
+    ------
+    InvalidInputError
+        The cross-validator gives other folds than these.
+    """
+    again = splits(pipeline, data)
+    if len(again) != len(folds) or not all(
+        np.array_equal(part, other)
+        for pair in zip(folds, again, strict=True)
+        for part, other in zip(*pair, strict=True)
+    ):
+        raise InvalidInputError(
+            "the cross-validator makes other folds each time, so that pipelines that the workspace has were judged by "
+            "others; give it a whole number as random_state, or leave resume out and train all of them"
+        )
+
+
 def _of_groups(data: TrainingData, *, is_stratified: bool) -> Any:
     """Return what splits by groups, and for classes lets each fold have as many of each as it can."""
     number = min(FOLDS, len(np.unique(np.asarray(data.groups))))

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from ..chains import estimator_type
+from ..datasets import TrainingData
 from ..errors import InvalidInputError
 from ..validation import json_text, refuse_endless, shown
 from .operators import as_error, build, describe, name_of, params_of, parts_of
@@ -79,10 +80,13 @@ class PipelineSpec:
         Transformers and models in the order in which they are applied to X.
     choices : list of dict
         The value that was chosen for each `_or_` and `_range_`, in order.
+    takes_gaps : bool
+        Whether its steps take the samples of the dataset whose X misses a value; see `missing_values`.
     """
 
     steps: tuple[Step, ...]
     choices: list[dict[str, Any]]
+    takes_gaps: bool = False
 
     @cached_property
     def config(self) -> list[Any]:
@@ -114,7 +118,11 @@ class PipelineSpec:
     def folds_key(self) -> str:
         """A key that is equal for pipelines that are validated on the same folds."""
         splitter = next((step.config for step in self.steps if step.kind == "splitter"), None)
-        return json.dumps([splitter, splitter is None and self.is_classification])
+        return json.dumps([splitter, splitter is None and self.is_classification, self.takes_gaps])
+
+    def samples(self, data: TrainingData) -> TrainingData:
+        """Return the samples of a dataset that it is trained on."""
+        return data if self.takes_gaps else data.complete
 
     def only(self, kind: str) -> Any:
         """Return the operator of its one step of a kind, or None."""

@@ -115,6 +115,8 @@ def _records(
         main = _main_scores(model, fold)
         for partition, part in parts.items():
             weights = None if data.weights is None or partition == "test" else data.weights[data.places(part.rows)]
+            is_test = partition == "test"
+            excluded, rows = (data.excluded_test, len(data.test_rows)) if is_test else (data.excluded, len(data.rows))
             yield {
                 "chain_id": chain_id,
                 "dataset_name": data.name,
@@ -131,8 +133,8 @@ def _records(
                 "n_features": data.X.shape[1],
                 "scores": model.scores[fold],
                 "best_params": _best_params(model, fold),
-                "exclusion_count": data.excluded,
-                "exclusion_rate": data.exclusion_rate,
+                "exclusion_count": excluded,
+                "exclusion_rate": excluded / (excluded + rows),
                 "preprocessings": pipeline.preprocessings(model.step),
                 "y_true": part.y,
                 "y_pred": part.y_pred,

@@ -13,11 +13,11 @@ import traceback
 from collections.abc import Callable, Iterator
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pickle import PicklingError
 from typing import Any
 
-import numpy as np
 import polars as pl
 import sklearn
 from joblib import Parallel, delayed
@@ -32,8 +32,9 @@ from ..store import WorkspaceStore
 from ..validation import checked_int, json_text, parse_json
 from ..workspace import is_in_memory
 from .config_files import find_config
-from .cross_validation import TrainingResult, blas_threads, check_fit, splits, train
+from .cross_validation import TrainingResult, blas_threads, check_fit, check_repeats, splits, train
 from .evaluation import Folds
+from .missing_values import takes_gaps
 from .operators import as_error, is_whole
 from .pipeline_config import PipelineSpec, pipelines_of, template_of
 from .recorder import record_result
@@ -131,15 +132,17 @@ class PipelineRunner:
             config = find_config(config, partial(_template, store))
             pipelines = pipelines_of(config)
             data = read_dataset(dataset, target)
+            pipelines = [replace(pipeline, takes_gaps=takes_gaps(pipeline, data)) for pipeline in pipelines]
             keys = [_key(pipeline) for pipeline in pipelines]
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
             for pipeline in pipelines:
                 with as_error(f"the pipeline {pipeline.name}"):
-                    check_fit(pipeline, data)
+                    samples = pipeline.samples(data)
+                    check_fit(pipeline, samples)
                     if pipeline.folds_key not in folds:
-                        folds[pipeline.folds_key] = splits(pipeline, data)
+                        folds[pipeline.folds_key] = splits(pipeline, samples)
                         if resume:
-                            _check_repeats(pipeline, data, folds[pipeline.folds_key])
+                            check_repeats(pipeline, samples, folds[pipeline.folds_key])
             _parallel(self._n_jobs)
             done = _done(store, data) if resume else {}
             left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
@@ -170,20 +173,6 @@ def _key(pipeline: PipelineSpec) -> str | None:
     """Return what two pipelines have in common if they are the same, whoever wrote them; None if nobody can tell."""
     config = json_text(pipeline.config, "a configuration") or "null"
     return json.dumps(json.loads(config), sort_keys=True) if is_whole(pipeline.config) else None
-
-
-def _check_repeats(pipeline: PipelineSpec, data: TrainingData, folds: Folds) -> None:
-    """Refuse folds that are others each time: what was judged by them cannot be ranked with what was before."""
-    again = splits(pipeline, data)
-    if len(again) != len(folds) or not all(
-        np.array_equal(part, other)
-        for pair in zip(folds, again, strict=True)
-        for part, other in zip(*pair, strict=True)
-    ):
-        raise InvalidInputError(
-            "the cross-validator makes other folds each time, so that pipelines that the workspace has were judged by "
-            "others; give it a whole number as random_state, or leave resume out and train all of them"
-        )
 
 
 def _done(store: WorkspaceStore, data: TrainingData) -> dict[str, str]:
@@ -344,9 +333,9 @@ class _Run:
             yield self._task(pipeline_id, pipeline)
 
     def _task(self, pipeline_id: str, pipeline: PipelineSpec) -> Any:
-        folds = self._folds[pipeline.folds_key]
+        data, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
         # The settings of scikit-learn here, such as metadata routing, are not those of other processes and threads.
-        return delayed(_outcome)(pipeline_id, pipeline, self._data, folds, self._threads, self._settings)
+        return delayed(_outcome)(pipeline_id, pipeline, data, folds, self._threads, self._settings)
 
     def _keep(self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | str, seconds: float) -> None:
         if isinstance(result, str):
@@ -354,7 +343,7 @@ class _Run:
             return
         try:
             with self._store.transaction():
-                record_result(self._store, pipeline_id, pipeline, self._data, result, seconds)
+                record_result(self._store, pipeline_id, pipeline, pipeline.samples(self._data), result, seconds)
         except Exception as error:
             # What is wrong with the workspace would be wrong with every other pipeline.
             if isinstance(error, StoreError) and not isinstance(error, InvalidInputError):

@@ -77,6 +77,9 @@ def test_rows_with_a_missing_value_are_left_out_and_counted() -> None:
     data = read_dataset(
         {"X": holes, "y": labels, "groups": [1, 2, 3, 4, 5, 6], "X_test": test, "y_test": ["a", "b", None]}
     )
+    assert (data.rows.tolist(), data.excluded, data.excluded_test) == ([0, 1, 3, 4, 5], 1, 1)
+    data = data.complete
+    assert data.excluded_test == 2
     assert (data.rows.tolist(), data.excluded, data.exclusion_rate) == ([0, 3, 4, 5], 2, 1 / 3)
     assert (data.y.tolist(), data.groups.tolist(), data.y.dtype.kind) == (["a", "a", "b", "a"], [1, 4, 5, 6], "U")
     assert (data.test_rows.tolist(), data.y_test.tolist()) == ([1], ["b"])
@@ -124,12 +127,12 @@ def test_the_hash_tells_other_data_and_not_another_name(other: dict[str, Any]) -
         ({"X": X, "y": Y, "weights": [1, 1, 1, 1, 1, np.nan]}, "weights has nan in row 5"),
         ({"X": X, "y": Y, "weights": np.ones((6, 2))}, "weights must be"),
         ({"X": X, "y": Y, "wavelengths": list("abcd")}, "wavelengths must be numbers"),
-        ({"X": X, "y": Y, "X_test": X * np.nan}, "every one of the 6 rows to test"),
+        ({"X": X, "y": Y, "X_test": X, "y_test": Y * np.nan}, "every one of the 6 rows to test"),
         ({"X": X, "y": Y, "X_test": X, "y_test": np.ones((6, 2))}, "give the same kind"),
         ({"X": X, "y": Y, "X_test": X, "y_test": list("abcdef")}, "give the same kind"),
         ((pl.DataFrame({"a": [1], "b": [2]}), ["b", "b"]), "several columns with the name 'b'"),
         ((pl.DataFrame({"a": ["x"], "b": [2]}), "b"), "no column of .* has numbers"),
-        ((X * np.nan, Y), "every one of the 6 rows"),
+        ((X, Y * np.nan), "every one of the 6 rows"),
         ({"X": X, "y": Y, "y_test": Y}, "without X_test"),
         ({"X": X, "y": Y, "X_test": X[:, :2]}, "X_test has 2 columns and X has 4"),
         ({"X": X, "y": Y, "X_test": X, "y_test": Y[:2]}, "y_test has 2 samples"),
@@ -198,7 +201,7 @@ def test_a_table_to_test_with_brings_its_targets(tmp_path: Path) -> None:
 def test_a_text_among_the_spectra_is_named_and_not_left_out_with_its_column(tmp_path: Path) -> None:
     path = tmp_path / "wheat.csv"
     path.write_text("p,1100,1102,1104\n1,0.1,0.2,0.3\n2,n/a,0.5,0.6\n3,0.7,0.8, 0.9\n")
-    data = read_dataset(path, "p")
+    data = read_dataset(path, "p").complete
     assert (data.X.tolist(), data.excluded) == ([[0.1, 0.2, 0.3], [0.7, 0.8, 0.9]], 1)
     path.write_text("p,1100,1102\n1,0.1,0.2\n2,broken,0.5\n")
     with pytest.raises(InvalidInputError, match="column '1100' has 'broken' in row 2"):
@@ -282,7 +285,7 @@ def test_a_target_that_is_missing_is_no_class_and_makes_no_text_of_numbers(tmp_p
     data = read_dataset(path, "kind")
     assert (data.y.tolist(), data.excluded) == (["A", "B"], 2)
     path.write_text("p;1100;1102\n1,5;n/a;3,5\nNA;3,5;4,5\n2,5;1;2\n")
-    data = read_dataset(path, "p")
+    data = read_dataset(path, "p").complete
     assert (data.y.tolist(), data.X.tolist(), data.excluded) == ([2.5], [[1, 2]], 2)
     read = read_dataset(pl.DataFrame({"1100": [1.0, 2.0], "p": ["1.5", "n/a"]}), "p")
     assert read.y.tolist() == [1.5]
@@ -411,7 +414,7 @@ def test_text_labels_of_groups_have_one_hash_in_every_process() -> None:
 
 
 def test_masked_values_are_missing() -> None:
-    data = read_dataset((np.ma.masked_greater(X, 20), np.ma.masked_less(Y, 1)))
+    data = read_dataset((np.ma.masked_greater(X, 20), np.ma.masked_less(Y, 1))).complete
     assert (data.rows.tolist(), data.excluded) == ([1, 2, 3, 4], 2)
 
 
