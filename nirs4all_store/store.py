@@ -531,8 +531,9 @@ class WorkspaceStore:
             Of the columns of X, in the unit of training: by them the columns of training are found, if the chain has
             those, and wavelength-aware operators get them. Not needed for a frame whose columns are named by them.
         folds : str, optional
-            Which models predict. "mean": those of all folds together, without that of `predict_fold`. A key of the
-            chain's `fold_artifacts`: this one alone. By default `predict_fold`, or all where the chain has none.
+            Which models predict. "mean": those of all folds together, without that of `predict_fold`. The name of a
+            fold, such as "final", "0" or, as in the chain's `fold_artifacts`, "fold_0": this one alone. By default
+            `predict_fold`, or all where the chain has none.
         resample : bool
             Interpolate spectra of other wavelengths linearly to those of training, where their range covers these.
             By default other wavelengths are refused, unless they differ by rounding: at most 0.15 of the step.

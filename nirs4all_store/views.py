@@ -16,7 +16,7 @@ import polars as pl
 from polars import selectors
 from sqlalchemy import DateTime
 
-from .datasets import AVERAGE, PARTITIONS
+from .datasets import AVERAGE, FINAL, PARTITIONS
 from .engine import Finding
 from .errors import WorkspaceCorruptError
 from .storage import Base, Json
@@ -288,7 +288,8 @@ class Details:
     values : dict
         All that is stored of it, by column.
     predictions : Listing
-        Of a chain: those of all folds together first, and of these what was held out. Of anything else none.
+        Of a chain: those of all folds together first, and of these what was held out, then those of the final model.
+        Of anything else none.
     drawn : dict or None
         The prediction to draw, with its arrays: itself, or the first of its predictions.
     """
@@ -305,7 +306,8 @@ def show(store: WorkspaceStore, kind: str, name: str) -> Details:
         return Details(values, Listing.of(pl.DataFrame()), values if kind == "predictions" else None)
     rows = store.query_predictions(pipeline_id=values["pipeline_id"]).filter(pl.col("chain_id") == name)
     own = [pl.when(pl.col("partition") == part).then(pl.col(f"{part}_score")) for part in PARTITIONS]
-    first = (pl.col("fold_id") != AVERAGE, pl.col("partition") != PARTITIONS[0])
+    is_final = pl.col("fold_id") == FINAL
+    first = (pl.col("fold_id") != AVERAGE, ~is_final, pl.col("partition") != PARTITIONS[0])
     rows = rows.with_columns(score=pl.coalesce(own)).sort(first, maintain_order=True)
     drawn = store.get_prediction(rows["prediction_id"][0], load_arrays=True) if rows.height else None
     return Details(values, Listing.of(rows, LISTED_PREDICTIONS), drawn)

@@ -55,8 +55,8 @@ class Plan:
         Parameters
         ----------
         folds : str, optional
-            The name of a fold. "mean": all folds together, without `predict_fold`. None: `predict_fold`, or all folds
-            together if there is none.
+            The name of a fold, as the chain has it ("fold_0") or as its predictions have it ("0", "final"). "mean": all
+            folds together, without `predict_fold`. None: `predict_fold`, or all folds together if there is none.
 
         Raises
         ------
@@ -67,7 +67,8 @@ class Plan:
         if folds == MEAN or wanted is None:
             names = [fold for fold in self.folds if fold != self.predict_fold]
         else:
-            names = [fold for fold in self.folds if fold == wanted]
+            known = {fold.removeprefix("fold_"): fold for fold in self.folds} | {fold: fold for fold in self.folds}
+            names = [known[wanted]] if wanted in known else []
         if not names:
             raise InvalidInputError(
                 f"the chain's folds are {[*self.folds]}, and folds={folds!r} asks for others; name one of them, or "

@@ -53,6 +53,13 @@ def predict(
         bool,
         typer.Option("--resample", help="Interpolate spectra of another instrument to the wavelengths of training."),
     ] = False,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help="mean: predict with the models of all folds together; 0, 1, ...: with that of one fold. By default "
+            "the final model predicts, and all folds together if there is none."
+        ),
+    ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle.
@@ -69,11 +76,11 @@ def predict(
     if chain.lower().endswith(".n4a"):
         from ..exchange import load_bundle
 
-        found = load_bundle(chain, trusted=trusted).predict_table(data, keep=keep, resample=resample)
+        found = load_bundle(chain, trusted=trusted, folds=folds).predict_table(data, keep=keep, resample=resample)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            found = store.predict_table(chain_id, data, keep=keep, resample=resample)
+            found = store.predict_table(chain_id, data, keep=keep, resample=resample, folds=folds)
     frame = found.frame
     if found.n_missing:
         print_error(f"no prediction for {count_of_missing(found.n_missing)}")

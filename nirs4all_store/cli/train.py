@@ -65,6 +65,12 @@ def run(
     resume: Annotated[
         bool, typer.Option("--resume", help="Do not train pipelines again that the workspace has.")
     ] = False,
+    refit: Annotated[
+        bool, typer.Option("--refit/--no-refit", help="Fit a final model on all samples, which then predicts.")
+    ] = True,
+    keep: Annotated[
+        str, typer.Option(help="Whose fitted objects to store: all, final (the final model's alone) or folds.")
+    ] = "all",
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the best models to show.")] = 10,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -81,7 +87,7 @@ def run(
         runner = PipelineRunner(store, n_jobs=jobs)
         _tell(dataset)
         try:
-            found = runner.run(steps, dataset, name=name, resume=resume)
+            found = runner.run(steps, dataset, name=name, resume=resume, refit=refit, keep=keep)
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None

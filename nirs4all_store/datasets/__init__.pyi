@@ -7,6 +7,7 @@ from .column_names import grid_of as grid_of
 from .column_names import places as places
 from .column_names import wavelengths_of as wavelengths_of
 from .dataset import AVERAGE as AVERAGE
+from .dataset import FINAL as FINAL
 from .dataset import PARTITIONS as PARTITIONS
 from .dataset import TrainingData as TrainingData
 from .input_checks import ROWS_COUNT_FROM_ZERO as ROWS_COUNT_FROM_ZERO

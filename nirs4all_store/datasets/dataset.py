@@ -16,6 +16,8 @@ PARTITIONS = ("val", "test", "train")
 """In the order in which one judges a model by them."""
 AVERAGE = "avg"
 """The fold under whose name stands what all folds have in common."""
+FINAL = "final"
+"""The fold under whose name stands the model that was fitted on all samples but those of the test."""
 
 OF_ROWS = ("X", "y", "groups", "weights", "rows", "sample_names", "metadata")
 OF_TEST_ROWS = ("X_test", "y_test", "test_rows", "test_sample_names", "test_metadata")

@@ -25,7 +25,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from ..artifacts import SCRIPTS, codecs
 from ..chains import inference
 from ..datasets import TrainingData
-from ..errors import InvalidInputError
+from ..errors import InvalidInputError, TrainingFailedError
 from .evaluation import Array, Fitted, Folds, TrainedModel, judge
 from .fitting import (
     Samples,
@@ -53,7 +53,7 @@ class TrainingResult:
     ----------
     models : list of TrainedModel
     seconds : list of float
-        How long each step of the pipeline took to fit and apply, on all folds together.
+        How long each step of the pipeline took to fit and apply, on all folds and for the final model together.
     """
 
     models: list[TrainedModel]
@@ -207,14 +207,22 @@ def blas_threads() -> int:
     return max((info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"), default=1)
 
 
-def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int) -> TrainingResult:
+def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int, *, refit: bool) -> TrainingResult:
     """Fit every step on the training samples of each fold, and predict with `threads` threads for linear algebra.
 
-    Exceptions of the operators are not caught.
+    With `refit`, fit all of it once more on all samples, for the final model; see docs/decisions/0025.
+
+    Exceptions of the operators are not caught, other than those of the final model.
+
+    Raises
+    ------
+    TrainingFailedError
+        The folds could be fitted, and the final model could not.
     """
     seconds = [0.0] * len(pipeline.steps)
     fitted = [_fit(pipeline, data, rows, seconds) for rows, _ in folds]
-    models = [_model(step, fitted) for step in pipeline.models]
+    final = _fit_final(pipeline, data, seconds) if refit else None
+    models = [_model(step, fitted, final) for step in pipeline.models]
     with threadpool_limits(threads, user_api="blas"):
         for model in models:
             judge(model, data, folds)
@@ -257,17 +265,28 @@ def _fit(pipeline: PipelineSpec, data: TrainingData, rows: Array, seconds: list[
     return fitted
 
 
+def _fit_final(pipeline: PipelineSpec, data: TrainingData, seconds: list[float]) -> list[Fitted]:
+    try:
+        return _fit(pipeline, data, np.arange(len(data.X)), seconds)
+    except Exception as error:
+        raise TrainingFailedError(
+            f"the final model could not be fitted on all {len(data.X)} samples, though those of the folds could: "
+            f"{error}; correct it, or keep the folds' models alone with refit=False, in a shell with --no-refit"
+        ) from error
+
+
 def _dumped(step: Step, operator: Any) -> Fitted:
     return Fitted(step, name_of(type(operator)), dumped(operator))
 
 
-def _model(step: Step, fitted: list[list[Fitted]]) -> TrainedModel:
-    """Part what leads to a model into what the folds share and what each has of its own."""
+def _model(step: Step, fitted: list[list[Fitted]], final: list[Fitted] | None) -> TrainedModel:
+    """Part what leads to a model into what the folds and the final model share and what each has of its own."""
     chains = []
-    for fold in fitted:
+    for fold in fitted if final is None else [*fitted, final]:
         until = next(i for i, entry in enumerate(fold) if entry.step is step)
         chains.append([entry for entry in fold[:until] if entry.step.kind == "transformer"] + [fold[until]])
     common = 0
     while common < len(chains[0]) - 1 and len({chain[common].dumped.content for chain in chains}) == 1:
         common += 1
-    return TrainedModel(step, chains[0][:common], [chain[common:] for chain in chains])
+    own = [chain[common:] for chain in chains]
+    return TrainedModel(step, chains[0][:common], own[: len(fitted)], None if final is None else own[-1])

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..artifacts import codecs
 from ..chains import all_classes, as_columns, inference, is_choice, on_classes
-from ..datasets import AVERAGE, TrainingData
+from ..datasets import AVERAGE, FINAL, TrainingData
 from ..metrics import MAIN, MAIN_OF_SEVERAL, Scores, scores_of
 from .pipeline_config import Step
 
@@ -83,12 +83,14 @@ class TrainedModel:
         The fitted steps that are equal in all folds, since they do not depend on the samples.
     folds : list of list of Fitted
         The other fitted steps of each fold, the model last.
+    final : list of Fitted, or None
+        Those of the final model, which was fitted on all samples; None if there is none.
     task : str
         `regression` or `classification`.
     metric : str
         The score that it is ranked by.
     parts : dict
-        Fold (`"0"`, ..., `"avg"`) and partition (`train`, `val`, `test`) to predictions.
+        Fold (`"0"`, ..., `"avg"`, `"final"`) and partition (`train`, `val`, `test`) to predictions.
     scores : dict
         Fold to partition to what `scores_of` gives.
     votes : bool
@@ -98,6 +100,7 @@ class TrainedModel:
     step: Step
     shared: list[Fitted]
     folds: list[list[Fitted]]
+    final: list[Fitted] | None
     task: str = ""
     metric: str = ""
     parts: dict[str, dict[str, PartitionPredictions]] = field(default_factory=dict)
@@ -127,11 +130,23 @@ def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
     } | _of_test(together, data)
     for fold, parts in model.parts.items():
         predictor = together if fold == AVERAGE else alone[int(fold)]
-        model.scores[fold] = {
-            partition: predictor.scores(part, data.target_names, of_classes=fold == AVERAGE)
-            for partition, part in parts.items()
-            if part.y is not None and len(part.y)
-        }
+        model.scores[fold] = _scores(predictor, parts, data, of_classes=fold == AVERAGE)
+    if model.final is not None:
+        final = _Predictor(model, [model.final], data.y)
+        # No sample is held out from it: what is told of its training and of the test data alone says how good it is.
+        parts = {"train": final.part(data.X, data.y, data.rows, data.wavelengths)} | _of_test(final, data)
+        model.parts[FINAL], model.scores[FINAL] = parts, _scores(final, parts, data, of_classes=True)
+
+
+def _scores(
+    predictor: _Predictor, parts: dict[str, PartitionPredictions], data: TrainingData, *, of_classes: bool
+) -> dict[str, Scores]:
+    """Return how good the predictions of each partition are, where y is known."""
+    return {
+        partition: predictor.scores(part, data.target_names, of_classes=of_classes)
+        for partition, part in parts.items()
+        if part.y is not None and len(part.y)
+    }
 
 
 def _chooses_the_likeliest(predictor: _Predictor, parts: dict[str, PartitionPredictions]) -> bool:

@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..chains import ChainBuilder, ExecutionStep, ExecutionTrace, StepArtifacts
-from ..datasets import AVERAGE, TrainingData
+from ..datasets import AVERAGE, FINAL, TrainingData
 from ..metrics import distance_from_best
 from ..store import WorkspaceStore
 from .cross_validation import TrainingResult
 from .evaluation import Fitted, TrainedModel
 from .operators import describe
 from .pipeline_config import PipelineSpec
+
+FINAL_KEY = f"fold_{FINAL}"
+"""The key of a final model among the artifacts of a chain's folds, as nirs4all names it."""
+REFIT_CONTEXT = "standalone"
+"""What nirs4all writes beside the predictions of a final model that is not part of a stack."""
 
 
 def record_result(
@@ -22,6 +27,8 @@ def record_result(
     data: TrainingData,
     trained: TrainingResult,
     seconds: float,
+    *,
+    keeps_folds: bool,
 ) -> None:
     """Store a trained pipeline, and mark it completed.
 
@@ -35,6 +42,8 @@ def record_result(
     trained : TrainingResult
     seconds : float
         How long the training took.
+    keeps_folds : bool
+        Whether the fitted objects of the folds are stored, too, where there is a final model.
 
     Raises
     ------
@@ -43,13 +52,13 @@ def record_result(
     ValueError
         No model has a validation score.
     """
-    trace = _trace(store, pipeline, trained, data)
+    trace = _trace(store, pipeline, trained, data, keeps_folds=keeps_folds)
     bests = []
     for model, chain in zip(trained.models, ChainBuilder(trace).build_all(), strict=True):
         chain["preprocessings"] = pipeline.preprocessings(model.step)
-        chain_id = store.save_chain(pipeline_id, **chain)
+        chain_id = store.save_chain(pipeline_id, **chain, predict_fold=None if model.final is None else FINAL_KEY)
         store.save_predictions(pipeline_id, _records(model, chain_id, pipeline, data))
-        bests.append(_main_scores(model, AVERAGE))
+        bests.append(_best(model))
     for position, (step, took) in enumerate(zip(pipeline.steps, trained.seconds, strict=True)):
         store.log_step(pipeline_id, position, step.name, "end", round(1000 * took))
     metric = trained.models[0].metric
@@ -61,7 +70,7 @@ def record_result(
 
 
 def _trace(
-    store: WorkspaceStore, pipeline: PipelineSpec, trained: TrainingResult, data: TrainingData
+    store: WorkspaceStore, pipeline: PipelineSpec, trained: TrainingResult, data: TrainingData, *, keeps_folds: bool
 ) -> ExecutionTrace:
     """Save what was fitted, once each, and tell what happened in the shape that `ChainBuilder` reads."""
     kept: dict[int, StepArtifacts] = {}
@@ -77,9 +86,12 @@ def _trace(
     for model in trained.models:
         for fitted in model.shared:
             kept[id(fitted.step)] = StepArtifacts([save(fitted)])
-        for entries in zip(*model.folds, strict=True):
-            of_folds = {str(fold): save(fitted) for fold, fitted in enumerate(entries)}
-            kept[id(entries[0].step)] = StepArtifacts(fold_artifact_ids=of_folds)
+        chosen = {str(fold): entries for fold, entries in enumerate(model.folds)} if keeps_folds else {}
+        if model.final is not None:
+            chosen[FINAL] = model.final
+        for place, entry in enumerate(model.folds[0]):
+            of_folds = {fold: save(entries[place]) for fold, entries in chosen.items()}
+            kept[id(entry.step)] = StepArtifacts(fold_artifact_ids=of_folds)
     # By these new spectra are known, whatever the order in which they come, and predictions have their targets' names.
     known: dict[str, Any] = {} if data.columns is None else {"columns": data.columns}
     if data.wavelengths is not None:
@@ -101,6 +113,13 @@ def _trace(
     return ExecutionTrace(steps)
 
 
+def _best(model: TrainedModel) -> dict[str, float]:
+    """Return what a pipeline is judged by: the samples that were held out, and the test of the model that predicts."""
+    of_folds = _main_scores(model, AVERAGE)
+    of_final = of_folds if model.final is None else _main_scores(model, FINAL)
+    return {part: own[part] for part, own in (("val", of_folds), ("test", of_final)) if part in own}
+
+
 def _main_scores(model: TrainedModel, fold: str) -> dict[str, float]:
     """Return the score that a model is ranked by, for each partition that has one."""
     scores = model.scores[fold].items()
@@ -113,6 +132,7 @@ def _records(
     """Give every prediction of a model as `save_predictions` takes it."""
     for fold, parts in model.parts.items():
         main = _main_scores(model, fold)
+        refit_context = REFIT_CONTEXT if fold == FINAL else None
         for partition, part in parts.items():
             weights = None if data.weights is None or partition == "test" else data.weights[data.places(part.rows)]
             is_test = partition == "test"
@@ -142,16 +162,21 @@ def _records(
                 "sample_indices": part.rows,
                 "weights": weights,
                 "classes": part.classes,
+                "refit_context": refit_context,
             }
 
 
 def _best_params(model: TrainedModel, fold: str) -> dict[str, Any]:
     """Return what a search chose in a fold, and in all together what it chose most often; else a model's parameters."""
-    searches = [_search_in(entries[-1].operator) for entries in model.folds]
+    if model.final is not None and fold == FINAL:
+        fitted = [model.final]
+    else:
+        fitted = model.folds if fold == AVERAGE else [model.folds[int(fold)]]
+    searches = [_search_in(entries[-1].operator) for entries in fitted]
     chosen = [describe(search.best_params_) for search in searches if search is not None]
     if len(chosen) < len(searches):
         return model.step.params
-    found: dict[str, Any] = max(chosen, key=chosen.count) if fold == AVERAGE else chosen[int(fold)]
+    found: dict[str, Any] = max(chosen, key=chosen.count)
     return found
 
 

@@ -6,7 +6,6 @@ Why it is built on the facade, and what `resume` may leave out: docs/decisions/0
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import time
 import traceback
@@ -25,23 +24,24 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..call_boundary import all_public
-from ..datasets import AVERAGE, PARTITIONS, TrainingData, read_dataset
+from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData, read_dataset
 from ..errors import InvalidInputError, NotFoundError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..metrics import lower_is_better
 from ..store import WorkspaceStore
-from ..validation import checked_int, json_text, parse_json
+from ..validation import checked_int
 from ..workspace import is_in_memory
 from .config_files import find_config
 from .cross_validation import TrainingResult, blas_threads, check_fit, check_repeats, splits, train
 from .evaluation import Folds
 from .missing_values import takes_gaps
-from .operators import as_error, is_whole
+from .operators import as_error
 from .pipeline_config import PipelineSpec, pipelines_of, template_of
 from .recorder import record_result
+from .resume import CONFIG, completed_before, key_of
 from .template_library import PipelineLibrary
 
-CONFIG = {"runner": "PipelineRunner"}
-"""The configuration of every run that a runner begins; `resume` finds the runs by it."""
+KEPT = ("all", FINAL, "folds")
+"""Whose fitted objects may be kept."""
 
 
 @all_public
@@ -49,9 +49,10 @@ class PipelineRunner:
     """Trains pipelines by cross-validation, and stores their fitted objects, predictions and scores.
 
     In each fold, every step is fitted on the training samples of the fold alone, so that no step has seen the samples
-    that validate it. Each pipeline is stored in one transaction as soon as it is trained. One that fails is recorded
-    with its traceback, and the others go on. After Ctrl-C the run is `interrupted`, and the pipelines that were
-    finished are stored.
+    that validate it. After that, every step is fitted once more on all samples of the calibration, which are all but
+    those of the test: this final model is the one that predicts. Each pipeline is stored in one transaction as soon as
+    it is trained. One that fails is recorded with its traceback, and the others go on. After Ctrl-C the run is
+    `interrupted`, and the pipelines that were finished are stored.
 
     Parameters
     ----------
@@ -86,7 +87,15 @@ class PipelineRunner:
         self.run_id: str | None = None
 
     def run(
-        self, config: Any, dataset: Any, *, name: str | None = None, target: Any = None, resume: bool = False
+        self,
+        config: Any,
+        dataset: Any,
+        *,
+        name: str | None = None,
+        target: Any = None,
+        resume: bool = False,
+        refit: bool = True,
+        keep: str = "all",
     ) -> pl.DataFrame:
         """Train every pipeline of a configuration, store the results, and return the predictions ranked.
 
@@ -105,19 +114,29 @@ class PipelineRunner:
             Do not train pipelines that a runner has completed in this workspace with the same configuration and data.
             Pipelines with a function or class of a script or notebook are trained again, since it may have changed; so
             are those with a parameter that JSON cannot describe, such as a random generator. Classes and functions of
-            modules are compared by their names only: after you have changed one, train without `resume`.
+            modules are compared by their names only: after you have changed one, train without `resume`. What was
+            completed without a final model stays as it is.
+        refit : bool
+            Fit a final model on all samples of the calibration, which predicts. It costs as much as one fold more.
+            False: the models of the folds predict, together.
+        keep : str
+            Whose fitted objects are stored. "all": those of the folds and of the final model. "final": those of the
+            final model alone, which take a fraction of the disk; the folds' predictions and scores are stored as well.
+            "folds": those of the folds; there is no final model, as with `refit=False`.
 
         Returns
         -------
         polars.DataFrame
             The columns of `query_predictions`, also for pipelines that were not trained again. The best model comes
-            first; of each model, the predictions of all folds together (`avg`) come before those of each fold.
+            first; of each model, the predictions of all folds together (`avg`) come before those of each fold and of
+            the final model (`final`), which has no `val_score`, since it has seen all samples.
 
         Raises
         ------
         InvalidInputError
-            The configuration or the dataset is wrong, they do not fit together, joblib's backend is not supported, or
-            `resume` is True and the cross-validator makes other folds each time. Nothing was trained.
+            The configuration or the dataset is wrong, they do not fit together, joblib's backend is not supported,
+            `resume` is True and the cross-validator makes other folds each time, or `keep` names nothing that is
+            fitted. Nothing was trained.
         UnitOfWorkError
             It was called inside a transaction, which would stay open during the whole training.
         NotFoundError
@@ -126,6 +145,7 @@ class PipelineRunner:
             Every pipeline failed, and `resume` found none that was completed before.
         """
         self.run_id = None
+        keep = _checked_keep(keep, refit=refit)
         with self._store() as store:
             if store.is_in_transaction:
                 raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
@@ -133,7 +153,7 @@ class PipelineRunner:
             pipelines = pipelines_of(config)
             data = read_dataset(dataset, target)
             pipelines = [replace(pipeline, takes_gaps=takes_gaps(pipeline, data)) for pipeline in pipelines]
-            keys = [_key(pipeline) for pipeline in pipelines]
+            keys = [key_of(pipeline) for pipeline in pipelines]
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
             for pipeline in pipelines:
                 with as_error(f"the pipeline {pipeline.name}"):
@@ -144,12 +164,12 @@ class PipelineRunner:
                         if resume:
                             check_repeats(pipeline, samples, folds[pipeline.folds_key])
             _parallel(self._n_jobs)
-            done = _done(store, data) if resume else {}
+            done = completed_before(store, data) if resume else {}
             left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
             found = [done[key] for key in dict.fromkeys(keys) if key in done]
             if left:
                 template = template_of(config, len(left))
-                run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left), template)
+                run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left), template, keep)
                 self.run_id = run.run_id
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
             return _ranked(store, found)
@@ -163,39 +183,19 @@ class PipelineRunner:
                 yield store
 
 
+def _checked_keep(keep: str, *, refit: bool) -> str:
+    """Return what is kept; without a final model that is the folds."""
+    if keep not in KEPT:
+        raise InvalidInputError(f"keep is {keep!r}; give one of {', '.join(map(repr, KEPT))}")
+    if not refit and keep == FINAL:
+        raise InvalidInputError("keep='final' keeps a final model, and refit=False makes none; leave one of them out")
+    return keep if refit else "folds"
+
+
 def _template(store: WorkspaceStore, name: str) -> Any:
     if is_in_memory(store.workspace_path):
         raise NotFoundError(f"{store.workspace_path} has no template {name!r}: templates lie in a workspace's folder")
     return PipelineLibrary(store.workspace_path).load_template(name)
-
-
-def _key(pipeline: PipelineSpec) -> str | None:
-    """Return what two pipelines have in common if they are the same, whoever wrote them; None if nobody can tell."""
-    config = json_text(pipeline.config, "a configuration") or "null"
-    return json.dumps(json.loads(config), sort_keys=True) if is_whole(pipeline.config) else None
-
-
-def _done(store: WorkspaceStore, data: TrainingData) -> dict[str, str]:
-    """Return the pipelines that a runner completed on the same data, and that can be ranked: configuration to id.
-
-    Those of bundles are not among them: what their files say of configurations and data is not known to be so.
-    """
-    runs = [
-        run
-        for run, config in store.list_runs(limit=None).select("run_id", "config").iter_rows()
-        if config is not None and parse_json(config, "config") == CONFIG
-    ]
-    judged = store.query_predictions(fold_id=AVERAGE, partition=PARTITIONS[0])["pipeline_id"]
-    rows = store.list_pipelines().filter(
-        pl.col("run_id").is_in(runs),
-        pl.col("status") == "completed",
-        pl.col("dataset_hash") == data.content_hash,
-        pl.col("pipeline_id").is_in(judged.implode()),
-    )
-    pairs = rows.select("expanded_config", "pipeline_id").iter_rows()
-    return {
-        json.dumps(parse_json(config, "expanded_config"), sort_keys=True): pipeline_id for config, pipeline_id in pairs
-    }
 
 
 def _parallel(n_jobs: int) -> Parallel:
@@ -212,13 +212,14 @@ def _outcome(
     data: TrainingData,
     folds: Folds,
     threads: int,
+    refit: bool,
     settings: dict[str, Any],
 ) -> tuple[str, PipelineSpec, TrainingResult | str, float]:
     """Train one pipeline, in whatever process this is; in the place of a result there may be a traceback."""
     began = time.perf_counter()
     try:
         with sklearn.config_context(**settings):
-            result: TrainingResult | str = train(pipeline, data, folds, threads)
+            result: TrainingResult | str = train(pipeline, data, folds, threads, refit=refit)
     except KeyboardInterrupt:
         raise
     except BaseException:  # Its code may leave the program; another pipeline's does not.
@@ -237,6 +238,7 @@ class _Run:
         name: str,
         skipped: int,
         template: list[Any] | None,
+        keep: str,
     ) -> None:
         self._store = store
         self._data = data
@@ -244,6 +246,7 @@ class _Run:
         self._skipped = skipped
         self._template = template
         self._settings = sklearn.get_config()
+        self._kept = keep
         self._threads = blas_threads()  # Here is where the chains will be replayed.
         self._begun: dict[str, PipelineSpec] = {}
         self._completed: list[str] = []
@@ -334,8 +337,9 @@ class _Run:
 
     def _task(self, pipeline_id: str, pipeline: PipelineSpec) -> Any:
         data, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
+        refit = self._kept != "folds"
         # The settings of scikit-learn here, such as metadata routing, are not those of other processes and threads.
-        return delayed(_outcome)(pipeline_id, pipeline, data, folds, self._threads, self._settings)
+        return delayed(_outcome)(pipeline_id, pipeline, data, folds, self._threads, refit, self._settings)
 
     def _keep(self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | str, seconds: float) -> None:
         if isinstance(result, str):
@@ -343,7 +347,8 @@ class _Run:
             return
         try:
             with self._store.transaction():
-                record_result(self._store, pipeline_id, pipeline, pipeline.samples(self._data), result, seconds)
+                data, keeps_folds = pipeline.samples(self._data), self._kept != FINAL
+                record_result(self._store, pipeline_id, pipeline, data, result, seconds, keeps_folds=keeps_folds)
         except Exception as error:
             # What is wrong with the workspace would be wrong with every other pipeline.
             if isinstance(error, StoreError) and not isinstance(error, InvalidInputError):

@@ -279,14 +279,14 @@ def test_the_runner_left_out_the_probabilities_of_several_targets(
     make, y = RUN[name]
     ranked = PipelineRunner(store).run([KFold(3), {"model": make()}], {"X": X[:50], "y": y[:50], "X_test": X[50:]})
     chain_id = ranked["chain_id"][0]
-    estimator = store.load_chain(chain_id)
-    bundle = load_bundle(store.export_chain(chain_id, tmp_path / "model.n4a"), trusted=True)
+    path = store.export_chain(chain_id, tmp_path / "model.n4a")
     for fold, partition, prediction_id in ranked.select("fold_id", "partition", "prediction_id").iter_rows():
         found = stored(store, prediction_id)
         assert found is not None
-        if fold == "avg" and partition == "test":
-            assert_same(found, estimator.predict_proba(X[50:]))
-            assert_same(found, bundle.predict_proba(X[50:]))
+        if fold in ("avg", "final") and partition == "test":
+            folds = "mean" if fold == "avg" else None
+            assert_same(found, store.load_chain(chain_id, folds).predict_proba(X[50:]))
+            assert_same(found, load_bundle(path, trusted=True, folds=folds).predict_proba(X[50:]))
         elif fold == "avg" and partition == "val":  # Each row is held out by one fold.
             alone = ranked.filter(pl.col("fold_id") == "0", pl.col("partition") == "val")["prediction_id"][0]
             of_fold = stored(store, alone)

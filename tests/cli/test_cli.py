@@ -164,14 +164,17 @@ def test_classes_are_drawn_as_counts(here: Path) -> None:
     assert "only a chain or prediction" in command(f"show {best['pipeline_id']} --plot counts.png", 1)
 
 
+FIRST = [("avg", "val"), ("avg", "train"), ("final", "train")]
+
+
 def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(trained: Path) -> None:
     best = rows("top -n 1")[0]
     told = command(f"show {best['chain_id']} --plot best.png")
     assert len(told.splitlines()) < 60, "the middle of the columns' names is left out"
     assert "\\n" not in told
     listed = [line.split() for line in told[told.index("prediction_id  ") :].splitlines()]
-    assert listed[1][1:4] == ["avg", "val", "rmse"]
-    assert len([line for line in listed if line[3:4] == ["rmse"]]) == 12
+    assert [line[1:4] for line in listed[1:4]] == [[fold, part, "rmse"] for fold, part in FIRST]
+    assert len([line for line in listed if line[3:4] == ["rmse"]]) == 13
     assert told.partition("┌")[2].partition("saved")[0] == command(f"show {best['prediction_id']}").partition("┌")[2]
     assert (trained / "best.png").read_bytes().startswith(b"\x89PNG")
 

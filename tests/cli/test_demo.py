@@ -17,14 +17,14 @@ def test_the_demo_does_what_it_says(tmp_path: Path) -> None:
         (name,) = store.list_runs()["name"]  # The coffee run was deleted.
         assert name == "fermentation sweep"
         assert store.list_pipelines().height == 12
-        # Five folds, and all of them together, with three partitions each.
-        assert store.query_predictions().height == 12 * (5 + 1) * 3
+        # Five folds, and all of them together, with three partitions each; the final model has two.
+        assert store.query_predictions().height == 12 * ((5 + 1) * 3 + 2)
         best = store.top_predictions(1, score_metric="rmse", group_by="fold_id").filter(pl.col("fold_id") == "avg")
         assert best["val_score"].item() < 2  # g/l of glucose, over a range of 45
         assert best["test_score"].item() < 8
     exports = folder / "exports"
     assert yaml.safe_load((exports / "fermentation.yaml").read_text())["run"]["name"] == "fermentation sweep"
-    assert pl.read_parquet(exports / "predictions.parquet").height == 216
+    assert pl.read_parquet(exports / "predictions.parquet").height == 240
     assert PipelineLibrary(folder).list_templates()[0]["name"] == "glucose_pls"
 
 

@@ -128,14 +128,14 @@ def test_a_stack_that_predicts_once_it_is_fitted_was_said_to_be_no_model(store: 
 def test_a_search_once_did_not_get_the_groups_that_it_splits_by(store: WorkspaceStore) -> None:
     search = GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=GroupKFold(2))
     found = PipelineRunner(store).run([GroupKFold(2), search], (X, Y, np.repeat(np.arange(8), 5)))
-    assert found.height == 6
+    assert found.height == 7
 
 
 def test_groups_go_to_no_search_that_has_no_use_for_them(store: WorkspaceStore) -> None:
     data = (X, Y, np.repeat(np.arange(8), 5))
     with sklearn.config_context(enable_metadata_routing=True):
         found = PipelineRunner(store).run([GroupKFold(2), GridSearchCV(Ridge(), {"alpha": [1.0]}, cv=3)], data)
-    assert found.height == 6
+    assert found.height == 7
 
 
 class Duck:

@@ -81,14 +81,15 @@ def test_labels_once_were_the_likeliest_class_whatever_predict_says(
     labels = np.stack([model.predict(X) for model in models])
     classes = np.unique(y)
     voted = classes[(labels[:, :, None] == classes).sum(axis=0).argmax(axis=1)]
-    np.testing.assert_array_equal(store.replay_chain(chain_id, X), voted)
+    np.testing.assert_array_equal(store.replay_chain(chain_id, X, folds="mean"), voted)
     np.testing.assert_array_equal(arrays(store, found, partition="test")["y_pred"], voted)
-    np.testing.assert_array_equal(store.load_chain(chain_id).predict(X), voted)
+    np.testing.assert_array_equal(store.load_chain(chain_id, "mean").predict(X), voted)
+    np.testing.assert_array_equal(store.replay_chain(chain_id, X), make().fit(X, y).predict(X))
 
 
 def test_a_vote_once_was_the_likeliest_class_in_exported_files(store: WorkspaceStore, tmp_path: Path) -> None:
     model = SGDClassifier(loss="modified_huber", random_state=0)
-    chain_id = PipelineRunner(store).run([CV, model], (X, Y))["chain_id"][0]
+    chain_id = PipelineRunner(store).run([CV, model], (X, Y), refit=False)["chain_id"][0]
     expected = store.replay_chain(chain_id, X)
     assert (store.load_chain(chain_id).predict_proba(X).argmax(axis=1) != expected).any()
     bundle = store.export_chain(chain_id, tmp_path / "model.n4a")
@@ -107,7 +108,7 @@ def test_folds_whose_models_choose_the_likeliest_class_are_combined_by_their_mea
     chain_id = PipelineRunner(store).run([CV, GaussianNB()], (X, Y))["chain_id"][0]
     models = [GaussianNB().fit(X[rows], Y[rows]) for rows, _ in CV.split(X, Y)]
     mean = np.mean([model.predict_proba(X) for model in models], axis=0)
-    np.testing.assert_array_equal(store.replay_chain(chain_id, X), mean.argmax(axis=1))
+    np.testing.assert_array_equal(store.replay_chain(chain_id, X, folds="mean"), mean.argmax(axis=1))
 
 
 def test_what_several_folds_held_out_is_combined_as_the_chain_combines_them(store: WorkspaceStore) -> None:

@@ -221,7 +221,7 @@ def test_chains_of_classes_of_a_script_once_did_not_predict_in_another_process(t
     chain_id = run(PROGRAM, tmp_path / "w", n_jobs).strip()
     assert run(PROGRAM, tmp_path / "w", n_jobs).strip() != chain_id, "nobody knows whether they are the same classes"
     with WorkspaceStore(tmp_path / "w", read_only=True) as store:
-        stored = store.query_predictions(fold_id="avg", partition="test")
+        stored = store.query_predictions(fold_id="final", partition="test")
         stored = stored.filter(chain_id=chain_id)
         expected = store.get_prediction(stored["prediction_id"][0], load_arrays=True)
         np.testing.assert_array_equal(store.replay_chain(chain_id, X[:3]), expected["y_pred"])

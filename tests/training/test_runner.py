@@ -119,10 +119,13 @@ def test_a_stored_chain_predicts_what_is_stored_of_each_fold_and_of_all(
     found = runner.run([StandardNormalVariate(), StandardScaler(), KFold(3, shuffle=True, random_state=0), model], data)
     rows = found.to_dicts()
     assert [(row["fold_id"], row["partition"]) for row in rows] == [
-        (fold, partition) for fold in ("avg", "0", "1", "2") for partition in ("val", "test", "train")
+        *((fold, partition) for fold in ("avg", "0", "1", "2") for partition in ("val", "test", "train")),
+        *(("final", partition) for partition in ("test", "train")),
     ]
     chain_id = rows[0]["chain_id"]
-    np.testing.assert_array_equal(arrays(store, rows[1])["y_pred"], store.replay_chain(chain_id, data["X_test"]))
+    together = store.replay_chain(chain_id, data["X_test"], folds="mean")
+    np.testing.assert_array_equal(arrays(store, rows[1])["y_pred"], together)
+    np.testing.assert_array_equal(arrays(store, rows[-2])["y_pred"], store.replay_chain(chain_id, data["X_test"]))
     for row in rows[3:]:
         kept, operators = arrays(store, row), of_fold(store, chain_id, row["fold_id"])
         X = data["X_test"] if row["partition"] == "test" else data["X"][kept["sample_indices"]]
@@ -169,7 +172,8 @@ def test_what_needs_no_fitting_is_stored_once_for_all_folds(
     chain = store.get_chain(found["chain_id"][0])
     assert chain is not None
     assert chain["shared_artifacts"].keys() == {"0", "1"}
-    assert {fold: len(ids) for fold, ids in chain["fold_artifacts"].items()} == {f"fold_{i}": 3 for i in range(5)}
+    folds = [*(f"fold_{i}" for i in range(5)), "fold_final"]
+    assert {fold: len(ids) for fold, ids in chain["fold_artifacts"].items()} == dict.fromkeys(folds, 3)
     # What comes after a step that is fitted is in the folds' lists; its one file is shared all the same.
     assert len({ids[1] for ids in chain["fold_artifacts"].values()}) == 1
     store.delete_run(store.list_runs()["run_id"][0])
@@ -250,9 +254,8 @@ def test_several_targets(store: WorkspaceStore, runner: PipelineRunner, glucose:
     assert scores["targets"]["y2"]["rmse"] == pytest.approx(rmse)
     assert arrays(store, rows[1])["y_true"] is None
     assert rows[1]["test_score"] is None
-    np.testing.assert_array_equal(
-        arrays(store, rows[1])["y_pred"], store.replay_chain(rows[0]["chain_id"], glucose["X_test"])
-    )
+    together = store.replay_chain(rows[0]["chain_id"], glucose["X_test"], folds="mean")
+    np.testing.assert_array_equal(arrays(store, rows[1])["y_pred"], together)
 
 
 def test_a_transformed_target_comes_back_in_its_own_units(
@@ -549,7 +552,7 @@ def test_several_labels_with_probabilities_in_one_array_once_failed(
     test = arrays(store, found.filter(fold_id="avg", partition="test").to_dicts()[0])
     assert test["y_pred"].shape == (10, 2)
     assert np.mean(test["y_pred"] == y[50:]) > 0.7
-    np.testing.assert_array_equal(store.replay_chain(found["chain_id"][0], X[50:]), test["y_pred"])
+    np.testing.assert_array_equal(store.replay_chain(found["chain_id"][0], X[50:], folds="mean"), test["y_pred"])
 
 
 @pytest.mark.parametrize(
@@ -566,7 +569,8 @@ def test_what_joblib_cannot_hash_or_dump_is_stored_and_replays(
     expected = store.get_prediction(
         ranked.filter(fold_id="avg", partition="test")["prediction_id"][0], load_arrays=True
     )
-    np.testing.assert_array_equal(store.replay_chain(ranked["chain_id"][0], glucose["X_test"]), expected["y_pred"])
+    together = store.replay_chain(ranked["chain_id"][0], glucose["X_test"], folds="mean")
+    np.testing.assert_array_equal(together, expected["y_pred"])
 
 
 def test_a_worker_that_is_killed_takes_no_pipeline_with_it_but_the_one_that_it_trained(
@@ -622,9 +626,10 @@ def test_objects_that_lie_otherwise_in_memory_once_they_are_stored_replay_exactl
     X = np.asarray(np.random.default_rng(0).normal(size=(300, 1000)), order=order)
     data = {"X": X, "y": X[:, 0], "X_test": X[:50]}
     ranked = PipelineRunner(store, n_jobs=jobs).run([PCA(20), KFold(3), {"_or_": [Ridge(), PLSRegression(5)]}], data)
-    for row in ranked.filter(fold_id="avg", partition="test").to_dicts():
+    for row in ranked.filter(pl.col("fold_id").is_in(["avg", "final"]), partition="test").to_dicts():
         stored = store.get_prediction(row["prediction_id"], load_arrays=True)
-        np.testing.assert_array_equal(store.replay_chain(row["chain_id"], X[:50]), stored["y_pred"])
+        replayed = store.replay_chain(row["chain_id"], X[:50], folds="mean" if row["fold_id"] == "avg" else None)
+        np.testing.assert_array_equal(replayed, stored["y_pred"])
 
 
 def test_a_threshold_inside_another_model_counts_for_all_folds_together(
@@ -640,7 +645,7 @@ def test_a_threshold_inside_another_model_counts_for_all_folds_together(
         ranked = runner.run([KFold(3), {"model": model}], {"X": X, "y": y, "X_test": X[:20]})
         row = ranked.filter(fold_id="avg", partition="test").row(0, named=True)
         np.testing.assert_array_equal(arrays(store, row)["y_pred"], expected)
-        np.testing.assert_array_equal(store.replay_chain(row["chain_id"], X[:20]), expected)
+        np.testing.assert_array_equal(store.replay_chain(row["chain_id"], X[:20], folds="mean"), expected)
 
 
 def test_a_transformer_whose_fit_returns_nothing_is_used(runner: PipelineRunner, glucose: Data) -> None:
