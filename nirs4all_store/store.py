@@ -558,7 +558,14 @@ class WorkspaceStore:
         return y
 
     def predict_table(
-        self, chain_id: str, data: Any, *, keep: str = "ids", resample: bool = False, folds: str | None = None
+        self,
+        chain_id: str,
+        data: Any,
+        *,
+        keep: str = "ids",
+        resample: bool = False,
+        folds: str | None = None,
+        average: str | None = None,
     ) -> PredictionTable:
         """Predict each row of a table of new spectra, and say how good that is where the references are known.
 
@@ -572,13 +579,17 @@ class WorkspaceStore:
             of samples and metadata. `all`: the spectra that predict, too. `none`: none of them.
         resample, folds
             As for `replay_chain`.
+        average : str, optional
+            The column of the data that says of which sample each row is a scan. What the scans of a sample say together
+            stands beside what each says: the mean, of classes the most frequent one.
 
         Returns
         -------
         PredictionTable
             `frame`: for each row of the data the columns that are kept, and the prediction of each target, as
             `protein_predicted`. If the data have a column with the name of a target, its values are references:
-            `scores` has how good the predictions of this target are, by its name, and `worst` the largest errors.
+            `scores` has how good the predictions of this target are, by its name, and `worst` the largest errors;
+            `scores_by_sample` how good the averages are.
 
         Raises
         ------
@@ -590,7 +601,7 @@ class WorkspaceStore:
         """
         from .chains import predict_table
 
-        return predict_table(self._fitted(chain_id, folds), data, keep=keep, resample=resample)
+        return predict_table(self._fitted(chain_id, folds), data, keep=keep, resample=resample, average=average)
 
     def chain_samples(self, chain_id: str, partition: str | None = None) -> pl.DataFrame:
         """Return the stored predictions of a chain by sample: one frame, a row for each sample of each prediction.

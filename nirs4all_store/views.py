@@ -168,12 +168,9 @@ def lines_of_scores(table: PredictionTable) -> list[str]:
     """Return how good predictions are, as people read it: a line for each target, below it some of its worst rows."""
     lines = []
     for target, scores in table.scores.items():
-        found = {name: text_of(scores[name]) for name in SCORES_OF_NEW if name in scores}
-        lines.append(
-            ", ".join(
-                [f"{target}: n {scores['n']:,}", *(f"{SCORES_OF_NEW[name]} {text}" for name, text in found.items())]
-            )
-        )
+        lines.append(f"{target}: {_scores_in_words(scores)}")
+        if target in table.scores_by_sample:
+            lines.append(f"{target}, by sample: {_scores_in_words(table.scores_by_sample[target])}")
         for row in table.worst.filter(pl.col("target") == target).to_dicts():
             error = "" if row.get("error") is None else f" ({row['error']:+.{NUMBER_OF_DIGITS}g})"
             about = [
@@ -183,6 +180,11 @@ def lines_of_scores(table: PredictionTable) -> list[str]:
             predicted, reference = text_of(row["predicted"]), text_of(row["reference"])
             lines.append(f"  row {row['row']}{named}: {predicted} predicted, {reference} known{error}")
     return lines
+
+
+def _scores_in_words(scores: Mapping[str, Any]) -> str:
+    told = [f"{label} {text_of(scores[name])}" for name, label in SCORES_OF_NEW.items() if name in scores]
+    return ", ".join([f"n {scores['n']:,}", *told])
 
 
 def cells(table: pl.DataFrame, short: Mapping[str, str]) -> list[list[str]]:

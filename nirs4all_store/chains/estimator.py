@@ -62,9 +62,11 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         """
         return self.chain.predict(X, wavelengths, resample=resample)
 
-    def predict_table(self, data: Any, *, keep: str = "ids", resample: bool = False) -> PredictionTable:
+    def predict_table(
+        self, data: Any, *, keep: str = "ids", resample: bool = False, average: str | None = None
+    ) -> PredictionTable:
         """Predict each row of a file or frame, beside what names it; see `WorkspaceStore.predict_table`."""
-        return predict_table(self.chain, data, keep=keep, resample=resample)
+        return predict_table(self.chain, data, keep=keep, resample=resample, average=average)
 
     def __sklearn_clone__(self) -> Self:
         """Cloning leaves what is fitted, as scikit-learn's FrozenEstimator does."""

@@ -18,6 +18,7 @@ from ..filesystem import checked_path
 from ..metrics import Scores, scores_of
 from .fitted import FittedChain
 from .inference import is_classifier
+from .scans import check_column, together, with_averages
 
 Array = Any
 KEEP = ("none", "ids", "all")
@@ -33,6 +34,7 @@ class PredictionTable:
     frame : polars.DataFrame
         One row for each row of the data: the columns that are kept, then `NAME_predicted` for each target, null where a
         row could not be predicted. Where the chain does not know its targets' names, `predicted`, or `predicted_0`...
+        Where it was averaged by `sample`, then `NAME_predicted_by_sample` and `n_scans`, the same for each scan of one.
     scores : dict of str to dict
         The scores of each target of which the data have the references, by its name; see `metrics.scores_of`.
     worst : polars.DataFrame
@@ -41,15 +43,20 @@ class PredictionTable:
         (predicted - reference).
     n_missing : int
         How many rows were not predicted, since a value of theirs is missing.
+    scores_by_sample : dict of str to dict
+        Where it was averaged, the scores of the samples: `n` counts these.
     """
 
     frame: pl.DataFrame
     scores: dict[str, Scores]
     worst: pl.DataFrame
     n_missing: int
+    scores_by_sample: dict[str, Scores]
 
 
-def predict_table(chain: FittedChain, data: Any, *, keep: str = "ids", resample: bool = False) -> PredictionTable:
+def predict_table(
+    chain: FittedChain, data: Any, *, keep: str = "ids", resample: bool = False, average: str | None = None
+) -> PredictionTable:
     """Predict each row of a table.
 
     Parameters
@@ -62,6 +69,8 @@ def predict_table(chain: FittedChain, data: Any, *, keep: str = "ids", resample:
         samples and metadata. `all`: the spectra that the chain was given, too. `none`: no column.
     resample : bool
         Interpolate spectra of other wavelengths to those of training.
+    average : str, optional
+        The column of the data that names the samples of which the rows are scans; see `scans.with_averages`.
 
     Raises
     ------
@@ -80,16 +89,30 @@ def predict_table(chain: FittedChain, data: Any, *, keep: str = "ids", resample:
     places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)
     frame = pl.DataFrame(dict(zip(names, columns, strict=True))).select(pl.all().gather(places))
     others = spectra.others.select(column_names.without_wavelengths(spectra.others.columns))
+    are_classes = all(map(is_classifier, chain.models))
+    if average is not None:
+        check_column(others, average)
+        scans = others.select(average).hstack(frame)
+        frame = with_averages(scans, names, average, are_classes=are_classes).drop(average)
     kept = {"none": [], "ids": [others], "all": [others, _as_frame(spectra)]}[keep]
-    found = pl.concat([*(part.drop(names, strict=False) for part in kept), frame], how="horizontal")
-    judged = [
-        _judged(chain, others, target, predicted)
+    beside = [part.drop(frame.columns, strict=False) for part in kept]
+    compared = {
+        target: _compared(others, target, predicted, are_classes=are_classes)
         for target, predicted in zip(targets or [], frame, strict=False)
         if target in others.columns
-    ]
-    scores = {target: own for target, own, _ in judged}
-    worst = pl.concat([rows for *_, rows in judged], how="diagonal_relaxed") if judged else pl.DataFrame()
-    return PredictionTable(found, scores, worst, int(np.sum(~whole)))
+    }
+    worst = [_worst(rows, are_classes=are_classes) for rows in compared.values()]
+    return PredictionTable(
+        pl.concat([*beside, frame], how="horizontal"),
+        {target: _scores(rows, are_classes=are_classes) for target, rows in compared.items()},
+        pl.concat(worst, how="diagonal_relaxed") if worst else pl.DataFrame(),
+        int(np.sum(~whole)),
+        {
+            target: _scores_by(rows, others[average], are_classes=are_classes)
+            for target, rows in compared.items()
+            if average is not None
+        },
+    )
 
 
 def _spectra(chain: FittedChain, data: Any, *, resample: bool) -> Spectra:
@@ -132,11 +155,8 @@ def _as_frame(spectra: Spectra) -> pl.DataFrame:
     return pl.DataFrame(spectra.X, schema=names)
 
 
-def _judged(
-    chain: FittedChain, others: pl.DataFrame, target: str, predicted: pl.Series
-) -> tuple[str, Scores, pl.DataFrame]:
-    """Return a target's name, its scores, and its rows with the largest errors, or with a wrong class."""
-    are_classes = all(map(is_classifier, chain.models))
+def _compared(others: pl.DataFrame, target: str, predicted: pl.Series, *, are_classes: bool) -> pl.DataFrame:
+    """Return the rows that have a reference and a prediction, with what else is known of them."""
     reference = values_of(others[target], are_names=False)
     if are_classes and reference.dtype != predicted.dtype:
         reference, predicted = reference.cast(pl.String), predicted.cast(pl.String)
@@ -147,9 +167,24 @@ def _judged(
     own = [reference.alias("reference"), predicted.alias("predicted")]
     about = others.drop("row", "target", "reference", "predicted", "error", strict=False)
     rows = about.with_row_index("row").with_columns(*own, target=pl.lit(target)).drop_nulls(["reference", "predicted"])
+    return rows if are_classes else rows.with_columns(error=pl.col("predicted") - pl.col("reference"))
+
+
+def _scores(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
+    if not rows.height:
+        return {"n": 0}
     task = "classification" if are_classes else "regression"
-    scores = scores_of(task, rows["reference"].to_numpy(), rows["predicted"].to_numpy()) if rows.height else {"n": 0}
+    return scores_of(task, rows["reference"].to_numpy(), rows["predicted"].to_numpy())
+
+
+def _scores_by(rows: pl.DataFrame, samples: pl.Series, *, are_classes: bool) -> Scores:
+    """Return the scores of samples, of which each has several scans."""
+    columns = [together(name, are_classes=are_classes).alias(name) for name in ("reference", "predicted")]
+    scans = rows.select("reference", "predicted", sample=samples.gather(rows["row"])).drop_nulls()
+    return _scores(scans.group_by("sample", maintain_order=True).agg(columns), are_classes=are_classes)
+
+
+def _worst(rows: pl.DataFrame, *, are_classes: bool) -> pl.DataFrame:
     if are_classes:
-        return target, scores, rows.filter(pl.col("reference") != pl.col("predicted")).head(MOST_WORST)
-    rows = rows.with_columns(error=pl.col("predicted") - pl.col("reference"))
-    return target, scores, rows.sort(pl.col("error").abs(), descending=True).head(MOST_WORST)
+        return rows.filter(pl.col("reference") != pl.col("predicted")).head(MOST_WORST)
+    return rows.sort(pl.col("error").abs(), descending=True).head(MOST_WORST)

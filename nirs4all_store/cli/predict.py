@@ -60,6 +60,13 @@ def predict(
             "the final model predicts, and all folds together if there is none."
         ),
     ] = None,
+    average: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Names the sample of which each row is a scan; also write what its scans say together.",
+        ),
+    ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle.
@@ -76,11 +83,12 @@ def predict(
     if chain.lower().endswith(".n4a"):
         from ..exchange import load_bundle
 
-        found = load_bundle(chain, trusted=trusted, folds=folds).predict_table(data, keep=keep, resample=resample)
+        model = load_bundle(chain, trusted=trusted, folds=folds)
+        found = model.predict_table(data, keep=keep, resample=resample, average=average)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            found = store.predict_table(chain_id, data, keep=keep, resample=resample, folds=folds)
+            found = store.predict_table(chain_id, data, keep=keep, resample=resample, folds=folds, average=average)
     frame = found.frame
     if found.n_missing:
         print_error(f"no prediction for {count_of_missing(found.n_missing)}")

@@ -176,3 +176,36 @@ def test_a_row_with_a_gap_that_the_chain_cannot_take_has_no_prediction(store: Wo
     assert found.frame["protein_predicted"][3] is None
     with pytest.raises(InvalidInputError, match="every one of the 1 rows has a missing value"):
         store.predict_table(chain, gaps[3:4])
+
+
+def test_scans_of_one_sample_are_averaged_beside_each_scan(store: WorkspaceStore, chain: str) -> None:
+    names = [f"s{number // 3}" if number < 39 else None for number in range(40)]
+    table = described(SPECTRA).with_columns(sample=pl.Series(names))
+    found = store.predict_table(chain, table, average="sample")
+    assert found.frame.columns[3:] == ["protein_predicted", "protein_predicted_by_sample", "n_scans"]
+    each = found.frame["protein_predicted"].to_numpy()
+    means = each[:39].reshape(13, 3).mean(axis=1)
+    np.testing.assert_allclose(found.frame["protein_predicted_by_sample"][:39], means.repeat(3), rtol=1e-12)
+    assert found.frame["n_scans"].to_list() == [3] * 39 + [None], "a scan without a name is of no sample"
+    assert found.frame["protein_predicted_by_sample"][39] is None
+    references = PROTEIN[:39].reshape(13, 3).mean(axis=1)
+    assert found.scores_by_sample["protein"]["n"] == 13
+    assert found.scores_by_sample["protein"]["rmse"] == pytest.approx(root_mean_squared_error(references, means))
+    assert found.scores == store.predict_table(chain, table).scores, "the scores by scan stay what they are"
+    assert [line.split(":")[0] for line in lines_of_scores(found)[:2]] == ["protein", "protein, by sample"]
+    gaps = table.with_columns(pl.when(pl.int_range(40) != 3).then(pl.col("1100")).alias("1100"))
+    assert store.predict_table(chain, gaps, average="sample").frame["n_scans"][:6].to_list() == [3] * 3 + [2] * 3
+    with pytest.raises(InvalidInputError, match=r"no column 'id' that says .* by one of 'sample', 'protein', 'date'"):
+        store.predict_table(chain, table, average="id")
+
+
+def test_of_classes_the_most_frequent_one_of_a_samples_scans_is_taken(store: WorkspaceStore) -> None:
+    labels = pl.Series(np.where(np.median(PROTEIN) < PROTEIN, "high", "low"))
+    chain = trained(store, "grade", [KFold(3), LogisticRegression()], grade=labels)
+    table = SPECTRA.with_columns(grade=labels, id=pl.int_range(40) // 2 % 5)
+    found = store.predict_table(chain, table, average="id").frame
+    for rows in found.partition_by("id"):
+        counts = rows["grade_predicted"].to_list()
+        expected = "high" if counts.count("high") >= counts.count("low") else "low"
+        assert set(rows["grade_predicted_by_id"]) == {expected}
+        assert set(rows["n_scans"]) == {8}

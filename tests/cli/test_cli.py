@@ -296,6 +296,15 @@ def test_references_in_the_file_once_were_not_compared_with_the_predictions(trai
     assert [line.split()[0] for line in worst] == ["row"] * 5
     assert "is none of none, ids, all" in command(f"predict {chain} wheat.csv --keep some", 1)
     assert command(f"predict {chain} wheat.csv --keep all").splitlines()[-1].count(",") > 40
+    pl.read_csv("wheat.csv").with_columns(sample=pl.int_range(pl.len()) // 3).write_csv("scans.csv")
+    told = command(f"predict {chain} scans.csv --average sample -o out.csv").splitlines()
+    assert [line.partition(", RMSEP")[0] for line in told[:2]] == ["glucose: n 21", "glucose, by sample: n 7"]
+    assert pl.read_csv("out.csv").columns[1:] == [
+        "sample",
+        "glucose_predicted",
+        "glucose_predicted_by_sample",
+        "n_scans",
+    ]
 
 
 @pytest.fixture
