@@ -340,6 +340,7 @@ class WorkspaceStore:
         dataset_name: str = "",
         dataset_hash: str | None = None,
         original_template: Any = None,
+        judged_by: Mapping[str, Any] | None = None,
     ) -> str:
         """Begin a pipeline in a run, with status `running`.
 
@@ -352,9 +353,13 @@ class WorkspaceStore:
         generator_choices : list
             The values that were chosen.
         dataset_name, dataset_hash : str
-            The dataset that it is trained on.
+            The dataset that it is trained on. A SHA-256 of all that it is trained on, as 64 hexadecimal digits, tells
+            datasets of one name apart when predictions are ranked.
         original_template : list or dict, optional
             The configuration as its author wrote it, with all its alternatives.
+        judged_by : dict, optional
+            How its predictions are judged: what has other `folds` (such as a hash of them) is never ranked with it.
+            The runner also stores `splitter`, `n_repeats`, `coverage` and `targets`.
 
         Returns
         -------
@@ -375,6 +380,7 @@ class WorkspaceStore:
                 dataset_name,
                 dataset_hash,
                 original_template=original_template,
+                judged_by=judged_by,
             )
 
     def complete_pipeline(
@@ -874,16 +880,25 @@ class WorkspaceStore:
         score_metric: str | None = None,
         task_type: str | None = None,
         run_id: str | None = None,
-        fold_id: str | None = None,
+        fold_id: str | Sequence[str] | None = None,
+        target: str | None = None,
+        once: bool = False,
     ) -> pl.DataFrame:
         """Return the best predictions, best first; rows without a score are never ranked.
+
+        What was judged by other data, folds, tasks or metrics is ranked apart: such rows follow one another, those of
+        the newest first, and `rank` begins anew. With `ascending`, tasks and metrics are ranked together.
 
         Parameters
         ----------
         n : int
-            How many rows, per group with `group_by`.
+            How many rows; per group with `group_by`, and of each ranking if there are several.
         metric : str
-            The score to rank by: `val_score`, `test_score` or `train_score`.
+            The score to rank by: `val_score`, `test_score` or `train_score`, as the rows have them. Or the name of a
+            metric, which ranks each row by that score of its own partition: `rmse`, `mae`, `r2`, `bias` (nearest to 0),
+            `sep`, `rpd`, `rpiq`, `slope` (nearest to 1); `accuracy`, `balanced_accuracy`, `f1`, `mcc`, `roc_auc`,
+            `log_loss`. It is computed from the stored arrays where the workspace does not know how a stored score was
+            made. Or `rmsec`, `rmsecv`, `rmsep`: the `rmse` of the partition train, val or test.
         ascending : bool, optional
             True: lower is better. By default the metric of the rows decides: lower for `rmse`, higher for `r2`.
         partition, dataset_name : str, optional
@@ -892,18 +907,42 @@ class WorkspaceStore:
             A column of the predictions.
         score_metric : str, optional
             Keep the rows that were scored by this metric, such as `"rmse"`.
-        task_type, run_id, fold_id : str, optional
+        task_type, run_id : str, optional
             Keep these rows.
+        fold_id : str or list of str, optional
+            Keep these rows; of a list, those of the first fold that the chain has: `["final", "avg"]`.
+        target : str, optional
+            Rank by the scores of this target, where models predict several. By default by the mean over the targets
+            of what has no unit.
+        once : bool
+            Of models of the same configuration that were trained several times on the same data, keep the best.
+
+        Returns
+        -------
+        polars.DataFrame
+            The columns of `query_predictions`, `score` (what the row was ranked by) and `rank`, from 1.
 
         Raises
         ------
         InvalidInputError
-            `metric` is not one of the three, `group_by` is not a column, or `ascending` is None and the rows have
-            metrics that are unknown, or of which some are better when higher and others when lower.
+            `metric` is not one of these, `group_by` is not a column, nothing predicts `target`, a mean over targets
+            would have no unit, or `ascending` is None and the rows have metrics that are unknown, or of which some are
+            better when higher and others when lower.
         """
         with self._reading() as uow:
             return uow.predictions.top(
-                n, metric, ascending, partition, dataset_name, group_by, score_metric, task_type, run_id, fold_id
+                n,
+                metric,
+                ascending,
+                partition,
+                dataset_name,
+                group_by,
+                score_metric,
+                task_type,
+                run_id,
+                fold_id,
+                target,
+                once,
             )
 
     def delete_prediction(self, prediction_id: str) -> bool:

@@ -114,8 +114,9 @@ def test_one_score_alone_is_that_among_all() -> None:
 
 
 def test_each_metric_has_a_direction_and_a_best_value() -> None:
-    assert set(NAMES) == {*REGRESSION, *CLASSIFICATION, "roc_auc", "log_loss"}
-    for name in NAMES:
+    assert NAMES["regression"] == (*REGRESSION,)
+    assert NAMES["classification"] == (*CLASSIFICATION, "roc_auc", "log_loss")
+    for name in (*NAMES["regression"], *NAMES["classification"]):
         assert (lower_is_better(name) is None) == (name in BEST_VALUE)
     assert distance_from_best("bias", [-3.0, 1.0]).tolist() == [3, 1]
     assert distance_from_best("slope", [1.5, 0.8]) == pytest.approx([0.5, 0.2])

@@ -36,9 +36,29 @@ def test_people_see_some_columns_and_programs_all(store: WorkspaceStore, chain_i
 def test_models_are_listed_without_the_score_of_test_data_where_there_is_none(
     store: WorkspaceStore, chain_id: str
 ) -> None:
-    listing = views.list_models(views.held_out(store.query_predictions()))
-    assert listing.table.columns == ["chain_id", "model", "preprocessings", "metric", "val", "train"]
-    assert listing.rows["val_score"].to_list() == listing.table["val"].to_list() == [0.4]
+    listing = views.list_models(views.held_out(store.query_predictions()), store.list_pipelines())
+    assert listing.table.columns == ["#", "chain_id", "model", "preprocessings", "RMSECV", "RMSEC"]
+    assert listing.rows["val_score"].to_list() == listing.table["RMSECV"].to_list() == [0.4]
+    assert listing.table["#"].to_list() == [1]
+    nothing = views.list_models(store.top_predictions(0), store.list_pipelines())
+    assert nothing.table.columns == ["#", "chain_id", "model", "preprocessings"]
+
+
+def test_models_that_cannot_be_compared_are_listed_with_what_differs(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("two")
+    for folds, target, coverage in (("f1", "protein", None), ("f2", "moisture", {"never": 3, "several": 0})):
+        judged = {"folds": folds, "targets": [target], "splitter": f"Splitter({folds})", "coverage": coverage}
+        pipeline_id = store.begin_pipeline(run_id, "p", {}, [], "wheat", folds * 32, judged_by=judged)
+        scores = {"val": {"rmse": 0.1, "r2": 0.9, "rmse_sd": 0.01}}
+        add_prediction(store, pipeline_id, fold_id="avg", scores=scores, test_score=None)
+    table = views.list_models(views.rank(store, 5), store.list_pipelines()).table
+    told = table.select("#", "R²", "± sd", "target", "judged by").rows()
+    assert told == [
+        (1, 0.9, 0.01, "moisture", "Splitter(f2); held out: 3 samples never"),
+        (1, 0.9, 0.01, "protein", "Splitter(f1)"),
+    ]
+    assert views.rank(store, 5, "r2")["score"].to_list() == [0.9, 0.9]
+    assert views.rank(store, 5, "rmsep").is_empty()
 
 
 def test_a_chain_is_shown_with_what_was_held_out_of_all_folds_first(store: WorkspaceStore, chain_id: str) -> None:

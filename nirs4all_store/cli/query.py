@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from .. import views
+from ..datasets import PARTITIONS
 from ..errors import InvalidInputError
 from ..figures import draw, save
 from ..views import Listing
@@ -74,38 +75,59 @@ def pipelines(
         show_rows(store, views.list_pipelines(store, run_id, limit), as_json=as_json, as_csv=as_csv)
 
 
-@app.command(epilog="nirs4all-store top --metric rmse -n 5")
+@app.command(epilog="nirs4all-store top --metric rpd --partition test -n 5")
 def top(
     run: Run = None,
     metric: Annotated[
-        str | None, typer.Option(help="Only models that are scored by this metric, as rmse or balanced_accuracy.")
+        str | None,
+        typer.Option(
+            help="What to rank by: rmse, mae, r2, bias, sep, rpd, rpiq or slope; accuracy, balanced_accuracy, f1, mcc, "
+            "roc_auc or log_loss; rmsec, rmsecv or rmsep. By default the score that models were trained for."
+        ),
     ] = None,
+    partition: Annotated[
+        str, typer.Option(help="Whose predictions to rank by: val (held out in cross-validation), test or train.")
+    ] = "val",
+    target: Annotated[str | None, typer.Option(help="The target to rank by, where models predict several.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only models of this dataset.")] = None,
-    fold: Annotated[str, typer.Option(help="The fold: avg for all folds together, any for each of them.")] = "avg",
+    fold: Annotated[
+        str | None,
+        typer.Option(
+            help="The fold: avg for all folds together, any for each of them. By default avg; of test and train the "
+            "final model, where there is one."
+        ),
+    ] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Also show models that were trained again with the same configuration.")
+    ] = False,
     limit: Limit = 10,
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Rank the models by their validation score, best first."""
+    """Rank the models, best first; what other data or folds have judged is ranked apart."""
+    if partition not in PARTITIONS:
+        raise InvalidInputError(f"no partition is ever {partition!r}; --partition takes {', '.join(PARTITIONS)}")
     with reading(workspace) as store:
         run_id = find(store, run, "runs")[1] if run else None
-        fold_id = None if fold == "any" else fold
+        filters = {"dataset_name": dataset, "run_id": run_id, "target": target}
         try:
-            found = store.top_predictions(
-                limit, score_metric=metric, dataset_name=dataset, run_id=run_id, fold_id=fold_id
-            )
+            found = views.rank(store, limit, metric, partition, fold, once=not all_, **filters)
         except InvalidInputError as error:
-            raise InvalidInputError(f"{str(error).partition(';')[0]}; choose one of them with --metric") from error
+            problem, _, advice = str(error).partition(";")
+            if "target=" in advice:
+                raise InvalidInputError(f"{problem};{advice.replace('target=', '--target')}") from error
+            raise InvalidInputError(f"{problem}; choose one of them with --metric") from error
         if found.is_empty():
-            wanted = {"dataset_name": dataset, "fold_id": fold_id, "metric": metric}
-            _refuse_unmatched(store.query_predictions(partition="val", run_id=run_id), wanted)
-        show_rows(store, views.list_models(found), as_json=as_json, as_csv=as_csv)
+            wanted = {"dataset_name": dataset, "fold_id": None if fold == "any" else fold, "metric": metric}
+            rows = store.query_predictions(partition=partition, run_id=run_id)
+            _refuse_unmatched(rows, wanted, f"{partition}_score")
+        show_rows(store, views.list_models(found, store.list_pipelines(run_id)), as_json=as_json, as_csv=as_csv)
 
 
-def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None]) -> None:
+def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], score: str) -> None:
     """Raise an error that names the first option which no prediction matches, and the values that it could have."""
-    unmatched = views.first_unmatched(predictions, wanted)
+    unmatched = views.first_unmatched(predictions, wanted, score)
     if unmatched is not None:
         column, known = unmatched
         problem, takes = CHOICES[column]
@@ -125,7 +147,10 @@ def log(
         show_rows(store, views.list_log(store, pipeline_id), as_json=as_json, as_csv=as_csv)
 
 
-@app.command(epilog="nirs4all-store sql 'SELECT model_name, min(val_score) FROM predictions GROUP BY ALL'")
+@app.command(
+    epilog="nirs4all-store sql "
+    "\"SELECT model_name, min(val_score) FROM predictions WHERE fold_id = 'avg' GROUP BY ALL\""
+)
 def sql(
     query: Annotated[str, typer.Argument(help="One SELECT.")],
     as_json: Json = False,

@@ -1,6 +1,15 @@
+from .names import BEST_VALUE as BEST_VALUE
+from .names import COVERAGE as COVERAGE
+from .names import FIELD_NAMES as FIELD_NAMES
 from .names import MAIN as MAIN
 from .names import MAIN_OF_SEVERAL as MAIN_OF_SEVERAL
+from .names import NAMES as NAMES
+from .names import TARGETS as TARGETS
+from .names import UNIT_FREE as UNIT_FREE
 from .names import distance_from_best as distance_from_best
+from .names import label as label
 from .names import lower_is_better as lower_is_better
 from .scores import Scores as Scores
+from .scores import over_repeats as over_repeats
+from .scores import score_of as score_of
 from .scores import scores_of as scores_of

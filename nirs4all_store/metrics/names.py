@@ -11,23 +11,11 @@ import numpy as np
 
 Array = Any
 
-NAMES = (
-    "rmse",
-    "mae",
-    "r2",
-    "bias",
-    "sep",
-    "rpd",
-    "rpiq",
-    "slope",
-    "balanced_accuracy",
-    "accuracy",
-    "f1",
-    "mcc",
-    "roc_auc",
-    "log_loss",
-)
-"""The metrics that are computed here, and that models can be ranked by."""
+NAMES = {
+    "regression": ("rmse", "mae", "r2", "bias", "sep", "rpd", "rpiq", "slope"),
+    "classification": ("balanced_accuracy", "accuracy", "f1", "mcc", "roc_auc", "log_loss"),
+}
+"""The metrics of each task that are computed here, and that models can be ranked by."""
 MAIN = {"regression": "rmse", "classification": "balanced_accuracy"}
 """By which score the models of one target are ranked, by task."""
 MAIN_OF_SEVERAL = MAIN | {"regression": "r2"}
@@ -36,6 +24,8 @@ UNIT_FREE = ("r2", "rpd", "rpiq", "slope")
 """The scores of numbers that have no unit, so that their mean over several targets means something."""
 TARGETS, CLASSES = "targets", "classes"
 """Under these names stand the scores of each target, and of each class."""
+COVERAGE = "coverage"
+"""Under this name stands how many samples were held out `never`, and how many `several` times."""
 FIELD_NAMES = {"rmsec": ("rmse", "train"), "rmsecv": ("rmse", "val"), "rmsep": ("rmse", "test")}
 """The names of the field that say of which partition a score is."""
 LOWER_IS_BETTER = frozenset(

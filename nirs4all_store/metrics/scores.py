@@ -91,6 +91,34 @@ def means(scores: Sequence[Scores], *, unit_free: bool = False) -> Scores:
     return {name: float(np.mean([own[name] for own in scores])) for name in kept}
 
 
+def over_repeats(scores: Sequence[Scores]) -> Scores:
+    """Return the scores of a cross-validation that was repeated: the mean of the repeats' own, and their spread.
+
+    Parameters
+    ----------
+    scores : sequence of dict
+        What `scores_of` gives for each repeat.
+
+    Returns
+    -------
+    dict
+        Of one repeat, its scores. Of several, the mean of each score, its standard deviation (with n - 1) as `rmse_sd`
+        and so on, and `n_repeats`; `n` is the number of samples of one repeat.
+    """
+    if len(scores) == 1:
+        return dict(scores[0])
+    found = means(scores)
+    spread = {f"{name}_sd": float(np.std([own[name] for own in scores], ddof=1)) for name in found if name != "n"}
+    found |= spread | {"n": scores[0]["n"], "n_repeats": len(scores)}
+    for name in (TARGETS, CLASSES):
+        if name in scores[0]:
+            parts = [own[name] for own in scores]
+            common = [key for key in parts[0] if all(key in part for part in parts)]
+            combine = over_repeats if name == TARGETS else means
+            found[name] = {key: combine([part[key] for part in parts]) for key in common}
+    return found
+
+
 def class_scores(y: Array, y_pred: Array) -> dict[str, Scores]:
     """Return precision, recall, f1 and support (the number of samples) of each class, by its name."""
     classes = np.unique(np.concatenate([y, y_pred]))
@@ -107,7 +135,7 @@ def score_of(metric: str, y: Array, y_pred: Array, proba: Array | None = None) -
     Parameters
     ----------
     metric : str
-        One of `NAMES`.
+        One of those in `NAMES`.
     y, y_pred : arrays of shape (n_samples,)
     proba : array of shape (n_samples, n_classes), optional
         Its columns are taken for the classes that occur, in their order; if they are as many.

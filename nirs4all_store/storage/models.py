@@ -59,6 +59,7 @@ class Pipeline(Base):
 
     `original_template` is the configuration as its author wrote it, of which `expanded_config` is one of many; NULL:
     unknown.
+    `judged_by` says how its predictions were judged: `splitter`, `folds` (a hash of them), `n_repeats`, `targets`.
     """
 
     __tablename__ = "pipelines"
@@ -80,6 +81,7 @@ class Pipeline(Base):
     duration_ms: Mapped[int | None] = mapped_column(BigInteger)
     error: Mapped[str | None]
     original_template: Mapped[list[Any] | None]
+    judged_by: Mapped[dict[str, Any] | None]
 
 
 class Chain(Base):

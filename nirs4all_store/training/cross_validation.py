@@ -26,7 +26,7 @@ from ..artifacts import SCRIPTS, codecs
 from ..chains import inference
 from ..datasets import TrainingData
 from ..errors import InvalidInputError, TrainingFailedError
-from .evaluation import Array, Fitted, Folds, TrainedModel, judge
+from .evaluation import Array, Fitted, TrainedModel, judge
 from .fitting import (
     Samples,
     fit_model,
@@ -41,6 +41,7 @@ from .fitting import (
 )
 from .operators import name_of
 from .pipeline_config import PipelineSpec, Step
+from .repeats import Folds
 
 FOLDS = 5
 
@@ -138,8 +139,8 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
     InvalidInputError
         The cross-validator cannot split these samples; the message names the step.
     """
-    splitter = pipeline.only("splitter")
     where = next((step.where for step in pipeline.steps if step.kind == "splitter"), "the pipeline")
+    splitter = pipeline.only("splitter")
     if splitter is not None and needs_groups(splitter) and data.groups is None:
         raise _without_groups(where, data)
     if data.groups is not None and (splitter is None or needs_groups(splitter)) and len(np.unique(data.groups)) == 1:
@@ -147,11 +148,7 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
             f"all samples of {data.name} are of one group, {data.groups.tolist()[0]!r}, so that none could be "
             "predicted by a model that has not seen its group; add samples of other groups"
         )
-    if splitter is None and data.groups is not None:
-        splitter = _of_groups(data, is_stratified=pipeline.is_classification and data.y.ndim == 1)
-    elif splitter is None:
-        kind = StratifiedKFold if pipeline.is_classification and data.y.ndim == 1 else KFold
-        splitter = kind(FOLDS, shuffle=True, random_state=0)
+    splitter = splitter_of(pipeline, data)
     try:
         parts = list(splitter.split(data.X, data.y, data.groups))
     except Exception as error:  # A cross-validator may be anybody's.
@@ -168,6 +165,17 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
             "it for the others"
         )
     return folds
+
+
+def splitter_of(pipeline: PipelineSpec, data: TrainingData) -> Any:
+    """Return a pipeline's cross-validator, or the one that `splits` takes where there is none."""
+    splitter = pipeline.only("splitter")
+    if splitter is None and data.groups is not None:
+        splitter = _of_groups(data, is_stratified=pipeline.is_classification and data.y.ndim == 1)
+    elif splitter is None:
+        kind = StratifiedKFold if pipeline.is_classification and data.y.ndim == 1 else KFold
+        splitter = kind(FOLDS, shuffle=True, random_state=0)
+    return splitter
 
 
 def check_repeats(pipeline: PipelineSpec, data: TrainingData, folds: Folds) -> None:

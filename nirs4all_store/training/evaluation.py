@@ -14,12 +14,11 @@ import numpy as np
 from ..artifacts import codecs
 from ..chains import all_classes, as_columns, inference, is_choice, on_classes
 from ..datasets import AVERAGE, FINAL, TrainingData
-from ..metrics import MAIN, MAIN_OF_SEVERAL, Scores, scores_of
+from ..metrics import COVERAGE, MAIN, MAIN_OF_SEVERAL, Scores, over_repeats, scores_of
 from .pipeline_config import Step
+from .repeats import Folds, coverage_of, repeats_of
 
 Array = Any
-Folds = list[tuple[Array, Array]]
-"""Of each fold the places in X to train on, and those to validate with."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,9 @@ class TrainedModel:
     parts : dict
         Fold (`"0"`, ..., `"avg"`, `"final"`) and partition (`train`, `val`, `test`) to predictions.
     scores : dict
-        Fold to partition to what `scores_of` gives.
+        Fold to partition to what `scores_of` gives; of `val` of all folds together, what `over_repeats` gives.
+    repeats : dict of str to int
+        The repeat, from 0, that each fold belongs to, where there are several.
     votes : bool
         Whether `predict` of a fold's model is not its likeliest class, so that the folds together vote.
     """
@@ -105,6 +106,7 @@ class TrainedModel:
     metric: str = ""
     parts: dict[str, dict[str, PartitionPredictions]] = field(default_factory=dict)
     scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    repeats: dict[str, int] = field(default_factory=dict)
     votes: bool = False
 
 
@@ -131,6 +133,15 @@ def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
     for fold, parts in model.parts.items():
         predictor = together if fold == AVERAGE else alone[int(fold)]
         model.scores[fold] = _scores(predictor, parts, data, of_classes=fold == AVERAGE)
+    repeats = repeats_of(folds, len(data.X))
+    if len(repeats) > 1:
+        model.repeats = {str(name): number for number, repeat in enumerate(repeats) for name in repeat}
+    held_out = [parts["val"] for parts in of_folds]
+    pooled = [_average([held_out[name] for name in repeat], together, data) for repeat in repeats]
+    pooled = pooled or [_joined([_average([part], together, data) for part in held_out])]
+    scores = [together.scores(part, data.target_names, of_classes=True) for part in pooled]
+    coverage = coverage_of(folds, len(data.X))
+    model.scores[AVERAGE]["val"] = over_repeats(scores) | ({} if coverage is None else {COVERAGE: coverage})
     if model.final is not None:
         final = _Predictor(model, [model.final], data.y)
         # No sample is held out from it: what is told of its training and of the test data alone says how good it is.
@@ -291,6 +302,21 @@ def _average(parts: list[PartitionPredictions], together: _Predictor, data: Trai
         y_pred[place[is_alone]] = part.y_pred[is_alone]
     classes = parts[0].classes if proba is not None else None
     return PartitionPredictions(y, y_pred, proba, rows, classes, decision)
+
+
+def _joined(parts: list[PartitionPredictions]) -> PartitionPredictions:
+    """Return the predictions of several folds one after the other, a row as often as it was held out."""
+
+    def joined(name: str) -> Any:
+        values = [getattr(part, name) for part in parts]
+        if any(value is None for value in values):
+            return None
+        if isinstance(values[0], list):
+            return [np.concatenate(target) for target in zip(*values, strict=True)]
+        return np.concatenate(values)
+
+    arrays = {name: joined(name) for name in ("y", "y_pred", "proba", "rows", "decision")}
+    return PartitionPredictions(classes=parts[0].classes, **arrays)
 
 
 def _elected(places: list[Array], parts: list[PartitionPredictions], length: int) -> Array:

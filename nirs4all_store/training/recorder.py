@@ -163,6 +163,7 @@ def _records(
                 "weights": weights,
                 "classes": part.classes,
                 "refit_context": refit_context,
+                "repeat": model.repeats.get(fold),
             }
 
 

@@ -24,19 +24,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..call_boundary import all_public
-from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData, read_dataset
+from ..datasets import FINAL, TrainingData, read_dataset
 from ..errors import InvalidInputError, NotFoundError, StoreError, TrainingFailedError, UnitOfWorkError
-from ..metrics import lower_is_better
 from ..store import WorkspaceStore
 from ..validation import checked_int
 from ..workspace import is_in_memory
 from .config_files import find_config
-from .cross_validation import TrainingResult, blas_threads, check_fit, check_repeats, splits, train
-from .evaluation import Folds
+from .cross_validation import TrainingResult, blas_threads, check_fit, check_repeats, splits, splitter_of, train
 from .missing_values import takes_gaps
 from .operators import as_error
 from .pipeline_config import PipelineSpec, pipelines_of, template_of
+from .ranked_results import ranked
 from .recorder import record_result
+from .repeats import Folds, judged_by
 from .resume import CONFIG, completed_before, key_of
 from .template_library import PipelineLibrary
 
@@ -127,9 +127,11 @@ class PipelineRunner:
         Returns
         -------
         polars.DataFrame
-            The columns of `query_predictions`, also for pipelines that were not trained again. The best model comes
-            first; of each model, the predictions of all folds together (`avg`) come before those of each fold and of
-            the final model (`final`), which has no `val_score`, since it has seen all samples.
+            The columns of `query_predictions` and `score`, the row's own (`val_score` of a chain stands in each of its
+            rows), also for pipelines that were not trained again. The best model comes first, but models that were
+            judged by other folds or metrics are ranked apart; of each model, the predictions of all folds together
+            (`avg`) come before those of each fold and of the final model (`final`), which has no `val_score`, since it
+            has seen all samples.
 
         Raises
         ------
@@ -172,7 +174,7 @@ class PipelineRunner:
                 run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left), template, keep)
                 self.run_id = run.run_id
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
-            return _ranked(store, found)
+            return ranked(store, found)
 
     @contextmanager
     def _store(self) -> Iterator[WorkspaceStore]:
@@ -328,6 +330,7 @@ class _Run:
                     self._data.name,
                     self._data.content_hash,
                     self._template,
+                    judged_by(splitter_of(pipeline, self._data), self._folds[pipeline.folds_key], self._data),
                 )
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
                 self._problem = problem
@@ -364,24 +367,6 @@ class _Run:
         del self._begun[pipeline_id]
         self._failed[pipeline_id] = problem
         self._store.fail_pipeline(pipeline_id, problem)
-
-
-def _ranked(store: WorkspaceStore, pipeline_ids: list[str]) -> pl.DataFrame:
-    """Return the predictions of pipelines, those of the best chain first."""
-    frame = pl.concat([store.query_predictions(pipeline_id=pipeline_id) for pipeline_id in pipeline_ids])
-    lower = pl.col("metric").map_elements(lower_is_better, pl.Boolean)
-    order = pl.when(lower).then(pl.col("val_score")).otherwise(-pl.col("val_score"))
-    rank = frame.filter(pl.col("fold_id") == AVERAGE).group_by("chain_id").agg(rank=order.first())
-    keys = [
-        pl.col("task_type"),
-        pl.col("metric"),
-        pl.col("rank"),
-        pl.col("chain_id"),
-        pl.col("fold_id") != AVERAGE,
-        pl.col("fold_id").cast(pl.Int64, strict=False),
-        pl.col("partition").replace_strict(PARTITIONS, range(len(PARTITIONS))),
-    ]
-    return frame.join(rank, on="chain_id", maintain_order="left").sort(keys, nulls_last=True).drop("rank")
 
 
 @contextmanager

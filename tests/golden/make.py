@@ -48,7 +48,7 @@ def make(folder: Path) -> dict[str, Any]:
             run_id = store.begin_run(status, {"seed": number}, [{"name": "wheat"}])
             expected["runs"].append(run_id)
             pipeline_id = store.begin_pipeline(
-                run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash", [{"_or_": ["Ridge"]}]
+                run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash", [{"_or_": ["Ridge"]}], {"folds": "f"}
             )
             model_id = store.save_artifact(Ridge(number + 1).fit(X, Y), "Ridge", "model", "joblib")
             folds, more = {"final": model_id}, {}

@@ -13,6 +13,7 @@ REVISIONS = (
     "0005_final_model",
     "0006_repeat",
     "0007_original_template",
+    "0008_judged_by",
 )
 """The names of all migration files, oldest first. Other files in their folder are not used."""
 HEAD = REVISIONS[-1].partition("_")[0]

@@ -5,7 +5,7 @@ Why there may be one weight for each fold: docs/decisions/0004.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +15,21 @@ from sqlalchemy import Select, func, select
 
 from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ...identifiers import new_id, utc_now
+from ...metrics import FIELD_NAMES, NAMES
 from ...validation import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
 from ..array_columns import ARRAY_NAMES, Given, checked_arrays, checked_classes, decode_all, encode_all, sample_counts
 from ..columns import checked_value, table_of
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..records import PredictionRecord, as_records
 from ..table_gateway import Repository
-from . import ranking
+from . import leaderboard, ranking
+from .leaderboard import Wanted
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
+METRICS = (*ranking.SCORES, *NAMES["regression"], *NAMES["classification"], *FIELD_NAMES)
 MAX_ROWS = 2**63 - 1
+Row = dict[str, Any]
 ARRAY_ARGUMENTS = (*ARRAY_NAMES, "classes")
 GIVEN_NAMES = {*PredictionRecord.__dataclass_fields__, *ARRAY_ARGUMENTS} - {"pipeline_id"}
 
@@ -249,11 +253,14 @@ class PredictionRepo(Repository):
         score_metric: str | None = None,
         task_type: str | None = None,
         run_id: str | None = None,
-        fold_id: str | None = None,
+        fold_id: str | Sequence[str] | None = None,
+        target: str | None = None,
+        once: bool = False,
     ) -> pl.DataFrame:
         """Return the best predictions, best first; see `WorkspaceStore.top_predictions`."""
-        if metric not in ranking.SCORES:
-            raise InvalidInputError(f"metric {shown(metric)} is no score; use one of {', '.join(ranking.SCORES)}")
+        if metric not in METRICS:
+            raise InvalidInputError(f"metric {shown(metric)} is no score; use one of {', '.join(METRICS)}")
+        metric, partition = FIELD_NAMES.get(metric, (metric, partition))
         if group_by is not None and checked_text(group_by, "group_by") not in PREDICTIONS.c:
             raise InvalidInputError(
                 f"group_by {group_by!r} is no column of predictions; use one of {', '.join(PREDICTIONS.c.keys())}"
@@ -263,27 +270,46 @@ class PredictionRepo(Repository):
         n = checked_int(n, "n", 32)
         if n < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
+        is_one = fold_id is None or isinstance(fold_id, str | int | np.integer)
+        folds = [] if is_one else checked_texts(fold_id, "fold_id")
         given = {
             "partition": partition,
             "dataset_name": dataset_name,
             "metric": score_metric,
             "task_type": task_type,
             "run_id": run_id,
-            "fold_id": None if fold_id is None else checked_fold(fold_id, "fold_id"),
+            "fold_id": checked_fold(fold_id, "fold_id") if is_one and fold_id is not None else None,
         }
         values = {name: checked_text(value, name) for name, value in given.items() if value is not None}
-        ranked = ranking.Ranked(metric, tuple(values))
-        if ascending is None:
-            ascending = self._direction(ranked, values)
-        return self._tables.frame(ranking.best(ranked, bool(ascending), group_by), values | {"n": n})
+        target = None if target is None else checked_text(target, "target")
+        wanted = Wanted(n, metric, None if ascending is None else bool(ascending), group_by, target, folds, once)
+        ranked = ranking.Ranked(metric if metric in ranking.SCORES else None, tuple(values))
+        if wanted == Wanted(n, metric, wanted.ascending, group_by) and ranked.score is not None:
+            found = self._top_of_one_league(ranked, wanted, values)
+            if found is not None:
+                return found
+        return leaderboard.ranked(self._tables.frame(ranking.candidates(ranked), values), wanted, self._arrays_of)
 
-    def _direction(self, ranked: ranking.Ranked, values: dict[str, Any]) -> bool:
-        """Tell whether a lower score is better for all metrics of these rows; raise if they differ in that."""
-        ends = self._tables.frame(ranking.first_and_last_metric(ranked), values).row(0)
-        if len({*ends}) == 1:
-            return ranking.direction([ends[0]] if ends[0] is not None else [])
-        # To list all metrics takes longer, and is rarely necessary.
-        return ranking.direction(sorted(self._tables.frame(ranking.all_metrics(ranked), values)["metric"].to_list()))
+    def _top_of_one_league(self, ranked: ranking.Ranked, wanted: Wanted, values: Row) -> pl.DataFrame | None:
+        """Return the best rows, which the database finds by itself; None if not all were judged in the same way."""
+        of_run = {name: value for name, value in values.items() if name == "run_id"}
+        if self._tables.frame(ranking.number_of_leagues(bool(of_run)), of_run).item() > 1:
+            return None
+        ascending = wanted.ascending
+        if ascending is None:
+            first, last = self._tables.frame(ranking.first_and_last_metric(ranked), values).row(0)
+            if first != last:
+                return None
+            ascending = ranking.direction([] if first is None else [first])
+        found = self._tables.frame(ranking.best(ranked, ascending, wanted.group_by), values | {"n": wanted.n})
+        rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
+        rank = rank if wanted.group_by is None else rank.over(wanted.group_by)
+        return found.with_columns(score=pl.col(wanted.metric), rank=rank)
+
+    def _arrays_of(self, prediction_ids: Sequence[str]) -> dict[str, Row]:
+        """Return the arrays of predictions by id; those without arrays are left out."""
+        rows = self._tables.rows_with_arrays(select(ARRAYS).where(ARRAYS.c.prediction_id.in_(prediction_ids)))
+        return {row["prediction_id"]: decode_all(row) for row in rows}
 
     def delete(self, prediction_id: str) -> bool:
         """Delete a prediction and its arrays; return whether it was there."""

@@ -1,4 +1,7 @@
-"""Makes the SQL statements that rank predictions, and tells whether a lower value of a metric is better."""
+"""Makes the SQL statements that rank predictions, and tells whether a lower value of a metric is better.
+
+What is never ranked together, and why: docs/decisions/0023.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Select, bindparam, case, distinct, func, select
 
 from ...errors import InvalidInputError
 from ...metrics import lower_is_better
@@ -16,6 +19,10 @@ from ..models import Pipeline, Prediction
 PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 
 SCORES = ("val_score", "test_score", "train_score")
+FOLDS = func.coalesce(func.json_extract_string(PIPELINES.c.judged_by, "$.folds"), "")
+"""The hash of the folds by which a pipeline was judged."""
+DATASET = case((func.length(PIPELINES.c.dataset_hash) == 64, PIPELINES.c.dataset_hash), else_=PIPELINES.c.dataset_name)
+"""The SHA-256 of all that a pipeline was trained on; its name where there is none (nirs4all 0.7.0 hashed settings)."""
 
 
 class Ranked(NamedTuple):
@@ -23,21 +30,21 @@ class Ranked(NamedTuple):
 
     Attributes
     ----------
-    score : str
-        The column to rank by, one of `SCORES`.
+    score : str or None
+        The column to rank by, one of `SCORES`; None: a score that is computed later.
     filters : tuple of str
         Names of columns, or `run_id`. Each must equal the value of the bound parameter of the same name.
     """
 
-    score: str
+    score: str | None
     filters: tuple[str, ...]
 
     @property
     def conditions(self) -> list[Any]:
         """The WHERE clause."""
-        score = PREDICTIONS.c[self.score]
-        is_a_score = score <= math.inf  # False for NULL, and for NaN, which sorts above all numbers.
-        return [is_a_score, *map(_equals, self.filters)]
+        # False for NULL, and for NaN, which sorts above all numbers.
+        is_a_score = [] if self.score is None else [PREDICTIONS.c[self.score] <= math.inf]
+        return [*is_a_score, *map(_equals, self.filters)]
 
 
 def _equals(name: str) -> Any:
@@ -65,7 +72,7 @@ def best(ranked: Ranked, ascending: bool, group_by: str | None) -> Select[Any]:
     Select
         `n`, and the filters, are bound parameters. Rows with equal scores are sorted by their ids.
     """
-    score = PREDICTIONS.c[ranked.score]
+    score = PREDICTIONS.c[ranked.score or SCORES[0]]
     order = (score.asc() if ascending else score.desc(), PREDICTIONS.c.prediction_id)
     if group_by is None:
         return select(PREDICTIONS).where(*ranked.conditions).order_by(*order).limit(bindparam("n"))
@@ -73,6 +80,21 @@ def best(ranked: Ranked, ascending: bool, group_by: str | None) -> Select[Any]:
     places = select(PREDICTIONS.c.prediction_id, place).where(*ranked.conditions).subquery()
     among = select(places.c.prediction_id).where(places.c.place <= bindparam("n"))
     return select(PREDICTIONS).where(PREDICTIONS.c.prediction_id.in_(among)).order_by(*order)
+
+
+@lru_cache
+def number_of_leagues(of_run: bool) -> Select[Any]:
+    """Return the SELECT that counts the ways in which pipelines were judged: on what data, and by which folds."""
+    query = select(func.count(distinct(func.concat(DATASET, "/", FOLDS))))
+    return query.where(PIPELINES.c.run_id == bindparam("run_id")) if of_run else query
+
+
+@lru_cache
+def candidates(ranked: Ranked) -> Select[Any]:
+    """Return the SELECT of what `leaderboard` has to know of each prediction."""
+    told = (PIPELINES.c.expanded_config, DATASET.label("dataset"), FOLDS.label("folds"), PIPELINES.c.judged_by)
+    joined = select(PREDICTIONS, *told).join(PIPELINES, PIPELINES.c.pipeline_id == PREDICTIONS.c.pipeline_id)
+    return joined.where(*ranked.conditions)
 
 
 @lru_cache

@@ -173,6 +173,7 @@ class RunRepo(Repository):
         dataset_hash: str | None = None,
         pipeline_id: str | None = None,
         original_template: Any = None,
+        judged_by: Any = None,
     ) -> str:
         """Add a pipeline with the status `running` to a run; return its id, which is a new one by default.
 
@@ -194,6 +195,7 @@ class RunRepo(Repository):
             "status": "running",
             "created_at": utc_now(),
             "original_template": original_template,
+            "judged_by": judged_by,
         }
         self._tables.add(Pipeline, row)
         return str(row["pipeline_id"])

@@ -16,15 +16,15 @@ import polars as pl
 from polars import selectors
 from sqlalchemy import DateTime
 
-from .datasets import AVERAGE, FINAL, PARTITIONS
-from .engine import Finding
-from .errors import WorkspaceCorruptError
-from .storage import Base, Json
-from .store import WorkspaceStore
-from .validation import parse_json, printable
+from ..datasets import AVERAGE, FINAL, PARTITIONS
+from ..engine import Finding
+from ..errors import WorkspaceCorruptError
+from ..storage import Base, Json
+from ..store import WorkspaceStore
+from ..validation import parse_json, printable
 
 if TYPE_CHECKING:
-    from .chains import PredictionTable
+    from ..chains import PredictionTable
 
 LONGEST_LIST = 20
 LONGEST_VALUE = 60
@@ -35,7 +35,6 @@ TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
 IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
 LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
 LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
-LISTED_MODELS = ("chain_id", "model", "preprocessings", "metric", "val", "test", "train")
 LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score")
 LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
 LISTED_TEMPLATES = ("name", "category", "description", "tags")
@@ -90,20 +89,6 @@ def list_log(store: WorkspaceStore, pipeline_id: str) -> Listing:
     return Listing.of(store.get_pipeline_log(pipeline_id), LISTED_LOG)
 
 
-def list_models(predictions: pl.DataFrame) -> Listing:
-    """Return predictions as one chooses among models: each with its parameters and three scores."""
-    scores = {f"{partition}_score": partition for partition in PARTITIONS}
-    rows = [decoded(row) for row in predictions.select("model_name", "best_params").to_dicts()]
-    params = [
-        ", ".join(f"{name}={clipped(repr(value))}" for name, value in (row["best_params"] or {}).items())
-        for row in rows
-    ]
-    # With a space, at which a narrow terminal breaks it.
-    models = [f"{row['model_name']}" + f" ({own})" * bool(own) for row, own in zip(rows, params, strict=True)]
-    table = predictions.rename(scores).with_columns(model=pl.Series(models, dtype=pl.String))
-    return Listing(predictions, table.select(_with_test(table, LISTED_MODELS)))
-
-
 def list_findings(findings: Sequence[Finding]) -> Listing:
     """Return what a check found."""
     columns = dict.fromkeys((field.name for field in fields(Finding)), pl.String)
@@ -123,30 +108,6 @@ def _with_test(frame: pl.DataFrame, columns: Sequence[str]) -> list[str]:
     """Return the columns without the score of test data, where there are none."""
     empty = {name for name in ("test", "best_test") if name in frame.columns and frame[name].is_null().all()}
     return [name for name in columns if name not in empty]
-
-
-def held_out(predictions: pl.DataFrame) -> pl.DataFrame:
-    """Return the predictions that models are judged by: of all folds together, of samples that were held out."""
-    return predictions.filter(pl.col("fold_id") == AVERAGE, pl.col("partition") == PARTITIONS[0])
-
-
-def first_unmatched(predictions: pl.DataFrame, wanted: Mapping[str, str | None]) -> tuple[str, list[str]] | None:
-    """Return the first column whose wanted value leaves nothing to rank, and the values that it has; None if none does.
-
-    Parameters
-    ----------
-    predictions : polars.DataFrame
-    wanted : mapping
-        Column to value; None asks for nothing.
-    """
-    left = predictions.filter(pl.col("val_score").is_not_nan())
-    for column, value in wanted.items():
-        if value is not None and left.height:
-            known = left[column].unique().sort().to_list()
-            if value not in known:
-                return column, known
-            left = left.filter(pl.col(column) == value)
-    return None
 
 
 def json_rows(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -258,10 +219,11 @@ def _jsonable(value: Any) -> Any:
 
 def decoded(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row of a listing, which has JSON as text, with that decoded."""
-    return {name: _from_json(value, name) if name in JSON_COLUMNS else value for name, value in row.items()}
+    return {name: from_json(value, name) if name in JSON_COLUMNS else value for name, value in row.items()}
 
 
-def _from_json(value: Any, name: str) -> Any:
+def from_json(value: Any, name: str) -> Any:
+    """Return a value that is JSON text decoded, and any other as it is."""
     if isinstance(value, str):
         with suppress(WorkspaceCorruptError):  # A query may give a column's name to anything.
             return parse_json(value, name)

@@ -1,0 +1,193 @@
+"""Ranks predictions within leagues: what was judged by the same data, folds, task and metric.
+
+Only a score that is not stored is computed from arrays. Why leagues, and which stored scores are trusted:
+docs/decisions/0023.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ...errors import InvalidInputError
+from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNIT_FREE, distance_from_best
+from ...validation import parse_json
+from . import ranking
+
+ROWS_AT_ONCE = 1_000
+"""Of so many predictions the arrays are in memory at a time."""
+Row = dict[str, Any]
+Arrays = Callable[[Sequence[str]], dict[str, Row]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to rank by, and what to keep.
+
+    Attributes
+    ----------
+    n : int
+        How many rows of each league, or of each group in it.
+    metric : str
+        One of `ranking.SCORES`, or of `metrics.NAMES`.
+    ascending : bool or None
+        Whether a lower value is better; None: the metric decides.
+    group_by : str or None
+        A column.
+    target : str or None
+        By whose scores to rank; None: by those of the only target, or by the mean over targets of what has no unit.
+    folds : sequence of str
+        Of each chain, keep the rows of the first of these folds that it has; empty: keep all.
+    once : bool
+        Keep the best of what was trained with the same configuration.
+    """
+
+    n: int
+    metric: str
+    ascending: bool | None = None
+    group_by: str | None = None
+    target: str | None = None
+    folds: Sequence[str] = ()
+    once: bool = False
+
+
+def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
+    """Return the best rows of each league, best first; the league with the newest row comes first.
+
+    Parameters
+    ----------
+    rows : polars.DataFrame
+        What `ranking.candidates` selects.
+    wanted : Wanted
+    arrays : callable
+        Returns the arrays of predictions, by id, for their ids.
+
+    Returns
+    -------
+    polars.DataFrame
+        The columns of predictions, `score` (what was ranked by) and `rank` (in the league and group, from 1).
+
+    Raises
+    ------
+    InvalidInputError
+        Metrics of the same data rank in opposite directions, or several targets have no score in common.
+    """
+    rows = _scored(_of_folds(rows, wanted.folds), wanted, arrays).filter(pl.col("score").is_not_nan())
+    league = ["dataset", "folds"]
+    if wanted.ascending is None:
+        _check_directions(rows)
+        league += ["task_type", "ranked_by"]
+        order = pl.lit(None, pl.Float64)
+        for metric in rows["ranked_by"].unique():
+            values = pl.Series(distance_from_best(metric, rows["score"].to_numpy()))
+            order = pl.when(pl.col("ranked_by") == metric).then(values).otherwise(order)
+    else:
+        order = pl.col("score") if wanted.ascending else -pl.col("score")
+    rows = rows.with_columns(order=order, newest=-pl.col("created_at").max().over(league).dt.timestamp())
+    rows = rows.sort("newest", *league, "order", "prediction_id")
+    if wanted.once:
+        same = [*league, "expanded_config", "model_name", "preprocessings", "branch_id", "fold_id", "partition"]
+        rows = rows.unique(same, keep="first", maintain_order=True)
+    group = league if wanted.group_by is None else [*league, wanted.group_by]
+    rows = rows.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(group))
+    return rows.filter(pl.col("rank") <= wanted.n).select(*ranking.PREDICTIONS.c.keys(), "score", "rank")
+
+
+def _of_folds(rows: pl.DataFrame, folds: Sequence[str]) -> pl.DataFrame:
+    """Return of each chain the rows of the first fold that it has."""
+    if not folds:
+        return rows
+    rows = rows.filter(pl.col("fold_id").is_in([*folds]))
+    place = pl.col("fold_id").replace_strict([*folds], [*range(len(folds))], return_dtype=pl.Int64)
+    return rows.filter(pl.col("chain_id").is_null() | (place == place.min().over("chain_id", "partition")))
+
+
+def _check_directions(rows: pl.DataFrame) -> None:
+    """Raise if a lower value of one metric is better, and a higher of another: for one kind of task only on same data.
+
+    What was judged by other data stands apart anyway.
+    """
+    by = ["dataset", "folds"] if rows["task_type"].n_unique() == 1 else [pl.lit(1)]
+    for metrics in rows.group_by(by).agg(pl.col("ranked_by").unique())["ranked_by"]:
+        ranking.direction(sorted(set(metrics) - set(BEST_VALUE)))
+
+
+def _scored(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
+    """Return the rows with `score`, which may be null, and `ranked_by`, the metric that it is."""
+    if wanted.metric in ranking.SCORES and wanted.target is None:
+        return rows.with_columns(ranked_by=pl.col("metric"), score=pl.col(wanted.metric))
+    is_classes = pl.col("task_type").str.contains("classification")
+    if wanted.metric in ranking.SCORES:
+        main = pl.when(is_classes).then(pl.lit(MAIN["classification"])).otherwise(pl.lit(MAIN["regression"]))
+        rows = rows.with_columns(ranked_by=main)
+    else:
+        of_task = is_classes == (wanted.metric in NAMES["classification"])
+        rows = rows.filter(of_task).with_columns(ranked_by=pl.lit(wanted.metric))
+    rows = _of_target(rows, wanted.target)
+    scores: list[float | None] = []
+    for part in rows.iter_slices(ROWS_AT_ONCE):
+        unknown = part.filter(pl.col("judged_by").is_null())["prediction_id"].to_list()
+        found = arrays(unknown) if unknown else {}
+        scores += [_score(row, found.get(row["prediction_id"]), wanted.target) for row in part.iter_rows(named=True)]
+    return rows.with_columns(score=pl.Series(scores, dtype=pl.Float64))
+
+
+def _of_target(rows: pl.DataFrame, target: str | None) -> pl.DataFrame:
+    """Return the rows that predict a target, by the names that were stored."""
+    if target is None:
+        return rows
+    names = [_decoded(text).get(TARGETS) or [] for text in rows["judged_by"]]
+    if not any(target in own for own in names):
+        known = sorted({name for own in names for name in own})
+        takes = (
+            f"target= takes {', '.join(known)}" if known else "leave target= out: no names of targets are known here"
+        )
+        raise InvalidInputError(f"nothing here predicts {target!r}; {takes}")
+    return rows.filter(pl.Series([target in own for own in names]))
+
+
+def _decoded(text: str | None) -> Row:
+    found = parse_json(text, "predictions.scores") if text else {}
+    return found if isinstance(found, dict) else {}
+
+
+def _score(row: Row, arrays: Row | None, target: str | None) -> float | None:
+    """Return the score of a prediction: a stored one whose definition is known, else one that is computed."""
+    metric = row["ranked_by"]
+    if arrays is not None and arrays["y_true"] is not None and arrays["y_pred"] is not None:
+        return _computed(metric, arrays)
+    scores = _decoded(row["scores"]).get(row["partition"])
+    if not isinstance(scores, dict):
+        return None
+    targets = scores.get(TARGETS) or {}
+    if targets and target is None and metric not in scores and metric not in UNIT_FREE:
+        raise _no_common_unit(metric, [*targets])
+    value = targets.get(target, scores).get(metric) if isinstance(targets, dict) else None
+    return float(value) if isinstance(value, int | float) else None
+
+
+def _computed(metric: str, arrays: Row) -> float | None:
+    # scikit-learn takes longer to load than most rankings.
+    from ...metrics import score_of
+
+    y, y_pred = arrays["y_true"], arrays["y_pred"]
+    if y.shape != y_pred.shape:
+        return None
+    if y.ndim == 1:
+        return score_of(metric, y, y_pred, arrays["y_proba"])
+    if metric not in UNIT_FREE and metric not in NAMES["classification"]:
+        raise _no_common_unit(metric, [f"y{number + 1}" for number in range(y.shape[1])])
+    values = [score_of(metric, *columns) for columns in zip(y.T, y_pred.T, strict=True)]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _no_common_unit(metric: str, targets: list[str]) -> InvalidInputError:
+    return InvalidInputError(
+        f"a mean of {metric} over {', '.join(targets)} has no unit; name one of them with target=, or rank by "
+        f"{', '.join(UNIT_FREE)}"
+    )

@@ -1,0 +1,69 @@
+"""By what models are judged: how often a cross-validator holds out each sample, and what tells its folds from others.
+
+Why repeats are scored one by one: docs/decisions/0023.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+
+from ..datasets import TrainingData
+
+Folds = list[tuple[Any, Any]]
+"""Of each fold the places in X to train on, and those to validate with, as arrays of int."""
+
+
+def repeats_of(folds: Folds, n_samples: int) -> list[list[int]]:
+    """Return the folds of each repeat, by number; in each repeat every sample is held out once.
+
+    The list is empty if the folds do not come in such repeats: those of `ShuffleSplit` hold some samples out several
+    times and others never, those of `TimeSeriesSplit` never the first ones.
+    """
+    repeats: list[list[int]] = []
+    times = np.zeros(n_samples, dtype=int)
+    for number, (_, held_out) in enumerate(folds):
+        if not times.any():
+            repeats.append([])
+        repeats[-1].append(number)
+        np.add.at(times, held_out, 1)
+        if times.max() > 1:
+            return []
+        if times.all():
+            times[:] = 0
+    return [] if times.any() else repeats
+
+
+def coverage_of(folds: Folds, n_samples: int) -> dict[str, int] | None:
+    """Return how many samples are held out never, and how many several times; None if all are, once a repeat."""
+    if repeats_of(folds, n_samples):
+        return None
+    times = np.bincount(np.concatenate([held_out for _, held_out in folds]), minlength=n_samples)
+    return {"never": int(np.sum(times == 0)), "several": int(np.sum(times > 1))}
+
+
+def judged_by(splitter: Any, folds: Folds, data: TrainingData) -> dict[str, Any]:
+    """Return what is stored of how a pipeline is judged.
+
+    Returns
+    -------
+    dict
+        `splitter` (as text), `folds` (a hash of which samples each fold trains on and holds out), `n_splits`, `targets`
+        (their names, None if they have none), and `n_repeats` or, of folds that do not hold out each sample once a
+        repeat, `coverage`.
+    """
+    digest = hashlib.sha256()
+    for part in (part for fold in folds for part in fold):
+        rows = np.asarray(data.rows)[part].astype("<i8")
+        digest.update(len(rows).to_bytes(8, "little") + rows.tobytes())
+    text = repr(splitter)
+    told: dict[str, Any] = {
+        "splitter": type(splitter).__name__ if " at 0x" in text else text,
+        "folds": digest.hexdigest(),
+        "n_splits": len(folds),
+        "targets": data.target_names,
+    }
+    repeats = repeats_of(folds, len(data.X))
+    return told | ({"n_repeats": len(repeats)} if repeats else {"coverage": coverage_of(folds, len(data.X))})

@@ -1,0 +1,167 @@
+"""Rankings of models as people read them: under the field's names, and with what keeps models apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from ..datasets import AVERAGE, PARTITIONS
+from ..metrics import FIELD_NAMES, NAMES, label
+from ..store import WorkspaceStore
+from .listings import Listing, clipped, decoded, from_json
+
+SHORT_HASH = 8
+WHERE_SEVERAL = ("dataset", "target", "data", "judged by")
+"""Columns of a ranking that are shown where models differ in them, and so are ranked apart."""
+TEXTS = ("chain_id", "model", "preprocessings", "metric", *WHERE_SEVERAL)
+"""The columns of a ranking that are text, also where there are no rows."""
+
+
+def rank(
+    store: WorkspaceStore,
+    limit: int,
+    metric: str | None = None,
+    partition: str = PARTITIONS[0],
+    fold: str | None = None,
+    *,
+    once: bool = True,
+    **filters: Any,
+) -> pl.DataFrame:
+    """Return the models of a ranking, by default one row of each configuration; see `top_predictions`.
+
+    Parameters
+    ----------
+    store : WorkspaceStore
+    limit : int
+        How many models; of each ranking, where models cannot be compared.
+    metric : str, optional
+        A metric to rank by. By default, and for a metric that is not computed here, the score that the rows have of
+        the partition; of that metric.
+    partition : str
+        `val`, `test` or `train`.
+    fold : str, optional
+        By default all folds together; of `test` and `train`, the final model where there is one.
+    once : bool
+        Of models of the same configuration, only the best.
+    **filters
+        `dataset_name`, `run_id`, `target`.
+    """
+    metric, partition = FIELD_NAMES.get(metric or "", (metric, partition))
+    is_known = metric is not None and any(metric in names for names in NAMES.values())
+    together = AVERAGE if partition == PARTITIONS[0] else ["final", AVERAGE]
+    return store.top_predictions(
+        limit,
+        metric if is_known and metric is not None else f"{partition}_score",
+        partition=partition,
+        score_metric=None if is_known else metric,
+        fold_id=together if fold is None else None if fold == "any" else fold,
+        once=once,
+        **filters,
+    )
+
+
+def list_models(predictions: pl.DataFrame, pipelines: pl.DataFrame) -> Listing:
+    """Return ranked predictions as one chooses among models: each with its parameters and scores.
+
+    Parameters
+    ----------
+    predictions : polars.DataFrame
+        What `rank` gives, or the best predictions of a run.
+    pipelines : polars.DataFrame
+        What `WorkspaceStore.list_pipelines` gives: how models were judged.
+    """
+    rows = [decoded(row) for row in predictions.to_dicts()]
+    known = {key: rest for key, *rest in pipelines.select("pipeline_id", "judged_by", "dataset_hash").iter_rows()}
+    texts, hashes = (
+        zip(*(known.get(row["pipeline_id"], (None, None)) for row in rows), strict=True) if rows else ((), ())
+    )
+    told = [from_json(text, "judged_by") or {} for text in texts]
+    columns: dict[str, list[Any]] = {
+        "#": _places(rows, told),
+        "chain_id": [row["chain_id"] for row in rows],
+        # With a space, at which a narrow terminal breaks it.
+        "model": [_with_params(row) for row in rows],
+        "preprocessings": [row["preprocessings"] for row in rows],
+    }
+    columns |= _score_columns(rows)
+    columns["dataset"] = [row["dataset_name"] for row in rows]
+    columns["target"] = [", ".join(own.get("targets") or []) or None for own in told]
+    if len({*zip(columns["dataset"], columns["target"], strict=True)}) < len({*hashes}):
+        columns["data"] = [content[:SHORT_HASH] for content in hashes]
+    columns["judged by"] = [_split_text(own) for own in told]
+    kept = {name: values for name, values in columns.items() if name not in WHERE_SEVERAL or len(set(values)) > 1}
+    partly = [own for own in told if own.get("coverage")]
+    if partly:
+        kept["judged by"] = columns["judged by"]
+    table = pl.DataFrame(kept, schema_overrides=dict.fromkeys([key for key in TEXTS if key in kept], pl.String))
+    named = pl.Series("target", columns["target"], dtype=pl.String)
+    return Listing(predictions.with_columns(named), table)
+
+
+def _places(rows: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> list[int]:
+    """Return the place of each model in its ranking, which begins anew where models were judged in another way."""
+    keys = [(own.get("folds"), row["task_type"], row["metric"]) for row, own in zip(rows, told, strict=True)]
+    return [row.get("rank") or keys[: number + 1].count(keys[number]) for number, row in enumerate(rows)]
+
+
+def _with_params(row: Mapping[str, Any]) -> str:
+    params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in (row["best_params"] or {}).items())
+    return str(row["model_name"]) + f" ({params})" * bool(params)
+
+
+def _split_text(judged: Mapping[str, Any]) -> str | None:
+    """Return how a model was judged; what is unusual about it is said."""
+    coverage = judged.get("coverage")
+    unusual = [f"{count} samples {word}" for word, count in (coverage or {}).items() if count]
+    splitter = judged.get("splitter")
+    return f"{splitter}; held out: {', '.join(unusual)}" if unusual else splitter
+
+
+def _score_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Return the columns of scores: under the field's names where all are errors of all folds together, else ours."""
+    metrics = {row["metric"] for row in rows}
+    together = all(row["fold_id"] in (AVERAGE, "final") for row in rows)
+    names = {partition: label(next(iter(metrics), ""), partition) for partition in PARTITIONS}
+    is_named = metrics == {"rmse"} and together
+    columns: dict[str, list[Any]] = {} if is_named else {"metric": [row["metric"] for row in rows]}
+    for partition in PARTITIONS:
+        columns[names[partition] if is_named else partition] = [row[f"{partition}_score"] for row in rows]
+    ranked = [(row.get("score"), row[f"{row['partition']}_score"]) for row in rows]
+    if any(score is not None and score != own for score, own in ranked):
+        columns = {"score": [score for score, _ in ranked]} | columns
+    held_out = [(row["scores"] or {}).get(row["partition"]) or {} for row in rows]
+    for name, title in (("rmse_sd", "± sd"), ("r2", "R²"), ("rpd", "RPD"), ("mcc", "MCC"), ("accuracy", "accuracy")):
+        values = [own.get(name) for own in held_out]
+        if any(value is not None for value in values):
+            columns[title] = values
+    return {name: values for name, values in columns.items() if any(value is not None for value in values)}
+
+
+def held_out(predictions: pl.DataFrame) -> pl.DataFrame:
+    """Return the predictions that models are judged by: of all folds together, of samples that were held out."""
+    return predictions.filter(pl.col("fold_id") == AVERAGE, pl.col("partition") == PARTITIONS[0])
+
+
+def first_unmatched(
+    predictions: pl.DataFrame, wanted: Mapping[str, str | None], score: str = "val_score"
+) -> tuple[str, list[str]] | None:
+    """Return the first column whose wanted value leaves nothing to rank, and the values that it has; None if none does.
+
+    Parameters
+    ----------
+    predictions : polars.DataFrame
+    wanted : mapping
+        Column to value; None asks for nothing.
+    score : str
+        The column without which a row is not ranked.
+    """
+    left = predictions.filter(pl.col(score).is_not_nan())
+    for column, value in wanted.items():
+        if value is not None and left.height:
+            known = left[column].unique().sort().to_list()
+            if value not in known:
+                return column, known
+            left = left.filter(pl.col(column) == value)
+    return None
