@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from .datasets import AVERAGE
 from .errors import InvalidInputError
 from .filesystem import atomic_write
+from .metrics import TARGETS, label
 from .validation import printable
 
 WIDTH, HEIGHT = 64, 22
@@ -24,6 +26,9 @@ def draw(prediction: dict[str, Any]) -> str:
     y, y_pred = prediction.get("y_true"), prediction.get("y_pred")
     if y is None or y_pred is None or not len(y):
         return "There is nothing to draw: its true values are not known."
+    parts = _of_targets(prediction)
+    if len(parts) > 1:
+        return "\n".join(f"{printable(name)}\n{draw(part)}" for name, part in parts.items())
     if _is_of_classes(prediction):
         return _confusion(y, y_pred)
     from plotext import figure, uncolorize
@@ -39,6 +44,20 @@ def draw(prediction: dict[str, Any]) -> str:
     figure.draw(figure.signal(y.tolist(), y_pred.tolist(), marker="o"))
     # Even without colours, it sets them back in each line.
     return str(uncolorize(figure.build()))
+
+
+def _of_targets(prediction: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the part of each target of a prediction by the target's name; samples whose value is not known are out."""
+    y, y_pred = (np.asarray(prediction[name]) for name in ("y_true", "y_pred"))
+    if y.ndim == 1 or y.shape != y_pred.shape:
+        return {"": prediction}
+    scores = ((prediction.get("scores") or {}).get(prediction["partition"]) or {}).get(TARGETS) or {}
+    names = [*scores] if len(scores) == y.shape[1] else [f"y{number + 1}" for number in range(y.shape[1])]
+    parts = {}
+    for name, own, own_pred in zip(names, y.T, y_pred.T, strict=True):
+        known = ~np.isnan(own) if own.dtype.kind == "f" else np.ones(len(own), dtype=bool)
+        parts[name] = prediction | {"y_true": own[known], "y_pred": own_pred[known]}
+    return parts
 
 
 def _is_of_classes(prediction: dict[str, Any]) -> bool:
@@ -73,8 +92,10 @@ def save(prediction: dict[str, Any] | None, path: Path) -> Path:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise InvalidInputError("pictures need matplotlib: pip install 'nirs4all-store[plot]'") from error
-    figure = Figure(figsize=(5.5, 5), layout="constrained")
-    _fill(figure.subplots(), prediction)
+    parts = _of_targets(prediction)
+    figure = Figure(figsize=(5.5 * len(parts), 5), layout="constrained")
+    for axes, (name, part) in zip(figure.subplots(1, len(parts), squeeze=False)[0], parts.items(), strict=True):
+        _fill(axes, part, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as unfinished:
         if path.suffix.lower() == ".png":
@@ -89,11 +110,14 @@ def save(prediction: dict[str, Any] | None, path: Path) -> Path:
     return path
 
 
-def _fill(axes: Any, prediction: dict[str, Any]) -> None:
+def _fill(axes: Any, prediction: dict[str, Any], target: str) -> None:
     y, y_pred = prediction["y_true"], prediction["y_pred"]
     metric, partition = prediction["metric"], prediction["partition"]
     score = prediction.get(f"{partition}_score")
+    is_together = prediction["fold_id"] in (AVERAGE, "final")
+    metric = label(metric, partition).removesuffix(f" {partition}") if is_together else metric
     title = f"{prediction['model_name']}, {partition}" + ("" if score is None else f": {metric} {score:.4g}")
+    title = f"{target}: {title}" if target else title
     axes.set_title(printable(title), parse_math=False)
     axes.set_xlabel("true")
     axes.set_ylabel("predicted")

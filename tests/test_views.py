@@ -1,12 +1,13 @@
 """What the command line shows, as data: which rows and columns, in what order, and the texts of them."""
 
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from nirs4all_store import WorkspaceStore, views
+from nirs4all_store import WorkspaceStore, figures, views
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 
@@ -36,11 +37,16 @@ def test_people_see_some_columns_and_programs_all(store: WorkspaceStore, chain_i
 def test_models_are_listed_without_the_score_of_test_data_where_there_is_none(
     store: WorkspaceStore, chain_id: str
 ) -> None:
-    listing = views.list_models(views.held_out(store.query_predictions()), store.list_pipelines())
+    listing = views.list_models(store, views.held_out(store.query_predictions()))
     assert listing.table.columns == ["#", "chain_id", "model", "preprocessings", "RMSECV", "RMSEC"]
     assert listing.rows["val_score"].to_list() == listing.table["RMSECV"].to_list() == [0.4]
     assert listing.table["#"].to_list() == [1]
-    nothing = views.list_models(store.top_predictions(0), store.list_pipelines())
+    _, pipeline_id = add_pipeline(store)
+    final = {"val_score": None, "test_score": 0.7, "train_score": 0.2, "fold_id": "final", "partition": "train"}
+    add_prediction(store, pipeline_id, chain_id=chain_id, **final)
+    listing = views.list_models(store, views.held_out(store.query_predictions()))
+    assert listing.table.select("RMSECV", "RMSEP", "RMSEC").rows() == [(0.4, 0.7, 0.2)]
+    nothing = views.list_models(store, store.top_predictions(0))
     assert nothing.table.columns == ["#", "chain_id", "model", "preprocessings"]
 
 
@@ -51,7 +57,7 @@ def test_models_that_cannot_be_compared_are_listed_with_what_differs(store: Work
         pipeline_id = store.begin_pipeline(run_id, "p", {}, [], "wheat", folds * 32, judged_by=judged)
         scores = {"val": {"rmse": 0.1, "r2": 0.9, "rmse_sd": 0.01}}
         add_prediction(store, pipeline_id, fold_id="avg", scores=scores, test_score=None)
-    table = views.list_models(views.rank(store, 5), store.list_pipelines()).table
+    table = views.list_models(store, views.rank(store, 5)).table
     told = table.select("#", "R²", "± sd", "target", "judged by").rows()
     assert told == [
         (1, 0.9, 0.01, "moisture", "Splitter(f2); held out: 3 samples never"),
@@ -65,6 +71,7 @@ def test_a_chain_is_shown_with_what_was_held_out_of_all_folds_first(store: Works
     shown = views.show(store, "chains", chain_id)
     places = shown.predictions.rows.select("fold_id", "partition").rows()
     assert places == [("avg", "val"), ("avg", "train"), ("0", "val")]
+    assert shown.predictions.table["name"].to_list() == ["RMSECV", "RMSEC", ""]
     assert shown.drawn is not None
     np.testing.assert_array_equal(shown.drawn["y_pred"], [1.5, 0.4])
     assert ("model_class", shown.values["model_class"]) in views.lines_of(shown.values)
@@ -110,3 +117,24 @@ def test_texts_are_those_of_one_line() -> None:
     assert views.text_of("a\nb") == "a\\nb"
     assert views.text_of(datetime(2026, 1, 2, 3, 4, tzinfo=UTC).replace(tzinfo=None)) == "2026-01-02 03:04"
     assert [views.text_of(value) for value in (None, 0.123456, [1, None])] == ["", "0.1235", "[1, null]"]
+
+
+def test_several_targets_once_were_drawn_as_one(tmp_path: Path) -> None:
+    prediction = {
+        "prediction_id": "p",
+        "task_type": "regression",
+        "model_name": "PLS",
+        "metric": "r2",
+        "partition": "val",
+        "fold_id": "avg",
+        "val_score": 0.9,
+        "scores": {"val": {"targets": {"protein": {}, "moisture": {}}}},
+        "y_true": np.array([[1.0, 100.0], [2.0, np.nan], [3.0, 300.0]]),
+        "y_pred": np.array([[1.1, 110.0], [2.1, 210.0], [2.9, 290.0]]),
+    }
+    drawn = figures.draw(prediction)
+    first, second = drawn.split("moisture\n")
+    assert first.startswith("protein\n")
+    assert ("100" in first, "100" in second) == (False, True)
+    page = figures.save(prediction, tmp_path / "both.html").read_text()
+    assert page.count('id="axes_') == 2

@@ -137,7 +137,7 @@ class Demo:
             ranked = runner.run(config, data, name=RUNS[data["name"]])
             said.update(name=data["name"], pipelines=ranked["pipeline_id"].n_unique(), rows=ranked.height)
         judged = held_out(ranked)
-        show_rows(store, list_models(judged.head(3), store.list_pipelines()), as_json=False, as_csv=False)
+        show_rows(store, list_models(store, judged.head(3)), as_json=False, as_csv=False)
         return str(runner.run_id), judged.row(0, named=True)
 
     def _deploy(self, store: WorkspaceStore, chain_id: str, data: dict[str, Any]) -> None:

@@ -122,7 +122,7 @@ def top(
             wanted = {"dataset_name": dataset, "fold_id": None if fold == "any" else fold, "metric": metric}
             rows = store.query_predictions(partition=partition, run_id=run_id)
             _refuse_unmatched(rows, wanted, f"{partition}_score")
-        show_rows(store, views.list_models(found, store.list_pipelines(run_id)), as_json=as_json, as_csv=as_csv)
+        show_rows(store, views.list_models(store, found), as_json=as_json, as_csv=as_csv)
 
 
 def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], score: str) -> None:

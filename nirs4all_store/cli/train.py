@@ -91,7 +91,7 @@ def run(
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
-        best = list_models(held_out(found).head(limit), store.list_pipelines())
+        best = list_models(store, held_out(found).head(limit))
         show_rows(store, best, as_json=as_json, as_csv=as_csv)
         if runner.run_id is not None:
             _tell_failures(store, runner.run_id)

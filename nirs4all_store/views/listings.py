@@ -19,6 +19,7 @@ from sqlalchemy import DateTime
 from ..datasets import AVERAGE, FINAL, PARTITIONS
 from ..engine import Finding
 from ..errors import WorkspaceCorruptError
+from ..metrics import label
 from ..storage import Base, Json
 from ..store import WorkspaceStore
 from ..validation import parse_json, printable
@@ -35,7 +36,7 @@ TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
 IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
 LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
 LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
-LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score")
+LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score", "name")
 LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
 LISTED_TEMPLATES = ("name", "category", "description", "tags")
 COLUMNS_OF_WORST = ("row", "target", "reference", "predicted", "error")
@@ -272,7 +273,12 @@ def show(store: WorkspaceStore, kind: str, name: str) -> Details:
     own = [pl.when(pl.col("partition") == part).then(pl.col(f"{part}_score")) for part in PARTITIONS]
     is_final = pl.col("fold_id") == FINAL
     first = (pl.col("fold_id") != AVERAGE, ~is_final, pl.col("partition") != PARTITIONS[0])
-    rows = rows.with_columns(score=pl.coalesce(own)).sort(first, maintain_order=True)
+    names = [
+        label(metric, partition) if metric == "rmse" and fold in (AVERAGE, FINAL) else ""
+        for metric, partition, fold in rows.select("metric", "partition", "fold_id").iter_rows()
+    ]
+    rows = rows.with_columns(score=pl.coalesce(own), name=pl.Series(names, dtype=pl.String))
+    rows = rows.sort(first, maintain_order=True)
     drawn = store.get_prediction(rows["prediction_id"][0], load_arrays=True) if rows.height else None
     return Details(values, Listing.of(rows, LISTED_PREDICTIONS), drawn)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from ..datasets import AVERAGE, PARTITIONS
+from ..datasets import AVERAGE, FINAL, PARTITIONS
 from ..metrics import FIELD_NAMES, NAMES, label
 from ..store import WorkspaceStore
 from .listings import Listing, clipped, decoded, from_json
@@ -50,7 +50,7 @@ def rank(
     """
     metric, partition = FIELD_NAMES.get(metric or "", (metric, partition))
     is_known = metric is not None and any(metric in names for names in NAMES.values())
-    together = AVERAGE if partition == PARTITIONS[0] else ["final", AVERAGE]
+    together = AVERAGE if partition == PARTITIONS[0] else [FINAL, AVERAGE]
     return store.top_predictions(
         limit,
         metric if is_known and metric is not None else f"{partition}_score",
@@ -62,17 +62,23 @@ def rank(
     )
 
 
-def list_models(predictions: pl.DataFrame, pipelines: pl.DataFrame) -> Listing:
+def list_models(store: WorkspaceStore, predictions: pl.DataFrame) -> Listing:
     """Return ranked predictions as one chooses among models: each with its parameters and scores.
 
     Parameters
     ----------
+    store : WorkspaceStore
     predictions : polars.DataFrame
-        What `rank` gives, or the best predictions of a run.
-    pipelines : polars.DataFrame
-        What `WorkspaceStore.list_pipelines` gives: how models were judged.
+        What `rank` gives, or the best predictions of a run. Beside what was held out from the folds stand the scores
+        of train and test of the final model, where there is one.
     """
+    finals = {row["chain_id"]: row for row in store.query_predictions(fold_id=FINAL).to_dicts()}
+    pipelines = store.list_pipelines()
     rows = [decoded(row) for row in predictions.to_dicts()]
+    for row in rows:
+        final = finals.get(row["chain_id"])
+        if final is not None and row["fold_id"] == AVERAGE:
+            row |= {name: final[name] for name in ("test_score", "train_score")}
     known = {key: rest for key, *rest in pipelines.select("pipeline_id", "judged_by", "dataset_hash").iter_rows()}
     texts, hashes = (
         zip(*(known.get(row["pipeline_id"], (None, None)) for row in rows), strict=True) if rows else ((), ())
@@ -122,7 +128,7 @@ def _split_text(judged: Mapping[str, Any]) -> str | None:
 def _score_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Return the columns of scores: under the field's names where all are errors of all folds together, else ours."""
     metrics = {row["metric"] for row in rows}
-    together = all(row["fold_id"] in (AVERAGE, "final") for row in rows)
+    together = all(row["fold_id"] in (AVERAGE, FINAL) for row in rows)
     names = {partition: label(next(iter(metrics), ""), partition) for partition in PARTITIONS}
     is_named = metrics == {"rmse"} and together
     columns: dict[str, list[Any]] = {} if is_named else {"metric": [row["metric"] for row in rows]}
