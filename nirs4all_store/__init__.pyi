@@ -65,6 +65,7 @@ from .training import PipelineLibrary as PipelineLibrary
 from .training import PipelineRunner as PipelineRunner
 from .version import __version__ as __version__
 from .workspace import CheckReport as CheckReport
+from .workspace import PruneReport as PruneReport
 from .workspace import RepairReport as RepairReport
 from .workspace import RestoreReport as RestoreReport
 from .workspace import WorkspaceInfo as WorkspaceInfo

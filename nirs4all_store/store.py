@@ -38,12 +38,13 @@ from .workspace import (
     deletion,
     is_in_memory,
     open_workspace,
+    pruning,
 )
 
 if TYPE_CHECKING:
     from .chains import ChainClassifier, ChainRegressor, FittedChain, PredictionTable
     from .exchange import ImportedBundle
-    from .workspace import CheckReport, RepairReport
+    from .workspace import CheckReport, PruneReport, RepairReport
 
 Row = dict[str, Any]
 
@@ -328,6 +329,35 @@ class WorkspaceStore:
         """
         with self._writing() as uow:
             return deletion.delete_run(uow, run_id, delete_artifacts)
+
+    def prune(self, run_id: str, keep_best: int, *, dry_run: bool = False) -> PruneReport:
+        """Remove the fitted objects of all chains of a run but the best; their scores and predictions stay.
+
+        Chains are ranked by what all folds together predict of samples that were held out, apart for each dataset and
+        metric. A chain without such a score keeps its objects. A pruned chain cannot predict any more.
+
+        Parameters
+        ----------
+        run_id : str
+        keep_best : int
+            How many of the best chains keep their objects; of each dataset and metric, if there are several.
+        dry_run : bool
+            Only report what would be pruned, and change nothing.
+
+        Returns
+        -------
+        PruneReport
+            Which chains were pruned, and how many files and bytes that gave back to the disk.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        InvalidInputError
+            `keep_best` is less than 1, or it is not known whether a lower value of a metric is better.
+        """
+        with self._reading() if dry_run else self._writing() as uow:
+            return pruning.prune(uow, run_id, keep_best, dry_run=dry_run)
 
     # -- pipelines ----------------------------------------------------------------------------
 

@@ -98,6 +98,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "register_existing_artifact": lambda: store.register_existing_artifact(
             "mine", artifact["artifact_path"], artifact["content_hash"], "M", "model", "joblib", None
         ),
+        "prune": lambda: store.prune(run_id, keep_best=1),
         "plan_gc": store.plan_gc,
         "gc_artifacts": lambda: store.gc_artifacts(grace=timedelta(0)),
         "log_step": lambda: store.log_step(pipeline_id, 0, "M", "end"),

@@ -386,6 +386,7 @@ READERS_ACTS: dict[str, Callable[[WorkspaceStore], object]] = {
     "save_artifact": lambda store: store.save_artifact(np.zeros(4), "array", "model"),
     "vacuum": lambda store: store.vacuum(),
     "gc_artifacts": lambda store: store.gc_artifacts(),
+    "prune": lambda store: store.prune(store.list_runs()["run_id"][0], keep_best=1),
     "repair": lambda store: store.repair(dry_run=False),
 }
 

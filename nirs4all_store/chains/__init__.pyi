@@ -30,4 +30,5 @@ from .schema import checked_artifacts as checked_artifacts
 from .schema import checked_attachments as checked_attachments
 from .schema import checked_steps as checked_steps
 from .schema import with_ids as with_ids
+from .schema import without_objects as without_objects
 from .training_columns import TrainedOn as TrainedOn

@@ -17,6 +17,7 @@ from .schema import (
     checked_attachments,
     checked_steps,
     is_fitted_per_fold,
+    is_pruned,
 )
 
 Row = dict[str, Any]
@@ -88,9 +89,14 @@ def plan_replay(chain: Row) -> Plan:
     Raises
     ------
     ChainReplayError
-        It has no model, a step that transforms X has nothing to do it with, an object belongs to no step, or it is
-        damaged.
+        It was pruned, it has no model, a step that transforms X has nothing to do it with, an object belongs to no
+        step, or it is damaged.
     """
+    if is_pruned(chain):
+        raise ChainReplayError(
+            f"chain {chain['chain_id']} was pruned: its scores and predictions are kept, and its fitted objects are "
+            "not; train it again to predict with it"
+        )
     found = _planned(chain)
     own = as_ids((chain["shared_artifacts"] or {}).get(str(chain["model_step_idx"])))
     if not {*own} <= {*found.ids}:
@@ -193,7 +199,12 @@ def _label(step: Row) -> str:
 
 
 def problem_of(chain: Row) -> str | None:
-    """Say why a chain cannot replay as it is stored, or could not be saved like that; None for a sound one."""
+    """Say why a chain cannot replay as it is stored, or could not be saved like that; None for a sound one.
+
+    One that was pruned is sound.
+    """
+    if is_pruned(chain):
+        return None
     try:
         plan_replay(chain)
         shared = checked_artifacts(chain["shared_artifacts"], "shared_artifacts")

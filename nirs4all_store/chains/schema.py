@@ -12,6 +12,8 @@ from ..validation import checked_int, checked_text
 
 # nirs4all keeps a map of sources under this key of `shared_artifacts`; it is no step.
 SOURCE_MAP = "_source_map"
+# What nirs4all calls a chain without fitted objects.
+SCORE_ONLY = "score_only"
 
 
 def as_ids(value: Any) -> list[str]:
@@ -54,6 +56,24 @@ def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
             "fold_artifacts": _renamed(chain["fold_artifacts"] or {}, ids),
         }
     )
+
+
+def without_objects(chain: dict[str, Any]) -> dict[str, Any]:
+    """Return what the row of a chain has instead once its fitted objects are gone, and its scores are kept."""
+    steps = [{name: value for name, value in step.items() if name != "artifact_ids"} for step in chain["steps"]]
+    return {
+        "steps": [step | {"artifact_id": None} for step in steps],
+        "fold_artifacts": {},
+        "shared_artifacts": {},
+        "attachments": None,
+        "predict_fold": None,
+        "fold_strategy": SCORE_ONLY,
+    }
+
+
+def is_pruned(chain: dict[str, Any]) -> bool:
+    """Tell whether a chain has lost its fitted objects on purpose; see docs/decisions/0025."""
+    return chain.get("fold_strategy") == SCORE_ONLY and not artifact_ids(chain)
 
 
 def _renamed(value: Any, ids: Mapping[str, str]) -> Any:

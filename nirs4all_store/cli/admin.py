@@ -1,4 +1,7 @@
-"""The commands that maintain a workspace: init, delete, gc, vacuum, upgrade, recover, restore, info, check, repair."""
+"""The commands that maintain a workspace.
+
+init, delete, prune, gc, vacuum, upgrade, recover, restore, info, check, repair.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ from ..errors import InvalidInputError, StoreError
 from ..store import WorkspaceStore
 from ..validation import printable
 from ..views import Listing, list_findings
-from ..workspace import inspect_workspace, recover_workspace, restore_workspace, upgrade_workspace
+from ..workspace import PruneReport, inspect_workspace, recover_workspace, restore_workspace, upgrade_workspace
 from .output import (
     DEFAULT_WORKSPACE,
     Csv,
@@ -44,6 +47,7 @@ from .output import (
 from .terminal import escape_what_the_terminal_lacks
 
 app = typer.Typer()
+PRUNED = ("chain_id", "model_name", "preprocessings", "metric", "val_score")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for another process that uses the workspace.")]
 Deep = Annotated[bool, typer.Option("--deep", help="Also read every value, and compute the SHA-256 of every file.")]
@@ -77,6 +81,39 @@ def delete(
         else:
             rows = store.delete_run(name) if kind == "runs" else store.delete_pipeline(name)
     print_line(Console(), f"deleted {rows:,} rows")
+
+
+@app.command(epilog="nirs4all-store prune 01a2 --keep-best 5 --dry-run")
+def prune(
+    beginning: Annotated[str, typer.Argument(metavar="RUN", help="The first characters of a run's id.")],
+    keep_best: Annotated[int, typer.Option(min=1, help="How many of the best models can predict afterwards.")],
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    as_json: Json = False,
+    as_csv: Csv = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Remove the fitted objects of all models of a run but the best; with --dry-run, only list them.
+
+    The scores and predictions of all models stay. A pruned model cannot predict any more.
+    """
+    if (as_json or as_csv) and not dry_run:
+        raise InvalidInputError("--json and --csv print what would be removed; give them with --dry-run")
+    with existing(workspace, read_only=dry_run) as store:
+        run_id = find(store, beginning, "runs")[1]
+        report = store.prune(run_id, keep_best, dry_run=True)
+        if dry_run:
+            show_rows(store, Listing.of(report.chains, PRUNED), as_json=as_json, as_csv=as_csv)
+        else:
+            if not yes:
+                typer.confirm(f"Remove {_objects(report)}?", abort=True)
+            report = store.prune(run_id, keep_best)
+    if not (as_json or as_csv):
+        print_line(Console(), f"{'would remove' if dry_run else 'removed'} {_objects(report)}")
+
+
+def _objects(report: PruneReport) -> str:
+    return f"the fitted objects of {report.chains.height:,} chains: {report.files:,} files, {_size(report.size_bytes)}"
 
 
 @app.command(epilog="nirs4all-store gc --dry-run")

@@ -1,6 +1,7 @@
 from . import backup as backup
 from . import check as check
 from . import deletion as deletion
+from . import pruning as pruning
 from . import repair as repair
 from .addresses import checked_address as checked_address
 from .addresses import checked_folder as checked_folder
@@ -14,6 +15,7 @@ from .offline import inspect_workspace as inspect_workspace
 from .offline import recover_workspace as recover_workspace
 from .offline import upgrade_workspace as upgrade_workspace
 from .opening import open_workspace as open_workspace
+from .pruning import PruneReport as PruneReport
 from .registry import close_workspace as close_workspace
 from .repair import RepairReport as RepairReport
 from .restore import RestoreReport as RestoreReport

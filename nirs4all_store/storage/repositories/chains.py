@@ -16,6 +16,7 @@ from ...chains import (
     checked_artifacts,
     checked_attachments,
     checked_steps,
+    without_objects,
 )
 from ...errors import NotFoundError
 from ...identifiers import new_id, utc_now
@@ -88,6 +89,16 @@ class ChainRepo(Repository):
         """Delete the rows of chains, and nothing that names them; return how many there were."""
         return self._tables.delete(Chain, CHAINS.c.chain_id, chain_ids)
 
+    def forget_objects(self, chains: Iterable[dict[str, Any]]) -> None:
+        """Let chains name no artifacts any more, as the rows of pruned ones do; the caller releases the artifacts."""
+        for chain in chains:
+            self._tables.update(
+                Chain,
+                chain["chain_id"],
+                **without_objects(chain),
+            )
+        self._tables.lookups.invalidate()  # A chain that was loaded would predict on.
+
     def artifact_ids(self, chain_id: str) -> Any:
         """Return the ids of the artifacts that a chain names, each once; an empty list for an unknown chain."""
         chain = self.get(chain_id)
@@ -97,6 +108,6 @@ class ChainRepo(Repository):
         """Return which artifacts the chains of these pipelines name (None: of all); see `references_of`."""
         return references_of(self._tables, pipeline_ids)
 
-    def uses_in_parts(self, pipeline_ids: Iterable[str]) -> Iterator[ArtifactReferences]:
+    def uses_in_parts(self, pipeline_ids: Iterable[str] | None = None) -> Iterator[ArtifactReferences]:
         """Yield what `uses` returns for some chains at a time; the caller may delete those that it has got."""
         return references_in_parts(self._tables, pipeline_ids)

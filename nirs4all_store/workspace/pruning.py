@@ -1,0 +1,91 @@
+"""Removes the fitted objects of chains that are not among the best of a run; see docs/decisions/0025."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from ..artifacts import normalize
+from ..chains import artifact_ids
+from ..datasets import AVERAGE, PARTITIONS
+from ..errors import InvalidInputError, NotFoundError
+from ..storage import UnitOfWork
+from ..validation import checked_int, checked_text
+from .deletion import drop_artifacts
+
+SHOWN = ("chain_id", "pipeline_id", "dataset_name", "model_name", "preprocessings", "metric", "val_score")
+
+
+@dataclass(frozen=True)
+class PruneReport:
+    """What was pruned, or would be.
+
+    Attributes
+    ----------
+    chains : polars.DataFrame
+        The chains that lose their fitted objects, those that were trained first at the top: `chain_id, pipeline_id,
+        dataset_name, model_name, preprocessings, metric, val_score`.
+    files : int
+        How many files no other chain needs, and are removed.
+    size_bytes : int
+        How many bytes these have.
+    """
+
+    chains: pl.DataFrame
+    files: int
+    size_bytes: int
+
+
+def prune(uow: UnitOfWork, run_id: str, keep_best: int, *, dry_run: bool) -> PruneReport:
+    """Remove the fitted objects of all chains of a run but the best; see `WorkspaceStore.prune`."""
+    run_id, keep_best = checked_text(run_id, "run_id"), checked_int(keep_best, "keep_best", 32)
+    if keep_best < 1:
+        raise InvalidInputError(f"keep_best is {keep_best}; keep one chain at least, or delete the run")
+    if uow.runs.get(run_id) is None:
+        raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
+    losers = _losers(uow, run_id, keep_best)
+    found = uow.chains.uses(losers["pipeline_id"].unique())
+    chains = [chain for chain in found.chains if chain["chain_id"] in set(losers["chain_id"]) and artifact_ids(chain)]
+    ids = {chain["chain_id"] for chain in chains}
+    rows = _only_of(uow, ids, {artifact_id for chain in chains for artifact_id in artifact_ids(chain)})
+    files = _files_of(uow, rows)
+    report = PruneReport(
+        losers.filter(pl.col("chain_id").is_in(ids)).select(SHOWN), len(files), sum(map(uow.blobs.size, files))
+    )
+    if not dry_run:
+        uow.artifacts.release(artifact_id for chain in chains for artifact_id in artifact_ids(chain))
+        uow.chains.forget_objects(chains)
+        drop_artifacts(uow, uow.artifacts.collectable(None, among=[row["artifact_id"] for row in rows]))
+    return report
+
+
+def _losers(uow: UnitOfWork, run_id: str, keep_best: int) -> pl.DataFrame:
+    """Return the chains of a run that are not among its best; those without a score are not among them."""
+    judged = uow.predictions.query(run_id=run_id, fold_id=AVERAGE, partition=PARTITIONS[0])
+    judged = judged.filter(pl.col("val_score").is_finite(), pl.col("chain_id").is_not_null())
+    best: set[str] = set()
+    # What was judged by other data or metrics is no better and no worse.
+    for dataset, metric, task in judged.select("dataset_name", "metric", "task_type").unique().iter_rows():
+        filters = {"dataset_name": dataset, "score_metric": metric, "task_type": task}
+        best.update(uow.predictions.top(keep_best, run_id=run_id, fold_id=AVERAGE, **filters)["chain_id"])
+    return judged.filter(~pl.col("chain_id").is_in(best)).unique("chain_id", maintain_order=True)
+
+
+def _only_of(uow: UnitOfWork, chain_ids: set[str], artifact_ids: set[str]) -> list[dict[str, Any]]:
+    """Return the rows of those artifacts that no other chain needs, nor a save that waits for its chain."""
+    for found in uow.chains.uses_in_parts():
+        artifact_ids = {
+            artifact_id
+            for artifact_id in artifact_ids
+            if chain_ids.issuperset(found.users.get(artifact_id, ())) and not found.might_reference(artifact_id)
+        }
+    return [row for row in uow.artifacts.get_many(artifact_ids).values() if row["unclaimed"] <= 0]
+
+
+def _files_of(uow: UnitOfWork, rows: list[dict[str, Any]]) -> set[str]:
+    """Return the files that are there of these artifacts, and of no others."""
+    ids = {row["artifact_id"] for row in rows}
+    others = {normalize(row["artifact_path"]) for row in uow.artifacts.all() if row["artifact_id"] not in ids}
+    return uow.blobs.existing({normalize(row["artifact_path"]) for row in rows} - others)
