@@ -107,6 +107,22 @@ def test_a_step_whose_fit_has_no_place_for_y_gets_none(store: WorkspaceStore) ->
     )
 
 
+class Overwrites:
+    """Writes to what it is fitted on, and has no `fit_transform`."""
+
+    def fit(self, X: Any, y: Any = None) -> Any:
+        X[:] = 0
+        return self
+
+    def transform(self, X: Any) -> Any:
+        return X
+
+
+def test_a_step_that_writes_to_what_it_is_fitted_on_spoils_no_other(store: WorkspaceStore) -> None:
+    found = held_out(store, [Overwrites(), CV, Ridge()], (X, Y))
+    np.testing.assert_allclose(found, cross_val_predict(Ridge(), X, Y, cv=CV))
+
+
 @pytest.mark.filterwarnings("ignore:.*TargetEncoder.random_state.*:FutureWarning")
 @pytest.mark.parametrize(
     ("step", "spectra"),
