@@ -95,7 +95,7 @@ class TrainedOn:
             where it is resampled, do not cover those of training.
         """
         self._refuse_resampling(resample)
-        table = table_files.frame(table)
+        table = table_files.table_of(table).frame
         is_named = table_files.has_names(table)
         try:
             found = places(table.columns, self.columns, self.wavelengths, where) if is_named else None

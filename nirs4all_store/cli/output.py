@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 
+from ..datasets import table_files
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
 from ..filesystem import checked_path, refuse_below, refuse_no_file
 from ..store import WorkspaceStore
@@ -27,6 +29,16 @@ ENVIRONMENT = "NIRS4ALL_WORKSPACE"
 def parse_path(text: str | Path) -> Path:
     """Return a path of the command line; `~` is the home folder, also where a shell leaves it (`--workspace=~/w`)."""
     return checked_path(text, "the path")
+
+
+def is_stdin(path: Path) -> bool:
+    """Tell whether a path of the command line stands for standard input."""
+    return str(path) == "-"
+
+
+def table_of_stdin() -> pl.DataFrame:
+    """Return the CSV that stands on standard input."""
+    return table_files.read_stream(sys.stdin.buffer, "stdin")
 
 
 def parse_workspace(text: str | Path) -> Path:

@@ -18,11 +18,13 @@ from .output import (
     Trusted,
     Workspace,
     find,
+    is_stdin,
     print_csv,
     print_error,
     print_line,
     reading,
     refuse_output,
+    table_of_stdin,
 )
 
 app = typer.Typer()
@@ -32,7 +34,7 @@ app = typer.Typer()
 def predict(
     chain: Annotated[str, typer.Argument(help="The first characters of a chain's id, or the path of a bundle.")],
     data: Annotated[
-        Path, typer.Argument(help="A CSV, Parquet or NPY file of spectra, one row for each sample.", **PATH_OPTIONS)
+        Path, typer.Argument(help="A file of spectra, one row for each sample; -: a CSV from stdin.", **PATH_OPTIONS)
     ],
     output: Annotated[
         Path | None,
@@ -80,15 +82,16 @@ def predict(
             raise InvalidInputError(f"{output} has the spectra themselves; give the predictions another name")
         if output.suffix.lower() not in (".csv", ".parquet"):
             raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
+    spectra = table_of_stdin() if is_stdin(data) else data
     if chain.lower().endswith(".n4a"):
         from ..exchange import load_bundle
 
         model = load_bundle(chain, trusted=trusted, folds=folds)
-        found = model.predict_table(data, keep=keep, resample=resample, average=average)
+        found = model.predict_table(spectra, keep=keep, resample=resample, average=average)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            found = store.predict_table(chain_id, data, keep=keep, resample=resample, folds=folds, average=average)
+            found = store.predict_table(chain_id, spectra, keep=keep, resample=resample, folds=folds, average=average)
     frame = found.frame
     if found.n_missing:
         print_error(f"no prediction for {count_of_missing(found.n_missing)}")

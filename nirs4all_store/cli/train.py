@@ -6,7 +6,7 @@ Modules that need scikit-learn are imported inside the commands: to import them 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import polars as pl
 import typer
@@ -24,15 +24,18 @@ from .output import (
     Csv,
     Json,
     Workspace,
+    is_stdin,
     print_error,
     print_line,
     show_rows,
+    table_of_stdin,
 )
 from .predict import count_of_missing
 
 app = typer.Typer()
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended, by the convention of shells (128 + SIGINT)."""
+MOST_LEFT_OUT = 20
 Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The column of y; give it again for several.")]
 
 
@@ -55,9 +58,29 @@ def demo(
 def run(
     config: Annotated[str, typer.Argument(help="A JSON or YAML file, or a template's name.")],
     data: Annotated[
-        Path, typer.Argument(help="A CSV or Parquet file of spectra, one row for each sample.", **PATH_OPTIONS)
+        Path, typer.Argument(help="A file of spectra, one row for each sample; -: a CSV from stdin.", **PATH_OPTIONS)
     ],
     target: Target = None,
+    unit: Annotated[list[str] | None, typer.Option(help="The unit of y; give it again for each target.")] = None,
+    groups: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Samples with the same value in it stay in one fold.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="What each sample counts when a model is fitted.")
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Names the sample of which each row is a scan.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="A file of spectra to test with.", **PATH_OPTIONS)] = None,
+    split: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Says what each row serves for: train or cal, val, test.")
+    ] = None,
+    y: Annotated[
+        Path | None, typer.Option("--y", help="A file of its own with the column of y.", **PATH_OPTIONS)
+    ] = None,
+    join: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Says which rows of the file of y belong to which spectra.")
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default that of the file.")] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", help="How many pipelines to train at once; -1: one for each core.")
@@ -79,7 +102,10 @@ def run(
     """Train all pipelines of a configuration, store them, and rank them."""
     from ..training import PipelineRunner, pipelines_of
 
-    dataset = read_dataset(data, target)
+    parts: dict[str, Any] = {"X": data, "y": y, "unit": unit, "groups": groups, "join": join}
+    parts |= {"weights": weights, "sample": sample, "test": test, "split": split}
+    parts |= {"X": table_of_stdin(), "name": "stdin"} if is_stdin(data) else {}
+    dataset = read_dataset({name: value for name, value in parts.items() if value is not None}, target)
     # A wrong configuration is refused before a workspace is made.
     steps = find_config(config, PipelineLibrary(workspace).load_template)
     pipelines_of(steps)
@@ -112,8 +138,15 @@ def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
 def _tell(dataset: TrainingData) -> None:
     """Print which samples and columns are used, since they may not be those that the user expects."""
     columns = dataset.columns or [""]
-    left_out = f", without {count_of_missing(dataset.excluded)}" if dataset.excluded else ""
-    line = (
-        f"{dataset.name}: {len(dataset.X):,} samples, {len(columns):,} columns of X from {columns[0]} to {columns[-1]}"
-    )
-    print_line(Console(stderr=True), f"{line}{left_out}")
+    test = "" if dataset.X_test is None else f", {len(dataset.X_test):,} to test with"
+    without = f", without {count_of_missing(dataset.excluded)}" if dataset.excluded else ""
+    lines = [
+        f"{dataset.name}: {len(dataset.X):,} samples{test}, {len(columns):,} columns of X from {columns[0]} to "
+        f"{columns[-1]}{without}"
+    ]
+    if dataset.metadata is not None:
+        names = dataset.metadata.columns
+        more = "" if len(names) <= MOST_LEFT_OUT else f" and {len(names) - MOST_LEFT_OUT} more"
+        lines.append(f"left out: {', '.join(names[:MOST_LEFT_OUT])}{more}")
+    for line in lines:
+        print_line(Console(stderr=True), line)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import polars as pl
 
 from ..errors import InvalidInputError
@@ -41,6 +42,14 @@ def values_of(column: pl.Series, *, are_names: bool) -> pl.Series:
         return _without_missing(column) if are_names else _finite(numbers)
     texts = column.str.strip_chars()
     return texts.set(texts == "", None)
+
+
+def numbers_or_texts(column: pl.Series) -> pl.Series:
+    """Return a column as numbers if it has nothing else, and no codes such as `0007`; else as texts."""
+    if column.dtype != pl.String:
+        return column.cast(pl.Float64) if column.dtype.is_numeric() else column.cast(pl.String).str.strip_chars()
+    numbers = None if _are_names(column) else _all_numbers(column)
+    return column.str.strip_chars() if numbers is None else numbers.cast(pl.Float64)
 
 
 def _without_missing(column: pl.Series) -> pl.Series:
@@ -106,14 +115,22 @@ def is_mostly_numbers(column: pl.Series) -> bool:
 
 def matrix_of(table: pl.DataFrame, columns: Sequence[str]) -> Array:
     """Return some columns of a table as a matrix of finite numbers, nan where one is missing."""
-    texts = [name for name in columns if table[name].dtype == pl.String]
+    series = [table.get_column(name) for name in columns]
+    texts = [column.name for column in series if column.dtype == pl.String]
     if texts:
         # All at once, which is faster; if one is no number, `numbers_of` says which.
         cells = table.select(_unless_missing(pl.col(texts)))
         numbers = cells.select(pl.all().cast(pl.Float64, strict=False))
         if numbers.null_count().equals(cells.null_count()):
-            table = table.with_columns(numbers)
-    return pl.DataFrame([_finite(numbers_of(table[name])) for name in columns]).to_numpy()
+            found = {column.name: column for column in numbers}
+            series = [found.get(column.name, column) for column in series]
+    if not all(column.dtype == pl.Float64 for column in series):
+        return pl.DataFrame([_finite(numbers_of(column)) for column in series]).to_numpy()
+    X = pl.DataFrame(series).to_numpy()
+    if np.isinf(X).any():
+        for column in series:
+            _finite(column)  # Says which it is.
+    return X
 
 
 def numbers_of(column: pl.Series) -> pl.Series:

@@ -27,6 +27,9 @@ THOUSANDS = re.compile(r"\s*[0-9]{1,3}(,[0-9]{3})+(\.[0-9]*)?\s*")
 # As R and spreadsheets name columns of spectra: X1100, 1100.5 nm, 4000 cm-1, NIR2_1100.
 NUMBERED = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 LEAST_NUMBERED = 10
+# As the channels of a multispectral sensor are called.
+CHANNEL = re.compile(r"(?P<before>(?:.*[^A-Za-z])?)(?P<letter>[A-Za-z])[ _-]?[0-9]{3,4}(?P<after>(?:[^0-9].*)?)")
+LEAST_CHANNELS = 6
 MAX_NAMES_LISTED = 20
 
 
@@ -162,7 +165,21 @@ def families(names: Sequence[str]) -> list[Family]:
         if not is_number(name) and NUMBERED.search(name):
             alike.setdefault(NUMBERED.sub("#", name), []).append(name)
     many = [(family, _differing(family)) for family in alike.values() if len(family) >= LEAST_NUMBERED]
+    channels = _channels([name for family in alike.values() if len(family) < LEAST_NUMBERED for name in family])
+    many += [(channels, _differing(channels))] if channels else []
     return [(plain, np.array([key(name) for name in plain])), *many] if plain else many
+
+
+def _channels(names: Sequence[str]) -> list[str]:
+    """Return the columns of a sensor whose channels have letters before their wavelengths: A410, B435 ... W860."""
+    found = [(name, CHANNEL.fullmatch(name)) for name in names]
+    alike: dict[tuple[str, str], list[str]] = {}
+    for name, match in found:
+        if match:
+            alike.setdefault((match["before"], match["after"]), []).append(name)
+    channels = max(alike.values(), key=len, default=[])
+    letters = {match["letter"] for name, match in found if match and name in channels}
+    return channels if len(channels) >= LEAST_CHANNELS and len(letters) > 1 else []
 
 
 def _differing(family: Sequence[str]) -> Array | None:

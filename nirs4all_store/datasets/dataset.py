@@ -19,7 +19,7 @@ AVERAGE = "avg"
 FINAL = "final"
 """The fold under whose name stands the model that was fitted on all samples but those of the test."""
 
-OF_ROWS = ("X", "y", "groups", "weights", "rows", "sample_names", "metadata")
+OF_ROWS = ("X", "y", "groups", "weights", "rows", "validates", "sample_names", "metadata")
 OF_TEST_ROWS = ("X_test", "y_test", "test_rows", "test_sample_names", "test_metadata")
 """The fields of `TrainingData` that have a value for each row."""
 
@@ -45,6 +45,8 @@ class TrainingData:
         The rows of the given dataset that are kept: those that do not miss y.
     excluded, excluded_test : int
         How many of the rows for training, and to test with, were left out.
+    validates : ndarray of bool, shape (n_samples,), or None
+        Which rows of X are the only fold to validate with, where the dataset says so.
     content_hash : str
         SHA-256 of all above but the name, and of the names of samples where they are given.
     target_names : list of str, or None
@@ -74,6 +76,7 @@ class TrainingData:
     test_rows: Array
     excluded: int
     content_hash: str
+    validates: Array | None = None
     target_names: list[str] | None = None
     units: dict[str, str] | None = None
     sample_names: Array | None = None

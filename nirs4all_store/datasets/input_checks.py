@@ -124,6 +124,15 @@ def groups_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
     return labels(groups[kept], "groups")
 
 
+def names_of(parts: Mapping[str, Any], part: str, kept: Array) -> Array | None:
+    """Return of which sample each of the rows that are kept is a scan, or None."""
+    if parts.get(part) is None:
+        return None
+    names, X = as_array(parts[part]), parts["X_test" if part == "test_sample" else "X"]
+    check_length(names, part, np.asarray(X), "X")
+    return np.array(["" if _is_missing(name) else str(name) for name in names[kept].tolist()], dtype=str)
+
+
 def weights_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
     """Return what the rows that are kept count, or None."""
     if parts.get("weights") is None:

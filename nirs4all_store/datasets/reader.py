@@ -12,15 +12,15 @@ import numpy as np
 import polars as pl
 
 from ..errors import InvalidInputError
-from ..filesystem import checked_path, refuse_odd_given
-from ..validation import refuse_deep
 from . import spectra_columns, table_files
 from .dataset import Array, TrainingData
+from .dataset_parts import parts_of, read_array, refuse_target
 from .input_checks import (
     check_length,
     groups_of,
     labels,
     misses,
+    names_of,
     rows_of,
     spectra_of,
     targets_of,
@@ -28,8 +28,9 @@ from .input_checks import (
     wavelengths_of,
     weights_of,
 )
+from .plausibility import warn_of_data
 
-KEYS = ("X", "y", "groups", "weights", "X_test", "y_test", "wavelengths", "name")
+ROWS_AT_ONCE = 256
 
 
 def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> TrainingData:
@@ -38,14 +39,29 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Train
     Parameters
     ----------
     given : object
-        `(X, y)`; `(X, y, groups)`; a dict with `X` and `y`, and any of `X_test`, `y_test`, `wavelengths`, `groups`,
-        `weights`, `name`; a polars or pandas frame, or the path of a CSV or Parquet file, in which `target` is the
-        column of y. `X` and `X_test` may be frames, and `y`, `groups`, `weights` and `y_test` names of their columns:
-        `(frame, "protein")`. If columns of a frame are named by numbers (`1100`; ten or more like `X1100` or
-        `4000 cm-1`), these are X, their names are the wavelengths, and other columns are left out. Otherwise X is all
-        columns of numbers except those that are named, and except the index that pandas writes first. If `X_test` is
-        a frame with the columns of y, they are `y_test`.
+        `(X, y)`; `(X, y, groups)`; the path of a file, or a frame of polars or pandas, in which `target` is the column
+        of y; or a dict with `X`, `y`, and any of the parts below. Each part is an array, a frame, the path of a file,
+        or, where X is a table, the name of one of its columns: `{"X": "wheat.csv", "y": "protein", "groups": "lot"}`.
+
+        - `groups`, `weights`: samples of one group stay in one fold; what each sample counts when a model is fitted.
+        - `sample`: of which sample each row is a scan.
+        - `y` may be a table of its own, such as `"Ycal.csv"`, with the rows of X, or any rows and a column `join` that
+          X has, too; `target` names its columns of y.
+        - `split`: what each row serves for: `train` or `cal`, `val`, and `test`. The rows of `val` are the only fold.
+        - `test`: a table like X to test with, which may have the columns of y; or `X_test` and `y_test`.
+        - `unit`: that of the target; of several a list in their order, or a dict by their names.
+        - `wavelengths` of the columns of X, and `name` of the dataset.
+
+        If columns of a table are named by numbers (`1100`; ten or more like `X1100` or `4000 cm-1`), these are X, their
+        names are the wavelengths, and other columns are left out. Otherwise X is all columns of numbers except those
+        that are named here, and except the index that pandas writes first.
     target : str or list of str, optional
+
+    Warns
+    -----
+    DataWarning
+        Something is probably not as it was meant: a value that stands for a missing one, a column without values, or
+        rows of one sample that are not known to be a group.
 
     Raises
     ------
@@ -53,8 +69,10 @@ def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> Train
         It is none of these, its parts do not fit together, or there is a `target` and no table.
     """
     if not isinstance(given, TrainingData):
-        return _checked(_parts(given, target))
-    _refuse_target(target)
+        data = _checked(parts_of(given, target))
+        warn_of_data(data)
+        return data
+    refuse_target(target)
     return given
 
 
@@ -73,85 +91,12 @@ def read_spectra(path: Path, columns: Sequence[str] | None = None) -> spectra_co
         It cannot be read, has something else than numbers, or lacks a column.
     """
     if path.suffix.lower() == ".npy":
-        refuse_odd_given(path)
-        try:
-            X = spectra_of(np.load(path, allow_pickle=False), str(path))
-            return spectra_columns.Spectra(X, [], None, pl.DataFrame(height=len(X)))
-        except (OSError, ValueError) as error:
-            raise InvalidInputError(f"{path} cannot be read: {error}") from error
+        X = spectra_of(read_array(path), str(path))
+        return spectra_columns.Spectra(X, [], None, pl.DataFrame(height=len(X)))
     table = table_files.read(path).frame
     return (
         spectra_columns.spectra_of(table) if columns is None else spectra_columns.columns_of(table, columns, str(path))
     )
-
-
-def _parts(given: Any, target: Any) -> dict[str, Any]:
-    if table_files.is_table(given):
-        given = {"X": given}
-    if isinstance(given, tuple) and len(given) in (2, 3):
-        given = dict(zip(("X", "y", "groups"), given, strict=False))
-    if isinstance(given, str | Path):
-        table_files.read(checked_path(given, "the dataset"))  # It is no table by its name, which this says.
-    if not isinstance(given, Mapping):
-        raise InvalidInputError(
-            f"a dataset is (X, y), (X, y, groups), a dict with X and y, a table with its target's name, or the path "
-            f"of a CSV or Parquet file, not {type(given).__name__}"
-        )
-    unknown = sorted(map(str, set(given) - set(KEYS)))
-    if unknown or "X" not in given:
-        raise InvalidInputError(
-            f"a dataset's dict needs X and y, and may have {', '.join(KEYS[2:])}; it has {', '.join(map(str, given))}"
-        )
-    if table_files.is_table(given["X"]):
-        return _of_tables(given, target)
-    _refuse_target(target)
-    for name, value in given.items():
-        refuse_deep(value, name)
-    return dict(given)
-
-
-def _refuse_target(target: Any) -> None:
-    if target is not None:
-        raise InvalidInputError(f"target={target!r} names a column of a table, and X is none; give the values as y")
-
-
-def _of_tables(given: Mapping[str, Any], target: Any) -> dict[str, Any]:
-    """Return the parts of a dataset whose X is a table, of which others may be columns."""
-    table = table_files.frame(given["X"])
-    where = str(given["X"]) if isinstance(given["X"], str | Path) else "the table"
-    if given.get("y") is not None and target is not None:
-        raise InvalidInputError(f"both y and target={target!r} are given; give one of them")
-    targets = [str(target)] if isinstance(target, str | int) else list(target or [])  # pandas has numbers as names.
-    named = {"y": targets if given.get("y") is None else spectra_columns.names_in(table, given["y"])}
-    named |= {name: spectra_columns.names_in(table, given.get(name)) for name in ("groups", "weights")}
-    parts: dict[str, Any] = {"name": Path(where).stem} if where != "the table" else {}
-    parts |= dict(given)
-    for name, found in named.items():
-        if found is not None:
-            parts[name] = spectra_columns.targets_of(table, found, where, are_names=name == "groups")
-    spectra = spectra_columns.spectra_of(table, [column for found in named.values() for column in found or []])
-    parts |= {"X": spectra.X, "columns": spectra.columns}
-    if given.get("wavelengths") is None:
-        parts["wavelengths"] = spectra.wavelengths
-    parts["target_names"] = named["y"]
-    if table_files.is_table(given.get("X_test")):
-        test = table_files.frame(given["X_test"])
-        parts["X_test"] = spectra_columns.columns_of(test, spectra.columns, "X_test").X
-        if (y_test := _test_targets(given.get("y_test"), test, named["y"])) is not None:
-            parts["y_test"] = y_test
-    return parts
-
-
-def _test_targets(given: Any, test: pl.DataFrame, targets: list[str] | None) -> Array | None:
-    """Return y of a table to test with, from the columns that are named for it or the target's; None if it has none."""
-    named = spectra_columns.names_in(test, given)
-    if named is not None:
-        return spectra_columns.targets_of(test, named, "X_test")
-    if given is not None or not targets or not set(targets) <= set(test.columns):
-        return None
-    y_test = spectra_columns.targets_of(test, targets, "X_test")
-    # Who wants predictions may leave the target's column empty.
-    return None if misses(y_test.ravel()).all() else y_test
 
 
 def _checked(parts: Mapping[str, Any]) -> TrainingData:
@@ -166,19 +111,38 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
     found["groups"], found["weights"] = groups_of(parts, X, kept), weights_of(parts, X, kept)
     test_rows, X_test, y_test = test_data_of(parts, found["X"], found["y"])
     found |= {"X_test": X_test, "y_test": y_test, "wavelengths": wavelengths_of(parts, X.shape[1])}
-    found |= {"rows": np.flatnonzero(kept), "test_rows": test_rows}
+    found |= {"rows": _rows(parts, "rows", np.flatnonzero(kept)), "test_rows": _rows(parts, "test_rows", test_rows)}
+    found |= {name: names_of(parts, name, rows) for name, rows in (("sample", kept), ("test_sample", test_rows))}
+    found["validates"] = None if parts.get("validates") is None else parts["validates"][kept]
     columns, excluded = parts.get("columns"), int(np.sum(~kept))
     # What is known by its wavelengths is the same, whatever it was read from.
     told = [columns if found["wavelengths"] is None else None, excluded]
+    content_hash = _hash(found, told)
     return TrainingData(
         name=str(parts.get("name") or "dataset"),
         columns=columns,
         excluded=excluded,
         excluded_test=0 if X_test is None else len(parts["X_test"]) - len(X_test),
-        content_hash=_hash(found, told),
+        content_hash=content_hash,
         target_names=parts.get("target_names"),
+        units=parts.get("units"),
+        sample_names=found.pop("sample"),
+        test_sample_names=found.pop("test_sample"),
+        metadata=_of_rows(parts.get("metadata"), kept),
+        test_metadata=_of_rows(parts.get("test_metadata"), test_rows),
+        wavelength_unit=parts.get("wavelength_unit"),
+        origin=parts.get("origin"),
         **found,
     )
+
+
+def _rows(parts: Mapping[str, Any], name: str, kept: Array) -> Array:
+    """Return the rows of the given dataset, where only some of them are train or test rows."""
+    return kept if parts.get(name) is None else parts[name][kept]
+
+
+def _of_rows(frame: pl.DataFrame | None, rows: Array) -> pl.DataFrame | None:
+    return None if frame is None else frame[np.arange(frame.height)[rows]]
 
 
 def _hash(arrays: Mapping[str, Any], told: Any) -> str:
@@ -186,5 +150,6 @@ def _hash(arrays: Mapping[str, Any], told: Any) -> str:
     for name, array in sorted(arrays.items()):
         if array is not None:
             digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-            digest.update(array.tobytes())
+            for rows in range(0, len(array), ROWS_AT_ONCE):  # The bytes of all, in the order of rows, need a copy.
+                digest.update(array[rows : rows + ROWS_AT_ONCE].tobytes())
     return digest.hexdigest()

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+import warnings
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import numpy as np
 import polars as pl
 
-from ..errors import InvalidInputError
+from ..errors import DataWarning, InvalidInputError
 from . import column_names
 from .cells import is_mostly_numbers, is_of_numbers, matrix_of, numbers_of, values_of
 from .column_names import MAX_NAMES_LISTED, Array, is_number, reject_duplicate_names, wavelengths_of
 from .table_files import has_names
+
+UNIT = re.compile(r"(?<![A-Za-z])(nm|µm|um|cm-1|cm\^-1|cm⁻¹|1/cm|THz)(?![A-Za-z])")
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,30 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     return Spectra(matrix_of(table, columns), columns, wavelengths, table.drop(columns))
 
 
+def without_empty(spectra: Spectra, where: str) -> Spectra:
+    """Return spectra without columns that have no value in any row, and warn of them: no row would be complete.
+
+    Warns
+    -----
+    DataWarning
+        It names the columns.
+    """
+    first = np.flatnonzero(np.isnan(spectra.X[0]))
+    empty = first[np.isnan(spectra.X[:, first]).all(axis=0)]
+    if not 0 < len(empty) < len(spectra.columns):
+        return spectra
+    names = [spectra.columns[place] for place in empty]
+    warnings.warn(
+        f"{where} has no value in any row of {', '.join(map(repr, names[:MAX_NAMES_LISTED]))}; left out of X",
+        DataWarning,
+        stacklevel=5,
+    )
+    kept = np.delete(np.arange(len(spectra.columns)), empty)
+    columns = [spectra.columns[place] for place in kept]
+    wavelengths = None if spectra.wavelengths is None else spectra.wavelengths[kept]
+    return Spectra(spectra.X[:, kept], columns, wavelengths, spectra.others)
+
+
 def _refuse_no_numbers(names: Sequence[str]) -> NoReturn:
     raise InvalidInputError(f"no column of {names[:MAX_NAMES_LISTED]} has numbers; give spectra, a column a wavelength")
 
@@ -80,6 +110,14 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Spect
 def picked(table: pl.DataFrame, found: Sequence[str], columns: list[str], wavelengths: Array | None) -> Spectra:
     """Return X made of the columns that were found, with the names and wavelengths that are known of them."""
     return Spectra(matrix_of(table, found), columns, wavelengths, table.drop(found))
+
+
+def unit_of(columns: Sequence[str], units: Mapping[str, str]) -> str | None:
+    """Return the unit of the wavelengths of columns: what most of them say in `units`, else in their names."""
+    told = Counter(units[name] for name in columns if name in units)
+    told = told or Counter(found[0] for found in map(UNIT.search, columns) if found)
+    unit, count = told.most_common(1)[0] if told else (None, 0)
+    return unit if count * 2 > len(columns) else None
 
 
 def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import warnings
 from collections.abc import Collection
 
+import numpy as np
 import polars as pl
 
 from ..errors import DataWarning, InvalidInputError
+from .cells import numbers_or_texts
 from .column_names import reject_duplicate_names
 from .table_layout import LINES_LOOKED_AT, find_layout
 from .text_tables import Table, units_of, without_empty_end
 
 
 def read_excel(content: bytes, where: str, texts: Collection[str] = ()) -> Table:
-    """Read the first sheet of a workbook as text, which is read as a CSV is.
+    """Read the first sheet of a workbook; where its table begins is found as in a CSV.
 
     Raises
     ------
@@ -27,6 +29,8 @@ def read_excel(content: bytes, where: str, texts: Collection[str] = ()) -> Table
         book = fastexcel.read_excel(content)
         sheets = book.sheet_names
         sheet = book.load_sheet(0, header_row=None, dtypes="string").to_polars()
+        # The texts of numbers have nine digits after the point.
+        numbers = book.load_sheet(0, header_row=None, dtypes="float").to_polars()
     except fastexcel.FastExcelError as error:
         raise InvalidInputError(f"{where} cannot be read: {error}") from error
     if len(sheets) > 1:
@@ -39,12 +43,23 @@ def read_excel(content: bytes, where: str, texts: Collection[str] = ()) -> Table
     rows = [[cell or "" for cell in row] for row in sheet.head(LINES_LOOKED_AT).iter_rows()]
     layout = find_layout(rows, where)
     first = layout.start + (layout.names is not None)
-    table = sheet[first:]
+    is_sample = np.arange(sheet.height) >= first
     if layout.units is not None:
-        table = pl.concat([table[: layout.units - first], table[layout.units - first + 1 :]])
+        is_sample[layout.units] = False
+    table = pl.DataFrame(
+        [_typed(sheet[name].filter(is_sample), numbers[name].filter(is_sample)) for name in sheet.columns]
+    )
     names = layout.names or [""] * layout.width
     reject_duplicate_names(names, where)
     # The first one without a name may be the index of pandas.
     columns = [name or (f"column_{place}" if place or not layout.names else "") for place, name in enumerate(names)]
     table = table.select(sheet.columns[: len(columns)]).rename(dict(zip(sheet.columns, columns, strict=False)))
     return Table(without_empty_end(table), units_of(layout, rows))
+
+
+def _typed(texts: pl.Series, numbers: pl.Series) -> pl.Series:
+    """Return a column as numbers, if its texts are numbers, else the texts."""
+    found = numbers_or_texts(texts)
+    if not found.dtype.is_numeric():
+        return texts
+    return found.cast(pl.Int64) if (found.drop_nulls() % 1 == 0).all() else numbers

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import re
 import zlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import polars as pl
 
 from ..errors import InvalidInputError
 from ..filesystem import checked_path, refuse_odd_given
 from .column_names import reject_duplicate_names
+from .instrument_files import is_instrument_file, read_folder, read_spectra_file
+from .long_form import to_wide
 from .spreadsheets import read_excel
 from .text_tables import Table, read_text
 
@@ -51,12 +54,18 @@ READERS: dict[str, Reader] = {
     ".ipc": _read_arrow,
 }
 TABLES = tuple(READERS)
+PANDAS_INDEX = re.compile(r"__index_level_\d+__")
+"""What the index is called where pandas writes Parquet or Feather."""
+INSTRUMENT, FOLDER = "instrument", "folder"
 
 
 def kind_of_table(path: str | Path) -> str | None:
-    """Return how the name of a table's file ends, as READERS has it; None if it is no table by its name."""
+    """Return how the name of a table's file ends, INSTRUMENT or FOLDER; None if it is no table by its name."""
     name = Path(path).name.lower()
-    return max((ending for ending in READERS if name.endswith(ending)), key=len, default=None)
+    ending = max((ending for ending in READERS if name.endswith(ending)), key=len, default=None)
+    if ending is None and is_instrument_file(path):
+        return INSTRUMENT
+    return FOLDER if ending is None and Path(path).is_dir() else ending
 
 
 def is_table(value: Any) -> bool:
@@ -71,7 +80,9 @@ def is_frame(value: Any) -> bool:
 
 def table_of(given: Any, texts: Collection[str] = ()) -> Table:
     """Return a table that is a frame or the path of a file; see `read`."""
-    return read(checked_path(given, "the table"), texts) if isinstance(given, str | Path) else Table(frame(given))
+    if isinstance(given, str | Path):
+        return read(checked_path(given, "the table"), texts)
+    return Table(to_wide(frame(given), "the table"))
 
 
 def frame(table: Any) -> pl.DataFrame:
@@ -117,12 +128,33 @@ def read(path: Path, texts: Collection[str] = ()) -> Table:
     kind = kind_of_table(path)
     if kind is None:
         raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(TABLES)}")
-    refuse_odd_given(path)
     try:
+        if kind == FOLDER:
+            return read_folder(path)
+        refuse_odd_given(path)
         # By its path polars could take it for a pattern for several files, or for an address.
-        found = READERS[kind](path.read_bytes(), str(path), texts)
+        found = READERS.get(kind, read_spectra_file)(path.read_bytes(), str(path), texts)
     except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     if not found.frame.height:
         raise InvalidInputError(f"{path} has no rows")
-    return replace(found, frame=found.frame.select(pl.exclude(r"^__index_level_\d+__$")))  # The index of pandas.
+    index = list(filter(PANDAS_INDEX.fullmatch, found.frame.columns))
+    return replace(found, frame=to_wide(found.frame.drop(index) if index else found.frame, str(path)))
+
+
+def read_stream(stream: BinaryIO, where: str) -> pl.DataFrame:
+    """Read a CSV from a stream.
+
+    Raises
+    ------
+    InvalidInputError
+        It has no rows, or cannot be read as a CSV.
+    """
+    content = stream.read()
+    try:
+        table = read_text(content, where).frame if content.strip() else pl.DataFrame()
+    except pl.exceptions.PolarsError as error:
+        raise InvalidInputError(f"{where} cannot be read: {error}") from error
+    if not table.height:
+        raise InvalidInputError(f"{where} has no rows")
+    return to_wide(table, where)

@@ -73,11 +73,45 @@ def find_layout(rows: Sequence[Row], where: str) -> Layout:
     first = rows[start] if rows else []
     width = max(width, len(first))
     below = [place for place in range(start + 1, len(rows)) if filled[place]][: ROWS_COMPARED + 1]
-    numeric = [_has_numbers([rows[place][column : column + 1] for place in below]) for column in range(width)]
-    if not _has_names(first, [rows[place] for place in below], numeric, where):
-        return Layout(start, None, None, width, _of_sample(first, numeric) if not below else numeric)
-    has_units = len(below) > 1 and _has_units(rows[below[0]], numeric)
-    return Layout(start, list(first), below[0] if has_units else None, len(first), numeric)
+    line = _Cells.of([first], width)
+    samples = _Cells.of([rows[place] for place in below], width)
+    numeric = samples.have_numbers() if below else line.have_numbers()
+    if not _has_names([first, *(rows[place] for place in below)], line, samples, numeric, where):
+        return Layout(start, None, None, width, numeric.tolist())
+    units = samples.select(numeric)
+    has_units = len(below) > 1 and bool(units.is_text[0].any()) and bool(np.isnan(units.numbers[0]).all())
+    return Layout(start, list(first), below[0] if has_units else None, len(first), numeric.tolist())
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """The cells of rows: numbers (nan where there is none), and which are texts that stand for no missing number."""
+
+    numbers: Array
+    is_text: Array
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], width: int) -> _Cells:
+        numbers = np.full((len(rows), width), np.nan)
+        is_text = np.zeros((len(rows), width), dtype=bool)
+        for place, row in enumerate(rows):
+            for column, cell in enumerate(row[:width]):
+                try:
+                    number = float(cell)
+                except ValueError:
+                    number = key(cell) if is_number(cell) else np.nan
+                    is_text[place, column] = np.isnan(number) and cell.strip().lower() not in MISSING
+                numbers[place, column] = number
+        numbers[np.isinf(numbers)] = np.nan
+        return cls(numbers, is_text)
+
+    def have_numbers(self) -> Array:
+        """Tell of each column whether at least half of its cells, not counting missing ones, are numbers."""
+        are_numbers = np.sum(~np.isnan(self.numbers), axis=0)
+        return (are_numbers > 0) & (are_numbers >= np.sum(self.is_text, axis=0))
+
+    def select(self, columns: Array) -> _Cells:
+        return _Cells(self.numbers[:, columns], self.is_text[:, columns])
 
 
 def _filled(row: Row) -> int:
@@ -85,73 +119,46 @@ def _filled(row: Row) -> int:
     return next((place for place in range(len(row), 0, -1) if row[place - 1].strip()), 0)
 
 
-def _has_numbers(cells: Sequence[Row]) -> bool:
-    """Tell whether at least half of the cells of a column, each in a list of its own, are numbers."""
-    values = [cell[0] for cell in cells if cell and not _is_missing(cell[0])]
-    return bool(values) and sum(map(is_number, values)) * 2 >= len(values)
-
-
-def _of_sample(row: Row, numeric: list[bool]) -> list[bool]:
-    return [place < len(row) and is_number(row[place]) for place in range(len(numeric))]
-
-
-def _is_missing(cell: str) -> bool:
-    return cell.strip().lower() in MISSING
-
-
-def _has_units(row: Row, numeric: Sequence[bool]) -> bool:
-    """Tell whether a row has only texts where the others have numbers."""
-    cells = [cell for cell, is_one in zip(row, numeric, strict=False) if is_one and not _is_missing(cell)]
-    return bool(cells) and not any(map(is_number, cells))
-
-
-def _has_names(first: Row, below: Sequence[Row], numeric: Sequence[bool], where: str) -> bool:
+def _has_names(rows: Sequence[Row], line: _Cells, samples: _Cells, numeric: Array, where: str) -> bool:
     """Tell whether the first row names the columns, by its shape and by its values."""
-    above = [cell for cell, is_one in zip(first, numeric, strict=False) if is_one and not _is_missing(cell)]
-    numbers = np.array([key(cell) for cell in above if is_number(cell)], dtype=float)
-    has_texts = len(numbers) < len(above)
-    if not below:
-        return not all(map(is_number, filter(str.strip, first))) or _is_in_order(_numbers(first))
+    if not len(samples.numbers):
+        return bool(line.is_text.any()) or _is_in_order(line.numbers[0])
+    above, below = line.select(numeric), samples.select(numeric)
+    numbers, has_texts = above.numbers[~np.isnan(above.numbers)], bool(above.is_text.any())
     if not len(numbers):
-        return has_texts or not _is_repeated(first, below)
-    is_like_samples, is_in_order = _is_like(numbers, below, numeric), _is_in_order(numbers)
+        return has_texts or not _is_repeated(rows[0], rows[1:])
+    is_like_samples, is_in_order = _is_like(numbers, below.numbers), _is_in_order(numbers)
     if not is_like_samples:
         if has_texts or is_in_order:
             return True
     elif len(numbers) == 1 and not has_texts:
         return False
     elif is_in_order:
-        samples_are, is_long = np.mean([_is_in_order(_numbers(row)) for row in below]) > 0.5, len(numbers)
-        if has_texts or (is_long >= LEAST_IN_ORDER and not samples_are):
+        samples_are = np.mean([_is_in_order(row) for row in below.numbers]) > 0.5
+        if has_texts or (len(numbers) >= LEAST_IN_ORDER and not samples_are):
             return True
     elif not has_texts or len(numbers) < LEAST_LIKE_A_SAMPLE:
         return has_texts
     raise InvalidInputError(
-        f"nobody can tell whether the first line of {where}, {', '.join([*first[:4], '...'])}, names the columns or is "
-        "a sample; write a line of names above it, with a text for each column that is no wavelength"
+        f"nobody can tell whether the first line of {where}, {', '.join([*rows[0][:4], '...'])}, names the columns or "
+        "is a sample; write a line of names above it, with a text for each column that is no wavelength"
     )
-
-
-def _numbers(row: Row) -> Array:
-    return np.array([key(cell) for cell in row if is_number(cell)], dtype=float)
 
 
 def _is_in_order(numbers: Array) -> bool:
     """Tell whether numbers only rise or only fall, as wavelengths do."""
-    steps = np.diff(numbers)
+    steps = np.diff(numbers[~np.isnan(numbers)])
     return bool(np.all(steps > 0) or np.all(steps < 0))
 
 
-def _is_like(numbers: Array, below: Sequence[Row], numeric: Sequence[bool]) -> bool:
+def _is_like(numbers: Array, samples: Array) -> bool:
     """Tell whether most numbers are as large as those of the samples."""
-    cells = [cell for row in below for cell, is_one in zip(row, numeric, strict=False) if is_one and is_number(cell)]
-    samples = np.array([key(cell) for cell in cells], dtype=float)
-    lowest, highest = samples.min(), samples.max()
+    lowest, highest = np.nanmin(samples), np.nanmax(samples)
     room = highest - lowest
     return bool(np.mean((numbers >= lowest - room) & (numbers <= highest + room)) > 0.5)
 
 
-def _is_repeated(first: Row, below: Sequence[Row]) -> bool:
+def _is_repeated(first: Row, rows: Sequence[Row]) -> bool:
     """Tell whether each text of a first row stands below it again, as a class does and a name does not."""
     cells = [(place, cell) for place, cell in enumerate(first) if cell.strip()]
-    return bool(cells) and all(any(cell in row[place : place + 1] for row in below) for place, cell in cells)
+    return bool(cells) and all(any(cell in row[place : place + 1] for row in rows) for place, cell in cells)

@@ -14,6 +14,7 @@ from sklearn.base import clone
 from sklearn.model_selection import (
     GroupKFold,
     KFold,
+    PredefinedSplit,
     StratifiedGroupKFold,
     StratifiedKFold,
 )
@@ -130,9 +131,9 @@ def _takes_weights(model: Any) -> bool:
 def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
     """Return the folds of a pipeline's cross-validation.
 
-    Without a cross-validator in the pipeline there are five: by `StratifiedKFold` for classes and `KFold` for numbers;
-    if the dataset has groups, by `StratifiedGroupKFold` and `GroupKFold`, as many as there are groups if these are
-    fewer.
+    A dataset that says which samples validate has one fold. Else, without a cross-validator in the pipeline, there are
+    five: by `StratifiedKFold` for classes and `KFold` for numbers; if the dataset has groups, by `StratifiedGroupKFold`
+    and `GroupKFold`, as many as there are groups if these are fewer.
 
     Raises
     ------
@@ -147,6 +148,10 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
         raise InvalidInputError(
             f"all samples of {data.name} are of one group, {data.groups.tolist()[0]!r}, so that none could be "
             "predicted by a model that has not seen its group; add samples of other groups"
+        )
+    if splitter is not None and data.validates is not None:
+        raise InvalidInputError(
+            f"{data.name} says which samples validate, and {where} splits them in another way; leave out one of them"
         )
     splitter = splitter_of(pipeline, data)
     try:
@@ -170,7 +175,9 @@ def splits(pipeline: PipelineSpec, data: TrainingData) -> Folds:
 def splitter_of(pipeline: PipelineSpec, data: TrainingData) -> Any:
     """Return a pipeline's cross-validator, or the one that `splits` takes where there is none."""
     splitter = pipeline.only("splitter")
-    if splitter is None and data.groups is not None:
+    if data.validates is not None:
+        splitter = PredefinedSplit(np.where(data.validates, 0, -1))
+    elif splitter is None and data.groups is not None:
         splitter = _of_groups(data, is_stratified=pipeline.is_classification and data.y.ndim == 1)
     elif splitter is None:
         kind = StratifiedKFold if pipeline.is_classification and data.y.ndim == 1 else KFold

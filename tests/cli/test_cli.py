@@ -621,3 +621,38 @@ def test_the_first_spectrum_of_a_file_without_names_once_had_no_prediction(train
     assert f"has {X.shape[1] - 1} columns of numbers, and the chain was trained on {X.shape[1]}" in command(
         f"predict {chain} plain.csv", 1
     )
+
+
+@pytest.mark.filterwarnings("default::nirs4all_store.DataWarning")
+def test_the_shell_once_had_no_groups_no_test_data_and_no_file_of_references(here: Path) -> None:
+    wheat = pl.read_csv("wheat.csv").with_row_index("sample").with_columns(lot=pl.col("sample") // 3)
+    wheat = wheat.with_columns(pl.col("sample").cast(pl.String) + "x", note=pl.lit("n"))
+    wheat[:15].drop("glucose").write_csv("X.csv")
+    wheat[15:].write_csv("test.csv")
+    wheat.select("sample", "glucose").reverse().write_csv("lab.csv")
+    line = "run pls.yaml X.csv --y lab.csv --join sample -t glucose --unit g/l --test test.csv -n 1"
+    told = CliRunner().invoke(app, shlex.split(line))
+    assert told.exit_code == 0, told.output
+    assert "X: 15 samples, 6 to test with, 53 columns of X from" in told.stderr
+    assert "left out: lot, note" in told.stderr
+    assert "DataWarning: 15 rows have 5 different values in column 'lot'" in " ".join(told.stderr.split())
+    assert "test" in told.stdout.splitlines()[0]
+    grouped = CliRunner().invoke(app, shlex.split(f"{line} --groups lot --sample sample"))
+    assert "DataWarning" not in grouped.output
+    split = wheat.with_columns(split=pl.Series(["train"] * 15 + ["test"] * 6))
+    split.write_csv("split.csv")
+    parted = command("run pls.yaml split.csv -t glucose --split split --groups lot --sample sample -n 1 -w other")
+    # The same scores, from one file.
+    assert parted.split()[-3:] == grouped.stdout.split()[-3:]
+
+
+def test_standard_input_once_was_no_table(trained: Path) -> None:
+    chain = rows("top -n 1")[0]["chain_id"]
+    text = Path("new.csv").read_text()
+    done = CliRunner().invoke(app, ["predict", chain, "-"], input=text)
+    assert done.stdout == command(f"predict {chain} new.csv")
+    trained_on = CliRunner().invoke(
+        app, shlex.split("run pls.yaml - -t glucose -n 1 -w other"), input=Path("wheat.csv").read_text()
+    )
+    assert (trained_on.exit_code, "stdin: " in trained_on.stderr) == (0, True)
+    assert "stdin has no rows" in CliRunner().invoke(app, ["predict", chain, "-"], input="").output

@@ -1,0 +1,128 @@
+"""Warnings of what is probably not meant: scans without groups, markers, columns without values."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from nirs4all_store import DataWarning
+from nirs4all_store.datasets.plausibility import implausible
+from nirs4all_store.datasets.reader import read_dataset
+
+RNG = np.random.default_rng(0)
+X = 0.6 + RNG.normal(scale=0.01, size=(30, 12)).cumsum(axis=1)
+NAMES = [str(1100 + 10 * place) for place in range(12)]
+BRIX = np.round(RNG.normal(12, 1, 10), 2)
+SCANS = pl.DataFrame(X, schema=NAMES, orient="row").with_columns(brix=pl.Series(np.repeat(BRIX, 3)))
+
+
+def told(given: Any, target: Any = "brix") -> list[str]:
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        read_dataset(given, target)
+    assert {one.category for one in found} <= {DataWarning}
+    return [str(one.message) for one in found]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"S{row // 3:02}" for row in range(30)],
+        [f"S{row // 3:02}_{row % 3}" for row in range(30)],
+        [f"S{row // 3:02} rep {row % 3}" for row in range(30)],
+        [f"S{row // 3:02}-{'abc'[row % 3]}" for row in range(30)],
+        [row // 3 for row in range(30)],
+        [str(row // 3) for row in range(30)],
+        [f"{row // 3:04}" for row in range(30)],
+        [float(row // 3) for row in range(30)],
+    ],
+    ids=["names", "scans", "rep", "letters", "numbers", "digits", "codes", "whole floats"],
+)
+def test_scans_of_one_sample_once_leaked_without_a_word(names: list[Any]) -> None:
+    table = SCANS.with_columns(sample=pl.Series(names))
+    (message,) = told(table)
+    assert "30 rows have 10 different values in column 'sample', which is left out" in message
+    assert "--groups sample" in message
+    assert told({"X": table, "y": "brix", "groups": "sample"}, None) == []
+    (named,) = told({"X": table, "y": "brix", "sample": "sample"}, None)
+    assert "which names the samples" in named
+
+
+@pytest.mark.parametrize(
+    ("name", "numbers"), [("lot", [row % 5 for row in range(30)]), ("harvest", [2000 + row // 6 for row in range(30)])]
+)
+def test_numbers_that_repeat_and_are_names_are_told_from_measurements(name: str, numbers: list[int]) -> None:
+    (message,) = told(SCANS.with_columns(pl.Series(name, numbers), brix=pl.Series(RNG.normal(size=30))))
+    assert f"in column {name!r}" in message
+
+
+def test_a_left_out_text_that_repeats_is_named_and_the_finest_scan_first() -> None:
+    sample, variety = [f"S{row // 3:02}" for row in range(30)], ["a", "b", "c"] * 10
+    (message,) = told(SCANS.with_columns(variety=pl.Series(variety), sample=pl.Series(sample), device=pl.lit("NIR-01")))
+    assert "column 'sample'" in message
+    assert message.endswith("; 'variety' repeats, too")
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [f"S{row:02}" for row in range(30)],
+        [f"S_{row}" for row in range(30)],
+        ["NIR-01"] * 30,
+        [*range(30)],
+        np.round(RNG.normal(size=30), 1),
+        RNG.integers(40, 50, 30),
+    ],
+    ids=["unique", "numbered", "constant", "counted", "measured", "rated"],
+)
+def test_a_column_that_tells_of_no_scans_is_not_warned_of(column: Any) -> None:
+    table = SCANS.with_columns(brix=pl.Series(RNG.normal(size=30)), other=pl.Series(column))
+    assert told(table) == []
+
+
+@pytest.mark.parametrize("marker", [-999, -9999, -99, 9999, 1e30])
+def test_markers_among_references_once_were_values(marker: float) -> None:
+    y = SCANS["brix"].to_numpy().copy()
+    y[[4, 7]] = marker
+    (message,) = told(SCANS.with_columns(brix=y))
+    assert f"brix has {marker:g} in 2 cells, the first in row 4 (the first is 0)" in message
+
+
+def test_markers_and_saturated_values_among_spectra_are_named_by_their_column() -> None:
+    for value, rows in ((-999, [5]), (10, [2, 3])):
+        spectra = X.copy()
+        spectra[rows, 3] = value
+        (message,) = told(pl.DataFrame(spectra, schema=NAMES, orient="row").with_columns(brix=SCANS["brix"]))
+        assert (
+            f"X has {value} in {'1 cell' if len(rows) == 1 else '2 cells'}, the first in column '1130', row" in message
+        )
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        RNG.normal(size=500),
+        RNG.lognormal(sigma=2, size=500),
+        np.arange(1000.0),
+        np.array([0, 1, 2, 10, 10] * 9),
+        np.array([1.0, 2.0]),
+        np.ones(7),
+        np.append(RNG.normal(12, 1, 50), 30),
+        np.arange(-99, 300),
+        np.full((3, 3), np.nan) + np.eye(3),
+    ],
+    ids=["noise", "skewed", "999", "codes", "two", "constant", "one outlier", "-99 among others", "nan"],
+)
+def test_values_that_are_not_far_outside_are_plausible(values: Any) -> None:
+    assert implausible(values) == []
+
+
+def test_a_column_without_values_once_left_no_row() -> None:
+    table = SCANS.with_columns(pl.lit(None, dtype=float).alias("1150"), brix=pl.Series(RNG.normal(size=30)))
+    (message,) = told(table)
+    assert "the table has no value in any row of '1150'; left out of X" in message
+    with pytest.warns(DataWarning):
+        data = read_dataset(table, "brix")
+    assert (data.X.shape, "1150" in data.columns, len(data.wavelengths)) == ((30, 11), False, 11)
