@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 from sklearn import metrics
 from sklearn.linear_model import Ridge
@@ -144,3 +145,20 @@ def test_the_same_model_trained_again_once_filled_all_places(store: WorkspaceSto
         PipelineRunner(store).run(ALPHAS, (X, PROTEIN))
     assert len(rows(store, 99)) == 9
     assert [row["rank"] for row in rows(store, 99, once=True)] == [1, 2, 3]
+
+
+def test_models_of_several_targets_are_ranked_with_those_of_a_named_one_apart(store: WorkspaceStore) -> None:
+    table = pl.DataFrame({str(1100 + 10 * i): X[:, i] for i in range(8)} | {"protein": PROTEIN, "moisture": MOISTURE})
+    runner = PipelineRunner(store)
+    for target in ("protein", "moisture", ["protein", "moisture"]):
+        runner.run(ALPHAS, table, target=target)
+    assert [row["rank"] for row in rows(store)] == [1, 2, 3] * 3
+    found = rows(store, metric="rmse", target="protein")
+    assert [row["rank"] for row in found] == [1, 2, 3] * 2
+    kept = store.get_prediction(found[0]["prediction_id"], load_arrays=True) or {}
+    assert kept["y_true"].shape == (30, 2)
+    rmse = metrics.root_mean_squared_error(kept["y_true"][:, 0], kept["y_pred"][:, 0])
+    assert found[0]["score"] == pytest.approx(rmse)
+    assert [row["score"] for row in rows(store, target="protein")] == [row["score"] for row in found]
+    with pytest.raises(InvalidInputError, match="target= takes moisture, protein"):
+        rows(store, target="fat")
