@@ -5,6 +5,7 @@ from .artifact_files import checked_hash as checked_hash
 from .artifact_files import normalize as normalize
 from .artifact_files import sha256 as sha256
 from .codecs import CODECS as CODECS
+from .codecs import PARQUET as PARQUET
 from .codecs import SKOPS as SKOPS
 from .codecs import Trust as Trust
 from .codecs import checked_trust as checked_trust

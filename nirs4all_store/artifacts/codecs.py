@@ -1,6 +1,6 @@
-"""Writes fitted objects as bytes and loads them: as joblib, pickle, cloudpickle or skops, arrays as npz.
+"""Writes fitted objects as bytes (joblib, pickle, cloudpickle, skops), arrays (npz) and frames (Parquet), and loads them.
 
-Except for the last two, loading runs code that the bytes name. So callers load only bytes whose SHA-256 they have
+Except for the last three, loading runs code that the bytes name. So callers load only bytes whose SHA-256 they have
 checked, and `load` takes what a user has said about the trust in an imported object. How trust works:
 docs/decisions/0009.
 """
@@ -17,6 +17,8 @@ import zipfile
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, Literal, NamedTuple
+
+import polars as pl
 
 from ..errors import ArtifactLoadError, InvalidInputError, InvalidTypeError, UntrustedArtifactError
 from .packages import SCRIPTS, is_only_here
@@ -55,6 +57,18 @@ class Codec(NamedTuple):
 def _dump(format: str, obj: Any) -> bytes:
     # Imported only here: it imports joblib and cloudpickle, which a program that only reads rows does not need.
     return bytes(getattr(importlib.import_module(".canonical", __package__), f"dump_{format}")(obj))
+
+
+def _dump_parquet(obj: Any) -> bytes:
+    if not isinstance(obj, pl.DataFrame):
+        raise TypeError("Parquet holds a polars.DataFrame")
+    stream = io.BytesIO()
+    obj.write_parquet(stream)
+    return stream.getvalue()
+
+
+def _load_parquet(content: bytes) -> pl.DataFrame:
+    return pl.read_parquet(io.BytesIO(content))
 
 
 def _load_joblib(content: bytes) -> Any:
@@ -133,8 +147,9 @@ CODECS = {
     "cloudpickle": Codec(".cloudpickle", partial(_dump, "cloudpickle"), pickle.loads, *_PLAIN),
     "skops": Codec(".skops", partial(_dump, "skops"), _load_skops, _load_skops_with, _skops_names),
     "npz": Codec(".npz", partial(_dump, "npz"), _load_npz, lambda content, _: _load_npz(content), lambda _: []),
+    "parquet": Codec(".parquet", _dump_parquet, _load_parquet, lambda content, _: _load_parquet(content), lambda _: []),
 }
-SKOPS, NPZ = "skops", "npz"
+SKOPS, NPZ, PARQUET = "skops", "npz", "parquet"
 
 
 def codec(name: str) -> Codec:
@@ -167,7 +182,7 @@ def dump(obj: Any, format: str) -> bytes:
     ----------
     obj : object
     format : str
-        `joblib`, `pickle`, `cloudpickle`, `skops`, or `npz` for a dict of arrays.
+        `joblib`, `pickle`, `cloudpickle`, `skops`, `npz` for a dict of arrays, or `parquet` for a `polars.DataFrame`.
 
     Raises
     ------
@@ -236,7 +251,7 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     ----------
     content : bytes
     format : str
-        `joblib`, `pickle`, `cloudpickle`, `skops`, or `npz` for a dict of arrays.
+        `joblib`, `pickle`, `cloudpickle`, `skops`, `npz` for a dict of arrays, or `parquet` for a `polars.DataFrame`.
     made_with : dict or None
         What `versions_of` returned when it was saved, for the message.
     trust : True, list of str or None
@@ -311,7 +326,7 @@ def versions_of(obj: Any, format: str) -> dict[str, Any]:
         `python`, and `packages`: a dict of versions by name.
     """
     used = {"numpy", format, *_packages(obj, set(), 0)}
-    names = sorted(used - sys.stdlib_module_names - {*SCRIPTS, NPZ})
+    names = sorted(used - sys.stdlib_module_names - {*SCRIPTS, NPZ, PARQUET})
     return {"python": platform.python_version(), "packages": {name: _version(name) for name in names}}
 
 

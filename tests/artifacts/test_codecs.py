@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import sklearn
 from sklearn.cross_decomposition import PLSRegression
@@ -18,7 +19,7 @@ from sklearn.preprocessing import StandardScaler
 from nirs4all_store import ArtifactLoadError, InvalidInputError, UntrustedArtifactError
 from nirs4all_store.artifacts.codecs import CODECS, codec, dump, load, versions_of
 
-OF_OBJECTS = [format for format in CODECS if format != "npz"]
+OF_OBJECTS = [format for format in CODECS if format not in ("npz", "parquet")]
 X = np.random.default_rng(0).normal(size=(20, 4))
 MODEL = make_pipeline(StandardScaler(), Ridge()).fit(X, X[:, 0])
 
@@ -98,9 +99,9 @@ def test_every_format_gives_back_the_class_and_what_it_computes(format: str, fit
 
 
 def test_each_format_has_an_extension_of_its_own() -> None:
-    assert list(CODECS) == ["joblib", "pickle", "cloudpickle", "skops", "npz"]
+    assert list(CODECS) == ["joblib", "pickle", "cloudpickle", "skops", "npz", "parquet"]
     extensions = {codec(format).extension for format in CODECS}
-    assert len(extensions) == 5
+    assert len(extensions) == 6
     assert all(extension.startswith(".") for extension in extensions)
 
 
@@ -236,3 +237,16 @@ def test_compressed_arrays_of_which_few_bytes_stand_for_very_many_are_not_loaded
 def test_bytes_that_are_no_arrays_are_an_error(content: bytes) -> None:
     with pytest.raises(ArtifactLoadError, match="its npz bytes cannot be read back"):
         load(content, "npz", None)
+
+
+def test_a_frame_comes_back_from_parquet_and_nothing_of_it_is_run() -> None:
+    frame = pl.DataFrame({"sample": ["a", None], "weight": [0.1, np.nan], "1100": np.float32([1, 2])})
+    content = dump(frame, "parquet")
+    assert content == dump(frame, "parquet")
+    assert load(content, "parquet", None).equals(frame)
+    assert load(content, "parquet", None, ["polars.DataFrame"]).equals(frame)
+    with pytest.raises(UntrustedArtifactError):
+        load(content, "parquet", None, [])
+    assert "parquet" not in versions_of(frame, "parquet")["packages"]
+    with pytest.raises(ArtifactLoadError, match="parquet bytes cannot be read back"):
+        load(content[:-9], "parquet", None)
