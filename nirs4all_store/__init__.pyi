@@ -55,6 +55,7 @@ from .exchange import load_bundle as load_bundle
 from .storage import ArtifactRepo as ArtifactRepo
 from .storage import ChainRecord as ChainRecord
 from .storage import ChainRepo as ChainRepo
+from .storage import DatasetRepo as DatasetRepo
 from .storage import LogRecord as LogRecord
 from .storage import PredictionRecord as PredictionRecord
 from .storage import PredictionRepo as PredictionRepo

@@ -17,6 +17,7 @@ import polars as pl
 from .artifacts import checked_hash, codecs, sha256
 from .call_boundary import all_public
 from .chains import ChainLoader, artifact_ids
+from .datasets import read_dataset
 from .engine import Question
 from .errors import (
     InvalidInputError,
@@ -37,6 +38,7 @@ from .workspace import (
     close_workspace,
     deletion,
     is_in_memory,
+    kept_datasets,
     open_workspace,
     pruning,
 )
@@ -51,7 +53,7 @@ Row = dict[str, Any]
 
 @all_public
 class WorkspaceStore:
-    """A workspace: runs, pipelines, chains, predictions, arrays, logs and fitted objects.
+    """A workspace: runs, datasets, pipelines, chains, predictions, arrays, logs and fitted objects.
 
     A run has pipelines; a pipeline is one configuration, trained on one dataset. A chain is what a pipeline has fitted:
     the steps that lead from spectra X to a prediction of y. A chain names artifacts, each a fitted object in a file.
@@ -193,7 +195,7 @@ class WorkspaceStore:
         return self._workspace.current is not None
 
     def unit_of_work(self) -> UnitOfWork:
-        """Return a unit of work, on which this class is built: four repositories and an explicit commit.
+        """Return a unit of work, on which this class is built: five repositories and an explicit commit.
 
         Use it in a `with` block; calls of this store inside the block join its transaction. Without `commit()`, the
         end of the block rolls back.
@@ -236,7 +238,9 @@ class WorkspaceStore:
         name : str
         config : dict
         datasets : list of dict
-            Each with at least `name`.
+            Each with at least `name`. What it tells beside, such as `hash`, `n_samples` and `origin`, describes the
+            dataset in `list_datasets`. One with the `dataset_id` of `save_dataset` is that dataset; without, two are
+            one if name and hash agree.
 
         Returns
         -------
@@ -371,6 +375,7 @@ class WorkspaceStore:
         dataset_hash: str | None = None,
         original_template: Any = None,
         judged_by: Mapping[str, Any] | None = None,
+        dataset_id: str | None = None,
     ) -> str:
         """Begin a pipeline in a run, with status `running`.
 
@@ -390,6 +395,8 @@ class WorkspaceStore:
         judged_by : dict, optional
             How its predictions are judged: what has other `folds` (such as a hash of them) is never ranked with it.
             The runner also stores `splitter`, `n_repeats`, `coverage` and `targets`.
+        dataset_id : str, optional
+            The same, from `save_dataset`; by default it is found by name and hash, and added if it is absent.
 
         Returns
         -------
@@ -399,7 +406,7 @@ class WorkspaceStore:
         Raises
         ------
         NotFoundError
-            There is no such run.
+            There is no such run, or no such dataset.
         """
         with self._writing() as uow:
             return uow.runs.add_pipeline(
@@ -411,6 +418,7 @@ class WorkspaceStore:
                 dataset_hash,
                 original_template=original_template,
                 judged_by=judged_by,
+                dataset_id=dataset_id,
             )
 
     def complete_pipeline(
@@ -445,6 +453,133 @@ class WorkspaceStore:
         """Delete a pipeline and all below it, as `delete_run` does; return how many rows, 0 for an unknown one."""
         with self._writing() as uow:
             return deletion.delete_pipelines(uow, [pipeline_id], True)
+
+    # -- datasets -----------------------------------------------------------------------------
+
+    def save_dataset(
+        self, dataset: Any, target: Any = None, *, task_type: str | None = None, keep_spectra: bool = False
+    ) -> str:
+        """Save what a dataset is: what describes it, and its samples with names, groups, weights and references.
+
+        The runner does so for each dataset that it trains on. The same data with the same names of targets are one
+        dataset, whatever its name; it keeps what it says of itself, and gets what it lacked.
+
+        Parameters
+        ----------
+        dataset : object
+            As for `PipelineRunner.run`: `(X, y)` and more, a table, or a file's path.
+        target : str or list of str, optional
+            The column of y, where the dataset is a table.
+        task_type : str, optional
+            `regression` or `classification`, where y does not tell it.
+        keep_spectra : bool
+            Keep the spectra, too; once for all datasets that have the same.
+
+        Returns
+        -------
+        str
+            The dataset's id.
+
+        Raises
+        ------
+        InvalidInputError
+            It is no dataset, or a value cannot be stored.
+        """
+        self._workspace.check_writable(read_only=self._read_only)
+        data = read_dataset(dataset, target)
+        with self._writing() as uow:
+            return kept_datasets.save(uow, data, task_type, keep_spectra=keep_spectra)
+
+    def list_datasets(self) -> pl.DataFrame:
+        """Return all datasets, newest first; JSON columns are text."""
+        with self._reading() as uow:
+            return uow.datasets.list()
+
+    def get_dataset(self, dataset_id: str) -> Row | None:
+        """Return what describes a dataset, with its JSON decoded, or None."""
+        with self._reading() as uow:
+            return uow.datasets.get(dataset_id)
+
+    def load_dataset(self, dataset_id: str) -> pl.DataFrame:
+        """Return the samples of a dataset, and their spectra where they are kept.
+
+        Parameters
+        ----------
+        dataset_id : str
+
+        Returns
+        -------
+        polars.DataFrame
+            A row for each sample, those to train on first, then those to test with. `row` is its row in the dataset as
+            it was given, counted from 0, by which the `sample_indices` of predictions name it; `partition` is `train`,
+            `test`, or `val` for rows that are there to validate with. `sample`, `group` and `weight` are there where
+            they are known; then comes the metadata, then the references under the names of the targets (`y` without a
+            name), then the spectra, a column for each variable.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such dataset, or only a description of it.
+        ArtifactLoadError
+            A file of it is missing or damaged.
+        """
+        with self._reading() as uow:
+            row = uow.datasets.require(dataset_id)
+        return kept_datasets.load(row, self.load_artifact)
+
+    def attach_dataset(self, dataset: Any, target: Any = None, *, dataset_id: str | None = None) -> str:
+        """Keep the spectra of a dataset that was saved without them; a hash tells whether they are the same.
+
+        Parameters
+        ----------
+        dataset : object
+            The file, or the arrays, as they were given when it was trained on; see `save_dataset`. It is read once: the
+            spectra are kept in the workspace.
+        target : str or list of str, optional
+            The column of y; by default the targets of the datasets here are tried.
+        dataset_id : str, optional
+            The dataset that it must be; by default it is any with these spectra.
+
+        Returns
+        -------
+        str
+            The dataset's id.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such dataset.
+        InvalidInputError
+            It cannot be read, or no dataset has these spectra.
+        """
+        self._workspace.check_writable(read_only=self._read_only)
+        with self._reading() as uow:
+            rows = uow.datasets.all() if dataset_id is None else [uow.datasets.require(dataset_id)]
+        found, data = kept_datasets.find(rows, dataset, target)
+        with self._writing() as uow:
+            kept_datasets.attach(uow, found, data)
+        return found
+
+    def update_dataset(self, dataset_id: str, **descriptions: Any) -> None:
+        """Correct what a dataset says of itself; nothing that was computed of it changes.
+
+        Parameters
+        ----------
+        dataset_id : str
+        **descriptions
+            `name`; `unit` of its one target, or `units`, a dict by target; `task_type`, `n_samples`, `n_features`,
+            `wavelengths`, `wavelength_unit`, `origin` (the name of a file), `metadata_columns`, `split`. None: it is
+            not known.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such dataset.
+        InvalidInputError
+            It has no such description, or the value does not fit.
+        """
+        with self._writing() as uow:
+            uow.datasets.describe(dataset_id, descriptions)
 
     # -- chains -------------------------------------------------------------------------------
 
@@ -993,7 +1128,7 @@ class WorkspaceStore:
         artifact_type : str
             Such as `"model"` or `"transformer"`.
         format : str
-            `joblib`, `pickle`, `cloudpickle`, `skops`, or `npz` for a dict of arrays.
+            `joblib`, `pickle`, `cloudpickle`, `skops`, `npz` for a dict of arrays, or `parquet` for a polars frame.
 
         Returns
         -------
@@ -1086,8 +1221,9 @@ class WorkspaceStore:
             )
 
     def gc_artifacts(self, *, grace: timedelta = timedelta(days=1)) -> int:
-        """Remove artifacts that nothing needs, and never one that a stored chain names.
+        """Remove artifacts that nothing needs, and never one that a stored chain or a dataset names.
 
+        A dataset that no pipeline was trained on is removed with its files once it is as old as `grace`.
         If the row of a chain is damaged, every id that occurs in its text counts as named.
 
         Parameters
@@ -1339,7 +1475,7 @@ class WorkspaceStore:
         max_bytes: int = 500_000_000,
         timeout: float = 60.0,
     ) -> pl.DataFrame:
-        """Run one SELECT of your own over the seven tables, on what is committed; nothing can be changed.
+        """Run one SELECT of your own over the eight tables, on what is committed; nothing can be changed.
 
         A query that only compares, calculates, groups, sorts, and joins by numbers and names, runs in this process
         within 400 MB. A query with anything else (windows, lists, patterns, PIVOT, most functions) runs in a process of
@@ -1386,8 +1522,8 @@ class WorkspaceStore:
         Parameters
         ----------
         beginning : str
-            The first characters of the id of a run, pipeline, chain, prediction or artifact. A whole id finds only
-            itself.
+            The first characters of the id of a run, dataset, pipeline, chain, prediction or artifact. A whole id finds
+            only itself.
 
         Returns
         -------
@@ -1403,7 +1539,7 @@ class WorkspaceStore:
         Parameters
         ----------
         ids : iterable of str
-            Of runs, pipelines, chains, predictions and artifacts; others are left out.
+            Of runs, datasets, pipelines, chains, predictions and artifacts; others are left out.
         least : int
             How many characters it has at least.
         """

@@ -1,4 +1,4 @@
-"""Writes fitted objects as bytes (joblib, pickle, cloudpickle, skops), arrays (npz) and frames (Parquet), and loads them.
+"""Writes fitted objects as bytes (joblib, pickle, cloudpickle, skops), arrays (npz), frames (Parquet), and loads them.
 
 Except for the last three, loading runs code that the bytes name. So callers load only bytes whose SHA-256 they have
 checked, and `load` takes what a user has said about the trust in an imported object. How trust works:

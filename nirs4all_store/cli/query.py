@@ -1,4 +1,4 @@
-"""The commands that only read: runs, pipelines, top, show, compare, log, sql."""
+"""The commands that only read: runs, datasets, pipelines, top, show, compare, log, sql."""
 
 from __future__ import annotations
 
@@ -59,6 +59,15 @@ def runs(
         raise InvalidInputError(f"no run is ever {status!r}; --status takes {', '.join(STATUSES)}")
     with reading(workspace) as store:
         show_rows(store, views.list_runs(store, status, dataset, limit), as_json=as_json, as_csv=as_csv)
+
+
+@app.command(epilog="nirs4all-store datasets --json")
+def datasets(
+    limit: Limit = 20, as_json: Json = False, as_csv: Csv = False, workspace: Workspace = DEFAULT_WORKSPACE
+) -> None:
+    """List the datasets, newest first: what they are of, and how much there is."""
+    with reading(workspace) as store:
+        show_rows(store, views.list_datasets(store, limit), as_json=as_json, as_csv=as_csv)
 
 
 @app.command(epilog="nirs4all-store pipelines 01a2")
@@ -173,7 +182,7 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show a run, pipeline, chain, prediction or artifact.
+    """Show a run, dataset, pipeline, chain, prediction or artifact.
 
     For a chain or prediction, a picture shows the predicted against the true values.
     """
@@ -213,7 +222,7 @@ def compare(
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show where two runs, pipelines, chains, predictions or artifacts differ."""
+    """Show where two runs, datasets, pipelines, chains, predictions or artifacts differ."""
     with reading(workspace) as store:
         kind, first = find(store, one)
         second = find(store, other, kind)[1]

@@ -10,6 +10,11 @@ from .dataset import AVERAGE as AVERAGE
 from .dataset import FINAL as FINAL
 from .dataset import PARTITIONS as PARTITIONS
 from .dataset import TrainingData as TrainingData
+from .description import beside as beside
+from .description import description_of as description_of
+from .description import samples_of as samples_of
+from .description import spectra_of as spectra_of
+from .description import x_hash_of as x_hash_of
 from .input_checks import ROWS_COUNT_FROM_ZERO as ROWS_COUNT_FROM_ZERO
 from .reader import read_dataset as read_dataset
 from .reader import read_spectra as read_spectra

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -12,6 +15,7 @@ import polars as pl
 from ..errors import InvalidInputError
 
 Array = Any
+ROWS_AT_ONCE = 256
 PARTITIONS = ("val", "test", "train")
 """In the order in which one judges a model by them."""
 AVERAGE = "avg"
@@ -142,3 +146,14 @@ def _kept(values: Any, rows: Array) -> Any:
     if values is None or rows.all():
         return values
     return values.filter(pl.Series(rows)) if isinstance(values, pl.DataFrame) else values[rows]
+
+
+def hash_of(arrays: Mapping[str, Array | None], told: Any = None) -> str:
+    """Return the SHA-256 of arrays with their names, types and shapes, and of a JSON value; None is no array."""
+    digest = hashlib.sha256(json.dumps(told).encode())
+    for name, array in sorted(arrays.items()):
+        if array is not None:
+            digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
+            for rows in range(0, len(array), ROWS_AT_ONCE):  # The bytes of all, in the order of rows, need a copy.
+                digest.update(array[rows : rows + ROWS_AT_ONCE].tobytes())
+    return digest.hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ import polars as pl
 
 from ..errors import InvalidInputError
 from . import spectra_columns, table_files
-from .dataset import Array, TrainingData
+from .dataset import Array, TrainingData, hash_of
 from .dataset_parts import parts_of, read_array, refuse_target
 from .input_checks import (
     check_length,
@@ -29,8 +27,6 @@ from .input_checks import (
     weights_of,
 )
 from .plausibility import warn_of_data
-
-ROWS_AT_ONCE = 256
 
 
 def read_dataset(given: Any, target: str | Sequence[str] | None = None) -> TrainingData:
@@ -117,7 +113,7 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
     columns, excluded = parts.get("columns"), int(np.sum(~kept))
     # What is known by its wavelengths is the same, whatever it was read from.
     told = [columns if found["wavelengths"] is None else None, excluded]
-    content_hash = _hash(found, told)
+    content_hash = hash_of(found, told)
     return TrainingData(
         name=str(parts.get("name") or "dataset"),
         columns=columns,
@@ -143,13 +139,3 @@ def _rows(parts: Mapping[str, Any], name: str, kept: Array) -> Array:
 
 def _of_rows(frame: pl.DataFrame | None, rows: Array) -> pl.DataFrame | None:
     return None if frame is None else frame[np.arange(frame.height)[rows]]
-
-
-def _hash(arrays: Mapping[str, Any], told: Any) -> str:
-    digest = hashlib.sha256(json.dumps(told).encode())
-    for name, array in sorted(arrays.items()):
-        if array is not None:
-            digest.update(json.dumps([name, array.dtype.str, array.shape]).encode())
-            for rows in range(0, len(array), ROWS_AT_ONCE):  # The bytes of all, in the order of rows, need a copy.
-                digest.update(array[rows : rows + ROWS_AT_ONCE].tobytes())
-    return digest.hexdigest()

@@ -3,6 +3,7 @@ from .lookup_cache import LookupCache as LookupCache
 from .models import Artifact as Artifact
 from .models import Base as Base
 from .models import Chain as Chain
+from .models import Dataset as Dataset
 from .models import Json as Json
 from .models import Log as Log
 from .models import Pipeline as Pipeline
@@ -16,6 +17,7 @@ from .records import PredictionRecord as PredictionRecord
 from .records import Record as Record
 from .repositories import ArtifactRepo as ArtifactRepo
 from .repositories import ChainRepo as ChainRepo
+from .repositories import DatasetRepo as DatasetRepo
 from .repositories import PredictionRepo as PredictionRepo
 from .repositories import RunRepo as RunRepo
 from .table_gateway import Tables as Tables

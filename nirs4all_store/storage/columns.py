@@ -10,7 +10,7 @@ from sqlalchemy import JSON, BigInteger, Column, Double, Integer, String, Table
 
 from ..errors import InvalidInputError, InvalidTypeError
 from ..validation import checked_float, checked_int, checked_text, json_text
-from .models import Artifact, Base, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
+from .models import Artifact, Base, Chain, Dataset, Log, Pipeline, Prediction, PredictionArrays, Run
 
 Model = type[Base]
 Row = tuple[Model, str]
@@ -18,7 +18,7 @@ Row = tuple[Model, str]
 Check = tuple[Callable[[Any, str], Any], str]
 """A function that checks a value of a column and returns it as it is stored, and how messages name the column."""
 
-PARENTS_FIRST: tuple[Model, ...] = (Run, Pipeline, Artifact, Chain, Prediction, PredictionArrays, Log)
+PARENTS_FIRST: tuple[Model, ...] = (Run, Artifact, Dataset, Pipeline, Chain, Prediction, PredictionArrays, Log)
 
 
 def table_of(model: Model) -> Table:

@@ -1,4 +1,4 @@
-"""The seven tables of a workspace as classes that SQLAlchemy maps; they have no methods.
+"""The eight tables of a workspace as classes that SQLAlchemy maps; they have no methods.
 
 Only the migrations make the tables; a test compares both, column by column. Foreign keys are declared for database
 servers, and are not made in DuckDB, where they make an atomic deletion impossible (docs/decisions/0001).
@@ -54,6 +54,41 @@ class Run(Base):
     owner: Mapped[dict[str, Any] | None]
 
 
+class Dataset(Base):
+    """Data that pipelines are trained on: what they are of, and hashes by which they are known.
+
+    One whose data were given is known by `content_hash` and `target_names`; one of which only a name was told, by
+    `name` and `content_hash`, which may be any text then. `samples_artifact` is a Parquet file with the samples' names,
+    groups, weights, metadata and references. `spectra_artifact`, one for each `x_hash`, has the spectra where they are
+    kept. All other columns are descriptions that can be corrected (docs/decisions/0022).
+    """
+
+    __tablename__ = "datasets"
+    __table_args__ = (
+        _parent("samples_artifact", "artifacts.artifact_id"),
+        _parent("spectra_artifact", "artifacts.artifact_id"),
+    )
+
+    dataset_id: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    content_hash: Mapped[str | None]
+    x_hash: Mapped[str | None]
+    y_hash: Mapped[str | None]
+    target_names: Mapped[list[Any] | None]
+    units: Mapped[dict[str, Any] | None]
+    task_type: Mapped[str | None]
+    n_samples: Mapped[int | None]
+    n_features: Mapped[int | None]
+    wavelengths: Mapped[list[Any] | None]
+    wavelength_unit: Mapped[str | None]
+    origin: Mapped[str | None]
+    metadata_columns: Mapped[list[Any] | None]
+    split: Mapped[dict[str, Any] | None]
+    samples_artifact: Mapped[str | None]
+    spectra_artifact: Mapped[str | None]
+    created_at: Mapped[datetime]
+
+
 class Pipeline(Base):
     """One pipeline that was trained on one dataset within a run.
 
@@ -63,7 +98,7 @@ class Pipeline(Base):
     """
 
     __tablename__ = "pipelines"
-    __table_args__ = (_parent("run_id", "runs.run_id"),)
+    __table_args__ = (_parent("run_id", "runs.run_id"), _parent("dataset_id", "datasets.dataset_id"))
 
     pipeline_id: Mapped[str] = mapped_column(primary_key=True)
     run_id: Mapped[str]
@@ -82,6 +117,7 @@ class Pipeline(Base):
     error: Mapped[str | None]
     original_template: Mapped[list[Any] | None]
     judged_by: Mapped[dict[str, Any] | None]
+    dataset_id: Mapped[str | None]
 
 
 class Chain(Base):

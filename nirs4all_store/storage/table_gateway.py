@@ -26,7 +26,7 @@ from .write_buffer import WriteBuffer
 
 
 class Tables:
-    """The seven tables inside one transaction.
+    """The eight tables inside one transaction.
 
     Parameters
     ----------

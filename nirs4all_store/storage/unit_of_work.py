@@ -1,4 +1,4 @@
-"""One session, four repositories, one transaction: kept by `commit`, else gone."""
+"""One session, five repositories, one transaction: kept by `commit`, else gone."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..errors import StoreError, TransactionAbortedError, UnitOfWorkError
 from ..failpoints import Failpoint, hit
 from ..identifiers import time_before
 from .host import Host
-from .repositories import ArtifactRepo, ChainRepo, IdPrefixes, Integrity, PredictionRepo, RunRepo
+from .repositories import ArtifactRepo, ChainRepo, DatasetRepo, IdPrefixes, Integrity, PredictionRepo, RunRepo
 from .transaction import Transaction
 
 
@@ -40,7 +40,7 @@ class UnitOfWork:
     Attributes
     ----------
     session : sqlalchemy.orm.Session
-    runs, chains, predictions, artifacts
+    runs, datasets, chains, predictions, artifacts
         The repositories.
     writes : bool
         Whether it may write.
@@ -79,6 +79,11 @@ class UnitOfWork:
     def runs(self) -> RunRepo:
         """Runs, their pipelines, and what those logged."""
         return RunRepo(self._tables)
+
+    @property
+    def datasets(self) -> DatasetRepo:
+        """What is known of the data that pipelines are trained on."""
+        return DatasetRepo(self._tables)
 
     @property
     def chains(self) -> ChainRepo:

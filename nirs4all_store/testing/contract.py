@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,9 @@ from sklearn.preprocessing import StandardScaler
 from ..errors import NotFoundError, StoreClosedError, StoreError
 from ..exchange import load_bundle
 from ..store import WorkspaceStore
-from .hooks import StoreHooks
+from .dataset_contract import NOW, DatasetContract, X, Y
 
-NOW = timedelta(0)
-X = np.random.default_rng(0).normal(size=(40, 12))
-Y = X[:, :3].sum(axis=1)
+__all__ = ["StoreContract", "X", "Y", "add_chain", "add_pipeline", "add_prediction"]
 
 
 def add_pipeline(store: WorkspaceStore, dataset: str = "wheat") -> tuple[str, str]:
@@ -58,7 +56,7 @@ def add_prediction(store: WorkspaceStore, pipeline_id: str, **values: Any) -> st
     return store.save_prediction(pipeline_id, **(row | values))
 
 
-class StoreContract(StoreHooks):
+class StoreContract(DatasetContract):
     """Inherit, return your store from `open_store`, and pytest runs every promise over it.
 
     What it looks at behind the store, it looks at through `StoreHooks`: override what your back end does otherwise.
@@ -160,8 +158,9 @@ class StoreContract(StoreHooks):
         prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
         store.save_prediction_arrays(prediction_id, Y, Y)
         store.log_step(pipeline_id, 0, "PLS", "end")
-        # a run, a pipeline, a chain, a prediction, its arrays, a log, a scaler and two models
-        assert store.delete_run(run_id) == 9
+        # a run, a dataset, a pipeline, a chain, a prediction, its arrays, a log, a scaler and two models
+        assert store.delete_run(run_id) == 10
+        assert store.list_datasets().is_empty()
         assert store.get_run(run_id) is None
         assert store.list_pipelines().is_empty()
         assert store.query_predictions().is_empty()
@@ -172,6 +171,7 @@ class StoreContract(StoreHooks):
         empty = {
             "runs": store.list_runs(),
             "runs of a dataset": store.list_runs(dataset="x"),
+            "datasets": store.list_datasets(),
             "pipelines": store.list_pipelines(),
             "chains": store.get_chains_for_pipeline("x"),
             "predictions": store.query_predictions(),
@@ -186,6 +186,7 @@ class StoreContract(StoreHooks):
         filled = {
             "runs": store.list_runs(),
             "runs of a dataset": store.list_runs(dataset="wheat"),
+            "datasets": store.list_datasets(),
             "pipelines": store.list_pipelines(),
             "chains": store.get_chains_for_pipeline(pipeline_id),
             "predictions": store.query_predictions(),

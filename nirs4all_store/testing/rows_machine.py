@@ -18,8 +18,11 @@ from sqlalchemy import text
 from ..storage import UnitOfWork
 from .hooks import StoreHooks
 
-TABLES = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
+TABLES = ("runs", "datasets", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
 
+DATASET: dict[str, Any] = {"X": np.arange(12.0).reshape(4, 3), "name": "kept"}
+TRAINED_ON = ("d", "h")
+"""The name and hash of the dataset of each pipeline."""
 CONTENTS = st.integers(0, 2)  # Few, so that runs share them.
 
 
@@ -51,6 +54,9 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
         self.waiting: Counter[str] = Counter()
         self.artifact_ids: dict[int, str] = {}
         self.logs: Counter[str] = Counter()
+        self.told: set[tuple[str, str | None]] = set()
+        self.kept: dict[int, str] = {}
+        self.with_spectra: set[int] = set()
 
     def teardown(self) -> None:
         """Close and remove the workspace."""
@@ -67,6 +73,7 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
         """Begin a run; its name comes back."""
         run_id = self.store.begin_run(name, {"name": name}, [{"name": name}])
         self.run_ids.add(run_id)
+        self._tell(name, None)
         run = self.store.get_run(run_id)
         assert run is not None
         assert run["name"] == name
@@ -79,9 +86,30 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
             return multiple()
         pipeline_id = self.store.begin_pipeline(run, "p", {}, [], "d", "h")
         self.pipeline_runs[pipeline_id] = run
+        self._tell(*TRAINED_ON)
         self.store.log_step(pipeline_id, 0, "op", "end", 1)
         self.logs[pipeline_id] += 1
         return pipeline_id
+
+    def _tell(self, name: str, content_hash: str | None) -> None:
+        """Add a dataset that is told by its name: without a hash where none has the name, and that one gets a hash."""
+        if content_hash is not None:
+            self.told.discard((name, None))
+            self.told.add((name, content_hash))
+        elif name and name not in {known for known, _ in self.told} | {"kept" for _ in self.kept}:
+            self.told.add((name, None))
+
+    @rule(content=st.integers(0, 1), keep_spectra=st.booleans())
+    def save_dataset(self, content: int, keep_spectra: bool) -> None:
+        """Save one of two datasets with the same spectra; each is one row, and the spectra are one artifact."""
+        y = DATASET["X"][:, 0] + content
+        dataset_id = self.store.save_dataset(DATASET | {"y": y}, keep_spectra=keep_spectra)
+        assert self.kept.setdefault(content, dataset_id) == dataset_id
+        if keep_spectra:
+            self.with_spectra = {*self.kept}
+        frame = self.store.load_dataset(dataset_id)
+        np.testing.assert_array_equal(frame["y"], y)
+        assert ("x1" in frame.columns) is (content in self.with_spectra)
 
     @rule(run=runs)
     def resume_run(self, run: str) -> None:
@@ -224,7 +252,7 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
     def delete_pipeline(self, pipeline: str) -> None:
         """Delete a pipeline with all below it."""
         self.store.delete_pipeline(pipeline)
-        self._forget_pipelines({pipeline} & set(self.pipeline_runs))
+        self._forget_with_dataset({pipeline} & set(self.pipeline_runs))
 
     @rule(run=consumes(runs), delete_artifacts=st.booleans())
     def delete_run(self, run: str, delete_artifacts: bool) -> None:
@@ -233,13 +261,16 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
         deleted = self.store.delete_run(run, delete_artifacts)
         self.run_ids.discard(run)
         pipelines = {pipeline for pipeline, owner in self.pipeline_runs.items() if owner == run}
-        self._forget_pipelines(pipelines, delete_artifacts=delete_artifacts)
+        self._forget_with_dataset(pipelines, delete_artifacts=delete_artifacts)
         assert deleted == before - sum(self._row_counts().values())
 
     @rule()
     def collect(self) -> None:
-        """Collect without grace: exactly what no chain names goes."""
+        """Collect without grace: exactly what no chain names goes, and the datasets without a pipeline."""
         self.store.gc_artifacts(grace=timedelta(0))
+        self.told = {TRAINED_ON} if self.pipeline_runs else set()
+        self.kept.clear()
+        self.with_spectra.clear()
         for artifact_id in set(self.artifact_ids.values()) - self._used():
             self._forget_artifact(artifact_id)
 
@@ -248,6 +279,12 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
         """Close and open again."""
         self.store.close()
         self.store = self.open_store(self.folder)
+
+    def _forget_with_dataset(self, pipelines: set[str], *, delete_artifacts: bool = True) -> None:
+        """Forget pipelines, and their dataset with the last of them."""
+        self._forget_pipelines(pipelines, delete_artifacts=delete_artifacts)
+        if pipelines and not self.pipeline_runs:
+            self.told.discard(TRAINED_ON)
 
     def _forget_pipelines(self, pipelines: set[str], *, delete_artifacts: bool = True) -> None:
         released = self._forget_results(pipelines)
@@ -290,11 +327,12 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
         """Compare the workspace with the model."""
         assert self._row_counts() == {
             "runs": len(self.run_ids),
+            "datasets": len(self.told) + len(self.kept),
             "pipelines": len(self.pipeline_runs),
             "chains": len(self.chain_pipelines),
             "predictions": len(self.prediction_arrays),
             "prediction_arrays": sum(y is not None for _, y in self.prediction_arrays.values()),
-            "artifacts": len(self.artifact_ids),
+            "artifacts": len(self.artifact_ids) + len(self._of_datasets()),
             "logs": sum(self.logs.values()),
         }
         self._check_reference_counts()
@@ -308,9 +346,18 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
             artifact_id: (self.unclaimed[artifact_id] + users[artifact_id], self.unclaimed[artifact_id])
             for artifact_id in self.artifact_ids.values()
         }
+        expected |= {artifact_id: (count, 0) for artifact_id, count in self._of_datasets().items()}
         assert {artifact_id: row[:2] for artifact_id, row in found.items()} == expected
         files = self.files_of(self.store)
         assert {artifact_id for artifact_id, row in found.items() if row[2] not in files} == self._gone()
+
+    def _of_datasets(self) -> Counter[str]:
+        """Return how many datasets name each of their artifacts."""
+        rows = {content: self.store.get_dataset(dataset_id) or {} for content, dataset_id in self.kept.items()}
+        assert {content for content, row in rows.items() if row["spectra_artifact"]} == self.with_spectra
+        spectra = [rows[content]["spectra_artifact"] for content in self.with_spectra]
+        assert len({*spectra}) <= 1
+        return Counter([row["samples_artifact"] for row in rows.values()] + spectra)
 
     @rule(prediction=predictions)
     def arrays_come_back(self, prediction: str) -> None:

@@ -20,7 +20,7 @@ from hypothesis.stateful import Bundle, consumes, initialize, multiple, rule
 
 from ..errors import ArtifactCorruptError, ArtifactMissingError, UntrustedArtifactError
 from .contract import StoreContract
-from .rows_machine import TABLES, RowsMachine
+from .rows_machine import TABLES, TRAINED_ON, RowsMachine
 
 __all__ = ["TABLES", "StoreContract", "StoreMachine"]
 
@@ -182,6 +182,9 @@ class StoreMachine(RowsMachine):
                 self.untrusted.discard(artifact_id)
         if not found.is_new:
             return multiple()
+        if found.run_id not in self.run_ids:
+            self._tell(TRAINED_ON[0], None)
+        self._tell(*TRAINED_ON)
         self.run_ids.add(found.run_id)
         self.pipeline_runs[found.pipeline_id] = found.run_id
         self.chain_pipelines[found.chain_id] = (found.pipeline_id, {*ids.values()})

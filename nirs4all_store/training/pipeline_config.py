@@ -129,6 +129,12 @@ class PipelineSpec:
         return next((step.operator for step in self.steps if step.kind == kind), None)
 
 
+def task_of(pipelines: Sequence[PipelineSpec]) -> str | None:
+    """Return what all pipelines do with y, `regression` or `classification`; None if they differ."""
+    tasks = {"classification" if pipeline.is_classification else "regression" for pipeline in pipelines}
+    return tasks.pop() if len(tasks) == 1 else None
+
+
 def _printed(step: Step) -> str:
     try:
         return str(step.operator).replace("\n", "")

@@ -20,25 +20,23 @@ from typing import Any
 import polars as pl
 import sklearn
 from joblib import Parallel, delayed
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..call_boundary import all_public
 from ..datasets import FINAL, TrainingData, read_dataset
-from ..errors import InvalidInputError, NotFoundError, StoreError, TrainingFailedError, UnitOfWorkError
+from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..store import WorkspaceStore
 from ..validation import checked_int
-from ..workspace import is_in_memory
 from .config_files import find_config
 from .cross_validation import TrainingResult, blas_threads, check_fit, check_repeats, splits, splitter_of, train
 from .missing_values import takes_gaps
 from .operators import as_error
-from .pipeline_config import PipelineSpec, pipelines_of, template_of
+from .pipeline_config import PipelineSpec, pipelines_of, task_of, template_of
+from .progress import progress_bar
 from .ranked_results import ranked
 from .recorder import record_result
 from .repeats import Folds, judged_by
 from .resume import CONFIG, completed_before, key_of
-from .template_library import PipelineLibrary
+from .template_library import template_in
 
 KEPT = ("all", FINAL, "folds")
 """Whose fitted objects may be kept."""
@@ -96,6 +94,7 @@ class PipelineRunner:
         resume: bool = False,
         refit: bool = True,
         keep: str = "all",
+        keep_spectra: bool = False,
     ) -> pl.DataFrame:
         """Train every pipeline of a configuration, store the results, and return the predictions ranked.
 
@@ -123,6 +122,8 @@ class PipelineRunner:
             Whose fitted objects are stored. "all": those of the folds and of the final model. "final": those of the
             final model alone, which take a fraction of the disk; the folds' predictions and scores are stored as well.
             "folds": those of the folds; there is no final model, as with `refit=False`.
+        keep_spectra : bool
+            Keep the spectra in the workspace, so that `load_dataset` returns them; the samples are kept anyway.
 
         Returns
         -------
@@ -151,7 +152,7 @@ class PipelineRunner:
         with self._store() as store:
             if store.is_in_transaction:
                 raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
-            config = find_config(config, partial(_template, store))
+            config = find_config(config, partial(template_in, store.workspace_path))
             pipelines = pipelines_of(config)
             data = read_dataset(dataset, target)
             pipelines = [replace(pipeline, takes_gaps=takes_gaps(pipeline, data)) for pipeline in pipelines]
@@ -170,8 +171,10 @@ class PipelineRunner:
             left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
             found = [done[key] for key in dict.fromkeys(keys) if key in done]
             if left:
-                template = template_of(config, len(left))
-                run = _Run(store, data, folds, name or data.name, len(pipelines) - len(left), template, keep)
+                template, skipped = template_of(config, len(left)), len(pipelines) - len(left)
+                with store.transaction():
+                    dataset_id = store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=keep_spectra)
+                    run = _Run(store, data, dataset_id, folds, name or data.name, skipped, template, keep)
                 self.run_id = run.run_id
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
             return ranked(store, found)
@@ -192,12 +195,6 @@ def _checked_keep(keep: str, *, refit: bool) -> str:
     if not refit and keep == FINAL:
         raise InvalidInputError("keep='final' keeps a final model, and refit=False makes none; leave one of them out")
     return keep if refit else "folds"
-
-
-def _template(store: WorkspaceStore, name: str) -> Any:
-    if is_in_memory(store.workspace_path):
-        raise NotFoundError(f"{store.workspace_path} has no template {name!r}: templates lie in a workspace's folder")
-    return PipelineLibrary(store.workspace_path).load_template(name)
 
 
 def _parallel(n_jobs: int) -> Parallel:
@@ -236,6 +233,7 @@ class _Run:
         self,
         store: WorkspaceStore,
         data: TrainingData,
+        dataset_id: str,
         folds: dict[str, Folds],
         name: str,
         skipped: int,
@@ -254,13 +252,14 @@ class _Run:
         self._completed: list[str] = []
         self._failed: dict[str, str] = {}
         self._problem: Exception | None = None
-        self.run_id = store.begin_run(name, CONFIG, [data.summary])
+        self._dataset_id = dataset_id
+        self.run_id = store.begin_run(name, CONFIG, [data.summary | {"dataset_id": dataset_id}])
 
     def train(self, pipelines: list[PipelineSpec], n_jobs: int, *, is_shown: bool) -> list[str]:
         """Train and store them; return the ids of those that succeeded."""
         began = time.perf_counter()
         try:
-            with _bar(len(pipelines), is_shown=is_shown) as advance:
+            with progress_bar(len(pipelines), is_shown=is_shown) as advance:
                 left = iter(pipelines)
                 while not self._train_until_a_worker_dies(left, n_jobs, advance):
                     pass
@@ -331,6 +330,7 @@ class _Run:
                     self._data.content_hash,
                     self._template,
                     judged_by(splitter_of(pipeline, self._data), self._folds[pipeline.folds_key], self._data),
+                    self._dataset_id,
                 )
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
                 self._problem = problem
@@ -367,12 +367,3 @@ class _Run:
         del self._begun[pipeline_id]
         self._failed[pipeline_id] = problem
         self._store.fail_pipeline(pipeline_id, problem)
-
-
-@contextmanager
-def _bar(total: int, *, is_shown: bool) -> Iterator[Any]:
-    console = Console(stderr=True)
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)

@@ -25,7 +25,7 @@ from ..filesystem import (
 )
 from ..identifiers import utc_now
 from ..validation import checked_text, checked_texts, file_text, json_text, reject_duplicate_keys, shown
-from ..workspace import TEMPLATES, checked_folder
+from ..workspace import TEMPLATES, checked_folder, is_in_memory
 
 Template = dict[str, Any]
 FORMAT_VERSION = 1
@@ -244,6 +244,13 @@ class PipelineLibrary:
         if category is not None and template["category"] != category:
             raise NotFoundError(f"the template {name!r} is of category {template['category']!r}, not {category!r}")
         return template
+
+
+def template_in(workspace: Path, name: str) -> Any:
+    """Return the configuration of a template of a workspace; raise `NotFoundError` if it has none of this name."""
+    if is_in_memory(workspace):
+        raise NotFoundError(f"{workspace} has no template {name!r}: templates lie in a workspace's folder")
+    return PipelineLibrary(workspace).load_template(name)
 
 
 def _checked_tags(tags: Any) -> list[str]:

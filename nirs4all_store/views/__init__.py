@@ -12,6 +12,7 @@ from .listings import differences as differences
 from .listings import json_rows as json_rows
 from .listings import lines_of as lines_of
 from .listings import lines_of_scores as lines_of_scores
+from .listings import list_datasets as list_datasets
 from .listings import list_findings as list_findings
 from .listings import list_log as list_log
 from .listings import list_pipelines as list_pipelines

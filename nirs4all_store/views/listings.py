@@ -33,8 +33,9 @@ NUMBER_OF_DIGITS = 4
 COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.c]
 JSON_COLUMNS = {column.name for column in COLUMNS if column.type is Json}
 TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
-IDS = ("run_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
+IDS = ("run_id", "dataset_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
 LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
+LISTED_DATASETS = ("dataset_id", "name", "targets", "task_type", "n_samples", "n_features", "origin", "created_at")
 LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
 LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score", "name")
 LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
@@ -77,6 +78,20 @@ class Listing:
 def list_runs(store: WorkspaceStore, status: str | None, dataset: str | None, limit: int) -> Listing:
     """Return the runs, newest first; see `WorkspaceStore.list_runs`."""
     return Listing.of(store.list_runs(status, dataset, limit), LISTED_RUNS)
+
+
+def list_datasets(store: WorkspaceStore, limit: int) -> Listing:
+    """Return the datasets, newest first, with the unit of each target."""
+    rows = store.list_datasets().head(limit)
+    targets = [_targets(decoded(row)) for row in rows.select("target_names", "units").to_dicts()]
+    table = rows.with_columns(targets=pl.Series(targets, dtype=pl.String))
+    return Listing(rows, table.select(LISTED_DATASETS))
+
+
+def _targets(dataset: Mapping[str, Any]) -> str:
+    units = dataset["units"] or {}
+    names = dataset["target_names"] or list(units)
+    return ", ".join(f"{name} ({units[name]})" if name in units else f"{name}" for name in names)
 
 
 def list_pipelines(store: WorkspaceStore, run_id: str | None, limit: int) -> Listing:
@@ -290,6 +305,7 @@ def details_of(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
         return with_zone(decoded(row))
     get: dict[str, Callable[[str], dict[str, Any] | None]] = {
         "runs": store.get_run,
+        "datasets": store.get_dataset,
         "pipelines": store.get_pipeline,
         "chains": store.get_chain,
         "predictions": partial(store.get_prediction, load_arrays=True),

@@ -1,6 +1,7 @@
 from . import backup as backup
 from . import check as check
 from . import deletion as deletion
+from . import kept_datasets as kept_datasets
 from . import pruning as pruning
 from . import repair as repair
 from .addresses import checked_address as checked_address

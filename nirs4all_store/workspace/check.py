@@ -123,6 +123,8 @@ def _links(uow: UnitOfWork) -> Iterator[Finding]:
         yield Finding("orphan", f"{table} {key}", "what it belongs to is gone", "remove the row")
     for key in uow.integrity.without_chain():
         yield Finding("chain-gone", f"predictions {key}", "it names a chain that is gone", "let it name none")
+    for key in uow.integrity.without_dataset():
+        yield Finding("dataset-gone", f"pipelines {key}", "it names a dataset that is gone", "let it name none")
     for key in uow.integrity.with_chain_of_another_pipeline():
         yield Finding("other-pipeline", f"predictions {key}", f"it names a chain of another pipeline; {RESTORE}")
 
@@ -144,6 +146,14 @@ def _chains(uow: UnitOfWork) -> Iterator[Finding]:
                     f"chains {chain_id}",
                     f"it names artifact {artifact_id}, which has no row; {RESTORE}",
                 )
+    for artifact_id, datasets in uow.datasets.artifact_users().items():
+        if artifact_id not in known:
+            for dataset_id in datasets:
+                yield Finding(
+                    "artifact-gone",
+                    f"datasets {dataset_id}",
+                    f"it names artifact {artifact_id}, which has no row; {RESTORE}",
+                )
 
 
 def _counts(uow: UnitOfWork) -> Iterator[Finding]:
@@ -163,12 +173,13 @@ def miscounted(uow: UnitOfWork) -> Iterator[tuple[Row, int, int]]:
     Chains that a repair will remove are not counted. Artifacts that an unreadable chain may name are left out.
     """
     gone = {key for table, key in uow.integrity.orphans() if table == "chains"}
-    found = uow.chains.uses()
+    found, datasets = uow.chains.uses(), uow.datasets.artifact_users()
     for row in uow.artifacts.all():
         if found.might_reference(row["artifact_id"]):
             continue
         unclaimed = max(row["unclaimed"], 0)
         ref_count = unclaimed + sum(chain not in gone for chain in found.users.get(row["artifact_id"], []))
+        ref_count += len(datasets.get(row["artifact_id"], []))
         if (row["ref_count"], row["unclaimed"]) != (ref_count, unclaimed):
             yield row, ref_count, unclaimed
 
@@ -180,7 +191,7 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
     ):  # It is a link: `_places` reports it, and it is not followed.
         return
     rows = uow.artifacts.all()
-    found = uow.chains.uses()
+    found, datasets = uow.chains.uses(), uow.datasets.artifact_users()
     chains = {chain["chain_id"]: chain for chain in found.chains}
     for row in rows:
         if row["format"] not in CODECS:
@@ -191,9 +202,10 @@ def _files(uow: UnitOfWork, deep: bool) -> Iterator[Finding]:
             )
         finding = _file(uow, row, deep)
         if finding is not None:
-            used = [chains[chain_id] for chain_id in found.users.get(row["artifact_id"], [])]
+            used = [_use(chains[chain_id], row) for chain_id in found.users.get(row["artifact_id"], [])]
+            used += [f"dataset {dataset_id}" for dataset_id in datasets.get(row["artifact_id"], [])]
             advice = "" if finding.code in ("wrong-size", "unreadable-file") or not used else f"; {RESTORE}"
-            yield replace(finding, message=f"{finding.message}; {_consequence(row, used)}{advice}")
+            yield replace(finding, message=f"{finding.message}; {_consequence(used)}{advice}")
     paths = [row["artifact_path"] for row in rows]
     for path, kind in uow.blobs.odd(paths).items():
         yield _odd(path, kind)
@@ -253,18 +265,19 @@ def _is_whole_for_another(uow: UnitOfWork, row: Row) -> bool:
     return False
 
 
-def _consequence(row: Row, chains: list[Row]) -> str:
-    if not chains:
-        return "no chain uses it"
-    told = []
-    for chain in chains[:5]:
-        folds = _folds_with(chain, row["artifact_id"])
-        attached = chain["attachments"] if isinstance(chain.get("attachments"), dict) else {}
-        roles = [f"as its {role}" for role, item in attached.items() if item == row["artifact_id"]]
-        where = f"fold {', '.join(folds)}" if folds else ", ".join(roles) or "every fold"
-        told.append(f"chain {chain['chain_id']} ({where})")
-    more = f" and {len(chains) - 5} more" if len(chains) > 5 else ""
-    return f"it is used by {', '.join(told)}{more}"
+def _consequence(users: list[str]) -> str:
+    if not users:
+        return "nothing uses it"
+    more = f" and {len(users) - 5} more" if len(users) > 5 else ""
+    return f"it is used by {', '.join(users[:5])}{more}"
+
+
+def _use(chain: Row, row: Row) -> str:
+    folds = _folds_with(chain, row["artifact_id"])
+    attached = chain["attachments"] if isinstance(chain.get("attachments"), dict) else {}
+    roles = [f"as its {role}" for role, item in attached.items() if item == row["artifact_id"]]
+    where = f"fold {', '.join(folds)}" if folds else ", ".join(roles) or "every fold"
+    return f"chain {chain['chain_id']} ({where})"
 
 
 def _folds_with(chain: Row, artifact_id: str) -> list[str]:

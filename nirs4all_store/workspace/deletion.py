@@ -1,4 +1,4 @@
-"""Deletes runs and pipelines with all their rows, and the files and rows of artifacts that no chain uses any more.
+"""Deletes runs and pipelines with all their rows, and the files and rows of artifacts that nothing uses any more.
 
 See docs/decisions/0003.
 """
@@ -6,6 +6,7 @@ See docs/decisions/0003.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -33,10 +34,21 @@ def delete_pipelines(uow: UnitOfWork, pipeline_ids: list[str], delete_artifacts:
     """Delete pipelines with their results and logs; return the number of deleted rows. See `delete_run`."""
     pipeline_ids = [checked_text(pipeline_id, "pipeline_id") for pipeline_id in pipeline_ids]
     deleted, released = delete_results(uow, pipeline_ids)
+    datasets = uow.datasets.of_pipelines(pipeline_ids)
     deleted += uow.runs.delete_pipeline(*pipeline_ids)
+    count, of_datasets = _delete_datasets(uow, uow.datasets.unused(among=datasets))
+    deleted, released = deleted + count, released | of_datasets
     if delete_artifacts:
         deleted += drop_artifacts(uow, uow.artifacts.collectable(None, among=released))[0]
     return deleted
+
+
+def _delete_datasets(uow: UnitOfWork, dataset_ids: Iterable[str]) -> tuple[int, set[str]]:
+    """Delete the rows of datasets; return how many there were, and the artifacts that they named."""
+    ids = list(dataset_ids)
+    users = uow.datasets.artifact_users(ids)
+    uow.artifacts.release(artifact_id for artifact_id, named_by in users.items() for _ in named_by)
+    return uow.datasets.delete(ids), set(users)
 
 
 def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[str]]:
@@ -74,17 +86,23 @@ def drop_artifacts(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, se
 
 
 def collect(uow: UnitOfWork, grace: timedelta) -> int:
-    """Remove artifacts that nothing keeps, and files that no row names; return how many files will be removed.
+    """Remove datasets and artifacts that nothing keeps, and files that no row names.
+
+    Return how many files will be removed.
 
     Parameters
     ----------
     uow : UnitOfWork
         The files are removed after its commit.
     grace : timedelta
-        How long a saved object is kept without a chain that uses it, and a file without a row.
+        How long a saved object is kept without a chain that uses it, a dataset without a pipeline, and a file without
+        a row.
     """
     before = uow.time_before(grace)
-    _, files = drop_artifacts(uow, _collectable(uow, before))
+    datasets = uow.datasets.unused(before)
+    rows = _collectable(uow, before, datasets)
+    _delete_datasets(uow, datasets)
+    _, files = drop_artifacts(uow, rows)
     uow.artifacts.date_back()
     strays = uow.blobs.orphans(uow.artifacts.paths(), before)
     for path in strays:
@@ -96,12 +114,12 @@ def collect(uow: UnitOfWork, grace: timedelta) -> int:
 def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
     """Return a frame with a row for each file that `collect` would remove, and why; see `WorkspaceStore.plan_gc`."""
     before = uow.time_before(grace)
-    rows = _collectable(uow, before)
+    rows = _collectable(uow, before, uow.datasets.unused(before))
     ids = {row["artifact_id"] for row in rows}
     kept = {normalize(row["artifact_path"]) for row in uow.artifacts.all() if row["artifact_id"] not in ids}
     unclaimed = "it was saved, and no chain claimed it"
     found = {
-        path: (row["artifact_id"], unclaimed if row["unclaimed"] > 0 else "no chain uses it any more")
+        path: (row["artifact_id"], unclaimed if row["unclaimed"] > 0 else "nothing uses it any more")
         for row in rows
         if (path := normalize(row["artifact_path"])) not in kept
     }
@@ -115,7 +133,10 @@ def plan_collection(uow: UnitOfWork, grace: timedelta) -> pl.DataFrame:
     return pl.DataFrame(planned, schema=schema, orient="row").select("path", "artifact_id", "size_bytes", "reason")
 
 
-def _collectable(uow: UnitOfWork, before: datetime) -> list[dict[str, Any]]:
-    """Return the rows that nothing keeps. A save has two dates, in its row and of its file; the later one counts."""
-    rows = uow.artifacts.collectable(before)
+def _collectable(uow: UnitOfWork, before: datetime, datasets: list[str]) -> list[dict[str, Any]]:
+    """Return the rows that nothing keeps but these datasets.
+
+    A save has two dates, in its row and of its file; the later one counts.
+    """
+    rows = uow.artifacts.collectable(before, without=datasets)
     return [row for row in rows if row["unclaimed"] <= 0 or not uow.blobs.is_younger(row["artifact_path"], before)]

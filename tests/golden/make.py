@@ -27,7 +27,7 @@ from nirs4all_store.engine import HEAD
 RNG = np.random.default_rng(0)
 X, X_NEW = RNG.normal(size=(30, 12)), RNG.normal(size=(5, 12))
 Y = X @ RNG.normal(size=12)
-TABLES = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
+TABLES = ("runs", "datasets", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
 
 
 def make(folder: Path) -> dict[str, Any]:
@@ -47,8 +47,21 @@ def make(folder: Path) -> dict[str, Any]:
         for number, status in enumerate(("completed", "running", "interrupted")):
             run_id = store.begin_run(status, {"seed": number}, [{"name": "wheat"}])
             expected["runs"].append(run_id)
+            dataset_id = None
+            if number == 1:  # A dataset whose data are kept; the others are only told.
+                dataset_id = store.save_dataset({"X": X, "y": Y, "groups": ["a", "b"] * 15}, keep_spectra=True)
+                store.update_dataset(dataset_id, name="wheat", unit="%", origin="wheat.csv")
+                expected["datasets"] = {dataset_id: store.load_dataset(dataset_id).to_dict(as_series=False)}
             pipeline_id = store.begin_pipeline(
-                run_id, "ridge", {"model": "Ridge"}, [1], "wheat", "hash", [{"_or_": ["Ridge"]}], {"folds": "f"}
+                run_id,
+                "ridge",
+                {"model": "Ridge"},
+                [1],
+                "wheat",
+                "hash",
+                [{"_or_": ["Ridge"]}],
+                {"folds": "f"},
+                dataset_id,
             )
             model_id = store.save_artifact(Ridge(number + 1).fit(X, Y), "Ridge", "model", "joblib")
             folds, more = {"final": model_id}, {}

@@ -237,7 +237,7 @@ def test_what_gc_would_remove_is_shown_with_reasons_and_is_what_it_removes(store
     assert sorted(set(plan["reason"])) == [
         "it was saved, and no chain claimed it",
         "no artifact names it",
-        "no chain uses it any more",
+        "nothing uses it any more",
     ]
     files = {path for path in plan["path"] if (store.workspace_path / "artifacts" / path).is_file()}
     assert len(files) == plan.height == 5

@@ -35,7 +35,7 @@ from nirs4all_store.engine.duckdb.memory_database import MemoryDatabase
 from nirs4all_store.engine.duckdb.row_io import DuckDBRows
 from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 
-TABLES = ("runs", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
+TABLES = ("runs", "datasets", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
 
 
 def rows_of(store: WorkspaceStore, table: str) -> pl.DataFrame:

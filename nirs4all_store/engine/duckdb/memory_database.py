@@ -19,7 +19,6 @@ from .database import DuckDBDatabase
 from .file_database import FileDatabase
 from .files import is_out_of_memory
 from .migrator import create, create_in
-from .revisions import KEYS
 from .settings import quoted_name
 from .worker_thread import WorkerThread
 
@@ -27,7 +26,7 @@ COPY_BATCH_ROWS = 10_000
 
 
 class MemoryDatabase(DuckDBDatabase):
-    """A database with the seven tables of a workspace, in the memory of this process; also its own `Upkeep`."""
+    """A database with the tables of a workspace, in the memory of this process; also its own `Upkeep`."""
 
     def __init__(self) -> None:
         super().__init__(connect_memory())
@@ -58,7 +57,12 @@ class MemoryDatabase(DuckDBDatabase):
 
 
 def _copy_tables(source: duckdb.DuckDBPyConnection, target: duckdb.DuckDBPyConnection) -> None:
-    for table in KEYS:
+    for table in _table_names(target):
         names = ", ".join(quoted_name(name) for name in target.table(table).columns)
         rows = source.sql(f"SELECT {names} FROM {quoted_name(table)}").to_arrow_reader(COPY_BATCH_ROWS)  # noqa: S608
         target.from_arrow(rows).insert_into(table)
+
+
+def _table_names(database: duckdb.DuckDBPyConnection) -> list[str]:
+    query = "SELECT table_name FROM duckdb_tables() WHERE NOT internal AND table_name <> 'alembic_version' ORDER BY ALL"
+    return [name for (name,) in database.execute(query).fetchall()]

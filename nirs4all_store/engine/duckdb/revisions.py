@@ -1,4 +1,4 @@
-"""The revisions of the schema, the seven tables, and where the files of the migrations are."""
+"""The revisions of the schema, the tables that every workspace has, and where the files of the migrations are."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ REVISIONS = (
     "0006_repeat",
     "0007_original_template",
     "0008_judged_by",
+    "0009_datasets",
 )
 """The names of all migration files, oldest first. Other files in their folder are not used."""
 HEAD = REVISIONS[-1].partition("_")[0]
@@ -29,7 +30,7 @@ KEYS = {
     "prediction_arrays": "prediction_id",
     "logs": "log_id",
 }
-"""The seven tables, and the key that each has had from the first revision on."""
+"""The seven tables that a workspace has had from the first revision on, and the key of each."""
 
 
 @cache

@@ -1,13 +1,14 @@
-"""The repositories: classes that read and write runs, chains, predictions and artifacts, and check rows together.
+"""The repositories: classes that read and write the rows of all tables, and check them together.
 
 Their methods take and return plain values. Each repository belongs to one unit of work, which commits.
 """
 
 from .artifacts import ArtifactRepo
 from .chains import ChainRepo
+from .datasets import DatasetRepo
 from .id_prefixes import IdPrefixes
 from .integrity import Integrity
 from .predictions import PredictionRepo
 from .runs import RunRepo
 
-__all__ = ["ArtifactRepo", "ChainRepo", "IdPrefixes", "Integrity", "PredictionRepo", "RunRepo"]
+__all__ = ["ArtifactRepo", "ChainRepo", "DatasetRepo", "IdPrefixes", "Integrity", "PredictionRepo", "RunRepo"]

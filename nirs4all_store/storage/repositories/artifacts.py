@@ -1,4 +1,4 @@
-"""The repository of artifacts (fitted objects): one row for each distinct content, and how many chains use it.
+"""The repository of artifacts (fitted objects): one row for each distinct content, and how many use it.
 
 What keeps an artifact from being removed: docs/decisions/0003.
 """
@@ -20,6 +20,7 @@ from ..lookup_cache import MAX_CACHED, CacheKey
 from ..models import Artifact, Run
 from ..table_gateway import Repository
 from .artifact_references import CHAINS, PIPELINES, is_referenced_elsewhere_in_run, references_in_parts
+from .datasets import ARTIFACTS_OF, DATASETS
 
 ARTIFACTS, RUNS = table_of(Artifact), table_of(Run)
 # Statements are made once: to make one takes as long as to run it.
@@ -43,8 +44,8 @@ SAVED_AGAIN = IMPORTED_AGAIN.values(trust=null())  # What this workspace saves i
 class ArtifactRepo(Repository):
     """Reads and writes artifacts inside one unit of work.
 
-    `ref_count` is the number of saves that no chain has claimed yet plus the number of chains that use the artifact. It
-    is only shown to users: what may be removed is decided by the chains themselves.
+    `ref_count` is the number of saves that no chain has claimed yet plus the number of chains and datasets that use the
+    artifact. It is only shown to users: what may be removed is decided by the chains themselves.
     """
 
     def add(
@@ -276,7 +277,7 @@ class ArtifactRepo(Repository):
             self._tables.execute(update(ARTIFACTS).where(ARTIFACTS.c.artifact_id.in_(group)).values(ref_count=lower))
 
     def collectable(
-        self, grace: timedelta | datetime | None, among: Iterable[str] | None = None
+        self, grace: timedelta | datetime | None, among: Iterable[str] | None = None, without: Iterable[str] = ()
     ) -> list[dict[str, Any]]:
         """Return the artifacts that may be removed, as nothing keeps them.
 
@@ -286,12 +287,14 @@ class ArtifactRepo(Repository):
             How long a save may wait for a chain to claim it, or since when (UTC) such saves are kept; None: for ever.
         among : iterable of str, optional
             Only these ids.
+        without : iterable of str
+            Datasets that count as gone already.
 
         Returns
         -------
         list of dict
-            Rows, without their JSON columns, that no stored chain names and that have no unclaimed save within `grace`.
-            An artifact counts as named if its id is anywhere in the row of a chain that cannot be read.
+            Rows, without their JSON columns, that no stored chain or dataset names, with no unclaimed save within
+            `grace`. An artifact counts as named if its id is anywhere in the row of a chain that cannot be read.
         """
         loose = ARTIFACTS.c.unclaimed <= 0
         if grace is not None:
@@ -300,6 +303,10 @@ class ArtifactRepo(Repository):
         query = select(*PLAIN).where(loose).order_by(ARTIFACTS.c.artifact_id)
         if among is not None:
             query = query.where(ARTIFACTS.c.artifact_id.in_(checked_texts(among, "among")))
+        gone = checked_texts(without, "without")
+        for column in ARTIFACTS_OF:
+            used = select(column).where(column.is_not(None), DATASETS.c.dataset_id.not_in(gone))
+            query = query.where(ARTIFACTS.c.artifact_id.not_in(used))
         rows = self._tables.rows(query)
         if not rows:
             return []

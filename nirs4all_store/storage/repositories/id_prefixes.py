@@ -8,10 +8,10 @@ from sqlalchemy import func, literal, select, union_all
 
 from ...validation import checked_text
 from ..columns import Model, key_of, table_of
-from ..models import Artifact, Chain, Pipeline, Prediction, Run
+from ..models import Artifact, Chain, Dataset, Pipeline, Prediction, Run
 from ..table_gateway import Repository
 
-NAMED: tuple[Model, ...] = (Run, Pipeline, Chain, Prediction, Artifact)
+NAMED: tuple[Model, ...] = (Run, Dataset, Pipeline, Chain, Prediction, Artifact)
 _ALL = union_all(
     *(select(literal(table_of(model).name).label("kind"), key_of(model).label("id")) for model in NAMED)
 ).subquery()
@@ -23,7 +23,7 @@ _NEIGHBOURS = select(
 
 
 class IdPrefixes(Repository):
-    """Looks up the ids of runs, pipelines, chains, predictions and artifacts, inside one unit of work."""
+    """Looks up the ids of runs, datasets, pipelines, chains, predictions and artifacts, inside one unit of work."""
 
     def find_by_prefix(self, prefix: str) -> list[tuple[str, str]]:
         """Return the table and the id of all rows whose id begins with `prefix`.

@@ -11,11 +11,12 @@ from ...errors import StoreError
 from ...validation import parse_json
 from ..array_columns import decode_all, sample_counts
 from ..columns import Model, key_of, table_of
-from ..models import Artifact, Chain, Log, Pipeline, Prediction, PredictionArrays, Run
+from ..models import Artifact, Chain, Dataset, Log, Pipeline, Prediction, PredictionArrays, Run
 from ..table_gateway import Repository
 
 RUNS, PIPELINES, CHAINS = table_of(Run), table_of(Pipeline), table_of(Chain)
 PREDICTIONS, ARRAYS, LOGS = table_of(Prediction), table_of(PredictionArrays), table_of(Log)
+DATASETS = table_of(Dataset)
 
 _PIPELINES = select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id.in_(select(RUNS.c.run_id)))
 _CHAINS = select(CHAINS.c.chain_id).where(CHAINS.c.pipeline_id.in_(_PIPELINES))
@@ -33,8 +34,13 @@ _NAMES_NO_CHAIN = (
     & PREDICTIONS.c.chain_id.not_in(_CHAINS)
     & PREDICTIONS.c.pipeline_id.in_(_PIPELINES)
 )
+_NAMES_NO_DATASET = (
+    PIPELINES.c.dataset_id.is_not(None)
+    & PIPELINES.c.dataset_id.not_in(select(DATASETS.c.dataset_id))
+    & PIPELINES.c.run_id.in_(select(RUNS.c.run_id))
+)
 SCAN_ROWS = 2_000
-ALL: tuple[Model, ...] = (Run, *ORPHANS, Artifact)
+ALL: tuple[Model, ...] = (Run, Dataset, *ORPHANS, Artifact)
 
 
 class Integrity(Repository):
@@ -57,18 +63,25 @@ class Integrity(Repository):
         """Return the ids of the predictions whose chain is absent, or is an orphan."""
         return self._keys(Prediction, _NAMES_NO_CHAIN)
 
+    def without_dataset(self) -> list[str]:
+        """Return the ids of the pipelines whose dataset is absent."""
+        return self._keys(Pipeline, _NAMES_NO_DATASET)
+
     def with_chain_of_another_pipeline(self) -> list[str]:
         """Return the ids of the predictions whose chain belongs to another pipeline."""
         is_elsewhere = PREDICTIONS.c.pipeline_id != CHAINS.c.pipeline_id
         return self._keys(Prediction, (PREDICTIONS.c.chain_id == CHAINS.c.chain_id) & is_elsewhere)
 
     def remove_orphans(self) -> None:
-        """Delete all orphans, and set `chain_id` to NULL in predictions whose chain is absent."""
-        chain_ids = self.without_chain()
+        """Delete all orphans, and set `chain_id` and `dataset_id` to NULL where what they name is absent."""
+        chain_ids, pipeline_ids = self.without_chain(), self.without_dataset()
         found = {model: self._keys(model, is_orphan) for model, is_orphan in ORPHANS.items()}
         if chain_ids:
             named = PREDICTIONS.c.prediction_id.in_(chain_ids)
             self._tables.execute(PREDICTIONS.update().where(named).values(chain_id=None))
+        if pipeline_ids:
+            named = PIPELINES.c.pipeline_id.in_(pipeline_ids)
+            self._tables.execute(PIPELINES.update().where(named).values(dataset_id=None))
         for model, keys in reversed(found.items()):  # Children first: a server has foreign keys.
             if keys:
                 self._tables.delete(model, key_of(model), keys)
@@ -79,7 +92,7 @@ class Integrity(Repository):
 
     @property
     def tables(self) -> list[str]:
-        """The names of the seven tables."""
+        """The names of the eight tables."""
         return [model.__tablename__ for model in ALL]
 
     def unreadable(self, table: str) -> Iterator[tuple[str, str]]:

@@ -13,10 +13,11 @@ from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
 from ...identifiers import new_id, utc_now
 from ...validation import checked_float, checked_page, checked_text, parse_json
 from ..columns import table_of
-from ..models import Chain, Log, Pipeline, Prediction, Run
+from ..models import Chain, Dataset, Log, Pipeline, Prediction, Run
 from ..process_identity import is_alive, is_gone, is_same, this_process
 from ..records import LogRecord
 from ..table_gateway import Repository
+from .datasets import DatasetRepo
 
 RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
 CHAINS, PREDICTIONS = table_of(Chain), table_of(Prediction)
@@ -33,7 +34,8 @@ class RunRepo(Repository):
         name : str
         config : dict or None
         datasets : list of dict or None
-            Each with at least a `name`.
+            Each with at least a `name`. One with the `dataset_id` of a dataset is that one; others are added as
+            `DatasetRepo.add_told` says.
         run_id : str, optional
             The id to use; by default a new one is made.
 
@@ -54,6 +56,10 @@ class RunRepo(Repository):
             "owner": this_process(),
         }
         self._tables.add(Run, row)
+        for told in row["datasets"] or []:
+            known = told.get("dataset_id")
+            if not (isinstance(known, str) and self._tables.exists(Dataset, known)):
+                DatasetRepo(self._tables).add_told(told)
         return str(row["run_id"])
 
     def get(self, run_id: str) -> dict[str, Any] | None:
@@ -174,19 +180,28 @@ class RunRepo(Repository):
         pipeline_id: str | None = None,
         original_template: Any = None,
         judged_by: Any = None,
+        dataset_id: str | None = None,
     ) -> str:
         """Add a pipeline with the status `running` to a run; return its id, which is a new one by default.
+
+        Without `dataset_id`, it is trained on the dataset with this name and hash, which is added if it is absent.
 
         Raises
         ------
         NotFoundError
-            There is no run with this id.
+            There is no run, or no dataset, with this id.
         InvalidInputError
             A value cannot be stored, or there is a pipeline with this id.
         """
+        run_id = self._tables.require(Run, run_id)
+        if dataset_id is not None:
+            dataset_id = self._tables.require(Dataset, dataset_id)
+        else:
+            told = dataset_hash if dataset_hash is None else checked_text(dataset_hash, "pipelines.dataset_hash")
+            dataset_id = DatasetRepo(self._tables).of_name(checked_text(dataset_name, "pipelines.dataset_name"), told)
         row = {
             "pipeline_id": pipeline_id or new_id(),
-            "run_id": self._tables.require(Run, run_id),
+            "run_id": run_id,
             "name": name,
             "expanded_config": expanded_config,
             "generator_choices": generator_choices,
@@ -196,6 +211,7 @@ class RunRepo(Repository):
             "created_at": utc_now(),
             "original_template": original_template,
             "judged_by": judged_by,
+            "dataset_id": dataset_id,
         }
         self._tables.add(Pipeline, row)
         return str(row["pipeline_id"])
