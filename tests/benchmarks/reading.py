@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from nirs4all_store.datasets import read_dataset, table_files
+
 from . import bare
 from .cases import Case, Side
 from .world import World, Worlds, rows_of
 
 READ = 100_000
+SPECTRA = 10_000
 RANKED = "val_score IS NOT NULL AND NOT isnan(val_score) AND partition = 'val'"
 TOP = f"SELECT * FROM predictions WHERE {RANKED} ORDER BY val_score, prediction_id LIMIT 5"
 TOP_BY_MODEL = f"""
@@ -90,3 +99,23 @@ def export(worlds: Worlds) -> Case:
         2,
         rounds=3,
     )
+
+
+def file(worlds: Worlds) -> Case:
+    """Read spectra from a CSV."""
+    return _of_file(worlds, "15a", "table_files.read", lambda path: table_files.read(path).frame, 1.5)
+
+
+def dataset(worlds: Worlds) -> Case:
+    """Read spectra from a CSV, check and hash them."""
+    return _of_file(worlds, "15b", "read_dataset", lambda path: read_dataset(path, "protein"), None)
+
+
+def _of_file(worlds: Worlds, number: str, name: str, read: Callable[[Path], object], bound: float | None) -> Case:
+    count, path = min(worlds.many, SPECTRA), worlds.large.folder / "spectra.csv"
+    X = np.round(np.random.default_rng(0).normal(size=(count, 2000)), 5)
+    frame = pl.DataFrame(X, schema=[f"{400 + place / 2:g}" for place in range(2000)], orient="row")
+    frame.with_columns(protein=pl.Series(X[:, 0])).write_csv(path)
+    bare = Side(lambda: rows_of(pl.read_csv(path), count))
+    work = f"{name} of a CSV of {count:,} x 2,000; bare: polars.read_csv"
+    return Case(number, work, Side(lambda: read(path)), bare, bound, rounds=3)

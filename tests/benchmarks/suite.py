@@ -27,6 +27,8 @@ CASES: dict[str, Callable[[Worlds], Case]] = {
     "12": writing.deleting,
     "13": reading.export,
     "14": whole.creating,
+    "15a": reading.file,
+    "15b": reading.dataset,
 }
 
 CURVE = ("1", "2", "4a", "4b", "10b")
