@@ -296,7 +296,7 @@ def test_a_flipped_bit_of_the_database_is_found_wherever_it_changes_what_is_read
         outcomes[expected] += 1
         assert CliRunner().invoke(app, ["check", "--deep", str(damaged)]).exit_code == expected
     assert len(outcomes) == 3
-    assert min(outcomes.values()) > flips // 20
+    assert min(outcomes.values()) >= flips // 20
 
 
 def test_a_whole_file_was_once_taken_away_because_its_row_had_a_wrong_size(store: WorkspaceStore) -> None:
