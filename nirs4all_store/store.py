@@ -774,7 +774,7 @@ class WorkspaceStore:
 
         return predict_table(self._fitted(chain_id, folds), data, keep=keep, resample=resample, average=average)
 
-    def chain_samples(self, chain_id: str, partition: str | None = None) -> pl.DataFrame:
+    def chain_samples(self, chain_id: str, partition: str | None = None, *, average: str | None = None) -> pl.DataFrame:
         """Return the stored predictions of a chain by sample: one frame, a row for each sample of each prediction.
 
         Parameters
@@ -782,29 +782,59 @@ class WorkspaceStore:
         chain_id : str
         partition : str, optional
             `train`, `val` or `test`; by default all of them.
+        average : str, optional
+            `sample`, where the rows are scans of samples whose names are known, or another column that says which rows
+            belong together: what the scans of a sample say together stands beside what each says.
 
         Returns
         -------
         polars.DataFrame
             `row` is the sample's row in the dataset as it was given (the first is 0), null where it was not stored.
-            `fold_id`, `repeat` and `partition` say which prediction it is; `fold_id="avg"` has those of all folds
-            together. Then for each target the reference, the prediction, and for classes the probabilities:
-            `protein`, `protein_predicted`; `grade`, `grade_predicted`, `grade_probability_high`. A target without a
-            name has `y_true`, `y_pred` and `probability_high`; several have `y1`, `y1_predicted`, and so on. `weight`
-            is there if samples had weights.
+            Then what is known of it: `sample` (its name), `group`, and the metadata. `fold_id`, `repeat` and
+            `partition` say which prediction it is; `fold_id="avg"` has those of all folds together. Then for each
+            target the reference, the prediction, and for classes the probabilities: `protein`, `protein_predicted`;
+            `grade`, `grade_predicted`, `grade_probability_high`. A target without a name has `y_true`, `y_pred` and
+            `probability_high`; several have `y1`, `y1_predicted`, and so on. `weight` is there if samples had weights.
+            Averages are called `protein_predicted_by_sample`; `n_scans` counts what is averaged.
 
         Raises
         ------
         NotFoundError
             There is no such chain.
+        InvalidInputError
+            There is no such column to average by.
         """
-        from .chains import TrainedOn, sample_frame
+        from .chains import sample_frame
+
+        return sample_frame(*self._predictions_of(chain_id, partition), average)
+
+    def chain_scores(self, chain_id: str, partition: str | None = None, *, average: str | None = None) -> pl.DataFrame:
+        """Return the scores of a chain's stored predictions, made anew of the arrays: by scan, and by sample.
+
+        Parameters and errors are those of `chain_samples`.
+
+        Returns
+        -------
+        polars.DataFrame
+            A row for each prediction (`fold_id`, `repeat`, `partition`) and `target`, where `by` is `scan`; if they
+            are averaged another one, where `by` is the column. `n` counts scans or samples; then `rmse` and the others,
+            see `docs/how-numbers-are-made.md`.
+        """
+        from .chains import score_frame
+
+        return score_frame(*self._predictions_of(chain_id, partition), average)
+
+    def _predictions_of(
+        self, chain_id: str, partition: str | None
+    ) -> tuple[list[Row], list[str] | None, pl.DataFrame | None]:
+        """Return the predictions of a chain with arrays, the names of its targets, and what is known of its samples."""
+        from .chains import TrainedOn
 
         with self._reading() as uow:
             chain = uow.chains.get(chain_id)
             if chain is None:
                 raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
-            return sample_frame(uow.predictions.with_arrays(chain_id, partition), TrainedOn.of(chain).target_names)
+            return uow.predictions.with_arrays(chain_id, partition), TrainedOn.of(chain).target_names, None
 
     def _fitted(self, chain_id: str, folds: str | None) -> FittedChain:
         """Return a chain's fitted objects, those that were kept if there are such."""

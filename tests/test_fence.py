@@ -85,6 +85,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "load_chain": lambda: store.load_chain(chain_id),
         "predict_table": lambda: store.predict_table(chain_id, pl.DataFrame(X)),
         "chain_samples": lambda: store.chain_samples(chain_id),
+        "chain_scores": lambda: store.chain_scores(chain_id),
         "save_prediction": lambda: add_prediction(store, pipeline_id),
         "save_predictions": lambda: store.save_predictions(pipeline_id, [kept]),
         "save_prediction_arrays": lambda: store.save_prediction_arrays(prediction_id, [1.0], [1.0]),

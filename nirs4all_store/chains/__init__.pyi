@@ -21,6 +21,7 @@ from .probabilities import as_columns as as_columns
 from .probabilities import is_choice as is_choice
 from .probabilities import on_classes as on_classes
 from .sample_frames import sample_frame as sample_frame
+from .sample_frames import score_frame as score_frame
 from .schema import SOURCE_MAP as SOURCE_MAP
 from .schema import artifact_ids as artifact_ids
 from .schema import as_ids as as_ids

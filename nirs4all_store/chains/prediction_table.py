@@ -15,10 +15,10 @@ import polars as pl
 from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra, column_names, values_of
 from ..errors import ChainInputError, InvalidInputError
 from ..filesystem import checked_path
-from ..metrics import Scores, scores_of
+from ..metrics import Scores
 from .fitted import FittedChain
 from .inference import is_classifier
-from .scans import check_column, together, with_averages
+from .scans import check_column, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
 KEEP = ("none", "ids", "all")
@@ -104,11 +104,14 @@ def predict_table(
     worst = [_worst(rows, are_classes=are_classes) for rows in compared.values()]
     return PredictionTable(
         pl.concat([*beside, frame], how="horizontal"),
-        {target: _scores(rows, are_classes=are_classes) for target, rows in compared.items()},
+        {target: scores_by_scan(rows, are_classes=are_classes) for target, rows in compared.items()},
         pl.concat(worst, how="diagonal_relaxed") if worst else pl.DataFrame(),
         int(np.sum(~whole)),
         {
-            target: _scores_by(rows, others[average], are_classes=are_classes)
+            target: scores_by_sample(
+                rows.select("reference", "predicted", sample=others[average].gather(rows["row"])),
+                are_classes=are_classes,
+            )
             for target, rows in compared.items()
             if average is not None
         },
@@ -168,20 +171,6 @@ def _compared(others: pl.DataFrame, target: str, predicted: pl.Series, *, are_cl
     about = others.drop("row", "target", "reference", "predicted", "error", strict=False)
     rows = about.with_row_index("row").with_columns(*own, target=pl.lit(target)).drop_nulls(["reference", "predicted"])
     return rows if are_classes else rows.with_columns(error=pl.col("predicted") - pl.col("reference"))
-
-
-def _scores(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
-    if not rows.height:
-        return {"n": 0}
-    task = "classification" if are_classes else "regression"
-    return scores_of(task, rows["reference"].to_numpy(), rows["predicted"].to_numpy())
-
-
-def _scores_by(rows: pl.DataFrame, samples: pl.Series, *, are_classes: bool) -> Scores:
-    """Return the scores of samples, of which each has several scans."""
-    columns = [together(name, are_classes=are_classes).alias(name) for name in ("reference", "predicted")]
-    scans = rows.select("reference", "predicted", sample=samples.gather(rows["row"])).drop_nulls()
-    return _scores(scans.group_by("sample", maintain_order=True).agg(columns), are_classes=are_classes)
 
 
 def _worst(rows: pl.DataFrame, *, are_classes: bool) -> pl.DataFrame:

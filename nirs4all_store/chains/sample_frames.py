@@ -1,34 +1,107 @@
-"""The stored predictions of a chain as one frame, with a row for each sample that was predicted."""
+"""The stored predictions of a chain as one frame, with a row for each sample that was predicted, and their scores."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from .scans import check_column, scores_by_sample, scores_by_scan, with_averages
+
 Array = Any
+PREDICTION = ("fold_id", "repeat", "partition")
+"""By these the predictions of a chain are known."""
+Target = tuple[str, str, str, str]
 KNOWN_OF_ALL = {"row": pl.Int64, "fold_id": pl.String, "repeat": pl.Int64, "partition": pl.String}
 """The columns that each frame of predictions has, and their types."""
 
 
-def sample_frame(predictions: Iterable[dict[str, Any]], target_names: Sequence[str] | None) -> pl.DataFrame:
+def sample_frame(
+    predictions: Sequence[dict[str, Any]],
+    target_names: Sequence[str] | None,
+    samples: pl.DataFrame | None = None,
+    average: str | None = None,
+) -> pl.DataFrame:
     """Return the predictions of a chain by sample.
 
     Parameters
     ----------
-    predictions : iterable of dict
+    predictions : list of dict
         As `PredictionRepo.get` returns them, with their arrays.
     target_names : list of str, or None
+    samples : polars.DataFrame, optional
+        What is known of the samples of the dataset; see `datasets.samples_of`.
+    average : str, optional
+        The column that names the samples of which the rows are scans, such as `sample`; see `scans.with_averages`.
 
     Returns
     -------
     polars.DataFrame
         See `WorkspaceStore.chain_samples`.
+
+    Raises
+    ------
+    InvalidInputError
+        There is no such column to average by.
     """
     parts = [pl.DataFrame(schema=KNOWN_OF_ALL), *(_frame_of(row, target_names) for row in predictions)]
-    return pl.concat(parts, how="diagonal_relaxed")
+    frame = pl.concat(parts, how="diagonal_relaxed")
+    if samples is not None:
+        frame = _with_samples(frame, samples, [true for _, true, _, _ in _targets(frame, target_names)])
+    if average is None:
+        return frame
+    check_column(frame, average)
+    are_classes = _are_classes(predictions)
+    for _, _, predicted, prefix in _targets(frame, target_names):
+        shares = [name for name in frame.columns if name.startswith(f"{prefix}_")]
+        frame = with_averages(frame, [predicted], average, PREDICTION, are_classes=are_classes)
+        frame = with_averages(frame, shares, average, PREDICTION, are_classes=False) if shares else frame
+    return frame
+
+
+def score_frame(
+    predictions: Sequence[dict[str, Any]],
+    target_names: Sequence[str] | None,
+    samples: pl.DataFrame | None = None,
+    average: str | None = None,
+) -> pl.DataFrame:
+    """Return the scores of each prediction of a chain by scan and, where they are averaged, by sample.
+
+    Parameters and errors are those of `sample_frame`; for the frame see `WorkspaceStore.chain_scores`.
+    """
+    frame = sample_frame(predictions, target_names, samples, average)
+    are_classes = _are_classes(predictions)
+    rows = []
+    for known, part in frame.group_by(PREDICTION, maintain_order=True):
+        for target, true, predicted, _ in _targets(frame, target_names):
+            if true not in part.columns:
+                continue
+            own = dict(zip(PREDICTION, known, strict=True)) | {"target": target}
+            names = pl.lit(None) if average is None else pl.col(average)
+            scans = part.select(reference=true, predicted=predicted, sample=names).drop_nulls(
+                ["reference", "predicted"]
+            )
+            rows.append(own | {"by": "scan"} | scores_by_scan(scans, are_classes=are_classes))
+            if average is not None:
+                rows.append(own | {"by": average} | scores_by_sample(scans, are_classes=are_classes))
+    return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _are_classes(predictions: Sequence[dict[str, Any]]) -> bool:
+    return any(row["task_type"] == "classification" for row in predictions)
+
+
+def _with_samples(frame: pl.DataFrame, samples: pl.DataFrame, references: Sequence[str]) -> pl.DataFrame:
+    """Return predictions with what is known of each sample, after its row; rows of test data are numbered anew."""
+    is_test = pl.col("partition") == "test"
+    known = samples.select(pl.exclude("partition", "weight", "y", *references), is_test.alias("is_test"))
+    joined = frame.with_columns(is_test.alias("is_test")).join(
+        known, on=["row", "is_test"], how="left", suffix="_1", maintain_order="left"
+    )
+    own = [name for name in joined.columns if name not in frame.columns and name != "is_test"]
+    return joined.select("row", *own, *(name for name in frame.columns if name != "row"))
 
 
 def _frame_of(prediction: dict[str, Any], target_names: Sequence[str] | None) -> pl.DataFrame:
@@ -36,8 +109,8 @@ def _frame_of(prediction: dict[str, Any], target_names: Sequence[str] | None) ->
     truths, predicted = _columns(prediction["y_true"]), _columns(prediction["y_pred"])
     names = _names(max(len(truths), len(predicted)), target_names)
     columns = {"row": prediction["sample_indices"]}
-    columns |= dict(zip((true for true, _, _ in names), truths, strict=False))
-    columns |= dict(zip((own for _, own, _ in names), predicted, strict=False))
+    columns |= dict(zip((true for _, true, _, _ in names), truths, strict=False))
+    columns |= dict(zip((own for _, _, own, _ in names), predicted, strict=False))
     columns |= _probabilities(prediction, [prefix for *_, prefix in names])
     weights = prediction["weights"]
     lengths = {len(column) for column in columns.values() if column is not None}
@@ -56,13 +129,20 @@ def _columns(y: Array | None) -> list[Array]:
     return [y] if y.ndim == 1 else [*y.T]
 
 
-def _names(count: int, target_names: Sequence[str] | None) -> list[tuple[str, str, str]]:
-    """Return for each target the names of its references, its predictions, and how those of probabilities begin."""
+def _names(count: int, target_names: Sequence[str] | None) -> list[Target]:
+    """Return what each target is called, its references, its predictions, and how its probabilities begin."""
     if target_names is None or len(target_names) != count:
         if count == 1:
-            return [("y_true", "y_pred", "probability")]
+            return [("y", "y_true", "y_pred", "probability")]
         target_names = [f"y{number + 1}" for number in range(count)]
-    return [(name, f"{name}_predicted", f"{name}_probability") for name in target_names]
+    return [(name, name, f"{name}_predicted", f"{name}_probability") for name in target_names]
+
+
+def _targets(frame: pl.DataFrame, target_names: Sequence[str] | None) -> list[Target]:
+    """Return the targets that a frame has predictions of."""
+    counted = [f"y{number + 1}" for number in range(frame.width)]
+    found = [*_names(1, None), *_names(len(counted), counted), *_names(len(target_names or []), target_names)]
+    return [target for target in dict.fromkeys(found) if target[2] in frame.columns]
 
 
 def _probabilities(prediction: dict[str, Any], prefixes: Sequence[str]) -> dict[str, Array]:

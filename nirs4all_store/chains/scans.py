@@ -1,4 +1,4 @@
-"""Several scans of one sample: what they say together, beside what each says."""
+"""Several scans of one sample: what they say together, beside what each says, and how good both are."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import polars as pl
 
 from ..errors import InvalidInputError
+from ..metrics import Scores, scores_of
 
 N_SCANS = "n_scans"
 
@@ -59,3 +60,18 @@ def with_averages(
     means = {f"{name}_by_{average}": together(name, are_classes=are_classes) for name in columns}
     counted = means | {N_SCANS: pl.col(columns[0]).count()}
     return frame.with_columns(pl.when(is_named).then(value.over(keys)).alias(name) for name, value in counted.items())
+
+
+def scores_by_scan(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
+    """Return the scores of rows that have a `reference` and `predicted`; see `metrics.scores_of`."""
+    if not rows.height:
+        return {"n": 0}
+    task = "classification" if are_classes else "regression"
+    return scores_of(task, rows["reference"].to_numpy(), rows["predicted"].to_numpy())
+
+
+def scores_by_sample(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
+    """Return the scores of what the scans of each `sample` say together; those without a name do not count."""
+    columns = [together(name, are_classes=are_classes).alias(name) for name in ("reference", "predicted")]
+    samples = rows.drop_nulls("sample").group_by("sample", maintain_order=True).agg(columns)
+    return scores_by_scan(samples, are_classes=are_classes)

@@ -6,11 +6,12 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import balanced_accuracy_score, root_mean_squared_error
 from sklearn.model_selection import KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
-from nirs4all_store import NotFoundError, PipelineRunner, WorkspaceStore
-from nirs4all_store.chains import sample_frame
+from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore
+from nirs4all_store.chains import sample_frame, score_frame
 
 GENERATOR = np.random.default_rng(0)
 SPECTRA = GENERATOR.normal(size=(30, 12)).cumsum(axis=1)
@@ -79,7 +80,8 @@ def test_weights_stand_beside_the_samples_that_have_them(store: WorkspaceStore) 
 
 def test_predictions_that_somebody_else_saved_have_what_they_have(store: WorkspaceStore) -> None:
     arrays = {"y_true": None, "y_pred": np.array([1.0, 2.0]), "y_proba": None, "sample_indices": None, "classes": None}
-    arrays |= {"weights": np.array([0.5, 0.25, 0.25]), "fold_id": "0", "repeat": None, "partition": "test"}
+    arrays |= {"weights": np.array([0.5, 0.25, 0.25])}
+    arrays |= {"fold_id": "0", "repeat": None, "partition": "test", "task_type": "regression"}
     frame = sample_frame([arrays], None)
     assert frame.to_dicts() == [
         {"row": None, "fold_id": "0", "repeat": None, "partition": "test", "y_pred": value} for value in (1.0, 2.0)
@@ -90,3 +92,64 @@ def test_predictions_that_somebody_else_saved_have_what_they_have(store: Workspa
     assert sample_frame([numbers], None).columns[-2:] == ["probability_0", "probability_1"]
     nothing = dict.fromkeys(arrays) | {"fold_id": "0", "partition": "val"}
     assert sample_frame([nothing], None).height == 0
+
+
+SAMPLES = pl.DataFrame(
+    {
+        "row": [*range(30), 0, 1],
+        "partition": ["train"] * 30 + ["test"] * 2,
+        "sample": [f"s{number // 3}" for number in range(30)] + ["t", "t"],
+        "repeat": ["a note"] * 32,
+        "protein": [*PROTEIN, 1.0, 2.0],
+    }
+)
+
+
+def test_what_is_known_of_each_sample_stands_beside_its_predictions(store: WorkspaceStore) -> None:
+    data = {"X": TABLE, "X_test": TABLE[5:7]}
+    chain_id = PipelineRunner(store).run([KFold(3), Ridge()], data, target="protein")["chain_id"][0]
+    predictions, names, _ = store._predictions_of(chain_id, None)
+    plain = store.chain_samples(chain_id)
+    frame = sample_frame(predictions, names, SAMPLES)
+    assert frame.columns == [
+        "row", "sample", "repeat_1", "fold_id", "repeat", "partition", "protein", "protein_predicted"
+    ]  # fmt: skip
+    assert frame.select(plain.columns).equals(plain), "in the same order"
+    assert frame.filter(partition="test")["sample"].unique().to_list() == ["t"], "rows of test data are others"
+    assert (
+        frame.filter(partition="val", fold_id="avg").sort("row")["sample"].to_list() == SAMPLES["sample"][:30].to_list()
+    )
+
+
+def test_scans_of_a_sample_once_were_counted_as_samples(store: WorkspaceStore) -> None:
+    chain_id = PipelineRunner(store).run([KFold(3), Ridge()], TABLE, target="protein")["chain_id"][0]
+    given = (*store._predictions_of(chain_id, "val")[:2], SAMPLES, "sample")
+    frame = sample_frame(*given).filter(fold_id="avg").sort("row")
+    means = frame["protein_predicted"].to_numpy().reshape(10, 3).mean(axis=1)
+    np.testing.assert_allclose(frame["protein_predicted_by_sample"], means.repeat(3), rtol=1e-12)
+    assert set(frame["n_scans"]) == {3}
+    scores = score_frame(*given).filter(fold_id="avg").rows_by_key("by", named=True, unique=True)
+    assert (scores["scan"]["n"], scores["sample"]["n"]) == (30, 10)
+    assert scores["scan"]["rmse"] == pytest.approx(root_mean_squared_error(PROTEIN, frame["protein_predicted"]))
+    expected = root_mean_squared_error(PROTEIN.reshape(10, 3).mean(axis=1), means)
+    assert scores["sample"]["rmse"] == pytest.approx(expected)
+    assert store.chain_scores(chain_id, "val").equals(score_frame(*given).filter(by="scan"))
+    with pytest.raises(InvalidInputError, match="no column 'id'"):
+        store.chain_samples(chain_id, average="id")
+
+
+def test_classes_of_scans_vote_and_their_probabilities_are_averaged(store: WorkspaceStore) -> None:
+    chain_id = PipelineRunner(store).run([KFold(3), LogisticRegression()], TABLE, target="grade")["chain_id"][0]
+    predictions, names, _ = store._predictions_of(chain_id, "val")
+    frame = sample_frame(predictions, names, SAMPLES.drop("protein"), "sample").filter(fold_id="avg")
+    for scans in frame.partition_by("sample"):
+        votes = scans["grade_predicted"].to_list()
+        assert set(scans["grade_predicted_by_sample"]) == {max(votes, key=votes.count)}
+        share = scans["grade_probability_low"].mean()
+        assert scans["grade_probability_low_by_sample"].to_list() == pytest.approx([share] * 3)
+    by_sample = score_frame(predictions, names, SAMPLES.drop("protein"), "sample").filter(fold_id="avg", by="sample")
+    once = frame.unique("sample")
+    truth = frame.group_by("sample").agg(pl.col("grade").mode().min().alias("truth"))
+    both = once.join(truth, on="sample")
+    expected = balanced_accuracy_score(both["truth"], both["grade_predicted_by_sample"])
+    assert by_sample["balanced_accuracy"].to_list() == [pytest.approx(expected)]

@@ -258,6 +258,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "load_chain": (unknown,),
         "predict_table": (unknown, []),
         "chain_samples": (unknown,),
+        "chain_scores": (unknown,),
         "save_prediction": tuple(row),
         "save_predictions": (unknown, []),
         "save_prediction_arrays": (unknown, [], []),
