@@ -834,7 +834,11 @@ class WorkspaceStore:
             chain = uow.chains.get(chain_id)
             if chain is None:
                 raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
-            return uow.predictions.with_arrays(chain_id, partition), TrainedOn.of(chain).target_names, None
+            predictions = uow.predictions.with_arrays(chain_id, partition)
+            datasets = [uow.datasets.require(name) for name in uow.datasets.of_pipelines([chain["pipeline_id"]])]
+        artifact_ids = [row["samples_artifact"] for row in datasets if row["samples_artifact"] is not None]
+        samples = self.load_artifact(artifact_ids[0]) if artifact_ids else None
+        return predictions, TrainedOn.of(chain).target_names, samples
 
     def _fitted(self, chain_id: str, folds: str | None) -> FittedChain:
         """Return a chain's fitted objects, those that were kept if there are such."""

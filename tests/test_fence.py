@@ -49,6 +49,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
     """Return a call of each public method, by name; those that end the store are left out."""
     run_id, pipeline_id = add_pipeline(store)
     chain_id = add_chain(store, pipeline_id)
+    dataset_id = store.save_dataset((X, X[:, 0]))
     prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
     artifact = store.sql("FROM artifacts").row(0, named=True)
     artifact_id = artifact["artifact_id"]
@@ -74,6 +75,12 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "fail_run": lambda: store.fail_run(run_id, "because"),
         "resume_run": lambda: store.resume_run(run_id),
         "complete_run": lambda: store.complete_run(run_id),
+        "save_dataset": lambda: store.save_dataset((X, X[:, 0])),
+        "list_datasets": store.list_datasets,
+        "get_dataset": lambda: store.get_dataset(dataset_id),
+        "load_dataset": lambda: store.load_dataset(dataset_id),
+        "update_dataset": lambda: store.update_dataset(dataset_id, origin="wheat.csv"),
+        "attach_dataset": lambda: store.attach_dataset((X, X[:, 0])),
         "begin_pipeline": lambda: store.begin_pipeline(run_id, "p"),
         "complete_pipeline": lambda: store.complete_pipeline(pipeline_id),
         "get_pipeline": lambda: store.get_pipeline(pipeline_id),

@@ -7,24 +7,39 @@ import polars as pl
 import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import balanced_accuracy_score, root_mean_squared_error
-from sklearn.model_selection import KFold, cross_val_predict
+from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore
-from nirs4all_store.chains import sample_frame, score_frame
+from nirs4all_store.chains import sample_frame
 
 GENERATOR = np.random.default_rng(0)
 SPECTRA = GENERATOR.normal(size=(30, 12)).cumsum(axis=1)
 PROTEIN = SPECTRA[:, 3] - SPECTRA[:, 7] + GENERATOR.normal(scale=0.3, size=30)
 GRADE = np.where(np.median(PROTEIN) < PROTEIN, "high", "low")
-TABLE = pl.DataFrame(SPECTRA, schema=[str(1100 + 2 * number) for number in range(12)]).with_columns(
-    protein=pl.Series(PROTEIN), moisture=pl.Series(PROTEIN**2), grade=pl.Series(GRADE)
-)
+TABLE = pl.DataFrame(SPECTRA, schema=[str(1100 + 2 * number) for number in range(12)])
+Y = {"protein": PROTEIN, "moisture": PROTEIN**2, "grade": GRADE, "kind": np.where(np.arange(30) % 2, "a", "b")}
+NAMES = [f"s{number // 3}" for number in range(30)]
+
+
+def trained(store: WorkspaceStore, config: list[Any], target: Any, **parts: Any) -> str:
+    """Return a chain that was trained on spectra with a column for each target."""
+    named = [target] if isinstance(target, str) else target
+    data = {"X": TABLE.with_columns(**{name: pl.Series(Y[name]) for name in named}), **parts}
+    return str(PipelineRunner(store).run([KFold(3), *config], data, target=target)["chain_id"][0])
 
 
 def samples(store: WorkspaceStore, config: list[Any], target: Any, **parts: Any) -> pl.DataFrame:
-    found = PipelineRunner(store).run([KFold(3), *config], {"X": TABLE, **parts}, target=target)
-    return store.chain_samples(found["chain_id"][0])
+    return store.chain_samples(trained(store, config, target, **parts))
+
+
+def trained_on_scans(store: WorkspaceStore, model: Any, target: str, **parts: Any) -> str:
+    """Return a chain that was trained on three scans of each of ten samples."""
+    table = TABLE.with_columns(
+        pl.Series(target, Y[target]), id=pl.Series(NAMES), repeat=pl.int_range(30).cast(pl.String) + " of 30"
+    )
+    data = {"X": table, "sample": "id", "groups": "id", **parts}
+    return str(PipelineRunner(store).run([GroupKFold(3), model], data, target=target)["chain_id"][0])
 
 
 def test_predictions_are_read_by_sample_under_the_targets_name(store: WorkspaceStore) -> None:
@@ -39,7 +54,7 @@ def test_predictions_are_read_by_sample_under_the_targets_name(store: WorkspaceS
 
 
 def test_one_partition_is_asked_for(store: WorkspaceStore) -> None:
-    chain_id = PipelineRunner(store).run([KFold(3), Ridge()], TABLE, target="protein")["chain_id"][0]
+    chain_id = trained(store, [Ridge()], "protein")
     whole, part = store.chain_samples(chain_id), store.chain_samples(chain_id, partition="val")
     assert part.equals(whole.filter(partition="val"))
     assert store.chain_samples(chain_id, "test").height == 0
@@ -61,9 +76,7 @@ def test_classes_keep_their_words_in_predictions_and_in_the_names_of_probabiliti
 def test_several_targets_have_columns_each(store: WorkspaceStore) -> None:
     frame = samples(store, [Ridge()], ["protein", "moisture"])
     assert frame.columns[4:] == ["protein", "moisture", "protein_predicted", "moisture_predicted"]
-    kinds = TABLE.with_columns(kind=pl.Series(np.where(np.arange(30) % 2, "a", "b")))
-    found = PipelineRunner(store).run([KFold(3), KNeighborsClassifier(3)], kinds, target=["grade", "kind"])
-    words = store.chain_samples(found["chain_id"][0])
+    words = samples(store, [KNeighborsClassifier(3)], ["grade", "kind"])
     probabilities = [
         f"{name}_probability_{label}"
         for name, label in (("grade", "high"), ("grade", "low"), ("kind", "a"), ("kind", "b"))
@@ -94,62 +107,44 @@ def test_predictions_that_somebody_else_saved_have_what_they_have(store: Workspa
     assert sample_frame([nothing], None).height == 0
 
 
-SAMPLES = pl.DataFrame(
-    {
-        "row": [*range(30), 0, 1],
-        "partition": ["train"] * 30 + ["test"] * 2,
-        "sample": [f"s{number // 3}" for number in range(30)] + ["t", "t"],
-        "repeat": ["a note"] * 32,
-        "protein": [*PROTEIN, 1.0, 2.0],
-    }
-)
-
-
 def test_what_is_known_of_each_sample_stands_beside_its_predictions(store: WorkspaceStore) -> None:
-    data = {"X": TABLE, "X_test": TABLE[5:7]}
-    chain_id = PipelineRunner(store).run([KFold(3), Ridge()], data, target="protein")["chain_id"][0]
-    predictions, names, _ = store._predictions_of(chain_id, None)
-    plain = store.chain_samples(chain_id)
-    frame = sample_frame(predictions, names, SAMPLES)
+    test = TABLE[5:7].with_columns(id=pl.Series(["t", "u"]))
+    frame = store.chain_samples(trained_on_scans(store, Ridge(), "protein", test=test))
     assert frame.columns == [
-        "row", "sample", "repeat_1", "fold_id", "repeat", "partition", "protein", "protein_predicted"
-    ]  # fmt: skip
-    assert frame.select(plain.columns).equals(plain), "in the same order"
-    assert frame.filter(partition="test")["sample"].unique().to_list() == ["t"], "rows of test data are others"
-    assert (
-        frame.filter(partition="val", fold_id="avg").sort("row")["sample"].to_list() == SAMPLES["sample"][:30].to_list()
-    )
+        *("row", "sample", "group", "repeat_1", "fold_id", "repeat", "partition", "protein", "protein_predicted")
+    ]
+    held_out = frame.filter(partition="val", fold_id="avg").sort("row")
+    assert held_out["sample"].to_list() == NAMES
+    assert held_out["repeat_1"].to_list()[:2] == ["0 of 30", "1 of 30"]
+    assert set(frame.filter(partition="test")["sample"]) == {"t", "u"}, "rows of test data are others"
 
 
 def test_scans_of_a_sample_once_were_counted_as_samples(store: WorkspaceStore) -> None:
-    chain_id = PipelineRunner(store).run([KFold(3), Ridge()], TABLE, target="protein")["chain_id"][0]
-    given = (*store._predictions_of(chain_id, "val")[:2], SAMPLES, "sample")
-    frame = sample_frame(*given).filter(fold_id="avg").sort("row")
+    chain_id = trained_on_scans(store, Ridge(), "protein")
+    frame = store.chain_samples(chain_id, "val", average="sample").filter(fold_id="avg").sort("row")
     means = frame["protein_predicted"].to_numpy().reshape(10, 3).mean(axis=1)
     np.testing.assert_allclose(frame["protein_predicted_by_sample"], means.repeat(3), rtol=1e-12)
     assert set(frame["n_scans"]) == {3}
-    scores = score_frame(*given).filter(fold_id="avg").rows_by_key("by", named=True, unique=True)
-    assert (scores["scan"]["n"], scores["sample"]["n"]) == (30, 10)
-    assert scores["scan"]["rmse"] == pytest.approx(root_mean_squared_error(PROTEIN, frame["protein_predicted"]))
+    scores = store.chain_scores(chain_id, "val", average="sample")
+    of_all = scores.filter(fold_id="avg").rows_by_key("by", named=True, unique=True)
+    assert (of_all["scan"]["n"], of_all["sample"]["n"]) == (30, 10)
+    assert of_all["scan"]["rmse"] == pytest.approx(root_mean_squared_error(PROTEIN, frame["protein_predicted"]))
     expected = root_mean_squared_error(PROTEIN.reshape(10, 3).mean(axis=1), means)
-    assert scores["sample"]["rmse"] == pytest.approx(expected)
-    assert store.chain_scores(chain_id, "val").equals(score_frame(*given).filter(by="scan"))
-    with pytest.raises(InvalidInputError, match="no column 'id'"):
+    assert of_all["sample"]["rmse"] == pytest.approx(expected)
+    assert store.chain_scores(chain_id, "val").equals(scores.filter(by="scan"))
+    with pytest.raises(InvalidInputError, match="no column 'id' that says which scans are of one sample"):
         store.chain_samples(chain_id, average="id")
 
 
 def test_classes_of_scans_vote_and_their_probabilities_are_averaged(store: WorkspaceStore) -> None:
-    chain_id = PipelineRunner(store).run([KFold(3), LogisticRegression()], TABLE, target="grade")["chain_id"][0]
-    predictions, names, _ = store._predictions_of(chain_id, "val")
-    frame = sample_frame(predictions, names, SAMPLES.drop("protein"), "sample").filter(fold_id="avg")
+    chain_id = trained_on_scans(store, LogisticRegression(), "grade")
+    frame = store.chain_samples(chain_id, "val", average="sample").filter(fold_id="avg")
     for scans in frame.partition_by("sample"):
         votes = scans["grade_predicted"].to_list()
         assert set(scans["grade_predicted_by_sample"]) == {max(votes, key=votes.count)}
         share = scans["grade_probability_low"].mean()
         assert scans["grade_probability_low_by_sample"].to_list() == pytest.approx([share] * 3)
-    by_sample = score_frame(predictions, names, SAMPLES.drop("protein"), "sample").filter(fold_id="avg", by="sample")
-    once = frame.unique("sample")
-    truth = frame.group_by("sample").agg(pl.col("grade").mode().min().alias("truth"))
-    both = once.join(truth, on="sample")
-    expected = balanced_accuracy_score(both["truth"], both["grade_predicted_by_sample"])
+    once = frame.group_by("sample").agg(pl.col("grade").mode().min(), pl.col("grade_predicted_by_sample").first())
+    expected = balanced_accuracy_score(once["grade"], once["grade_predicted_by_sample"])
+    by_sample = store.chain_scores(chain_id, "val", average="sample").filter(fold_id="avg", by="sample")
     assert by_sample["balanced_accuracy"].to_list() == [pytest.approx(expected)]
