@@ -18,7 +18,7 @@ from ..filesystem import checked_path
 from ..metrics import Scores
 from .fitted import FittedChain
 from .inference import is_classifier
-from .scans import check_column, scores_by_sample, scores_by_scan, with_averages
+from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
 KEEP = ("none", "ids", "all")
@@ -91,7 +91,7 @@ def predict_table(
     others = spectra.others.select(column_names.without_wavelengths(spectra.others.columns))
     are_classes = all(map(is_classifier, chain.models))
     if average is not None:
-        check_column(others, average)
+        check_average(others, average)
         scans = others.select(average).hstack(frame)
         frame = with_averages(scans, names, average, are_classes=are_classes).drop(average)
     kept = {"none": [], "ids": [others], "all": [others, _as_frame(spectra)]}[keep]

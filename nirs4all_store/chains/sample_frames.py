@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from .scans import check_column, scores_by_sample, scores_by_scan, with_averages
+from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
 PREDICTION = ("fold_id", "repeat", "partition")
@@ -52,7 +52,7 @@ def sample_frame(
         frame = _with_samples(frame, samples, [true for _, true, _, _ in _targets(frame, target_names)])
     if average is None:
         return frame
-    check_column(frame, average)
+    check_average(frame, average)
     are_classes = _are_classes(predictions)
     for _, _, predicted, prefix in _targets(frame, target_names):
         shares = [name for name in frame.columns if name.startswith(f"{prefix}_")]

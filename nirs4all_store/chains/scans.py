@@ -12,7 +12,7 @@ from ..metrics import Scores, scores_of
 N_SCANS = "n_scans"
 
 
-def check_column(frame: pl.DataFrame, average: str) -> None:
+def check_average(frame: pl.DataFrame, average: str) -> None:
     """Refuse to average by a column that is not there.
 
     Raises

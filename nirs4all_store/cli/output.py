@@ -71,6 +71,13 @@ Csv = Annotated[
     bool, typer.Option("--csv", callback=_refuse_both, help="Print the rows as CSV, all columns and whole ids.")
 ]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, help="The largest number of rows.")]
+Average = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLUMN",
+        help="sample, or another column that names the samples of which rows are scans: also score them by sample.",
+    ),
+]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 MIN_ID_LENGTH = 8

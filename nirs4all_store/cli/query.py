@@ -18,6 +18,7 @@ from ..views import Listing
 from .output import (
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
+    Average,
     Csv,
     Json,
     Limit,
@@ -109,6 +110,7 @@ def top(
     all_: Annotated[
         bool, typer.Option("--all", help="Also show models that were trained again with the same configuration.")
     ] = False,
+    average: Average = None,
     limit: Limit = 10,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -131,7 +133,7 @@ def top(
             wanted = {"dataset_name": dataset, "fold_id": None if fold == "any" else fold, "metric": metric}
             rows = store.query_predictions(partition=partition, run_id=run_id)
             _refuse_unmatched(rows, wanted, f"{partition}_score")
-        show_rows(store, views.list_models(store, found), as_json=as_json, as_csv=as_csv)
+        show_rows(store, views.list_models(store, found, average), as_json=as_json, as_csv=as_csv)
 
 
 def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], score: str) -> None:

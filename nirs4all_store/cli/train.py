@@ -12,7 +12,7 @@ import polars as pl
 import typer
 from rich.console import Console
 
-from ..datasets import TrainingData, read_dataset
+from ..datasets import TrainingData, read_dataset, samples_of
 from ..store import WorkspaceStore
 from ..training import PipelineLibrary, find_config
 from ..views import held_out, list_models
@@ -21,6 +21,7 @@ from .output import (
     MIN_ID_LENGTH,
     PATH_OPTIONS,
     WORKSPACE_OPTIONS,
+    Average,
     Csv,
     Json,
     Workspace,
@@ -94,18 +95,22 @@ def run(
     keep: Annotated[
         str, typer.Option(help="Whose fitted objects to store: all, final (the final model's alone) or folds.")
     ] = "all",
+    average: Average = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the best models to show.")] = 10,
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Train all pipelines of a configuration, store them, and rank them."""
+    from ..chains import check_average
     from ..training import PipelineRunner, pipelines_of
 
     parts: dict[str, Any] = {"X": data, "y": y, "unit": unit, "groups": groups, "join": join}
     parts |= {"weights": weights, "sample": sample, "test": test, "split": split}
     parts |= {"X": table_of_stdin(), "name": "stdin"} if is_stdin(data) else {}
     dataset = read_dataset({name: value for name, value in parts.items() if value is not None}, target)
+    if average is not None:
+        check_average(samples_of(dataset), average)
     # A wrong configuration is refused before a workspace is made.
     steps = find_config(config, PipelineLibrary(workspace).load_template)
     pipelines_of(steps)
@@ -117,7 +122,7 @@ def run(
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
-        best = list_models(store, held_out(found).head(limit))
+        best = list_models(store, held_out(found).head(limit), average)
         show_rows(store, best, as_json=as_json, as_csv=as_csv)
         if runner.run_id is not None:
             _tell_failures(store, runner.run_id)

@@ -62,7 +62,7 @@ def rank(
     )
 
 
-def list_models(store: WorkspaceStore, predictions: pl.DataFrame) -> Listing:
+def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str | None = None) -> Listing:
     """Return ranked predictions as one chooses among models: each with its parameters and scores.
 
     Parameters
@@ -71,6 +71,14 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame) -> Listing:
     predictions : polars.DataFrame
         What `rank` gives, or the best predictions of a run. Beside what was held out from the folds stand the scores
         of train and test of the final model, where there is one.
+    average : str, optional
+        The column that names the samples of which rows are scans, as for `chain_scores`: beside the score by scan
+        stands that by sample, and how many scans and samples there are.
+
+    Raises
+    ------
+    InvalidInputError
+        A model's samples have no such column.
     """
     finals = {row["chain_id"]: row for row in store.query_predictions(fold_id=FINAL).to_dicts()}
     pipelines = store.list_pipelines()
@@ -92,6 +100,8 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame) -> Listing:
         "preprocessings": [row["preprocessings"] for row in rows],
     }
     columns |= _score_columns(rows)
+    averages = {} if average is None else _by_sample(store, rows, average)
+    columns |= averages
     columns["dataset"] = [row["dataset_name"] for row in rows]
     columns["target"] = [", ".join(own.get("targets") or []) or None for own in told]
     if len({*zip(columns["dataset"], columns["target"], strict=True)}) < len({*hashes}):
@@ -103,7 +113,8 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame) -> Listing:
         kept["judged by"] = columns["judged by"]
     table = pl.DataFrame(kept, schema_overrides=dict.fromkeys([key for key in TEXTS if key in kept], pl.String))
     named = pl.Series("target", columns["target"], dtype=pl.String)
-    return Listing(predictions.with_columns(named), table)
+    averaged = [pl.Series(name.replace(" ", "_"), values, strict=False) for name, values in averages.items()]
+    return Listing(predictions.with_columns(named, *averaged), table)
 
 
 def _places(rows: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -143,6 +154,20 @@ def _score_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
         if any(value is not None for value in values):
             columns[title] = values
     return {name: values for name, values in columns.items() if any(value is not None for value in values)}
+
+
+def _by_sample(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]], average: str) -> dict[str, list[Any]]:
+    """Return how many scans and samples judged each model, and its score by sample, of several targets the mean."""
+    columns: dict[str, list[Any]] = {"scans": [], "samples": [], f"by {average}": []}
+    for row in rows:
+        scores = store.chain_scores(row["chain_id"], row["partition"], average=average)
+        own = scores.filter(pl.col("fold_id") == row["fold_id"])
+        scans, samples = own.filter(by="scan"), own.filter(by=average)
+        metric = row["metric"]
+        score = samples[metric].mean() if metric in samples.columns else None
+        for values, value in zip(columns.values(), (scans["n"].max(), samples["n"].max(), score), strict=True):
+            values.append(value)
+    return columns
 
 
 def held_out(predictions: pl.DataFrame) -> pl.DataFrame:

@@ -307,6 +307,26 @@ def test_references_in_the_file_once_were_not_compared_with_the_predictions(trai
     ]
 
 
+def test_replicate_scans_once_were_counted_as_samples(here: Path) -> None:
+    generator = np.random.default_rng(0)
+    X = generator.normal(size=(12, 14)).cumsum(axis=1).repeat(3, axis=0) + generator.normal(scale=0.1, size=(36, 14))
+    table = pl.DataFrame(X, schema=[str(1100 + 2 * n) for n in range(14)])
+    table = table.with_columns(protein=pl.Series(X[:, 3] - X[:, 9]).round(2), scan_of=pl.int_range(36) // 3)
+    table.write_csv("scans.csv")
+    line = "run pls.yaml scans.csv -t protein --sample scan_of --groups scan_of -w scans"
+    told = command(f"{line} --average sample")
+    assert re.search(r" scans +samples +by sample", told)
+    best = rows("top -w scans --average sample")[0]
+    assert (best["scans"], best["samples"]) == (36, 12)
+    with WorkspaceStore("scans", read_only=True) as store:
+        frame = store.chain_samples(best["chain_id"], "val", average="sample").filter(fold_id="avg")
+    means = frame.group_by("sample").agg(pl.col("protein").mean(), pl.col("protein_predicted").mean())
+    error = (means["protein"] - means["protein_predicted"]).pow(2).mean() ** 0.5
+    assert best["by_sample"] == pytest.approx(error)
+    assert best["by_sample"] < best["val_score"]
+    assert "no column 'id' that says which scans are of one sample" in command(f"{line} --average id", 1)
+
+
 @pytest.fixture
 def kept_as_a_whole() -> Iterator[None]:
     """Let what this module defines be exported."""
