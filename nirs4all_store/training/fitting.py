@@ -134,10 +134,7 @@ def is_routing() -> bool:
 
 def is_router(operator: Any) -> bool:
     """Tell whether an operator hands metadata on to others inside."""
-    try:
-        return isinstance(get_routing_for_object(operator), MetadataRouter)
-    except NotImplementedError:
-        return False
+    return isinstance(_routing_of(operator), MetadataRouter)
 
 
 def takes_requested_weights(operator: Any) -> bool:
@@ -157,11 +154,17 @@ def needs_groups(splitter: Any) -> bool:
 
 
 def _requested(operator: Any, method: str, metadata: dict[str, Any]) -> dict[str, Any]:
-    try:
-        names = get_routing_for_object(operator).consumes(method, metadata.keys())
-    except NotImplementedError:  # It has no routing yet.
-        return {}
+    routing = _routing_of(operator)
+    names = () if routing is None else routing.consumes(method, metadata.keys())
     return {name: metadata[name] for name in names}
+
+
+def _routing_of(operator: Any) -> Any:
+    """Return what an operator says of the metadata that it takes; None where it cannot say."""
+    try:
+        return get_routing_for_object(operator)
+    except (NotImplementedError, ValueError):  # It has no routing yet; or, as MultiTaskLasso, denies what it never had.
+        return None
 
 
 def give_wavelengths(operator: Any, where: str, wavelengths: Array | None, of_dataset: Array | None) -> None:

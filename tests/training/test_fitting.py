@@ -16,7 +16,7 @@ from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA, DictionaryLearning
 from sklearn.ensemble import IsolationForest
 from sklearn.feature_selection import RFECV
-from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.linear_model import LogisticRegression, MultiTaskElasticNet, MultiTaskLasso, Ridge
 from sklearn.metrics import root_mean_squared_error
 from sklearn.mixture import GaussianMixture
 from sklearn.model_selection import (
@@ -179,6 +179,14 @@ def test_groups_reach_a_search_whose_target_is_transformed_and_whose_samples_hav
     for rows, held in BY_GROUPS.split(X, Y, GROUPS):
         own = model.fit(X[rows], Y[rows], groups=GROUPS[rows], sample_weight=WEIGHTS[rows])
         np.testing.assert_allclose(found[held], own.predict(X[held]))
+
+
+@pytest.mark.parametrize("model", [MultiTaskLasso(0.1), GridSearchCV(MultiTaskElasticNet(), {"alpha": [0.1, 1]}, cv=2)])
+def test_a_model_that_cannot_say_which_metadata_it_takes_once_could_not_be_trained(
+    store: WorkspaceStore, model: Any
+) -> None:
+    several = np.c_[Y, X[:, 2]]
+    np.testing.assert_allclose(held_out(store, [CV, model], (X, several)), cross_val_predict(model, X, several, cv=CV))
 
 
 @pytest.mark.parametrize("number", [2, 3, 12])
