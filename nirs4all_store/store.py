@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy.typing as npt
 import polars as pl
+from polars import selectors
 
 from .artifacts import checked_hash, codecs, sha256
 from .call_boundary import all_public
@@ -839,6 +840,40 @@ class WorkspaceStore:
         artifact_ids = [row["samples_artifact"] for row in datasets if row["samples_artifact"] is not None]
         samples = self.load_artifact(artifact_ids[0]) if artifact_ids else None
         return predictions, TrainedOn.of(chain).target_names, samples
+
+    def predict_frame(
+        self, chain_id: str, X: Any, wavelengths: Any = None, *, spread: bool = False, resample: bool = False
+    ) -> pl.DataFrame:
+        """Predict with a stored chain, and say of each sample how far its prediction can be believed.
+
+        Parameters
+        ----------
+        chain_id, X, wavelengths, resample
+            As for `replay_chain`.
+        spread : bool
+            Let the models of all folds predict, too, and give the standard deviation of what they say. Where they
+            predict together, that is given anyway.
+
+        Returns
+        -------
+        polars.DataFrame
+            A row for each sample. `predicted` and `spread`, in the unit of y, with a number behind for each of several
+            targets. `leverage`, if the model is a PLS. If the chain knows what its calibration covers: Hotelling's `t2`
+            and the residual `q` of what the model sees, `outside_envelope`, at how many of its columns that is below
+            the least or above the greatest value of the calibration, and `outside_x`, whether T² or Q is beyond its
+            limit, as by chance 2 % of spectra like those of the calibration are. `outside_y`, for numbers: whether the
+            prediction is outside the calibration's range. See docs/decisions/0026.
+
+        Raises
+        ------
+        StoreError
+            As for `replay_chain`.
+        """
+        frame = self._fitted(chain_id, None).predict_frame(X, wavelengths, resample=resample)
+        if not spread or any(name.startswith("spread") for name in frame.columns):
+            return frame
+        of_folds = self._fitted(chain_id, "mean").predict_frame(X, wavelengths, resample=resample)
+        return frame.with_columns(of_folds.select(selectors.starts_with("spread")))
 
     def _fitted(self, chain_id: str, folds: str | None) -> FittedChain:
         """Return a chain's fitted objects, those that were kept if there are such."""

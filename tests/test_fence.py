@@ -90,6 +90,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "get_chains_for_pipeline": lambda: store.get_chains_for_pipeline(pipeline_id),
         "replay_chain": lambda: store.replay_chain(chain_id, X),
         "load_chain": lambda: store.load_chain(chain_id),
+        "predict_frame": lambda: store.predict_frame(chain_id, X),
         "predict_table": lambda: store.predict_table(chain_id, pl.DataFrame(X)),
         "chain_samples": lambda: store.chain_samples(chain_id),
         "chain_scores": lambda: store.chain_scores(chain_id),

@@ -1,9 +1,14 @@
+from . import domain as domain
 from . import inference as inference
 from . import probabilities as probabilities
 from .builder import ChainBuilder as ChainBuilder
 from .builder import ExecutionStep as ExecutionStep
 from .builder import ExecutionTrace as ExecutionTrace
 from .builder import StepArtifacts as StepArtifacts
+from .domain import DOMAIN as DOMAIN
+from .domain import checked_domain as checked_domain
+from .domain_fit import fit_domain as fit_domain
+from .domain_fit import parts_of as parts_of
 from .estimator import ChainClassifier as ChainClassifier
 from .estimator import ChainRegressor as ChainRegressor
 from .estimator import as_estimator as as_estimator

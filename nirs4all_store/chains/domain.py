@@ -12,6 +12,9 @@ import numpy as np
 LEVEL = 0.99
 """The share of fresh spectra of the calibration's own population that is within each limit."""
 
+DOMAIN = "domain"
+"""The role of the artifact among the attachments of a chain."""
+
 Domain = dict[str, Any]
 """The arrays that `fit_domain` returns, by name."""
 
@@ -41,6 +44,27 @@ class Distances(NamedTuple):
     def outside(self) -> Any:
         """Which spectra are beyond one limit or both."""
         return self.outside_t2 | self.outside_q
+
+
+def checked_domain(value: Any) -> Domain:
+    """Return what was loaded as a domain, if it is one.
+
+    Raises
+    ------
+    ValueError
+        It is something else.
+    """
+    try:
+        n_components, n_features = value["loadings"].shape
+        shapes = [(n_features,)] * 3 + [(n_components,), (2,)]
+        names = ("mean", "lowest", "highest", "deviations", "limits")
+        is_one = all(value[name].shape == shape for name, shape in zip(names, shapes, strict=True))
+        is_one = is_one and all(value[name].dtype == np.float32 for name in (*names, "loadings"))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        is_one = False
+    if not is_one:
+        raise ValueError("its arrays are not those of a domain")
+    return dict(value)
 
 
 def distances(domain: Domain, X: Any) -> Distances:
@@ -74,6 +98,54 @@ def distances(domain: Domain, X: Any) -> Distances:
     beyond = (rounded < domain["lowest"]) | (rounded > domain["highest"])
     # Not `>`: what is not a number is beyond each limit.
     return Distances(t2, q, ~(t2 <= limit_t2), ~(q <= limit_q**2), np.count_nonzero(beyond, axis=1))
+
+
+def leverage(model: Any, X: Any) -> Any:
+    """Return the leverage of spectra in a PLS model: 1/n + the sum of t² / (the sum of t² of its n samples).
+
+    Parameters
+    ----------
+    model : object
+        A fitted model.
+    X : array of shape (n_samples, n_features)
+        What it sees.
+
+    Returns
+    -------
+    ndarray of shape (n_samples,), or None
+        None where it is no PLS.
+    """
+    model = getattr(model, "regressor_", model)  # Inside a transformation of y.
+    known = getattr(model, "x_scores_", None)
+    if known is None:
+        return None
+    return 1 / len(known) + np.sum(model.transform(X) ** 2 / np.sum(known**2, axis=0), axis=1)
+
+
+def outside_range(y: Any, y_range: Any) -> Any:
+    """Return which rows of predictions have a value outside of the calibration's; `y_range` has a pair a target."""
+    lowest, highest = np.transpose(y_range)
+    return np.any((y < lowest) | (y > highest), axis=1)
+
+
+def summary(outside_x: Any, outside_y: Any = None) -> str | None:
+    """Return in one sentence how many spectra and predictions are unlike the calibration; None if none is.
+
+    Parameters
+    ----------
+    outside_x, outside_y : array of bool of shape (n_samples,), or None
+    """
+    told = []
+    if outside_x is not None and np.any(outside_x):
+        count, n = np.count_nonzero(outside_x), len(outside_x)
+        told.append(
+            f"{count:,} of {n:,} spectra {'is' if count == 1 else 'are'} unlike the calibration; by chance alone "
+            f"{by_chance(n):,} would be"
+        )
+    if outside_y is not None and np.any(outside_y):
+        count, n = np.count_nonzero(outside_y), len(outside_y)
+        told.append(f"{count:,} of {n:,} predictions {'is' if count == 1 else 'are'} outside the calibration's range")
+    return "; ".join(told) or None
 
 
 def by_chance(n_samples: int) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NoReturn, Self
 
+import polars as pl
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 
 from ..errors import FrozenChainError
@@ -67,6 +68,10 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
     ) -> PredictionTable:
         """Predict each row of a file or frame, beside what names it; see `WorkspaceStore.predict_table`."""
         return predict_table(self.chain, data, keep=keep, resample=resample, average=average)
+
+    def predict_frame(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> pl.DataFrame:
+        """Predict as `WorkspaceStore.predict_frame` does, with the models that this estimator has."""
+        return self.chain.predict_frame(X, wavelengths, resample=resample)
 
     def __sklearn_clone__(self) -> Self:
         """Cloning leaves what is fitted, as scikit-learn's FrozenEstimator does."""

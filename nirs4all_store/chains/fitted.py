@@ -9,9 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from ..errors import ChainInputError, ChainReplayError, InvalidInputError
+import numpy as np
+import polars as pl
+
+from ..errors import ChainInputError, ChainReplayError, InvalidInputError, StoreError
 from . import inference
-from .probabilities import PredictionError
+from .domain import Domain, distances, leverage, outside_range, summary
+from .probabilities import PredictionError, as_columns
 from .training_columns import TrainedOn
 
 NOTHING_KNOWN = TrainedOn()
@@ -31,6 +35,8 @@ class FittedChain:
         The other objects of each fold, the model last.
     trained_on : TrainedOn
         The columns of training, by which those of a frame are found, and how the folds are combined.
+    domain : dict of str to ndarray, StoreError, or None
+        What the calibration covers, as `distances` takes it; why it cannot be loaded; or None if it is not known.
     """
 
     name: str
@@ -38,6 +44,7 @@ class FittedChain:
     folds: dict[str, list[inference.Labelled]]
     # On the class, too: estimators were pickled before there was such a field.
     trained_on: TrainedOn = NOTHING_KNOWN
+    domain: Domain | StoreError | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What is made of these when it first predicts is made anew.
@@ -59,13 +66,39 @@ class FittedChain:
         """Return class probabilities; see `inference.Operators`."""
         return self._run("predict_proba", X, wavelengths, resample=resample)
 
-    def _run(self, method: str, X: Any, wavelengths: Any, *, resample: bool) -> Any:
+    def predict_frame(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> pl.DataFrame:
+        """Return predictions, and how far they can be believed; see `WorkspaceStore.predict_frame`."""
+        if isinstance(self.domain, StoreError):
+            raise self.domain
+        domain = self.domain
+        told: dict[str, Any] = {}
+
+        def look(model: Any, seen: Any) -> None:
+            # A fold may select other columns than the final model, whose domain it is.
+            if domain is not None and np.shape(seen)[1:] == domain["mean"].shape:
+                told["far"] = distances(domain, seen)
+            told["leverage"] = leverage(model, seen)
+
+        y, of_folds = self._run("predict_and_look", X, wavelengths, look, resample=resample)
+        columns = named("predicted", as_columns(y))
+        if len(of_folds) > 1:
+            columns |= named("spread", np.std(of_folds, axis=0, ddof=1))
+        if told["leverage"] is not None:
+            columns["leverage"] = told["leverage"]
+        if "far" in told:
+            far = told["far"]
+            columns |= {"t2": far.t2, "q": far.q, "outside_envelope": far.outside_envelope, "outside_x": far.outside}
+        if of_folds and self.trained_on.y_range is not None:
+            columns["outside_y"] = outside_range(as_columns(y), self.trained_on.y_range)
+        return pl.DataFrame(columns)
+
+    def _run(self, method: str, X: Any, wavelengths: Any, *more: Any, resample: bool) -> Any:
         try:
             X, wavelengths = self.trained_on.arrays(X, wavelengths, resample=resample)
         except InvalidInputError as error:
             raise ChainInputError(f"{self.name}: {error}") from error
         try:
-            return getattr(self._operators, method)(X, wavelengths)
+            return getattr(self._operators, method)(X, wavelengths, *more)
         except inference.OutputError as error:
             raise ChainReplayError(f"{self.name}: {error}") from error
         except PredictionError as error:
@@ -81,6 +114,17 @@ class FittedChain:
     @cached_property
     def _operators(self) -> inference.Operators:
         return inference.Operators(self.shared, self.folds, votes=self.trained_on.votes)
+
+
+def warning_of(frame: pl.DataFrame) -> str | None:
+    """Return in one sentence how many rows of `predict_frame` are unlike the calibration; None if none is."""
+    return summary(*(frame[name].to_numpy() if name in frame else None for name in ("outside_x", "outside_y")))
+
+
+def named(name: str, values: Any) -> dict[str, Any]:
+    """Return the columns of an array under a name, or under numbered ones if there are several."""
+    names = [name] if values.shape[1] == 1 else [f"{name}_{place}" for place in range(values.shape[1])]
+    return dict(zip(names, values.T, strict=True))
 
 
 FittedChain.__module__ = "nirs4all_store.fitted"  # Pickles have this name, and so has who trusts it.

@@ -20,6 +20,7 @@ AXES = ("wavelengths", "x_axis")
 
 Labelled = tuple[str, Any]
 """A name for messages and a fitted object."""
+Look = Callable[[Any, Any], None] | None
 
 
 class OutputError(PredictionError):
@@ -106,14 +107,18 @@ class Operators:
 
     def predict(self, X: Any, wavelengths: Any = None) -> Any:
         """Predict; see `predict` of this module."""
-        models, outputs = self._outputs(X, wavelengths)
+        return self.predict_and_look(X, wavelengths)[0]
+
+    def predict_and_look(self, X: Any, wavelengths: Any = None, look: Look = None) -> tuple[Any, list[Any]]:
+        """Return predictions, and the numbers that each fold predicts; `look` gets the first fold's model and its X."""
+        models, outputs = self._outputs(X, wavelengths, look)
         kinds = {_kind(model, output) for model, output in zip(models, outputs, strict=True)}
         if len(kinds) > 1:
             raise PredictionError(f"the folds' models are of different kinds: {sorted(kinds)}")
         if kinds == {"labels"}:
             shares = class_shares(models, outputs)
             columns = [classes[np.argmax(share, axis=1)] for classes, share in shares]
-            return columns[0] if len(columns) == 1 else np.stack(columns, axis=1)
+            return (columns[0] if len(columns) == 1 else np.stack(columns, axis=1)), []
         if kinds == {"clusters"} and len(outputs) > 1:
             raise PredictionError(
                 "the folds' models number their clusters each in its own way; save a chain for each fold"
@@ -124,7 +129,8 @@ class Operators:
             raise PredictionError(f"the folds' models do not fit together: they give {found}")
         y = columns[0] if len(columns) == 1 else np.mean(columns, axis=0)
         y = y[:, 0] if y.shape[1] == 1 else y
-        return y if y.flags.writeable else y.copy()  # What a model hands through is X, which is the caller's.
+        # What a model hands through is X, which is the caller's.
+        return (y if y.flags.writeable else y.copy()), columns
 
     def predict_proba(self, X: Any, wavelengths: Any = None) -> Any:
         """Return class probabilities; parameters and errors as for `predict` of this module.
@@ -146,16 +152,16 @@ class Operators:
         _, each = self._ready(X, wavelengths)
         return np.mean(each(lambda model, own: np.asarray(model.apply("decision_function", own))), axis=0)
 
-    def _outputs(self, X: Any, wavelengths: Any) -> tuple[list[Any], list[Any]]:
+    def _outputs(self, X: Any, wavelengths: Any, look: Look) -> tuple[list[Any], list[Any]]:
         """Return the folds' models, and what each gave: a list with the probabilities of each target, or an array."""
-        models, each = self._ready(X, wavelengths)
+        models, each = self._ready(X, wavelengths, look)
         if has_proba(models) and not self._votes and not votes(models):
             probabilities = each(_choices)
             if all(found is not None for found in probabilities):
                 return models, probabilities
         return models, each(_predict)
 
-    def _ready(self, X: Any, wavelengths: Any) -> tuple[list[Any], Callable[[Any], list[Any]]]:
+    def _ready(self, X: Any, wavelengths: Any, look: Look = None) -> tuple[list[Any], Callable[[Any], list[Any]]]:
         """Return the folds' models, and what calls a function with each of them and the X that it gets."""
         is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
         X = _run("the chain", contiguous, X) if is_array else X
@@ -163,7 +169,13 @@ class Operators:
         operators = [[operator.ready() for operator in fold] for fold in self._folds]
 
         def each(function: Any) -> list[Any]:
-            return [function(model, _transform(transformers, X, wavelengths)) for *transformers, model in operators]
+            found = []
+            for place, (*transformers, model) in enumerate(operators):
+                seen = _transform(transformers, X, wavelengths)
+                found.append(function(model, seen))
+                if look is not None and place == 0:  # What the model refuses has raised.
+                    look(model.fitted, seen)
+            return found
 
         return [fold[-1].fitted for fold in operators], each
 

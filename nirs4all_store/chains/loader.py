@@ -11,6 +11,7 @@ from typing import Any
 
 from ..artifacts import ArtifactFiles, codecs
 from ..errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
+from .domain import DOMAIN, checked_domain
 from .fitted import FittedChain
 from .plan import Row, plan_replay
 from .training_columns import TrainedOn
@@ -116,7 +117,17 @@ class ChainLoader:
         loaded = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
         if failed:
             raise _with_what_still_works(name, failed, [*planned.folds], [*loaded])
-        return FittedChain(name, shared, loaded, TrainedOn.of(chain))
+        return FittedChain(name, shared, loaded, TrainedOn.of(chain), self._domain(name, chain, artifacts))
+
+    def _domain(self, name: str, chain: Row, artifacts: dict[str, Row]) -> Any:
+        """Return what a chain's calibration covers, or why it cannot be loaded: predictions do without."""
+        artifact_id = (chain.get("attachments") or {}).get(DOMAIN)
+        if artifact_id is None:
+            return None
+        try:
+            return checked_domain(self._keep(artifacts[artifact_id]))
+        except (KeyError, ArtifactLoadError, UntrustedArtifactError, ValueError) as error:
+            return ArtifactLoadError(f"{name}, its domain, artifact {artifact_id}: {error}; replay_chain needs none")
 
     def load(self, row: Row) -> Any:
         """Return an artifact's object, loaded anew from bytes whose SHA-256 was checked."""

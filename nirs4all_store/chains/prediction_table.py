@@ -16,7 +16,7 @@ from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra, column_names, values_of
 from ..errors import ChainInputError, InvalidInputError
 from ..filesystem import checked_path
 from ..metrics import Scores
-from .fitted import FittedChain
+from .fitted import FittedChain, warning_of
 from .inference import is_classifier
 from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
@@ -45,6 +45,10 @@ class PredictionTable:
         How many rows were not predicted, since a value of theirs is missing.
     scores_by_sample : dict of str to dict
         Where it was averaged, the scores of the samples: `n` counts these.
+    beliefs : polars.DataFrame
+        For each row of the data how far its prediction can be believed, as `WorkspaceStore.predict_frame` tells it.
+    warning : str or None
+        How many spectra and predictions are unlike those of the calibration, in one sentence; None if none is.
     """
 
     frame: pl.DataFrame
@@ -52,6 +56,8 @@ class PredictionTable:
     worst: pl.DataFrame
     n_missing: int
     scores_by_sample: dict[str, Scores]
+    beliefs: pl.DataFrame
+    warning: str | None
 
 
 def predict_table(
@@ -82,12 +88,14 @@ def predict_table(
     if keep not in KEEP:
         raise InvalidInputError(f"keep={keep!r} is none of {', '.join(KEEP)}")
     spectra = _spectra(chain, data, resample=resample)
-    columns, whole = _predictions(chain, spectra)
+    told, whole = _predictions(chain, spectra)
+    columns = [name for name in told.columns if name.startswith("predicted")]
     known = chain.trained_on.target_names
     targets = known if known is not None and len(known) == len(columns) else None
     names = [f"{target}_predicted" for target in targets] if targets else _numbered(len(columns))
     places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)
-    frame = pl.DataFrame(dict(zip(names, columns, strict=True))).select(pl.all().gather(places))
+    gathered = told.rename(dict(zip(columns, names, strict=True))).select(pl.all().gather(places))
+    frame, beliefs = gathered.select(names), gathered.drop(names)
     others = spectra.others.select(column_names.without_wavelengths(spectra.others.columns))
     are_classes = all(map(is_classifier, chain.models))
     if average is not None:
@@ -115,6 +123,8 @@ def predict_table(
             for target, rows in compared.items()
             if average is not None
         },
+        beliefs,
+        warning_of(told),
     )
 
 
@@ -124,29 +134,25 @@ def _spectra(chain: FittedChain, data: Any, *, resample: bool) -> Spectra:
     return chain.trained_on.find(data, "the table", resample=resample)
 
 
-def _predictions(chain: FittedChain, spectra: Spectra) -> tuple[list[Array], Array]:
-    """Return the predictions of each target, and for which rows they are: for all, or for those without a gap."""
+def _predictions(chain: FittedChain, spectra: Spectra) -> tuple[pl.DataFrame, Array]:
+    """Return what `predict_frame` gives, and for which rows that is: for all, or for those without a gap."""
     X = spectra.X
     whole = ~np.isnan(X).any(axis=1)
     try:
-        return _columns(chain.predict(X, spectra.wavelengths)), np.ones(len(X), bool)
+        return chain.predict_frame(X, spectra.wavelengths), np.ones(len(X), bool)
     except ChainInputError:
         if whole.all():
             raise
     if not whole.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value, which the chain cannot take")
     try:
-        return _columns(chain.predict(X[whole], spectra.wavelengths)), whole
+        return chain.predict_frame(X[whole], spectra.wavelengths), whole
     except ChainInputError as error:
         row = getattr(error.__cause__, "row", None)
         if row is None:
             raise
         in_file = np.flatnonzero(whole)[row]
         raise ChainInputError(f"{error}; in the data that is row {in_file} {ROWS_COUNT_FROM_ZERO}") from error
-
-
-def _columns(y: Array) -> list[Array]:
-    return [y] if y.ndim == 1 else [*y.T]
 
 
 def _numbered(count: int) -> list[str]:

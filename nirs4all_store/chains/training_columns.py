@@ -39,12 +39,15 @@ class TrainedOn:
         Whether the models predicted something else than their likeliest class, so that the folds together vote.
     target_names : list of str, or None
         What each column of y is called.
+    y_range : list of list of float, or None
+        The least and the greatest y of each target of numbers.
     """
 
     columns: list[str] | None = None
     wavelengths: list[float] | None = None
     votes: bool = False
     target_names: list[str] | None = None
+    y_range: list[list[float]] | None = None
 
     @classmethod
     def of(cls, chain: dict[str, Any]) -> TrainedOn:
@@ -59,6 +62,7 @@ class TrainedOn:
             _list_of((int, float), params.get("wavelengths")),
             params.get("folds_vote") is True,
             _list_of(str, params.get("target_names")),
+            _ranges_of(params.get("y_range")),
         )
 
     def read(self, path: Path, *, resample: bool = False) -> spectra_columns.Spectra:
@@ -186,6 +190,12 @@ class TrainedOn:
 
 
 TrainedOn.__module__ = "nirs4all_store.trained_on"  # Pickles have this name, and so has who trusts it.
+
+
+def _ranges_of(value: Any) -> list[list[float]] | None:
+    """Return the least and the greatest y of each target; None where a chain has something else there."""
+    ranges = _list_of(list, value)
+    return ranges if ranges and all(len(pair) == 2 and _list_of((int, float), pair) for pair in ranges) else None
 
 
 def _list_of(kind: Any, value: Any) -> list[Any] | None:

@@ -96,6 +96,8 @@ def predict(
     if found.n_missing:
         print_error(f"no prediction for {count_of_missing(found.n_missing)}")
     print_line(Console(stderr=True), *lines_of_scores(found))
+    if found.warning is not None:
+        print_line(Console(stderr=True), found.warning, style="yellow")
     if output is None:
         print_csv(frame)
         return

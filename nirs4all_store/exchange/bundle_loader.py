@@ -8,8 +8,17 @@ from typing import Any
 
 from ..artifacts import Trust, checked_trust, codec, codecs
 from ..call_boundary import public
-from ..chains import ChainClassifier, ChainRegressor, FittedChain, TrainedOn, as_estimator, plan_replay
-from ..errors import UntrustedArtifactError
+from ..chains import (
+    DOMAIN,
+    ChainClassifier,
+    ChainRegressor,
+    FittedChain,
+    TrainedOn,
+    as_estimator,
+    checked_domain,
+    plan_replay,
+)
+from ..errors import ArtifactLoadError, UntrustedArtifactError
 from ..filesystem import checked_path
 from .bundle_reader import Bundle, Row, read_bundle
 
@@ -50,7 +59,18 @@ def load_bundle(
     loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
     shared = [(label, loaded[item]) for label, item in wanted.shared]
     by_fold = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
-    return as_estimator(FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain)))
+    return as_estimator(FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain), _domain(bundle, trust, name)))
+
+
+def _domain(bundle: Bundle, trust: Trust, name: str) -> Any:
+    """Return what the calibration covers; see `FittedChain`."""
+    artifact_id = (bundle.chain["attachments"] or {}).get(DOMAIN)
+    if artifact_id is None:
+        return None
+    try:
+        return checked_domain(_load(bundle, artifact_id, trust, name))
+    except (ArtifactLoadError, UntrustedArtifactError, ValueError) as error:
+        return ArtifactLoadError(f"{name}, its domain: {error}; predict needs none")
 
 
 def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:

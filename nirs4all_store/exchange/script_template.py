@@ -31,7 +31,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -44,6 +44,10 @@ COLUMNS = {columns!r}
 WAVELENGTHS = {wavelengths!r}
 
 VOTES = {votes!r}
+
+Y_RANGE = {y_range!r}
+
+DOMAIN_OBJECT = {domain!r}
 
 SHARED = {shared!r}
 
@@ -132,12 +136,35 @@ def has_names(cells, path, may_rise):
     return False
 
 
+def judged(shared, folds, X, wavelengths, domain):
+    """Return columns (name and values) of predictions and of how far they can be believed, and a sentence or None."""
+    seen = {{}}
+
+    def look(model, own):
+        seen["far"] = None if domain is None else distances(checked_domain(domain), own)
+
+    y, of_folds = Operators(shared, folds, votes=VOTES).predict_and_look(X, wavelengths, look)
+    columns = [("predicted", column) for column in as_columns(y).T.tolist()]
+    far, outside_x, outside_y = seen["far"], None, None
+    if far is not None:
+        outside_x = far.outside
+        named = {{"t2": far.t2, "q": far.q, "outside_envelope": far.outside_envelope, "outside_x": outside_x}}
+        columns += [(name, values.tolist()) for name, values in named.items()]
+    if of_folds and Y_RANGE is not None:
+        outside_y = outside_range(as_columns(y), Y_RANGE)
+        columns.append(("outside_y", outside_y.tolist()))
+    return columns, summary(outside_x, outside_y)
+
+
 def main():
     """Read X, predict, print."""
     parser = argparse.ArgumentParser(description="Predict with an exported chain.")
     parser.add_argument("X", help="CSV or NPY file, one spectrum a row")
     parser.add_argument("--wavelengths", help="CSV or NPY file, one number a column of X")
     parser.add_argument("--header", action=argparse.BooleanOptionalAction, help="whether X has a line of names above")
+    parser.add_argument(
+        "--distances", action="store_true", help="print a header, and T2, Q and what is outside the calibration, too"
+    )
     parser.add_argument("--resample", action="store_true", help="interpolate spectra of other wavelengths")
     options = parser.parse_args()
     try:
@@ -153,13 +180,19 @@ def main():
         X, wavelengths = read_spectra(options.X, options.header, options.resample)
         if options.wavelengths:
             wavelengths = np.ravel(read_matrix(options.wavelengths, may_rise=True))
-        y = predict(shared, folds, X, wavelengths, votes=VOTES)
+        columns, warning = judged(shared, folds, X, wavelengths, loaded.get(DOMAIN_OBJECT))
     except (OSError, ValueError) as error:
         raise SystemExit(f"cannot predict: {{error}}")
     sys.stdout.reconfigure(errors="backslashreplace")  # A class may have letters that the terminal lacks.
     try:
-        csv.writer(sys.stdout, lineterminator="\\n").writerows(as_columns(y).tolist())
+        kept = columns if options.distances else [(name, values) for name, values in columns if name == "predicted"]
+        lines = csv.writer(sys.stdout, lineterminator="\\n")
+        if options.distances:
+            lines.writerow(name for name, values in kept)
+        lines.writerows(zip(*(values for _, values in kept)))
         sys.stdout.flush()
+        if warning is not None:
+            print(warning, file=sys.stderr)
     except BrokenPipeError:  # Whoever reads has enough, and Python would complain once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

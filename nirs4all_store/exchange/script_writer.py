@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-from ..chains import TrainedOn, inference, plan_replay, probabilities
+from ..chains import DOMAIN, TrainedOn, domain, inference, plan_replay, probabilities
 from ..datasets import column_names, wavelength_grids
 from ..errors import UntrustedArtifactError
 from ..filesystem import with_suffix_added, write_atomic
@@ -17,6 +17,9 @@ from ..identifiers import utc_now
 from .bundle_reader import Row
 from .bundle_writer import packages_of
 from .script_template import SCRIPT
+
+CARRIED = (probabilities, inference, domain, wavelength_grids, column_names)
+"""The modules of which a script has the text: each needs numpy alone, and those before it."""
 
 
 def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], output_path: Path) -> Path:
@@ -37,8 +40,10 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
             f"chain {chain['chain_id']} was imported, and a script would unpickle {untrusted} unasked; "
             "call trust_chain(chain_id, True) first, if you know who made it"
         )
+    domain_id = (chain["attachments"] or {}).get(DOMAIN)
+    carried = [*wanted.ids, *([] if domain_id is None else [domain_id])]
     objects = {
-        rows[item]["content_hash"]: (rows[item]["format"], contents[rows[item]["content_hash"]]) for item in wanted.ids
+        rows[item]["content_hash"]: (rows[item]["format"], contents[rows[item]["content_hash"]]) for item in carried
     }
     script = SCRIPT.format(
         about={
@@ -47,10 +52,14 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
             "exported_at": utc_now().isoformat(timespec="seconds"),
         },
         packages=packages_of([rows[item] for item in wanted.ids]),
-        inference="\n\n\n".join(map(_source_below_imports, (probabilities, inference, wavelength_grids, column_names))),
+        inference="\n\n\n".join(
+            map(_source_below_imports, (probabilities, inference, domain, wavelength_grids, column_names))
+        ),
         columns=trained_on.columns,
         wavelengths=trained_on.wavelengths,
         votes=trained_on.votes,
+        y_range=trained_on.y_range,
+        domain=None if domain_id is None else rows[domain_id]["content_hash"],
         shared=[(label, rows[item]["content_hash"]) for label, item in wanted.shared],
         folds={
             fold: [(label, rows[item]["content_hash"]) for label, item in entries]

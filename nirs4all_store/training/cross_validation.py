@@ -27,6 +27,7 @@ from ..artifacts import SCRIPTS, codecs
 from ..chains import inference
 from ..datasets import TrainingData
 from ..errors import InvalidInputError, TrainingFailedError
+from .domains import add_domains
 from .evaluation import Array, Fitted, TrainedModel, judge
 from .fitting import (
     Samples,
@@ -241,6 +242,7 @@ def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int
     with threadpool_limits(threads, user_api="blas"):
         for model in models:
             judge(model, data, folds)
+        add_domains(models, data, folds)
     return TrainingResult(models, seconds)
 
 

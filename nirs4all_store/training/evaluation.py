@@ -96,6 +96,8 @@ class TrainedModel:
         The repeat, from 0, that each fold belongs to, where there are several.
     votes : bool
         Whether `predict` of a fold's model is not its likeliest class, so that the folds together vote.
+    domain : Dumped, or None
+        What the calibration covers, as `fit_domain` returns it; None if it cannot be told.
     """
 
     step: Step
@@ -108,6 +110,7 @@ class TrainedModel:
     scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
     repeats: dict[str, int] = field(default_factory=dict)
     votes: bool = False
+    domain: codecs.Dumped | None = None
 
 
 def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..chains import ChainBuilder, ExecutionStep, ExecutionTrace, StepArtifacts
+import numpy as np
+
+from ..chains import DOMAIN, ChainBuilder, ExecutionStep, ExecutionTrace, StepArtifacts
 from ..datasets import AVERAGE, FINAL, TrainingData
 from ..metrics import distance_from_best
 from ..store import WorkspaceStore
@@ -53,9 +55,13 @@ def record_result(
         No model has a validation score.
     """
     trace = _trace(store, pipeline, trained, data, keeps_folds=keeps_folds)
-    bests = []
+    bests, domains = [], {model.domain.content: "" for model in trained.models if model.domain is not None}
     for model, chain in zip(trained.models, ChainBuilder(trace).build_all(), strict=True):
         chain["preprocessings"] = pipeline.preprocessings(model.step)
+        if model.domain is not None:
+            content = model.domain.content
+            domains[content] = domains[content] or store.save_artifact(model.domain, "Domain", DOMAIN, "npz")
+            chain["attachments"] = {DOMAIN: domains[content]}
         chain_id = store.save_chain(pipeline_id, **chain, predict_fold=None if model.final is None else FINAL_KEY)
         store.save_predictions(pipeline_id, _records(model, chain_id, pipeline, data))
         bests.append(_best(model))
@@ -98,6 +104,9 @@ def _trace(
         known["wavelengths"] = data.wavelengths.tolist()
     if data.target_names is not None:
         known["target_names"] = data.target_names
+    if not pipeline.is_classification:
+        columns = data.y.reshape(len(data.y), -1)
+        known["y_range"] = np.transpose([columns.min(axis=0), columns.max(axis=0)]).tolist()
     voting = {id(model.step) for model in trained.models if model.votes}
     steps = [
         ExecutionStep(

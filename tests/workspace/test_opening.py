@@ -262,6 +262,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "get_chains_for_pipeline": (unknown,),
         "replay_chain": (unknown, []),
         "load_chain": (unknown,),
+        "predict_frame": (unknown, []),
         "predict_table": (unknown, []),
         "chain_samples": (unknown,),
         "chain_scores": (unknown,),
