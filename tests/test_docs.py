@@ -72,6 +72,7 @@ PAGES: dict[str, Callable[[Path], None]] = {
     "docs/tutorial.md": nothing,
     "docs/guide.md": spectra,
     "docs/chains.md": nothing,
+    "docs/how-numbers-are-made.md": nothing,
     "docs/from-nirs4all.md": nothing,
     "docs/from-mlflow.md": nothing,
     "docs/how-to/keep-it-small.md": nothing,

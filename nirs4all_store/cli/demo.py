@@ -61,11 +61,9 @@ def fermentation() -> tuple[dict[str, Any], list[Any]]:
         "y_test": reference["glucose"].to_numpy(),
         "wavelengths": wavenumbers,
     }
-    # Glucose absorbs at 950 to 1500 1/cm.
-    first, last = (int(np.abs(wavenumbers - bound).argmin()) for bound in (950, 1500))
     models = [*(PLSRegression(components, scale=False) for components in (2, 4, 6)), Ridge(alpha=1e-3)]
     return data, [
-        RangeCut(start=first, end=last),
+        RangeCut(start=950, end=1500),  # Where glucose absorbs, in 1/cm.
         {"_or_": [None, StandardNormalVariate(), FIRST_DERIVATIVE]},
         StandardScaler(with_std=False),
         {"model": {"_or_": models}},

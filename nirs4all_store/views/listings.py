@@ -288,8 +288,11 @@ def show(store: WorkspaceStore, kind: str, name: str) -> Details:
     own = [pl.when(pl.col("partition") == part).then(pl.col(f"{part}_score")) for part in PARTITIONS]
     is_final = pl.col("fold_id") == FINAL
     first = (pl.col("fold_id") != AVERAGE, ~is_final, pl.col("partition") != PARTITIONS[0])
+    # RMSEC and RMSEP are of the model that predicts.
+    predicts = FINAL if FINAL in rows["fold_id"] else AVERAGE
+    named = {(AVERAGE, PARTITIONS[0]), *((predicts, partition) for partition in PARTITIONS)}
     names = [
-        label(metric, partition) if metric == "rmse" and fold in (AVERAGE, FINAL) else ""
+        label(metric, partition) if metric == "rmse" and (fold, partition) in named else ""
         for metric, partition, fold in rows.select("metric", "partition", "fold_id").iter_rows()
     ]
     rows = rows.with_columns(score=pl.coalesce(own), name=pl.Series(names, dtype=pl.String))

@@ -94,12 +94,11 @@ def rows(line: str) -> list[dict[str, Any]]:
 
 def test_three_commands_lead_from_spectra_to_predictions(here: Path) -> None:
     ranked = command("run pls.yaml wheat.csv -t glucose")
-    assert ranked.splitlines()[1].split() == ["chain_id", "model", "preprocessings", "metric", "val", "train"], (
-        "no test data"
-    )
+    named = ["#", "chain_id", "model", "preprocessings", "RMSECV", "RMSEC", "R²", "RPD"]
+    assert ranked.splitlines()[1].split() == named, "no test data"
     assert len(ranked.splitlines()) == 6
     assert "PLSRegression (n_components=2)" in ranked, "what was tried is shown, its default or not"
-    chain = ranked.splitlines()[2].split()[0]
+    chain = ranked.splitlines()[2].split()[1]
     picture = command(f"show {rows('top -n 1')[0]['prediction_id']} --plot best.png")
     assert "┤" in picture
     assert (here / "best.png").read_bytes().startswith(b"\x89PNG")
@@ -164,7 +163,7 @@ def test_classes_are_drawn_as_counts(here: Path) -> None:
     assert "only a chain or prediction" in command(f"show {best['pipeline_id']} --plot counts.png", 1)
 
 
-FIRST = [("avg", "val"), ("avg", "train"), ("final", "train")]
+FIRST = [["avg", "val", "RMSECV"], ["avg", "train"], ["final", "train", "RMSEC"]]
 
 
 def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(trained: Path) -> None:
@@ -173,7 +172,7 @@ def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(tra
     assert len(told.splitlines()) < 60, "the middle of the columns' names is left out"
     assert "\\n" not in told
     listed = [line.split() for line in told[told.index("prediction_id  ") :].splitlines()]
-    assert [line[1:4] for line in listed[1:4]] == [[fold, part, "rmse"] for fold, part in FIRST]
+    assert [line[1:3] + line[5:] for line in listed[1:4]] == FIRST
     assert len([line for line in listed if line[3:4] == ["rmse"]]) == 13
     assert told.partition("┌")[2].partition("saved")[0] == command(f"show {best['prediction_id']}").partition("┌")[2]
     assert (trained / "best.png").read_bytes().startswith(b"\x89PNG")
@@ -438,12 +437,14 @@ def test_a_terminal_of_any_width_cuts_no_number_and_no_id(
     monkeypatch.setenv("COLUMNS", str(width))
     ranking = command("top")
     told = ranking.split()
-    assert {f"{best['val_score']:.4g}", f"{best['train_score']:.4g}", "train"} <= set(told)
-    assert best["chain_id"].startswith(told[told.index("train") + 1])
+    final = rows("top --partition train")[0]
+    assert (final["fold_id"], final["chain_id"]) == ("final", best["chain_id"])
+    assert {f"{best['val_score']:.4g}", "RMSECV", f"{final['train_score']:.4g}", "RMSEC"} <= set(told)
+    assert best["chain_id"].startswith(told[told.index("RPD") + 2])
     for word in ("PLSRegression", "(n_components=2,", "scale=False)", "StandardScaler", "MinMaxScaler"):
         assert word in told
     if width <= 80:  # The rest of it: an id is as long as it must be.
-        assert max(map(len, ranking.splitlines())) - len(told[told.index("train") + 1]) <= 70
+        assert max(map(len, ranking.splitlines())) - len(told[told.index("RPD") + 2]) <= 70
 
 
 def test_every_answer_is_plain_json_or_csv(here: Path) -> None:
@@ -656,7 +657,7 @@ def test_the_shell_once_had_no_groups_no_test_data_and_no_file_of_references(her
     assert "X: 15 samples, 6 to test with, 53 columns of X from" in told.stderr
     assert "left out: lot, note" in told.stderr
     assert "DataWarning: 15 rows have 5 different values in column 'lot'" in " ".join(told.stderr.split())
-    assert "test" in told.stdout.splitlines()[0]
+    assert "RMSEP" in told.stdout.splitlines()[0]
     grouped = CliRunner().invoke(app, shlex.split(f"{line} --groups lot --sample sample"))
     assert "DataWarning" not in grouped.output
     split = wheat.with_columns(split=pl.Series(["train"] * 15 + ["test"] * 6))

@@ -97,7 +97,7 @@ def test_commands_once_wrote_among_the_artifacts(here: Path, line: str) -> None:
         ("run ridge.yaml wheat.csv", "in a shell with --target"),
         ("info nowhere", "in a shell with `nirs4all-store init`"),
         ("library show nowhere", "in a shell `nirs4all-store library list`"),
-        ("sql 'SELECT * FROM nowhere'", "The tables are artifacts, runs, pipelines"),
+        ("sql 'SELECT * FROM nowhere'", "The tables are artifacts, runs, datasets, pipelines"),
     ],
 )
 def test_errors_once_named_ways_out_that_a_shell_does_not_have(here: Path, line: str, way_out: str) -> None:
@@ -117,7 +117,7 @@ def test_the_way_out_for_what_is_not_trusted_once_was_not_named(here: Path) -> N
 def test_every_fold_of_a_chain_that_is_not_trusted_once_gave_the_same_advice(here: Path) -> None:
     command(f"export {an_id('chain')} twin.n4a")
     chain = command("import twin.n4a -w elsewhere").split()[1]
-    told = command(f"predict {chain} new.csv -w elsewhere", 1)
+    told = command(f"predict {chain} new.csv --folds mean -w elsewhere", 1)
     assert told.count("predict or import it with --trusted") == 1
     assert [told.count(f"of fold fold_{fold}, artifact ") for fold in range(3)] == [1, 1, 1]
 
