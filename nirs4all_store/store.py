@@ -752,7 +752,8 @@ class WorkspaceStore:
         resample, folds
             As for `replay_chain`.
         average : str, optional
-            The column of the data that says of which sample each row is a scan. What the scans of a sample say together
+            The column of the data that says of which sample each row is a scan; `sample` may also stand for the one
+            that did so in training. What the scans of a sample say together
             stands beside what each says: the mean, of classes the most frequent one.
 
         Returns

@@ -21,6 +21,7 @@ from .inference import is_classifier
 from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
+SAMPLE = "sample"
 KEEP = ("none", "ids", "all")
 MOST_WORST = 5
 
@@ -76,7 +77,8 @@ def predict_table(
     resample : bool
         Interpolate spectra of other wavelengths to those of training.
     average : str, optional
-        The column of the data that names the samples of which the rows are scans; see `scans.with_averages`.
+        The column of the data that names the samples of which the rows are scans; see `scans.with_averages`. `sample`
+        may also stand for the column that did so in training.
 
     Raises
     ------
@@ -98,6 +100,8 @@ def predict_table(
     frame, beliefs = gathered.select(names), gathered.drop(names)
     others = spectra.others.select(column_names.without_wavelengths(spectra.others.columns))
     are_classes = all(map(is_classifier, chain.models))
+    if average == SAMPLE and average not in others.columns:
+        average = chain.trained_on.sample_column or average
     if average is not None:
         check_average(others, average)
         scans = others.select(average).hstack(frame)

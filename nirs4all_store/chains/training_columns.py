@@ -41,6 +41,8 @@ class TrainedOn:
         What each column of y is called.
     y_range : list of list of float, or None
         The least and the greatest y of each target of numbers.
+    sample_column : str, or None
+        The column that had the names of samples.
     """
 
     columns: list[str] | None = None
@@ -48,6 +50,7 @@ class TrainedOn:
     votes: bool = False
     target_names: list[str] | None = None
     y_range: list[list[float]] | None = None
+    sample_column: str | None = None
 
     @classmethod
     def of(cls, chain: dict[str, Any]) -> TrainedOn:
@@ -57,12 +60,14 @@ class TrainedOn:
         )
         params = model.get("params")
         params = params if isinstance(params, dict) else {}
+        sample_column = params.get("sample_column")
         return cls(
             _list_of(str, params.get("columns")),
             _list_of((int, float), params.get("wavelengths")),
             params.get("folds_vote") is True,
             _list_of(str, params.get("target_names")),
             _ranges_of(params.get("y_range")),
+            sample_column if isinstance(sample_column, str) else None,
         )
 
     def read(self, path: Path, *, resample: bool = False) -> spectra_columns.Spectra:

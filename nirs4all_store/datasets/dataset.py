@@ -59,6 +59,8 @@ class TrainingData:
         The unit of each target that has one, by the target's name.
     sample_names, test_sample_names : ndarray of str, shape (n_samples,), or None
         Of which sample each row of X, and of X_test, is a scan.
+    sample_column : str, or None
+        The column of the given table that has them.
     metadata, test_metadata : polars.DataFrame, or None
         What else the dataset tells of each row of X, and of X_test: columns that are neither spectra nor targets.
     wavelength_unit : str, or None
@@ -90,6 +92,7 @@ class TrainingData:
     wavelength_unit: str | None = None
     origin: str | None = None
     excluded_test: int = 0
+    sample_column: str | None = None
 
     @property
     def exclusion_rate(self) -> float:

@@ -164,6 +164,7 @@ def _of_tables(parts: dict[str, Any], target: Any) -> dict[str, Any]:
     if parts.get("join") is not None and parts.get("sample") is None:
         parts["sample"] = spectra_columns.targets_of(source.frame, [parts["join"]], where, are_names=True)
         used["sample"] = [parts["join"]]
+    parts["sample_column"] = used["sample"][0] if used["sample"] else None
     parts |= {"X": spectra.X, "columns": spectra.columns, "metadata": _metadata(spectra.others, known)}
     parts |= {"y": targets.y, "target_names": targets.target_names, "units": targets.units}
     if parts.get("wavelengths") is None:

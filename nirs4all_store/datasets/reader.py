@@ -124,6 +124,7 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
         units=parts.get("units"),
         sample_names=found.pop("sample"),
         test_sample_names=found.pop("test_sample"),
+        sample_column=parts.get("sample_column"),
         metadata=_of_rows(parts.get("metadata"), kept),
         test_metadata=_of_rows(parts.get("test_metadata"), test_rows),
         wavelength_unit=parts.get("wavelength_unit"),

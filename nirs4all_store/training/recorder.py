@@ -107,6 +107,8 @@ def _trace(
     if not pipeline.is_classification:
         columns = data.y.reshape(len(data.y), -1)
         known["y_range"] = np.transpose([columns.min(axis=0), columns.max(axis=0)]).tolist()
+    if data.sample_column is not None:
+        known["sample_column"] = data.sample_column
     voting = {id(model.step) for model in trained.models if model.votes}
     steps = [
         ExecutionStep(

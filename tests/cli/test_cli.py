@@ -324,6 +324,9 @@ def test_replicate_scans_once_were_counted_as_samples(here: Path) -> None:
     assert best["by_sample"] == pytest.approx(error)
     assert best["by_sample"] < best["val_score"]
     assert "no column 'id' that says which scans are of one sample" in command(f"{line} --average id", 1)
+    told = command(f"predict {best['chain_id']} scans.csv -w scans --average sample")
+    assert "protein, by sample: n 12, RMSEP" in told
+    assert "scan_of,protein_predicted,protein_predicted_by_scan_of,n_scans" in told
 
 
 @pytest.fixture
