@@ -132,6 +132,7 @@ def top(
         if found.is_empty():
             wanted = {"dataset_name": dataset, "fold_id": None if fold == "any" else fold, "metric": metric}
             rows = store.query_predictions(partition=partition, run_id=run_id)
+            views.refuse_without_scores(store, metric, partition, run_id=run_id, dataset_name=dataset)
             _refuse_unmatched(rows, wanted, f"{partition}_score")
         show_rows(store, views.list_models(store, found, average), as_json=as_json, as_csv=as_csv)
 

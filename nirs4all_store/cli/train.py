@@ -15,7 +15,7 @@ from rich.console import Console
 from ..datasets import TrainingData, read_dataset, samples_of
 from ..store import WorkspaceStore
 from ..training import PipelineLibrary, find_config
-from ..views import held_out, list_models
+from ..views import held_out, lines_of_left_out, list_models
 from .output import (
     DEFAULT_WORKSPACE,
     MIN_ID_LENGTH,
@@ -122,6 +122,7 @@ def run(
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
+        print_line(Console(stderr=True), *lines_of_left_out(found, dataset))
         best = list_models(store, held_out(found).head(limit), average)
         show_rows(store, best, as_json=as_json, as_csv=as_csv)
         if runner.run_id is not None:
@@ -144,7 +145,9 @@ def _tell(dataset: TrainingData) -> None:
     """Print which samples and columns are used, since they may not be those that the user expects."""
     columns = dataset.columns or [""]
     test = "" if dataset.X_test is None else f", {len(dataset.X_test):,} to test with"
-    without = f", without {count_of_missing(dataset.excluded)}" if dataset.excluded else ""
+    left_out = [(dataset.excluded, ""), (dataset.excluded_test, " to test with")]
+    told = [f"{count_of_missing(count)}{purpose}" for count, purpose in left_out if count]
+    without = f", without {' and '.join(told)}" if told else ""
     lines = [
         f"{dataset.name}: {len(dataset.X):,} samples{test}, {len(columns):,} columns of X from {columns[0]} to "
         f"{columns[-1]}{without}"

@@ -23,5 +23,7 @@ from .listings import text_of as text_of
 from .listings import to_json as to_json
 from .rankings import first_unmatched as first_unmatched
 from .rankings import held_out as held_out
+from .rankings import lines_of_left_out as lines_of_left_out
 from .rankings import list_models as list_models
 from .rankings import rank as rank
+from .rankings import refuse_without_scores as refuse_without_scores

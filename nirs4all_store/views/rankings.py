@@ -7,7 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from ..datasets import AVERAGE, FINAL, PARTITIONS
+from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
+from ..errors import InvalidInputError
 from ..metrics import FIELD_NAMES, NAMES, label
 from ..store import WorkspaceStore
 from .listings import Listing, clipped, decoded, from_json
@@ -173,6 +174,56 @@ def _by_sample(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]], average
 def held_out(predictions: pl.DataFrame) -> pl.DataFrame:
     """Return the predictions that models are judged by: of all folds together, of samples that were held out."""
     return predictions.filter(pl.col("fold_id") == AVERAGE, pl.col("partition") == PARTITIONS[0])
+
+
+def lines_of_left_out(predictions: pl.DataFrame, data: TrainingData) -> list[str]:
+    """Return how many rows pipelines have left out since their X misses a value, as people read it; none is no line.
+
+    Parameters
+    ----------
+    predictions : polars.DataFrame
+        Those of a run.
+    data : TrainingData
+        Those without a y were left out of it before.
+    """
+    lines = []
+    before = {PARTITIONS[0]: data.excluded, PARTITIONS[1]: data.excluded_test}
+    for partition, purpose in zip(before, ("for training", "to test with"), strict=True):
+        own = predictions.filter(fold_id=AVERAGE, partition=partition)
+        counts = [count - before[partition] for count in own["exclusion_count"]]
+        left_out = [count for count in counts if count > 0]
+        if left_out:
+            models = "" if len(left_out) == len(counts) else f" by {len(left_out):,} of {len(counts):,} models"
+            rows = "1 row" if max(left_out) == 1 else f"{max(left_out):,} rows"
+            lines.append(f"left out{models}: {rows} {purpose}, with a value missing in X that no step takes")
+    return lines
+
+
+def refuse_without_scores(store: WorkspaceStore, metric: str | None, partition: str, **filters: Any) -> None:
+    """Raise if there are predictions, and none of the partition that is ranked by has a score.
+
+    Parameters
+    ----------
+    store : WorkspaceStore
+    metric : str or None
+        `rmsep` is of `test`, whatever the partition.
+    partition : str
+    **filters
+        `dataset_name`, `run_id`.
+
+    Raises
+    ------
+    InvalidInputError
+        The message says how predictions of test data are made.
+    """
+    _, partition = FIELD_NAMES.get(metric or "", (metric, partition))
+    rows = store.query_predictions(**filters)
+    scores = rows.filter(partition=partition)[f"{partition}_score"]
+    if rows.height and scores.null_count() == len(scores):
+        raise InvalidInputError(
+            f"no model here has a score of {partition} data; train with test data whose y is known (`run --test FILE` "
+            "or `--split COLUMN`), or rank by another partition, as with --metric rmsecv"
+        )
 
 
 def first_unmatched(
