@@ -53,6 +53,7 @@ FIELDS[Pipeline] = {
     "metric": True,
     "duration_ms": True,
     "original_template": False,
+    "judged_by": False,
 }
 """What a bundle has of a row, and whether bundles had it from the first on: then it has no default."""
 CHAIN_KEYS, PREDICTION_KEYS, PIPELINE_KEYS = (tuple(FIELDS[kind]) for kind in (ChainRecord, PredictionRecord, Pipeline))

@@ -127,6 +127,7 @@ def _add(uow: UnitOfWork, bundle: Bundle, run_id: str, trust: Trust) -> tuple[st
         dataset,
         told.get("dataset_hash"),
         original_template=told.get("original_template"),
+        judged_by=told.get("judged_by"),
     )
     ids = {
         key: _add_artifact(uow, row, bundle.contents[row["content_hash"]], trust)

@@ -9,6 +9,7 @@ from .names import UNIT_FREE as UNIT_FREE
 from .names import distance_from_best as distance_from_best
 from .names import label as label
 from .names import lower_is_better as lower_is_better
+from .repeats import repeats_of as repeats_of
 from .scores import Scores as Scores
 from .scores import over_repeats as over_repeats
 from .scores import score_of as score_of

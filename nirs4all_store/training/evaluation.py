@@ -14,9 +14,9 @@ import numpy as np
 from ..artifacts import codecs
 from ..chains import all_classes, as_columns, inference, is_choice, on_classes
 from ..datasets import AVERAGE, FINAL, TrainingData
-from ..metrics import COVERAGE, MAIN, MAIN_OF_SEVERAL, Scores, over_repeats, scores_of
+from ..metrics import COVERAGE, MAIN, MAIN_OF_SEVERAL, Scores, over_repeats, repeats_of, scores_of
 from .pipeline_config import Step
-from .repeats import Folds, coverage_of, repeats_of
+from .repeats import Folds, coverage_of
 
 Array = Any
 
@@ -136,7 +136,7 @@ def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
     for fold, parts in model.parts.items():
         predictor = together if fold == AVERAGE else alone[int(fold)]
         model.scores[fold] = _scores(predictor, parts, data, of_classes=fold == AVERAGE)
-    repeats = repeats_of(folds, len(data.X))
+    repeats = repeats_of([held_out for _, held_out in folds], len(data.X))
     if len(repeats) > 1:
         model.repeats = {str(name): number for number, repeat in enumerate(repeats) for name in repeat}
     held_out = [parts["val"] for parts in of_folds]

@@ -11,36 +11,18 @@ from typing import Any
 import numpy as np
 
 from ..datasets import TrainingData
+from ..metrics import repeats_of
 
 Folds = list[tuple[Any, Any]]
 """Of each fold the places in X to train on, and those to validate with, as arrays of int."""
 
 
-def repeats_of(folds: Folds, n_samples: int) -> list[list[int]]:
-    """Return the folds of each repeat, by number; in each repeat every sample is held out once.
-
-    The list is empty if the folds do not come in such repeats: those of `ShuffleSplit` hold some samples out several
-    times and others never, those of `TimeSeriesSplit` never the first ones.
-    """
-    repeats: list[list[int]] = []
-    times = np.zeros(n_samples, dtype=int)
-    for number, (_, held_out) in enumerate(folds):
-        if not times.any():
-            repeats.append([])
-        repeats[-1].append(number)
-        np.add.at(times, held_out, 1)
-        if times.max() > 1:
-            return []
-        if times.all():
-            times[:] = 0
-    return [] if times.any() else repeats
-
-
 def coverage_of(folds: Folds, n_samples: int) -> dict[str, int] | None:
     """Return how many samples are held out never, and how many several times; None if all are, once a repeat."""
-    if repeats_of(folds, n_samples):
+    parts = [held_out for _, held_out in folds]
+    if repeats_of(parts, n_samples):
         return None
-    times = np.bincount(np.concatenate([held_out for _, held_out in folds]), minlength=n_samples)
+    times = np.bincount(np.concatenate(parts), minlength=n_samples)
     return {"never": int(np.sum(times == 0)), "several": int(np.sum(times > 1))}
 
 
@@ -65,5 +47,5 @@ def judged_by(splitter: Any, folds: Folds, data: TrainingData) -> dict[str, Any]
         "n_splits": len(folds),
         "targets": data.target_names,
     }
-    repeats = repeats_of(folds, len(data.X))
+    repeats = repeats_of([held_out for _, held_out in folds], len(data.X))
     return told | ({"n_repeats": len(repeats)} if repeats else {"coverage": coverage_of(folds, len(data.X))})

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import polars as pl
 
-from ..datasets import AVERAGE, PARTITIONS, TrainingData
+from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..store import WorkspaceStore
 from ..validation import json_text, parse_json
+from .cross_validation import splitter_of
 from .operators import is_whole
 from .pipeline_config import PipelineSpec
+from .repeats import Folds, coverage_of, judged_by
 
 CONFIG = {"runner": "PipelineRunner"}
 """The configuration of every run that a runner begins; `resume` finds the runs by it."""
@@ -43,3 +46,33 @@ def completed_before(store: WorkspaceStore, data: TrainingData) -> dict[str, str
     return {
         json.dumps(parse_json(config, "expanded_config"), sort_keys=True): pipeline_id for config, pipeline_id in pairs
     }
+
+
+def tell_judged_by(
+    store: WorkspaceStore, pipeline_id: str, pipeline: PipelineSpec, data: TrainingData, folds: Folds
+) -> None:
+    """Store by what a pipeline was judged that was trained before that was stored; else it is ranked alone.
+
+    It is known only if the rows of its folds are those of today, of which each is held out at most once: scores of
+    repeats, and of several targets, were made in another way then.
+    """
+    stored = store.get_pipeline(pipeline_id)
+    told = judged_by(splitter_of(pipeline, data), folds, data)
+    held_out_once = told.get("n_repeats") == 1 or not (coverage_of(folds, len(data.X)) or {"several": 1})["several"]
+    if stored is None or stored["judged_by"] is not None or data.y.ndim > 1 or not held_out_once:
+        return
+    rows = store.query_predictions(pipeline_id=pipeline_id).filter(~pl.col("fold_id").is_in([AVERAGE, FINAL]))
+    known = {
+        (str(number), partition): data.rows[places]
+        for number, fold in enumerate(folds)
+        for partition, places in zip(("train", "val"), fold, strict=True)
+    }
+    for fold, partition, prediction_id in rows.select("fold_id", "partition", "prediction_id").iter_rows():
+        if partition != "test":
+            own = (store.get_prediction(prediction_id, load_arrays=True) or {}).get("sample_indices")
+            if own is None or not np.array_equal(own, known.get((fold, partition), [])):
+                return
+    if {(fold, partition) for fold, partition in rows.select("fold_id", "partition").iter_rows()} >= known.keys():
+        with store.unit_of_work() as uow:
+            uow.runs.tell_judged_by(pipeline_id, told)
+            uow.commit()

@@ -35,7 +35,7 @@ from .progress import progress_bar
 from .ranked_results import ranked
 from .recorder import record_result
 from .repeats import Folds, judged_by
-from .resume import CONFIG, completed_before, key_of
+from .resume import CONFIG, completed_before, key_of, tell_judged_by
 from .template_library import template_in
 
 KEPT = ("all", FINAL, "folds")
@@ -168,6 +168,9 @@ class PipelineRunner:
                             check_repeats(pipeline, samples, folds[pipeline.folds_key])
             _parallel(self._n_jobs)
             done = completed_before(store, data) if resume else {}
+            for pipeline, key in zip(pipelines, keys, strict=True):
+                if key in done:
+                    tell_judged_by(store, done[key], pipeline, pipeline.samples(data), folds[pipeline.folds_key])
             left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
             found = [done[key] for key in dict.fromkeys(keys) if key in done]
             if left:
@@ -320,6 +323,7 @@ class _Run:
     def _tasks(self, pipelines: Iterator[PipelineSpec]) -> Iterator[Any]:
         """Begin one pipeline after the other, each as soon as somebody has time for it."""
         for pipeline in pipelines:
+            samples, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
             try:
                 pipeline_id = self._store.begin_pipeline(
                     self.run_id,
@@ -329,7 +333,7 @@ class _Run:
                     self._data.name,
                     self._data.content_hash,
                     self._template,
-                    judged_by(splitter_of(pipeline, self._data), self._folds[pipeline.folds_key], self._data),
+                    judged_by(splitter_of(pipeline, samples), folds, samples),
                     self._dataset_id,
                 )
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.

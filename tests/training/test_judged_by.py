@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,8 @@ from sklearn.tree import DecisionTreeClassifier
 
 from nirs4all_store import PipelineRunner, WorkspaceStore
 from nirs4all_store.datasets import read_dataset
-from nirs4all_store.training.repeats import coverage_of, judged_by, repeats_of
+from nirs4all_store.metrics import repeats_of
+from nirs4all_store.training.repeats import coverage_of, judged_by
 
 X = np.random.default_rng(0).normal(size=(12, 4))
 Y = X @ [1.0, 2.0, 0.0, -1.0] + np.random.default_rng(1).normal(size=12)
@@ -43,7 +45,7 @@ def test_splitters_that_do_not_hold_out_each_sample_once_are_said_to_be_such(
     splitter: KFold, repeats: int, coverage: dict[str, int] | None
 ) -> None:
     folds = list(splitter.split(X))
-    assert len(repeats_of(folds, len(X))) == repeats
+    assert len(repeats_of([held_out for _, held_out in folds], len(X))) == repeats
     assert coverage_of(folds, len(X)) == coverage
     told = judged_by(splitter, folds, DATA)
     assert (told.get("n_repeats", 0), told.get("coverage")) == (repeats, coverage)
@@ -125,3 +127,94 @@ def test_a_pipeline_says_by_what_it_was_judged(store: WorkspaceStore) -> None:
     data = read_dataset(table, "protein")
     assert pipeline["judged_by"] == judged_by(splitter, list(splitter.split(X)), data)
     assert pipeline["judged_by"]["n_repeats"] == 2
+
+
+def forget(store: WorkspaceStore) -> None:
+    """Let the pipelines be as they were before it was stored by what they are judged."""
+    with store.unit_of_work() as uow:
+        for pipeline_id in store.list_pipelines()["pipeline_id"]:
+            uow.runs.tell_judged_by(pipeline_id, None)
+        uow.commit()
+
+
+def judged(store: WorkspaceStore) -> list[Any]:
+    return [json.loads(text) if text else None for text in store.list_pipelines()["judged_by"]]
+
+
+def test_pipelines_with_rows_left_out_once_were_said_to_hold_out_some_never(store: WorkspaceStore) -> None:
+    gaps = X.copy()
+    gaps[[1, 5], 0] = np.nan
+    PipelineRunner(store).run([KFold(3), Ridge()], (gaps, Y))
+    data = read_dataset((gaps, Y)).complete
+    assert judged(store) == [judged_by(KFold(3), list(KFold(3).split(data.X)), data)]
+    assert judged(store)[0]["n_repeats"] == 1
+
+
+@pytest.mark.parametrize("splitter", [KFold(3), TimeSeriesSplit(3)])
+def test_what_an_older_version_trained_once_was_ranked_apart_after_resume(store: WorkspaceStore, splitter: Any) -> None:
+    PipelineRunner(store).run([splitter, Ridge()], (X, Y))
+    forget(store)
+    found = PipelineRunner(store).run([splitter, {"_or_": [Ridge(), Ridge(100.0)]}], (X, Y), resume=True)
+    told = judged(store)
+    assert len(told) == 2
+    assert told[0] == told[1] == judged_by(splitter, list(splitter.split(X)), DATA)
+    assert store.top_predictions(9, fold_id="avg")["rank"].to_list() == [1, 2]
+    assert found.filter(fold_id="avg", partition="val")["val_score"].is_sorted()
+
+
+def test_what_was_judged_by_repeats_or_by_other_rows_stays_apart_after_resume(store: WorkspaceStore) -> None:
+    for splitter in (RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), KFold(3)):
+        PipelineRunner(store).run([splitter, Ridge()], (X, Y))
+    forget(store)
+    kept = store.query_predictions(fold_id="1", partition="val")["prediction_id"]
+    for name in kept:
+        arrays = store.get_prediction(name, load_arrays=True) or {}
+        rows = arrays["sample_indices"][::-1]
+        store.save_prediction_arrays(name, arrays["y_true"], arrays["y_pred"], sample_indices=rows)
+    for splitter in (RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), KFold(3)):
+        PipelineRunner(store).run([splitter, Ridge()], (X, Y), resume=True)
+    assert judged(store) == [None, None]
+
+
+def test_a_ranking_by_another_metric_once_was_made_of_the_mean_over_repeats(store: WorkspaceStore) -> None:
+    splitter = RepeatedKFold(n_splits=4, n_repeats=10, random_state=0)
+    shuffled = ShuffleSplit(6, test_size=4, random_state=0)
+    labels = np.where(np.median(Y) < Y, "high", "low")
+    for own in (splitter, shuffled):
+        PipelineRunner(store).run([own, Ridge()], (X, Y))
+        PipelineRunner(store).run([own, DecisionTreeClassifier(max_depth=2, random_state=0)], (X, labels))
+    names = ("rpd", "mcc", "slope")
+    stored = {name: store.top_predictions(9, name, fold_id="avg")["score"].to_list() for name in names}
+    forget(store)
+    for name, scores in stored.items():
+        computed = store.top_predictions(9, name, fold_id="avg")["score"].to_list()
+        assert sorted(computed) == pytest.approx(sorted(scores))
+    samples = store.top_predictions(1, fold_id="avg", score_metric="rmse")["chain_id"][0]
+    assert store.chain_samples(samples, "val").height > 12
+
+
+def test_a_score_that_was_not_stored_is_computed(store: WorkspaceStore) -> None:
+    found = PipelineRunner(store).run([KFold(3), Ridge()], (X, Y)).row(0, named=True)
+    with store.unit_of_work() as uow:
+        row = uow.predictions.get(found["prediction_id"]) or {}
+        wanted = row["scores"]["val"].pop("rpiq")
+        uow.predictions.delete(found["prediction_id"])
+        uow.commit()
+    arrays = store.get_prediction(found["prediction_id"], load_arrays=True)
+    assert arrays is None
+    y_pred = cross_val_predict(Ridge(), X, Y, cv=KFold(3))
+    record = {name: row[name] for name in ("chain_id", "dataset_name", "model_name", "fold_id", "partition", "metric")}
+    record |= {"task_type": row["task_type"], "scores": row["scores"], "y_true": Y, "y_pred": y_pred, "model_class": ""}
+    store.save_predictions(row["pipeline_id"], [record])
+    assert store.top_predictions(1, "rpiq", fold_id="avg")["score"].to_list() == [pytest.approx(wanted)]
+
+
+def test_an_imported_chain_once_was_ranked_apart_from_its_like(store: WorkspaceStore, tmp_path: Path) -> None:
+    PipelineRunner(store).run([KFold(3), Ridge()], (X, Y))
+    path = store.export_chain(store.top_predictions(1)["chain_id"][0], tmp_path / "ridge.n4a")
+    with WorkspaceStore(f"memory:{tmp_path}-there") as there:
+        PipelineRunner(there).run([KFold(3), Ridge(100.0)], (X, Y))
+        there.import_bundle(path)
+        assert judged(there) == judged(store) * 2
+        assert there.top_predictions(9, fold_id="avg")["rank"].to_list() == [1, 2]
+        assert not there.import_bundle(path).is_new

@@ -14,14 +14,14 @@ import numpy as np
 import polars as pl
 
 from ...errors import InvalidInputError
-from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNIT_FREE, distance_from_best
+from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNIT_FREE, distance_from_best, repeats_of
 from ...validation import parse_json
 from . import ranking
 
 ROWS_AT_ONCE = 1_000
 """Of so many predictions the arrays are in memory at a time."""
 Row = dict[str, Any]
-Arrays = Callable[[Sequence[str]], dict[str, Row]]
+Arrays = Callable[[pl.DataFrame], dict[str, list[Row]]]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
         What `ranking.candidates` selects.
     wanted : Wanted
     arrays : callable
-        Returns the arrays of predictions, by id, for their ids.
+        Returns the arrays of predictions, by id, for their rows: a list of one, or of one for each repeat of the
+        cross-validation.
 
     Returns
     -------
@@ -130,9 +131,14 @@ def _scored(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
     rows = _of_target(rows, wanted.target)
     scores: list[float | None] = []
     for part in rows.iter_slices(ROWS_AT_ONCE):
-        unknown = part.filter(pl.col("judged_by").is_null())["prediction_id"].to_list()
-        found = arrays(unknown) if unknown else {}
-        scores += [_score(row, found.get(row["prediction_id"]), wanted.target) for row in part.iter_rows(named=True)]
+        stored = [_stored(row, wanted.target) for row in part.iter_rows(named=True)]
+        is_stored = pl.Series([score is not None for score in stored], dtype=pl.Boolean)
+        unknown = part.filter(~is_stored | pl.col("judged_by").is_null())
+        found = arrays(unknown) if unknown.height and wanted.target is None else {}
+        for row, score in zip(part.iter_rows(named=True), stored, strict=True):
+            parts = found.get(row["prediction_id"], [])
+            are_known = bool(parts) and all(own[name] is not None for own in parts for name in ("y_true", "y_pred"))
+            scores.append(_computed(row["ranked_by"], parts) if are_known else score)
     return rows.with_columns(score=pl.Series(scores, dtype=pl.Float64))
 
 
@@ -155,11 +161,9 @@ def _decoded(text: str | None) -> Row:
     return found if isinstance(found, dict) else {}
 
 
-def _score(row: Row, arrays: Row | None, target: str | None) -> float | None:
-    """Return the score of a prediction: a stored one whose definition is known, else one that is computed."""
+def _stored(row: Row, target: str | None) -> float | None:
+    """Return the score of a prediction as it was stored."""
     metric = row["ranked_by"]
-    if arrays is not None and arrays["y_true"] is not None and arrays["y_pred"] is not None:
-        return _computed(metric, arrays)
     scores = _decoded(row["scores"]).get(row["partition"])
     if not isinstance(scores, dict):
         return None
@@ -170,7 +174,14 @@ def _score(row: Row, arrays: Row | None, target: str | None) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _computed(metric: str, arrays: Row) -> float | None:
+def _computed(metric: str, parts: Sequence[Row]) -> float | None:
+    """Return the mean of the scores of each repeat: a mean over the repeats' predictions would look better than it."""
+    values = [_computed_of_one(metric, arrays) for arrays in parts]
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def _computed_of_one(metric: str, arrays: Row) -> float | None:
     # scikit-learn takes longer to load than most rankings.
     from ...metrics import score_of
 
@@ -184,6 +195,31 @@ def _computed(metric: str, arrays: Row) -> float | None:
     values = [score_of(metric, *columns) for columns in zip(y.T, y_pred.T, strict=True)]
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
+
+
+def by_repeat(folds: Sequence[Row]) -> list[Row]:
+    """Join the arrays of folds that belong to one repeat; of all, where they do not come in repeats.
+
+    Parameters
+    ----------
+    folds : sequence of dict
+        The arrays of what each fold holds out, with `sample_indices`.
+    """
+    held_out = [fold["sample_indices"] for fold in folds]
+    samples = np.unique(np.concatenate(held_out))
+    repeats = repeats_of([np.searchsorted(samples, own) for own in held_out], len(samples))
+    return [_joined([folds[number] for number in repeat]) for repeat in repeats or [[*range(len(folds))]]]
+
+
+def _joined(folds: Sequence[Row]) -> Row:
+    """Return the arrays of several folds one after the other; None for those that do not go together."""
+    joined: Row = {}
+    for name in ("y_true", "y_pred", "y_proba"):
+        values = [fold[name] for fold in folds]
+        is_array = all(isinstance(value, np.ndarray) for value in values)
+        fits = is_array and len({value.shape[1:] for value in values}) == 1
+        joined[name] = np.concatenate(values) if fits else None
+    return joined
 
 
 def _no_common_unit(metric: str, targets: list[str]) -> InvalidInputError:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 from sqlalchemy import Select, func, select
 
+from ...datasets import AVERAGE, PARTITIONS
 from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ...identifiers import new_id, utc_now
 from ...metrics import FIELD_NAMES, NAMES
@@ -288,7 +289,7 @@ class PredictionRepo(Repository):
             found = self._top_of_one_league(ranked, wanted, values)
             if found is not None:
                 return found
-        return leaderboard.ranked(self._tables.frame(ranking.candidates(ranked), values), wanted, self._arrays_of)
+        return leaderboard.ranked(self._tables.frame(ranking.candidates(ranked), values), wanted, self._parts_of)
 
     def _top_of_one_league(self, ranked: ranking.Ranked, wanted: Wanted, values: Row) -> pl.DataFrame | None:
         """Return the best rows, which the database finds by itself; None if not all were judged in the same way."""
@@ -310,6 +311,26 @@ class PredictionRepo(Repository):
         """Return the arrays of predictions by id; those without arrays are left out."""
         rows = self._tables.rows_with_arrays(select(ARRAYS).where(ARRAYS.c.prediction_id.in_(prediction_ids)))
         return {row["prediction_id"]: decode_all(row) for row in rows}
+
+    def _parts_of(self, rows: pl.DataFrame) -> dict[str, list[Row]]:
+        """Return the arrays of predictions by id: one part, or of all folds together one for each repeat."""
+        found = {name: [arrays] for name, arrays in self._arrays_of(rows["prediction_id"].to_list()).items()}
+        together = rows.filter(fold_id=AVERAGE, partition=PARTITIONS[0]).drop_nulls(["chain_id", "n_samples"])
+        together = together.filter(pl.col("prediction_id").is_in([*found]))
+        query = select(PREDICTIONS).where(
+            PREDICTIONS.c.chain_id.in_(together["chain_id"].to_list()), PREDICTIONS.c.partition == PARTITIONS[0]
+        )
+        folds = self._tables.frame(query).with_columns(number=pl.col("fold_id").cast(pl.Int64, strict=False))
+        folds = folds.drop_nulls("number").sort("number")
+        for name, chain_id, count in together.select("prediction_id", "chain_id", "n_samples").iter_rows():
+            own = folds.filter(chain_id=chain_id)
+            if own["n_samples"].sum() > count:  # Some samples were held out several times.
+                ids = own["prediction_id"].to_list()
+                arrays = self._arrays_of(ids)
+                parts = [arrays[key] for key in ids if key in arrays]
+                if len(parts) == len(ids) and all(part["sample_indices"] is not None for part in parts):
+                    found[name] = leaderboard.by_repeat(parts)
+        return found
 
     def delete(self, prediction_id: str) -> bool:
         """Delete a prediction and its arrays; return whether it was there."""

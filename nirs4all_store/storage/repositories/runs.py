@@ -235,6 +235,10 @@ class RunRepo(Repository):
         of_run = PIPELINES.c.run_id == checked_text(run_id, "run_id")
         return self._tables.rows(select(PIPELINES).where(of_run).order_by(*order))
 
+    def tell_judged_by(self, pipeline_id: str, judged_by: Any) -> None:
+        """Store by what a pipeline was judged, which was not known when it was begun."""
+        self._tables.update(Pipeline, self._tables.require(Pipeline, pipeline_id), judged_by=judged_by)
+
     def complete_pipeline(
         self,
         pipeline_id: str,
