@@ -192,13 +192,16 @@ def test_the_best_comes_first_and_everything_is_recorded(
     assert found["val_score"][0] == min(scores)
     (run,) = store.list_runs().to_dicts()
     assert (run["name"], run["status"]) == ("ridges", "completed")
+    (dataset,) = store.list_datasets()["dataset_id"]
     assert json.loads(run["datasets"])[0] | {"hash": ""} == {
+        "dataset_id": dataset,
         "name": "glucose",
         "hash": "",
         "n_samples": 17,
         "n_features": glucose["X"].shape[1],
         "n_targets": 1,
         "excluded": 0,
+        "excluded_test": 0,
         "n_test": len(glucose["y_test"]),
     }
     assert sorted(store.list_pipelines(run_id=run["run_id"])["best_val"]) == scores
