@@ -36,6 +36,7 @@ class PredictionTable:
         One row for each row of the data: the columns that are kept, then `NAME_predicted` for each target, null where a
         row could not be predicted. Where the chain does not know its targets' names, `predicted`, or `predicted_0`...
         Where it was averaged by `sample`, then `NAME_predicted_by_sample` and `n_scans`, the same for each scan of one.
+        At its end what `beliefs` has, such as `t2`, `q`, `outside_x` and `outside_y`.
     scores : dict of str to dict
         The scores of each target of which the data have the references, by its name; see `metrics.scores_of`.
     worst : polars.DataFrame
@@ -106,6 +107,7 @@ def predict_table(
         check_average(others, average)
         scans = others.select(average).hstack(frame)
         frame = with_averages(scans, names, average, are_classes=are_classes).drop(average)
+    frame = frame.hstack(beliefs)
     kept = {"none": [], "ids": [others], "all": [others, _as_frame(spectra)]}[keep]
     beside = [part.drop(frame.columns, strict=False) for part in kept]
     compared = {

@@ -23,6 +23,7 @@ PROTEIN = 12 + X[:, 3] - X[:, 7] + GENERATOR.normal(scale=0.3, size=40)
 WAVELENGTHS = [str(1100 + 2 * number) for number in range(12)]
 SPECTRA = pl.DataFrame(X, schema=WAVELENGTHS)
 CONFIG = [KFold(3), Ridge()]
+FLAGS = ["t2", "q", "outside_envelope", "outside_x", "outside_y"]
 
 
 def described(frame: pl.DataFrame) -> pl.DataFrame:
@@ -49,12 +50,12 @@ def test_predictions_once_stood_behind_hundreds_of_spectra_that_predict_nothing(
     table = described(SPECTRA)
     named = ["sample", "protein", "date"]
     found = store.predict_table(chain, table).frame
-    assert found.columns == [*named, "protein_predicted"]
+    assert found.columns == [*named, "protein_predicted", *FLAGS]
     assert found.select(named).equals(table.select(named))
     np.testing.assert_allclose(found["protein_predicted"], store.replay_chain(chain, X), rtol=1e-12)
-    assert store.predict_table(chain, table, keep="none").frame.columns == ["protein_predicted"]
+    assert store.predict_table(chain, table, keep="none").frame.columns == ["protein_predicted", *FLAGS]
     whole = store.predict_table(chain, table, keep="all").frame
-    assert whole.columns == [*named, *WAVELENGTHS, "protein_predicted"]
+    assert whole.columns == [*named, *WAVELENGTHS, "protein_predicted", *FLAGS]
     np.testing.assert_array_equal(whole.select(WAVELENGTHS), X)
     with pytest.raises(InvalidInputError, match="keep='some' is none of none, ids, all"):
         store.predict_table(chain, table, keep="some")
@@ -62,7 +63,7 @@ def test_predictions_once_stood_behind_hundreds_of_spectra_that_predict_nothing(
 
 def test_numbers_that_only_count_are_no_spectra(store: WorkspaceStore, chain: str) -> None:
     table = SPECTRA.with_columns(**{f"note{number}": pl.lit(0.5) for number in range(1, 13)})
-    assert store.predict_table(chain, table).frame.width == 13
+    assert store.predict_table(chain, table).frame.width == 13 + len(FLAGS)
 
 
 def test_a_chain_elsewhere_gives_the_same_table(store: WorkspaceStore, chain: str, tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_several_targets_have_a_column_and_scores_each(store: WorkspaceStore) ->
     moisture = pl.Series(X[:, 2])
     chain = trained(store, ["protein", "moisture"], protein=pl.Series(PROTEIN), moisture=moisture)
     found = store.predict_table(chain, SPECTRA.with_columns(moisture=moisture))
-    assert found.frame.columns == ["moisture", "protein_predicted", "moisture_predicted"]
+    assert found.frame.columns[:3] == ["moisture", "protein_predicted", "moisture_predicted"]
     assert list(found.scores) == ["moisture"]
     y_pred = store.replay_chain(chain, X)[:, 1]
     assert found.scores["moisture"]["rmse"] == pytest.approx(root_mean_squared_error(moisture, y_pred))
@@ -145,7 +146,7 @@ def test_classes_keep_their_words_and_are_scored_as_classes(store: WorkspaceStor
 def test_a_chain_that_knows_no_names_of_targets_calls_its_predictions_predicted(store: WorkspaceStore) -> None:
     chain = str(PipelineRunner(store).run(CONFIG, (SPECTRA, PROTEIN))["chain_id"][0])
     found = store.predict_table(chain, described(SPECTRA))
-    assert found.frame.columns[-1] == "predicted"
+    assert found.frame.columns[3] == "predicted"
     assert (found.scores, found.worst.width) == ({}, 0)
 
 
@@ -182,7 +183,7 @@ def test_scans_of_one_sample_are_averaged_beside_each_scan(store: WorkspaceStore
     names = [f"s{number // 3}" if number < 39 else None for number in range(40)]
     table = described(SPECTRA).with_columns(sample=pl.Series(names))
     found = store.predict_table(chain, table, average="sample")
-    assert found.frame.columns[3:] == ["protein_predicted", "protein_predicted_by_sample", "n_scans"]
+    assert found.frame.columns[3:6] == ["protein_predicted", "protein_predicted_by_sample", "n_scans"]
     each = found.frame["protein_predicted"].to_numpy()
     means = each[:39].reshape(13, 3).mean(axis=1)
     np.testing.assert_allclose(found.frame["protein_predicted_by_sample"][:39], means.repeat(3), rtol=1e-12)

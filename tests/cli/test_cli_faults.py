@@ -232,17 +232,17 @@ def test_predictions_once_did_not_say_of_which_sample_they_are(here: Path) -> No
     new = pl.read_csv("new.csv")
     new = new.with_columns(pl.Series("1102", [None, *new["1102"][1:]]), row=pl.int_range(100, 140), predicted=0.5)
     new.insert_column(0, pl.Series("sample", [f"wheat {number}" for number in range(40)])).write_csv("named.csv")
-    plain = command(f"predict {an_id('chain')} new.csv").splitlines()
+    plain = [line.split(",")[0] for line in command(f"predict {an_id('chain')} new.csv").splitlines()]
     command(f"predict {an_id('chain')} named.csv -o named.parquet")
     found = pl.read_parquet("named.parquet")
-    assert found.columns == ["sample", "row", "predicted"]
+    assert found.columns[:3] == ["sample", "row", "predicted"]
     assert found["sample"][39] == "wheat 39"
     assert found["predicted"][0] is None
     # Four products, the intercept, the mean of three. As y is a column of X, Ridge's weights are no longer than 1.
     sums = {"terms": 4 + 1 + 3, "size": 2 * np.linalg.norm(X, axis=1).max()}
     assert_same_sums(found["predicted"][1:].to_numpy(), np.array(plain[2:], dtype=float), **sums)
     np.save(here / "new.npy", X)
-    header, *numbers = command(f"predict {an_id('chain')} new.npy").splitlines()
+    header, *numbers = [line.split(",")[0] for line in command(f"predict {an_id('chain')} new.npy").splitlines()]
     assert header == plain[0]
     assert_same_sums(np.array(numbers, dtype=float), np.array(plain[1:], dtype=float), **sums)
 
