@@ -272,7 +272,7 @@ def test_a_flipped_bit_of_the_database_is_found_wherever_it_changes_what_is_read
     folder, damaged, rng = store.workspace_path, tmp_path / "damaged", np.random.default_rng(0)
     with store.transaction():
         for pipeline_id in store.list_pipelines()["pipeline_id"]:
-            for _ in range(100):
+            for _ in range(60):
                 prediction_id = add_prediction(store, pipeline_id)
                 store.save_prediction_arrays(prediction_id, rng.normal(size=100), rng.normal(size=100))
     store.vacuum()
@@ -296,7 +296,7 @@ def test_a_flipped_bit_of_the_database_is_found_wherever_it_changes_what_is_read
         outcomes[expected] += 1
         assert CliRunner().invoke(app, ["check", "--deep", str(damaged)]).exit_code == expected
     assert len(outcomes) == 3
-    assert min(outcomes.values()) >= flips // 20
+    assert min(outcomes.values()) > flips // 20
 
 
 def test_a_whole_file_was_once_taken_away_because_its_row_had_a_wrong_size(store: WorkspaceStore) -> None:
