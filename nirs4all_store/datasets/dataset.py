@@ -26,6 +26,7 @@ FINAL = "final"
 OF_ROWS = ("X", "y", "groups", "weights", "rows", "validates", "sample_names", "metadata")
 OF_TEST_ROWS = ("X_test", "y_test", "test_rows", "test_sample_names", "test_metadata")
 """The fields of `TrainingData` that have a value for each row."""
+HASHED = ("X", "y", "groups", "weights", "X_test", "y_test", "wavelengths", "rows", "test_rows", "validates")
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,6 @@ class TrainingData:
         How many of the rows for training, and to test with, were left out.
     validates : ndarray of bool, shape (n_samples,), or None
         Which rows of X are the only fold to validate with, where the dataset says so.
-    content_hash : str
-        SHA-256 of all above but the name, and of the names of samples where they are given.
     target_names : list of str, or None
         The name of each target, such as `protein`; None where y has no names.
     units : dict of str to str, or None
@@ -81,7 +80,6 @@ class TrainingData:
     rows: Array
     test_rows: Array
     excluded: int
-    content_hash: str
     validates: Array | None = None
     target_names: list[str] | None = None
     units: dict[str, str] | None = None
@@ -93,6 +91,17 @@ class TrainingData:
     origin: str | None = None
     excluded_test: int = 0
     sample_column: str | None = None
+
+    @cached_property
+    def content_hash(self) -> str:
+        """SHA-256 of what is trained on: the arrays, the names of samples where they are given, not the name.
+
+        Without the rows that `complete` leaves out it is what it was when all datasets were so.
+        """
+        arrays = {name: getattr(self, name) for name in HASHED}
+        names = {"sample": self.sample_names, "test_sample": self.test_sample_names}
+        # What is known by its wavelengths is the same, whatever it was read from.
+        return hash_of(arrays | names, [self.columns if self.wavelengths is None else None, self.excluded])
 
     @property
     def exclusion_rate(self) -> float:

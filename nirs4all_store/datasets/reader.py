@@ -11,7 +11,7 @@ import polars as pl
 
 from ..errors import InvalidInputError
 from . import spectra_columns, table_files
-from .dataset import Array, TrainingData, hash_of
+from .dataset import Array, TrainingData
 from .dataset_parts import parts_of, read_array, refuse_target
 from .input_checks import (
     check_length,
@@ -110,16 +110,11 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
     found |= {"rows": _rows(parts, "rows", np.flatnonzero(kept)), "test_rows": _rows(parts, "test_rows", test_rows)}
     found |= {name: names_of(parts, name, rows) for name, rows in (("sample", kept), ("test_sample", test_rows))}
     found["validates"] = None if parts.get("validates") is None else parts["validates"][kept]
-    columns, excluded = parts.get("columns"), int(np.sum(~kept))
-    # What is known by its wavelengths is the same, whatever it was read from.
-    told = [columns if found["wavelengths"] is None else None, excluded]
-    content_hash = hash_of(found, told)
     return TrainingData(
         name=str(parts.get("name") or "dataset"),
-        columns=columns,
-        excluded=excluded,
+        columns=parts.get("columns"),
+        excluded=int(np.sum(~kept)),
         excluded_test=0 if X_test is None else len(parts["X_test"]) - len(X_test),
-        content_hash=content_hash,
         target_names=parts.get("target_names"),
         units=parts.get("units"),
         sample_names=found.pop("sample"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 import numpy as np
 import polars as pl
@@ -25,10 +26,11 @@ def key_of(pipeline: PipelineSpec) -> str | None:
     return json.dumps(json.loads(config), sort_keys=True) if is_whole(pipeline.config) else None
 
 
-def completed_before(store: WorkspaceStore, data: TrainingData) -> dict[str, str]:
-    """Return the pipelines that a runner completed on the same data, and that can be ranked: configuration to id.
+def completed_before(store: WorkspaceStore, pipelines: Sequence[PipelineSpec], data: TrainingData) -> dict[str, str]:
+    """Return which of these pipelines a runner completed on the same data, and can be ranked: their keys, and the ids.
 
-    Those of bundles are not among them: what their files say of configurations and data is not known to be so.
+    Those of bundles are not among them: what their files say of configurations and data is not known to be so. Older
+    versions left out the rows whose X misses a value before they took the hash; so it is asked for with and without.
     """
     runs = [
         run
@@ -39,12 +41,18 @@ def completed_before(store: WorkspaceStore, data: TrainingData) -> dict[str, str
     rows = store.list_pipelines().filter(
         pl.col("run_id").is_in(runs),
         pl.col("status") == "completed",
-        pl.col("dataset_hash") == data.content_hash,
         pl.col("pipeline_id").is_in(judged.implode()),
     )
-    pairs = rows.select("expanded_config", "pipeline_id").iter_rows()
+    completed = {
+        (digest, json.dumps(parse_json(config, "expanded_config"), sort_keys=True)): pipeline_id
+        for digest, config, pipeline_id in rows.select("dataset_hash", "expanded_config", "pipeline_id").iter_rows()
+    }
     return {
-        json.dumps(parse_json(config, "expanded_config"), sort_keys=True): pipeline_id for config, pipeline_id in pairs
+        key: completed[digest, key]
+        for pipeline in pipelines
+        if (key := key_of(pipeline)) is not None
+        for digest in (data.content_hash, pipeline.samples(data).content_hash)
+        if (digest, key) in completed
     }
 
 

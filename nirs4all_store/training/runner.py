@@ -167,7 +167,7 @@ class PipelineRunner:
                         if resume:
                             check_repeats(pipeline, samples, folds[pipeline.folds_key])
             _parallel(self._n_jobs)
-            done = completed_before(store, data) if resume else {}
+            done = completed_before(store, pipelines, data) if resume else {}
             for pipeline, key in zip(pipelines, keys, strict=True):
                 if key in done:
                     tell_judged_by(store, done[key], pipeline, pipeline.samples(data), folds[pipeline.folds_key])

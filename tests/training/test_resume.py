@@ -12,12 +12,14 @@ from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.decomposition import PCA
 from sklearn.gaussian_process.kernels import RBF
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, KFold, RepeatedKFold, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore
+from nirs4all_store.datasets import read_dataset
 from nirs4all_store.training.operators import describe, is_whole
 from nirs4all_store.training.pipeline_config import pipelines_of
 
@@ -193,6 +195,7 @@ PROGRAM = """
 import sys
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import FunctionTransformer
@@ -225,3 +228,19 @@ def test_chains_of_classes_of_a_script_once_did_not_predict_in_another_process(t
         stored = stored.filter(chain_id=chain_id)
         expected = store.get_prediction(stored["prediction_id"][0], load_arrays=True)
         np.testing.assert_array_equal(store.replay_chain(chain_id, X[:3]), expected["y_pred"])
+
+
+def test_what_left_rows_out_before_steps_could_fill_them_is_trained_no_more(store: WorkspaceStore) -> None:
+    gaps = X.copy()
+    gaps[3, 2] = gaps[7] = np.nan
+    y = X[:, 0] + 1
+    y[5] = np.nan
+    data = {"X": gaps, "y": y}
+    before = read_dataset(data).complete
+    # As commit d2f5c78 hashed it, which left out all three rows.
+    assert before.content_hash == "3acf501d9c89124fabb775b6092a923778975ed570887138d1eb97a368328cf8"
+    filled = make_pipeline(SimpleImputer(), Ridge())
+    assert trained(store, [{"_or_": [Ridge(), filled]}], before) == 2
+    # What fills them was fitted on fewer samples then.
+    assert trained(store, [{"_or_": [Ridge(), filled]}], data) == 1
+    assert trained(store, [{"_or_": [Ridge(), filled]}], data) == 0
