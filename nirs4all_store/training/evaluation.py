@@ -195,6 +195,8 @@ class _Predictor:
     ----------
     seen, classes : ndarray, or list of ndarray for several targets, or None
         The classes that the folds have seen, and all of the dataset, which have a column of the probabilities each.
+    decides : bool
+        Whether there are no probabilities, but a `decision_function` that has a value for each class of the dataset.
     """
 
     def __init__(self, model: TrainedModel, folds: list[list[Fitted]], y: Array) -> None:
@@ -212,12 +214,13 @@ class _Predictor:
         self.gives_proba = inference.has_proba(models)
         self.seen: Any = all_classes(models) if self.gives_proba or _decide(models) else None
         self.classes = _with_all_classes(self.seen, y)
+        self.decides = not self.gives_proba and _decide(models) and np.array_equal(self.seen, self.classes)
 
     def part(self, X: Array, y: Array | None, rows: Array, wavelengths: Array | None) -> PartitionPredictions:
         """Predict one partition."""
         y_pred = self._operators.predict(X, wavelengths)
         if not self.gives_proba:
-            decision = None if self.seen is None else self._operators.decision_function(X, wavelengths)
+            decision = self._operators.decision_function(X, wavelengths) if self.decides else None
             return PartitionPredictions(y, y_pred, None, rows, decision=decision)
         proba = self._operators.predict_proba(X, wavelengths)
         if not all(map(np.array_equal, _as_list(self.seen), _as_list(self.classes))):
@@ -263,8 +266,8 @@ def _decide(models: list[Any]) -> bool:
     classes: list[Any] = [getattr(model, "classes_", None) for model in models]
     if not all(hasattr(model, "decision_function") for model in models) or classes[0] is None:
         return False
-    # One against the other of each pair of classes is no value of a class.
-    pairs = any("ovo" in _texts_of(model) for model in models)
+    # One against the other of each pair of classes is no value of a class, unless there is only one pair.
+    pairs = len(classes[0]) > 2 and any("ovo" in _texts_of(model) for model in models)
     return not pairs and not isinstance(classes[0], list) and all(np.array_equal(classes[0], own) for own in classes)
 
 
@@ -292,7 +295,7 @@ def _average(parts: list[PartitionPredictions], together: _Predictor, data: Trai
     if together.task == "regression":
         return PartitionPredictions(y, _means(places, [part.y_pred for part in parts], len(rows)), None, rows)
     decision = None
-    if together.seen is not None and not together.gives_proba and all(part.decision is not None for part in parts):
+    if together.decides and all(part.decision is not None for part in parts):
         decision = _means(places, [part.decision for part in parts], len(rows))
     proba = _average_proba(places, [part.proba for part in parts], len(rows)) if together.gives_proba else None
     if proba is not None and not together.votes and all(map(together.chooses, parts)):

@@ -19,6 +19,7 @@ from sklearn.linear_model import LogisticRegression, RidgeClassifier, SGDClassif
 from sklearn.model_selection import (
     FixedThresholdClassifier,
     KFold,
+    PredefinedSplit,
     RepeatedKFold,
     StratifiedKFold,
     cross_val_predict,
@@ -158,11 +159,19 @@ def test_scores_of_each_fold_are_those_of_cross_validate(store: WorkspaceStore, 
 
 
 def test_a_classifier_with_a_decision_function_alone_once_had_no_roc_auc(store: WorkspaceStore) -> None:
-    found = PipelineRunner(store).run([CV, LinearSVC()], (X, TWO))
-    values = cross_val_predict(LinearSVC(), X, TWO, cv=CV, method="decision_function")
-    assert arrays(store, found)["scores"]["val"]["roc_auc"] == pytest.approx(metrics.roc_auc_score(TWO, values))
+    for model in (LinearSVC(), SVC(decision_function_shape="ovo")):
+        found = PipelineRunner(store).run([CV, model], (X, TWO))
+        values = cross_val_predict(model, X, TWO, cv=CV, method="decision_function")
+        assert arrays(store, found)["scores"]["val"]["roc_auc"] == pytest.approx(metrics.roc_auc_score(TWO, values))
     pairs = PipelineRunner(store).run([CV, SVC(decision_function_shape="ovo")], (X, Y))
     assert "roc_auc" not in arrays(store, pairs)["scores"]["val"]
+
+
+def test_a_classifier_without_probabilities_once_failed_where_a_fold_lacks_a_class(store: WorkspaceStore) -> None:
+    lacking = PredefinedSplit(np.where((Y == 2) | (np.arange(90) % 2 == 0), 0, 1))  # The first fold has all of class 2.
+    found = arrays(store, PipelineRunner(store).run([lacking, LinearSVC()], (X, Y)))
+    np.testing.assert_array_equal(found["y_pred"], cross_val_predict(LinearSVC(), X, Y, cv=lacking))
+    assert "roc_auc" not in found["scores"]["val"]
 
 
 LABELS = ["rye, dry", 'wheat "A"\nx']
