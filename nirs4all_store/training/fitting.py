@@ -154,8 +154,10 @@ def needs_groups(splitter: Any) -> bool:
 
 
 def _requested(operator: Any, method: str, metadata: dict[str, Any]) -> dict[str, Any]:
-    routing = _routing_of(operator)
-    names = () if routing is None else routing.consumes(method, metadata.keys())
+    inside = [part for part in inference.parts_of(operator) if is_router(part)]
+    # Each is asked: a pipeline hands on what a selection inside has for its folds, and does not say so.
+    routings = filter(None, map(_routing_of, (operator, *inside)))
+    names = {name for routing in routings for name in routing.consumes(method, metadata.keys())}
     return {name: metadata[name] for name in names}
 
 

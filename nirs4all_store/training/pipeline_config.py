@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -43,12 +43,15 @@ class Step:
         How error messages name the step: `step 2 (StandardScaler)`.
     given : tuple of str
         The names of the parameters that the configuration sets.
+    is_marked : bool
+        Whether the configuration says of which kind it is.
     """
 
     kind: str
     operator: Any
     where: str
     given: tuple[str, ...]
+    is_marked: bool = False
 
     @property
     def name(self) -> str:
@@ -152,10 +155,11 @@ def pipelines_of(config: Any) -> list[PipelineSpec]:
     config : list, or dict with the key `pipeline`
         Its steps. A step is an operator with scikit-learn's methods, or `{"class": ..., "params": {...}}`, which
         describes one. `{"model": step}` marks a model, of which there may be several; a regressor or classifier is one
-        without the mark. `{"transformer": step}` marks a transformer that can also predict, and `{"y": step}`, at most
-        once, a transformer of y. A cross-validator may stand anywhere, once. In the place of a step or of a value,
-        `{"_or_": [...]}` means each item of the list (None: no step; a list: several steps), and
-        `{"_range_": [first, last, step]}` each number from the first to the last.
+        without the mark, unless it selects columns (`RFE`) and a model comes after it. `{"transformer": step}` marks a
+        transformer that can also predict, and `{"y": step}`, at most once, a transformer of y. A cross-validator may
+        stand anywhere, once. In the place of a step or of a value, `{"_or_": [...]}` means each item of the list
+        (None: no step; a list: several steps), and `{"_range_": [first, last, step]}` each number from the first to
+        the last.
 
     Raises
     ------
@@ -223,6 +227,8 @@ def _pipeline(chosen: Sequence[Alternative]) -> PipelineSpec:
     for number, (item, _) in enumerate(chosen, 1):
         several = item if isinstance(item, list) else [item]
         steps += [_step(one, f"step {number}") for one in several if not _is_none(one)]
+    last = max((place for place, step in enumerate(steps) if step.kind == "model"), default=0)
+    steps = [replace(step, kind="transformer") if _selects(step) else step for step in steps[:last]] + steps[last:]
     for kind in ("splitter", "target"):
         found = [step.where for step in steps if step.kind == kind]
         if len(found) > 1:
@@ -241,6 +247,11 @@ def _pipeline(chosen: Sequence[Alternative]) -> PipelineSpec:
     if target and getattr(target.operator, "func", None) and not getattr(target.operator, "inverse_func", None):
         raise InvalidInputError(f"{target.where} has a func and no inverse_func, which predictions need; give both")
     return PipelineSpec(tuple(steps), [choice for _, choices in chosen for choice in choices])
+
+
+def _selects(step: Step) -> bool:
+    """Tell whether a step that can predict is not marked as a model, and there to select columns, as RFE."""
+    return step.kind == "model" and not step.is_marked and hasattr(step.operator, "get_support")
 
 
 def _is_none(item: Any) -> bool:
@@ -273,7 +284,7 @@ def _step(item: Any, where: str) -> Step:
         )
     given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
     _check_params(operator, where, is_built=isinstance(described, Mapping))
-    return Step(kind, operator, where, given)
+    return Step(kind, operator, where, given, is_marked=key is not None)
 
 
 def _has(operator: Any, method: str) -> bool:

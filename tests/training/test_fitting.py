@@ -11,11 +11,11 @@ from chemotools.adaptation import XAxisInterpolator
 from chemotools.feature_selection import RangeCut
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
-from sklearn.compose import TransformedTargetRegressor
+from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA, DictionaryLearning
 from sklearn.ensemble import IsolationForest
-from sklearn.feature_selection import RFECV
+from sklearn.feature_selection import RFE, SequentialFeatureSelector
 from sklearn.linear_model import LogisticRegression, MultiTaskElasticNet, MultiTaskLasso, Ridge
 from sklearn.metrics import root_mean_squared_error
 from sklearn.mixture import GaussianMixture
@@ -27,6 +27,7 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     cross_val_predict,
 )
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import PowerTransformer, StandardScaler, TargetEncoder
 
@@ -138,6 +139,15 @@ def test_a_step_once_was_not_fitted_by_its_own_fit_transform(store: WorkspaceSto
     np.testing.assert_allclose(held_out(store, [step, CV, Ridge()], (spectra, Y)), expected)
 
 
+def test_a_selection_that_can_predict_once_was_a_model_beside_the_one_that_it_selects_for(
+    store: WorkspaceStore,
+) -> None:
+    steps = [RFE(Ridge(), n_features_to_select=2), KNeighborsRegressor()]
+    expected = cross_val_predict(make_pipeline(*steps), X, Y, cv=CV)
+    np.testing.assert_allclose(held_out(store, [CV, *steps], (X, Y)), expected)
+    assert PipelineRunner(store).run([CV, steps[0]], (X, Y))["model_name"].unique().to_list() == ["RFE"]
+
+
 def test_only_the_model_sees_the_target_transformed(store: WorkspaceStore) -> None:
     """A step before it gets y as it was given, whatever transforms the target."""
     steps = [Capital(), TransformedTargetRegressor(Ridge(), transformer=PowerTransformer())]
@@ -150,6 +160,7 @@ def test_only_the_model_sees_the_target_transformed(store: WorkspaceStore) -> No
 
 
 SEARCH = GridSearchCV(Ridge(), {"alpha": [0.01, 1.0, 100.0, 1e4]}, cv=GroupKFold(3))
+SELECTION = SequentialFeatureSelector(Ridge(), cv=GroupKFold(3), n_features_to_select=2)
 WITH_SEARCHES = {
     "bare": [SEARCH],
     "in a transformer of the target": [TransformedTargetRegressor(SEARCH, transformer=StandardScaler())],
@@ -157,7 +168,9 @@ WITH_SEARCHES = {
     "in a search": [
         GridSearchCV(make_pipeline(StandardScaler(), SEARCH), {"standardscaler__with_mean": [True]}, cv=GroupKFold(2))
     ],
-    "a selection before the model": [RFECV(Ridge(), cv=GroupKFold(3), min_features_to_select=2), Ridge()],
+    "a selection before the model": [SELECTION, Ridge()],
+    "a selection in a pipeline": [make_pipeline(SELECTION, KNeighborsRegressor())],
+    "a selection of some columns": [ColumnTransformer([("some", SELECTION, slice(6))]), Ridge()],
 }
 
 
