@@ -122,10 +122,11 @@ def over_repeats(scores: Sequence[Scores]) -> Scores:
 def class_scores(y: Array, y_pred: Array) -> dict[str, Scores]:
     """Return precision, recall, f1 and support (the number of samples) of each class, by its name."""
     classes = np.unique(np.concatenate([y, y_pred]))
+    names = [str(name).replace("\0", "\N{SYMBOL FOR NULL}") for name in classes]  # No JSON is stored with a NUL.
     parts = metrics.precision_recall_fscore_support(y, y_pred, labels=classes, zero_division=0.0)
     return {
-        str(name): {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
-        for name, p, r, f, n in zip(classes, *parts, strict=True)
+        name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
+        for name, p, r, f, n in zip(names, *parts, strict=True)
     }
 
 

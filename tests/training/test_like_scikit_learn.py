@@ -174,6 +174,12 @@ def test_a_classifier_without_probabilities_once_failed_where_a_fold_lacks_a_cla
     assert "roc_auc" not in found["scores"]["val"]
 
 
+def test_labels_with_a_NUL_inside_once_could_not_be_scored(store: WorkspaceStore) -> None:
+    y = np.array(["a\0b", "a"])[(Y == 1).astype(int)]
+    found = arrays(store, PipelineRunner(store).run([CV, GaussianNB()], (X, y)))
+    np.testing.assert_array_equal(found["y_pred"], cross_val_predict(GaussianNB(), X, y, cv=CV))
+
+
 LABELS = ["rye, dry", 'wheat "A"\nx']
 
 
