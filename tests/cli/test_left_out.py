@@ -10,7 +10,9 @@ from typer.testing import CliRunner
 
 from nirs4all_store.cli import app
 
-RIDGE = "- class: sklearn.model_selection.KFold\n  params: {n_splits: 3}\n- model: {class: sklearn.linear_model.Ridge}\n"
+RIDGE = (
+    "- class: sklearn.model_selection.KFold\n  params: {n_splits: 3}\n- model: {class: sklearn.linear_model.Ridge}\n"
+)
 
 
 def command(line: str, code: int = 0) -> str:
