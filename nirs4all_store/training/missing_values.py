@@ -66,4 +66,5 @@ def _said(model: Any) -> bool | None:
     inside = any(hasattr(part, "fit") for part in inference.parts_of(model))
     if inside or not type(model).__module__.startswith("sklearn."):
         return None
-    return bool(get_tags(model).input_tags.allow_nan)
+    tags = get_tags(model)
+    return bool(tags.input_tags.allow_nan or tags.no_validation)  # A dummy does not look at X.

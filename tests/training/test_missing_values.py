@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.decomposition import PCA
+from sklearn.dummy import DummyRegressor
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import KNNImputer, SimpleImputer
 from sklearn.linear_model import Ridge
@@ -46,6 +47,7 @@ TAKEN = {
     "a function": [FunctionTransformer(np.nan_to_num), Ridge()],
     "somebody's own": [Zeros(), Ridge()],
     "a model": [HISTOGRAMS],
+    "a model that does not look at X": [DummyRegressor()],
     "a tree after a scaler": [StandardScaler(), DecisionTreeRegressor(random_state=0)],
     "in a pipeline": [make_pipeline(SimpleImputer(), Ridge())],
     "in a search": [GridSearchCV(make_pipeline(SimpleImputer(), Ridge()), {"ridge__alpha": [0.1, 1.0]}, cv=3)],
