@@ -139,13 +139,19 @@ def has_names(cells, path, may_rise):
 def judged(shared, folds, X, wavelengths, domain):
     """Return columns (name and values) of predictions and of how far they can be believed, and a sentence or None."""
     seen = {{}}
+    try:
+        domain = None if domain is None else checked_domain(domain)
+    except ValueError as error:
+        print(f"what the calibration covers is not known: {{error}}", file=sys.stderr)
+        domain = None
 
     def look(model, own):
-        seen["far"] = None if domain is None else distances(checked_domain(domain), own)
+        if domain is not None and np.shape(own)[1:] == domain["mean"].shape:
+            seen["far"] = distances(domain, own)
 
     y, of_folds = Operators(shared, folds, votes=VOTES).predict_and_look(X, wavelengths, look)
     columns = [("predicted", column) for column in as_columns(y).T.tolist()]
-    far, outside_x, outside_y = seen["far"], None, None
+    far, outside_x, outside_y = seen.get("far"), None, None
     if far is not None:
         outside_x = far.outside
         named = {{"t2": far.t2, "q": far.q, "outside_envelope": far.outside_envelope, "outside_x": outside_x}}
