@@ -47,7 +47,7 @@ class TrainingData:
     columns : list of str, or None
         The names of X's columns, if it came from a table.
     rows, test_rows : ndarray of int
-        The rows of the given dataset that are kept: those that do not miss y.
+        The rows of the given dataset that are kept: those that do not miss y, or of several numbers not all.
     excluded, excluded_test : int
         How many of the rows for training, and to test with, were left out.
     validates : ndarray of bool, shape (n_samples,), or None
@@ -107,6 +107,11 @@ class TrainingData:
     def exclusion_rate(self) -> float:
         """The share of the rows for training that were left out."""
         return self.excluded / (self.excluded + len(self.rows))
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether some rows miss some of several targets."""
+        return bool(self.y.ndim == 2 and self.y.dtype.kind == "f" and np.isnan(self.y).any())
 
     @cached_property
     def complete(self) -> TrainingData:

@@ -59,7 +59,7 @@ def x_hash_of(data: TrainingData) -> str:
 def _task_of(y: Array) -> str | None:
     if y.dtype.kind in "Ub":
         return "classification"
-    return "regression" if y.dtype.kind == "f" and np.any(y % 1 != 0) else None
+    return "regression" if y.dtype.kind == "f" and np.any(y[y == y] % 1 != 0) else None
 
 
 def samples_of(data: TrainingData) -> pl.DataFrame:

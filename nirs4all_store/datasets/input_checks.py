@@ -81,6 +81,24 @@ def misses(values: Array) -> Array:
     return missing if missing.ndim == 1 else missing.any(axis=1)
 
 
+def serve_nothing(y: Array, name: str) -> Array:
+    """Tell which rows have no value of y to learn from: of several targets that are numbers, no value of any.
+
+    Raises
+    ------
+    InvalidInputError
+        A target has no value in any row.
+    """
+    if y.ndim == 1 or y.dtype.kind != "f":
+        return misses(y)
+    missing = np.isnan(y)
+    if missing.all(axis=0).any():
+        raise InvalidInputError(
+            f"{name} has no value in its column {np.argmax(missing.all(axis=0))} {ROWS_COUNT_FROM_ZERO}; leave it out"
+        )
+    return missing.all(axis=1)
+
+
 def _is_missing(value: Any) -> bool:
     # pandas' own NA cannot be compared.
     is_null = value is None or type(value).__name__ in ("NAType", "NaTType")
@@ -174,7 +192,7 @@ def test_data_of(parts: Mapping[str, Any], X: Array, y: Array) -> tuple[Array, A
     kept = np.ones(len(X_test), dtype=bool)
     if y_test is not None:
         check_length(y_test, "y_test", X_test, "X_test")
-        kept = ~misses(y_test)
+        kept = ~serve_nothing(y_test, "y_test")
     if not kept.any():
         raise InvalidInputError(f"every one of the {len(X_test)} rows to test has a missing value in y_test")
     if y_test is None:
@@ -215,6 +233,9 @@ def targets_of(value: Any, name: str) -> Array | None:
         raise InvalidInputError(f"{name} has shape {y.shape}; give (n_samples,) or (n_samples, n_targets)")
     refuse_mixture(y, name)
     refuse_infinite(y, name)
+    missing = _each(_is_missing, y) if y.dtype.kind == "O" and y.ndim == 2 else np.zeros(1, dtype=bool)
+    if missing.any() and _each(_is_number, y[~missing]).all():
+        return np.where(missing, np.nan, y).astype(float)
     return y
 
 

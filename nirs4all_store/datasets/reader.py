@@ -17,9 +17,9 @@ from .input_checks import (
     check_length,
     groups_of,
     labels,
-    misses,
     names_of,
     rows_of,
+    serve_nothing,
     spectra_of,
     targets_of,
     test_data_of,
@@ -100,7 +100,7 @@ def _checked(parts: Mapping[str, Any]) -> TrainingData:
     if y is None:
         raise InvalidInputError("a dataset to train on needs y")
     check_length(y, "y", X, "X")
-    kept = ~misses(y)  # What X misses, a step may fill or take: see `TrainingData.complete`.
+    kept = ~serve_nothing(y, "y")  # What X misses, a step may fill or take: see `TrainingData.complete`.
     if not kept.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value in y")
     found: dict[str, Any] = {"X": rows_of(X, kept), "y": labels(y[kept], "y")}

@@ -90,10 +90,15 @@ def check_fit(pipeline: PipelineSpec, data: TrainingData) -> None:
                 f"{step.where} predicts numbers, and y of {data.name} has {_no_number(data)}; correct it, leave it "
                 "empty, or give a classifier"
             )
-        if pipeline.is_classification and type_of_target(data.y).startswith("continuous"):
+        if pipeline.is_classification and any(type_of_target(y).startswith("continuous") for y in _known_of(data)):
             raise InvalidInputError(
                 f"{step.where} predicts classes, and y of {data.name} is numbers with decimals; give a regressor"
             )
+
+
+def _known_of(data: TrainingData) -> list[Array]:
+    """Return y; if rows miss some targets, what is known of each."""
+    return [column[~np.isnan(column)] for column in data.y.T] if data.is_partial else [data.y]
 
 
 def _without_groups(where: str, data: TrainingData) -> InvalidInputError:

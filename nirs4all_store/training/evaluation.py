@@ -253,7 +253,7 @@ class _Predictor:
 
 def _with_all_classes(seen: Any, y: Array) -> Any:
     """Return all classes of each target, where those that a model has seen are of them; else what it has seen."""
-    targets = [np.unique(column) for column in as_columns(y).T]
+    targets = [np.unique(column[column == column]) for column in as_columns(y).T]  # NaN, which is missing, is no class.
     if seen is None or len(targets) != len(_as_list(seen)):
         return seen
     if not all(np.isin(own, classes).all() for own, classes in zip(_as_list(seen), targets, strict=True)):

@@ -16,6 +16,7 @@ import numpy as np
 import sklearn
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
+from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import FeatureUnion
 from sklearn.pipeline import Pipeline as SklearnPipeline
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
@@ -40,18 +41,26 @@ class Samples:
     groups, weights : ndarray of shape (n_samples,), or None
     wavelengths : ndarray of shape (n_features,), or None
         Of the columns of the dataset.
+    is_partial : bool
+        Whether rows of the dataset miss some of several targets, so that a model is fitted on each target apart.
     """
 
     y: Array
     groups: Array | None
     weights: Array | None
     wavelengths: Array | None
+    is_partial: bool = False
 
     @classmethod
     def of(cls, data: TrainingData, rows: Array) -> Samples:
         """Return some rows of a dataset."""
         groups, weights = (None if of is None else of[rows] for of in (data.groups, data.weights))
-        return cls(data.y[rows], groups, weights, data.wavelengths)
+        return cls(data.y[rows], groups, weights, data.wavelengths, data.is_partial)
+
+    def of_target(self, target: int, rows: Array) -> Samples:
+        """Return some rows with one target alone."""
+        groups, weights = (None if of is None else of[rows] for of in (self.groups, self.weights))
+        return Samples(self.y[rows, target], groups, weights, self.wavelengths)
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -90,7 +99,14 @@ def fit_transformer(step: Step, X: Any, samples: Samples, wavelengths: Array | N
 
 
 def fit_model(step: Step, target: Any, X: Any, samples: Samples, wavelengths: Array | None) -> Any:
-    """Return a fitted model; `target`, a transformer of y, is fitted with it, and only the model sees y transformed."""
+    """Return a fitted model; `target`, a transformer of y, is fitted with it, and only the model sees y transformed.
+
+    Where rows miss some of several targets, it is scikit-learn's `MultiOutputRegressor`, or `MultiOutputClassifier`, of
+    one model for each target, fitted on the rows that have it.
+    """
+    if samples.is_partial:
+        parts = [(rows, samples.of_target(column, rows)) for column, rows in enumerate(~np.isnan(samples.y).T)]
+        return _of_targets([fit_model(step, target, X[rows], part, wavelengths) for rows, part in parts])
     model = clone(step.operator, safe=False)
     give_wavelengths(model, step.where, wavelengths, samples.wavelengths)
     if target is not None:
@@ -102,6 +118,18 @@ def fit_model(step: Step, target: Any, X: Any, samples: Samples, wavelengths: Ar
     )
     _fit(model.fit, model, deepcopy(X), samples, **weights)
     return model
+
+
+def _of_targets(models: list[Any]) -> Any:
+    """Return fitted models, one for each target, as scikit-learn's own, which itself fits all on the same rows."""
+    is_classes = inference.is_classifier(models[0])
+    together = (MultiOutputClassifier if is_classes else MultiOutputRegressor)(clone(models[0]))
+    together.estimators_ = models
+    if is_classes:
+        together.classes_ = [model.classes_ for model in models]
+    if hasattr(models[0], "n_features_in_"):
+        together.n_features_in_ = models[0].n_features_in_
+    return together
 
 
 def _fit(method: Any, operator: Any, X: Any, samples: Samples, **options: Any) -> Any:

@@ -106,7 +106,7 @@ def _trace(
         known["target_names"] = data.target_names
     if not pipeline.is_classification:
         columns = data.y.reshape(len(data.y), -1)
-        known["y_range"] = np.transpose([columns.min(axis=0), columns.max(axis=0)]).tolist()
+        known["y_range"] = np.transpose([np.nanmin(columns, axis=0), np.nanmax(columns, axis=0)]).tolist()
     if data.sample_column is not None:
         known["sample_column"] = data.sample_column
     voting = {id(model.step) for model in trained.models if model.votes}
