@@ -793,7 +793,8 @@ class WorkspaceStore:
         polars.DataFrame
             `row` is the sample's row in the dataset as it was given (the first is 0), null where it was not stored.
             Then what is known of it: `sample` (its name), `group`, and the metadata. `fold_id`, `repeat` and
-            `partition` say which prediction it is; `fold_id="avg"` has those of all folds together. Then for each
+            `partition` say which prediction it is; `fold_id="avg"` has those of all folds together, of a repeated
+            cross-validation the means over its repeats, which look better than those of any. Then for each
             target the reference, the prediction, and for classes the probabilities: `protein`, `protein_predicted`;
             `grade`, `grade_predicted`, `grade_probability_high`. A target without a name has `y_true`, `y_pred` and
             `probability_high`; several have `y1`, `y1_predicted`, and so on. `weight` is there if samples had weights.
@@ -820,7 +821,8 @@ class WorkspaceStore:
         polars.DataFrame
             A row for each prediction (`fold_id`, `repeat`, `partition`) and `target`, where `by` is `scan`; if they
             are averaged another one, where `by` is the column. `n` counts scans or samples; then `rmse` and the others,
-            see `docs/how-numbers-are-made.md`.
+            see `docs/how-numbers-are-made.md`. Of a repeated cross-validation, `avg` has the mean of the repeats' own
+            (`rmse_sd` is their standard deviation): the mean over the repeats' predictions would look better.
         """
         from .chains import score_frame
 

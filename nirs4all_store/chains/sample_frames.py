@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ..datasets import AVERAGE
+from ..metrics import over_repeats, repeats_of
 from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
@@ -73,20 +75,48 @@ def score_frame(
     """
     frame = sample_frame(predictions, target_names, samples, average)
     are_classes = _are_classes(predictions)
+    repeats = _repeats(predictions)
     rows = []
     for known, part in frame.group_by(PREDICTION, maintain_order=True):
+        is_mean_of_repeats = bool(repeats) and known[0] == AVERAGE and known[2] == "val"
+        pools = [_held_out(frame, folds) for folds in repeats] if is_mean_of_repeats else [part]
         for target, true, predicted, _ in _targets(frame, target_names):
             if true not in part.columns:
                 continue
             own = dict(zip(PREDICTION, known, strict=True)) | {"target": target}
             names = pl.lit(None) if average is None else pl.col(average)
-            scans = part.select(reference=true, predicted=predicted, sample=names).drop_nulls(
-                ["reference", "predicted"]
-            )
-            rows.append(own | {"by": "scan"} | scores_by_scan(scans, are_classes=are_classes))
-            if average is not None:
-                rows.append(own | {"by": average} | scores_by_sample(scans, are_classes=are_classes))
+            if len(repeats) == 1 and average is not None:  # A sample is averaged only where one model predicts it.
+                names = pl.format("{}, fold {}", names, pl.col("fold_id"))
+            scans = [
+                pool.select(reference=true, predicted=predicted, sample=names).drop_nulls(["reference", "predicted"])
+                for pool in pools
+            ]
+            for by, score in (("scan", scores_by_scan), (average, scores_by_sample)):
+                if by is not None:
+                    found = over_repeats([score(pool, are_classes=are_classes) for pool in scans])
+                    rows.append(own | {"by": by} | found)
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _held_out(frame: pl.DataFrame, folds: Sequence[str]) -> pl.DataFrame:
+    return frame.filter(pl.col("partition") == "val", pl.col("fold_id").is_in(folds))
+
+
+def _repeats(predictions: Sequence[dict[str, Any]]) -> list[list[str]]:
+    """Return the folds of each repeat, where samples were held out several times; of all, if not in repeats.
+
+    Else it is empty. What all folds together say of such a sample is a mean, which looks better than any model.
+    """
+    held_out = [row for row in predictions if row["partition"] == "val" and row["sample_indices"] is not None]
+    folds = sorted((row for row in held_out if str(row["fold_id"]).isdigit()), key=lambda row: int(row["fold_id"]))
+    if not folds:
+        return []
+    rows, places = np.unique(np.concatenate([row["sample_indices"] for row in folds]), return_inverse=True)
+    if len(rows) == len(places):
+        return []
+    ends = np.cumsum([len(row["sample_indices"]) for row in folds])[:-1]
+    repeats = repeats_of(np.split(places, ends), len(rows)) or [[*range(len(folds))]]
+    return [[folds[number]["fold_id"] for number in repeat] for repeat in repeats]
 
 
 def _are_classes(predictions: Sequence[dict[str, Any]]) -> bool:

@@ -12,6 +12,7 @@ from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import polars as pl
 from polars import selectors
 from sqlalchemy import DateTime
@@ -298,6 +299,10 @@ def show(store: WorkspaceStore, kind: str, name: str) -> Details:
     rows = rows.with_columns(score=pl.coalesce(own), name=pl.Series(names, dtype=pl.String))
     rows = rows.sort(first, maintain_order=True)
     drawn = store.get_prediction(rows["prediction_id"][0], load_arrays=True) if rows.height else None
+    of_repeats = rows.filter(pl.col("repeat").is_not_null(), pl.col("partition") == PARTITIONS[0])
+    if drawn is not None and of_repeats.height:  # Their means would lie closer to the truth than any model comes.
+        found = [store.get_prediction(name, load_arrays=True) or {} for name in of_repeats["prediction_id"]]
+        drawn |= {name: np.concatenate([own[name] for own in found]) for name in ("y_true", "y_pred")}
     return Details(values, Listing.of(rows, LISTED_PREDICTIONS), drawn)
 
 

@@ -21,7 +21,7 @@ from sklearn.model_selection import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
-from nirs4all_store import PipelineRunner, WorkspaceStore
+from nirs4all_store import PipelineRunner, WorkspaceStore, views
 from nirs4all_store.datasets import read_dataset
 from nirs4all_store.metrics import repeats_of
 from nirs4all_store.training.repeats import coverage_of, judged_by
@@ -189,8 +189,6 @@ def test_a_ranking_by_another_metric_once_was_made_of_the_mean_over_repeats(stor
     for name, scores in stored.items():
         computed = store.top_predictions(9, name, fold_id="avg")["score"].to_list()
         assert sorted(computed) == pytest.approx(sorted(scores))
-    samples = store.top_predictions(1, fold_id="avg", score_metric="rmse")["chain_id"][0]
-    assert store.chain_samples(samples, "val").height > 12
 
 
 def test_a_score_that_was_not_stored_is_computed(store: WorkspaceStore) -> None:
@@ -218,3 +216,20 @@ def test_an_imported_chain_once_was_ranked_apart_from_its_like(store: WorkspaceS
         assert judged(there) == judged(store) * 2
         assert there.top_predictions(9, fold_id="avg")["rank"].to_list() == [1, 2]
         assert not there.import_bundle(path).is_new
+
+
+@pytest.mark.parametrize(
+    "splitter", [RepeatedKFold(n_splits=4, n_repeats=10, random_state=0), ShuffleSplit(6, test_size=4, random_state=0)]
+)
+def test_scores_made_anew_once_were_those_of_the_mean_over_repeats(store: WorkspaceStore, splitter: Any) -> None:
+    scans = {"X": X, "y": Y, "sample": [f"s{row}" for row in range(12)]}
+    found = PipelineRunner(store).run([splitter, Ridge()], scans)
+    chain_id, scores = found["chain_id"][0], json.loads(found["scores"][0])["val"]
+    anew = store.chain_scores(chain_id, "val", average="sample").filter(fold_id="avg")
+    assert anew["by"].to_list() == ["scan", "sample"]  # Each sample has one scan, so that both are the same.
+    for name in ("rmse", "r2", "rpd", "n"):
+        assert anew[name].to_list() == pytest.approx([scores[name]] * 2)
+    if "rmse_sd" in scores:
+        assert anew["rmse_sd"].to_list() == pytest.approx([scores["rmse_sd"]] * 2)
+        drawn = views.show(store, "chains", chain_id).drawn or {}
+        assert len(drawn["y_pred"]) == len(drawn["y_true"]) == 120
