@@ -213,8 +213,9 @@ class _Predictor:
         self.task = "classification" if all(map(inference.is_classifier, models)) else "regression"
         self.gives_proba = inference.has_proba(models)
         self.seen: Any = all_classes(models) if self.gives_proba or _decide(models) else None
-        self.classes: Any = _with_all_classes(self.seen, y)
-        self.decides = not self.gives_proba and _decide(models) and np.array_equal(self.seen, self.classes)
+        self.classes = _with_all_classes(self.seen, y)
+        knows_all = all(map(np.array_equal, _as_list(self.seen), _as_list(self.classes)))
+        self.decides = not self.gives_proba and _decide(models) and knows_all
 
     def part(self, X: Array, y: Array | None, rows: Array, wavelengths: Array | None) -> PartitionPredictions:
         """Predict one partition."""
