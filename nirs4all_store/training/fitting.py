@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import sklearn
-from sklearn.base import clone
+from sklearn.base import TransformerMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.multioutput import MultiOutputClassifier, MultiOutputRegressor
 from sklearn.pipeline import FeatureUnion
@@ -89,7 +89,9 @@ def fit_transformer(step: Step, X: Any, samples: Samples, wavelengths: Array | N
     own, X = X, deepcopy(X)  # A copy: some write to what they are fitted on.
     axis = inference.axis_of(operator.transform)
     whole = getattr(operator, "fit_transform", None)
-    if whole is not None and (axis or inference.axis_of(operator.fit)) in (None, inference.axis_of(whole)):
+    # The mixin's is fit and transform, and takes for granted that fit returns the operator.
+    is_own = whole is not None and getattr(whole, "__func__", whole) is not TransformerMixin.fit_transform
+    if is_own and (axis or inference.axis_of(operator.fit)) in (None, inference.axis_of(whole)):
         found = _fit(whole, operator, X, samples)
     else:
         _fit(operator.fit, operator, X, samples)

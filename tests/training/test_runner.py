@@ -350,7 +350,7 @@ def test_a_run_of_which_nothing_succeeds_is_an_error(
     ("config", "data", "message"),
     [
         ([KFold(40), Ridge()], {}, r"step 1 \(KFold\) cannot split glucose"),
-        ([GroupKFold(3), Ridge()], {}, r"step 1 \(GroupKFold\) cannot split glucose"),
+        ([GroupKFold(3), Ridge()], {}, r"step 1 \(GroupKFold\) splits by groups, and glucose has none"),
         ([Ridge()], {"y": ["a"] * 17, "y_test": None}, r"step 1 \(Ridge\) predicts numbers"),
         ([StandardScaler()], {}, "no model"),
         ([Ridge()], {"y": None}, "needs y"),
