@@ -45,7 +45,7 @@ from .workspace import (
 )
 
 if TYPE_CHECKING:
-    from .chains import ChainClassifier, ChainRegressor, FittedChain, PredictionTable
+    from .chains import ChainClassifier, ChainRegressor, FittedChain, FoldIntervals, PredictionTable
     from .exchange import ImportedBundle
     from .workspace import CheckReport, PruneReport, RepairReport
 
@@ -738,6 +738,7 @@ class WorkspaceStore:
         resample: bool = False,
         folds: str | None = None,
         average: str | None = None,
+        interval: float | None = None,
     ) -> PredictionTable:
         """Predict each row of a table of new spectra, and say how good that is where the references are known.
 
@@ -755,6 +756,8 @@ class WorkspaceStore:
             The column of the data that says of which sample each row is a scan; `sample` may also stand for the one
             that did so in training. What the scans of a sample say together
             stands beside what each says: the mean, of classes the most frequent one.
+        interval : float, optional
+            As for `predict_frame`; the bounds are called `protein_lower` and `protein_upper`.
 
         Returns
         -------
@@ -770,11 +773,12 @@ class WorkspaceStore:
             As for `replay_chain`.
         InvalidInputError
             The data cannot be read, lack columns of training, or have a missing value in each row; `keep` is none of
-            these; the chain has no such folds.
+            these; the chain has no such folds; it has no intervals (the message says why).
         """
         from .chains import predict_table
 
-        return predict_table(self._fitted(chain_id, folds), data, keep=keep, resample=resample, average=average)
+        fitted, intervals = self._fitted(chain_id, folds), self._intervals(chain_id, interval)
+        return predict_table(fitted, data, keep=keep, resample=resample, average=average, intervals=intervals)
 
     def chain_samples(self, chain_id: str, partition: str | None = None, *, average: str | None = None) -> pl.DataFrame:
         """Return the stored predictions of a chain by sample: one frame, a row for each sample of each prediction.
@@ -845,7 +849,14 @@ class WorkspaceStore:
         return predictions, TrainedOn.of(chain).target_names, samples
 
     def predict_frame(
-        self, chain_id: str, X: Any, wavelengths: Any = None, *, spread: bool = False, resample: bool = False
+        self,
+        chain_id: str,
+        X: Any,
+        wavelengths: Any = None,
+        *,
+        spread: bool = False,
+        resample: bool = False,
+        interval: float | None = None,
     ) -> pl.DataFrame:
         """Predict with a stored chain, and say of each sample how far its prediction can be believed.
 
@@ -856,27 +867,46 @@ class WorkspaceStore:
         spread : bool
             Let the models of all folds predict, too, and give the standard deviation of what they say. Where they
             predict together, that is given anyway.
+        interval : float, optional
+            Give the bounds of an interval that is to cover this share of new samples of the same population, such as
+            0.9: by CV+ (Barber et al. 2021) from the chain's stored predictions of the samples that its folds held
+            out, one score a group. For 0.9 it covers usually 90 %, and at least 80 %; see docs/decisions/0028.
 
         Returns
         -------
         polars.DataFrame
             A row for each sample. `predicted` and `spread`, in the unit of y, with a number behind for each of several
-            targets. `leverage`, if the model is a PLS. If the chain knows what its calibration covers: Hotelling's `t2`
-            and the residual `q` of what the model sees, `outside_envelope`, at how many of its columns that is below
-            the least or above the greatest value of the calibration, and `outside_x`, whether T² or Q is beyond its
-            limit, as by chance 2 % of spectra like those of the calibration are. `outside_y`, for numbers: whether the
-            prediction is outside the calibration's range. See docs/decisions/0026.
+            targets, and so the bounds of the interval, `lower` and `upper`. `leverage`, if the model is a PLS. If the
+            chain knows what its calibration covers: Hotelling's `t2` and the residual `q` of what the model sees,
+            `outside_envelope`, at how many of its columns that is below the least or above the greatest value of the
+            calibration, and `outside_x`, whether T² or Q is beyond its limit, as by chance 2 % of spectra like those of
+            the calibration are. `outside_y`, for numbers: whether the prediction is outside the calibration's range.
+            See docs/decisions/0026.
 
         Raises
         ------
         StoreError
             As for `replay_chain`.
+        InvalidInputError
+            There are no such intervals: the chain predicts classes; the models of its folds or the arrays of their
+            predictions are not kept; its folds do not hold out each sample once, as those of time series do not, or
+            they part a group.
         """
+        intervals = self._intervals(chain_id, interval)
         frame = self._fitted(chain_id, None).predict_frame(X, wavelengths, resample=resample)
-        if not spread or any(name.startswith("spread") for name in frame.columns):
-            return frame
-        of_folds = self._fitted(chain_id, "mean").predict_frame(X, wavelengths, resample=resample)
-        return frame.with_columns(of_folds.select(selectors.starts_with("spread")))
+        if spread and not any(name.startswith("spread") for name in frame.columns):
+            of_folds = self._fitted(chain_id, "mean").predict_frame(X, wavelengths, resample=resample)
+            frame = frame.with_columns(of_folds.select(selectors.starts_with("spread")))
+        return frame if intervals is None else intervals.beside(frame, X, wavelengths, resample=resample)
+
+    def _intervals(self, chain_id: str, level: float | None) -> FoldIntervals | None:
+        """Return what makes intervals of a level around the predictions of a chain; None if none are asked for."""
+        from .chains import fold_intervals
+
+        if level is None:
+            return None
+        predictions, _, samples = self._predictions_of(chain_id, None)
+        return fold_intervals(self._fitted(chain_id, "mean"), predictions, samples, level)
 
     def _fitted(self, chain_id: str, folds: str | None) -> FittedChain:
         """Return a chain's fitted objects, those that were kept if there are such."""

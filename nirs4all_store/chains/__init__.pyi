@@ -13,6 +13,8 @@ from .estimator import ChainClassifier as ChainClassifier
 from .estimator import ChainRegressor as ChainRegressor
 from .estimator import as_estimator as as_estimator
 from .fitted import FittedChain as FittedChain
+from .fold_intervals import FoldIntervals as FoldIntervals
+from .fold_intervals import fold_intervals as fold_intervals
 from .inference import estimator_type as estimator_type
 from .loader import ChainLoader as ChainLoader
 from .loader import replay_chain as replay_chain

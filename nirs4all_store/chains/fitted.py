@@ -66,6 +66,11 @@ class FittedChain:
         """Return class probabilities; see `inference.Operators`."""
         return self._run("predict_proba", X, wavelengths, resample=resample)
 
+    def predict_folds(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> list[Any]:
+        """Return the numbers that each fold predicts, of shape (n_samples, n_targets); parameters as for `predict`."""
+        of_folds: list[Any] = self._run("predict_and_look", X, wavelengths, resample=resample)[1]
+        return of_folds
+
     def predict_frame(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> pl.DataFrame:
         """Return predictions, and how far they can be believed; see `WorkspaceStore.predict_frame`."""
         if isinstance(self.domain, StoreError):

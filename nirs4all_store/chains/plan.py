@@ -70,6 +70,11 @@ class Plan:
         else:
             known = {fold.removeprefix("fold_"): fold for fold in self.folds} | {fold: fold for fold in self.folds}
             names = [known[wanted]] if wanted in known else []
+        if not names and folds == MEAN:
+            raise InvalidInputError(
+                f"the chain has the final model {self.predict_fold!r} alone, and none of its folds; train it again "
+                "with keep='all' to have their models, too"
+            )
         if not names:
             raise InvalidInputError(
                 f"the chain's folds are {[*self.folds]}, and folds={folds!r} asks for others; name one of them, or "

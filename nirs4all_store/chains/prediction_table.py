@@ -17,12 +17,14 @@ from ..errors import ChainInputError, InvalidInputError
 from ..filesystem import checked_path
 from ..metrics import Scores
 from .fitted import FittedChain, warning_of
+from .fold_intervals import FoldIntervals
 from .inference import is_classifier
 from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
 SAMPLE = "sample"
 KEEP = ("none", "ids", "all")
+PREDICTED = "predicted"
 MOST_WORST = 5
 
 
@@ -48,7 +50,8 @@ class PredictionTable:
     scores_by_sample : dict of str to dict
         Where it was averaged, the scores of the samples: `n` counts these.
     beliefs : polars.DataFrame
-        For each row of the data how far its prediction can be believed, as `WorkspaceStore.predict_frame` tells it.
+        For each row of the data how far its prediction can be believed, as `WorkspaceStore.predict_frame` tells it. The
+        bounds of an interval are called `NAME_lower` and `NAME_upper`, or as there.
     warning : str or None
         How many spectra and predictions are unlike those of the calibration, in one sentence; None if none is.
     """
@@ -63,7 +66,13 @@ class PredictionTable:
 
 
 def predict_table(
-    chain: FittedChain, data: Any, *, keep: str = "ids", resample: bool = False, average: str | None = None
+    chain: FittedChain,
+    data: Any,
+    *,
+    keep: str = "ids",
+    resample: bool = False,
+    average: str | None = None,
+    intervals: FoldIntervals | None = None,
 ) -> PredictionTable:
     """Predict each row of a table.
 
@@ -80,6 +89,8 @@ def predict_table(
     average : str, optional
         The column of the data that names the samples of which the rows are scans; see `scans.with_averages`. `sample`
         may also stand for the column that did so in training.
+    intervals : FoldIntervals, optional
+        Also give the bounds of an interval around each prediction.
 
     Raises
     ------
@@ -91,13 +102,13 @@ def predict_table(
     if keep not in KEEP:
         raise InvalidInputError(f"keep={keep!r} is none of {', '.join(KEEP)}")
     spectra = _spectra(chain, data, resample=resample)
-    told, whole = _predictions(chain, spectra)
-    columns = [name for name in told.columns if name.startswith("predicted")]
+    told, whole = _predictions(chain, spectra, intervals)
+    columns = [name for name in told.columns if name.startswith(PREDICTED)]
     known = chain.trained_on.target_names
     targets = known if known is not None and len(known) == len(columns) else None
-    names = [f"{target}_predicted" for target in targets] if targets else _numbered(len(columns))
+    names = [f"{target}_predicted" for target in targets] if targets else columns
     places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)
-    gathered = told.rename(dict(zip(columns, names, strict=True))).select(pl.all().gather(places))
+    gathered = told.rename(_names_of(told.columns, targets or [])).select(pl.all().gather(places))
     frame, beliefs = gathered.select(names), gathered.drop(names)
     others = spectra.others.select(column_names.without_wavelengths(spectra.others.columns))
     are_classes = all(map(is_classifier, chain.models))
@@ -140,19 +151,24 @@ def _spectra(chain: FittedChain, data: Any, *, resample: bool) -> Spectra:
     return chain.trained_on.find(data, "the table", resample=resample)
 
 
-def _predictions(chain: FittedChain, spectra: Spectra) -> tuple[pl.DataFrame, Array]:
+def _predictions(chain: FittedChain, spectra: Spectra, intervals: FoldIntervals | None) -> tuple[pl.DataFrame, Array]:
     """Return what `predict_frame` gives, and for which rows that is: for all, or for those without a gap."""
+
+    def told(X: Array) -> pl.DataFrame:
+        frame = chain.predict_frame(X, spectra.wavelengths)
+        return frame if intervals is None else intervals.beside(frame, X, spectra.wavelengths)
+
     X = spectra.X
     whole = ~np.isnan(X).any(axis=1)
     try:
-        return chain.predict_frame(X, spectra.wavelengths), np.ones(len(X), bool)
+        return told(X), np.ones(len(X), bool)
     except ChainInputError:
         if whole.all():
             raise
     if not whole.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value, which the chain cannot take")
     try:
-        return chain.predict_frame(X[whole], spectra.wavelengths), whole
+        return told(X[whole]), whole
     except ChainInputError as error:
         row = getattr(error.__cause__, "row", None)
         if row is None:
@@ -161,8 +177,13 @@ def _predictions(chain: FittedChain, spectra: Spectra) -> tuple[pl.DataFrame, Ar
         raise ChainInputError(f"{error}; in the data that is row {in_file} {ROWS_COUNT_FROM_ZERO}") from error
 
 
-def _numbered(count: int) -> list[str]:
-    return ["predicted"] if count == 1 else [f"predicted_{place}" for place in range(count)]
+def _names_of(columns: list[str], targets: list[str]) -> dict[str, str]:
+    """Return what the columns of each target are called instead."""
+    return {
+        name: f"{target}_{kind}"
+        for kind in (PREDICTED, "lower", "upper")
+        for name, target in zip((name for name in columns if name.startswith(kind)), targets, strict=False)
+    }
 
 
 def _as_frame(spectra: Spectra) -> pl.DataFrame:

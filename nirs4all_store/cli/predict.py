@@ -69,6 +69,13 @@ def predict(
             help="Names the sample of which each row is a scan; also write what its scans say together.",
         ),
     ] = None,
+    interval: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Also write the bounds of an interval that is to cover this share of new samples, such as 0.9.",
+        ),
+    ] = None,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Predict new spectra with a stored chain or with a bundle.
@@ -86,12 +93,19 @@ def predict(
     if chain.lower().endswith(".n4a"):
         from ..exchange import load_bundle
 
+        if interval is not None:
+            raise InvalidInputError(
+                f"{chain} has no predictions of samples that its folds held out, which intervals need; predict with "
+                "the chain in the workspace that trained it"
+            )
         model = load_bundle(chain, trusted=trusted, folds=folds)
         found = model.predict_table(spectra, keep=keep, resample=resample, average=average)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
-            found = store.predict_table(chain_id, spectra, keep=keep, resample=resample, folds=folds, average=average)
+            found = store.predict_table(
+                chain_id, spectra, keep=keep, resample=resample, folds=folds, average=average, interval=interval
+            )
     frame = found.frame
     if found.n_missing:
         print_error(f"no prediction for {count_of_missing(found.n_missing)}")

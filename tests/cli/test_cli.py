@@ -306,6 +306,17 @@ def test_references_in_the_file_once_were_not_compared_with_the_predictions(trai
     ]
 
 
+def test_predictions_have_intervals_if_they_are_asked_for(trained: Path) -> None:
+    chain = rows("top -n 1")[0]["chain_id"]
+    told = command(f"predict {chain} new.csv --interval 0.8").splitlines()
+    assert told[0].startswith("glucose_predicted,glucose_lower,glucose_upper,")
+    with WorkspaceStore("workspace", read_only=True) as store:
+        expected = store.predict_table(chain, "new.csv", interval=0.8).frame
+    assert [float(value) for value in told[1].split(",")[:3]] == pytest.approx(expected.row(0)[:3])
+    assert "interval=80.0 is no share" in command(f"predict {chain} new.csv --interval 80", 1)
+    assert "in the workspace that trained it" in command("predict model.n4a new.csv --interval 0.8", 1)
+
+
 def test_replicate_scans_once_were_counted_as_samples(here: Path) -> None:
     generator = np.random.default_rng(0)
     X = generator.normal(size=(12, 14)).cumsum(axis=1).repeat(3, axis=0) + generator.normal(scale=0.1, size=(36, 14))

@@ -148,7 +148,7 @@ def test_what_is_kept_is_a_choice(store: WorkspaceStore) -> None:
         expected = arrays(store, found, "avg" if keep == "folds" else "final", "test")["y_pred"]
         np.testing.assert_array_equal(store.replay_chain(chain_id, X_NEW), expected)
         assert store.check(deep=True).is_sound
-    with pytest.raises(InvalidInputError, match=r"folds are \['fold_final'\], and folds='mean'"):
+    with pytest.raises(InvalidInputError, match=r"the final model 'fold_final' alone, .* keep='all'"):
         store.replay_chain(PipelineRunner(store).run(steps, DATA, keep="final")["chain_id"][0], X_NEW, folds="mean")
 
 
