@@ -13,6 +13,8 @@ from ..errors import InvalidInputError
 Array = Any
 NUMBERS = "biuf"
 """The kinds of NumPy's types that are numbers."""
+FLOAT_BYTES = 8
+"""The bytes of the longest float that is stored; a long double becomes one of these."""
 ROWS_COUNT_FROM_ZERO = "(the first is 0)"
 
 
@@ -113,7 +115,7 @@ def labels(y: Array, name: str) -> Array:
     y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
     if y.dtype.kind not in f"{NUMBERS}U":
         raise InvalidInputError(f"{name} has values of type {y.dtype}; give numbers or text")
-    return y
+    return y.astype(float) if y.dtype.kind == "f" and y.itemsize > FLOAT_BYTES else y
 
 
 def _refuse_nul(y: Array, name: str) -> None:
@@ -212,7 +214,7 @@ def spectra_of(value: Any, name: str) -> Array:
         X = np.asarray(unmasked(value, np.nan))
         if X.dtype.kind not in f"{NUMBERS}O":
             raise TypeError(f"{X.dtype} is not real numbers")
-        X = X if X.dtype.kind == "f" else X.astype(float)
+        X = X if X.dtype.kind == "f" and X.itemsize <= FLOAT_BYTES else X.astype(float)
         X = X if X.flags.forc else np.ascontiguousarray(X)  # As `chains.inference.contiguous` leaves it.
     except (TypeError, ValueError) as error:
         raise InvalidInputError(f"{name} has something else than numbers: {error}") from error

@@ -54,6 +54,13 @@ def test_columns_that_are_named_have_their_use_and_no_other() -> None:
     assert (data.groups.tolist(), data.weights.tolist(), data.y.tolist()) == ([7, 8], [1, 2], ["no", "yes"])
 
 
+def test_long_doubles_once_could_be_trained_on_and_not_stored() -> None:
+    X = np.arange(12.0).reshape(6, 2)
+    long, short = read_dataset((X.astype(np.longdouble), X[:, 0].astype(np.longdouble))), read_dataset((X, X[:, 0]))
+    assert (long.X.dtype, long.y.dtype) == (np.float64, np.float64)
+    assert long.content_hash == short.content_hash
+
+
 def test_several_targets() -> None:
     frame = pl.DataFrame({"a": [1.0, 2.0], "fat": [1.0, 2.0], "protein": [3.0, 4.0]})
     assert read_dataset(frame, ["fat", "protein"]).y.tolist() == [[1, 3], [2, 4]]
