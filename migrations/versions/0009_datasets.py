@@ -28,7 +28,7 @@ WHERE p.dataset_name <> '' OR p.dataset_hash IS NOT NULL GROUP BY p.dataset_name
 """
 INSERT = """
 INSERT INTO datasets (dataset_id, name, content_hash, task_type, n_samples, n_features, created_at)
-VALUES (CAST(uuid() AS VARCHAR), :name, :hash, :task_type, :n_samples, :n_features, :created_at)
+VALUES (CAST(CAST(md5(:key) AS UUID) AS VARCHAR), :name, :hash, :task_type, :n_samples, :n_features, :created_at)
 """
 LINK = """
 UPDATE pipelines SET dataset_id = d.dataset_id FROM datasets d
@@ -55,7 +55,9 @@ def upgrade() -> None:
                     row.setdefault(column, _number(told.get(column)))
     none = dict.fromkeys(("task_type", "n_samples", "n_features"))
     for (name, digest), row in found.items():
-        op.get_bind().execute(sa.text(INSERT), none | row | {"name": name, "hash": digest})
+        # The id is made of what it is known by: each upgrade of the same workspace gives the same rows.
+        told = {"key": json.dumps([name, digest]), "name": name, "hash": digest}
+        op.get_bind().execute(sa.text(INSERT), none | row | told)
     op.execute(LINK)
 
 

@@ -168,8 +168,8 @@ def test_an_upgraded_workspace_is_used_like_a_new_one(
         assert counts == {"config$a:0": (1, 0), "config$a:1": (1, 0), "config$b:all": (1, 1)}
         assert store.load_artifact("config$a:1") == [1]
         assert store.list_runs(dataset="wheat").height == 1
-        # Everything but the unclaimed artifact, whose row keeps the file.
-        assert store.delete_run("r") == 8
+        # Everything, the dataset with its pipeline, but the unclaimed artifact, whose row keeps the file.
+        assert store.delete_run("r") == 9
         assert store.load_artifact("config$b:all") == [1]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def with_names(**more: Any) -> TrainingData:
         "origin": "wheat.csv",
     }
     data = read_dataset(given)
-    return TrainingData(**vars(data) | told | more)
+    return replace(data, **told | more)
 
 
 # -- which are one
@@ -198,7 +199,7 @@ def test_attached_spectra_serve_all_datasets_that_have_them(store: WorkspaceStor
     one, other = store.save_dataset((X, Y)), store.save_dataset((X, Y + 1))
     store.attach_dataset((X, Y), dataset_id=one)
     assert described(store, one)["spectra_artifact"] == described(store, other)["spectra_artifact"]
-    named = store.save_dataset(TrainingData(**vars(read_dataset((X[:, :5], Y))) | {"target_names": ["protein"]}))
+    named = store.save_dataset(replace(read_dataset((X[:, :5], Y)), target_names=["protein"]))
     table = pl.DataFrame(X[:, :5], schema=[str(nm) for nm in range(1100, 1105)]).with_columns(protein=Y)
     assert store.attach_dataset(table) == named  # By the names of the targets that are known here.
 
@@ -293,7 +294,7 @@ def test_a_plan_of_a_collection_names_the_files_of_datasets_without_a_pipeline(s
 
 def test_the_samples_of_one_dataset_stay_while_another_names_them(store: WorkspaceStore) -> None:
     data = with_names(X_test=None, test_rows=np.arange(0))
-    same = TrainingData(**vars(data) | {"X": X[8:12], "content_hash": "other"})
+    same = replace(data, X=X[8:12])
     one, other = (store.save_dataset(each) for each in (data, same))
     artifact_id = described(store, one)["samples_artifact"]
     assert artifact_id == described(store, other)["samples_artifact"]
@@ -347,9 +348,7 @@ def test_no_bundle_has_the_name_of_a_sample(store: WorkspaceStore, tmp_path: Pat
 
 def _trainable() -> TrainingData:
     data = read_dataset((X, Y))
-    return TrainingData(
-        **vars(data) | {"sample_names": np.array([f"secret {i}" for i in range(40)]), "origin": "wheat.csv"}
-    )
+    return replace(data, sample_names=np.array([f"secret {i}" for i in range(40)]), origin="wheat.csv")
 
 
 # -- by its id, and in the shell
