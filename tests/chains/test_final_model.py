@@ -129,8 +129,8 @@ def test_what_does_not_fit_a_chain_is_refused(store: WorkspaceStore, name: str) 
 def test_folds_that_a_chain_does_not_have_are_refused(store: WorkspaceStore, tmp_path: Path) -> None:
     only = saved(store, {"final": FINAL}, predict_fold="final")
     bundle = store.export_chain(only, tmp_path / "only")
-    for folds in ("mean", "fold_0"):
-        message = rf"folds are \['final'\], and folds='{folds}'"
+    messages = {"mean": "the final model 'final' alone", "fold_0": r"folds are \['final'\], and folds='fold_0'"}
+    for folds, message in messages.items():
         with pytest.raises(InvalidInputError, match=message):
             store.replay_chain(only, X_NEW, folds=folds)
         with pytest.raises(InvalidInputError, match=message):
