@@ -180,12 +180,19 @@ def test_a_holder_that_is_stopped_is_named_and_one_that_is_killed_is_nobody(tmp_
         assert store.get_run(run_id) is not None
 
 
+def wait_until_wanted(store: WorkspaceStore) -> None:
+    """Wait until another process stands in line. Two threads that ask at once would both open the file of the line."""
+    while True:
+        with store._workspace._lock:
+            if store._workspace._access.is_wanted:
+                return
+
+
 def test_one_who_was_stopped_while_it_waited_is_passed_by(tmp_path: Path, others: Programs) -> None:
     with WorkspaceStore(tmp_path) as store, store.transaction():
         stopped = others.start(STAND_IN_LINE)
         assert says(stopped) == "comes"
-        while not store._workspace._access.is_wanted:
-            pass
+        wait_until_wanted(store)
         os.kill(stopped.pid, signal.SIGSTOP)
         behind = others.start(OPEN)
         store.begin_run("ours")
@@ -204,8 +211,7 @@ def test_a_threads_reads_do_not_wait_for_another_process_while_a_transaction_wai
             run_id = store.begin_run("ours")
             other = others.start(STAND_IN_LINE)
             says(other)
-            while not store._workspace._access.is_wanted:
-                pass
+            wait_until_wanted(store)
             assert list(pool.map(store.get_run, [run_id] * 4)) == [None] * 4
         assert says(other) == "holds"
 
