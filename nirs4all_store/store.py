@@ -568,9 +568,9 @@ class WorkspaceStore:
         ----------
         dataset_id : str
         **descriptions
-            `name`; `unit` of its one target, or `units`, a dict by target; `task_type`, `n_samples`, `n_features`,
-            `wavelengths`, `wavelength_unit`, `origin` (the name of a file), `metadata_columns`, `split`. None: it is
-            not known.
+            `name`; `unit` of its target, or a list of those of all in their order, or `units`, a dict by target;
+            `task_type`, `n_samples`, `n_features`, `wavelengths`, `wavelength_unit`, `origin` (the name of a file),
+            `metadata_columns`, `split`. None: it is not known.
 
         Raises
         ------

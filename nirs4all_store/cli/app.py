@@ -10,7 +10,7 @@ from typer.core import TyperGroup
 
 from ..errors import StoreError
 from ..version import __version__
-from . import admin, exchange, library, predict, query, train
+from . import admin, dataset, exchange, library, predict, query, train
 from .admin import show_upgrade
 from .output import print_error, warns_once
 from .terminal import escape_what_the_terminal_lacks
@@ -75,4 +75,5 @@ def main(
 
 for commands in (train.app, predict.app, exchange.app, query.app, admin.app):
     app.add_typer(commands)
+app.add_typer(dataset.app, name="dataset")
 app.add_typer(library.app, name="library")

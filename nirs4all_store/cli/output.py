@@ -15,10 +15,10 @@ from rich.table import Table
 
 from ..datasets import table_files
 from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
-from ..filesystem import checked_path, refuse_below, refuse_no_file
+from ..filesystem import atomic_write, checked_path, refuse_below, refuse_no_file
 from ..store import WorkspaceStore
 from ..validation import printable
-from ..views import IDS, Listing, cells, csv_rows, json_rows, to_json
+from ..views import IDS, Listing, cells, csv_rows, json_rows, lines_of, to_json
 from ..workspace import ARTIFACTS_NAME, DATABASE_NAME, checked_folder, is_in_memory
 from .terminal import cell, for_programs, put
 
@@ -158,6 +158,34 @@ def refuse_output(path: Path, workspace: Path, *, overwrite: bool) -> None:
         raise OutputPathError(f"{path} is there already and stays as it is; give another name, or --overwrite")
 
 
+def refuse_no_table(path: Path) -> None:
+    """Raise if the name of an output file says neither CSV nor Parquet.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise InvalidInputError(f"{path} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
+
+
+def write_table(frame: pl.DataFrame, path: Path) -> None:
+    """Write a frame as a whole to a CSV or Parquet file, as its name says."""
+    with atomic_write(path) as unfinished:
+        (frame.write_csv if path.suffix.lower() == ".csv" else frame.write_parquet)(unfinished)
+
+
+def print_details(kind: str, values: dict[str, Any]) -> None:
+    """Print all that is stored of one thing, a line for each value."""
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row(kind, "")
+    for name, text in lines_of(values):
+        table.add_row(cell(name), cell(text))
+    Console().print(table)
+
+
 def show_rows(store: WorkspaceStore, listing: Listing, *, as_json: bool, as_csv: bool) -> None:
     """Print a listing as a table, JSON or CSV; a table has the shortest unique prefix of each id."""
     short = {} if as_json or as_csv else store.shorten_ids(listing.ids, MIN_ID_LENGTH)
@@ -235,7 +263,8 @@ def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
         return found[0]
     what = " or ".join(kind.removesuffix("s") for kind in kinds) or "thing"
     if not found:
-        raise InvalidInputError(f"no {what} has an id that begins with {beginning!r}; `top` and `runs` show ids")
+        shown = "`datasets` shows" if kinds == ("datasets",) else "`top` and `runs` show"
+        raise InvalidInputError(f"no {what} has an id that begins with {beginning!r}; {shown} ids")
     named = ", ".join(f"{kind.removesuffix('s')} {name}" for kind, name in found[:MAX_IDS_LISTED])
     raise InvalidInputError(f"{len(found)} ids begin with {beginning!r}, as {named}; give more of it")
 

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from ..errors import InvalidInputError
-from ..filesystem import atomic_write, file_id
+from ..filesystem import file_id
 from ..views import lines_of_scores
 from .output import (
     DEFAULT_WORKSPACE,
@@ -23,8 +23,10 @@ from .output import (
     print_error,
     print_line,
     reading,
+    refuse_no_table,
     refuse_output,
     table_of_stdin,
+    write_table,
 )
 
 app = typer.Typer()
@@ -87,8 +89,7 @@ def predict(
         refuse_output(output, workspace, overwrite=overwrite)
         if file_id(output) is not None and file_id(output) == file_id(data):
             raise InvalidInputError(f"{output} has the spectra themselves; give the predictions another name")
-        if output.suffix.lower() not in (".csv", ".parquet"):
-            raise InvalidInputError(f"{output} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
+        refuse_no_table(output)
     spectra = table_of_stdin() if is_stdin(data) else data
     if chain.lower().endswith(".n4a"):
         from ..exchange import load_bundle
@@ -115,8 +116,7 @@ def predict(
     if output is None:
         print_csv(frame)
         return
-    with atomic_write(output) as unfinished:
-        (frame.write_csv if output.suffix.lower() == ".csv" else frame.write_parquet)(unfinished)
+    write_table(frame, output)
     print_line(Console(stderr=True), f"wrote {frame.height:,} predictions to {output}")
 
 

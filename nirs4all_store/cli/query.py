@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 import typer
 from rich.console import Console
-from rich.table import Table
 
 from .. import views
 from ..datasets import PARTITIONS
@@ -25,13 +24,14 @@ from .output import (
     Overwrite,
     Workspace,
     find,
+    print_details,
     print_json,
     print_line,
     reading,
     refuse_output,
     show_rows,
 )
-from .terminal import cell, has, put
+from .terminal import has, put
 
 app = typer.Typer()
 Run = Annotated[str | None, typer.Argument(help="The first characters of a run's id; by default all runs.")]
@@ -197,7 +197,7 @@ def show(
         if as_json:
             print_json(found.values)
         else:
-            _print_details(Console(), kind[:-1], found.values)
+            print_details(kind[:-1], found.values)
             if found.predictions.rows.height:
                 show_rows(store, found.predictions, as_json=False, as_csv=False)
     if found.drawn is not None and not as_json:
@@ -205,16 +205,6 @@ def show(
         put((picture if has(picture) else picture.translate(BOXES)) + "\n")
     if plot is not None:
         print_line(Console(stderr=as_json), f"saved {save(found.drawn, plot)}")
-
-
-def _print_details(console: Console, kind: str, values: dict[str, Any]) -> None:
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    table.add_row(kind, "")
-    for name, text in views.lines_of(values):
-        table.add_row(cell(name), cell(text))
-    console.print(table)
 
 
 @app.command(epilog="nirs4all-store compare 01a2 01b7")

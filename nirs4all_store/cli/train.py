@@ -6,7 +6,7 @@ Modules that need scikit-learn are imported inside the commands: to import them 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import polars as pl
 import typer
@@ -16,20 +16,30 @@ from ..datasets import TrainingData, read_dataset, samples_of
 from ..store import WorkspaceStore
 from ..training import PipelineLibrary, find_config
 from ..views import held_out, lines_of_left_out, list_models
+from .data_options import (
+    Data,
+    Groups,
+    Join,
+    References,
+    Sample,
+    Split,
+    Target,
+    Test,
+    Unit,
+    Weights,
+    given_parts,
+)
 from .output import (
     DEFAULT_WORKSPACE,
     MIN_ID_LENGTH,
-    PATH_OPTIONS,
     WORKSPACE_OPTIONS,
     Average,
     Csv,
     Json,
     Workspace,
-    is_stdin,
     print_error,
     print_line,
     show_rows,
-    table_of_stdin,
 )
 from .predict import count_of_missing
 
@@ -37,7 +47,6 @@ app = typer.Typer()
 INTERRUPTED = 130
 """The exit code of a program that Ctrl-C has ended, by the convention of shells (128 + SIGINT)."""
 MOST_LEFT_OUT = 20
-Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The column of y; give it again for several.")]
 
 
 @app.command(epilog="nirs4all-store demo")
@@ -58,30 +67,16 @@ def demo(
 @app.command(epilog="nirs4all-store run pls.yaml wheat.csv --target protein")
 def run(
     config: Annotated[str, typer.Argument(help="A JSON or YAML file, or a template's name.")],
-    data: Annotated[
-        Path, typer.Argument(help="A file of spectra, one row for each sample; -: a CSV from stdin.", **PATH_OPTIONS)
-    ],
+    data: Data,
     target: Target = None,
-    unit: Annotated[list[str] | None, typer.Option(help="The unit of y; give it again for each target.")] = None,
-    groups: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Samples with the same value in it stay in one fold.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="What each sample counts when a model is fitted.")
-    ] = None,
-    sample: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Names the sample of which each row is a scan.")
-    ] = None,
-    test: Annotated[Path | None, typer.Option(help="A file of spectra to test with.", **PATH_OPTIONS)] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Says what each row serves for: train or cal, val, test.")
-    ] = None,
-    y: Annotated[
-        Path | None, typer.Option("--y", help="A file of its own with the column of y.", **PATH_OPTIONS)
-    ] = None,
-    join: Annotated[
-        str | None, typer.Option(metavar="COLUMN", help="Says which rows of the file of y belong to which spectra.")
-    ] = None,
+    unit: Unit = None,
+    groups: Groups = None,
+    weights: Weights = None,
+    sample: Sample = None,
+    test: Test = None,
+    split: Split = None,
+    y: References = None,
+    join: Join = None,
     name: Annotated[str | None, typer.Option(help="The run's name; by default that of the file.")] = None,
     jobs: Annotated[
         int, typer.Option("--jobs", "-j", help="How many pipelines to train at once; -1: one for each core.")
@@ -95,6 +90,9 @@ def run(
     keep: Annotated[
         str, typer.Option(help="Whose fitted objects to store: all, final (the final model's alone) or folds.")
     ] = "all",
+    keep_spectra: Annotated[
+        bool, typer.Option("--keep-spectra", help="Keep the spectra in the workspace, too.")
+    ] = False,
     average: Average = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the best models to show.")] = 10,
     as_json: Json = False,
@@ -105,10 +103,8 @@ def run(
     from ..chains import check_average
     from ..training import PipelineRunner, pipelines_of
 
-    parts: dict[str, Any] = {"X": data, "y": y, "unit": unit, "groups": groups, "join": join}
-    parts |= {"weights": weights, "sample": sample, "test": test, "split": split}
-    parts |= {"X": table_of_stdin(), "name": "stdin"} if is_stdin(data) else {}
-    dataset = read_dataset({name: value for name, value in parts.items() if value is not None}, target)
+    parts = {"y": y, "unit": unit, "groups": groups, "join": join, "weights": weights, "sample": sample}
+    dataset = read_dataset(given_parts(data, **parts, test=test, split=split), target)
     if average is not None:
         check_average(samples_of(dataset), average)
     # A wrong configuration is refused before a workspace is made.
@@ -118,7 +114,9 @@ def run(
         runner = PipelineRunner(store, n_jobs=jobs)
         _tell(dataset)
         try:
-            found = runner.run(steps, dataset, name=name, resume=resume, refit=refit, keep=keep)
+            found = runner.run(
+                steps, dataset, name=name, resume=resume, refit=refit, keep=keep, keep_spectra=keep_spectra
+            )
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None

@@ -180,6 +180,8 @@ class PipelineRunner:
                     run = _Run(store, data, dataset_id, folds, name or data.name, skipped, template, keep)
                 self.run_id = run.run_id
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
+            elif keep_spectra:
+                store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=True)
             return ranked(store, found)
 
     @contextmanager

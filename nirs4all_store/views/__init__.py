@@ -17,6 +17,7 @@ from .listings import list_findings as list_findings
 from .listings import list_log as list_log
 from .listings import list_pipelines as list_pipelines
 from .listings import list_runs as list_runs
+from .listings import list_samples as list_samples
 from .listings import list_templates as list_templates
 from .listings import show as show
 from .listings import text_of as text_of

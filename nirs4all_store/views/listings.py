@@ -89,6 +89,12 @@ def list_datasets(store: WorkspaceStore, limit: int) -> Listing:
     return Listing(rows, table.select(LISTED_DATASETS))
 
 
+def list_samples(store: WorkspaceStore, dataset_id: str, limit: int) -> Listing:
+    """Return the first samples of a dataset; none if only a description of it is kept."""
+    artifact_id = (store.get_dataset(dataset_id) or {}).get("samples_artifact")
+    return Listing.of(pl.DataFrame() if artifact_id is None else store.load_artifact(artifact_id).head(limit))
+
+
 def _targets(dataset: Mapping[str, Any]) -> str:
     units = dataset["units"] or {}
     names = dataset["target_names"] or list(units)

@@ -121,8 +121,8 @@ def load(row: Row, load_artifact: Any) -> pl.DataFrame:
     """Return the frame of a dataset; see `WorkspaceStore.load_dataset`."""
     if row["samples_artifact"] is None:
         raise NotFoundError(
-            f"of dataset {row['dataset_id']} ({row['name']}) only a description is kept; attach_dataset() gives it its "
-            "data"
+            f"of dataset {row['dataset_id']} ({row['name']}) only a description is kept; attach_dataset(), in a shell "
+            "`dataset attach`, gives it its data"
         )
     samples: pl.DataFrame = load_artifact(row["samples_artifact"])
     return samples if row["spectra_artifact"] is None else beside(samples, load_artifact(row["spectra_artifact"]))

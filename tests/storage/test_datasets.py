@@ -228,8 +228,10 @@ def test_descriptions_can_be_corrected_and_nothing_else(store: WorkspaceStore) -
         with pytest.raises(error, match=match):
             store.update_dataset(dataset_id, **wrong)
     several = store.save_dataset(with_names())
-    with pytest.raises(InvalidInputError, match=r"protein, batch; give units="):
+    with pytest.raises(InvalidInputError, match=r"1 for 2 targets, protein, batch; give a unit for each"):
         store.update_dataset(several, unit="%")
+    store.update_dataset(several, unit=["%", "g"])
+    assert described(store, several)["units"] == {"protein": "%", "batch": "g"}
     with pytest.raises(NotFoundError):
         store.update_dataset("nothing", name="x")
 

@@ -255,7 +255,7 @@ def _corrections(row: Row, values: Mapping[str, Any]) -> Row:
     """
     corrected = dict(values)
     if "unit" in corrected:
-        corrected["units"] = _one_unit(row, corrected.pop("unit"))
+        corrected["units"] = _units(row, corrected.pop("unit"))
     if isinstance(corrected.get("origin"), str):
         corrected["origin"] = file_name(corrected["origin"])
     if hasattr(corrected.get("wavelengths"), "tolist"):
@@ -272,8 +272,14 @@ def _corrections(row: Row, values: Mapping[str, Any]) -> Row:
     return corrected
 
 
-def _one_unit(row: Row, unit: Any) -> Row | None:
-    names = row["target_names"] or ["y"]
-    if len(names) > 1:
-        raise InvalidInputError(f"unit={unit!r} could be of any of {', '.join(names)}; give units={{target: unit}}")
-    return None if unit is None else {names[0]: unit}
+def _units(row: Row, unit: Any) -> Row | None:
+    """Return the unit of each target, of that of the only one or of those of all in their order."""
+    names, given = row["target_names"] or ["y"], unit if isinstance(unit, list) else [unit]
+    if unit is None:
+        return None
+    if len(names) != len(given):
+        raise InvalidInputError(
+            f"unit={unit!r} is {len(given)} for {len(names)} targets, {', '.join(names)}; give a unit for each in this "
+            "order, or units={target: unit}"
+        )
+    return dict(zip(names, given, strict=True))
