@@ -57,7 +57,7 @@ def x_hash_of(data: TrainingData) -> str:
 
 
 def _task_of(y: Array) -> str | None:
-    if y.dtype.kind in "Ub":
+    if y.dtype.kind in "OUb":
         return "classification"
     return "regression" if y.dtype.kind == "f" and np.any(y[y == y] % 1 != 0) else None
 

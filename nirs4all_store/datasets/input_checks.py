@@ -108,25 +108,16 @@ def _is_missing(value: Any) -> bool:
 
 
 def labels(y: Array, name: str) -> Array:
-    """Return labels as text or numbers, not as objects."""
-    if y.dtype.kind == "O":
-        _refuse_nul(y, name)
-    y = np.asarray(y.tolist()) if y.dtype.kind == "O" else y
+    """Return labels as text or numbers, not as objects; but texts that end in NUL stay objects.
+
+    NumPy's own texts would lose the NUL, and two classes would be one.
+    """
+    if y.dtype.kind == "O" and not _each(lambda value: isinstance(value, str) and value.endswith("\0"), y).any():
+        y = np.asarray(y.tolist())
     y = np.char.decode(y, "utf-8") if y.dtype.kind == "S" else y
-    if y.dtype.kind not in f"{NUMBERS}U":
+    if y.dtype.kind not in f"{NUMBERS}UO":
         raise InvalidInputError(f"{name} has values of type {y.dtype}; give numbers or text")
     return y.astype(float) if y.dtype.kind == "f" and y.itemsize > FLOAT_BYTES else y
-
-
-def _refuse_nul(y: Array, name: str) -> None:
-    """Refuse texts that end in NUL: NumPy's own texts lose it, and two classes would be one."""
-    ends = _each(lambda value: isinstance(value, str) and value.endswith("\0"), y)
-    if ends.any():
-        row = np.argwhere(ends)[0][0]
-        raise InvalidInputError(
-            f"{name} has {y[row]!r} in row {row} {ROWS_COUNT_FROM_ZERO}, which ends in a NUL character that NumPy "
-            "would lose; write it in another way"
-        )
 
 
 def groups_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:

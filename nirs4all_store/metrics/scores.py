@@ -64,10 +64,11 @@ def scores_of(
     """
     y, y_pred = np.asarray(y), np.asarray(y_pred)
     if y.ndim == 1:
+        labels, (y, y_pred, classes) = (y, y_pred), _codes(y, y_pred, classes)
         scores = _scores_of_one(task, y, y_pred, proba, classes)
         if proba is None and decision is not None and classes is not None:
             scores |= _scores_of_probabilities(y, None, classes, decision)
-        return scores | {CLASSES: class_scores(y, y_pred)} if of_classes and task == "classification" else scores
+        return scores | {CLASSES: class_scores(*labels)} if of_classes and task == "classification" else scores
     names = list(targets or (f"y{number + 1}" for number in range(y.shape[1])))
     own = {
         name: _scores_of_one(task, column, column_pred, None, None)
@@ -121,9 +122,11 @@ def over_repeats(scores: Sequence[Scores]) -> Scores:
 
 def class_scores(y: Array, y_pred: Array) -> dict[str, Scores]:
     """Return precision, recall, f1 and support (the number of samples) of each class, by its name."""
-    classes = np.unique(np.concatenate([y, y_pred]))
+    classes, codes = np.unique(np.concatenate([y, y_pred]), return_inverse=True)
     names = [str(name).replace("\0", "\N{SYMBOL FOR NULL}") for name in classes]  # No JSON is stored with a NUL.
-    parts = metrics.precision_recall_fscore_support(y, y_pred, labels=classes, zero_division=0.0)
+    parts = metrics.precision_recall_fscore_support(
+        codes[: len(y)], codes[len(y) :], labels=np.arange(len(classes)), zero_division=0.0
+    )
     return {
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": int(n)}
         for name, p, r, f, n in zip(names, *parts, strict=True)
@@ -142,6 +145,7 @@ def score_of(metric: str, y: Array, y_pred: Array, proba: Array | None = None) -
         Its columns are taken for the classes that occur, in their order; if they are as many.
     """
     y, y_pred, proba = _known(np.asarray(y), np.asarray(y_pred), proba)
+    y, y_pred, _ = _codes(y, y_pred, None) if metric not in REGRESSION else (y, y_pred, None)
     if metric in (*REGRESSION, "n") and (y.dtype.kind not in "biuf" or y_pred.dtype.kind not in "biuf"):
         return None
     if metric in (REGRESSION | CLASSIFICATION):
@@ -164,6 +168,19 @@ def _scores_of_one(task: str, y: Array, y_pred: Array, proba: Array | None, clas
     if proba is not None and classes is not None:
         found |= _scores_of_probabilities(y, proba, classes)
     return {name: value for name, value in found.items() if np.isfinite(value)} | {"n": len(y)}
+
+
+def _codes(y: Array, y_pred: Array, classes: Array | None) -> tuple[Array, Array, Array | None]:
+    """Return labels that are objects as whole numbers, in their order.
+
+    They are texts that end in NUL, of which scikit-learn's scores make texts of NumPy's, which lose it.
+    """
+    parts = [y, y_pred, [] if classes is None else classes]
+    if y.dtype.kind != "O":
+        return y, y_pred, classes
+    names = np.unique(np.concatenate(parts))
+    y, y_pred, columns = (np.searchsorted(names, part) for part in parts)
+    return y, y_pred, None if classes is None else columns
 
 
 def _known(y: Array, y_pred: Array, proba: Array | None) -> tuple[Array, Array, Array | None]:

@@ -85,7 +85,7 @@ def check_fit(pipeline: PipelineSpec, data: TrainingData) -> None:
                 f"{step.where} takes no weights of samples; leave them or the model out, or give the steps that it has "
                 "inside as steps of their own"
             )
-        if not pipeline.is_classification and kind in "Ub":
+        if not pipeline.is_classification and kind in "OUb":
             raise InvalidInputError(
                 f"{step.where} predicts numbers, and y of {data.name} has {_no_number(data)}; correct it, leave it "
                 "empty, or give a classifier"

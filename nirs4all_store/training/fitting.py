@@ -21,7 +21,7 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.pipeline import Pipeline as SklearnPipeline
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
 
-from ..chains import inference
+from ..chains import as_columns, inference, probabilities
 from ..datasets import TrainingData
 from ..errors import InvalidInputError
 from .evaluation import Array
@@ -119,7 +119,30 @@ def fit_model(step: Step, target: Any, X: Any, samples: Samples, wavelengths: Ar
         {} if samples.weights is None or (is_routing() and is_router(model)) else {"sample_weight": samples.weights}
     )
     _fit(model.fit, model, deepcopy(X), samples, **weights)
+    if samples.y.dtype.kind == "O" and getattr(model, "classes_", None) is not None:
+        _check_labels(model, step.where, samples.y)
     return model
+
+
+def _check_labels(model: Any, where: str, y: Array) -> None:
+    """Refuse a model that makes NumPy's own texts of labels that end in NUL, as some of scikit-learn's do.
+
+    Raises
+    ------
+    InvalidInputError
+    """
+    columns = as_columns(y).T
+    lost = [
+        own
+        for own, classes in zip(columns, probabilities.target_classes(model), strict=True)
+        if not np.isin(own, classes).all()
+    ]
+    if lost:
+        label = next(text for text in lost[0] if text.endswith("\0"))
+        raise InvalidInputError(
+            f"{where} loses the NUL character at the end of the label {label!r}, so that two classes may become one; "
+            "write the label in another way, or give a classifier that keeps it, such as a random forest"
+        )
 
 
 def _of_targets(models: list[Any]) -> Any:

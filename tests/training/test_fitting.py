@@ -372,11 +372,3 @@ def test_what_scikit_learn_calls_experimental_once_could_not_be_named(name: str)
     params |= {"param_grid": {"alpha": [1.0]}} if "Search" in name else {}
     built = build({"class": f"sklearn.{name}", "params": params}, "step 1")
     assert describe(built)["class"] == f"sklearn.{name}"
-
-
-@pytest.mark.parametrize("part", ["y", "groups"])
-def test_texts_that_differ_by_a_NUL_at_their_end_once_were_one(store: WorkspaceStore, part: str) -> None:
-    texts = np.array(["a", "a\0"] * 30, dtype=object)
-    data = {"X": X, "y": Y, "groups": GROUPS, part: texts}
-    with pytest.raises(InvalidInputError, match=rf"{part} has 'a\\x00' in row 1 .* ends in a NUL"):
-        PipelineRunner(store).run([LogisticRegression() if part == "y" else Ridge()], data)
