@@ -42,10 +42,7 @@ def read_excel(content: bytes, where: str, texts: Collection[str] = ()) -> Table
         )
     rows = [[cell or "" for cell in row] for row in sheet.head(LINES_LOOKED_AT).iter_rows()]
     layout = find_layout(rows, where)
-    first = layout.start + (layout.names is not None)
-    is_sample = np.arange(sheet.height) >= first
-    if layout.units is not None:
-        is_sample[layout.units] = False
+    is_sample = np.arange(sheet.height) >= layout.first
     table = pl.DataFrame(
         [_typed(sheet[name].filter(is_sample), numbers[name].filter(is_sample)) for name in sheet.columns]
     )

@@ -1,4 +1,4 @@
-"""Where a table begins in a file: lines above it, its line of names or none, and a line of units below that.
+"""Where a table begins in a file: lines above it, its lines of names or none, and a line of units below these.
 
 Why a first line is read as names, as a sample, or refused: docs/decisions/0027.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 
@@ -23,6 +24,10 @@ LEAST_IN_ORDER = 5
 """Of how many numbers it is told that they rise or fall by no chance."""
 LEAST_LIKE_A_SAMPLE = 10
 """How many numbers beside a text make a line that is rather a sample than a line of names."""
+FAR = 10
+"""How many times the range of samples that rise numbers are away which rise and are none of a sample."""
+MOST_GROUPS = 2
+"""How many lines of groups may stand above the names."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +37,9 @@ class Layout:
     Attributes
     ----------
     start : int
-        The place of the first row of the table, which has the names of the columns or is the first sample.
+        The place of the row that has the names of the columns, else of the first sample.
+    first : int
+        The place of the first sample.
     names : list of str, or None
         The names of the columns; None if no row has them.
     units : int or None
@@ -44,6 +51,7 @@ class Layout:
     """
 
     start: int
+    first: int
     names: list[str] | None
     units: int | None
     width: int
@@ -63,24 +71,110 @@ def find_layout(rows: Sequence[Row], where: str) -> Layout:
     Raises
     ------
     InvalidInputError
-        Nobody can tell whether the first row has names or a sample.
+        Nobody can tell whether the first row has names or a sample, or the first two rows both have names.
     """
     filled = [_filled(row) for row in rows]
     counts = Counter(count for count in filled if count)
     width = max((count for count, times in counts.items() if times > 1), default=max(counts, default=0))
     # Titles and metadata are shorter than the table below them; a line of names lacks a name at most.
     start = next((place for place, count in enumerate(filled) if count > width / 2), 0)
+    groups = _places_of_groups(rows, start, width)
+    start = next(place for place in range(groups[-1] + 1, len(rows)) if filled[place]) if groups else start
     first = rows[start] if rows else []
     width = max(width, len(first))
+    levels = [rows[place] for place in [*groups, start]] if rows else [first]
+    names = _names_of(levels)
     below = [place for place in range(start + 1, len(rows)) if filled[place]][: ROWS_COMPARED + 1]
+    if groups and below and (named := _names_of_index(rows[below[0]], levels)):
+        names[: len(named)], below = named, below[1:]
     line = _Cells.of([first], width)
     samples = _Cells.of([rows[place] for place in below], width)
     numeric = samples.have_numbers() if below else line.have_numbers()
     if not _has_names([first, *(rows[place] for place in below)], line, samples, numeric, where):
-        return Layout(start, None, None, width, numeric.tolist())
-    units = samples.select(numeric)
-    has_units = len(below) > 1 and bool(units.is_text[0].any()) and bool(np.isnan(units.numbers[0]).all())
-    return Layout(start, list(first), below[0] if has_units else None, len(first), numeric.tolist())
+        return Layout(start, start, None, None, width, numeric.tolist())
+    if len(below) < 2:
+        return Layout(start, below[0] if below else len(rows), names, None, len(first), numeric.tolist())
+    second, others = samples.select(numeric).parted()
+    count = np.sum(~np.isnan(second.numbers))
+    if count >= LEAST_IN_ORDER and _are_wavelengths(second, others):
+        raise InvalidInputError(
+            f"two lines of {where}, {_begin(first)} and {_begin(rows[below[0]])}, could both name the columns; remove "
+            "one of them"
+        )
+    units = below[0] if second.is_text.any() and not count else None
+    return Layout(start, below[units is not None], names, units, len(first), numeric.tolist())
+
+
+def _places_of_groups(rows: Sequence[Row], start: int, width: int) -> list[int]:
+    """Return where lines stand that name groups of columns, above the line that names each; none if `start` has names.
+
+    So pandas writes the levels of its columns, and spreadsheets with empty cells for the rest of a group.
+    """
+    places = [place for place in range(start, len(rows)) if _filled(rows[place])][: ROWS_COMPARED + MOST_GROUPS + 1]
+    for count in range(1, min(MOST_GROUPS + 1, len(places) - 1)):
+        groups, names = [rows[place] for place in places[:count]], rows[places[count]]
+        samples = _Cells.of([rows[place] for place in places[count + 1 :]], width)
+        numeric = samples.have_numbers()
+        line, below = _Cells.of([names], width).select(numeric), samples.select(numeric)
+        has_texts, has_numbers = bool(line.is_text.any()), not np.isnan(line.numbers).all()
+        is_named = has_texts and (not has_numbers or _is_in_order(line.numbers[0]))
+        differ = len({*_texts(names)}) == len(_texts(names))
+        if differ and (is_named or _are_wavelengths(line, below)) and all(_are_groups(row, names) for row in groups):
+            return places[:count]
+    return []
+
+
+def _are_groups(row: Row, names: Row) -> bool:
+    """Tell whether a line names groups of columns: its texts repeat, or are missing where the line below has names."""
+    texts = _texts(row)
+    missing = [name for cell, name in zip_longest(row, names, fillvalue="") if name.strip() and not cell.strip()]
+    return not any(map(is_number, texts)) and (len({*texts}) < len(texts) or len(missing) > 1)
+
+
+def _texts(row: Row) -> list[str]:
+    return [cell.strip() for cell in row if cell.strip()]
+
+
+def _names_of(levels: Sequence[Row]) -> list[str]:
+    """Return the names in the last of some lines; where it has none, those of the groups above."""
+    *groups, names = levels
+    for row in groups[::-1]:
+        names = [name if name.strip() or place >= len(row) else row[place] for place, name in enumerate(names)]
+    return list(names)
+
+
+def _names_of_index(row: Row, levels: Sequence[Row]) -> list[str]:
+    """Return what a line below the levels of pandas' columns calls its index, of as many columns; none if it has more.
+
+    Above the index stand the names of the levels, or nothing.
+    """
+    count = _filled(row)
+    above = [[cell.strip() for cell in level[:count]] for level in levels]
+    is_index = all(not any(cells[1:]) for cells in above) and len({bool(cells[0]) for cells in above}) == 1
+    is_shorter = count < max(map(len, levels)) / 2
+    return list(row[:count]) if is_index and is_shorter and not any(map(is_number, row[:count])) else []
+
+
+def _are_wavelengths(line: _Cells, samples: _Cells) -> bool:
+    """Tell whether the numbers of a line only rise or fall, and are unlike those of the samples below.
+
+    Where several samples do not rise or fall themselves, unlike most columns of them is enough; where they do, the
+    numbers must be unlike all of them by far.
+    """
+    numbers, below = line.numbers[0], samples.numbers
+    if np.isnan(numbers).all() or not _is_in_order(numbers):
+        return False
+    samples_are = np.mean([_is_in_order(row) for row in below]) > 0.5
+    if len(below) < LEAST_IN_ORDER or samples_are:
+        return not _is_like(numbers[~np.isnan(numbers)], below, FAR if samples_are else 1)
+    lowest, highest = np.fmin.reduce(below), np.fmax.reduce(below)
+    room = highest - lowest
+    is_like = (numbers >= lowest - room) & (numbers <= highest + room)
+    return bool(np.sum(is_like) * 2 < np.sum(~np.isnan(numbers)))
+
+
+def _begin(row: Row) -> str:
+    return ", ".join([*row[:4], "..."])
 
 
 @dataclass(frozen=True)
@@ -113,6 +207,10 @@ class _Cells:
     def select(self, columns: Array) -> _Cells:
         return _Cells(self.numbers[:, columns], self.is_text[:, columns])
 
+    def parted(self) -> tuple[_Cells, _Cells]:
+        """Return the first row, and the others."""
+        return _Cells(self.numbers[:1], self.is_text[:1]), _Cells(self.numbers[1:], self.is_text[1:])
+
 
 def _filled(row: Row) -> int:
     """Return how many cells a row has, without empty ones at its end."""
@@ -140,7 +238,7 @@ def _has_names(rows: Sequence[Row], line: _Cells, samples: _Cells, numeric: Arra
     elif not has_texts or len(numbers) < LEAST_LIKE_A_SAMPLE:
         return has_texts
     raise InvalidInputError(
-        f"nobody can tell whether the first line of {where}, {', '.join([*rows[0][:4], '...'])}, names the columns or "
+        f"nobody can tell whether the first line of {where}, {_begin(rows[0])}, names the columns or "
         "is a sample; write a line of names above it, with a text for each column that is no wavelength"
     )
 
@@ -151,10 +249,10 @@ def _is_in_order(numbers: Array) -> bool:
     return bool(np.all(steps > 0) or np.all(steps < 0))
 
 
-def _is_like(numbers: Array, samples: Array) -> bool:
-    """Tell whether most numbers are as large as those of the samples."""
+def _is_like(numbers: Array, samples: Array, times: int = 1) -> bool:
+    """Tell whether most numbers are as large as those of the samples, or so many times their range away."""
     lowest, highest = np.nanmin(samples), np.nanmax(samples)
-    room = highest - lowest
+    room = times * (highest - lowest)
     return bool(np.mean((numbers >= lowest - room) & (numbers <= highest + room)) > 0.5)
 
 

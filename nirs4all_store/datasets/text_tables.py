@@ -73,13 +73,15 @@ def read_text(content: bytes, where: str, texts: Collection[str] = ()) -> Table:
     if layout.names is not None:
         reject_duplicate_names(layout.names, where)
     start = ends[layout.start]
-    above = 0 if layout.units is None else ends[layout.units + 1] - ends[layout.start + 1]
-    below = sum(len(line.encode()) for line in lines[: start + above + (layout.names is not None)])
+    above = 0 if layout.names is None else ends[layout.first] - ends[layout.start + 1]
+    below = sum(len(line.encode()) for line in lines[: ends[layout.first]])
     try:
         table = _parsed(content, separator, layout, (start, above, below), texts)
     except pl.exceptions.ComputeError as error:
         _refuse_long_rows(content, separator, start, layout.width, where)
         raise InvalidInputError(f"{where} cannot be read: {error}") from error
+    if layout.names is not None and layout.names != rows[layout.start]:
+        table.columns = layout.names
     return Table(without_empty_end(table), units_of(layout, rows))
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 
@@ -79,6 +80,67 @@ def test_a_line_of_units_once_was_a_sample(tmp_path: Path, separator: str) -> No
     path = written(tmp_path / "wheat.csv", [LINES[0], ",%" + ",nm" * 20, *LINES[1:]], separator)
     check(path)
     assert table_files.read(path).units == {"protein": "%", **dict.fromkeys(NAMES, "nm")}
+
+
+GROUPS = {
+    "levels of pandas": [",,protein" + ",nir" * 20],
+    "empty cells": ["Sample,,,Spectra" + "," * 19],
+    "a group for each": ["lab,lab,lab" + ",NIR spectra" * 20],
+    "two lines": ["a,a,a" + ",b" * 20, "lab,,lab" + ",nir" * 20],
+    "a title, too": ["Wheat 2024", "sample,wet chemistry,wet chemistry" + ",nir" * 20],
+}
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("groups", GROUPS.values(), ids=GROUPS)
+@pytest.mark.parametrize("units", [[], [",%,%" + ",nm" * 20]], ids=["", "units"])
+def test_a_line_of_groups_above_the_names_once_was_the_names(
+    tmp_path: Path, groups: list[str], units: list[str], separator: str
+) -> None:
+    lines = [line.replace(",", ",1.0,", 1) for line in LINES]
+    lines[0] = LINES[0].replace(",", ",moisture,", 1)
+    path = written(tmp_path / "wheat.csv", [*groups, lines[0], *units, *lines[1:]], separator)
+    check(path)
+    assert read_spectra(path).others["sample"].to_list() == WHEAT["sample"].to_list()
+
+
+@pytest.mark.parametrize("index", [True, False])
+@pytest.mark.parametrize("names", [None, ["kind", "name"]])
+@pytest.mark.parametrize("rows", [None, "sample", ["lot", "sample"]])
+def test_what_pandas_writes_of_levels_of_names_is_read(tmp_path: Path, index: bool, names: Any, rows: Any) -> None:
+    levels = [("ref", "protein"), ("where", ""), *(("nir", name) for name in NAMES)]
+    columns = pd.MultiIndex.from_tuples(levels, names=names)
+    frame = pd.DataFrame(np.column_stack([Y, np.ones(12), X]), columns=columns)
+    if isinstance(rows, list):
+        frame.index = pd.MultiIndex.from_arrays([list("abcdefghijkl"), range(12)], names=rows)
+    frame.index.name = rows if isinstance(rows, str) else None
+    frame.to_csv(tmp_path / "wheat.csv", index=index)
+    check(tmp_path / "wheat.csv")
+    others = read_spectra(tmp_path / "wheat.csv").others.columns
+    assert others[-2:] == ["protein", "where"]
+    if index and rows:
+        assert others[:-2] == ([rows] if isinstance(rows, str) else rows)
+
+
+def test_two_lines_that_could_both_name_the_columns_are_refused(tmp_path: Path) -> None:
+    counted = "sample,protein," + ",".join(map(str, range(1, 21)))
+    for lines in ([LINES[0], counted], [counted, LINES[0]]):
+        path = written(tmp_path / "wheat.csv", [*lines, *LINES[1:]])
+        with pytest.raises(InvalidInputError, match=r"two lines of .*wheat\.csv, sample, protein.* could both name"):
+            read_dataset(path, "protein")
+    twice = [",a" + ",b" * 10 + ",c" * 10, *(",".join(line.split(",")[1:12] + line.split(",")[2:12]) for line in LINES)]
+    with pytest.raises(InvalidInputError, match=r"several columns with the name 'b', 'c'"):
+        read_dataset(written(tmp_path / "twice.csv", twice), "protein")
+
+
+def test_a_first_sample_below_a_line_that_lacks_names_is_no_line_of_names(tmp_path: Path) -> None:
+    rising = np.sort(X)[:6, :6] + np.eye(6)[:, :1]
+    for header, samples in (
+        ("sample,protein" + "," * 20, [f"{line}," for line in LINES[1:]]),
+        ("a,b,c,d,e,f", ["1,2,3,4,5,6", *(",".join(map(str, row)) for row in RNG.normal(size=(9, 6)))]),
+        ("a,b,c,d,e,f", [",".join(map(str, row)) for row in rising]),
+    ):
+        assert table_files.read(written(tmp_path / "wheat.csv", [header, *samples])).frame.height == len(samples)
 
 
 def test_a_first_sample_without_numbers_is_no_line_of_units(tmp_path: Path) -> None:
