@@ -1151,7 +1151,7 @@ class WorkspaceStore:
         target: str | None = None,
         once: bool = False,
     ) -> pl.DataFrame:
-        """Return the best predictions, best first; rows without a score are never ranked.
+        """Return the best predictions, best first; rows without a score are never ranked, NaN comes last.
 
         What was judged by other data, folds, tasks or metrics is ranked apart: such rows follow one another, those of
         the newest first, and `rank` begins anew. With `ascending`, tasks and metrics are ranked together.

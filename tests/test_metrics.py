@@ -6,7 +6,7 @@ from scipy import stats
 from sklearn import metrics
 
 from nirs4all_store.metrics.names import BEST_VALUE, NAMES, distance_from_best, label, lower_is_better
-from nirs4all_store.metrics.scores import CLASSIFICATION, REGRESSION, class_scores, score_of, scores_of
+from nirs4all_store.metrics.scores import CLASSIFICATION, REGRESSION, class_scores, over_repeats, score_of, scores_of
 
 Y = np.array([1.0, 2.0, 4.0, 8.0])
 
@@ -162,3 +162,70 @@ def test_what_a_decision_function_gives_has_a_curve() -> None:
     areas = [metrics.roc_auc_score(y == name, values[:, i]) for i, name in enumerate("abc")]
     assert found["roc_auc"] == pytest.approx(np.mean(areas))
     assert "log_loss" not in found
+
+
+@pytest.mark.parametrize("metric", ["rmse", "mae", "r2"])
+def test_scores_of_numbers_with_weights_are_those_of_scikit_learn(metric: str) -> None:
+    rng = np.random.default_rng(0)
+    y, weights = rng.normal(size=30), rng.integers(0, 4, 30).astype(float)
+    y_pred = y + rng.normal(size=30)
+    theirs = {"rmse": metrics.root_mean_squared_error, "mae": metrics.mean_absolute_error, "r2": metrics.r2_score}
+    own = theirs[metric](y, y_pred, sample_weight=weights)
+    found = scores_of("regression", y, y_pred, weights=weights)
+    assert found[metric] == pytest.approx(own)
+    assert score_of(metric, y, y_pred, weights=weights) == found[metric]
+
+
+def test_deviations_with_weights_are_numpys_and_equal_weights_change_nothing() -> None:
+    rng = np.random.default_rng(0)
+    y, weights = rng.normal(size=30), rng.uniform(0.5, 3, 30)
+    y_pred = y + rng.normal(size=30)
+    found = scores_of("regression", y, y_pred, weights=weights)
+    assert found["bias"] == pytest.approx(np.average(y_pred - y, weights=weights))
+    assert found["sep"] == pytest.approx(np.sqrt(np.cov(y_pred - y, aweights=weights)))
+    assert found["rpd"] == pytest.approx(np.sqrt(np.cov(y, aweights=weights)) / found["rmse"])
+    line = np.polyfit(y_pred, y, 1, w=np.sqrt(weights))
+    assert found["slope"] == pytest.approx(line[0])
+    equal = scores_of("regression", y, y_pred, weights=np.full(30, 7.0))
+    plain = scores_of("regression", y, y_pred)
+    assert equal == pytest.approx({name: plain[name] for name in plain if name != "rpiq"})  # It has no quartiles.
+
+
+def test_scores_of_classes_with_weights_are_those_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    y, y_pred, weights = rng.choice([*"abc"], 40), rng.choice([*"abc"], 40), rng.integers(0, 4, 40)
+    proba, classes = rng.dirichlet(np.ones(3), size=40), np.array([*"abc"])
+    found = scores_of("classification", y, y_pred, proba, classes, weights=weights, of_classes=True)
+    named: dict[str, float] = {"sample_weight": weights}
+    assert {name: found[name] for name in found if name not in ("classes", "n")} == pytest.approx(
+        {
+            "balanced_accuracy": metrics.balanced_accuracy_score(y, y_pred, **named),
+            "accuracy": metrics.accuracy_score(y, y_pred, **named),
+            "f1": metrics.f1_score(y, y_pred, average="macro", **named),
+            "mcc": metrics.matthews_corrcoef(y, y_pred, **named),
+            "log_loss": metrics.log_loss(y, proba, **named),
+            "roc_auc": metrics.roc_auc_score(y, proba, multi_class="ovr", **named),
+        }
+    )
+    report = metrics.classification_report(y, y_pred, output_dict=True, **named)
+    assert {name: own["support"] for name, own in found["classes"].items()} == {
+        name: report[name]["support"] for name in "abc"
+    }
+
+
+def test_a_sample_without_prediction_once_ended_in_scikit_learns_words() -> None:
+    y_pred = np.array([1.0, np.nan, 4.0, np.nan])
+    assert scores_of("regression", Y, y_pred) == {"n_unpredicted": 2, "n": 4}
+    assert np.isnan(score_of("rmse", Y, y_pred) or 0.0)
+    assert scores_of("regression", np.array([1, np.nan, 4, np.nan]), y_pred)["rmse"] == 0  # What has no y asks nothing.
+    found = scores_of("regression", np.c_[Y, Y], np.c_[Y, y_pred])
+    assert found == {
+        "n": 4,
+        "n_unpredicted": 2,
+        "targets": {"y1": scores_of("regression", Y, Y), "y2": {"n_unpredicted": 2, "n": 4}},
+    }
+    repeats = over_repeats([scores_of("regression", Y, Y + 1), scores_of("regression", Y, y_pred)])
+    assert repeats == {"n": 4, "n_repeats": 2, "n_unpredicted": 2}
+    proba = np.array([[0.5, 0.5], [np.nan, np.nan]])
+    found = scores_of("classification", np.array([0, 1]), np.array([0, 1]), proba, np.array([0, 1]))
+    assert not {"log_loss", "roc_auc"} & found.keys()

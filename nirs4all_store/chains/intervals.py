@@ -38,7 +38,8 @@ def one_a_group(residuals: Array, folds: Array, groups: Array) -> tuple[Array, A
     if not np.array_equal(folds[first][members], folds):
         raise ValueError("samples of one group are held out by several folds; split by groups, as GroupKFold does")
     largest = np.zeros(len(first))
-    np.maximum.at(largest, members, np.abs(residuals))
+    # A sample that its model predicts nothing of (NaN) is as far off as can be.
+    np.maximum.at(largest, members, np.nan_to_num(np.abs(residuals), nan=np.inf, posinf=np.inf))
     return largest, folds[first]
 
 
@@ -101,6 +102,7 @@ def _rank(n_samples: int, level: float) -> int:
 
 def _smallest(values: Array, rank: int) -> Array:
     """Return of each column the value of a rank; infinity if there are not so many."""
+    values = np.where(np.isnan(values), np.inf, values)
     if rank > len(values):
         return np.full(values.shape[1:], np.inf)
     return np.partition(values, rank - 1, axis=0)[rank - 1]

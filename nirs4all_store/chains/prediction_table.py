@@ -197,9 +197,7 @@ def _compared(others: pl.DataFrame, target: str, predicted: pl.Series, *, are_cl
     if are_classes and reference.dtype != predicted.dtype:
         reference, predicted = reference.cast(pl.String), predicted.cast(pl.String)
     elif not are_classes:
-        reference, predicted = (
-            column.cast(pl.Float64, strict=False).fill_nan(None) for column in (reference, predicted)
-        )
+        reference = reference.cast(pl.Float64, strict=False).fill_nan(None)
     own = [reference.alias("reference"), predicted.alias("predicted")]
     about = others.drop("row", "target", "reference", "predicted", "error", strict=False)
     rows = about.with_row_index("row").with_columns(*own, target=pl.lit(target)).drop_nulls(["reference", "predicted"])

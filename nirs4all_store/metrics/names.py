@@ -26,6 +26,8 @@ TARGETS, CLASSES = "targets", "classes"
 """Under these names stand the scores of each target, and of each class."""
 COVERAGE = "coverage"
 """Under this name stands how many samples were held out `never`, and how many `several` times."""
+UNPREDICTED = "n_unpredicted"
+"""Under this name stands of how many samples a model predicts NaN."""
 FIELD_NAMES = {"rmsec": ("rmse", "train"), "rmsecv": ("rmse", "val"), "rmsep": ("rmse", "test")}
 """The names of the field that say of which partition a score is."""
 LOWER_IS_BETTER = frozenset(

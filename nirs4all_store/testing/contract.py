@@ -265,15 +265,15 @@ class StoreContract(DatasetContract):
             store.save_predictions(pipeline_id, [*records, row | {"fold_id": "3", "chain_id": "unknown"}])
         assert store.query_predictions().height == 3
 
-    def test_ranking_follows_the_metric_and_skips_rows_without_score(self, store: WorkspaceStore) -> None:
+    def test_ranking_follows_the_metric_skips_rows_without_score_and_puts_nan_last(self, store: WorkspaceStore) -> None:
         _, pipeline_id = add_pipeline(store)
         scores = [0.3, None, 0.1, float("nan"), 0.2]
         ids = [
             add_prediction(store, pipeline_id, val_score=score, model_name=f"m{i % 2}")
             for i, score in enumerate(scores)
         ]
-        assert store.top_predictions(9)["prediction_id"].to_list() == [ids[2], ids[4], ids[0]]
-        assert store.top_predictions(9, ascending=False)["prediction_id"].to_list() == [ids[0], ids[4], ids[2]]
+        assert store.top_predictions(9)["prediction_id"].to_list() == [ids[2], ids[4], ids[0], ids[3]]
+        assert store.top_predictions(9, ascending=False)["prediction_id"].to_list() == [ids[0], ids[4], ids[2], ids[3]]
         r2 = [add_prediction(store, pipeline_id, val_score=score, metric="r2") for score in (0.7, 0.9)]
         assert store.top_predictions(9, score_metric="r2")["prediction_id"].to_list() == r2[::-1]
         with pytest.raises(StoreError, match=r"r2.*rmse"):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+
 import polars as pl
 
-from ..datasets import AVERAGE, PARTITIONS
-from ..metrics import lower_is_better
+from ..datasets import AVERAGE, FINAL, PARTITIONS
+from ..errors import DataWarning
+from ..metrics import UNPREDICTED, lower_is_better
 from ..store import WorkspaceStore
 
 
@@ -33,3 +37,29 @@ def ranked(store: WorkspaceStore, pipeline_ids: list[str]) -> pl.DataFrame:
     own = pl.coalesce(pl.when(pl.col("partition") == part).then(pl.col(f"{part}_score")) for part in PARTITIONS)
     found = frame.join(rank, on="chain_id", maintain_order="left").sort(keys, nulls_last=True)
     return found.drop("rank", "folds").with_columns(score=own)
+
+
+def warn_of_unpredicted(predictions: pl.DataFrame) -> None:
+    """Warn once of the models that predict NaN for some samples of a partition, and so have no score.
+
+    Parameters
+    ----------
+    predictions : polars.DataFrame
+        What `ranked` returns.
+    """
+    rows = predictions.filter(pl.col("fold_id").is_in([AVERAGE, FINAL]), pl.col("score").is_nan())
+    if rows.is_empty():
+        return
+    first = rows.sort(pl.col("partition") != PARTITIONS[0], maintain_order=True).row(0, named=True)
+    count = json.loads(first["scores"])[first["partition"]][UNPREDICTED]
+    others = rows["chain_id"].n_unique() - 1
+    warnings.warn(
+        f"{first['model_name']} gives no prediction (NaN) for {count:,} of {first['n_samples']:,} samples "
+        f"({first['partition']})"
+        + f", and {others:,} more of the models miss some, too"
+        * bool(others)
+        + "; a score of the other samples would look better than the model is, so it has none and is ranked last: "
+        "let it predict all, as IsotonicRegression with out_of_bounds='clip'",
+        DataWarning,
+        stacklevel=4,
+    )

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..chains import DOMAIN, ChainBuilder, ExecutionStep, ExecutionTrace, StepArtifacts
 from ..datasets import AVERAGE, FINAL, TrainingData
-from ..metrics import distance_from_best
+from ..metrics import UNPREDICTED, distance_from_best
 from ..store import WorkspaceStore
 from .cross_validation import TrainingResult
 from .evaluation import Fitted, TrainedModel
@@ -71,7 +71,7 @@ def record_result(
     bests = [scores for scores in bests if "val" in scores]
     if not bests:
         raise ValueError(f"what it predicts of the samples held out has no {metric}: it is too far from y")
-    best = min(bests, key=lambda scores: distance_from_best(metric, scores["val"]))
+    best = min(bests, key=lambda scores: (np.isnan(scores["val"]), distance_from_best(metric, scores["val"])))
     store.complete_pipeline(pipeline_id, best["val"], best.get("test"), metric, round(1000 * seconds))
 
 
@@ -132,9 +132,10 @@ def _best(model: TrainedModel) -> dict[str, float]:
 
 
 def _main_scores(model: TrainedModel, fold: str) -> dict[str, float]:
-    """Return the score that a model is ranked by, for each partition that has one."""
+    """Return the score that a model is ranked by, for each partition that has one; NaN where it predicts NaN."""
     scores = model.scores[fold].items()
-    return {partition: own[model.metric] for partition, own in scores if model.metric in own}
+    found = {partition: np.nan if UNPREDICTED in own else own.get(model.metric) for partition, own in scores}
+    return {partition: score for partition, score in found.items() if score is not None}
 
 
 def _records(

@@ -32,7 +32,7 @@ from .missing_values import takes_gaps
 from .operators import as_error
 from .pipeline_config import PipelineSpec, pipelines_of, task_of, template_of
 from .progress import progress_bar
-from .ranked_results import ranked
+from .ranked_results import ranked, warn_of_unpredicted
 from .recorder import record_result
 from .repeats import Folds, judged_by
 from .resume import CONFIG, completed_before, key_of, tell_judged_by
@@ -134,6 +134,11 @@ class PipelineRunner:
             (`avg`) come before those of each fold and of the final model (`final`), which has no `val_score`, since it
             has seen all samples.
 
+        Warns
+        -----
+        DataWarning
+            Models predict NaN for some samples, so that they have no score; these come last.
+
         Raises
         ------
         InvalidInputError
@@ -182,7 +187,9 @@ class PipelineRunner:
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
             elif keep_spectra:
                 store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=True)
-            return ranked(store, found)
+            predictions = ranked(store, found)
+            warn_of_unpredicted(predictions)
+            return predictions
 
     @contextmanager
     def _store(self) -> Iterator[WorkspaceStore]:

@@ -20,7 +20,7 @@ from sqlalchemy import DateTime
 from ..datasets import AVERAGE, FINAL, PARTITIONS
 from ..engine import Finding
 from ..errors import WorkspaceCorruptError
-from ..metrics import label
+from ..metrics import UNPREDICTED, label
 from ..storage import Base, Json
 from ..store import WorkspaceStore
 from ..validation import parse_json, printable
@@ -168,6 +168,8 @@ def lines_of_scores(table: PredictionTable) -> list[str]:
 
 def _scores_in_words(scores: Mapping[str, Any]) -> str:
     told = [f"{label} {text_of(scores[name])}" for name, label in SCORES_OF_NEW.items() if name in scores]
+    if UNPREDICTED in scores:
+        told.append(f"{scores[UNPREDICTED]:,} without a prediction (NaN), so that there are no scores")
     return ", ".join([f"n {scores['n']:,}", *told])
 
 

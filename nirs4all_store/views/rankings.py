@@ -147,7 +147,7 @@ def _score_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     for partition in PARTITIONS:
         columns[names[partition] if is_named else partition] = [row[f"{partition}_score"] for row in rows]
     ranked = [(row.get("score"), row[f"{row['partition']}_score"]) for row in rows]
-    if any(score is not None and score != own for score, own in ranked):
+    if any(score is not None and score != own and own == own for score, own in ranked):  # NaN does not equal itself.
         columns = {"score": [score for score, _ in ranked]} | columns
     held_out = [(row["scores"] or {}).get(row["partition"]) or {} for row in rows]
     for name, title in (("rmse_sd", "± sd"), ("r2", "R²"), ("rpd", "RPD"), ("mcc", "MCC"), ("accuracy", "accuracy")):
@@ -239,7 +239,7 @@ def first_unmatched(
     score : str
         The column without which a row is not ranked.
     """
-    left = predictions.filter(pl.col(score).is_not_nan())
+    left = predictions.filter(pl.col(score).is_not_null())
     for column, value in wanted.items():
         if value is not None and left.height:
             known = left[column].unique().sort().to_list()

@@ -89,8 +89,8 @@ def test_json_and_names_come_back_equal(uow: UnitOfWork, config: dict[str, Any],
 def test_rank_order_equals_a_plain_sort(uow: UnitOfWork, scores: list[float | None], ascending: bool, n: int) -> None:
     uow.predictions.delete_of_pipelines([uow.pipeline_id])  # type: ignore[attr-defined]
     rows = [(score, add(uow, val_score=score)) for score in scores]
-    ranked = [(score, key) for score, key in rows if score is not None and not math.isnan(score)]
-    ranked.sort(key=lambda row: (row[0] if ascending else -row[0], row[1]))
+    ranked = [(score, key) for score, key in rows if score is not None]
+    ranked.sort(key=lambda row: (1, 0, row[1]) if math.isnan(row[0]) else (0, row[0] if ascending else -row[0], row[1]))
     found = uow.predictions.top(n, ascending=ascending)
     assert found["prediction_id"].to_list() == [key for _, key in ranked][:n]
 

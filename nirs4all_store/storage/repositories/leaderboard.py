@@ -6,6 +6,7 @@ docs/decisions/0023.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from ...errors import InvalidInputError
-from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNIT_FREE, distance_from_best, repeats_of
+from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNIT_FREE, UNPREDICTED, distance_from_best, repeats_of
 from ...validation import parse_json
 from . import ranking
 
@@ -77,7 +78,7 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
     InvalidInputError
         Metrics of the same data rank in opposite directions, or several targets have no score in common.
     """
-    rows = _scored(_of_folds(rows, wanted.folds), wanted, arrays).filter(pl.col("score").is_not_nan())
+    rows = _scored(_of_folds(rows, wanted.folds), wanted, arrays).filter(pl.col("score").is_not_null())
     league = ["dataset", "folds"]
     if wanted.ascending is None:
         _check_directions(rows)
@@ -170,7 +171,8 @@ def _stored(row: Row, target: str | None) -> float | None:
     targets = scores.get(TARGETS) or {}
     if targets and target is None and metric not in scores and metric not in UNIT_FREE:
         raise _no_common_unit(metric, [*targets])
-    value = targets.get(target, scores).get(metric) if isinstance(targets, dict) else None
+    own = targets.get(target, scores) if isinstance(targets, dict) else {}
+    value = math.nan if UNPREDICTED in own else own.get(metric)
     return float(value) if isinstance(value, int | float) else None
 
 

@@ -5,7 +5,6 @@ What is never ranked together, and why: docs/decisions/0023.
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ DATASET = case((func.length(PIPELINES.c.dataset_hash) == 64, PIPELINES.c.dataset
 
 
 class Ranked(NamedTuple):
-    """A selection of predictions: those that have a score and match all filters.
+    """A selection of predictions: those that have a score, which may be NaN, and match all filters.
 
     Attributes
     ----------
@@ -42,8 +41,7 @@ class Ranked(NamedTuple):
     @property
     def conditions(self) -> list[Any]:
         """The WHERE clause."""
-        # False for NULL, and for NaN, which sorts above all numbers.
-        is_a_score = [] if self.score is None else [PREDICTIONS.c[self.score] <= math.inf]
+        is_a_score = [] if self.score is None else [PREDICTIONS.c[self.score].is_not(None)]
         return [*is_a_score, *map(_equals, self.filters)]
 
 
@@ -70,10 +68,13 @@ def best(ranked: Ranked, ascending: bool, group_by: str | None) -> Select[Any]:
     Returns
     -------
     Select
-        `n`, and the filters, are bound parameters. Rows with equal scores are sorted by their ids.
+        `n`, and the filters, are bound parameters. Rows with equal scores are sorted by their ids. NaN comes last: who
+        predicts NaN of some samples is no better than anybody.
     """
     score = PREDICTIONS.c[ranked.score or SCORES[0]]
-    order = (score.asc() if ascending else score.desc(), PREDICTIONS.c.prediction_id)
+    # The database sorts NaN above all numbers.
+    order = (score.asc(),) if ascending else (func.isnan(score), score.desc())
+    order = (*order, PREDICTIONS.c.prediction_id)
     if group_by is None:
         return select(PREDICTIONS).where(*ranked.conditions).order_by(*order).limit(bindparam("n"))
     place = func.row_number().over(partition_by=PREDICTIONS.c[group_by], order_by=order).label("place")
