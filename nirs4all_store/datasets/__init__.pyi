@@ -1,6 +1,8 @@
 from . import column_names as column_names
 from . import spectra_columns as spectra_columns
 from . import table_files as table_files
+from . import table_layout as table_layout
+from . import text_lines as text_lines
 from . import wavelength_grids as wavelength_grids
 from .cells import values_of as values_of
 from .column_names import grid_of as grid_of

@@ -9,10 +9,7 @@ import polars as pl
 
 from ..errors import InvalidInputError
 from .column_names import Array
-
-# As a number it would lose its zeros, or the last of more digits than a float has.
-CODE = r"^\s*(0[0-9]+|[0-9]{16,})\s*$"
-MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "-")
+from .table_layout import CODE, MISSING
 
 
 def with_points(cells: pl.Series) -> pl.Series:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import re
-
 import polars as pl
 
 from ..errors import InvalidInputError
 from .cells import numbers_or_texts
-from .column_names import families
+from .column_names import AXIS, families
 
-WAVELENGTH = re.compile(r"\s*(wave[ _-]?(length|number)s?|lambda|wl|wn|raman[ _-]?shift)\s*([\[(_].*)?", re.IGNORECASE)
-"""What the column is called that has wavelengths."""
 LEAST_WAVELENGTHS = 10
 
 
@@ -26,7 +22,7 @@ def to_wide(table: pl.DataFrame, where: str) -> pl.DataFrame:
     InvalidInputError
         A column of wavelengths repeats, and the rows are not the same wavelengths of each spectrum.
     """
-    axis = next((name for name in table.columns if WAVELENGTH.fullmatch(name)), None)
+    axis = next((name for name in table.columns if AXIS.fullmatch(name)), None)
     if axis is None or not _is_numeric(table[axis]):
         return table
     others, count = [name for name in table.columns if name != axis], table[axis].n_unique()

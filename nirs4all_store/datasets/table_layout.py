@@ -1,6 +1,7 @@
 """Where a table begins in a file: lines above it, its lines of names or none, and a line of units below these.
 
 Why a first line is read as names, as a sample, or refused: docs/decisions/0027.
+Needs numpy alone: exported scripts carry this very file.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ from itertools import zip_longest
 import numpy as np
 
 from ..errors import InvalidInputError
-from .cells import MISSING
 from .column_names import Array, is_number, key
 
 Row = Sequence[str]
+# As a number it would lose its zeros, or the last of more digits than a float has.
+CODE = r"^\s*(0[0-9]+|[0-9]{16,})\s*$"
+MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "-")
 LINES_LOOKED_AT = 100
 ROWS_COMPARED = 20
 """How many samples are compared with the first line: they may have thousands of cells each."""

@@ -7,8 +7,9 @@ SCRIPT = '''\
     python FILE.n4a.py X.npy --wavelengths nm.csv       for chains that need wavelengths
     python FILE.n4a.py X.csv --resample                 spectra of another instrument, interpolated
 
-X has one spectrum a row; a CSV may have one line of names above (--header, --no-header), by which its columns are
-found where the chain knows those of training; else they go by their places. It needs numpy, joblib and
+X has one spectrum a row, in a NPY or a text file (.csv, .tsv, .txt, or one of these with .gz) in UTF-8. Titles and
+lines of names and units above the spectra are told by what they hold (or by --header, --no-header). By the names the
+columns are found where the chain knows those of training; else they go by their places. It needs numpy, joblib and
 PACKAGES below, best in the versions that the chain was trained with. The fitted objects inside are
 pickles: run this file only if you trust who made it.
 """
@@ -20,24 +21,30 @@ PACKAGES = {packages!r}
 
 import argparse
 import base64
+import codecs
 import copy
 import csv
+import gzip
 import hashlib
 import inspect
 import io
+import itertools
 import os
 import pickle
 import re
 import sys
+import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
 
 InvalidInputError = ValueError
 
-{inference}
+{modules}
 
 COLUMNS = {columns!r}
 
@@ -78,62 +85,110 @@ def load_object(digest):
     return pickle.loads(content)
 
 
-def read_matrix(path, header=None, may_rise=False):
-    """Return the numbers of a NPY or CSV file, with or without one line of column names."""
-    if path.endswith(".npy"):
-        return np.load(path, allow_pickle=False)
-    delimiter, cells = first_line(path)
-    if header is None:
-        header = has_names(cells, path, may_rise)
-    return np.loadtxt(path, delimiter=delimiter, skiprows=int(header), ndmin=2, encoding="utf-8-sig")
+def read_table(path, header=None):
+    """Return the layout of a text file, and the cells of each row below its names."""
+    with open(path, "rb") as stream:
+        content = stream.read()
+    if not path.lower().removesuffix(".gz").endswith((".csv", ".tsv", ".txt")):
+        raise ValueError(f"{{path}} is neither CSV nor NPY by its name; save it as .csv")
+    lines = lines_of(gzip.decompress(content) if path.lower().endswith(".gz") else content, path)
+    if not any(map(any, lines.rows)):
+        raise ValueError(f"{{path}} has no rows")
+    try:
+        layout = find_layout(lines.rows, path) if header is None else told_layout(lines.rows, header)
+    except ValueError as error:
+        raise ValueError(f"{{error}}; or say --header or --no-header") from error
+    refuse_long_rows(lines, lines.ends[layout.start], layout.width, path)
+    below = itertools.islice(io.BytesIO(lines.content), lines.ends[layout.first], None)
+    rows = list(csv.reader(map(bytes.decode, below), delimiter=lines.separator))
+    while rows and not any(map(str.strip, rows[-1])):
+        del rows[-1]
+    if not rows:
+        raise ValueError(f"{{path}} has no rows")
+    return layout, lines.separator, rows
 
 
-def first_line(path):
-    """Return what stands between the cells of a CSV file, and the cells of its first line."""
-    with open(path, encoding="utf-8-sig") as stream:
-        first = stream.readline().rstrip("\\r\\n")
-    delimiter = max(",;\t", key=first.count)
-    return delimiter, next(csv.reader([first], delimiter=delimiter), [""])
+def told_layout(rows, header):
+    """Return the layout of a table of which it is known whether its first row has names."""
+    first = rows[int(header) : int(header) + 1] or [[]]
+    return Layout(0, int(header), rows[0] if header else None, None, len(rows[0]), [*map(is_number, first[0])])
 
 
 def read_spectra(path, header=None, resample=False):
     """Return X, and the wavelengths of training if its columns were found by those, or by their names."""
-    is_named = not (path.endswith(".npy") or header is False or COLUMNS is WAVELENGTHS is None)
-    if resample and (WAVELENGTHS is None or not is_named):
+    if resample and (WAVELENGTHS is None or path.endswith(".npy")):
         raise ValueError("--resample needs a CSV with columns named by wavelengths, and a chain that knows its own")
-    if not is_named:
-        return read_matrix(path, header), None
-    delimiter, cells = first_line(path)
+    if path.endswith(".npy"):
+        return np.load(path, allow_pickle=False), None
+    layout, separator, rows = read_table(path, header)
+    names = layout.names or []
     measured = None
     try:
-        found = places(cells, COLUMNS, WAVELENGTHS, path)
+        found = places(names, COLUMNS, WAVELENGTHS, path) if names else None
     except ValueError:
-        grid = grid_of(cells, path) if resample else None
-        if grid is None and (header or has_names(cells, path, may_rise=False)):
-            raise
+        refuse_long_form(names, path)
+        grid = grid_of(names, path) if resample else None
         if grid is None:
-            return read_matrix(path, header=False), None
+            raise
         found, measured = grid
-    if found is None:
-        return read_matrix(path, header), None
-    options = {{"delimiter": delimiter, "quotechar": '"', "comments": None, "encoding": "utf-8-sig"}}
-    X = np.loadtxt(path, skiprows=1, usecols=found, ndmin=2, **options)
-    return X if measured is None else resampled(X, measured, np.array(WAVELENGTHS), path), WAVELENGTHS
-
-
-def has_names(cells, path, may_rise):
-    """Tell whether the first line of a file names its columns: a cell of it is neither a number nor missing."""
-    try:
-        numbers = [float(cell) for cell in cells if cell.strip().lower() not in ("", "na", "n/a", "null")]
-    except ValueError:
-        return True
-    steps = np.diff(numbers)
-    if not may_rise and len(numbers) >= 5 and (np.all(steps > 0) or np.all(steps < 0)):
+    if found is None and names:
+        refuse_long_form(names, path)
+    chosen = found if found is not None else columns_of_numbers(layout, rows)
+    known = WAVELENGTHS or COLUMNS
+    if found is None and known is not None and len(chosen) != len(known):
         raise ValueError(
-            f"the first line of {{path}} may be a sample or, as its numbers only rise or fall, the wavelengths; "
-            "say --no-header or --header"
+            f"{{path}} has {{len(chosen)}} columns of numbers, and the chain was trained on {{len(known)}} "
+            "wavelengths; name the columns by their wavelengths"
         )
-    return False
+    if not len(chosen):
+        raise ValueError(f"no column of {{path}} has numbers; give spectra, a column a wavelength")
+    X = np.array([numbers_of([*cells_of(rows, place)], separator, path) for place in chosen]).T
+    if measured is not None:
+        X = resampled(X, measured, np.array(WAVELENGTHS), path)
+    return X, None if found is None else WAVELENGTHS
+
+
+def refuse_long_form(names, path):
+    """Refuse a table that has a row for each wavelength."""
+    if any(map(AXIS.fullmatch, names)) and not families(names):
+        raise ValueError(f"{{path}} seems to have a row for each wavelength; give a row for each spectrum")
+
+
+def columns_of_numbers(layout, rows):
+    """Return the places of the columns that are named as spectra; else of those that have numbers, and no codes."""
+    if layout.names is None:
+        return np.flatnonzero(layout.numeric).tolist()
+    names = without_index(layout.names)
+    spectra = spectral(names, "the table")[0]
+    if spectra:
+        return [layout.names.index(name) for name in spectra]
+    numeric = [place for place in np.flatnonzero(layout.numeric) if place or names[:1] == layout.names[:1]]
+    return [place for place in numeric if not any(re.match(CODE, cell) for cell in cells_of(rows, place))]
+
+
+def cells_of(rows, place):
+    """Give the cells of a column; those of rows that are too short are empty."""
+    return (row[place].strip() if place < len(row) else "" for row in rows)
+
+
+def numbers_of(cells, separator, path):
+    """Return cells as numbers, nan where one is missing."""
+    commas = [cell for cell in cells if "," in cell]
+    if commas and (separator == "," or any("." in cell for cell in cells)):
+        raise ValueError(f"{{path}} has {{commas[0]!r}}; write a decimal point, and no separators of thousands")
+    wrong = [row for row, cell in enumerate(cells) if not (is_number(cell) or cell.lower() in MISSING)]
+    if wrong:
+        raise ValueError(f"{{path}} has {{cells[wrong[0]]!r}} in row {{wrong[0] + 1}}, which is no number")
+    return [key(cell) if is_number(cell) else np.nan for cell in cells]
+
+
+def read_wavelengths(path):
+    """Return the numbers of a NPY or text file, in a row or a column, with or without a line of names above."""
+    if path.endswith(".npy"):
+        return np.ravel(np.load(path, allow_pickle=False))
+    _, separator, rows = read_table(path, header=False)
+    has_names = not all(is_number(cell) for cell in rows[0] if cell.strip())
+    return np.array(numbers_of([cell.strip() for row in rows[has_names:] for cell in row], separator, path))
 
 
 def judged(shared, folds, X, wavelengths, domain):
@@ -162,6 +217,20 @@ def judged(shared, folds, X, wavelengths, domain):
     return columns, summary(outside_x, outside_y)
 
 
+def judged_where_whole(X, judge):
+    """Return what `judge` says of X, without a value for rows that miss one, unless the chain takes those."""
+    try:
+        return judge(X)
+    except ValueError:
+        gaps = np.isnan(X).any(axis=1) if X.ndim == 2 and X.dtype.kind == "f" else np.zeros(1)
+        if not gaps.any() or gaps.all():
+            raise
+    columns, warning = judge(X[~gaps])
+    print(f"no prediction for {{np.sum(gaps)}} rows with a missing value", file=sys.stderr)
+    at = np.cumsum(~gaps) - 1
+    return [(name, ["" if gap else values[i] for gap, i in zip(gaps, at)]) for name, values in columns], warning
+
+
 def main():
     """Read X, predict, print."""
     parser = argparse.ArgumentParser(description="Predict with an exported chain.")
@@ -185,9 +254,10 @@ def main():
                 raise ValueError(f"{{path}} is no file; save what it gives to a file, and give that")
         X, wavelengths = read_spectra(options.X, options.header, options.resample)
         if options.wavelengths:
-            wavelengths = np.ravel(read_matrix(options.wavelengths, may_rise=True))
-        columns, warning = judged(shared, folds, X, wavelengths, loaded.get(DOMAIN_OBJECT))
-    except (OSError, ValueError) as error:
+            wavelengths = read_wavelengths(options.wavelengths)
+        domain = loaded.get(DOMAIN_OBJECT)
+        columns, warning = judged_where_whole(X, lambda X: judged(shared, folds, X, wavelengths, domain))
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
         raise SystemExit(f"cannot predict: {{error}}")
     sys.stdout.reconfigure(errors="backslashreplace")  # A class may have letters that the terminal lacks.
     try:

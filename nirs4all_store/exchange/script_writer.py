@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 from ..chains import DOMAIN, TrainedOn, domain, inference, plan_replay, probabilities
-from ..datasets import column_names, wavelength_grids
+from ..datasets import column_names, table_layout, text_lines, wavelength_grids
 from ..errors import UntrustedArtifactError
 from ..filesystem import with_suffix_added, write_atomic
 from ..identifiers import utc_now
@@ -18,7 +18,7 @@ from .bundle_reader import Row
 from .bundle_writer import packages_of
 from .script_template import SCRIPT
 
-CARRIED = (probabilities, inference, domain, wavelength_grids, column_names)
+CARRIED = (probabilities, inference, domain, wavelength_grids, column_names, table_layout, text_lines)
 """The modules of which a script has the text: each needs numpy alone, and those before it."""
 
 
@@ -52,9 +52,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
             "exported_at": utc_now().isoformat(timespec="seconds"),
         },
         packages=packages_of([rows[item] for item in wanted.ids]),
-        inference="\n\n\n".join(
-            map(_source_below_imports, (probabilities, inference, domain, wavelength_grids, column_names))
-        ),
+        modules="\n\n\n".join(map(_source_below_imports, CARRIED)),
         columns=trained_on.columns,
         wavelengths=trained_on.wavelengths,
         votes=trained_on.votes,
