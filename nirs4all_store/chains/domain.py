@@ -87,15 +87,20 @@ def distances(domain: Domain, X: Any) -> Distances:
     if X.shape[1:] != mean.shape:
         raise ValueError(f"X of shape {X.shape} has not the {len(mean)} columns that the model was calibrated with")
     limit_t2, limit_q = domain["limits"].astype(np.float64)
+    # What was no less than the least before it became float32 is not below it.
+    lowest = np.nextafter(domain["lowest"], -np.inf).astype(np.float64)
+    highest = np.nextafter(domain["highest"], np.inf).astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
-        centred = X - mean
-        scores = centred @ loadings.T
+        # |x - mean|² - |scores|² in one product and one sum over X, without an array as large as X.
+        products = X @ np.column_stack([loadings.T, mean])
+        scores = products[:, :-1] - loadings @ mean
         t2 = np.sum((scores / domain["deviations"]) ** 2, axis=1)
-        # The squares of `centred - scores @ loadings` without that array; float32 loadings are not quite orthonormal.
+        squares = np.einsum("ij,ij->i", X, X) - 2 * products[:, -1] + mean @ mean
+        # Float32 loadings are not quite orthonormal.
         overlap = 2 * np.eye(len(loadings)) - loadings @ loadings.T
-        q = np.einsum("ij,ij->i", centred, centred) - np.einsum("ij,ij->i", scores @ overlap, scores)
-        rounded = X.astype(np.float32)
-    beyond = (rounded < domain["lowest"]) | (rounded > domain["highest"])
+        q = np.maximum(squares - np.einsum("ij,ij->i", scores @ overlap, scores), 0)
+    beyond = lowest > X
+    beyond |= highest < X
     # Not `>`: what is not a number is beyond each limit.
     return Distances(t2, q, ~(t2 <= limit_t2), ~(q <= limit_q**2), np.count_nonzero(beyond, axis=1))
 

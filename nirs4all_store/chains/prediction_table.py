@@ -119,7 +119,9 @@ def predict_table(
         scans = others.select(average).hstack(frame)
         frame = with_averages(scans, names, average, are_classes=are_classes).drop(average)
     frame = frame.hstack(beliefs)
-    kept = {"none": [], "ids": [others], "all": [others, _as_frame(spectra)]}[keep]
+    kept = [] if keep == "none" else [others]
+    if keep == "all":
+        kept.append(_as_frame(spectra))
     beside = [part.drop(frame.columns, strict=False) for part in kept]
     compared = {
         target: _compared(others, target, predicted, are_classes=are_classes)

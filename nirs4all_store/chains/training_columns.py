@@ -105,16 +105,17 @@ class TrainedOn:
         """
         self._refuse_resampling(resample)
         table = table_files.table_of(table).frame
-        is_named = table_files.has_names(table)
+        columns = table.columns  # Polars makes the list anew each time.
         try:
-            found = places(table.columns, self.columns, self.wavelengths, where) if is_named else None
+            is_named = table_files.has_names(table)
+            found = places(columns, self.columns, self.wavelengths, where) if is_named else None
         except InvalidInputError:
-            grid = grid_of(table.columns, where) if resample else None
+            grid = grid_of(columns, where) if resample else None
             if grid is None:
                 raise
             return self._resampled(table, *grid, where)
         if found is not None:
-            names = [table.columns[place] for place in found]
+            names = [columns[place] for place in found]
             wavelengths = wavelengths_of(names) if self.wavelengths is None else self._wavelengths
             return spectra_columns.picked(table, names, names, wavelengths)
         spectra = spectra_columns.spectra_of(table)
@@ -177,7 +178,8 @@ class TrainedOn:
             return resampled(np.asarray(X), found, self._wavelengths, "X"), self._wavelengths
 
     def _resampled(self, table: pl.DataFrame, places: Array, wavelengths: Array, where: str) -> spectra_columns.Spectra:
-        names = [table.columns[place] for place in places]
+        columns = table.columns
+        names = [columns[place] for place in places]
         measured = spectra_columns.picked(table, names, names, wavelengths)
         X = resampled(measured.X, wavelengths, self._wavelengths, where)
         return spectra_columns.Spectra(X, [*map(str, self.wavelengths or [])], self._wavelengths, measured.others)

@@ -77,17 +77,18 @@ def places_by_name(names: Sequence[str], columns: Sequence[str], where: str) -> 
     InvalidInputError
         One is missing, or is there twice.
     """
-    keys = {key(name) for name in columns}
-    found = [(key(name), place) for place, name in enumerate(names) if key(name) in keys]
+    wanted = {name: key(name) for name in columns}
+    keys = {*wanted.values()}
+    found = [(own, place) for place, own in enumerate(map(key, names)) if own in keys]
     reject_duplicate_names([str(name) for name, _ in found], where)
     known = dict(found)
-    missing = [name for name in columns if key(name) not in known]
+    missing = [name for name in columns if wanted[name] not in known]
     if missing:
         raise InvalidInputError(
             f"{where} lacks {len(missing)} of the {len(columns)} columns that the spectra were trained on, as "
             f"{', '.join(map(repr, missing[:3]))}; give spectra of the same instrument, or name the columns as there"
         )
-    return [known[key(name)] for name in columns]
+    return [known[wanted[name]] for name in columns]
 
 
 def places(

@@ -103,8 +103,9 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Spect
     InvalidInputError
         One is missing, is there twice, or has something else than numbers.
     """
-    places = column_names.places_by_name(table.columns, columns, where)
-    return picked(table, [table.columns[place] for place in places], list(columns), wavelengths_of(columns))
+    names = table.columns  # Polars makes the list anew each time.
+    places = column_names.places_by_name(names, columns, where)
+    return picked(table, [names[place] for place in places], list(columns), wavelengths_of(columns))
 
 
 def picked(table: pl.DataFrame, found: Sequence[str], columns: list[str], wavelengths: Array | None) -> Spectra:

@@ -124,6 +124,16 @@ def test_t2_and_q_are_those_of_scikit_learns_pca() -> None:
     np.testing.assert_allclose(told.q, np.sum((fresh - pca.inverse_transform(scores)) ** 2, axis=1), rtol=1e-3)
 
 
+def test_a_large_offset_leaves_q_no_less_than_nothing_and_flags_no_spectrum() -> None:
+    X = population(2, 80)(90) + 1e6
+    domain = fit_domain(X[:60], in_parts(60))
+    assert domain is not None
+    told = distances(domain, X)
+    assert told.q.min() >= 0
+    assert not told.outside_q.any()
+    assert told.outside_envelope[:60].tolist() == [0] * 60
+
+
 def test_a_domain_is_plain_arrays_in_float32_and_the_same_each_time() -> None:
     X = population(3, 50)(60)
     one, two = (fit_domain(X, in_parts(60)) for _ in range(2))

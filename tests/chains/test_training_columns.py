@@ -283,3 +283,13 @@ def test_what_knows_no_wavelengths_is_not_resampled_without_a_word(store: Worksp
     chain_id, _ = trained(store, (table(PLAIN), Y))
     with pytest.raises(ChainInputError, match="resample needs the wavelengths of training"):
         store.replay_chain(chain_id, table(PLAIN), resample=True)
+
+
+def test_the_list_of_names_was_made_anew_for_each_column(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, own = [], pl.DataFrame.columns
+    names = [f"{1000 + place}" for place in range(200)]
+    frame = pl.DataFrame(np.ones((2, 200)), schema=names)
+    counted = property(lambda self: made.append(1) or own.fget(self), own.fset)
+    monkeypatch.setattr(pl.DataFrame, "columns", counted)
+    TrainedOn(columns=names).find(frame, "the table")
+    assert len(made) < 20
