@@ -826,11 +826,15 @@ class WorkspaceStore:
             A row for each prediction (`fold_id`, `repeat`, `partition`) and `target`, where `by` is `scan`; if they
             are averaged another one, where `by` is the column. `n` counts scans or samples; then `rmse` and the others,
             see `docs/how-numbers-are-made.md`. Of a repeated cross-validation, `avg` has the mean of the repeats' own
-            (`rmse_sd` is their standard deviation): the mean over the repeats' predictions would look better.
+            (`rmse_sd` is their standard deviation): the mean over the repeats' predictions would look better. Weights
+            of samples count if they do in the stored scores (`weighted_scores`).
         """
         from .chains import score_frame
 
-        return score_frame(*self._predictions_of(chain_id, partition), average)
+        predictions, targets, samples = self._predictions_of(chain_id, partition)
+        with self._reading() as uow:
+            weighted = bool(predictions) and uow.runs.has_weighted_scores(predictions[0]["pipeline_id"])
+        return score_frame(predictions, targets, samples, average, weighted=weighted)
 
     def _predictions_of(
         self, chain_id: str, partition: str | None

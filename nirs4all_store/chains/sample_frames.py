@@ -68,10 +68,13 @@ def score_frame(
     target_names: Sequence[str] | None,
     samples: pl.DataFrame | None = None,
     average: str | None = None,
+    *,
+    weighted: bool = False,
 ) -> pl.DataFrame:
     """Return the scores of each prediction of a chain by scan and, where they are averaged, by sample.
 
-    Parameters and errors are those of `sample_frame`; for the frame see `WorkspaceStore.chain_scores`.
+    Parameters and errors are those of `sample_frame`; for the frame see `WorkspaceStore.chain_scores`. With `weighted`
+    the weights of samples count, where they are stored.
     """
     frame = sample_frame(predictions, target_names, samples, average)
     are_classes = _are_classes(predictions)
@@ -87,8 +90,12 @@ def score_frame(
             names = pl.lit(None) if average is None else pl.col(average)
             if len(repeats) == 1 and average is not None:  # A sample is averaged only where one model predicts it.
                 names = pl.format("{}, fold {}", names, pl.col("fold_id"))
+            counts = weighted and "weight" in part.columns and part["weight"].null_count() < part.height
+            weight = [pl.col("weight")] if counts else []
             scans = [
-                pool.select(reference=true, predicted=predicted, sample=names).drop_nulls(["reference", "predicted"])
+                pool.select(*weight, reference=true, predicted=predicted, sample=names).drop_nulls(
+                    ["reference", "predicted"]
+                )
                 for pool in pools
             ]
             for by, score in (("scan", scores_by_scan), (average, scores_by_sample)):

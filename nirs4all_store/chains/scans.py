@@ -63,15 +63,23 @@ def with_averages(
 
 
 def scores_by_scan(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
-    """Return the scores of rows that have a `reference` and `predicted`; see `metrics.scores_of`."""
+    """Return the scores of rows that have a `reference` and `predicted`; see `metrics.scores_of`.
+
+    If they have a `weight`, it counts.
+    """
     if not rows.height:
         return {"n": 0}
     task = "classification" if are_classes else "regression"
-    return scores_of(task, rows["reference"].to_numpy(), rows["predicted"].to_numpy())
+    weights = rows["weight"].to_numpy() if "weight" in rows.columns else None
+    return scores_of(task, rows["reference"].to_numpy(), rows["predicted"].to_numpy(), weights=weights)
 
 
 def scores_by_sample(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
-    """Return the scores of what the scans of each `sample` say together; those without a name do not count."""
+    """Return the scores of what the scans of each `sample` say together; those without a name do not count.
+
+    If they have a `weight`, that of a sample is the mean.
+    """
     columns = [together(name, are_classes=are_classes).alias(name) for name in ("reference", "predicted")]
+    columns += [pl.col("weight").mean()] if "weight" in rows.columns else []
     samples = rows.drop_nulls("sample").group_by("sample", maintain_order=True).agg(columns)
     return scores_by_scan(samples, are_classes=are_classes)

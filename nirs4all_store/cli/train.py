@@ -93,6 +93,9 @@ def run(
     keep_spectra: Annotated[
         bool, typer.Option("--keep-spectra", help="Keep the spectra in the workspace, too.")
     ] = False,
+    weighted_scores: Annotated[
+        bool, typer.Option("--weighted-scores", help="Let the weights of samples count in the scores, too.")
+    ] = False,
     average: Average = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the best models to show.")] = 10,
     as_json: Json = False,
@@ -115,7 +118,14 @@ def run(
         _tell(dataset)
         try:
             found = runner.run(
-                steps, dataset, name=name, resume=resume, refit=refit, keep=keep, keep_spectra=keep_spectra
+                steps,
+                dataset,
+                name=name,
+                resume=resume,
+                refit=refit,
+                keep=keep,
+                keep_spectra=keep_spectra,
+                weighted_scores=weighted_scores,
             )
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")

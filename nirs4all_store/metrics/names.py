@@ -28,6 +28,8 @@ COVERAGE = "coverage"
 """Under this name stands how many samples were held out `never`, and how many `several` times."""
 UNPREDICTED = "n_unpredicted"
 """Under this name stands of how many samples a model predicts NaN."""
+WEIGHTED = "weighted"
+"""So `pipelines.judged_by` says that the weights of samples count in the scores."""
 FIELD_NAMES = {"rmsec": ("rmse", "train"), "rmsecv": ("rmse", "val"), "rmsep": ("rmse", "test")}
 """The names of the field that say of which partition a score is."""
 LOWER_IS_BETTER = frozenset(

@@ -246,7 +246,7 @@ def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int
     models = [_model(step, fitted, final) for step in pipeline.models]
     with threadpool_limits(threads, user_api="blas"):
         for model in models:
-            judge(model, data, folds)
+            judge(model, data, folds, weighted=pipeline.weighted_scores)
         add_domains(models, data, folds)
     return TrainingResult(models, seconds)
 

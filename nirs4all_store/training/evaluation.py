@@ -113,8 +113,11 @@ class TrainedModel:
     domain: codecs.Dumped | None = None
 
 
-def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
-    """Predict with each fold and with all together, as the stored chain will; fill `parts`, `scores` and `votes`."""
+def judge(model: TrainedModel, data: TrainingData, folds: Folds, *, weighted: bool = False) -> None:
+    """Predict with each fold and with all together, as the stored chain will; fill `parts`, `scores` and `votes`.
+
+    With `weighted`, the weights of samples count in the scores; those of test data have none.
+    """
     alone = [_Predictor(model, [fold], data.y) for fold in model.folds]
     for name, (predictor, split) in enumerate(zip(alone, folds, strict=True)):
         parts = {
@@ -135,29 +138,49 @@ def judge(model: TrainedModel, data: TrainingData, folds: Folds) -> None:
     } | _of_test(together, data)
     for fold, parts in model.parts.items():
         predictor = together if fold == AVERAGE else alone[int(fold)]
-        model.scores[fold] = _scores(predictor, parts, data, of_classes=fold == AVERAGE)
+        model.scores[fold] = _scores(predictor, parts, data, of_classes=fold == AVERAGE, weighted=weighted)
     repeats = repeats_of([held_out for _, held_out in folds], len(data.X))
     if len(repeats) > 1:
         model.repeats = {str(name): number for number, repeat in enumerate(repeats) for name in repeat}
     held_out = [parts["val"] for parts in of_folds]
     pooled = [_average([held_out[name] for name in repeat], together, data) for repeat in repeats]
     pooled = pooled or [_joined([_average([part], together, data) for part in held_out])]
-    scores = [together.scores(part, data.target_names, of_classes=True) for part in pooled]
+    weights = [_weights(part, data) if weighted else None for part in pooled]
+    scores = [
+        together.scores(part, data.target_names, of_classes=True, weights=own)
+        for part, own in zip(pooled, weights, strict=True)
+    ]
     coverage = coverage_of(folds, len(data.X))
     model.scores[AVERAGE]["val"] = over_repeats(scores) | ({} if coverage is None else {COVERAGE: coverage})
     if model.final is not None:
         final = _Predictor(model, [model.final], data.y)
         # No sample is held out from it: what is told of its training and of the test data alone says how good it is.
         parts = {"train": final.part(data.X, data.y, data.rows, data.wavelengths)} | _of_test(final, data)
-        model.parts[FINAL], model.scores[FINAL] = parts, _scores(final, parts, data, of_classes=True)
+        scores_of_final = _scores(final, parts, data, of_classes=True, weighted=weighted)
+        model.parts[FINAL], model.scores[FINAL] = parts, scores_of_final
+
+
+def _weights(part: PartitionPredictions, data: TrainingData) -> Array | None:
+    """Return what each row of X that was predicted counts."""
+    return None if data.weights is None else data.weights[data.places(part.rows)]
 
 
 def _scores(
-    predictor: _Predictor, parts: dict[str, PartitionPredictions], data: TrainingData, *, of_classes: bool
+    predictor: _Predictor,
+    parts: dict[str, PartitionPredictions],
+    data: TrainingData,
+    *,
+    of_classes: bool,
+    weighted: bool,
 ) -> dict[str, Scores]:
     """Return how good the predictions of each partition are, where y is known."""
     return {
-        partition: predictor.scores(part, data.target_names, of_classes=of_classes)
+        partition: predictor.scores(
+            part,
+            data.target_names,
+            of_classes=of_classes,
+            weights=_weights(part, data) if weighted and partition != "test" else None,
+        )
         for partition, part in parts.items()
         if part.y is not None and len(part.y)
     }
@@ -229,7 +252,14 @@ class _Predictor:
             proba = proba if wide is None else wide
         return PartitionPredictions(y, y_pred, proba, rows, self.classes if is_choice(proba, self.classes) else None)
 
-    def scores(self, part: PartitionPredictions, targets: list[str] | None, *, of_classes: bool) -> Scores:
+    def scores(
+        self,
+        part: PartitionPredictions,
+        targets: list[str] | None,
+        *,
+        of_classes: bool,
+        weights: Array | None,
+    ) -> Scores:
         """Return how good the predictions of one partition are; probabilities count where there is one target."""
         counts = part.y is not None and part.y.ndim == 1 and (part.decision is not None or self.chooses(part))
         classes = self.classes if counts else None
@@ -242,6 +272,7 @@ class _Predictor:
             targets=targets,
             of_classes=of_classes,
             decision=part.decision,
+            weights=weights,
         )
 
     def chooses(self, part: PartitionPredictions) -> bool:

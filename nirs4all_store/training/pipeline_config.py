@@ -85,11 +85,14 @@ class PipelineSpec:
         The value that was chosen for each `_or_` and `_range_`, in order.
     takes_gaps : bool
         Whether its steps take the samples of the dataset whose X misses a value; see `missing_values`.
+    weighted_scores : bool
+        Whether the weights of samples count in its scores, too.
     """
 
     steps: tuple[Step, ...]
     choices: list[dict[str, Any]]
     takes_gaps: bool = False
+    weighted_scores: bool = False
 
     @cached_property
     def config(self) -> list[Any]:

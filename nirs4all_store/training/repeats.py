@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..datasets import TrainingData
-from ..metrics import repeats_of
+from ..metrics import WEIGHTED, repeats_of
 
 Folds = list[tuple[Any, Any]]
 """Of each fold the places in X to train on, and those to validate with, as arrays of int."""
@@ -26,17 +26,17 @@ def coverage_of(folds: Folds, n_samples: int) -> dict[str, int] | None:
     return {"never": int(np.sum(times == 0)), "several": int(np.sum(times > 1))}
 
 
-def judged_by(splitter: Any, folds: Folds, data: TrainingData) -> dict[str, Any]:
+def judged_by(splitter: Any, folds: Folds, data: TrainingData, *, weighted: bool = False) -> dict[str, Any]:
     """Return what is stored of how a pipeline is judged.
 
     Returns
     -------
     dict
-        `splitter` (as text), `folds` (a hash of which samples each fold trains on and holds out), `n_splits`, `targets`
-        (their names, None if they have none), and `n_repeats` or, of folds that do not hold out each sample once a
-        repeat, `coverage`.
+        `splitter` (as text), `folds` (a hash of which samples each fold trains on and holds out, and of `weighted`),
+        `n_splits`, `targets` (their names, None if they have none), and `n_repeats` or, of folds that do not hold out
+        each sample once a repeat, `coverage`; `weighted`, True where the weights of samples count in the scores.
     """
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"weighted" if weighted else b"")
     for part in (part for fold in folds for part in fold):
         rows = np.asarray(data.rows)[part].astype("<i8")
         digest.update(len(rows).to_bytes(8, "little") + rows.tobytes())
@@ -47,5 +47,6 @@ def judged_by(splitter: Any, folds: Folds, data: TrainingData) -> dict[str, Any]
         "n_splits": len(folds),
         "targets": data.target_names,
     }
+    told |= {WEIGHTED: True} if weighted else {}
     repeats = repeats_of([held_out for _, held_out in folds], len(data.X))
     return told | ({"n_repeats": len(repeats)} if repeats else {"coverage": coverage_of(folds, len(data.X))})

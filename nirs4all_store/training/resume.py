@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
+from ..metrics import WEIGHTED
 from ..store import WorkspaceStore
 from ..validation import json_text, parse_json
 from .cross_validation import splitter_of
@@ -31,6 +32,7 @@ def completed_before(store: WorkspaceStore, pipelines: Sequence[PipelineSpec], d
 
     Those of bundles are not among them: what their files say of configurations and data is not known to be so. Older
     versions left out the rows whose X misses a value before they took the hash; so it is asked for with and without.
+    Nor are those among them whose scores are weighted where these are not to be, or the other way round.
     """
     runs = [
         run
@@ -42,6 +44,7 @@ def completed_before(store: WorkspaceStore, pipelines: Sequence[PipelineSpec], d
         pl.col("run_id").is_in(runs),
         pl.col("status") == "completed",
         pl.col("pipeline_id").is_in(judged.implode()),
+        pl.col("judged_by").str.json_path_match(f"$.{WEIGHTED}").is_not_null() == pipelines[0].weighted_scores,
     )
     completed = {
         (digest, json.dumps(parse_json(config, "expanded_config"), sort_keys=True)): pipeline_id

@@ -95,6 +95,7 @@ class PipelineRunner:
         refit: bool = True,
         keep: str = "all",
         keep_spectra: bool = False,
+        weighted_scores: bool = False,
     ) -> pl.DataFrame:
         """Train every pipeline of a configuration, store the results, and return the predictions ranked.
 
@@ -124,6 +125,9 @@ class PipelineRunner:
             "folds": those of the folds; there is no final model, as with `refit=False`.
         keep_spectra : bool
             Keep the spectra in the workspace, so that `load_dataset` returns them; the samples are kept anyway.
+        weighted_scores : bool
+            Let the weights of samples count in the scores of train and val, too, as scikit-learn's `sample_weight`
+            does. What was judged so is ranked apart.
 
         Returns
         -------
@@ -143,8 +147,8 @@ class PipelineRunner:
         ------
         InvalidInputError
             The configuration or the dataset is wrong, they do not fit together, joblib's backend is not supported,
-            `resume` is True and the cross-validator makes other folds each time, or `keep` names nothing that is
-            fitted. Nothing was trained.
+            `resume` is True and the cross-validator makes other folds each time, `keep` names nothing that is fitted,
+            or there are no weights for `weighted_scores`. Nothing was trained.
         UnitOfWorkError
             It was called inside a transaction, which would stay open during the whole training.
         NotFoundError
@@ -160,7 +164,15 @@ class PipelineRunner:
             config = find_config(config, partial(template_in, store.workspace_path))
             pipelines = pipelines_of(config)
             data = read_dataset(dataset, target)
-            pipelines = [replace(pipeline, takes_gaps=takes_gaps(pipeline, data)) for pipeline in pipelines]
+            if weighted_scores and data.weights is None:
+                raise InvalidInputError(
+                    f"weighted_scores needs weights of samples, and {data.name} has none; give weights beside X, in a "
+                    "shell --weights COLUMN"
+                )
+            pipelines = [
+                replace(pipeline, takes_gaps=takes_gaps(pipeline, data), weighted_scores=weighted_scores)
+                for pipeline in pipelines
+            ]
             keys = [key_of(pipeline) for pipeline in pipelines]
             folds: dict[str, Folds] = {}  # Without a seed, a cross-validator would give each pipeline other ones.
             for pipeline in pipelines:
@@ -342,7 +354,7 @@ class _Run:
                     self._data.name,
                     self._data.content_hash,
                     self._template,
-                    judged_by(splitter_of(pipeline, samples), folds, samples),
+                    judged_by(splitter_of(pipeline, samples), folds, samples, weighted=pipeline.weighted_scores),
                     self._dataset_id,
                 )
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.

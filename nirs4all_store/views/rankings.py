@@ -9,7 +9,7 @@ import polars as pl
 
 from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..errors import InvalidInputError
-from ..metrics import FIELD_NAMES, NAMES, label
+from ..metrics import FIELD_NAMES, NAMES, WEIGHTED, label
 from ..store import WorkspaceStore
 from .listings import Listing, clipped, decoded, from_json
 
@@ -109,8 +109,7 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
         columns["data"] = [content[:SHORT_HASH] for content in hashes]
     columns["judged by"] = [_split_text(own) for own in told]
     kept = {name: values for name, values in columns.items() if name not in WHERE_SEVERAL or len(set(values)) > 1}
-    partly = [own for own in told if own.get("coverage")]
-    if partly:
+    if any(own.get("coverage") or own.get(WEIGHTED) for own in told):
         kept["judged by"] = columns["judged by"]
     table = pl.DataFrame(kept, schema_overrides=dict.fromkeys([key for key in TEXTS if key in kept], pl.String))
     named = pl.Series("target", columns["target"], dtype=pl.String)
@@ -134,7 +133,9 @@ def _split_text(judged: Mapping[str, Any]) -> str | None:
     coverage = judged.get("coverage")
     unusual = [f"{count} samples {word}" for word, count in (coverage or {}).items() if count]
     splitter = judged.get("splitter")
-    return f"{splitter}; held out: {', '.join(unusual)}" if unusual else splitter
+    weighted = "; samples count by their weights" if judged.get(WEIGHTED) else ""
+    held_out = f"; held out: {', '.join(unusual)}" if unusual else ""
+    return f"{splitter}{weighted}{held_out}" if splitter else None
 
 
 def _score_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:

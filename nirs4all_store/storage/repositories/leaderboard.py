@@ -15,7 +15,17 @@ import numpy as np
 import polars as pl
 
 from ...errors import InvalidInputError
-from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNIT_FREE, UNPREDICTED, distance_from_best, repeats_of
+from ...metrics import (
+    BEST_VALUE,
+    MAIN,
+    NAMES,
+    TARGETS,
+    UNIT_FREE,
+    UNPREDICTED,
+    WEIGHTED,
+    distance_from_best,
+    repeats_of,
+)
 from ...validation import parse_json
 from . import ranking
 
@@ -139,7 +149,8 @@ def _scored(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
         for row, score in zip(part.iter_rows(named=True), stored, strict=True):
             parts = found.get(row["prediction_id"], [])
             are_known = bool(parts) and all(own[name] is not None for own in parts for name in ("y_true", "y_pred"))
-            scores.append(_computed(row["ranked_by"], parts) if are_known else score)
+            is_weighted = are_known and bool(_decoded(row["judged_by"]).get(WEIGHTED))
+            scores.append(_computed(row["ranked_by"], parts, is_weighted) if are_known else score)
     return rows.with_columns(score=pl.Series(scores, dtype=pl.Float64))
 
 
@@ -176,14 +187,14 @@ def _stored(row: Row, target: str | None) -> float | None:
     return float(value) if isinstance(value, int | float) else None
 
 
-def _computed(metric: str, parts: Sequence[Row]) -> float | None:
+def _computed(metric: str, parts: Sequence[Row], is_weighted: bool) -> float | None:
     """Return the mean of the scores of each repeat: a mean over the repeats' predictions would look better than it."""
-    values = [_computed_of_one(metric, arrays) for arrays in parts]
+    values = [_computed_of_one(metric, arrays, arrays["weights"] if is_weighted else None) for arrays in parts]
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
 
 
-def _computed_of_one(metric: str, arrays: Row) -> float | None:
+def _computed_of_one(metric: str, arrays: Row, weights: Any) -> float | None:
     # scikit-learn takes longer to load than most rankings.
     from ...metrics import score_of
 
@@ -191,10 +202,10 @@ def _computed_of_one(metric: str, arrays: Row) -> float | None:
     if y.shape != y_pred.shape:
         return None
     if y.ndim == 1:
-        return score_of(metric, y, y_pred, arrays["y_proba"])
+        return score_of(metric, y, y_pred, arrays["y_proba"], weights)
     if metric not in UNIT_FREE and metric not in NAMES["classification"]:
         raise _no_common_unit(metric, [f"y{number + 1}" for number in range(y.shape[1])])
-    values = [score_of(metric, *columns) for columns in zip(y.T, y_pred.T, strict=True)]
+    values = [score_of(metric, *columns, weights=weights) for columns in zip(y.T, y_pred.T, strict=True)]
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
 
@@ -216,7 +227,7 @@ def by_repeat(folds: Sequence[Row]) -> list[Row]:
 def _joined(folds: Sequence[Row]) -> Row:
     """Return the arrays of several folds one after the other; None for those that do not go together."""
     joined: Row = {}
-    for name in ("y_true", "y_pred", "y_proba"):
+    for name in ("y_true", "y_pred", "y_proba", "weights"):
         values = [fold[name] for fold in folds]
         is_array = all(isinstance(value, np.ndarray) for value in values)
         fits = is_array and len({value.shape[1:] for value in values}) == 1

@@ -11,6 +11,7 @@ from sqlalchemy import Select, func, select, update
 
 from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
 from ...identifiers import new_id, utc_now
+from ...metrics import WEIGHTED
 from ...validation import checked_float, checked_page, checked_text, parse_json
 from ..columns import table_of
 from ..models import Chain, Dataset, Log, Pipeline, Prediction, Run
@@ -219,6 +220,11 @@ class RunRepo(Repository):
     def get_pipeline(self, pipeline_id: str) -> dict[str, Any] | None:
         """Return a pipeline as a dict, or None if there is none with this id."""
         return self._tables.row(Pipeline, pipeline_id)
+
+    def has_weighted_scores(self, pipeline_id: str) -> bool:
+        """Tell whether the weights of samples count in the scores of a pipeline."""
+        judged_by = (self.get_pipeline(pipeline_id) or {}).get("judged_by")
+        return isinstance(judged_by, dict) and bool(judged_by.get(WEIGHTED))
 
     def list_pipelines(self, run_id: str | None = None, dataset_name: str | None = None) -> pl.DataFrame:
         """Return the pipelines of a run, of a dataset, or all of them, as a frame, newest first."""
