@@ -8,14 +8,14 @@ from faults import FAULTS
 from programs import run_module
 
 SHARES = {
-    "kill": 4,
-    "states": 4,
-    "syscall_kill": 3,
-    "syscalls": 3,
+    "kill": 2,
+    "states": 2,
+    "syscall_kill": 2,
+    "syscalls": 2,
     "disk": 1,
-    "wal": 5,
-    "bits": 6,
-    "gc": 5,
+    "wal": 3,
+    "bits": 4,
+    "gc": 3,
     "sharing": 1,
 }
 LARGER = {

@@ -179,7 +179,7 @@ def tries(name: str, begun: Callable[[str], Path], tmp_path: Path, every: int, c
 def test_what_the_system_refused_was_an_error_without_a_name(
     name: str, begun: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    assert tries(name, begun, tmp_path, 41, 1) == []
+    assert tries(name, begun, tmp_path, 83, 1) == []
 
 
 def refused(*_: Any) -> Any:

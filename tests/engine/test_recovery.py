@@ -156,8 +156,8 @@ def sweep(workspace: Path, ends: list[int], offsets: list[tuple[int, int]]) -> i
 def test_a_flipped_bit_costs_its_commit_and_what_follows(workspace: Path, killed: tuple[Path, list[int]]) -> None:
     size = killed[1][-1]
     chosen = random.Random(7)
-    offsets = [(chosen.randrange(size), chosen.randrange(8)) for _ in range(5)] + [(3, 0), (15, 1), (size - 1, 0)]
-    assert sweep(workspace, killed[1], offsets) > 5
+    offsets = [(chosen.randrange(size), chosen.randrange(8)) for _ in range(3)] + [(3, 0), (15, 1), (size - 1, 0)]
+    assert sweep(workspace, killed[1], offsets) > 3
 
 
 @pytest.mark.slow
@@ -372,7 +372,7 @@ def test_too_little_memory_is_not_taken_for_damage(workspace: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("every", "point", "steps"),
-    [(5, "DAMAGED_LOG_IS_KEPT", 10), pytest.param(1, "", 60, marks=pytest.mark.slow)],
+    [(9, "DAMAGED_LOG_IS_KEPT", 5), pytest.param(1, "", 60, marks=pytest.mark.slow)],
 )
 def test_killed_at_any_step_the_workspace_is_as_it_was_or_recovered(
     workspace: Path, tmp_path: Path, every: int, point: str, steps: int

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from collections import Counter
-from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import polars as pl
 import pytest
 from programs import Process, says
+from samples import all_but_few
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, QueryError, QueryTimeoutError, WorkspaceStore
 from nirs4all_store.engine.base import Question
@@ -81,11 +81,6 @@ UNSTOPPABLE = {
 
 
 QUICK = ("a distance", "a reduced list", "long text beside each row", "lists in lists")
-
-
-def all_but_few(cases: Iterable[str], few: Collection[str]) -> list[Any]:
-    """Return cases, of which all but a few are slow: each starts a process."""
-    return [pytest.param(case, marks=() if case in few else pytest.mark.slow) for case in cases]
 
 
 @pytest.mark.parametrize("case", all_but_few(UNSTOPPABLE, QUICK))

@@ -644,8 +644,14 @@ INNER: dict[str, tuple[Callable[[], bytes], str]] = {
 @pytest.mark.parametrize(
     ("ending", "case"),
     [
-        *((".skops", case) for case in INNER),
-        *(pytest.param(".joblib", case, marks=[] if case == "bomb" else pytest.mark.slow) for case in INNER),
+        (".skops", "bomb"),
+        (".joblib", "bomb"),
+        *(
+            pytest.param(ending, case, marks=pytest.mark.slow)
+            for ending in (".skops", ".joblib")
+            for case in INNER
+            if case != "bomb"
+        ),
     ],
 )
 def test_an_object_of_skops_was_once_a_bomb_that_nobody_defused(

@@ -9,6 +9,7 @@ import pytest
 import sklearn
 from chemotools.adaptation import XAxisInterpolator
 from chemotools.feature_selection import RangeCut
+from samples import all_but_few
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -172,9 +173,10 @@ WITH_SEARCHES = {
     "a selection in a pipeline": [make_pipeline(SELECTION, KNeighborsRegressor())],
     "a selection of some columns": [ColumnTransformer([("some", SELECTION, slice(6))]), Ridge()],
 }
+FEW_SEARCHES = ("bare", "in a transformer of the target", "in a pipeline", "a selection of some columns")
 
 
-@pytest.mark.parametrize("name", WITH_SEARCHES)
+@pytest.mark.parametrize("name", all_but_few(WITH_SEARCHES, FEW_SEARCHES))
 def test_groups_once_reached_a_search_only_if_it_stood_alone(store: WorkspaceStore, name: str) -> None:
     steps = WITH_SEARCHES[name]
     with sklearn.config_context(enable_metadata_routing=True):

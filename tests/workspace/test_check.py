@@ -38,6 +38,7 @@ from nirs4all_store.testing.contract import add_chain, add_prediction
 
 RNG = np.random.default_rng(0)
 X, Y = RNG.normal(size=(20, 4)), RNG.normal(size=20)
+FEW_FLIPS = 20
 OLD = 10**9
 
 
@@ -265,7 +266,7 @@ def test_the_command_line_ends_with_0_1_or_2(store: WorkspaceStore, tmp_path: Pa
     assert CliRunner().invoke(app, ["check", str(tmp_path / "nowhere")]).exit_code == 2
 
 
-@pytest.mark.parametrize("flips", [20, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [FEW_FLIPS, pytest.param(60, marks=pytest.mark.slow)])
 def test_a_flipped_bit_of_the_database_is_found_wherever_it_changes_what_is_read(
     store: WorkspaceStore, tmp_path: Path, flips: int
 ) -> None:
@@ -294,7 +295,8 @@ def test_a_flipped_bit_of_the_database_is_found_wherever_it_changes_what_is_read
             assert str(damaged) in str(error)
             expected = 2
         outcomes[expected] += 1
-        assert CliRunner().invoke(app, ["check", "--deep", str(damaged)]).exit_code == expected
+        if outcomes[expected] == 1 or flips > FEW_FLIPS:
+            assert CliRunner().invoke(app, ["check", "--deep", str(damaged)]).exit_code == expected
     assert len(outcomes) == 3
     assert min(outcomes.values()) > flips // 20
 
