@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from types import TracebackType
@@ -874,7 +876,8 @@ class WorkspaceStore:
         interval : float, optional
             Give the bounds of an interval that is to cover this share of new samples of the same population, such as
             0.9: by CV+ (Barber et al. 2021) from the chain's stored predictions of the samples that its folds held
-            out, one score a group. For 0.9 it covers usually 90 %, and at least 80 %; see docs/decisions/0028.
+            out, one score a group. For 0.9 it covers usually 90 %, and at least 80 %; see docs/decisions/0028. Of one
+            split into calibration and validation it is split conformal.
 
         Returns
         -------
@@ -909,8 +912,17 @@ class WorkspaceStore:
 
         if level is None:
             return None
+        folds = self._fitted(chain_id, "mean")
+        if folds.residuals is None:
+            folds = replace(folds, residuals=self._residuals_of(chain_id))
+        return fold_intervals(folds, level)
+
+    def _residuals_of(self, chain_id: str) -> Row:
+        """Return how wrong the folds of a chain were for the samples that each held out, if that has a meaning."""
+        from .chains import held_out_residuals
+
         predictions, _, samples = self._predictions_of(chain_id, None)
-        return fold_intervals(self._fitted(chain_id, "mean"), predictions, samples, level)
+        return held_out_residuals(f"chain {chain_id}", predictions, samples)
 
     def _fitted(self, chain_id: str, folds: str | None) -> FittedChain:
         """Return a chain's fitted objects, those that were kept if there are such."""
@@ -1471,7 +1483,8 @@ class WorkspaceStore:
                 "pipeline": uow.runs.get_pipeline(chain["pipeline_id"]),
                 "predictions": uow.predictions.of_chain(chain_id),
             }
-        return FORMATS[format](ExportedChain(chain, list(artifacts.values()), contents, results), path)
+        residuals = partial(self._residuals_of, chain_id)
+        return FORMATS[format](ExportedChain(chain, list(artifacts.values()), contents, results, residuals), path)
 
     def import_bundle(self, path: str | os.PathLike[str], trusted: Any = False) -> ImportedBundle:
         """Bring a `.n4a` into the workspace as a run of its own, with its pipeline, chain, scores and objects.

@@ -15,9 +15,14 @@ from .estimator import as_estimator as as_estimator
 from .fitted import FittedChain as FittedChain
 from .fold_intervals import FoldIntervals as FoldIntervals
 from .fold_intervals import fold_intervals as fold_intervals
+from .fold_intervals import held_out_residuals as held_out_residuals
 from .inference import estimator_type as estimator_type
+from .intervals import RESIDUALS as RESIDUALS
+from .intervals import checked_residuals as checked_residuals
 from .loader import ChainLoader as ChainLoader
 from .loader import replay_chain as replay_chain
+from .plan import MEAN as MEAN
+from .plan import Plan as Plan
 from .plan import check_nothing_is_left_out as check_nothing_is_left_out
 from .plan import plan_replay as plan_replay
 from .plan import problem_of as problem_of

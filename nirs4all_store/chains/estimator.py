@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from ..errors import FrozenChainError
 from . import inference
 from .fitted import FittedChain
+from .fold_intervals import fold_intervals
 from .prediction_table import PredictionTable, predict_table
 from .probabilities import all_classes
 
@@ -64,14 +65,31 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
         return self.chain.predict(X, wavelengths, resample=resample)
 
     def predict_table(
-        self, data: Any, *, keep: str = "ids", resample: bool = False, average: str | None = None
+        self,
+        data: Any,
+        *,
+        keep: str = "ids",
+        resample: bool = False,
+        average: str | None = None,
+        interval: float | None = None,
     ) -> PredictionTable:
-        """Predict each row of a file or frame, beside what names it; see `WorkspaceStore.predict_table`."""
-        return predict_table(self.chain, data, keep=keep, resample=resample, average=average)
+        """Predict each row of a file or frame, beside what names it; see `WorkspaceStore.predict_table`.
 
-    def predict_frame(self, X: Any, wavelengths: Any = None, *, resample: bool = False) -> pl.DataFrame:
-        """Predict as `WorkspaceStore.predict_frame` does, with the models that this estimator has."""
-        return self.chain.predict_frame(X, wavelengths, resample=resample)
+        `interval` is for estimators of bundles that have what intervals need; see `load_bundle`.
+        """
+        intervals = None if interval is None else fold_intervals(self.chain, interval)
+        return predict_table(self.chain, data, keep=keep, resample=resample, average=average, intervals=intervals)
+
+    def predict_frame(
+        self, X: Any, wavelengths: Any = None, *, resample: bool = False, interval: float | None = None
+    ) -> pl.DataFrame:
+        """Predict as `WorkspaceStore.predict_frame` does, with the models that this estimator has.
+
+        `interval` is for estimators of bundles that have what intervals need; see `load_bundle`.
+        """
+        intervals = None if interval is None else fold_intervals(self.chain, interval)
+        frame = self.chain.predict_frame(X, wavelengths, resample=resample)
+        return frame if intervals is None else intervals.beside(frame, X, wavelengths, resample=resample)
 
     def __sklearn_clone__(self) -> Self:
         """Cloning leaves what is fitted, as scikit-learn's FrozenEstimator does."""

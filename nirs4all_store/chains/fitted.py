@@ -37,6 +37,11 @@ class FittedChain:
         The columns of training, by which those of a frame are found, and how the folds are combined.
     domain : dict of str to ndarray, StoreError, or None
         What the calibration covers, as `distances` takes it; why it cannot be loaded; or None if it is not known.
+    residuals : dict of str to ndarray, StoreError, or None
+        The residuals of samples that its folds held out, as `fold_intervals` takes them, or why not; None if they are
+        not with the chain.
+    together : FittedChain or None
+        The same chain with the models of all its folds, where these are others and were loaded, too.
     """
 
     name: str
@@ -45,6 +50,8 @@ class FittedChain:
     # On the class, too: estimators were pickled before there was such a field.
     trained_on: TrainedOn = NOTHING_KNOWN
     domain: Domain | StoreError | None = None
+    residuals: dict[str, Any] | StoreError | None = None
+    together: FittedChain | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What is made of these when it first predicts is made anew.

@@ -13,6 +13,36 @@ Array = Any
 
 SAMPLES_AT_ONCE = 1_000
 
+RESIDUALS = "residuals"
+"""The role, among the attachments of a chain, of what `held_out_residuals` returns; bundles have it."""
+
+Residuals = dict[str, Any]
+"""The arrays that `held_out_residuals` returns, by name."""
+
+
+def checked_residuals(value: Any) -> Residuals:
+    """Return what was loaded as residuals, if it is that.
+
+    Raises
+    ------
+    ValueError
+        It is something else.
+    """
+    try:
+        targets = range(len(value) // 2)
+        folds = value["folds"]
+        pairs = [(value[f"residuals_{target}"], value[f"fold_{target}"]) for target in targets]
+        is_one = folds.dtype.kind == "U" and folds.ndim == 1 and bool(pairs) and len(value) == 1 + 2 * len(pairs)
+        for residuals, places in pairs:
+            is_one = is_one and residuals.dtype == np.float64 and places.dtype == np.int64
+            is_one = is_one and residuals.ndim == 1 and residuals.shape == places.shape
+            is_one = is_one and bool(np.all((places >= 0) & (places < len(folds))))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        is_one = False
+    if not is_one:
+        raise ValueError("its arrays are not those of residuals")
+    return dict(value)
+
 
 def one_a_group(residuals: Array, folds: Array, groups: Array) -> tuple[Array, Array]:
     """Return the largest absolute residual of each group, and its fold: scans of one sample are not several samples.
@@ -47,7 +77,9 @@ def cv_plus(residuals: Array, folds: Array, predictions: Array, level: float = 0
     """Return intervals by CV+ (Barber, Candès, Ramdas and Tibshirani 2021, Annals of Statistics 49, 486-507).
 
     An interval for `level` 0.9 covers a new sample of the same population with a probability of about 90 %, and of no
-    less than about 80 % whatever the model and the population: the promise is 1 - 2 * (1 - level).
+    less than about 80 % whatever the model and the population: the promise is 1 - 2 * (1 - level). Of one fold, whose
+    model has not seen the samples held out, it is split conformal (Lei, G'Sell, Rinaldo, Tibshirani and Wasserman 2018,
+    JASA 113, 1094-1111): the prediction and a residual to each side, and the promise is `level`.
 
     Parameters
     ----------
@@ -72,27 +104,6 @@ def cv_plus(residuals: Array, folds: Array, predictions: Array, level: float = 0
         found.append((-_smallest(width - by_fold, rank), _smallest(by_fold + width, rank)))
     lower, upper = (np.concatenate([pair[side] for pair in found] or [np.empty(0)]) for side in (0, 1))
     return lower, upper
-
-
-def split_conformal(residuals: Array, predictions: Array, level: float = 0.9) -> tuple[Array, Array]:
-    """Return intervals from samples that the model has not seen (Lei et al. 2018, JASA 113, 1094-1111).
-
-    They cover a new sample of the same population with a probability of at least `level`.
-
-    Parameters
-    ----------
-    residuals : array of shape (n_samples,)
-        Reference minus prediction of samples that served for nothing in training; see `one_a_group`.
-    predictions : array of shape (n_new,)
-    level : float
-
-    Returns
-    -------
-    lower, upper : ndarray of shape (n_new,)
-        Infinite where there are too few samples for such a level.
-    """
-    width = _smallest(np.abs(np.asarray(residuals, np.float64)), _rank(len(residuals), level))
-    return predictions - width, predictions + width
 
 
 def _rank(n_samples: int, level: float) -> int:

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 from ..artifacts import ArtifactFiles, codecs
 from ..errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
 from .domain import DOMAIN, checked_domain
 from .fitted import FittedChain
+from .intervals import RESIDUALS, checked_residuals
 from .plan import Row, plan_replay
 from .training_columns import TrainedOn
 
@@ -117,17 +119,23 @@ class ChainLoader:
         loaded = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
         if failed:
             raise _with_what_still_works(name, failed, [*planned.folds], [*loaded])
-        return FittedChain(name, shared, loaded, TrainedOn.of(chain), self._domain(name, chain, artifacts))
+        attached = [
+            self._attached(name, chain, artifacts, role, checked)
+            for role, checked in ((DOMAIN, checked_domain), (RESIDUALS, checked_residuals))
+        ]
+        return FittedChain(name, shared, loaded, TrainedOn.of(chain), *attached)
 
-    def _domain(self, name: str, chain: Row, artifacts: dict[str, Row]) -> Any:
-        """Return what a chain's calibration covers, or why it cannot be loaded: predictions do without."""
-        artifact_id = (chain.get("attachments") or {}).get(DOMAIN)
+    def _attached(
+        self, name: str, chain: Row, artifacts: dict[str, Row], role: str, checked: Callable[[Any], Any]
+    ) -> Any:
+        """Return the arrays that a chain has in a role, or why they cannot be loaded: predictions do without."""
+        artifact_id = (chain.get("attachments") or {}).get(role)
         if artifact_id is None:
             return None
         try:
-            return checked_domain(self._keep(artifacts[artifact_id]))
+            return checked(self._keep(artifacts[artifact_id]))
         except (KeyError, ArtifactLoadError, UntrustedArtifactError, ValueError) as error:
-            return ArtifactLoadError(f"{name}, its domain, artifact {artifact_id}: {error}; replay_chain needs none")
+            return ArtifactLoadError(f"{name}, its {role}, artifact {artifact_id}: {error}; replay_chain needs none")
 
     def load(self, row: Row) -> Any:
         """Return an artifact's object, loaded anew from bytes whose SHA-256 was checked."""

@@ -94,13 +94,8 @@ def predict(
     if chain.lower().endswith(".n4a"):
         from ..exchange import load_bundle
 
-        if interval is not None:
-            raise InvalidInputError(
-                f"{chain} has no predictions of samples that its folds held out, which intervals need; predict with "
-                "the chain in the workspace that trained it"
-            )
         model = load_bundle(chain, trusted=trusted, folds=folds)
-        found = model.predict_table(spectra, keep=keep, resample=resample, average=average)
+        found = model.predict_table(spectra, keep=keep, resample=resample, average=average, interval=interval)
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]

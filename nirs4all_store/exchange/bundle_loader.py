@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +11,19 @@ from ..artifacts import Trust, checked_trust, codec, codecs
 from ..call_boundary import public
 from ..chains import (
     DOMAIN,
+    MEAN,
+    RESIDUALS,
     ChainClassifier,
     ChainRegressor,
     FittedChain,
+    Plan,
     TrainedOn,
     as_estimator,
     checked_domain,
+    checked_residuals,
     plan_replay,
 )
-from ..errors import ArtifactLoadError, UntrustedArtifactError
+from ..errors import ArtifactLoadError, InvalidInputError, UntrustedArtifactError
 from ..filesystem import checked_path
 from .bundle_reader import Bundle, Row, read_bundle
 
@@ -36,7 +41,8 @@ def load_bundle(
         Unpickling runs code that the file names. True: you trust whoever made the file. A list of types, or of their
         full names: the file may import these and nothing else. Types that skops trusts by itself need nothing.
     folds : str, optional
-        Which models predict, as for `WorkspaceStore.replay_chain`; nothing else is loaded.
+        Which models predict, as for `WorkspaceStore.replay_chain`; nothing else is loaded. By default those of the
+        folds are loaded, too, where the bundle can give intervals.
 
     Returns
     -------
@@ -55,22 +61,36 @@ def load_bundle(
     trust = checked_trust(trusted)
     bundle = read_bundle(checked_path(path, "path"))
     name = f"bundle {bundle.path.name}"
-    wanted = plan_replay(bundle.chain).chosen(folds)
+    plan = plan_replay(bundle.chain)
+    chain = _fitted(bundle, plan.chosen(folds), trust, name)
+    if folds is None and plan.predict_fold is not None and isinstance(chain.residuals, dict):
+        try:
+            chain = replace(chain, together=_fitted(bundle, plan.chosen(MEAN), trust, name))
+        except (ArtifactLoadError, InvalidInputError, UntrustedArtifactError) as error:
+            chain = replace(chain, residuals=error)
+    return as_estimator(chain)
+
+
+def _fitted(bundle: Bundle, wanted: Plan, trust: Trust, name: str) -> FittedChain:
     loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
     shared = [(label, loaded[item]) for label, item in wanted.shared]
     by_fold = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
-    return as_estimator(FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain), _domain(bundle, trust, name)))
+    attached = [
+        _attached(bundle, role, checked, trust, name)
+        for role, checked in ((DOMAIN, checked_domain), (RESIDUALS, checked_residuals))
+    ]
+    return FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain), *attached)
 
 
-def _domain(bundle: Bundle, trust: Trust, name: str) -> Any:
-    """Return what the calibration covers; see `FittedChain`."""
-    artifact_id = (bundle.chain["attachments"] or {}).get(DOMAIN)
+def _attached(bundle: Bundle, role: str, checked: Callable[[Any], Any], trust: Trust, name: str) -> Any:
+    """Return the arrays that the chain has in a role, or why they cannot be loaded; see `FittedChain`."""
+    artifact_id = (bundle.chain["attachments"] or {}).get(role)
     if artifact_id is None:
         return None
     try:
-        return checked_domain(_load(bundle, artifact_id, trust, name))
+        return checked(_load(bundle, artifact_id, trust, name))
     except (ArtifactLoadError, UntrustedArtifactError, ValueError) as error:
-        return ArtifactLoadError(f"{name}, its domain: {error}; predict needs none")
+        return ArtifactLoadError(f"{name}, its {role}: {error}; predict needs none")
 
 
 def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:

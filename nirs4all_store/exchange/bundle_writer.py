@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import platform
 import zipfile
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from ..artifacts import SCRIPTS, codec, is_only_here, packages_in, sha256
-from ..chains import TrainedOn, plan_replay
-from ..errors import InvalidInputError
+from ..artifacts import SCRIPTS, codec, codecs, is_only_here, packages_in, sha256
+from ..chains import RESIDUALS, TrainedOn, plan_replay
+from ..errors import InvalidInputError, StoreError
 from ..filesystem import atomic_write, with_suffix_added
 from ..identifiers import utc_now
 from ..storage import ChainRecord, Pipeline, PredictionRecord
@@ -105,6 +106,36 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
         for name, content in {MANIFEST: _json(manifest), **members}.items():
             archive.writestr(name, content)
     return output_path
+
+
+def with_residuals(
+    chain: Row, artifacts: list[Row], contents: dict[str, bytes], residuals: Callable[[], Row]
+) -> tuple[Row, list[Row], dict[str, bytes]]:
+    """Return what `write_bundle` takes with the residuals that intervals need, where the chain can have intervals.
+
+    Parameters
+    ----------
+    chain, artifacts, contents
+        As for `write_bundle`.
+    residuals : callable
+        Returns what `chains.held_out_residuals` does, which are numbers without the names of samples, or raises
+        `StoreError`.
+    """
+    attachments = chain["attachments"] or {}
+    if RESIDUALS in attachments:
+        return chain, artifacts, contents
+    try:
+        arrays = residuals()
+    except StoreError:  # It predicts classes, its folds are those of time series, its predictions are gone...
+        return chain, artifacts, contents
+    if not {*arrays["folds"].tolist()} <= {fold.removeprefix("fold_") for fold in plan_replay(chain).folds}:
+        return chain, artifacts, contents
+    content = codecs.dump(arrays, "npz")
+    row: Row = {"artifact_id": RESIDUALS, "content_hash": sha256(content), "operator_class": "Residuals"}
+    row |= {"artifact_type": RESIDUALS, "format": "npz", "size_bytes": len(content)}
+    row["provenance"] = codecs.versions_of({}, "npz")
+    attached = chain | {"attachments": attachments | {RESIDUALS: RESIDUALS}}
+    return attached, [*artifacts, row], contents | {row["content_hash"]: content}
 
 
 def check_loads_elsewhere(artifacts: list[Row], contents: dict[str, bytes]) -> None:

@@ -24,19 +24,23 @@ class ExportedChain:
     contents : dict
         Their bytes by content hash, verified.
     results : dict
-        The row of its `pipeline`, and its `predictions`, with arrays.
+        The row of its `pipeline`, and its `predictions`.
+    residuals : callable
+        Returns those of the samples that its folds held out, or raises `StoreError` where there are none.
     """
 
     chain: Row
     artifacts: list[Row]
     contents: dict[str, bytes]
     results: Row
+    residuals: Callable[[], Row]
 
 
 def _bundle(given: ExportedChain, path: Path) -> Path:
-    from .bundle_writer import write_bundle
+    from .bundle_writer import with_residuals, write_bundle
 
-    return write_bundle(given.chain, given.artifacts, given.contents, given.results, path)
+    chain, artifacts, contents = with_residuals(given.chain, given.artifacts, given.contents, given.residuals)
+    return write_bundle(chain, artifacts, contents, given.results, path)
 
 
 def _script(given: ExportedChain, path: Path) -> Path:

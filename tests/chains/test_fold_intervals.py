@@ -1,15 +1,18 @@
 """Intervals around the predictions of stored chains, beside their definition with scikit-learn's own folds."""
 
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, TimeSeriesSplit
 
-from nirs4all_store import ChainReplayError, InvalidInputError, PipelineRunner, WorkspaceStore
+from nirs4all_store import ChainReplayError, InvalidInputError, PipelineRunner, WorkspaceStore, load_bundle
+from nirs4all_store.chains.intervals import checked_residuals
 from nirs4all_store.testing.contract import X as CONTRACT_X
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
@@ -61,6 +64,31 @@ def test_predictions_have_the_intervals_of_cv_plus(store: WorkspaceStore, keep: 
 
 def test_a_chain_without_a_final_model_has_intervals(store: WorkspaceStore) -> None:
     check(store, trained(store, refit=False), cv_plus(KFold(4).split(X)))
+
+
+def split_conformal(held_out: Any, level: float = 0.9) -> tuple[Any, Any]:
+    """Return the bounds of split conformal as Lei et al. (2018) define them."""
+    model = Ridge().fit(X[~held_out], Y[~held_out])
+    scores = np.sort(np.abs(Y[held_out] - model.predict(X[held_out])))
+    width = scores[int(np.ceil(level * (len(scores) + 1))) - 1]
+    return model.predict(X_NEW) - width, model.predict(X_NEW) + width
+
+
+def test_one_split_into_calibration_and_validation_has_the_intervals_of_split_conformal(store: WorkspaceStore) -> None:
+    _, places = next(ShuffleSplit(1, test_size=12, random_state=0).split(X))
+    held_out = np.isin(np.arange(40), places)
+    check(store, trained(store, [ShuffleSplit(1, test_size=12, random_state=0), Ridge()]), split_conformal(held_out))
+    table = pl.DataFrame(X, schema=[str(1100 + 2 * number) for number in range(6)])
+    table = table.with_columns(protein=pl.Series(Y), set=pl.Series(np.where(held_out, "val", "cal")))
+    ranked = PipelineRunner(store).run([Ridge()], {"X": table, "y": "protein", "split": "set"})
+    check(store, ranked["chain_id"][0], split_conformal(held_out))
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_one_split_that_parts_a_group_is_refused(store: WorkspaceStore) -> None:
+    chain = trained(store, [ShuffleSplit(1, random_state=0), Ridge()], sample=[f"w{n // 2}" for n in range(40)])
+    with pytest.raises(InvalidInputError, match=r"one group are trained on and held out; .* GroupShuffleSplit"):
+        store.predict_frame(chain, X_NEW, interval=0.9)
 
 
 def test_of_repeats_the_first_one_counts(store: WorkspaceStore) -> None:
@@ -128,7 +156,6 @@ def test_a_table_calls_the_bounds_after_the_target(store: WorkspaceStore) -> Non
         ([KFold(4), Ridge()], {"keep": "final"}, "'fold_final' alone, .* keep='all'"),
         ([TimeSeriesSplit(4), Ridge()], {}, "hold out 8 samples never and 0 several times, as those of time series"),
         ([ShuffleSplit(3, random_state=0), Ridge()], {}, "as those of time series and of ShuffleSplit do"),
-        ([ShuffleSplit(1, random_state=0), Ridge()], {}, "hold out 36 samples never and 0 several"),
         ([KFold(4), LogisticRegression()], {"y": np.where(Y > 0, "high", "low")}, "predicts classes"),
         ([KFold(4), LogisticRegression()], {"y": np.where(Y > 0, 1, 0)}, "predicts classes"),
     ],
@@ -149,12 +176,66 @@ def test_folds_that_part_a_group_are_refused(store: WorkspaceStore, kind: str) -
         store.predict_frame(chain, X_NEW, interval=0.9)
 
 
-def test_a_chain_that_came_without_its_predictions_is_refused(store: WorkspaceStore, tmp_path: Path) -> None:
-    bundle = store.export_chain(trained(store), tmp_path / "corn.n4a")
+def test_a_bundle_has_the_intervals_of_its_chain(store: WorkspaceStore, tmp_path: Path) -> None:
+    names = [f"secret {number}" for number in range(40)]
+    chain = trained(store, [RepeatedKFold(n_splits=4, n_repeats=2, random_state=0), Ridge()], sample=names)
+    expected = store.predict_frame(chain, X_NEW, interval=0.9)
+    bundle = store.export_chain(chain, tmp_path / "corn.n4a")
+    assert b"secret" not in bundle.read_bytes()
+    found = load_bundle(bundle, trusted=True)
+    assert found.predict_frame(X_NEW, interval=0.9).equals(expected)
+    assert_frame_equal(found.predict_table(X_NEW_FRAME, interval=0.9).frame, expected)
+    assert pickle.loads(pickle.dumps(found)).predict_frame(X_NEW, interval=0.9).equals(expected)
+    assert load_bundle(bundle, trusted=True, folds="final").predict(X_NEW).tolist() == expected["predicted"].to_list()
+    with WorkspaceStore("memory:elsewhere") as other:
+        imported = other.import_bundle(bundle, trusted=True)
+        assert other.predict_frame(imported.chain_id, X_NEW, interval=0.9).equals(expected)
+        again = other.export_chain(imported.chain_id, tmp_path / "again.n4a")
+        assert not other.import_bundle(again, trusted=True).is_new
+        assert load_bundle(again, trusted=True).predict_frame(X_NEW, interval=0.9).equals(expected)
+
+
+@pytest.mark.parametrize(
+    ("splitter", "options"), [(TimeSeriesSplit(4), {}), (KFold(4), {"keep": "final"}), (KFold(4), {"y": Y > 0})]
+)
+def test_a_bundle_of_a_chain_without_intervals_says_so_and_predicts(
+    store: WorkspaceStore, tmp_path: Path, splitter: Any, options: Any
+) -> None:
+    model = LogisticRegression() if "y" in options else Ridge()
+    bundle = store.export_chain(trained(store, [splitter, model], **options), tmp_path / "corn.n4a")
+    found = load_bundle(bundle, trusted=True)
+    assert len(found.predict(X_NEW)) == 7
+    with pytest.raises(InvalidInputError, match="has no residuals of samples that its folds held out"):
+        found.predict_frame(X_NEW, interval=0.9)
     with WorkspaceStore("memory:elsewhere") as other:
         imported = other.import_bundle(bundle, trusted=True).chain_id
-        with pytest.raises(InvalidInputError, match="no stored predictions, with arrays"):
+        with pytest.raises(InvalidInputError, match=r"no stored predictions, with arrays|'fold_final' alone"):
             other.predict_frame(imported, X_NEW, interval=0.9)
+
+
+def test_residuals_that_are_none_are_refused() -> None:
+    sound = {"folds": np.array(["0", "1"]), "residuals_0": np.ones(3), "fold_0": np.array([0, 1, 1])}
+    assert checked_residuals(sound) == sound
+    odd = [
+        sound | {"fold_0": np.array([0, 1, 2])},
+        sound | {"residuals_0": np.ones(2)},
+        sound | {"residuals_0": np.array(["a", "b", "c"])},
+        sound | {"more": np.ones(3)},
+        {"folds": sound["folds"]},
+        [1],
+    ]
+    for value in odd:
+        with pytest.raises(ValueError, match="not those of residuals"):
+            checked_residuals(value)
+
+
+def test_one_fold_of_several_whose_predictions_are_left_is_no_split(store: WorkspaceStore) -> None:
+    chain = trained(store, [TimeSeriesSplit(3), Ridge()])
+    for row in store.query_predictions().rows(named=True):
+        if row["fold_id"] in ("1", "2"):
+            store.delete_prediction(row["prediction_id"])
+    with pytest.raises(InvalidInputError, match="3 folds and the stored predictions of one"):
+        store.predict_frame(chain, X_NEW, interval=0.9)
 
 
 def test_a_chain_that_was_pruned_is_refused(store: WorkspaceStore) -> None:
