@@ -15,6 +15,7 @@ from typing import Any
 import joblib
 import numpy as np
 import pytest
+from formats import OF_OBJECTS
 from joblib import Parallel, delayed
 from sklearn.base import clone
 from sklearn.cross_decomposition import PLSRegression
@@ -39,13 +40,12 @@ from sklearn.utils.estimator_checks import _enforce_estimator_tags_X, _enforce_e
 from nirs4all_store import PipelineRunner, WorkspaceStore
 from nirs4all_store.artifacts import canonical
 from nirs4all_store.artifacts.canonical import without_gaps
-from nirs4all_store.artifacts.codecs import CODECS, dump, load
+from nirs4all_store.artifacts.codecs import dump, load
 
 X = np.random.default_rng(0).normal(size=(60, 20))
 Y = X[:, :3].sum(axis=1)
 PADDED = np.dtype({"names": ["a", "b"], "formats": ["i1", "f8"], "offsets": [0, 8], "itemsize": 24})
 NESTED = np.dtype([("part", PADDED, (2,)), ("flag", "?")], align=True)
-OF_OBJECTS = [format for format in CODECS if format not in ("npz", "parquet")]
 PICKLES = [format for format in OF_OBJECTS if format != "skops"]
 FITTED = "SELECT artifact_id, artifact_path FROM artifacts WHERE artifact_type IN ('model', 'transformer') ORDER BY ALL"
 SECRET = b"secret!!"

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 import sklearn
+from formats import OF_OBJECTS
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import Ridge
@@ -19,7 +20,6 @@ from sklearn.preprocessing import StandardScaler
 from nirs4all_store import ArtifactLoadError, InvalidInputError, UntrustedArtifactError
 from nirs4all_store.artifacts.codecs import CODECS, codec, dump, load, versions_of
 
-OF_OBJECTS = [format for format in CODECS if format not in ("npz", "parquet")]
 X = np.random.default_rng(0).normal(size=(20, 4))
 MODEL = make_pipeline(StandardScaler(), Ridge()).fit(X, X[:, 0])
 
