@@ -11,7 +11,7 @@ import numpy as np
 from .datasets import AVERAGE
 from .errors import InvalidInputError
 from .filesystem import atomic_write
-from .metrics import TARGETS, label
+from .metrics import TARGETS, is_missing, label
 from .validation import printable
 
 WIDTH, HEIGHT = 64, 22
@@ -54,9 +54,8 @@ def _of_targets(prediction: dict[str, Any]) -> dict[str, dict[str, Any]]:
     scores = ((prediction.get("scores") or {}).get(prediction["partition"]) or {}).get(TARGETS) or {}
     names = [*scores] if len(scores) == y.shape[1] else [f"y{number + 1}" for number in range(y.shape[1])]
     parts = {}
-    for name, own, own_pred in zip(names, y.T, y_pred.T, strict=True):
-        known = ~np.isnan(own) if own.dtype.kind == "f" else np.ones(len(own), dtype=bool)
-        parts[name] = prediction | {"y_true": own[known], "y_pred": own_pred[known]}
+    for target, (name, known) in enumerate(zip(names, ~is_missing(y).T, strict=True)):
+        parts[name] = prediction | {"y_true": y[known, target], "y_pred": y_pred[known, target]}
     return parts
 
 

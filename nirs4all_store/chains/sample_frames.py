@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets import AVERAGE
-from ..metrics import over_repeats, repeats_of
+from ..metrics import is_missing, over_repeats, repeats_of
 from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
@@ -163,7 +163,9 @@ def _frame_of(prediction: dict[str, Any], target_names: Sequence[str] | None) ->
 def _columns(y: Array | None) -> list[Array]:
     if y is None:
         return []
-    return [y] if y.ndim == 1 else [*y.T]
+    if y.ndim == 1 or y.dtype.kind not in "UO":
+        return [y] if y.ndim == 1 else [*y.T]
+    return [np.where(missing, None, column) for column, missing in zip(y.T, is_missing(y).T, strict=True)]
 
 
 def _names(count: int, target_names: Sequence[str] | None) -> list[Target]:

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InvalidInputError
+from ..metrics import is_missing
 
 Array = Any
 ROWS_AT_ONCE = 256
@@ -38,7 +39,7 @@ class TrainingData:
     name : str
     X : ndarray of shape (n_samples, n_features)
     y : ndarray of shape (n_samples,) or (n_samples, n_targets)
-        Numbers, or labels of classes.
+        Numbers, or labels of classes. A row that misses some of several targets has NaN there, or an empty text.
     groups, weights : ndarray of shape (n_samples,), or None
         Samples with the same group stay in one fold; the weight of each sample when a model is fitted.
     X_test, y_test : ndarray, or None
@@ -47,7 +48,7 @@ class TrainingData:
     columns : list of str, or None
         The names of X's columns, if it came from a table.
     rows, test_rows : ndarray of int
-        The rows of the given dataset that are kept: those that do not miss y, or of several numbers not all.
+        The rows of the given dataset that are kept: those that do not miss y, or of several targets not all.
     excluded, excluded_test : int
         How many of the rows for training, and to test with, were left out.
     validates : ndarray of bool, shape (n_samples,), or None
@@ -111,7 +112,7 @@ class TrainingData:
     @property
     def is_partial(self) -> bool:
         """Whether some rows miss some of several targets."""
-        return bool(self.y.ndim == 2 and self.y.dtype.kind == "f" and np.isnan(self.y).any())
+        return bool(self.y.ndim == 2 and is_missing(self.y).any())
 
     @cached_property
     def complete(self) -> TrainingData:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from ..metrics import is_missing
 from .dataset import Array, TrainingData, hash_of
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -103,6 +104,8 @@ def _part(
 
 def _references(data: TrainingData, y: Array) -> dict[str, Array]:
     columns = y.reshape(len(y), -1).T
+    if y.ndim == 2 and y.dtype.kind in "UO":
+        columns = [np.where(missing, None, column) for column, missing in zip(columns, is_missing(y).T, strict=True)]
     names = data.target_names or (["y"] if len(columns) == 1 else [f"y{i + 1}" for i in range(len(columns))])
     return dict(zip(names, columns, strict=True))
 

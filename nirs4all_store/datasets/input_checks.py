@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import InvalidInputError
+from ..metrics import is_missing
 
 Array = Any
 NUMBERS = "biuf"
@@ -84,16 +85,16 @@ def misses(values: Array) -> Array:
 
 
 def serve_nothing(y: Array, name: str) -> Array:
-    """Tell which rows have no value of y to learn from: of several targets that are numbers, no value of any.
+    """Tell which rows have no value of y to learn from: of several targets, no value of any.
 
     Raises
     ------
     InvalidInputError
         A target has no value in any row.
     """
-    if y.ndim == 1 or y.dtype.kind != "f":
+    if y.ndim == 1:
         return misses(y)
-    missing = np.isnan(y)
+    missing = is_missing(y)
     if missing.all(axis=0).any():
         raise InvalidInputError(
             f"{name} has no value in its column {np.argmax(missing.all(axis=0))} {ROWS_COUNT_FROM_ZERO}; leave it out"
@@ -229,7 +230,7 @@ def targets_of(value: Any, name: str) -> Array | None:
     missing = _each(_is_missing, y) if y.dtype.kind == "O" and y.ndim == 2 else np.zeros(1, dtype=bool)
     if missing.any() and _each(_is_number, y[~missing]).all():
         return np.where(missing, np.nan, y).astype(float)
-    return y
+    return np.where(missing, "", y) if missing.any() else y
 
 
 def rows_of(X: Array, kept: Array) -> Array:

@@ -1,3 +1,4 @@
+from .missing import is_missing as is_missing
 from .names import BEST_VALUE as BEST_VALUE
 from .names import COVERAGE as COVERAGE
 from .names import FIELD_NAMES as FIELD_NAMES

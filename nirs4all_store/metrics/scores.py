@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from sklearn import metrics
 
+from .missing import is_missing
 from .names import CLASSES, TARGETS, UNIT_FREE, UNPREDICTED
 
 Array = Any
@@ -37,7 +38,7 @@ def scores_of(
     task : str
         `regression` or `classification`.
     y, y_pred : arrays of shape (n_samples,) or (n_samples, n_targets)
-        A sample whose y is NaN for a target does not count for that target.
+        A sample whose y is missing for a target (NaN, or an empty text beside others) does not count for that target.
     proba : array of shape (n_samples, n_classes), optional
         The probabilities of `classes`, for one target.
     classes : array of shape (n_classes,), optional
@@ -72,16 +73,16 @@ def scores_of(
     if y.ndim == 1:
         scores = _scores_of_one(task, y, y_pred, proba, classes, decision, weights)
         return scores | {CLASSES: class_scores(y, y_pred, weights)} if of_classes and task != "regression" else scores
-    names = list(targets or (f"y{number + 1}" for number in range(y.shape[1])))
-    own = {
-        name: _scores_of_one(task, column, column_pred, weights=weights)
-        for name, column, column_pred in zip(names, y.T, y_pred.T, strict=True)
-    }
+    own = {}
+    for target, rows in enumerate(~is_missing(y).T):
+        name = targets[target] if targets else f"y{target + 1}"
+        counts = None if weights is None else weights[rows]
+        own[name] = _scores_of_one(task, y[rows, target], y_pred[rows, target], weights=counts)
     found = means(list(own.values()), unit_free=task == "regression") | {"n": len(y), TARGETS: own}
     if task == "classification" and _are_labels(y) and _are_labels(y_pred):
         accuracy = metrics.accuracy_score(y, y_pred, sample_weight=weights)
         found |= {"accuracy": float(accuracy), "f1": _f1(y, y_pred, weights)}
-    unpredicted = int(np.sum((_misses(y_pred) & ~_misses(y)).any(axis=1)))
+    unpredicted = int(np.sum((is_missing(y_pred) & ~is_missing(y)).any(axis=1)))
     return found | ({UNPREDICTED: unpredicted} if unpredicted else {})
 
 
@@ -168,7 +169,7 @@ def score_of(
         return None
     task = "regression" if metric in (*REGRESSION, "n") else "classification"
     classes = np.unique(np.concatenate([y, y_pred]))
-    classes = classes[~_misses(classes)]
+    classes = classes[~is_missing(classes)]
     fits = proba is not None and np.ndim(proba) == 2 and np.shape(proba)[1] == len(classes)
     found = _scores_of_one(task, y, y_pred, proba if fits else None, classes, weights=weights, only=metric)
     return np.nan if UNPREDICTED in found and metric != "n" else found.get(metric)
@@ -186,12 +187,12 @@ def _scores_of_one(
 ) -> Scores:
     """Return the scores of one target; with `only`, no other ones but `n`."""
     y, y_pred, classes = _codes(y, y_pred, classes)
-    counts = ~_misses(y) if weights is None else ~_misses(y) & (np.asarray(weights) > 0)
+    counts = ~is_missing(y) if weights is None else ~is_missing(y) & (np.asarray(weights) > 0)
     if not counts.all():
         y, y_pred = y[counts], y_pred[counts]
         proba, decision, weights = (None if of is None else np.asarray(of)[counts] for of in (proba, decision, weights))
-    if _misses(y_pred).any():
-        return {UNPREDICTED: int(np.sum(_misses(y_pred))), "n": len(y)}
+    if is_missing(y_pred).any():
+        return {UNPREDICTED: int(np.sum(is_missing(y_pred))), "n": len(y)}
     if not len(y):
         return {"n": 0}
     functions = REGRESSION if task == "regression" else CLASSIFICATION
@@ -217,11 +218,6 @@ def _codes(y: Array, y_pred: Array, classes: Array | None) -> tuple[Array, Array
     names = np.unique(np.concatenate(parts))
     y, y_pred, columns = (np.searchsorted(names, part) for part in parts)
     return y, y_pred, None if classes is None else columns
-
-
-def _misses(y: Array) -> Array:
-    """Tell which values are NaN."""
-    return np.isnan(y) if y.dtype.kind == "f" else np.zeros(y.shape, dtype=bool)
 
 
 def _sd(values: Array, weights: Array | None) -> float:

@@ -27,6 +27,7 @@ from ..artifacts import SCRIPTS, codecs
 from ..chains import inference
 from ..datasets import TrainingData
 from ..errors import InvalidInputError, TrainingFailedError
+from ..metrics import is_missing
 from .domains import add_domains
 from .evaluation import Array, Fitted, TrainedModel, judge
 from .fitting import (
@@ -98,7 +99,9 @@ def check_fit(pipeline: PipelineSpec, data: TrainingData) -> None:
 
 def _known_of(data: TrainingData) -> list[Array]:
     """Return y; if rows miss some targets, what is known of each."""
-    return [column[~np.isnan(column)] for column in data.y.T] if data.is_partial else [data.y]
+    if not data.is_partial:
+        return [data.y]
+    return [column[rows] for column, rows in zip(data.y.T, ~is_missing(data.y).T, strict=True)]
 
 
 def _without_groups(where: str, data: TrainingData) -> InvalidInputError:

@@ -14,7 +14,7 @@ import numpy as np
 from ..artifacts import codecs
 from ..chains import all_classes, as_columns, inference, is_choice, on_classes
 from ..datasets import AVERAGE, FINAL, TrainingData
-from ..metrics import COVERAGE, MAIN, MAIN_OF_SEVERAL, Scores, over_repeats, repeats_of, scores_of
+from ..metrics import COVERAGE, MAIN, MAIN_OF_SEVERAL, Scores, is_missing, over_repeats, repeats_of, scores_of
 from .pipeline_config import Step
 from .repeats import Folds, coverage_of
 
@@ -285,7 +285,8 @@ class _Predictor:
 
 def _with_all_classes(seen: Any, y: Array) -> Any:
     """Return all classes of each target, where those that a model has seen are of them; else what it has seen."""
-    targets = [np.unique(column[column == column]) for column in as_columns(y).T]  # NaN, which is missing, is no class.
+    known = as_columns(~is_missing(y)).T
+    targets = [np.unique(column[rows]) for column, rows in zip(as_columns(y).T, known, strict=True)]
     if seen is None or len(targets) != len(_as_list(seen)):
         return seen
     if not all(np.isin(own, classes).all() for own, classes in zip(_as_list(seen), targets, strict=True)):

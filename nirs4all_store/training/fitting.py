@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
+from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
@@ -24,6 +25,7 @@ from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_objec
 from ..chains import as_columns, inference, probabilities
 from ..datasets import TrainingData
 from ..errors import InvalidInputError
+from ..metrics import is_missing
 from .evaluation import Array
 from .pipeline_config import Step
 
@@ -63,6 +65,13 @@ class Samples:
         return Samples(self.y[rows, target], groups, weights, self.wavelengths)
 
     @property
+    def with_none(self) -> Samples:
+        """The same, with None for a text that is missing, so that no transformer takes it for a class."""
+        if not self.is_partial or self.y.dtype.kind == "f":
+            return self
+        return replace(self, y=np.where(is_missing(self.y), None, self.y))
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """What scikit-learn's metadata routing can hand to an operator, by the names that are usual."""
         found = {"groups": self.groups, "sample_weight": self.weights}
@@ -83,6 +92,11 @@ def fit_transformer(step: Step, X: Any, samples: Samples, wavelengths: Array | N
     samples : Samples
     wavelengths : ndarray of shape (n_features,), or None
         Of the columns of X as they come to this step, where they are known.
+
+    Raises
+    ------
+    InvalidInputError
+        It cannot be fitted where rows miss some of several targets.
     """
     operator = clone(step.operator, safe=False)
     give_wavelengths(operator, step.where, wavelengths, samples.wavelengths)
@@ -91,13 +105,28 @@ def fit_transformer(step: Step, X: Any, samples: Samples, wavelengths: Array | N
     whole = getattr(operator, "fit_transform", None)
     # The mixin's is fit and transform, and takes for granted that fit returns the operator.
     is_own = whole is not None and getattr(whole, "__func__", whole) is not TransformerMixin.fit_transform
-    if is_own and (axis or inference.axis_of(operator.fit)) in (None, inference.axis_of(whole)):
-        found = _fit(whole, operator, X, samples)
-    else:
-        _fit(operator.fit, operator, X, samples)
+    with _telling_of_gaps(step.where, samples.y):
+        fits_whole = is_own and (axis or inference.axis_of(operator.fit)) in (None, inference.axis_of(whole))
+        found = _fit(whole if fits_whole else operator.fit, operator, X, samples.with_none)
+    if not fits_whole:
         found = operator.transform(deepcopy(own), **({axis: samples.wavelengths} if axis else {}))
     inference.check_rows(step.where, found, len(samples.y))
     return operator, found
+
+
+@contextmanager
+def _telling_of_gaps(where: str, y: Array) -> Iterator[None]:
+    """Say what to do where a transformer fails beside rows that miss some of several targets."""
+    try:
+        yield
+    except Exception as error:  # It may be anybody's.
+        if not is_missing(y).any():
+            raise
+        raise InvalidInputError(
+            f"{where} could not be fitted: some rows miss some of the targets, and a step that uses y needs all; "
+            "train each target alone (target=, in a shell --target), or leave out the rows that miss one. It said: "
+            f"{error}"
+        ) from error
 
 
 def fit_model(step: Step, target: Any, X: Any, samples: Samples, wavelengths: Array | None) -> Any:
@@ -107,7 +136,7 @@ def fit_model(step: Step, target: Any, X: Any, samples: Samples, wavelengths: Ar
     one model for each target, fitted on the rows that have it.
     """
     if samples.is_partial:
-        parts = [(rows, samples.of_target(column, rows)) for column, rows in enumerate(~np.isnan(samples.y).T)]
+        parts = [(rows, samples.of_target(column, rows)) for column, rows in enumerate(~is_missing(samples.y).T)]
         return _of_targets([fit_model(step, target, X[rows], part, wavelengths) for rows, part in parts])
     model = clone(step.operator, safe=False)
     give_wavelengths(model, step.where, wavelengths, samples.wavelengths)

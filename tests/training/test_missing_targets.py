@@ -10,10 +10,12 @@ from sklearn import metrics
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.feature_selection import SelectKBest, f_regression
+from sklearn.feature_selection import SelectFromModel, SelectKBest, f_regression
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GridSearchCV, KFold
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+from sqlalchemy import text
 
 from nirs4all_store import InvalidInputError, PipelineRunner, TrainingFailedError, WorkspaceStore, load_bundle
 from nirs4all_store.datasets import read_dataset
@@ -101,16 +103,60 @@ def test_classes_of_several_targets_are_fitted_on_the_rows_that_have_them(store:
         np.testing.assert_allclose(own["y_proba"][target], alone.predict_proba(X[KEPT]))
 
 
-def test_a_step_that_needs_y_fails_where_rows_miss_some_of_it(store: WorkspaceStore) -> None:
-    with pytest.raises(TrainingFailedError, match="Input y contains NaN"):
-        PipelineRunner(store).run([CV, SelectKBest(f_regression), Ridge()], (X, Y))
+def test_a_step_that_uses_y_beside_gaps_once_failed_in_scikit_learns_words(store: WorkspaceStore) -> None:
+    says = r"SelectKBest.* could not be fitted: some rows miss .* train each target alone .*: Input y contains NaN"
+    with pytest.raises(TrainingFailedError, match=says):
+        PipelineRunner(store).run([CV, SelectKBest(f_regression), Ridge()], (X, Y), refit=False)
+    labels = np.where(np.isnan(Y), None, np.where(Y > 0, "high", "low"))  # An empty text is no third class.
+    selection = SelectFromModel(DecisionTreeClassifier())
+    with pytest.raises(TrainingFailedError, match=r"SelectFromModel.* could not be fitted: some rows miss"):
+        PipelineRunner(store).run([CV, selection, DecisionTreeClassifier()], (X, labels), refit=False)
 
 
-def test_a_target_without_any_value_is_refused_and_what_no_number_is_left_out() -> None:
+def test_rows_that_missed_one_of_several_texts_once_served_none(store: WorkspaceStore, tmp_path: Path) -> None:
+    words = np.array([["low", "dry"], ["high", "wet"]], dtype=object)
+    labels = np.where(np.isnan(Y), None, words[(Y > 0).astype(int), [0, 1]])
+    frame = pl.DataFrame(X, schema=[f"x{n}" for n in range(6)]).with_columns(grade=labels[:, 0], state=labels[:, 1])
+    found = PipelineRunner(store).run([CV, StandardScaler(), LogisticRegression()], frame, target=["grade", "state"])
+    own, rows = stored(store, "avg", "val"), np.flatnonzero(KEPT)
+    assert own["sample_indices"].tolist() == rows.tolist()
+    expected = np.empty((39, 2), dtype=object)
+    for train, held_out in CV.split(rows):
+        for target in range(2):
+            known = [row for row in rows[train] if labels[row, target] is not None]
+            scaler = StandardScaler().fit(X[rows[train]])
+            alone = LogisticRegression().fit(scaler.transform(X[known]), labels[known, target].astype(str))
+            expected[held_out, target] = alone.predict(scaler.transform(X[rows[held_out]]))
+    assert own["y_pred"].tolist() == expected.tolist()
+    chain_id = found["chain_id"][0]
+    anew = store.chain_scores(chain_id, "val").filter(fold_id="avg")
+    ranked = store.top_predictions(1, "accuracy", fold_id="avg")["score"][0]
+    with store.unit_of_work() as uow:
+        uow.session.execute(text("UPDATE predictions SET scores = NULL"))
+        uow.commit()
+    for target, name in enumerate(("grade", "state")):
+        known = np.array([label is not None for label in labels[KEPT, target]])
+        pair = labels[KEPT, target][known].astype(str), expected[known, target].astype(str)
+        scores = own["scores"]["val"]["targets"][name]
+        assert scores["balanced_accuracy"] == pytest.approx(metrics.balanced_accuracy_score(*pair))
+        assert (scores["n"], scores["mcc"]) == (known.sum(), pytest.approx(metrics.matthews_corrcoef(*pair)))
+        assert anew.filter(target=name)["mcc"][0] == pytest.approx(scores["mcc"])
+    assert store.top_predictions(1, "accuracy", fold_id="avg")["score"][0] == pytest.approx(ranked)
+    assert own["classes"] == [["high", "low"], ["dry", "wet"]]
+    samples = store.load_dataset(store.list_datasets()["dataset_id"][0])
+    assert samples.select("grade", "state").rows() == [tuple(row) for row in labels[KEPT].tolist()]
+    assert store.chain_samples(chain_id, "val").filter(fold_id="avg")["grade"].null_count() == 2
+    predicted = store.replay_chain(chain_id, X)
+    assert predicted.shape == (40, 2)
+    path = store.export_chain(chain_id, tmp_path / "several.n4a")
+    np.testing.assert_array_equal(load_bundle(path, trusted=True).predict(X), predicted)
+
+
+def test_a_target_without_any_value_is_refused_and_rows_that_miss_all_are_left_out() -> None:
     with pytest.raises(InvalidInputError, match="y has no value in its column 1"):
         read_dataset((X, np.where([False, True], np.nan, Y)))
-    texts = [["a", "b"], ["a", None]] * 20
-    assert read_dataset((X, texts)).excluded == 20
+    texts = read_dataset((X, [["a", "b"], ["a", None], [None, "b"], [None, None]] * 10))
+    assert (texts.excluded, texts.y[:3].tolist()) == (10, [["a", "b"], ["a", ""], ["", "b"]])
     lists = [[1, None], [2, 3.5]] * 20
     assert (read_dataset((X, lists)).excluded, read_dataset((X, lists)).y.dtype) == (0, float)
     table = pl.DataFrame(X, schema=[str(1100 + n) for n in range(6)]).with_columns(a=Y[:, 0], b=Y[:, 1])

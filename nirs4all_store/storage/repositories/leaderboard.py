@@ -24,6 +24,7 @@ from ...metrics import (
     UNPREDICTED,
     WEIGHTED,
     distance_from_best,
+    is_missing,
     repeats_of,
 )
 from ...validation import parse_json
@@ -205,7 +206,10 @@ def _computed_of_one(metric: str, arrays: Row, weights: Any) -> float | None:
         return score_of(metric, y, y_pred, arrays["y_proba"], weights)
     if metric not in UNIT_FREE and metric not in NAMES["classification"]:
         raise _no_common_unit(metric, [f"y{number + 1}" for number in range(y.shape[1])])
-    values = [score_of(metric, *columns, weights=weights) for columns in zip(y.T, y_pred.T, strict=True)]
+    values = [
+        score_of(metric, y[rows, target], y_pred[rows, target], weights=None if weights is None else weights[rows])
+        for target, rows in enumerate(~is_missing(y).T)
+    ]
     known = [value for value in values if value is not None]
     return float(np.mean(known)) if len(known) == len(values) else None
 
