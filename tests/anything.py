@@ -15,11 +15,11 @@ from hypothesis.extra import numpy as hnp
 
 from nirs4all_store import StoreError
 
-SHARE = int(os.environ.get("EXAMPLES", "10"))
+SHARE = int(os.environ.get("EXAMPLES", "5"))
 
 
 def examples(whole: int) -> int:
-    """Return how many examples a test has that has so many as a whole: `EXAMPLES` of a hundred, 10 where it is not set.
+    """Return how many examples a test has that has so many as a whole: `EXAMPLES` of a hundred, 5 where it is not set.
 
     `EXAMPLES=100 pytest` has all of them, `EXAMPLES=3000 pytest tests/*/test_any_*.py` many more.
     """
