@@ -1,4 +1,3 @@
-import contextlib
 import functools
 import gc
 import os
@@ -18,9 +17,7 @@ from programs import Programs, programs
 from typer.main import get_command
 
 from nirs4all_store import WorkspaceStore
-from nirs4all_store.engine.duckdb import memory_database, migrator
-from nirs4all_store.engine.duckdb.database import DuckDBDatabase
-from nirs4all_store.engine.duckdb.revisions import HEAD, printed_schema
+from nirs4all_store.engine.duckdb import migrator
 from nirs4all_store.workspace import registry
 
 fence.stand()
@@ -51,7 +48,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.fixture(scope="session")
 def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Give a database that the migrations have made."""
+    """Give the database of a new workspace."""
     path = tmp_path_factory.mktemp("new") / "store.duckdb"
     migrator.create(path)
     return path
@@ -59,21 +56,12 @@ def new_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def databases_are_copied(request: pytest.FixtureRequest, new_database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a new workspace have a copy of one database: to make it takes longer than most tests do.
+    """Let a new workspace have a copy of one database: to make it takes longer than many tests do.
 
     Other processes make their own, and so do tests that are marked with `makes_databases`.
     """
     if request.node.get_closest_marker("makes_databases") is None:
         monkeypatch.setattr(migrator, "create", lambda path: shutil.copyfile(new_database, path))
-        monkeypatch.setattr(memory_database, "create_in", print_schema_in)
-
-
-def print_schema_in(database: DuckDBDatabase) -> None:
-    """Make the tables as DuckDB printed them that the migrations have made; a test compares the two."""
-    with contextlib.closing(database.cursor()) as connection:
-        connection.execute("RESET search_path")
-        connection.execute(printed_schema(HEAD))
-        connection.execute(f"INSERT INTO alembic_version VALUES ('{HEAD}')")
 
 
 @pytest.fixture(autouse=True)

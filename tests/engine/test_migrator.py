@@ -47,6 +47,17 @@ def type_name(kind: object) -> str:
     return next(name for base, name in NAMES.items() if isinstance(kind, base))
 
 
+def test_a_new_database_has_what_the_migrations_make(tmp_path: Path) -> None:
+    migrator.create(tmp_path / "new.duckdb")
+    migrator.run(tmp_path / "migrated.duckdb", migrator.run_migrations)
+    found = []
+    for path in (tmp_path / "new.duckdb", tmp_path / "migrated.duckdb"):
+        with duckdb.connect(str(path), read_only=True) as connection:
+            found.append([connection.execute(query).fetchall() for query in (CATALOG, KEYS, "FROM alembic_version")])
+    assert found[0] == found[1]
+    assert found[0][-1] == [(migrator.HEAD,)]
+
+
 @pytest.fixture
 def first_revision(tmp_path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """Give a database at revision 0001, made by that revision alone."""
