@@ -87,7 +87,8 @@ def fold_intervals(chain: FittedChain, level: float) -> FoldIntervals:
     lost = [name for name in names if name not in known]
     if lost:
         raise InvalidInputError(
-            f"{folds.name} has no models of its folds {lost}, which intervals need; train it again with keep='all'"
+            f"{folds.name} has no models of its folds {lost}, which intervals need; give no folds, or train it "
+            "again with keep='all'"
         )
     if len(names) == 1 and len(folds.folds) > 1:
         raise InvalidInputError(

@@ -314,7 +314,9 @@ def test_predictions_have_intervals_if_they_are_asked_for(trained: Path) -> None
         expected = store.predict_table(chain, "new.csv", interval=0.8).frame
     assert [float(value) for value in told[1].split(",")[:3]] == pytest.approx(expected.row(0)[:3])
     assert "interval=80.0 is no share" in command(f"predict {chain} new.csv --interval 80", 1)
-    assert "in the workspace that trained it" in command("predict model.n4a new.csv --interval 0.8", 1)
+    command(f"export {chain} model.n4a")
+    assert command("predict model.n4a new.csv --interval 0.8 --trusted").splitlines()[0] == told[0]
+    assert "give no folds" in command("predict model.n4a new.csv --interval 0.8 --trusted --folds 0", 1)
 
 
 def test_replicate_scans_once_were_counted_as_samples(here: Path) -> None:
