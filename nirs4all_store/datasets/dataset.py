@@ -17,6 +17,8 @@ from ..metrics import is_missing
 
 Array = Any
 ROWS_AT_ONCE = 256
+COLUMNS_AT_ONCE = 128
+"""What is turned from columns into rows in one piece fits into the processor's cache, which is faster."""
 PARTITIONS = ("val", "test", "train")
 """In the order in which one judges a model by them."""
 AVERAGE = "avg"
@@ -175,6 +177,16 @@ def hash_of(arrays: Mapping[str, Array | None], told: Any = None) -> str:
             if array.dtype.kind == "O":  # Texts that end in NUL; the bytes of objects are their addresses.
                 digest.update(json.dumps(array.tolist()).encode())
                 continue
-            for rows in range(0, len(array), ROWS_AT_ONCE):  # The bytes of all, in the order of rows, need a copy.
-                digest.update(array[rows : rows + ROWS_AT_ONCE].tobytes())
+            for first in range(0, len(array), ROWS_AT_ONCE):  # The bytes of all, in the order of rows, need a copy.
+                digest.update(_bytes_of(array[first : first + ROWS_AT_ONCE]))
     return digest.hexdigest()
+
+
+def _bytes_of(rows: Array) -> Any:
+    """Return the bytes of an array in the order of its rows."""
+    if rows.ndim != 2 or rows.flags.c_contiguous:
+        return rows.tobytes()
+    turned = np.empty_like(rows, order="C")
+    for first in range(0, rows.shape[1], COLUMNS_AT_ONCE):
+        turned[:, first : first + COLUMNS_AT_ONCE] = rows[:, first : first + COLUMNS_AT_ONCE]
+    return turned.tobytes()

@@ -64,7 +64,7 @@ def spectra_of(table: pl.DataFrame, without: Collection[str] = ()) -> Spectra:
     columns = columns or [name for name in names if is_of_numbers(table[name], may_be_text=is_text)]
     if not columns:
         _refuse_no_numbers(names)
-    return Spectra(matrix_of(table, columns), columns, wavelengths, table.drop(columns))
+    return Spectra(matrix_of(table, columns), columns, wavelengths, _without(table, columns))
 
 
 def without_empty(spectra: Spectra, where: str) -> Spectra:
@@ -110,7 +110,14 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Spect
 
 def picked(table: pl.DataFrame, found: Sequence[str], columns: list[str], wavelengths: Array | None) -> Spectra:
     """Return X made of the columns that were found, with the names and wavelengths that are known of them."""
-    return Spectra(matrix_of(table, found), columns, wavelengths, table.drop(found))
+    return Spectra(matrix_of(table, found), columns, wavelengths, _without(table, found))
+
+
+def _without(table: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    """Return the other columns of a table: to select some of thousands takes polars as long as to copy all."""
+    left_out = {*columns}
+    others = [table.get_column(name) for name in table.columns if name not in left_out]
+    return pl.DataFrame(others or None, height=table.height)
 
 
 def unit_of(columns: Sequence[str], units: Mapping[str, str]) -> str | None:
@@ -156,5 +163,5 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str, *, are_n
     if len({column.dtype == pl.String for column in columns}) > 1:
         for column in columns:
             numbers_of(column)  # Says which value is none.
-    y = table.select(columns).to_numpy()
+    y = pl.DataFrame(columns).to_numpy()
     return y[:, 0] if len(targets) == 1 else y

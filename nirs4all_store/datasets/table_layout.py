@@ -115,14 +115,15 @@ def _places_of_groups(rows: Sequence[Row], start: int, width: int) -> list[int]:
     """
     places = [place for place in range(start, len(rows)) if _filled(rows[place])][: ROWS_COMPARED + MOST_GROUPS + 1]
     for count in range(1, min(MOST_GROUPS + 1, len(places) - 1)):
-        groups, names = [rows[place] for place in places[:count]], rows[places[count]]
+        names = rows[places[count]]
+        if len({*_texts(names)}) < len(_texts(names)) or not all(_are_groups(rows[at], names) for at in places[:count]):
+            continue
         samples = _Cells.of([rows[place] for place in places[count + 1 :]], width)
         numeric = samples.have_numbers()
         line, below = _Cells.of([names], width).select(numeric), samples.select(numeric)
         has_texts, has_numbers = bool(line.is_text.any()), not np.isnan(line.numbers).all()
         is_named = has_texts and (not has_numbers or _is_in_order(line.numbers[0]))
-        differ = len({*_texts(names)}) == len(_texts(names))
-        if differ and (is_named or _are_wavelengths(line, below)) and all(_are_groups(row, names) for row in groups):
+        if is_named or _are_wavelengths(line, below):
             return places[:count]
     return []
 

@@ -104,7 +104,9 @@ def _parsed(lines: TextLines, layout: Layout, texts: Collection[str]) -> pl.Data
         are_numbers = False
     if not are_numbers:
         table = pl.read_csv(content, **options)
-    return table if separator == "," else table.with_columns(map(with_points, table.select(pl.col(pl.String))))
+    if separator == ",":
+        return table
+    return pl.DataFrame([with_points(column) if column.dtype == pl.String else column for column in table])
 
 
 def _numeric(names: Sequence[str], layout: Layout, texts: Collection[str]) -> list[str]:

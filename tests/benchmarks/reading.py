@@ -108,7 +108,7 @@ def file(worlds: Worlds) -> Case:
 
 def dataset(worlds: Worlds) -> Case:
     """Read spectra from a CSV, check and hash them."""
-    return _of_file(worlds, "15b", "read_dataset", lambda path: read_dataset(path, "protein"), None)
+    return _of_file(worlds, "15b", "read_dataset", lambda path: read_dataset(path, "protein").content_hash, 1.5)
 
 
 def _of_file(worlds: Worlds, number: str, name: str, read: Callable[[Path], object], bound: float | None) -> Case:
