@@ -142,7 +142,8 @@ def names_of(parts: Mapping[str, Any], part: str, kept: Array) -> Array | None:
         return None
     names, X = as_array(parts[part]), parts["X_test" if part == "test_sample" else "X"]
     check_length(names, part, np.asarray(X), "X")
-    return np.array(["" if _is_missing(name) else str(name) for name in names[kept].tolist()], dtype=str)
+    texts = ["" if _is_missing(name) else str(name) for name in names[kept].tolist()]
+    return labels(np.array(texts, dtype=object), part)
 
 
 def weights_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
