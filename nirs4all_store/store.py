@@ -887,8 +887,9 @@ class WorkspaceStore:
             chain knows what its calibration covers: Hotelling's `t2` and the residual `q` of what the model sees,
             `outside_envelope`, at how many of its columns that is below the least or above the greatest value of the
             calibration, and `outside_x`, whether T² or Q is beyond its limit, as by chance 2 % of spectra like those of
-            the calibration are. `outside_y`, for numbers: whether the prediction is outside the calibration's range.
-            See docs/decisions/0026.
+            the calibration are. `outside_y`, for numbers: whether the prediction is outside the calibration's range, of
+            several targets whether one of them is. Without T² and Q nothing tells which spectra are unlike. See
+            docs/decisions/0026.
 
         Raises
         ------

@@ -15,6 +15,11 @@ LEVEL = 0.99
 DOMAIN = "domain"
 """The role of the artifact among the attachments of a chain."""
 
+UNKNOWN = (
+    "nothing tells whether these spectra are like the calibration: what that covers is not known of this chain, or not "
+    "of these folds"
+)
+
 Domain = dict[str, Any]
 """The arrays that `fit_domain` returns, by name."""
 
@@ -130,7 +135,7 @@ def leverage(model: Any, X: Any) -> Any:
 def outside_range(y: Any, y_range: Any) -> Any:
     """Return which rows of predictions have a value outside of the calibration's; `y_range` has a pair a target."""
     lowest, highest = np.transpose(y_range)
-    return np.any((y < lowest) | (y > highest), axis=1)
+    return ~np.all((y >= lowest) & (y <= highest), axis=1)  # What is not a number is in no range.
 
 
 def summary(outside_x: Any, outside_y: Any = None) -> str | None:
@@ -139,13 +144,16 @@ def summary(outside_x: Any, outside_y: Any = None) -> str | None:
     Parameters
     ----------
     outside_x, outside_y : array of bool of shape (n_samples,), or None
+        Without `outside_x` the sentence says that nobody can tell: no flag is not the same as a good one.
     """
     told = []
-    if outside_x is not None and np.any(outside_x):
+    if outside_x is None:
+        told.append(UNKNOWN)
+    elif np.any(outside_x):
         count, n = np.count_nonzero(outside_x), len(outside_x)
         told.append(
             f"{count:,} of {n:,} spectra {'is' if count == 1 else 'are'} unlike the calibration; by chance alone "
-            f"{by_chance(n):,} would be"
+            f"{by_chance(n) or 'hardly one'} would be"
         )
     if outside_y is not None and np.any(outside_y):
         count, n = np.count_nonzero(outside_y), len(outside_y)

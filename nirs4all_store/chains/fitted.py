@@ -129,7 +129,7 @@ class FittedChain:
 
 
 def warning_of(frame: pl.DataFrame) -> str | None:
-    """Return in one sentence how many rows of `predict_frame` are unlike the calibration; None if none is."""
+    """Return in one sentence how many rows of `predict_frame` are unlike the calibration; see `domain.summary`."""
     return summary(*(frame[name].to_numpy() if name in frame else None for name in ("outside_x", "outside_y")))
 
 

@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra, column_names, values_of
+from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra, column_names, table_layout, values_of
 from ..errors import ChainInputError, InvalidInputError
 from ..filesystem import checked_path
 from ..metrics import Scores
 from .fitted import FittedChain, warning_of
 from .fold_intervals import FoldIntervals
 from .inference import is_classifier
+from .probabilities import all_classes
 from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
@@ -53,7 +54,11 @@ class PredictionTable:
         For each row of the data how far its prediction can be believed, as `WorkspaceStore.predict_frame` tells it. The
         bounds of an interval are called `NAME_lower` and `NAME_upper`, or as there.
     warning : str or None
-        How many spectra and predictions are unlike those of the calibration, in one sentence; None if none is.
+        How many spectra and predictions are unlike those of the calibration, in one sentence; None if none is. It also
+        says if nobody can tell, and where an interval promises nothing.
+    unread : dict of str to str
+        Of each such target that has values which are no references, in one sentence: they are no numbers, or none is a
+        class that the chain knows.
     """
 
     frame: pl.DataFrame
@@ -63,6 +68,7 @@ class PredictionTable:
     scores_by_sample: dict[str, Scores]
     beliefs: pl.DataFrame
     warning: str | None
+    unread: dict[str, str]
 
 
 def predict_table(
@@ -123,10 +129,15 @@ def predict_table(
     if keep == "all":
         kept.append(_as_frame(spectra))
     beside = [part.drop(frame.columns, strict=False) for part in kept]
-    compared = {
-        target: _compared(others, target, predicted, are_classes=are_classes)
-        for target, predicted in zip(targets or [], frame, strict=False)
+    classes = _classes(chain, len(names)) if are_classes else [None] * len(names)
+    read = {
+        target: _references(others[target], predicted, own, are_classes=are_classes)
+        for target, predicted, own in zip(targets or [], frame, classes, strict=False)
         if target in others.columns
+    }
+    compared = {
+        target: _compared(others, target, reference, predicted, are_classes=are_classes)
+        for target, (reference, predicted, _) in read.items()
     }
     worst = [_worst(rows, are_classes=are_classes) for rows in compared.values()]
     return PredictionTable(
@@ -143,7 +154,8 @@ def predict_table(
             if average is not None
         },
         beliefs,
-        warning_of(told),
+        "; ".join(filter(None, [warning_of(told), *_about_intervals(told, intervals)])) or None,
+        {target: unread for target, (*_, unread) in read.items() if unread is not None},
     )
 
 
@@ -193,13 +205,64 @@ def _as_frame(spectra: Spectra) -> pl.DataFrame:
     return pl.DataFrame(spectra.X, schema=names)
 
 
-def _compared(others: pl.DataFrame, target: str, predicted: pl.Series, *, are_classes: bool) -> pl.DataFrame:
+def _about_intervals(told: pl.DataFrame, intervals: FoldIntervals | None) -> list[str]:
+    """Return where intervals say nothing."""
+    if intervals is None:
+        return []
+    found = []
+    if any(told[name].is_infinite().any() for name in told.columns if name.startswith("upper")):
+        found.append(f"too few samples were held out for intervals of {intervals.level:g}, which have no bounds")
+    if "outside_x" in told and told["outside_x"].any():
+        found.append("an interval promises nothing for a spectrum that is unlike the calibration")
+    return found
+
+
+def _classes(chain: FittedChain, n_targets: int) -> list[Array | None]:
+    """Return the classes of each target that the models know."""
+    try:
+        known = all_classes(chain.models)
+    except AttributeError:  # A model does not tell.
+        return [None] * n_targets
+    several = known if isinstance(known, list) else [known]
+    return several if len(several) == n_targets else [None] * n_targets  # Labels are none of their own values.
+
+
+def _references(
+    column: pl.Series, predicted: pl.Series, classes: Array | None, *, are_classes: bool
+) -> tuple[pl.Series, pl.Series, str | None]:
+    """Return references and predictions that can be compared, and which values are no references, if some are not."""
+    reference = values_of(column, are_names=False)
+    if not are_classes:
+        numbers = reference.cast(pl.Float64, strict=False).fill_nan(None)
+        texts = reference.filter(numbers.is_null()).drop_nulls().cast(pl.String)
+        texts = texts.filter(~texts.str.to_lowercase().is_in(table_layout.MISSING))
+        count = f"{len(texts)} {'values are no numbers' if len(texts) > 1 else 'value is no number'}"
+        return numbers, predicted, f"{count}, as {texts[0]!r}, and not compared" if len(texts) else None
+    reference, predicted = _in_one_type(reference, predicted)
+    if classes is None or not reference.count():
+        return reference, predicted, None
+    same, known = _in_one_type(reference, pl.Series(classes.tolist()))
+    if same.is_in(known.implode()).any():
+        return reference, predicted, None
+    unread = f"no value is a class that the chain knows, as {reference.drop_nulls()[0]!r}, and none is compared"
+    return pl.Series([None] * len(reference), dtype=reference.dtype), predicted, unread
+
+
+def _in_one_type(one: pl.Series, other: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Return two columns of classes whose values can be compared: `1` is `1.0`, and `True` is `true`."""
+    kinds = {one.dtype, other.dtype}
+    if len(kinds) == 1:
+        return one, other
+    if all(kind.is_numeric() for kind in kinds):
+        return one.cast(pl.Float64), other.cast(pl.Float64)
+    texts = one.cast(pl.String), other.cast(pl.String)
+    return (texts[0].str.to_lowercase(), texts[1].str.to_lowercase()) if pl.Boolean in kinds else texts
+
+
+def _compared(
+    others: pl.DataFrame, target: str, reference: pl.Series, predicted: pl.Series, *, are_classes: bool
+) -> pl.DataFrame:
     """Return the rows that have a reference and a prediction, with what else is known of them."""
-    reference = values_of(others[target], are_names=False)
-    if are_classes and reference.dtype != predicted.dtype:
-        reference, predicted = reference.cast(pl.String), predicted.cast(pl.String)
-    elif not are_classes:
-        reference = reference.cast(pl.Float64, strict=False).fill_nan(None)
     own = [reference.alias("reference"), predicted.alias("predicted")]
     about = others.drop("row", "target", "reference", "predicted", "error", strict=False)
     rows = about.with_row_index("row").with_columns(*own, target=pl.lit(target)).drop_nulls(["reference", "predicted"])

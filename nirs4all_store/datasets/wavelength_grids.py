@@ -53,11 +53,19 @@ def places_on(found: Array, wavelengths: Array, where: str) -> Array:
     step = np.minimum(_steps(wavelengths), _steps(found)[nearest])
     missing = apart > np.minimum(SAME_PART_OF_STEP * step, SAME_PART_OF_WAVELENGTH * np.abs(wavelengths))
     if missing.any():
+        lacks = (
+            f"{where} lacks {missing.sum()} of the {len(wavelengths)} wavelengths that the chain was trained on, the "
+            f"first {wavelengths[missing][0]:g}; "
+        )
+        if found.min() > wavelengths.max() or found.max() < wavelengths.min():
+            raise InvalidInputError(
+                f"{lacks}it has {found.min():g} to {found.max():g}, and those of training are {wavelengths.min():g} to "
+                f"{wavelengths.max():g}: give spectra of that range, and in the unit of training (nm, cm-1, µm)"
+            )
         advice = "" if _uncovered(found, wavelengths).any() else ", or interpolate them with resample (--resample)"
         raise InvalidInputError(
-            f"{where} lacks {missing.sum()} of the {len(wavelengths)} wavelengths that the chain was trained on, the "
-            f"first {wavelengths[missing][0]:g}; the nearest that it has differ by up to {apart[missing].max():g}, "
-            f"where the step is {step.min():g}: give spectra of the same instrument{advice}"
+            f"{lacks}the nearest that it has differ by up to {apart[missing].max():g}, where the step is "
+            f"{step.min():g}: give spectra of the same instrument{advice}"
         )
     return nearest
 

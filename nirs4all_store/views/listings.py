@@ -152,7 +152,8 @@ def lines_of_scores(table: PredictionTable) -> list[str]:
     """Return how good predictions are, as people read it: a line for each target, below it some of its worst rows."""
     lines = []
     for target, scores in table.scores.items():
-        lines.append(f"{target}: {_scores_in_words(scores)}")
+        unread = f"; {table.unread[target]}" if target in table.unread else ""
+        lines.append(f"{target}: {_scores_in_words(scores)}{unread}")
         if target in table.scores_by_sample:
             lines.append(f"{target}, by sample: {_scores_in_words(table.scores_by_sample[target])}")
         for row in table.worst.filter(pl.col("target") == target).to_dicts():

@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 from sklearn.decomposition import PCA
 from sklearn.model_selection import GroupKFold, KFold, LeaveOneOut, RepeatedKFold, ShuffleSplit
 
-from nirs4all_store.chains.domain import by_chance, distances
+from nirs4all_store.chains.domain import by_chance, distances, outside_range, summary
 from nirs4all_store.chains.domain_fit import FEWEST_SAMPLES, MANY, MOST_PARTS, fit_domain, parts_of, upper_limit
 
 Draw = Callable[[int], Any]
@@ -250,6 +250,17 @@ def test_the_limit_of_many_values_needs_no_assumption() -> None:
 
 def test_the_count_by_chance_is_that_of_two_limits() -> None:
     assert (by_chance(50), by_chance(1000), by_chance(10)) == (1, 20, 0)
+
+
+def test_one_spectrum_is_told_beside_a_chance_that_is_small() -> None:
+    told = "1 of 1 spectra is unlike the calibration; by chance alone hardly one would be"
+    assert summary(np.array([True])) == told
+    assert summary(np.array([False])) is None
+
+
+def test_a_prediction_that_is_no_number_is_in_no_range() -> None:
+    y = np.array([[1.0, 5.0], [np.nan, 5.0], [0.0, 5.0], [1.0, 7.0]])
+    assert outside_range(y, [[0.5, 2], [4, 6]]).tolist() == [False, True, True, True]
 
 
 def test_fresh_real_spectra_are_seldom_flagged_and_foreign_ones_always() -> None:

@@ -210,3 +210,64 @@ def test_of_classes_the_most_frequent_one_of_a_samples_scans_is_taken(store: Wor
         expected = "high" if counts.count("high") >= counts.count("low") else "low"
         assert set(rows["grade_predicted_by_id"]) == {expected}
         assert set(rows["n_scans"]) == {8}
+
+
+def test_references_that_cannot_be_read_once_were_left_out_without_a_word(store: WorkspaceStore, chain: str) -> None:
+    values = [f"{value:.2f}" for value in PROTEIN]
+    values[3:7] = ["below LOD", "<10", "n/a", ""]
+    found = store.predict_table(chain, SPECTRA.with_columns(protein=pl.Series(values)))
+    assert found.scores["protein"]["n"] == 36
+    assert found.unread == {"protein": "2 values are no numbers, as 'below LOD', and not compared"}
+    assert lines_of_scores(found)[0].endswith("; 2 values are no numbers, as 'below LOD', and not compared")
+    assert store.predict_table(chain, described(SPECTRA)).unread == {}
+
+
+def test_numbers_once_were_all_wrong_where_a_chain_predicts_words(store: WorkspaceStore) -> None:
+    words = pl.Series(np.where(PROTEIN > 12, "high", "low"))
+    chain = trained(store, config=[KFold(3), LogisticRegression()], protein=words)
+    found = store.predict_table(chain, SPECTRA.with_columns(protein=pl.Series(PROTEIN)))
+    assert found.scores == {"protein": {"n": 0}}
+    assert found.unread["protein"].startswith("no value is a class that the chain knows, as '")
+    other = words.replace("high", "dry")
+    assert store.predict_table(chain, SPECTRA.with_columns(protein=other)).scores["protein"]["n"] == 40
+
+
+@pytest.mark.parametrize("in_training", [pl.Float64, pl.Boolean])
+def test_classes_once_were_all_wrong_where_a_file_writes_them_in_another_way(
+    store: WorkspaceStore, in_training: Any
+) -> None:
+    classes = pl.Series((PROTEIN > 12).astype(int))
+    chain = trained(store, config=[KFold(3), LogisticRegression()], protein=classes.cast(in_training))
+    in_file = classes if in_training == pl.Float64 else classes.cast(pl.Boolean).cast(pl.String).str.to_titlecase()
+    expected = store.predict_table(chain, SPECTRA.with_columns(protein=classes.cast(in_training)))
+    found = store.predict_table(chain, SPECTRA.with_columns(protein=in_file))
+    assert found.unread == {}
+    assert found.scores["protein"]["accuracy"] == expected.scores["protein"]["accuracy"] > 0.5
+
+
+def test_a_chain_that_knows_no_domain_once_looked_as_if_all_spectra_were_like_its_own(store: WorkspaceStore) -> None:
+    few = SPECTRA.with_columns(protein=pl.Series(PROTEIN))[:9]
+    known = store.predict_table(trained(store, protein=pl.Series(PROTEIN)), SPECTRA)
+    unknown = PipelineRunner(store).run(CONFIG, few, target="protein")["chain_id"][0]
+    found = store.predict_table(unknown, SPECTRA * 1000)
+    assert "outside_x" not in found.frame.columns
+    assert found.warning is not None
+    assert found.warning.startswith("nothing tells whether these spectra are like the calibration")
+    assert "outside the calibration's range" in found.warning
+    assert known.warning is None or "nothing tells" not in known.warning
+
+
+def test_intervals_of_what_is_unlike_the_calibration_and_of_too_few_samples_promise_nothing(
+    store: WorkspaceStore, chain: str
+) -> None:
+    strange = store.predict_table(chain, SPECTRA * 1000, interval=0.9).warning or ""
+    assert "an interval promises nothing for a spectrum that is unlike the calibration" in strange
+    assert "no bounds" not in strange
+    few = store.predict_table(chain, SPECTRA, interval=0.99).warning or ""
+    assert "too few samples were held out for intervals of 0.99, which have no bounds" in few
+
+
+def test_wavelengths_in_another_unit_are_said_to_be_another_range(store: WorkspaceStore, chain: str) -> None:
+    for names in ([f"{1e7 / float(name):.1f}" for name in WAVELENGTHS], [f"{float(n) / 1000:g}" for n in WAVELENGTHS]):
+        with pytest.raises(InvalidInputError, match=r"lacks 12 of the 12 .* in the unit of training \(nm, cm-1, µm\)"):
+            store.predict_table(chain, SPECTRA.rename(dict(zip(WAVELENGTHS, names, strict=True))))
