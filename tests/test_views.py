@@ -50,6 +50,18 @@ def test_models_are_listed_without_the_score_of_test_data_where_there_is_none(
     assert nothing.table.columns == ["#", "chain_id", "model", "preprocessings"]
 
 
+def test_a_ranking_tells_how_much_the_folds_differ(store: WorkspaceStore, chain_id: str) -> None:
+    pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
+    for fold, score in (("1", 0.1), ("2", 0.3), ("3", float("nan"))):
+        add_prediction(store, pipeline_id, chain_id=chain_id, fold_id=fold, partition="val", val_score=score)
+    folds = store.query_predictions(partition="val").filter(pl.col("fold_id").is_in(["0", "1", "2"]))["val_score"]
+    listing = views.list_models(store, views.held_out(store.query_predictions()))
+    assert listing.table.columns[4:7] == ["RMSECV", "± folds", "RMSEC"]
+    assert listing.rows["sd_over_folds"].to_list() == [pytest.approx(folds.std())]
+    one = views.list_models(store, views.rank(store, 1, fold="1"))
+    assert "± folds" not in one.table.columns
+
+
 def test_models_that_cannot_be_compared_are_listed_with_what_differs(store: WorkspaceStore) -> None:
     run_id = store.begin_run("two")
     for folds, target, coverage in (("f1", "protein", None), ("f2", "moisture", {"never": 3, "several": 0})):

@@ -182,6 +182,7 @@ def show(
         typer.Option(help="Save the predicted against the true values as a PNG or HTML file.", **PATH_OPTIONS),
     ] = None,
     overwrite: Overwrite = False,
+    average: Average = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
@@ -193,7 +194,7 @@ def show(
         refuse_output(plot, workspace, overwrite=overwrite)
     with reading(workspace) as store:
         kind, name = find(store, beginning)
-        found = views.show(store, kind, name)
+        found = views.show(store, kind, name, average)
         if as_json:
             print_json(found.values)
         else:

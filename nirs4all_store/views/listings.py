@@ -19,7 +19,7 @@ from sqlalchemy import DateTime
 
 from ..datasets import AVERAGE, FINAL, PARTITIONS
 from ..engine import Finding
-from ..errors import WorkspaceCorruptError
+from ..errors import InvalidInputError, WorkspaceCorruptError
 from ..metrics import UNPREDICTED, label
 from ..storage import Base, Json
 from ..store import WorkspaceStore
@@ -289,8 +289,13 @@ class Details:
     drawn: dict[str, Any] | None
 
 
-def show(store: WorkspaceStore, kind: str, name: str) -> Details:
-    """Return what is shown of one thing: `kind` is the table, `name` the id."""
+def show(store: WorkspaceStore, kind: str, name: str, average: str | None = None) -> Details:
+    """Return what is shown of one thing: `kind` is the table, `name` the id.
+
+    `average` is the column that names the samples of a chain of which rows are scans, to score it by these, too.
+    """
+    if average is not None and kind != "chains":
+        raise InvalidInputError(f"{name} is one of the {kind}, and only a chain has scores by {average}; give its id")
     values = details_of(store, kind, name)
     if kind != "chains":
         return Details(values, Listing.of(pl.DataFrame()), values if kind == "predictions" else None)
@@ -312,7 +317,27 @@ def show(store: WorkspaceStore, kind: str, name: str) -> Details:
     if drawn is not None and of_repeats.height:  # Their means would lie closer to the truth than any model comes.
         found = [store.get_prediction(name, load_arrays=True) or {} for name in of_repeats["prediction_id"]]
         drawn |= {name: np.concatenate([own[name] for own in found]) for name in ("y_true", "y_pred")}
-    return Details(values, Listing.of(rows, LISTED_PREDICTIONS), drawn)
+    columns: Sequence[str] = LISTED_PREDICTIONS
+    if average is not None:
+        rows, columns = _with_samples(store, name, rows, average), (*columns, "scans", "samples", f"by {average}")
+    return Details(values, Listing.of(rows, columns), drawn)
+
+
+def _with_samples(store: WorkspaceStore, chain_id: str, rows: pl.DataFrame, average: str) -> pl.DataFrame:
+    """Return predictions with how many scans and samples they are of, and the score by sample; of targets the mean."""
+    scores = store.chain_scores(chain_id, average=average).with_columns(pl.col("repeat").cast(rows.schema["repeat"]))
+    places = ("fold_id", "repeat", "partition")
+    counts = {
+        word: scores.filter(by=by).group_by(places).agg(pl.col("n").max().alias(word))
+        for word, by in (("scans", "scan"), ("samples", average))
+    }
+    for found in counts.values():
+        rows = rows.join(found, on=places, how="left", nulls_equal=True, maintain_order="left")
+    metrics = [name for name in rows["metric"].unique() if name in scores.columns]
+    by_sample = scores.filter(by=average).group_by(places).agg(pl.col(metrics).mean())
+    rows = rows.join(by_sample, on=places, how="left", nulls_equal=True, maintain_order="left")
+    own = [pl.when(pl.col("metric") == name).then(pl.col(name)) for name in metrics]
+    return rows.with_columns(pl.coalesce(pl.lit(None, pl.Float64), *own).alias(f"by {average}"))
 
 
 def details_of(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:

@@ -100,7 +100,8 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
         "model": [_with_params(row) for row in rows],
         "preprocessings": [row["preprocessings"] for row in rows],
     }
-    columns |= _score_columns(rows)
+    spreads = _spreads_over_folds(store, rows)
+    columns |= _score_columns(rows, spreads)
     averages = {} if average is None else _by_sample(store, rows, average)
     columns |= averages
     columns["dataset"] = [row["dataset_name"] for row in rows]
@@ -114,7 +115,8 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
     table = pl.DataFrame(kept, schema_overrides=dict.fromkeys([key for key in TEXTS if key in kept], pl.String))
     named = pl.Series("target", columns["target"], dtype=pl.String)
     averaged = [pl.Series(name.replace(" ", "_"), values, strict=False) for name, values in averages.items()]
-    return Listing(predictions.with_columns(named, *averaged), table)
+    spread = pl.Series("sd_over_folds", spreads, dtype=pl.Float64)
+    return Listing(predictions.with_columns(named, spread, *averaged), table)
 
 
 def _places(rows: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> list[int]:
@@ -138,7 +140,24 @@ def _split_text(judged: Mapping[str, Any]) -> str | None:
     return f"{splitter}{weighted}{held_out}" if splitter else None
 
 
-def _score_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def _spreads_over_folds(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
+    """Return how much the scores of the folds differ that held out samples: their standard deviation (with n - 1).
+
+    It is None for what is not of all folds together.
+    """
+    chains = [row["chain_id"] for row in rows if row["fold_id"] in (AVERAGE, FINAL)]
+    if not chains:
+        return [None] * len(rows)
+    found = store.sql(
+        "SELECT chain_id, stddev_samp(val_score) FROM predictions WHERE partition = 'val' AND isfinite(val_score) "
+        "AND regexp_full_match(fold_id, '[0-9]+') AND chain_id IN (SELECT unnest(?)) GROUP BY chain_id",
+        [chains],
+    )
+    known = dict(found.iter_rows())
+    return [known.get(row["chain_id"]) if row["fold_id"] in (AVERAGE, FINAL) else None for row in rows]
+
+
+def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | None]) -> dict[str, list[Any]]:
     """Return the columns of scores: under the field's names where all are errors of all folds together, else ours."""
     metrics = {row["metric"] for row in rows}
     together = all(row["fold_id"] in (AVERAGE, FINAL) for row in rows)
@@ -147,6 +166,8 @@ def _score_columns(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     columns: dict[str, list[Any]] = {} if is_named else {"metric": [row["metric"] for row in rows]}
     for partition in PARTITIONS:
         columns[names[partition] if is_named else partition] = [row[f"{partition}_score"] for row in rows]
+        if partition == PARTITIONS[0]:
+            columns["± folds"] = list(spreads)
     ranked = [(row.get("score"), row[f"{row['partition']}_score"]) for row in rows]
     if any(score is not None and score != own and own == own for score, own in ranked):  # NaN does not equal itself.
         columns = {"score": [score for score, _ in ranked]} | columns

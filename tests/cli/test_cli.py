@@ -94,7 +94,7 @@ def rows(line: str) -> list[dict[str, Any]]:
 
 def test_three_commands_lead_from_spectra_to_predictions(here: Path) -> None:
     ranked = command("run pls.yaml wheat.csv -t glucose")
-    named = ["#", "chain_id", "model", "preprocessings", "RMSECV", "RMSEC", "R²", "RPD"]
+    named = ["#", "chain_id", "model", "preprocessings", "RMSECV", "±", "folds", "RMSEC", "R²", "RPD"]
     assert ranked.splitlines()[1].split() == named, "no test data"
     assert len(ranked.splitlines()) == 6
     assert "PLSRegression (n_components=2)" in ranked, "what was tried is shown, its default or not"
@@ -336,6 +336,9 @@ def test_replicate_scans_once_were_counted_as_samples(here: Path) -> None:
     error = (means["protein"] - means["protein_predicted"]).pow(2).mean() ** 0.5
     assert best["by_sample"] == pytest.approx(error)
     assert best["by_sample"] < best["val_score"]
+    told = command(f"show {best['chain_id']} -w scans --average sample").splitlines()
+    assert any(line.split()[-3:] == ["36", "12", f"{error:.4g}"] for line in told)
+    assert "only a chain has scores by sample" in command(f"show {best['pipeline_id']} -w scans --average sample", 1)
     assert "no column 'id' that says which scans are of one sample" in command(f"{line} --average id", 1)
     told = command(f"predict {best['chain_id']} scans.csv -w scans --average sample")
     assert "protein, by sample: n 12, RMSEP" in told
