@@ -1,16 +1,17 @@
 """Rows as people and programs read them: for the command line, later for a page. No printing."""
 
+from .details import apart as apart
+from .details import compare as compare
+from .details import details_of as details_of
+from .details import differences as differences
+from .details import lines_of as lines_of
+from .details import show as show
 from .listings import IDS as IDS
 from .listings import LISTED_RUNS as LISTED_RUNS
 from .listings import Listing as Listing
-from .listings import apart as apart
 from .listings import cells as cells
-from .listings import compare as compare
 from .listings import csv_rows as csv_rows
-from .listings import details_of as details_of
-from .listings import differences as differences
 from .listings import json_rows as json_rows
-from .listings import lines_of as lines_of
 from .listings import lines_of_scores as lines_of_scores
 from .listings import list_datasets as list_datasets
 from .listings import list_findings as list_findings
@@ -19,7 +20,6 @@ from .listings import list_pipelines as list_pipelines
 from .listings import list_runs as list_runs
 from .listings import list_samples as list_samples
 from .listings import list_templates as list_templates
-from .listings import show as show
 from .listings import text_of as text_of
 from .listings import to_json as to_json
 from .rankings import first_unmatched as first_unmatched
