@@ -47,7 +47,7 @@ class PredictionTable:
         data that are no spectra, `row` (the first is 0), `target`, `reference`, `predicted`, and of numbers `error`
         (predicted - reference).
     n_missing : int
-        How many rows were not predicted, since a value of theirs is missing.
+        How many rows were not predicted, since a value of theirs is missing that the chain needs, or all are.
     scores_by_sample : dict of str to dict
         Where it was averaged, the scores of the samples: `n` counts these.
     beliefs : polars.DataFrame
@@ -108,12 +108,12 @@ def predict_table(
     if keep not in KEEP:
         raise InvalidInputError(f"keep={keep!r} is none of {', '.join(KEEP)}")
     spectra = _spectra(chain, data, resample=resample)
-    told, whole = _predictions(chain, spectra, intervals)
+    told, predicted, n_filled = _predictions(chain, spectra, intervals)
     columns = [name for name in told.columns if name.startswith(PREDICTED)]
     known = chain.trained_on.target_names
     targets = known if known is not None and len(known) == len(columns) else None
     names = [f"{target}_predicted" for target in targets] if targets else columns
-    places = pl.Series(np.cumsum(whole) - 1).set(pl.Series(~whole), None)
+    places = pl.Series(np.cumsum(predicted) - 1).set(pl.Series(~predicted), None)
     gathered = told.rename(_names_of(told.columns, targets or [])).select(pl.all().gather(places))
     frame, beliefs = gathered.select(names), gathered.drop(names)
     others = spectra.others.select(column_names.without_wavelengths(spectra.others.columns))
@@ -131,20 +131,19 @@ def predict_table(
     beside = [part.drop(frame.columns, strict=False) for part in kept]
     classes = _classes(chain, len(names)) if are_classes else [None] * len(names)
     read = {
-        target: _references(others[target], predicted, own, are_classes=are_classes)
-        for target, predicted, own in zip(targets or [], frame, classes, strict=False)
+        target: _references(others[target], column, own, are_classes=are_classes)
+        for target, column, own in zip(targets or [], frame, classes, strict=False)
         if target in others.columns
     }
     compared = {
-        target: _compared(others, target, reference, predicted, are_classes=are_classes)
-        for target, (reference, predicted, _) in read.items()
+        target: _compared(others, target, *pair, are_classes=are_classes) for target, (*pair, _) in read.items()
     }
     worst = [_worst(rows, are_classes=are_classes) for rows in compared.values()]
     return PredictionTable(
         pl.concat([*beside, frame], how="horizontal"),
         {target: scores_by_scan(rows, are_classes=are_classes) for target, rows in compared.items()},
         pl.concat(worst, how="diagonal_relaxed") if worst else pl.DataFrame(),
-        int(np.sum(~whole)),
+        int(np.sum(~predicted)),
         {
             target: scores_by_sample(
                 rows.select("reference", "predicted", sample=others[average].gather(rows["row"])),
@@ -154,7 +153,7 @@ def predict_table(
             if average is not None
         },
         beliefs,
-        "; ".join(filter(None, [warning_of(told), *_about_intervals(told, intervals)])) or None,
+        "; ".join(filter(None, [warning_of(told), _about_gaps(n_filled), *_about_intervals(told, intervals)])) or None,
         {target: unread for target, (*_, unread) in read.items() if unread is not None},
     )
 
@@ -165,24 +164,32 @@ def _spectra(chain: FittedChain, data: Any, *, resample: bool) -> Spectra:
     return chain.trained_on.find(data, "the table", resample=resample)
 
 
-def _predictions(chain: FittedChain, spectra: Spectra, intervals: FoldIntervals | None) -> tuple[pl.DataFrame, Array]:
-    """Return what `predict_frame` gives, and for which rows that is: for all, or for those without a gap."""
+def _predictions(
+    chain: FittedChain, spectra: Spectra, intervals: FoldIntervals | None
+) -> tuple[pl.DataFrame, Array, int]:
+    """Return what `predict_frame` gives, for which rows that is, and how many of these have a gap.
+
+    It is for all that have a value, or for those without a gap. A chain that fills gaps would make the mean spectrum of
+    a row without any value, and believe it.
+    """
 
     def told(X: Array) -> pl.DataFrame:
         frame = chain.predict_frame(X, spectra.wavelengths)
         return frame if intervals is None else intervals.beside(frame, X, spectra.wavelengths)
 
     X = spectra.X
-    whole = ~np.isnan(X).any(axis=1)
-    try:
-        return told(X), np.ones(len(X), bool)
-    except ChainInputError:
-        if whole.all():
-            raise
+    gaps = np.isnan(X)
+    whole, measured = ~gaps.any(axis=1), ~gaps.all(axis=1)
+    if measured.any() or not len(X):
+        try:
+            return told(X if measured.all() else X[measured]), measured, int(np.sum(measured & ~whole))
+        except ChainInputError:
+            if whole.all():
+                raise
     if not whole.any():
         raise InvalidInputError(f"every one of the {len(X)} rows has a missing value, which the chain cannot take")
     try:
-        return told(X[whole]), whole
+        return told(X[whole]), whole, 0
     except ChainInputError as error:
         row = getattr(error.__cause__, "row", None)
         if row is None:
@@ -203,6 +210,14 @@ def _names_of(columns: list[str], targets: list[str]) -> dict[str, str]:
 def _as_frame(spectra: Spectra) -> pl.DataFrame:
     names = spectra.columns or [f"column_{place}" for place in range(spectra.X.shape[1])]
     return pl.DataFrame(spectra.X, schema=names)
+
+
+def _about_gaps(n_filled: int) -> str | None:
+    """Return how many of the spectra that were predicted have a gap, if some have."""
+    if not n_filled:
+        return None
+    lacking = "1 spectrum lacks values" if n_filled == 1 else f"{n_filled:,} spectra lack values"
+    return f"{lacking}, which the chain fills or does without: flags are about what it makes of that"
 
 
 def _about_intervals(told: pl.DataFrame, intervals: FoldIntervals | None) -> list[str]:

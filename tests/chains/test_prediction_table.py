@@ -166,6 +166,22 @@ def test_a_row_with_a_gap_once_had_no_prediction_though_the_chain_fills_it(store
     found = store.predict_table(chain, pl.DataFrame(gaps, schema=WAVELENGTHS, nan_to_null=True))
     assert found.n_missing == 0
     np.testing.assert_allclose(found.frame["predicted"], model.predict(gaps))
+    assert "1 spectrum lacks values, which the chain fills" in (found.warning or "")
+
+
+def test_a_row_without_a_value_once_was_the_mean_spectrum_and_believed(store: WorkspaceStore) -> None:
+    chain = trained(store, config=[KFold(3), SimpleImputer(), Ridge()], protein=pl.Series(PROTEIN))
+    gaps = X.copy()
+    gaps[3], gaps[5, 4] = np.nan, np.nan
+    found = store.predict_table(chain, pl.DataFrame(gaps, schema=WAVELENGTHS, nan_to_null=True))
+    assert found.n_missing == 1
+    assert found.frame.row(3) == (None,) * found.frame.width
+    np.testing.assert_allclose(
+        found.frame["protein_predicted"].drop_nulls(), store.replay_chain(chain, np.delete(gaps, 3, axis=0))
+    )
+    assert "1 spectrum lacks values" in (found.warning or "")
+    with pytest.raises(InvalidInputError, match="every one of the 1 rows has a missing value"):
+        store.predict_table(chain, SPECTRA[:1].with_columns(pl.all() * np.nan))
 
 
 def test_a_row_with_a_gap_that_the_chain_cannot_take_has_no_prediction(store: WorkspaceStore, chain: str) -> None:
