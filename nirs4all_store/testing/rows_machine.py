@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 from sqlalchemy import text
 
+from ..datasets import FINAL
 from ..storage import UnitOfWork
 from .hooks import StoreHooks
 
@@ -173,8 +174,9 @@ class RowsMachine(StoreHooks, RuleBasedStateMachine):
 
     def _add_chain(self, pipeline: str, ids: list[str]) -> str:
         step = {"step_idx": 0, "operator_class": "m", "params": {}, "artifact_id": None, "stateless": False}
-        folds = {str(fold): artifact_id for fold, artifact_id in enumerate(ids)}
-        chain_id = self.store.save_chain(pipeline, [step], 0, "m", "", "per_fold", folds, {})
+        folds = {str(fold): artifact_id for fold, artifact_id in enumerate(ids[:-1])} | {FINAL: ids[-1]}
+        predicts = FINAL if len(ids) > 1 else None  # The last of several is the final model.
+        chain_id = self.store.save_chain(pipeline, [step], 0, "m", "", "per_fold", folds, {}, predict_fold=predicts)
         self.chain_pipelines[chain_id] = (pipeline, set(ids))
         return chain_id
 

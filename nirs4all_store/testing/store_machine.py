@@ -18,6 +18,7 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, consumes, initialize, multiple, rule
 
+from ..datasets import AVERAGE
 from ..errors import ArtifactCorruptError, ArtifactMissingError, UntrustedArtifactError
 from .contract import StoreContract
 from .rows_machine import TABLES, TRAINED_ON, RowsMachine
@@ -147,10 +148,51 @@ class StoreMachine(RowsMachine):
         }
         self._change(change, by=-1, id=prediction)
 
+    @rule(target=predictions, chain=chains, score=st.integers(0, 9))
+    def judge(self, chain: str, score: int) -> Any:
+        """Save what all folds together have predicted, by which chains are ranked."""
+        if chain not in self.chain_pipelines:
+            return multiple()
+        pipeline = self.chain_pipelines[chain][0]
+        row: dict[str, Any] = {"chain_id": chain, "dataset_name": "d", "model_name": "m", "model_class": "m"}
+        row |= {
+            "fold_id": AVERAGE,
+            "partition": "val",
+            "val_score": score / 7,
+            "metric": "rmse",
+            "task_type": "regression",
+        }
+        (prediction_id,) = self.store.save_predictions(pipeline, [row])
+        self.prediction_arrays[prediction_id] = (pipeline, None)
+        return prediction_id
+
+    @rule(run=runs)
+    def prune(self, run: str) -> None:
+        """Keep the objects of the best chain of a run; what nothing else names goes, and scores stay."""
+        if run not in self.run_ids:
+            return
+        of_run = {chain for chain, (pipeline, _) in self.chain_pipelines.items() if self.pipeline_runs[pipeline] == run}
+        scores = self.store.query_predictions(fold_id=AVERAGE, run_id=run).drop_nulls("chain_id")
+        judged = dict(scores.group_by("chain_id").min().select("chain_id", "val_score").rows())
+        said = self.store.prune(run, 1, dry_run=True)
+        done = self.store.prune(run, 1)
+        assert done.chains.equals(said.chains)
+        losers = {*done.chains["chain_id"]}
+        assert losers <= {*judged} <= of_run
+        left = {*judged} - losers
+        assert not losers or min(judged[chain] for chain in left) == min(judged.values())
+        assert sum(bool(self.chain_pipelines[chain][1]) for chain in left) <= 1
+        released = {artifact_id for chain in losers for artifact_id in self.chain_pipelines[chain][1]}
+        for chain in losers:
+            self.chain_pipelines[chain] = (self.chain_pipelines[chain][0], set())
+        for artifact_id in released - self._used():
+            if self.unclaimed[artifact_id] == 0:
+                self._forget_artifact(artifact_id)
+
     @rule(target=files, chain=chains)
     def export(self, chain: str) -> Any:
         """Write a bundle; the file comes back with what it holds. Objects that are not whole are not exported."""
-        if chain not in self.chain_pipelines:
+        if not self.chain_pipelines.get(chain, ("", set()))[1]:  # A pruned one has nothing to export.
             return multiple()
         self.exports += 1
         path = self.folder / f"{self.exports}.n4a"

@@ -52,7 +52,9 @@ def save_chain(store: WorkspaceStore, pipeline_id: str, artifact_id: str) -> str
     return store.save_chain(pipeline_id, [step], 0, "Ridge", "", "shared", {"all": artifact_id}, {})
 
 
-def save_prediction(store: WorkspaceStore, pipeline_id: str, chain_id: str | None, prediction_id: str, n: int) -> None:
+def save_prediction(
+    store: WorkspaceStore, pipeline_id: str, chain_id: str | None, prediction_id: str, n: int, fold_id: str = "0"
+) -> None:
     """Save a prediction without its arrays."""
     store.save_prediction(
         pipeline_id,
@@ -60,7 +62,7 @@ def save_prediction(store: WorkspaceStore, pipeline_id: str, chain_id: str | Non
         "d",
         "m",
         "Ridge",
-        "0",
+        fold_id,
         "val",
         n / 7,
         None,
@@ -109,7 +111,8 @@ def read_all(store: WorkspaceStore) -> dict[str, int]:
     for row in found["artifacts"]:
         store.load_artifact(row["artifact_id"])
     for row in found["chains"]:
-        if row["model_class"] == "Ridge" and not row["chain_id"].startswith("chain-"):
+        is_pruned = not json.loads(row["fold_artifacts"])
+        if row["model_class"] == "Ridge" and not row["chain_id"].startswith("chain-") and not is_pruned:
             store.replay_chain(row["chain_id"], X)
     return report.rows
 

@@ -73,6 +73,16 @@ def backed_up(folder: Path) -> None:
         content.save_run(store, 904, 3)
 
 
+def ranked(folder: Path) -> None:
+    """Make one with a run whose worse chain, judged by all folds together, has an object of its own."""
+    content.used(folder)
+    with WorkspaceStore(folder) as store:
+        _, pipeline_id, best = content.save_run(store, 905, 3)
+        worse = content.save_chain(store, pipeline_id, content.save_artifact(store, 4))
+        for number, chain_id in enumerate((best, worse)):
+            content.save_prediction(store, pipeline_id, chain_id, f"avg-{number}", 905 + number, "avg")
+
+
 def pipeline_of(store: WorkspaceStore, number: int) -> str:
     """Return the id of the pipeline of a run."""
     query = "SELECT pipeline_id FROM pipelines JOIN runs USING (run_id) WHERE runs.name = ?"
@@ -102,6 +112,11 @@ def save_chain(store: WorkspaceStore, outside: Path) -> None:
     content.save_chain(store, pipeline_of(store, 902), used)
 
 
+def save_dataset(store: WorkspaceStore, outside: Path) -> None:
+    """Save a dataset with its samples and its spectra, which are files."""
+    store.save_dataset({"X": content.X, "y": content.X[:, 0], "name": "kept"}, keep_spectra=True)
+
+
 OPERATIONS = {
     "create": Operation(lambda folder, outside: WorkspaceStore(folder).close(), None, opens=True),
     "save_prediction": Operation(save_prediction, content.used),
@@ -109,6 +124,8 @@ OPERATIONS = {
     "save_artifact_again": Operation(lambda store, outside: content.save_artifact(store, 0), content.used),
     "save_chain": Operation(save_chain, content.used),
     "delete_run": Operation(lambda store, outside: store.delete_run(run_of(store, 903)), content.used),
+    "save_dataset": Operation(save_dataset, content.used),
+    "prune": Operation(lambda store, outside: store.prune(run_of(store, 905), 1), ranked),
     "gc_artifacts": Operation(lambda store, outside: store.gc_artifacts(grace=content.NO_GRACE), content.used),
     "vacuum": Operation(lambda store, outside: store.vacuum(), content.used),
     "backup": Operation(lambda store, outside: store.backup(outside / "b.backup"), content.used),
