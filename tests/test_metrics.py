@@ -27,6 +27,20 @@ def test_scores_of_numbers() -> None:
     }
 
 
+@pytest.mark.parametrize("size", [2, 3, 100, 1001])
+def test_scores_of_numbers_are_scikit_learns_to_the_bit(size: int) -> None:
+    generator = np.random.default_rng(size)
+    y = generator.normal(100, 7, size)
+    y_pred, some = y + generator.normal(size=size), generator.random(size) + 0.1
+    for weights in (None, some):
+        found = scores_of("regression", y, y_pred, weights=weights)
+        assert (found["rmse"], found["mae"], found["r2"]) == (
+            metrics.root_mean_squared_error(y, y_pred, sample_weight=weights),
+            metrics.mean_absolute_error(y, y_pred, sample_weight=weights),
+            metrics.r2_score(y, y_pred, sample_weight=weights),
+        )
+
+
 def test_rmse_bias_and_sep_agree_with_each_other() -> None:
     y_pred = Y + np.array([0.3, -1.2, 0.5, 2.0])
     found = scores_of("regression", Y, y_pred)
