@@ -41,6 +41,21 @@ def values_of(column: pl.Series, *, are_names: bool) -> pl.Series:
     return texts.set(texts == "", None)
 
 
+def refuse_text_among_measurements(column: pl.Series) -> None:
+    """Refuse a column of text of which most cells are numbers, some with decimals: it would be taken for classes.
+
+    Raises
+    ------
+    InvalidInputError
+        It says which value is none.
+    """
+    if column.dtype == pl.String:
+        texts = _without_missing(column)
+        numbers = texts.cast(pl.Float64, strict=False)
+        if numbers.count() * 2 > texts.count() and (numbers.drop_nulls() % 1 != 0).any():
+            numbers_of(column)
+
+
 def numbers_or_texts(column: pl.Series) -> pl.Series:
     """Return a column as numbers if it has nothing else, and no codes such as `0007`; else as texts."""
     if column.dtype != pl.String:

@@ -14,7 +14,7 @@ import polars as pl
 
 from ..errors import DataWarning, InvalidInputError
 from . import column_names
-from .cells import is_mostly_numbers, is_of_numbers, matrix_of, numbers_of, values_of
+from .cells import is_mostly_numbers, is_of_numbers, matrix_of, numbers_of, refuse_text_among_measurements, values_of
 from .column_names import MAX_NAMES_LISTED, Array, is_number, reject_duplicate_names, wavelengths_of
 from .table_files import has_names
 
@@ -159,6 +159,8 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str, *, are_n
             f"{texts[:MAX_NAMES_LISTED]} as target=, in a shell with --target"
         )
     reject_duplicate_names(targets, "the target")
+    for name in [] if are_names else targets:
+        refuse_text_among_measurements(table[name])
     columns = [values_of(table[name], are_names=are_names) for name in targets]
     if len({column.dtype == pl.String for column in columns}) > 1:
         for column in columns:

@@ -55,6 +55,8 @@ def lines_of(content: bytes, where: str) -> TextLines:
         It is not UTF-8, or a cell is too long.
     """
     content = content.removeprefix(codecs.BOM_UTF8)
+    if b"\n" not in content:  # As old spreadsheets of the Mac end their lines.
+        content = content.replace(b"\r", b"\n")
     lines = _first_lines(content, where)
     told = SEPARATOR.fullmatch(lines[0].rstrip("\r\n")) if lines else None
     separator = told[1] if told else _separator(lines)

@@ -232,3 +232,17 @@ def test_cells_that_polars_reads_as_no_number_are_read_as_before(tmp_path: Path,
 def test_a_date_with_points_beside_decimal_commas_separates_no_thousands(tmp_path: Path) -> None:
     lines = [f"{line.replace(',', ';').replace('.', ',')};05.03.2024" for line in LINES]
     check(written(tmp_path / "wheat.csv", [f"{LINES[0].replace(',', ';')};date", *lines[1:]], ","))
+
+
+def test_a_text_among_measured_values_once_made_classes_of_them(tmp_path: Path) -> None:
+    for text in ("n.d.", "<0.1"):
+        lines = [*LINES[:4], LINES[4].replace(str(Y[3]), text), *LINES[5:]]
+        with pytest.raises(InvalidInputError, match=rf"column 'protein' has '{text}' in row 4, which is no number"):
+            read_dataset(written(tmp_path / "wheat.csv", lines), "protein")
+    grades = ["grade,1100,1102", *(f"{grade},{place}.5,0.5" for place, grade in enumerate(["1", "2", "2b", "3"]))]
+    assert read_dataset(written(tmp_path / "grades.csv", grades), "grade").y.tolist() == ["1", "2", "2b", "3"]
+
+
+def test_lines_may_end_as_those_of_an_old_mac(tmp_path: Path) -> None:
+    (tmp_path / "wheat.csv").write_text("\r".join(LINES))
+    check(tmp_path / "wheat.csv")
