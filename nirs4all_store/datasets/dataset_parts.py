@@ -19,7 +19,7 @@ from . import column_names, spectra_columns, table_files
 from .dataset import Array
 from .input_checks import ROWS_COUNT_FROM_ZERO, as_array, check_length, misses
 from .references import Targets, named_targets, targets_of_file, units_of_targets
-from .spectra_columns import names_in
+from .spectra_columns import Spectra, names_in
 from .text_tables import Table
 
 KEYS = (
@@ -155,7 +155,8 @@ def _of_tables(parts: dict[str, Any], target: Any) -> dict[str, Any]:
     targets = _targets(parts, target, source, where)
     for name, columns in used.items():
         if columns is not None:
-            parts[name] = spectra_columns.targets_of(source.frame, columns, where, are_names=name != "weights")
+            are_names = name != "weights"
+            parts[name] = spectra_columns.targets_of(source.frame, columns, where, are_names=are_names, part=name)
         elif _is_file(parts.get(name)):
             parts[name] = _of_one_column(parts[name], are_names=name != "weights")
     known = [*targets.columns, *(column for columns in used.values() for column in columns or [])]
@@ -171,7 +172,7 @@ def _of_tables(parts: dict[str, Any], target: Any) -> dict[str, Any]:
         parts["wavelengths"] = spectra.wavelengths
         parts["wavelength_unit"] = spectra_columns.unit_of(spectra.columns, source.units)
     if table_files.is_table(parts.get("X_test")):
-        parts |= _of_test(parts, spectra.columns, targets, used["sample"], known)
+        parts |= _of_test(parts, spectra, targets, used["sample"], known)
     return parts
 
 
@@ -205,14 +206,16 @@ def _metadata(others: pl.DataFrame, known: Sequence[str]) -> pl.DataFrame | None
 
 
 def _of_test(
-    parts: Mapping[str, Any], columns: Sequence[str], targets: Targets, sample: list[str] | None, known: Sequence[str]
+    parts: Mapping[str, Any], trained: Spectra, targets: Targets, sample: list[str] | None, known: Sequence[str]
 ) -> dict[str, Any]:
     """Return X, y and what else a table to test with has, from columns that are named as those to train on."""
+    where = str(parts["X_test"]) if isinstance(parts["X_test"], str | Path) else "X_test"
     test = table_files.table_of(parts["X_test"], [*known]).frame
-    spectra = spectra_columns.columns_of(test, columns, "X_test")
+    wavelengths = None if trained.wavelengths is None else trained.wavelengths.tolist()
+    spectra = spectra_columns.columns_of(test, trained.columns, where, wavelengths)
     found: dict[str, Any] = {"X_test": spectra.X, "test_metadata": _metadata(spectra.others, known)}
     if sample is not None and sample[0] in test.columns:
-        found["test_sample"] = spectra_columns.targets_of(test, sample, "X_test", are_names=True)
+        found["test_sample"] = spectra_columns.targets_of(test, sample, where, are_names=True)
     y_test = parts.get("y_test")
     if isinstance(y_test, str | Path) and _is_file(y_test) and y_test not in test.columns:
         found["y_test"] = _of_one_column(y_test, are_names=False)
@@ -221,9 +224,9 @@ def _of_test(
     if named is None and y_test is not None:
         return found
     if targets.joined is not None and parts["join"] in test.columns:
-        found["y_test"] = targets.joined(test, "X_test")
+        found["y_test"] = targets.joined(test, where)
     elif named is not None or (targets.columns and set(targets.columns) <= set(test.columns)):
-        found["y_test"] = spectra_columns.targets_of(test, named or targets.columns, "X_test")
+        found["y_test"] = spectra_columns.targets_of(test, named or targets.columns, where)
     if named is None and "y_test" in found and misses(found["y_test"].ravel()).all():
         del found["y_test"]  # Who wants predictions may leave the target's column empty.
     return found

@@ -100,7 +100,7 @@ def targets_of_file(parts: Mapping[str, Any], target: Any, table: pl.DataFrame |
         raise InvalidInputError(f"join={join!r} names a column of both tables, and X is none; give X as a table")
 
     def joined(spectra: pl.DataFrame, name: str) -> Array:
-        return spectra_columns.targets_of(_joined(spectra, source.frame, join, name, where).select(names), names, where)
+        return spectra_columns.targets_of(_joined(spectra, source.frame, join, name, where), names, where)
 
     return Targets(joined(table, "X"), names, units, [], joined)
 

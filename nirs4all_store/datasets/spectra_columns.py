@@ -95,8 +95,12 @@ def _refuse_no_numbers(names: Sequence[str]) -> NoReturn:
     raise InvalidInputError(f"no column of {names[:MAX_NAMES_LISTED]} has numbers; give spectra, a column a wavelength")
 
 
-def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Spectra:
+def columns_of(
+    table: pl.DataFrame, columns: Sequence[str], where: str, wavelengths: Sequence[float] | None = None
+) -> Spectra:
     """Return X made of the columns of a table that have certain names, in their order; `1100.0` is `1100`.
+
+    Where they have other names, they are found by their wavelengths, if these are known; see `column_names.places`.
 
     Raises
     ------
@@ -104,7 +108,7 @@ def columns_of(table: pl.DataFrame, columns: Sequence[str], where: str) -> Spect
         One is missing, is there twice, or has something else than numbers.
     """
     names = table.columns  # Polars makes the list anew each time.
-    places = column_names.places_by_name(names, columns, where)
+    places = column_names.places(names, columns, wavelengths, where) or []
     return picked(table, [names[place] for place in places], list(columns), wavelengths_of(columns))
 
 
@@ -136,10 +140,13 @@ def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:
     return list(value) if are_names and (not value or set(value) & set(table.columns)) else None
 
 
-def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str, *, are_names: bool = False) -> Array:
+def targets_of(
+    table: pl.DataFrame, targets: Sequence[str], where: str, *, are_names: bool = False, part: str = "target"
+) -> Array:
     """Return the named columns: one as an array of shape (n_samples,), several as (n_samples, n_targets).
 
-    Text that can be read as numbers becomes numbers, unless it is told that they are names.
+    Text that can be read as numbers becomes numbers, unless it is told that they are names. `part` is what messages
+    advise to give another name as.
 
     Raises
     ------
@@ -156,7 +163,7 @@ def targets_of(table: pl.DataFrame, targets: Sequence[str], where: str, *, are_n
         texts = [name for name in table.columns if not is_number(name)] or table.columns
         raise InvalidInputError(
             f"{where} has no column {', '.join(map(repr, missing)) or 'that is known to be y'}; name one of "
-            f"{texts[:MAX_NAMES_LISTED]} as target=, in a shell with --target"
+            f"{texts[:MAX_NAMES_LISTED]} as {part}=, in a shell with --{part}"
         )
     reject_duplicate_names(targets, "the target")
     for name in [] if are_names else targets:

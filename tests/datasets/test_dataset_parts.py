@@ -214,3 +214,23 @@ def test_a_split_trains_as_test_data_of_its_own_would(store: WorkspaceStore) -> 
     two = runner.run([KFold(3), PLSRegression(2)], {"X": WHEAT[:9], "y": "protein", "test": WHEAT[9:]})
     scores = ["fold_id", "partition", "val_score", "test_score", "train_score"]
     assert_frame_equal(one.select(scores), two.select(scores))  # The last digits depend on how X lies in memory.
+
+
+@pytest.mark.usefixtures("here")
+def test_a_target_that_the_file_of_references_lacks_was_an_error_of_polars() -> None:
+    parts = {"X": WHEAT.drop("protein", "moisture"), "y": "lab.csv", "join": "sample"}
+    with pytest.raises(InvalidInputError, match=r"lab.csv has no column 'prot'; name one of .*'protein'.* --target"):
+        read_dataset(parts, "prot")
+
+
+def test_a_column_of_groups_that_is_not_there_was_asked_for_as_target() -> None:
+    with pytest.raises(InvalidInputError, match=r"no column 'lot'; .* as groups=, in a shell with --groups"):
+        read_dataset({"X": WHEAT, "y": "protein", "groups": "lot"})
+
+
+def test_columns_of_test_data_were_not_found_by_their_wavelengths_as_those_to_predict_are(tmp_path: Path) -> None:
+    rounded = WHEAT.rename({name: f"{int(name) + 0.4}" for name in NAMES})
+    assert np.array_equal(read_dataset({"X": WHEAT, "test": rounded.reverse()}, "protein").X_test, X[::-1])
+    WHEAT.rename({name: f"{int(name) + 5}" for name in NAMES}).write_csv(tmp_path / "new.csv")
+    with pytest.raises(InvalidInputError, match=r"new.csv lacks 10 of the 10 wavelengths .* differ by up to 5"):
+        read_dataset({"X": WHEAT, "test": tmp_path / "new.csv"}, "protein")
