@@ -5,7 +5,7 @@ See docs/decisions/0005.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -42,6 +42,8 @@ class FittedChain:
         not with the chain.
     together : FittedChain or None
         The same chain with the models of all its folds, where these are others and were loaded, too.
+    domain_steps : list of (str, object) or None
+        What the domain's X comes out of, after `shared`; None where that is what the first of `folds` has, too.
     """
 
     name: str
@@ -52,6 +54,7 @@ class FittedChain:
     domain: Domain | StoreError | None = None
     residuals: dict[str, Any] | StoreError | None = None
     together: FittedChain | None = None
+    domain_steps: list[inference.Labelled] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         # What is made of these when it first predicts is made anew.
@@ -86,10 +89,7 @@ class FittedChain:
         told: dict[str, Any] = {}
 
         def look(model: Any, seen: Any) -> None:
-            # A fold may select other columns than the final model, whose domain it is.
-            if domain is not None and np.shape(seen)[1:] == domain["mean"].shape:
-                told["far"] = distances(domain, seen)
-            told["leverage"] = leverage(model, seen)
+            told["seen"], told["leverage"] = seen, leverage(model, seen)
 
         y, of_folds = self._run("predict_and_look", X, wavelengths, look, resample=resample)
         columns = named("predicted", as_columns(y))
@@ -97,8 +97,12 @@ class FittedChain:
             columns |= named("spread", np.std(of_folds, axis=0, ddof=1))
         if told["leverage"] is not None:
             columns["leverage"] = told["leverage"]
-        if "far" in told:
-            far = told["far"]
+        if domain is not None and self.domain_steps is not None:
+            # A fold may select other columns than the final model, whose domain it is, or turn them in another way.
+            whole = replace(self, shared=[*self.shared, *self.domain_steps], folds={})
+            told["seen"] = whole._run("transform", X, wavelengths, resample=resample)
+        if domain is not None and np.shape(told["seen"])[1:] == domain["mean"].shape:
+            far = distances(domain, told["seen"])
             columns |= {"t2": far.t2, "q": far.q, "outside_envelope": far.outside_envelope, "outside_x": far.outside}
         if of_folds and self.trained_on.y_range is not None:
             columns["outside_y"] = outside_range(as_columns(y), self.trained_on.y_range)

@@ -109,6 +109,12 @@ class Operators:
         """Predict; see `predict` of this module."""
         return self.predict_and_look(X, wavelengths)[0]
 
+    def transform(self, X: Any, wavelengths: Any = None) -> Any:
+        """Return X after what all folds share."""
+        is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
+        X = _run("the chain", contiguous, X) if is_array else X
+        return _transform([operator.ready() for operator in self._shared], X, wavelengths)
+
     def predict_and_look(self, X: Any, wavelengths: Any = None, look: Look = None) -> tuple[Any, list[Any]]:
         """Return predictions, and the numbers that each fold predicts; `look` gets the first fold's model and its X."""
         models, outputs = self._outputs(X, wavelengths, look)
@@ -163,9 +169,7 @@ class Operators:
 
     def _ready(self, X: Any, wavelengths: Any, look: Look = None) -> tuple[list[Any], Callable[[Any], list[Any]]]:
         """Return the folds' models, and what calls a function with each of them and the X that it gets."""
-        is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
-        X = _run("the chain", contiguous, X) if is_array else X
-        X = _transform([operator.ready() for operator in self._shared], X, wavelengths)
+        X = self.transform(X, wavelengths)
         operators = [[operator.ready() for operator in fold] for fold in self._folds]
 
         def each(function: Any) -> list[Any]:

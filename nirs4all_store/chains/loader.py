@@ -103,6 +103,7 @@ class ChainLoader:
         planned = plan_replay(chain)
         wanted = planned.chosen(folds)
         failed: dict[str | None, tuple[str, StoreError]] = {}
+        get = self.load if fresh else self._keep
 
         def load(label: str, artifact_id: str, fold: str | None = None) -> tuple[str, Any]:
             where = f"{label}{'' if fold is None else f' of fold {fold}'}, artifact {artifact_id}"
@@ -110,7 +111,7 @@ class ChainLoader:
                 row = artifacts.get(artifact_id)
                 if row is None:
                     raise ChainReplayError("it is not registered")
-                return label, self.load(row) if fresh else self._keep(row)
+                return label, get(row)
             except (ChainReplayError, ArtifactLoadError, UntrustedArtifactError) as error:
                 failed.setdefault(fold, (where, error))
             return label, None
@@ -119,11 +120,17 @@ class ChainLoader:
         loaded = {fold: [load(label, item, fold) for label, item in entries] for fold, entries in wanted.folds.items()}
         if failed:
             raise _with_what_still_works(name, failed, [*planned.folds], [*loaded])
-        attached = [
+        domain, residuals = (
             self._attached(name, chain, artifacts, role, checked)
             for role, checked in ((DOMAIN, checked_domain), (RESIDUALS, checked_residuals))
-        ]
-        return FittedChain(name, shared, loaded, TrainedOn.of(chain), *attached)
+        )
+        steps = planned.domain_steps(wanted) if isinstance(domain, dict) else None
+        try:
+            domain_steps = steps and [(label, get(artifacts[item])) for label, item in steps]
+        except (KeyError, ArtifactLoadError, UntrustedArtifactError) as error:
+            problem = f"{name}, the steps of its domain: {error}; replay_chain needs none"
+            domain, domain_steps = ArtifactLoadError(problem), None
+        return FittedChain(name, shared, loaded, TrainedOn.of(chain), domain, residuals, domain_steps=domain_steps)
 
     def _attached(
         self, name: str, chain: Row, artifacts: dict[str, Row], role: str, checked: Callable[[Any], Any]

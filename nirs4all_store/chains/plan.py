@@ -82,6 +82,14 @@ class Plan:
             )
         return replace(self, folds={fold: self.folds[fold] for fold in names})
 
+    def domain_steps(self, chosen: Plan) -> list[tuple[str, str]] | None:
+        """Return what the X of the chain's domain comes out of; None where the first of the chosen folds has the same.
+
+        It is that of the final model, or else of the first fold; see `training.domains`.
+        """
+        own, first = (next(iter(plan.folds.values()))[:-1] for plan in (self.chosen(), chosen))
+        return None if own == first else own
+
 
 def plan_replay(chain: Row) -> Plan:
     """Return which artifacts the replay of a chain applies, in order.

@@ -62,24 +62,27 @@ def load_bundle(
     bundle = read_bundle(checked_path(path, "path"))
     name = f"bundle {bundle.path.name}"
     plan = plan_replay(bundle.chain)
-    chain = _fitted(bundle, plan.chosen(folds), trust, name)
+    chain = _fitted(bundle, plan, folds, trust, name)
     if folds is None and plan.predict_fold is not None and isinstance(chain.residuals, dict):
         try:
-            chain = replace(chain, together=_fitted(bundle, plan.chosen(MEAN), trust, name))
+            chain = replace(chain, together=_fitted(bundle, plan, MEAN, trust, name))
         except (ArtifactLoadError, InvalidInputError, UntrustedArtifactError) as error:
             chain = replace(chain, residuals=error)
     return as_estimator(chain)
 
 
-def _fitted(bundle: Bundle, wanted: Plan, trust: Trust, name: str) -> FittedChain:
+def _fitted(bundle: Bundle, plan: Plan, folds: str | None, trust: Trust, name: str) -> FittedChain:
+    wanted = plan.chosen(folds)
     loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
     shared = [(label, loaded[item]) for label, item in wanted.shared]
     by_fold = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
-    attached = [
+    domain, residuals = (
         _attached(bundle, role, checked, trust, name)
         for role, checked in ((DOMAIN, checked_domain), (RESIDUALS, checked_residuals))
-    ]
-    return FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain), *attached)
+    )
+    steps = plan.domain_steps(wanted) if isinstance(domain, dict) else None
+    domain_steps = steps and [(label, _load(bundle, item, trust, name)) for label, item in steps]
+    return FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain), domain, residuals, domain_steps=domain_steps)
 
 
 def _attached(bundle: Bundle, role: str, checked: Callable[[Any], Any], trust: Trust, name: str) -> Any:

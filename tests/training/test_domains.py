@@ -8,10 +8,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from programs import run_script
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.feature_selection import SelectKBest, f_regression
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.preprocessing import StandardScaler
 
@@ -157,3 +160,20 @@ def test_a_script_tells_the_same_without_the_package(store: WorkspaceStore, tmp_
     rows = [*csv.DictReader(io.StringIO(run_script(script, str(tmp_path / "new.npy"), "--distances").stdout))]
     assert [row["outside_x"] for row in rows] == [str(value) for value in here["outside_x"]]
     np.testing.assert_allclose([float(row["q"]) for row in rows], here["q"])
+
+
+def test_folds_that_select_other_columns_than_the_final_model_flag_no_more_than_it(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    spectra = np.linspace(0, 3, 30) + 0.1 * rng.normal(size=(160, 30))
+    y = spectra[:60, 3] + spectra[:60, 20] + 0.5 * rng.normal(size=60)  # Of noise, each fold likes other columns.
+    (chain_id,) = trained(store, [KFold(3), SelectKBest(f_regression, k=6), Ridge()], X=spectra[:60], y=y)
+    of_final = store.predict_frame(chain_id, spectra[60:])["t2", "q", "outside_envelope", "outside_x"]
+    bundle = store.export_chain(chain_id, tmp_path / "chosen.n4a")
+    for folds in ("mean", "0", "1"):
+        for chain in (store.load_chain(chain_id, folds), load_bundle(bundle, trusted=True, folds=folds)):
+            assert_frame_equal(chain.predict_frame(spectra[60:]).select(of_final.columns), of_final)
+    table = pl.DataFrame(spectra[60:], schema=[f"w{place}" for place in range(30)])
+    told = [store.predict_table(chain_id, table, folds=folds).warning for folds in (None, "mean")]
+    assert told[0] == told[1]
