@@ -146,10 +146,10 @@ def predict_table(
         int(np.sum(~predicted)),
         {
             target: scores_by_sample(
-                rows.select("reference", "predicted", sample=others[average].gather(rows["row"])),
+                pl.DataFrame({"sample": others[average], "reference": reference, "predicted": column}),
                 are_classes=are_classes,
             )
-            for target, rows in compared.items()
+            for target, (reference, column, _) in read.items()
             if average is not None
         },
         beliefs,

@@ -93,9 +93,7 @@ def score_frame(
             counts = weighted and "weight" in part.columns and part["weight"].null_count() < part.height
             weight = [pl.col("weight")] if counts else []
             scans = [
-                pool.select(*weight, reference=true, predicted=predicted, sample=names).drop_nulls(
-                    ["reference", "predicted"]
-                )
+                pool.select(*weight, reference=_without_gaps(pool[true]), predicted=predicted, sample=names)
                 for pool in pools
             ]
             for by, score in (("scan", scores_by_scan), (average, scores_by_sample)):
@@ -103,6 +101,10 @@ def score_frame(
                     found = over_repeats([score(pool, are_classes=are_classes) for pool in scans])
                     rows.append(own | {"by": by} | found)
     return pl.DataFrame(rows, infer_schema_length=None)
+
+
+def _without_gaps(reference: pl.Series) -> pl.Series:
+    return reference.fill_nan(None) if reference.dtype.is_float() else reference
 
 
 def _held_out(frame: pl.DataFrame, folds: Sequence[str]) -> pl.DataFrame:

@@ -63,10 +63,11 @@ def with_averages(
 
 
 def scores_by_scan(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
-    """Return the scores of rows that have a `reference` and `predicted`; see `metrics.scores_of`.
+    """Return the scores of those rows that have a `reference` and `predicted`; see `metrics.scores_of`.
 
     If they have a `weight`, it counts.
     """
+    rows = rows.drop_nulls(["reference", "predicted"])
     if not rows.height:
         return {"n": 0}
     task = "classification" if are_classes else "regression"
@@ -76,6 +77,8 @@ def scores_by_scan(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
 
 def scores_by_sample(rows: pl.DataFrame, *, are_classes: bool) -> Scores:
     """Return the scores of what the scans of each `sample` say together; those without a name do not count.
+
+    Scans without a reference do: often one of them alone has that of the sample.
 
     If they have a `weight`, that of a sample is the mean.
     """

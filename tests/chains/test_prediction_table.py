@@ -216,6 +216,15 @@ def test_scans_of_one_sample_are_averaged_beside_each_scan(store: WorkspaceStore
         store.predict_table(chain, table, average="id")
 
 
+def test_scans_without_a_reference_once_left_the_average_that_was_scored(store: WorkspaceStore, chain: str) -> None:
+    once = pl.when(pl.int_range(40) % 4 == 0).then(pl.Series(PROTEIN))  # The first scan alone has that of the sample.
+    table = SPECTRA.with_columns(id=pl.int_range(40) // 4, protein=once)
+    found = store.predict_table(chain, table, average="id")
+    means = store.replay_chain(chain, X).reshape(10, 4).mean(axis=1)
+    assert (found.scores["protein"]["n"], found.scores_by_sample["protein"]["n"]) == (10, 10)
+    assert found.scores_by_sample["protein"]["rmse"] == pytest.approx(root_mean_squared_error(PROTEIN[::4], means))
+
+
 def test_of_classes_the_most_frequent_one_of_a_samples_scans_is_taken(store: WorkspaceStore) -> None:
     labels = pl.Series(np.where(np.median(PROTEIN) < PROTEIN, "high", "low"))
     chain = trained(store, "grade", [KFold(3), LogisticRegression()], grade=labels)

@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore
-from nirs4all_store.chains import sample_frame
+from nirs4all_store.chains import sample_frame, score_frame
 
 GENERATOR = np.random.default_rng(0)
 SPECTRA = GENERATOR.normal(size=(30, 12)).cumsum(axis=1)
@@ -134,6 +134,25 @@ def test_scans_of_a_sample_once_were_counted_as_samples(store: WorkspaceStore) -
     assert store.chain_scores(chain_id, "val").equals(scores.filter(by="scan"))
     with pytest.raises(InvalidInputError, match="no column 'id' that says which scans are of one sample"):
         store.chain_samples(chain_id, average="id")
+
+
+def test_a_scan_that_misses_the_target_once_took_its_sample_out_of_the_scores() -> None:
+    row = {
+        "fold_id": "0",
+        "repeat": None,
+        "partition": "val",
+        "task_type": "regression",
+        "sample_indices": np.arange(4),
+    }
+    row |= {
+        "y_true": np.array([[1.0, 5], [np.nan, 5], [3, 6], [3, 6]]),
+        "y_pred": np.array([[2.0, 5], [4, 5], [3, 6], [5, 6]]),
+    }
+    names = pl.DataFrame({"row": range(4), "partition": "train", "sample": ["a", "a", "b", "b"]})
+    scores = score_frame([row | dict.fromkeys(("y_proba", "classes", "weights"))], ["fat", "salt"], names, "sample")
+    of_fat = scores.filter(target="fat").rows_by_key("by", named=True, unique=True)
+    assert (of_fat["scan"]["n"], of_fat["sample"]["n"]) == (3, 2)
+    assert of_fat["sample"]["rmse"] == pytest.approx(np.sqrt((2**2 + 1**2) / 2)), "the second scan of a counts"
 
 
 def test_classes_of_scans_vote_and_their_probabilities_are_averaged(store: WorkspaceStore) -> None:
