@@ -111,8 +111,7 @@ class Operators:
 
     def transform(self, X: Any, wavelengths: Any = None) -> Any:
         """Return X after what all folds share."""
-        is_array = not (hasattr(X, "columns") or hasattr(X, "tocsr"))
-        X = _run("the chain", contiguous, X) if is_array else X
+        X = X if hasattr(X, "columns") or hasattr(X, "tocsr") else _run("the chain", contiguous, X)
         return _transform([operator.ready() for operator in self._shared], X, wavelengths)
 
     def predict_and_look(self, X: Any, wavelengths: Any = None, look: Look = None) -> tuple[Any, list[Any]]:
