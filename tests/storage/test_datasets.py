@@ -236,6 +236,23 @@ def test_descriptions_can_be_corrected_and_nothing_else(store: WorkspaceStore) -
         store.update_dataset("nothing", name="x")
 
 
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"name": " "}, r"name is empty"),
+        ({"units": {"fat": "%"}}, r"for 'fat', and the targets are protein, batch"),
+        ({"wavelengths": ["a"] * 12}, r"are no numbers"),
+        ({"n_samples": -5}, r"n_samples=-5"),
+    ],
+)
+def test_corrections_that_nothing_can_be_were_kept(store: WorkspaceStore, wrong: dict[str, Any], match: str) -> None:
+    dataset_id = store.save_dataset(with_names())
+    before = described(store, dataset_id)
+    with pytest.raises(InvalidInputError, match=match):
+        store.update_dataset(dataset_id, **wrong)
+    assert described(store, dataset_id) == before
+
+
 def test_what_is_saved_again_does_not_undo_a_correction(store: WorkspaceStore) -> None:
     dataset_id = store.save_dataset({"X": X, "y": Y, "name": "wheet"})
     store.update_dataset(dataset_id, name="wheat", n_samples=20)

@@ -251,7 +251,8 @@ def _corrections(row: Row, values: Mapping[str, Any]) -> Row:
     InvalidTypeError
         There is no such description, or a value is not of its kind.
     InvalidInputError
-        A unit is given for several targets, or there are more or fewer wavelengths than variables.
+        A unit is given for several targets or for none of them, there are more or fewer wavelengths than variables,
+        a number of samples or variables is negative, or the name is empty.
     """
     corrected = dict(values)
     if "unit" in corrected:
@@ -266,7 +267,16 @@ def _corrections(row: Row, values: Mapping[str, Any]) -> Row:
             raise InvalidTypeError(f"a dataset has no description {name!r} that can be corrected; give some of {known}")
         if not isinstance(value, CORRECTABLE[name] | None):
             raise InvalidTypeError(f"{name} takes a {CORRECTABLE[name].__name__} or None, not {type_text(value)}")
+        if isinstance(value, int) and value < 0:
+            raise InvalidInputError(f"{name}={value} counts less than nothing; give a number from 0 up, or None")
+    if str(corrected.get("name", "none")).strip() == "":
+        raise InvalidInputError("the name is empty; give one by which people know the dataset")
+    targets, units = row["target_names"], corrected.get("units") or {}
+    if targets and (others := [name for name in units if name not in targets]):
+        raise InvalidInputError(f"a unit is given for {others[0]!r}, and the targets are {', '.join(targets)}")
     found, features = corrected.get("wavelengths"), corrected.get("n_features", row["n_features"])
+    if not all(isinstance(one, int | float) for one in found or []):
+        raise InvalidTypeError(f"wavelengths={found[:3]}... are no numbers; give a number for each variable")
     if found is not None and features is not None and len(found) != features:
         raise InvalidInputError(f"there are {len(found)} wavelengths for {features} variables; give one for each")
     return corrected
