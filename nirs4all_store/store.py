@@ -198,7 +198,7 @@ class WorkspaceStore:
         return self._workspace.current is not None
 
     def unit_of_work(self) -> UnitOfWork:
-        """Return a unit of work, on which this class is built: five repositories and an explicit commit.
+        """Return a unit of work, on which this class is built: six repositories and an explicit commit.
 
         Use it in a `with` block; calls of this store inside the block join its transaction. Without `commit()`, the
         end of the block rolls back.
@@ -322,6 +322,8 @@ class WorkspaceStore:
 
     def delete_run(self, run_id: str, delete_artifacts: bool = True) -> int:
         """Delete a run and all below it in one transaction.
+
+        With its last pipeline goes a dataset, and the samples and spectra that are kept of it.
 
         Parameters
         ----------

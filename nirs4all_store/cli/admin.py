@@ -70,7 +70,8 @@ def delete(
 ) -> None:
     """Delete a run, a pipeline or a prediction, and all that belongs to it.
 
-    Artifacts that nothing else uses are deleted, too.
+    Artifacts that nothing else uses are deleted, too, and so are datasets that nothing else was trained on, with the
+    spectra that are kept of them.
     """
     with existing(workspace) as store:
         kind, name = find(store, beginning, "runs", "pipelines", "predictions")

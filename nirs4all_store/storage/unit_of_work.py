@@ -1,4 +1,4 @@
-"""One session, five repositories, one transaction: kept by `commit`, else gone."""
+"""One session, six repositories, one transaction: kept by `commit`, else gone."""
 
 from __future__ import annotations
 
