@@ -87,15 +87,25 @@ def implausible(values: Array) -> list[float]:
 
 
 def _of_scans(data: TrainingData) -> Iterator[str]:
-    """Name the column that says that rows belong together, if the dataset has no groups."""
+    """Name the column that says that rows belong together, if the dataset has no groups, or groups of one scan each."""
     if data.groups is not None:
-        return
-    columns = {} if data.metadata is None else {column.name: column for column in data.metadata}
-    if data.sample_names is not None:
-        columns = {"sample": pl.Series(data.sample_names), **columns}
-    found = [(name, *_repeats(column, data.y)) for name, column in columns.items()]
+        columns = {"groups": pl.Series(data.groups.tolist())}
+    else:
+        columns = {} if data.metadata is None else {column.name: column for column in data.metadata}
+        if data.sample_names is not None:
+            columns = {"sample": pl.Series(data.sample_names), **columns}
+    scans = [(name, _count_named_as_scans(column, data.y)) for name, column in columns.items()]
+    found = [] if data.groups is not None else [(name, *_repeats(column, data.y)) for name, column in columns.items()]
     # Where all rows of a value have the same y, they are scans of one sample; the finest of several columns tells most.
     found = sorted((one for one in found if one[1]), key=lambda one: (one[2], one[1]), reverse=True)
+    name, count = max(scans, key=lambda one: one[1], default=("", 0))
+    if count and not (found and found[0][2]):
+        yield (
+            f"{len(data.X):,} rows are named in {name!r} as scans of {count:,} samples, as {columns[name][0]!r}: scans "
+            "of one sample may stand on both sides of a fold, and scores are then too good (a leak); add a column with "
+            "the name of the sample alone, and give that as groups, in a shell --groups COLUMN"
+        )
+        return
     if not found:
         return
     name, count, _ = found[0]
@@ -108,6 +118,16 @@ def _of_scans(data: TrainingData) -> Iterator[str]:
     )
 
 
+def _count_named_as_scans(column: pl.Series, y: Array) -> int:
+    """Return of how many samples the rows are scans, as their names tell, which all differ (`S07_1`, `S07_2`); or 0."""
+    keys = numbers_or_texts(column)
+    if keys.dtype != pl.String or not keys.filter(keys != "").is_unique().all():
+        return 0
+    count, are_scans = _same_y(keys.set(keys == "", None).str.replace(SCAN.pattern, ""), y)
+    are_classes = y.dtype.kind not in "iuf" and count <= len(np.unique(y))  # `wheat_1`, of which the class is wheat.
+    return count if are_scans and not are_classes else 0
+
+
 def _repeats(column: pl.Series, y: Array) -> tuple[int, bool]:
     """Return how many values a column has if they repeat, else 0; and whether all rows of each have the same y."""
     keys = numbers_or_texts(column)
@@ -115,10 +135,6 @@ def _repeats(column: pl.Series, y: Array) -> tuple[int, bool]:
     keys = keys.set(keys == "", None) if is_text else keys
     if not is_text and (keys.drop_nulls() % 1 != 0).any():
         return 0, False  # Measurements.
-    if is_text and keys.drop_nulls().is_unique().all():
-        stems = keys.str.replace(SCAN.pattern, "")
-        count, are_scans = _same_y(stems, y)
-        return (count, True) if are_scans else (0, False)
     count, are_scans = _same_y(keys, y)
     # Numbers may be measurements, which repeat by chance.
     are_names = is_text or are_scans or GROUPS.search(column.name) or keys.rle().len() == keys.n_unique()

@@ -30,15 +30,12 @@ def told(given: Any, target: Any = "brix") -> list[str]:
     "names",
     [
         [f"S{row // 3:02}" for row in range(30)],
-        [f"S{row // 3:02}_{row % 3}" for row in range(30)],
-        [f"S{row // 3:02} rep {row % 3}" for row in range(30)],
-        [f"S{row // 3:02}-{'abc'[row % 3]}" for row in range(30)],
         [row // 3 for row in range(30)],
         [str(row // 3) for row in range(30)],
         [f"{row // 3:04}" for row in range(30)],
         [float(row // 3) for row in range(30)],
     ],
-    ids=["names", "scans", "rep", "letters", "numbers", "digits", "codes", "whole floats"],
+    ids=["names", "numbers", "digits", "codes", "whole floats"],
 )
 def test_scans_of_one_sample_once_leaked_without_a_word(names: list[Any]) -> None:
     table = SCANS.with_columns(sample=pl.Series(names))
@@ -48,6 +45,31 @@ def test_scans_of_one_sample_once_leaked_without_a_word(names: list[Any]) -> Non
     assert told({"X": table, "y": "brix", "groups": "sample"}, None) == []
     (named,) = told({"X": table, "y": "brix", "sample": "sample"}, None)
     assert "which names the samples" in named
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"S{row // 3:02}_{row % 3}" for row in range(30)],
+        [f"S{row // 3:02} rep {row % 3}" for row in range(30)],
+        [f"S{row // 3:02}-{'abc'[row % 3]}" for row in range(30)],
+    ],
+    ids=["scans", "rep", "letters"],
+)
+def test_names_of_scans_that_all_differ_were_advised_as_groups_which_keep_no_scans_together(names: list[str]) -> None:
+    table = SCANS.with_columns(sample=pl.Series(names))
+    messages = told(table), told({"X": table, "y": "brix", "sample": "sample"}, None)
+    for (message,) in (*messages, told({"X": table, "y": "brix", "groups": "sample"}, None)):
+        assert f"as scans of 10 samples, as {names[0]!r}" in message
+        assert "the name of the sample alone" in message
+    assert told({"X": table, "y": "brix", "groups": [name[:3] for name in names]}, None) == []
+    assert told(table.with_columns(brix=pl.Series(["low", "high"]).sample(30, with_replacement=True, seed=0))) == []
+
+
+def test_samples_that_are_called_as_their_class_are_no_scans_of_one() -> None:
+    classes = ["wheat", "rye", "oat"] * 10
+    names = [f"{name}_{row}" for row, name in enumerate(classes)]
+    assert told(SCANS.with_columns(brix=pl.Series(classes), sample=pl.Series(names))) == []
 
 
 @pytest.mark.parametrize(
