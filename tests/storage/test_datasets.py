@@ -241,7 +241,7 @@ def test_descriptions_can_be_corrected_and_nothing_else(store: WorkspaceStore) -
     [
         ({"name": " "}, r"name is empty"),
         ({"units": {"fat": "%"}}, r"for 'fat', and the targets are protein, batch"),
-        ({"wavelengths": ["a"] * 12}, r"are no numbers"),
+        ({"wavelengths": ["a"] * 12}, r"have 'a', which is no number"),
         ({"n_samples": -5}, r"n_samples=-5"),
     ],
 )

@@ -275,8 +275,8 @@ def _corrections(row: Row, values: Mapping[str, Any]) -> Row:
     if targets and (others := [name for name in units if name not in targets]):
         raise InvalidInputError(f"a unit is given for {others[0]!r}, and the targets are {', '.join(targets)}")
     found, features = corrected.get("wavelengths"), corrected.get("n_features", row["n_features"])
-    if not all(isinstance(one, int | float) for one in found or []):
-        raise InvalidTypeError(f"wavelengths={found[:3]}... are no numbers; give a number for each variable")
+    if texts := [one for one in found or [] if not isinstance(one, int | float)]:
+        raise InvalidTypeError(f"wavelengths have {texts[0]!r}, which is no number; give a number for each variable")
     if found is not None and features is not None and len(found) != features:
         raise InvalidInputError(f"there are {len(found)} wavelengths for {features} variables; give one for each")
     return corrected
