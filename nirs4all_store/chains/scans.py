@@ -20,9 +20,10 @@ def check_average(frame: pl.DataFrame, average: str) -> None:
     InvalidInputError
     """
     if average not in frame.columns:
+        groups = "; 'group' has what was given as groups" if "group" in frame.columns else ""
         raise InvalidInputError(
             f"there is no column {average!r} that says which scans are of one sample; average by one of "
-            f"{', '.join(map(repr, frame.columns[:20])) or 'no column'}"
+            f"{', '.join(map(repr, frame.columns[:20])) or 'no column'}{groups}"
         )
 
 

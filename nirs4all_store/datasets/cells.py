@@ -9,6 +9,7 @@ import polars as pl
 
 from ..errors import InvalidInputError
 from .column_names import Array
+from .input_checks import ROWS_COUNT_FROM_ZERO
 from .table_layout import CODE, MISSING
 
 
@@ -94,17 +95,17 @@ def _refuse_commas(column: pl.Series) -> None:
     commas = column.str.contains(",", literal=True).arg_true()
     if len(commas) and _all_numbers(column.str.replace_all(",", "", literal=True)) is not None:
         raise InvalidInputError(
-            f"column {column.name!r} has {column[commas[0]]!r} in row {commas[0] + 1}; write numbers with a decimal "
-            "point and without separators of thousands, or leave the column out"
+            f"column {column.name!r} has {column[commas[0]]!r} in row {commas[0]} {ROWS_COUNT_FROM_ZERO}; write "
+            "numbers with a decimal point and without separators of thousands, or leave the column out"
         )
 
 
 def _finite(column: pl.Series) -> pl.Series:
     if column.dtype.is_float() and column.is_infinite().any():
-        row = column.is_infinite().arg_true()[0] + 1
+        row = column.is_infinite().arg_true()[0]
         raise InvalidInputError(
-            f"column {column.name!r} has an infinite value in row {row}; correct it, or leave the cell empty and the "
-            "row is left out"
+            f"column {column.name!r} has an infinite value in row {row} {ROWS_COUNT_FROM_ZERO}; correct it, or leave "
+            "the cell empty and the row is left out"
         )
     return column
 
@@ -159,8 +160,8 @@ def numbers_of(column: pl.Series) -> pl.Series:
     wrong = (texts.is_not_null() & without_commas.is_null()).arg_true()
     if len(wrong):
         raise InvalidInputError(
-            f"column {column.name!r} has {column[wrong[0]]!r} in row {wrong[0] + 1}, which is no number; correct it, "
-            "or leave the cell empty and the row is left out"
+            f"column {column.name!r} has {column[wrong[0]]!r} in row {wrong[0]} {ROWS_COUNT_FROM_ZERO}, which is no "
+            "number; correct it, or leave the cell empty and the row is left out"
         )
     _refuse_commas(column)
     return numbers

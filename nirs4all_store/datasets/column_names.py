@@ -31,7 +31,9 @@ LEAST_NUMBERED = 10
 CHANNEL = re.compile(r"(?P<before>(?:.*[^A-Za-z])?)(?P<letter>[A-Za-z])[ _-]?[0-9]{3,4}(?P<after>(?:[^0-9].*)?)")
 LEAST_CHANNELS = 6
 # What the column is called that has wavelengths, where a table has a row for each.
-AXIS = re.compile(r"\s*(wave[ _-]?(length|number)s?|lambda|wl|wn|raman[ _-]?shift)\s*([\[(_].*)?", re.IGNORECASE)
+AXIS = re.compile(
+    r"\s*(wave[ _-]?(length|number)s?|lambda|wl|wn|nm|[µu]m|cm\^?-1|raman[ _-]?shift)\s*([\[(_].*)?", re.IGNORECASE
+)
 MAX_NAMES_LISTED = 20
 
 

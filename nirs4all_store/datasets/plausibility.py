@@ -19,7 +19,7 @@ MARKERS = (-99.0, -999.0, -9999.0, -99999.0, -32768.0, 999.0, 9999.0, 99999.0, 1
 FAR = 3
 """A constant is far outside if the next value is this many times as far from it as all others from each other."""
 LEAST_VALUES = 10
-"""Of fewer values, as of codes for classes, nobody can tell what is far outside."""
+"""Of fewer values, as of codes for classes, nobody can tell what is far outside, or a copy by no chance."""
 SAMPLED = 200_000
 SCAN = re.compile(r"(?i)[ _.-]+(?:rep|scan|r|s)?[ _.-]*(?:[0-9]{1,2}|[a-z])$")
 """The end of the name of one of several scans: `S07_2`, `S07 rep 1`, `S07-b`."""
@@ -30,7 +30,7 @@ GROUPS = re.compile(r"(?i)(^|[ _.-])(sample|group|lot|batch|plot|block|plate|sub
 
 def warn_of_data(data: TrainingData) -> None:
     """Warn of each thing that is probably not meant in a dataset."""
-    for message in (*_of_values(data), *_of_scans(data)):
+    for message in (*_of_values(data), *_of_copies(data), *_of_scans(data)):
         warnings.warn(message, DataWarning, stacklevel=4)
 
 
@@ -84,6 +84,21 @@ def implausible(values: Array) -> list[float]:
         if is_marker or is_constant:
             found.append(float(value))
     return found
+
+
+def _of_copies(data: TrainingData) -> Iterator[str]:
+    """Name columns of X that are a target, where no wavelengths tell which columns are spectra."""
+    columns = data.columns if data.wavelengths is None and len(data.y) >= LEAST_VALUES else None
+    if columns is None or data.y.dtype.kind not in "iuf":
+        return
+    for place, target in enumerate(data.y.reshape(len(data.y), -1).T):
+        for column in np.flatnonzero(data.X[0] == target[0]):
+            if np.array_equal(data.X[:, column], target, equal_nan=True):
+                name = data.target_names[place] if data.target_names else "y"
+                yield (
+                    f"column {columns[column]!r} of X has the values of {name}: a model would read the answer "
+                    "from its input, and scores are then too good (a leak); leave that column out of the spectra"
+                )
 
 
 def _of_scans(data: TrainingData) -> Iterator[str]:

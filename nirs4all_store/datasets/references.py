@@ -14,6 +14,7 @@ from ..errors import InvalidInputError
 from . import column_names, spectra_columns, table_files
 from .cells import numbers_or_texts
 from .dataset import Array
+from .input_checks import ROWS_COUNT_FROM_ZERO
 from .text_tables import Table
 
 
@@ -163,8 +164,8 @@ def _refuse_other_order(
         if references.height == rows and pairs[0] != pairs[1]:
             row = int(np.argmax([one != other for one, other in zip(*pairs, strict=True)]))
             raise InvalidInputError(
-                f"{where} has {name} {pairs[0][row]!r} in row {row + 1}, where X has {pairs[1][row]!r}; join={name!r}, "
-                f"in a shell --join {name}, finds the references of each"
+                f"{where} has {name} {pairs[0][row]!r} in row {row} {ROWS_COUNT_FROM_ZERO}, where X has "
+                f"{pairs[1][row]!r}; join={name!r}, in a shell --join {name}, finds the references of each"
             )
         if references.height != rows:
             raise InvalidInputError(

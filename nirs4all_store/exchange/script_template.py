@@ -178,7 +178,7 @@ def numbers_of(cells, separator, path):
         raise ValueError(f"{{path}} has {{commas[0]!r}}; write a decimal point, and no separators of thousands")
     wrong = [row for row, cell in enumerate(cells) if not (is_number(cell) or cell.lower() in MISSING)]
     if wrong:
-        raise ValueError(f"{{path}} has {{cells[wrong[0]]!r}} in row {{wrong[0] + 1}}, which is no number")
+        raise ValueError(f"{{path}} has {{cells[wrong[0]]!r}} in row {{wrong[0]}} (the first is 0), which is no number")
     return [key(cell) if is_number(cell) else np.nan for cell in cells]
 
 

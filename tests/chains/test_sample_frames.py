@@ -11,7 +11,7 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore
-from nirs4all_store.chains import sample_frame, score_frame
+from nirs4all_store.chains import check_average, sample_frame, score_frame
 
 GENERATOR = np.random.default_rng(0)
 SPECTRA = GENERATOR.normal(size=(30, 12)).cumsum(axis=1)
@@ -134,6 +134,13 @@ def test_scans_of_a_sample_once_were_counted_as_samples(store: WorkspaceStore) -
     assert store.chain_scores(chain_id, "val").equals(scores.filter(by="scan"))
     with pytest.raises(InvalidInputError, match="no column 'id' that says which scans are of one sample"):
         store.chain_samples(chain_id, average="id")
+
+
+def test_a_column_that_serves_as_groups_was_said_not_to_be_there() -> None:
+    with pytest.raises(
+        InvalidInputError, match=r"no column 'lot' .* by one of .*'group'; 'group' has what was given as"
+    ):
+        check_average(pl.DataFrame({"sample": ["a"], "group": ["b"]}), "lot")
 
 
 def test_a_scan_that_misses_the_target_once_took_its_sample_out_of_the_scores() -> None:

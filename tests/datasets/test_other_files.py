@@ -104,7 +104,9 @@ def test_feather_and_streams_of_arrow_are_tables(tmp_path: Path) -> None:
 LONG = WHEAT.unpivot(NAMES, index=["sample", "protein"], variable_name="wavelength", value_name="absorbance")
 
 
-@pytest.mark.parametrize("name", ["wavelength", "Wavelength (nm)", "wavelength_nm", "Wavenumber", "lambda"])
+@pytest.mark.parametrize(
+    "name", ["wavelength", "Wavelength (nm)", "wavelength_nm", "Wavenumber", "lambda", "nm", "cm-1"]
+)
 def test_a_row_for_each_wavelength_once_was_a_sample(tmp_path: Path, name: str) -> None:
     table = LONG.rename({"wavelength": name})
     table.write_csv(tmp_path / "long.csv")

@@ -1,6 +1,7 @@
 """Warnings of what is probably not meant: scans without groups, markers, columns without values."""
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -148,3 +149,12 @@ def test_a_column_without_values_once_left_no_row() -> None:
     with pytest.warns(DataWarning):
         data = read_dataset(table, "brix")
     assert (data.X.shape, "1150" in data.columns, len(data.wavelengths)) == ((30, 11), False, 11)
+
+
+def test_a_target_among_the_columns_of_a_file_without_names_was_read_from_the_spectra(tmp_path: Path) -> None:
+    SCANS.select("brix", *NAMES).write_csv(tmp_path / "spectra.csv", include_header=False)
+    np.save(tmp_path / "brix.npy", SCANS["brix"].to_numpy())
+    (message,) = told({"X": tmp_path / "spectra.csv", "y": tmp_path / "brix.npy"}, None)
+    assert "column 'column_0' of X has the values of y" in message
+    SCANS.select(NAMES).write_csv(tmp_path / "spectra.csv", include_header=False)
+    assert told({"X": tmp_path / "spectra.csv", "y": tmp_path / "brix.npy"}, None) == []

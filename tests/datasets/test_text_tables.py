@@ -237,7 +237,7 @@ def test_a_date_with_points_beside_decimal_commas_separates_no_thousands(tmp_pat
 def test_a_text_among_measured_values_once_made_classes_of_them(tmp_path: Path) -> None:
     for text in ("n.d.", "<0.1"):
         lines = [*LINES[:4], LINES[4].replace(str(Y[3]), text), *LINES[5:]]
-        with pytest.raises(InvalidInputError, match=rf"column 'protein' has '{text}' in row 4, which is no number"):
+        with pytest.raises(InvalidInputError, match=rf"column 'protein' has '{text}' in row 3 .*, which is no number"):
             read_dataset(written(tmp_path / "wheat.csv", lines), "protein")
     grades = ["grade,1100,1102", *(f"{grade},{place}.5,0.5" for place, grade in enumerate(["1", "2", "2b", "3"]))]
     assert read_dataset(written(tmp_path / "grades.csv", grades), "grade").y.tolist() == ["1", "2", "2b", "3"]
