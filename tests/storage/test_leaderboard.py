@@ -1,5 +1,6 @@
 """What is ranked together, and by what."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -121,8 +122,13 @@ def test_several_targets_are_ranked_by_a_named_one_or_by_what_has_no_unit(store:
     assert means == [row["val_score"] for row in rows(store)] == sorted(means, reverse=True)
     with pytest.raises(InvalidInputError, match=r"a mean of rmse over y1, y2 has no unit; name one of them"):
         rows(store, metric="rmse")
-    with pytest.raises(InvalidInputError, match="nothing here predicts 'fat'"):
+    with pytest.raises(InvalidInputError, match="nothing here predicts 'fat'; target= takes y1, y2"):
         rows(store, target="fat")
+    for number in ("y1", "y2"):  # It said to name one of these, and then to leave it out.
+        found = rows(store, metric="rmse", target=number)
+        errors = [json.loads(row["scores"])["val"]["targets"][number]["rmse"] for row in found]
+        assert [row["score"] for row in found] == sorted(errors)
+        assert len(found) == 3
 
 
 def test_a_final_model_is_ranked_by_its_own_test_and_never_by_validation(store: WorkspaceStore) -> None:

@@ -156,10 +156,10 @@ def _scored(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
 
 
 def _of_target(rows: pl.DataFrame, target: str | None) -> pl.DataFrame:
-    """Return the rows that predict a target, by the names that were stored."""
+    """Return the rows that predict a target."""
     if target is None:
         return rows
-    names = [_decoded(text).get(TARGETS) or [] for text in rows["judged_by"]]
+    names = [_targets_of(row) for row in rows.select("judged_by", "scores", "partition").iter_rows(named=True)]
     if not any(target in own for own in names):
         known = sorted({name for own in names for name in own})
         takes = (
@@ -167,6 +167,14 @@ def _of_target(rows: pl.DataFrame, target: str | None) -> pl.DataFrame:
         )
         raise InvalidInputError(f"nothing here predicts {target!r}; {takes}")
     return rows.filter(pl.Series([target in own for own in names]))
+
+
+def _targets_of(row: Row) -> list[str]:
+    """Return the names of the targets of a prediction; those without names are y1, y2, ..., as in the scores."""
+    named = _decoded(row["judged_by"]).get(TARGETS)
+    scores = None if named else _decoded(row["scores"]).get(row["partition"])
+    found = scores.get(TARGETS) if isinstance(scores, dict) else named
+    return [*found] if isinstance(found, list | dict) else []
 
 
 def _decoded(text: str | None) -> Row:
