@@ -205,7 +205,8 @@ def judged(shared, folds, X, wavelengths, domain):
             seen["far"] = distances(domain, own)
 
     y, of_folds = Operators(shared, folds, votes=VOTES).predict_and_look(X, wavelengths, look)
-    columns = [("predicted", column) for column in as_columns(y).T.tolist()]
+    predicted = as_columns(y).T.tolist()
+    columns = [("predicted" if len(predicted) == 1 else f"predicted_{{i}}", own) for i, own in enumerate(predicted)]
     far, outside_x, outside_y = seen.get("far"), None, None
     if far is not None:
         outside_x = far.outside
@@ -261,7 +262,7 @@ def main():
         raise SystemExit(f"cannot predict: {{error}}")
     sys.stdout.reconfigure(errors="backslashreplace")  # A class may have letters that the terminal lacks.
     try:
-        kept = columns if options.distances else [(name, values) for name, values in columns if name == "predicted"]
+        kept = [column for column in columns if options.distances or column[0].startswith("predicted")]
         lines = csv.writer(sys.stdout, lineterminator="\\n")
         if options.distances:
             lines.writerow(name for name, values in kept)

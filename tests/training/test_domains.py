@@ -103,11 +103,15 @@ def test_leverage_of_a_pls_is_that_of_its_scores(store: WorkspaceStore, *, wrapp
     np.testing.assert_allclose(store.predict_frame(chain_id, X_NEW)["leverage"], expected)
 
 
-def test_several_targets_have_numbered_columns_and_their_own_ranges(store: WorkspaceStore) -> None:
+def test_several_targets_have_numbered_columns_and_their_own_ranges(store: WorkspaceStore, tmp_path: Path) -> None:
     (chain_id,) = trained(store, [Ridge()], y=np.stack([Y, -2 * Y], axis=1))
     frame = store.predict_frame(chain_id, X_NEW, spread=True)
     assert {"predicted_0", "predicted_1", "spread_0", "spread_1"} <= set(frame.columns)
     assert store.predict_frame(chain_id, 1000 * X_NEW)["outside_y"].all()
+    np.save(tmp_path / "new.npy", X_NEW)
+    script = store.export_chain(chain_id, tmp_path / "two.n4a.py", format="n4a.py")
+    told = run_script(script, str(tmp_path / "new.npy"), "--distances").stdout
+    assert told.startswith("predicted_0,predicted_1,t2,"), "both columns were called predicted"
 
 
 def test_classes_have_distances_and_no_range(store: WorkspaceStore) -> None:
