@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.linear_model import Ridge
 
-from nirs4all_store import WorkspaceStore, figures, views
+from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures, views
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 
@@ -60,6 +61,24 @@ def test_a_ranking_tells_how_much_the_folds_differ(store: WorkspaceStore, chain_
     assert listing.rows["sd_over_folds"].to_list() == [pytest.approx(folds.std())]
     one = views.list_models(store, views.rank(store, 1, fold="1"))
     assert "± folds" not in one.table.columns
+    final = {"val_score": None, "test_score": 0.7, "fold_id": "final", "partition": "test"}
+    add_prediction(store, pipeline_id, chain_id=chain_id, **final)
+    tested = views.list_models(store, views.rank(store, 1, partition="test"))
+    assert {"RMSEP", "± folds"} & {*tested.table.columns} == {"RMSEP"}, (
+        "how much RMSECV differs once stood beside RMSEP alone"
+    )
+
+
+def test_a_ranking_by_sample_was_refused_where_the_samples_of_some_models_have_no_names(store: WorkspaceStore) -> None:
+    rng = np.random.default_rng(0)
+    data = {"X": rng.normal(size=(12, 3)), "y": rng.normal(size=12)}
+    names = [f"s{row // 2}" for row in range(12)]
+    for name, more in (("scans", {"sample": names, "groups": names}), ("others", {})):
+        PipelineRunner(store).run([Ridge()], data | more | {"name": name}, refit=False)
+    found = views.list_models(store, views.rank(store, 9), "sample").rows
+    assert dict(found.select("dataset_name", "samples").rows()) == {"scans": 6, "others": None}
+    with pytest.raises(InvalidInputError, match="no column 'sample' that says"):
+        views.list_models(store, views.rank(store, 9, dataset_name="others"), "sample")
 
 
 def test_models_that_cannot_be_compared_are_listed_with_what_differs(store: WorkspaceStore) -> None:
@@ -111,8 +130,11 @@ def test_lines_leave_out_what_says_nothing_and_keep_those_of_an_error() -> None:
 
 def test_the_first_choice_that_leaves_nothing_is_named_with_what_there_is() -> None:
     rows = pl.DataFrame({"val_score": [0.1, 0.2], "dataset_name": ["a", "b"], "metric": ["r2", "rmse"]})
+    rows = rows.with_columns(task_type=pl.lit("regression"))
     assert views.first_unmatched(rows, {"dataset_name": "c", "metric": "mae"}) == ("dataset_name", ["a", "b"])
-    assert views.first_unmatched(rows, {"dataset_name": "a", "metric": "rmse"}) == ("metric", ["r2"])
+    assert views.first_unmatched(rows, {"dataset_name": "a", "metric": "mcc"}) == (
+        *("metric", ["r2", "rmse", "mae", "bias", "sep", "rpd", "rpiq", "slope"]),
+    ), "it said that a ranking takes no other metric than the one that the rows have"
     assert views.first_unmatched(rows, {"dataset_name": "a", "metric": None}) is None
 
 

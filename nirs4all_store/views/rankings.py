@@ -79,7 +79,7 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
     Raises
     ------
     InvalidInputError
-        A model's samples have no such column.
+        The samples of no model have such a column.
     """
     finals = {row["chain_id"]: row for row in store.query_predictions(fold_id=FINAL).to_dicts()}
     pipelines = store.list_pipelines()
@@ -143,9 +143,9 @@ def _split_text(judged: Mapping[str, Any]) -> str | None:
 def _spreads_over_folds(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
     """Return how much the scores of the folds differ that held out samples: their standard deviation (with n - 1).
 
-    It is None for what is not of all folds together.
+    It is None for what is not of all folds together: beside RMSEP it would seem to be how much that differs.
     """
-    chains = [row["chain_id"] for row in rows if row["fold_id"] in (AVERAGE, FINAL)]
+    chains = [row["chain_id"] for row in rows if row["fold_id"] == AVERAGE]
     if not chains:
         return [None] * len(rows)
     found = store.sql(
@@ -154,7 +154,7 @@ def _spreads_over_folds(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]
         [chains],
     )
     known = dict(found.iter_rows())
-    return [known.get(row["chain_id"]) if row["fold_id"] in (AVERAGE, FINAL) else None for row in rows]
+    return [known.get(row["chain_id"]) if row["fold_id"] == AVERAGE else None for row in rows]
 
 
 def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | None]) -> dict[str, list[Any]]:
@@ -182,14 +182,23 @@ def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | 
 def _by_sample(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]], average: str) -> dict[str, list[Any]]:
     """Return how many scans and samples judged each model, and its score by sample, of several targets the mean."""
     columns: dict[str, list[Any]] = {"scans": [], "samples": [], f"by {average}": []}
+    problems = []
     for row in rows:
-        scores = store.chain_scores(row["chain_id"], row["partition"], average=average)
+        try:
+            scores = store.chain_scores(row["chain_id"], row["partition"], average=average)
+        except InvalidInputError as error:  # The samples of other models may have names.
+            problems.append(error)
+            for values in columns.values():
+                values.append(None)
+            continue
         own = scores.filter(pl.col("fold_id") == row["fold_id"])
         scans, samples = own.filter(by="scan"), own.filter(by=average)
         metric = row["metric"]
         score = samples[metric].mean() if metric in samples.columns else None
         for values, value in zip(columns.values(), (scans["n"].max(), samples["n"].max(), score), strict=True):
             values.append(value)
+    if rows and len(problems) == len(rows):
+        raise problems[0]
     return columns
 
 
@@ -266,6 +275,12 @@ def first_unmatched(
         if value is not None and left.height:
             known = left[column].unique().sort().to_list()
             if value not in known:
-                return column, known
+                return column, [*known, *_computed_for(left, without=[value, *known])] if column == "metric" else known
             left = left.filter(pl.col(column) == value)
     return None
+
+
+def _computed_for(predictions: pl.DataFrame, without: Sequence[str]) -> list[str]:
+    """Return what the tasks of predictions can be ranked by beside the score that they have."""
+    names = [name for task, own in NAMES.items() if predictions["task_type"].str.contains(task).any() for name in own]
+    return [name for name in names if name not in without]

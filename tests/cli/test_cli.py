@@ -535,7 +535,9 @@ def test_top_said_that_a_metric_ranks_nothing_and_that_it_may_be_chosen(here: Pa
     command("run classes.yaml coffee.csv -t labels")
     classes = rows("runs")[0]["run_id"]
     command("run pls.yaml wheat.csv -t glucose")
-    refused = "nothing here is ranked by 'rmse'; --metric takes balanced_accuracy\n"
+    refused = (
+        "nothing here is ranked by 'rmse'; --metric takes balanced_accuracy, accuracy, f1, mcc, roc_auc, log_loss\n"
+    )
     assert command(f"top {classes} --metric rmse", 1) == command("top --dataset coffee --metric rmse", 1) == refused
     folds = "nothing here has the fold '9'; --fold takes any, 0, 1, 2, 3, 4, avg\n"
     assert command("top --metric rmse --fold 9", 1) == folds
