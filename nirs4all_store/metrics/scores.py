@@ -73,13 +73,15 @@ def scores_of(
     if y.ndim == 1:
         scores = _scores_of_one(task, y, y_pred, proba, classes, decision, weights)
         return scores | {CLASSES: class_scores(y, y_pred, weights)} if of_classes and task != "regression" else scores
+    if weights is not None:
+        y, y_pred, weights = (values[np.asarray(weights) > 0] for values in (y, y_pred, np.asarray(weights)))
     own = {}
     for target, rows in enumerate(~is_missing(y).T):
         name = targets[target] if targets else f"y{target + 1}"
         counts = None if weights is None else weights[rows]
         own[name] = _scores_of_one(task, y[rows, target], y_pred[rows, target], weights=counts)
     found = means(list(own.values()), unit_free=task == "regression") | {"n": len(y), TARGETS: own}
-    if task == "classification" and _are_labels(y) and _are_labels(y_pred):
+    if task == "classification" and len(y) and _are_labels(y) and _are_labels(y_pred):
         accuracy = metrics.accuracy_score(y, y_pred, sample_weight=weights)
         found |= {"accuracy": float(accuracy), "f1": _f1(y, y_pred, weights)}
     unpredicted = int(np.sum((is_missing(y_pred) & ~is_missing(y)).any(axis=1)))

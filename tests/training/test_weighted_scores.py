@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, views
 from nirs4all_store.cli import app
+from nirs4all_store.metrics import scores_of as scores_of_arrays
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(30, 4))
@@ -105,3 +106,13 @@ def test_weighted_scores_in_the_shell(tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     with WorkspaceStore(tmp_path / "w", read_only=True) as store:
         assert store.list_pipelines()["judged_by"].str.json_path_match("$.weighted").to_list() == ["true"]
+
+
+def test_of_several_targets_samples_without_weight_were_counted_and_could_miss_a_prediction() -> None:
+    y = np.c_[Y, -Y]
+    y_pred = np.where((WEIGHTS == 0)[:, None], np.nan, y + 1)
+    found = scores_of_arrays("regression", y, y_pred, weights=WEIGHTS)
+    assert (found["n"], found["targets"]["y1"]["n"]) == (np.sum(WEIGHTS > 0), np.sum(WEIGHTS > 0))
+    assert "n_unpredicted" not in found
+    labels = (y > 0).astype(int)
+    assert scores_of_arrays("classification", labels, labels, weights=np.zeros(30))["n"] == 0
