@@ -52,6 +52,12 @@ def test_splitters_that_do_not_hold_out_each_sample_once_are_said_to_be_such(
     assert told["splitter"] == repr(splitter)
 
 
+def test_a_split_of_the_data_was_shown_with_a_number_for_each_sample() -> None:
+    data = replace(DATA, validates=np.arange(12) >= 9)
+    told = judged_by(PredefinedSplit([-1] * 9 + [0] * 3), [(np.arange(9), np.arange(9, 12))], data)
+    assert told["splitter"] == "split of the data: 3 of 12 validate"
+
+
 def test_a_shuffled_split_covers_unevenly() -> None:
     folds = list(ShuffleSplit(4, test_size=4, random_state=0).split(X))
     times = np.bincount(np.concatenate([held_out for _, held_out in folds]), minlength=12)
