@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra, column_names, table_layout, values_of
+from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra, column_names, table_files, table_layout, values_of
 from ..errors import ChainInputError, InvalidInputError
 from ..filesystem import checked_path
 from ..metrics import Scores
@@ -161,6 +161,11 @@ def predict_table(
 def _spectra(chain: FittedChain, data: Any, *, resample: bool) -> Spectra:
     if isinstance(data, str | Path):
         return chain.trained_on.read(checked_path(data, "data"), resample=resample)
+    if not table_files.is_frame(data):
+        raise InvalidInputError(
+            f"data is {type(data).__name__}; give a file or a frame with names of columns, or predict arrays with "
+            "replay_chain or predict_frame"
+        )
     return chain.trained_on.find(data, "the table", resample=resample)
 
 

@@ -104,7 +104,7 @@ class TrainedOn:
             where it is resampled, do not cover those of training.
         """
         self._refuse_resampling(resample)
-        table = table_files.table_of(table).frame
+        table = table_files.table_of(table_files.with_row_names(table)).frame
         columns = table.columns  # Polars makes the list anew each time.
         try:
             is_named = table_files.has_names(table)

@@ -150,7 +150,7 @@ def _of_tables(parts: dict[str, Any], target: Any) -> dict[str, Any]:
     if parts.get("y") is not None and target is not None and not table_files.is_table(parts["y"]):
         raise InvalidInputError(f"both y and target={target!r} are given; give one of them")
     texts = [name for key in ("y", "join", *OF_SAMPLES) for name in _texts(parts.get(key))] + _texts(target)
-    source = table_files.table_of(parts["X"], texts)
+    source = table_files.table_of(table_files.with_row_names(parts["X"]), texts)
     used = {name: _columns(source.frame, parts.get(name)) for name in OF_SAMPLES}
     targets = _targets(parts, target, source, where)
     for name, columns in used.items():
@@ -210,7 +210,7 @@ def _of_test(
 ) -> dict[str, Any]:
     """Return X, y and what else a table to test with has, from columns that are named as those to train on."""
     where = str(parts["X_test"]) if isinstance(parts["X_test"], str | Path) else "X_test"
-    test = table_files.table_of(parts["X_test"], [*known]).frame
+    test = table_files.table_of(table_files.with_row_names(parts["X_test"]), [*known]).frame
     wavelengths = None if trained.wavelengths is None else trained.wavelengths.tolist()
     spectra = spectra_columns.columns_of(test, trained.columns, where, wavelengths)
     found: dict[str, Any] = {"X_test": spectra.X, "test_metadata": _metadata(spectra.others, known)}

@@ -133,9 +133,14 @@ def unit_of(columns: Sequence[str], units: Mapping[str, str]) -> str | None:
 
 
 def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:
-    """Return the names of columns that something is; None if it is values itself."""
+    """Return the names of columns that something is; None if it is values itself.
+
+    `("ref", "protein")` is one column where pandas has levels of names.
+    """
     if isinstance(value, str):
         return [value]
+    if isinstance(value, tuple) and str(tuple(map(str, value))) in table.columns:
+        return [str(tuple(map(str, value)))]
     are_names = isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
     return list(value) if are_names and (not value or set(value) & set(table.columns)) else None
 

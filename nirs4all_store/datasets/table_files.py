@@ -104,6 +104,18 @@ def frame(table: Any) -> pl.DataFrame:
         raise InvalidInputError(f"the table has a column of several types: {error}; leave it out") from error
 
 
+def with_row_names(given: Any) -> Any:
+    """Return a frame of pandas with its index as columns, as pandas writes it to a file; anything else as it is.
+
+    Only what is called something and has no numbers: these could be taken for spectra.
+    """
+    if not hasattr(given, "iloc") or given.columns.nlevels > 1:
+        return given
+    levels = {name: given.index.get_level_values(name) for name in given.index.names if name is not None}
+    texts = [name for name, level in levels.items() if level.dtype.kind not in "iufb" and name not in given.columns]
+    return given.reset_index(texts) if texts else given
+
+
 def has_names(given: Any) -> bool:
     """Tell whether somebody named the columns of a frame, instead of pandas or polars, which count them."""
     if type(given.columns).__name__ == "RangeIndex":

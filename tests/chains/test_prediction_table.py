@@ -296,3 +296,11 @@ def test_wavelengths_in_another_unit_are_said_to_be_another_range(store: Workspa
     for names in ([f"{1e7 / float(name):.1f}" for name in WAVELENGTHS], [f"{float(n) / 1000:g}" for n in WAVELENGTHS]):
         with pytest.raises(InvalidInputError, match=r"lacks 12 of the 12 .* in the unit of training \(nm, cm-1, µm\)"):
             store.predict_table(chain, SPECTRA.rename(dict(zip(WAVELENGTHS, names, strict=True))))
+
+
+def test_names_in_the_index_of_pandas_were_lost_and_an_array_had_no_columns(store: WorkspaceStore, chain: str) -> None:
+    table = described(SPECTRA)
+    found = store.predict_table(chain, table.to_pandas().set_index("sample")).frame
+    assert found["sample"].equals(table["sample"])
+    with pytest.raises(InvalidInputError, match="data is ndarray; give a file or a frame"):
+        store.predict_table(chain, X)

@@ -234,3 +234,20 @@ def test_columns_of_test_data_were_not_found_by_their_wavelengths_as_those_to_pr
     WHEAT.rename({name: f"{int(name) + 5}" for name in NAMES}).write_csv(tmp_path / "new.csv")
     with pytest.raises(InvalidInputError, match=r"new.csv lacks 10 of the 10 wavelengths .* differ by up to 5"):
         read_dataset({"X": WHEAT, "test": tmp_path / "new.csv"}, "protein")
+
+
+def test_names_of_samples_in_the_index_of_pandas_were_lost() -> None:
+    table, named = WHEAT.to_pandas(), WHEAT.to_pandas().set_index("sample")
+    assert read_dataset({"X": named, "test": named}, "protein").test_metadata["sample"].to_list() == SAMPLES
+    assert read_dataset({"X": named, "y": "protein", "groups": "sample"}).groups.tolist() == SAMPLES
+    assert read_dataset(named, "protein").content_hash == read_dataset(table, "protein").content_hash
+    counted = table.set_index(pd.Index(range(100, 112), name="1000"))
+    assert read_dataset(counted, "protein").columns == NAMES
+
+
+def test_levels_of_names_of_pandas_named_no_groups() -> None:
+    table = WHEAT.to_pandas()
+    levels = [("spc", int(name)) if name in NAMES else ("ref", name) for name in table.columns]
+    table = table.set_axis(pd.MultiIndex.from_tuples(levels), axis=1)
+    data = read_dataset({"X": table, "y": ("ref", "protein"), "groups": ("ref", "sample")})
+    assert (data.y.tolist(), data.groups.tolist()) == (Y.tolist(), SAMPLES)
