@@ -11,7 +11,7 @@ from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..errors import InvalidInputError
 from ..metrics import FIELD_NAMES, NAMES, WEIGHTED, label
 from ..store import WorkspaceStore
-from .listings import Listing, clipped, decoded, from_json
+from .listings import Listing, clipped, decoded, from_json, text_of
 
 SHORT_HASH = 8
 WHERE_SEVERAL = ("dataset", "target", "data", "judged by")
@@ -165,9 +165,10 @@ def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | 
     is_named = metrics == {"rmse"} and together
     columns: dict[str, list[Any]] = {} if is_named else {"metric": [row["metric"] for row in rows]}
     for partition in PARTITIONS:
-        columns[names[partition] if is_named else partition] = [row[f"{partition}_score"] for row in rows]
-        if partition == PARTITIONS[0]:
-            columns["± folds"] = list(spreads)
+        title, values = names[partition] if is_named else partition, [row[f"{partition}_score"] for row in rows]
+        if partition == PARTITIONS[0] and any(spread is not None for spread in spreads):
+            title, values = f"{title} ±folds", [*map(_with_spread, values, spreads)]
+        columns[title] = values
     ranked = [(row.get("score"), row[f"{row['partition']}_score"]) for row in rows]
     if any(score is not None and score != own and own == own for score, own in ranked):  # NaN does not equal itself.
         columns = {"score": [score for score, _ in ranked]} | columns
@@ -177,6 +178,11 @@ def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | 
         if any(value is not None for value in values):
             columns[title] = values
     return {name: values for name, values in columns.items() if any(value is not None for value in values)}
+
+
+def _with_spread(score: float | None, spread: float | None) -> str | None:
+    """Return both as one text, which a narrow terminal breaks between them: it has no room for one column more."""
+    return None if score is None else text_of(score) + (f" ±{spread:.2g}" if spread is not None else "")
 
 
 def _by_sample(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]], average: str) -> dict[str, list[Any]]:

@@ -94,7 +94,7 @@ def rows(line: str) -> list[dict[str, Any]]:
 
 def test_three_commands_lead_from_spectra_to_predictions(here: Path) -> None:
     ranked = command("run pls.yaml wheat.csv -t glucose")
-    named = ["#", "chain_id", "model", "preprocessings", "RMSECV", "±", "folds", "RMSEC", "R²", "RPD"]
+    named = ["#", "chain_id", "model", "preprocessings", "RMSECV", "±folds", "RMSEC", "R²", "RPD"]
     assert ranked.splitlines()[1].split() == named, "no test data"
     assert len(ranked.splitlines()) == 6
     assert "PLSRegression (n_components=2)" in ranked, "what was tried is shown, its default or not"
