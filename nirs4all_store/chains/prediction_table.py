@@ -6,6 +6,7 @@ Where the table has the references, too, it tells how good the predictions are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +37,11 @@ class PredictionTable:
     Attributes
     ----------
     frame : polars.DataFrame
-        One row for each row of the data: the columns that are kept, then `NAME_predicted` for each target, null where a
-        row could not be predicted. Where the chain does not know its targets' names, `predicted`, or `predicted_0`...
-        Where it was averaged by `sample`, then `NAME_predicted_by_sample` and `n_scans`, the same for each scan of one.
-        At its end what `beliefs` has, such as `t2`, `q`, `outside_x` and `outside_y`.
+        One row for each row of the data: the columns that are kept (`q_1` if one is called as ours), then
+        `NAME_predicted` for each target, null where a row could not be predicted. Where the chain does not know its
+        targets' names, `predicted`, or `predicted_0`... Where it was averaged by `sample`, then
+        `NAME_predicted_by_sample` and `n_scans`, the same for each scan of one. At its end what `beliefs` has, such as
+        `t2`, `q`, `outside_x` and `outside_y`.
     scores : dict of str to dict
         The scores of each target of which the data have the references, by its name; see `metrics.scores_of`.
     worst : polars.DataFrame
@@ -128,7 +130,10 @@ def predict_table(
     kept = [] if keep == "none" else [others]
     if keep == "all":
         kept.append(_as_frame(spectra))
-    beside = [part.drop(frame.columns, strict=False) for part in kept]
+    is_earlier_answer = any(name in others.columns for name in names)
+    beside = [
+        part.drop(frame.columns, strict=False) if is_earlier_answer else _renamed(part, frame.columns) for part in kept
+    ]
     classes = _classes(chain, len(names)) if are_classes else [None] * len(names)
     read = {
         target: _references(others[target], column, own, are_classes=are_classes)
@@ -210,6 +215,17 @@ def _names_of(columns: list[str], targets: list[str]) -> dict[str, str]:
         for kind in (PREDICTED, "lower", "upper")
         for name, target in zip((name for name in columns if name.startswith(kind)), targets, strict=False)
     }
+
+
+def _renamed(part: pl.DataFrame, ours: list[str]) -> pl.DataFrame:
+    """Return columns of the data with a number behind the names that ours have, as a metadata column `q`."""
+    return part.rename(
+        {
+            name: next(other for i in count(1) if (other := f"{name}_{i}") not in {*part.columns, *ours})
+            for name in part.columns
+            if name in ours
+        }
+    )
 
 
 def _as_frame(spectra: Spectra) -> pl.DataFrame:

@@ -216,6 +216,15 @@ def test_scans_of_one_sample_are_averaged_beside_each_scan(store: WorkspaceStore
         store.predict_table(chain, table, average="id")
 
 
+def test_metadata_that_are_called_as_ours_were_left_out_of_the_answer(store: WorkspaceStore, chain: str) -> None:
+    table = SPECTRA.with_columns(q=pl.lit("lab 7"), q_1=pl.lit("old"), t2=pl.lit(3))
+    found = store.predict_table(chain, table).frame
+    assert found.columns == ["q_2", "q_1", "t2_1", "protein_predicted", *FLAGS]
+    assert found.row(0)[:3] == ("lab 7", "old", 3)
+    again = store.predict_table(chain, found.hstack(SPECTRA)).frame
+    assert again.columns == found.columns, "what was predicted before is replaced"
+
+
 def test_scans_without_a_reference_once_left_the_average_that_was_scored(store: WorkspaceStore, chain: str) -> None:
     once = pl.when(pl.int_range(40) % 4 == 0).then(pl.Series(PROTEIN))  # The first scan alone has that of the sample.
     table = SPECTRA.with_columns(id=pl.int_range(40) // 4, protein=once)
