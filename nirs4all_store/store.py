@@ -885,13 +885,13 @@ class WorkspaceStore:
         -------
         polars.DataFrame
             A row for each sample. `predicted` and `spread`, in the unit of y, with a number behind for each of several
-            targets, and so the bounds of the interval, `lower` and `upper`. `leverage`, if the model is a PLS. If the
-            chain knows what its calibration covers: Hotelling's `t2` and the residual `q` of what the model sees,
-            `outside_envelope`, at how many of its columns that is below the least or above the greatest value of the
-            calibration, and `outside_x`, whether T² or Q is beyond its limit, as by chance 2 % of spectra like those of
-            the calibration are. `outside_y`, for numbers: whether the prediction is outside the calibration's range, of
-            several targets whether one of them is. Without T² and Q nothing tells which spectra are unlike. See
-            docs/decisions/0026.
+            targets, and so the bounds of the interval, `lower` and `upper`. `leverage`, if the model is a PLS; of folds
+            that predict together that in the first. If the chain knows what its calibration covers: Hotelling's `t2`
+            and the residual `q` of what the model sees, `outside_envelope`, at how many of its columns that is below
+            the least or above the greatest value of the calibration, and `outside_x`, whether T² or Q is beyond its
+            limit, as by chance 2 % of spectra like those of the calibration are. `outside_y`, for numbers: whether the
+            prediction is outside the calibration's range, of several targets whether one of them is. Without T² and Q
+            nothing tells which spectra are unlike. See docs/decisions/0026.
 
         Raises
         ------

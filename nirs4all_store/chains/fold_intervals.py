@@ -16,6 +16,7 @@ from ..errors import InvalidInputError, StoreError
 from ..metrics import repeats_of
 from ..validation import checked_float
 from .fitted import FittedChain, named
+from .inference import is_classifier
 from .intervals import Residuals, cv_plus, one_a_group
 from .probabilities import as_columns
 
@@ -76,6 +77,8 @@ def fold_intervals(chain: FittedChain, level: float) -> FoldIntervals:
     folds, residuals = chain.together or chain, chain.residuals
     if isinstance(residuals, StoreError):
         raise residuals
+    if residuals is None and all(map(is_classifier, chain.models)):
+        raise _of_classes(chain.name)
     if residuals is None:
         raise InvalidInputError(
             f"{chain.name} has no residuals of samples that its folds held out, which intervals need; give interval= "
@@ -169,7 +172,7 @@ def _held_out(name: str, predictions: Sequence[Row]) -> tuple[list[Row], list[Ar
             "in this workspace to have intervals"
         )
     if not all(map(_are_numbers, held_out)):
-        raise InvalidInputError(f"{name} predicts classes, and intervals are for numbers; see predict_proba")
+        raise _of_classes(name)
     parts = [row["sample_indices"] for row in held_out]
     trained = [stored[fold, "train"]["sample_indices"] for fold in folds]
     if len(folds) == 1:
@@ -185,6 +188,10 @@ def _held_out(name: str, predictions: Sequence[Row]) -> tuple[list[Row], list[Ar
             "with KFold, or with GroupKFold if there are groups"
         )
     return [held_out[number] for number in repeats[0]], []
+
+
+def _of_classes(name: str) -> InvalidInputError:
+    return InvalidInputError(f"{name} predicts classes, and intervals are for numbers; see predict_proba")
 
 
 def _are_numbers(row: Row) -> bool:
