@@ -146,7 +146,11 @@ def predict_table(
     worst = [_worst(rows, are_classes=are_classes) for rows in compared.values()]
     return PredictionTable(
         pl.concat([*beside, frame], how="horizontal"),
-        {target: scores_by_scan(rows, are_classes=are_classes) for target, rows in compared.items()},
+        # The data may have a column `weight` of their own, as that of an apple.
+        {
+            target: scores_by_scan(rows.select("reference", "predicted"), are_classes=are_classes)
+            for target, rows in compared.items()
+        },
         pl.concat(worst, how="diagonal_relaxed") if worst else pl.DataFrame(),
         int(np.sum(~predicted)),
         {

@@ -153,7 +153,9 @@ def weights_of(parts: Mapping[str, Any], X: Array, kept: Array) -> Array | None:
     weights = np.asarray(parts["weights"])
     check_length(weights, "weights", X, "X")
     if weights.ndim != 1 or weights.dtype.kind not in NUMBERS:
-        raise InvalidInputError("weights must be one number for each sample")
+        raise InvalidInputError(
+            f"weights must be one number for each sample, and begin with {weights.ravel().tolist()[0]!r}"
+        )
     wrong = np.flatnonzero(kept & ~(np.isfinite(weights) & (weights >= 0)))
     if len(wrong):
         raise InvalidInputError(

@@ -24,6 +24,8 @@ SAMPLED = 200_000
 SCAN = re.compile(r"(?i)[ _.-]+(?:rep|scan|r|s)?[ _.-]*(?:[0-9]{1,2}|[a-z])$")
 """The end of the name of one of several scans: `S07_2`, `S07 rep 1`, `S07-b`."""
 
+NO_NAMES = (pl.List, pl.Array, pl.Struct, pl.Object, pl.Binary, pl.Duration)
+"""The types of columns that are no text, and name nothing."""
 GROUPS = re.compile(r"(?i)(^|[ _.-])(sample|group|lot|batch|plot|block|plate|subject|animal|plant|site|id)s?([ _.-]|$)")
 """What columns are called whose whole numbers are names."""
 
@@ -106,7 +108,8 @@ def _of_scans(data: TrainingData) -> Iterator[str]:
     if data.groups is not None:
         columns = {"groups": pl.Series(data.groups.tolist())}
     else:
-        columns = {} if data.metadata is None else {column.name: column for column in data.metadata}
+        told = [] if data.metadata is None else data.metadata
+        columns = {column.name: column for column in told if column.dtype not in NO_NAMES}
         if data.sample_names is not None:
             columns = {"sample": pl.Series(data.sample_names), **columns}
     scans = [(name, _count_named_as_scans(column, data.y)) for name, column in columns.items()]

@@ -62,7 +62,8 @@ def places_on(found: Array, wavelengths: Array, where: str) -> Array:
                 f"{lacks}it has {found.min():g} to {found.max():g}, and those of training are {wavelengths.min():g} to "
                 f"{wavelengths.max():g}: give spectra of that range, and in the unit of training (nm, cm-1, µm)"
             )
-        advice = "" if _uncovered(found, wavelengths).any() else ", or interpolate them with resample (--resample)"
+        is_covered = not _uncovered(found, wavelengths).any()
+        advice = ", or predict with resample (--resample), which interpolates them" if is_covered else ""
         raise InvalidInputError(
             f"{lacks}the nearest that it has differ by up to {apart[missing].max():g}, where the step is "
             f"{step.min():g}: give spectra of the same instrument{advice}"

@@ -313,3 +313,12 @@ def test_names_in_the_index_of_pandas_were_lost_and_an_array_had_no_columns(stor
     assert found["sample"].equals(table["sample"])
     with pytest.raises(InvalidInputError, match="data is ndarray; give a file or a frame"):
         store.predict_table(chain, X)
+
+
+@pytest.mark.parametrize("weight", [pl.Series(GENERATOR.uniform(100, 300, 40)), pl.lit("heavy")])
+def test_a_column_called_weight_counted_as_weights_of_the_scores(
+    store: WorkspaceStore, chain: str, weight: Any
+) -> None:
+    table = described(SPECTRA)
+    found = store.predict_table(chain, table.with_columns(weight=weight))
+    assert found.scores == store.predict_table(chain, table).scores

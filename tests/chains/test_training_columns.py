@@ -243,7 +243,9 @@ def test_another_grid_is_refused_with_by_how_much_it_differs(store: WorkspaceSto
             store.replay_chain(on_grid[0], frame)
     wider = np.arange(900, 990, 3.0)
     frame = pl.DataFrame(np.ones((1, len(wider))), schema=[f"{wavelength:g}" for wavelength in wider])
-    with pytest.raises(ChainInputError, match=r"differ by up to 1\.\d+, where the step is 3: .* or interpolate them"):
+    with pytest.raises(
+        ChainInputError, match=r"differ by up to 1\.\d+, where the step is 3: .* or predict with resample"
+    ):
         store.replay_chain(on_grid[0], frame)
 
 

@@ -102,6 +102,11 @@ def test_numbers_of_samples_are_joined_however_they_are_written(tmp_path: Path) 
         ({"X": "wheat.docx", "y": Y}, None, "wheat.docx is no table by its name"),
         ({"X": "wheat.csv", "y": "protein", "unit": ["%", "%"]}, None, "2 units are given for 1 targets"),
         ({"X": "wheat.csv", "y": "protein", "unit": {"fat": "%"}}, None, "a unit is given for 'fat'"),
+        (
+            {"X": "wheat.csv", "y": "protein", "weights": "sample"},
+            None,
+            "one number for each sample, and begin with 'S00'",
+        ),
         ({"X": "wheat.csv", "y": "protein", "groups": "Xcal.csv"}, None, "Xcal.csv has the columns .*; give a file"),
     ],
 )

@@ -1,6 +1,7 @@
 """Warnings of what is probably not meant: scans without groups, markers, columns without values."""
 
 import warnings
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -158,3 +159,8 @@ def test_a_target_among_the_columns_of_a_file_without_names_was_read_from_the_sp
     assert "column 'column_0' of X has the values of y" in message
     SCANS.select(NAMES).write_csv(tmp_path / "spectra.csv", include_header=False)
     assert told({"X": tmp_path / "spectra.csv", "y": tmp_path / "brix.npy"}, None) == []
+
+
+def test_metadata_that_are_no_text_once_ended_the_training_in_an_error_of_polars() -> None:
+    for values in ([[1, 2]] * 30, [timedelta(1)] * 30, [b"\xff"] * 30, [{"a": 1}] * 30):
+        assert told(SCANS.with_columns(pl.Series("more", values), brix=pl.Series(RNG.normal(size=30)))) == []
