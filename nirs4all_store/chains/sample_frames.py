@@ -19,6 +19,8 @@ Target = tuple[str, str, str, str]
 KNOWN_OF_ALL = {"row": pl.Int64, "fold_id": pl.String, "repeat": pl.Int64, "partition": pl.String}
 """The columns that each frame of predictions has, and their types."""
 
+IS_TEST = "(is it of the test data)"
+
 
 def sample_frame(
     predictions: Sequence[dict[str, Any]],
@@ -134,12 +136,14 @@ def _are_classes(predictions: Sequence[dict[str, Any]]) -> bool:
 
 def _with_samples(frame: pl.DataFrame, samples: pl.DataFrame, references: Sequence[str]) -> pl.DataFrame:
     """Return predictions with what is known of each sample, after its row; rows of test data are numbered anew."""
-    is_test = pl.col("partition") == "test"
-    known = samples.select(pl.exclude("partition", "weight", "y", *references), is_test.alias("is_test"))
-    joined = frame.with_columns(is_test.alias("is_test")).join(
-        known, on=["row", "is_test"], how="left", suffix="_1", maintain_order="left"
+    is_test = (pl.col("partition") == "test").alias(IS_TEST)
+    # Both may also be metadata: a target that has no name is `y` there, and an apple has a weight.
+    weight, y = ["weight"] * ("weight" in frame.columns), ["y"] * ("y_true" in references)
+    known = samples.select(pl.exclude("partition", *weight, *y, *references), is_test)
+    joined = frame.with_columns(is_test).join(
+        known, on=["row", IS_TEST], how="left", suffix="_1", maintain_order="left"
     )
-    own = [name for name in joined.columns if name not in frame.columns and name != "is_test"]
+    own = [name for name in joined.columns if name not in frame.columns and name != IS_TEST]
     return joined.select("row", *own, *(name for name in frame.columns if name != "row"))
 
 

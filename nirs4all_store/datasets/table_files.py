@@ -149,7 +149,7 @@ def read(path: Path, texts: Collection[str] = ()) -> Table:
     except (OSError, EOFError, zlib.error, pl.exceptions.PolarsError) as error:
         raise InvalidInputError(f"{path} cannot be read: {error}") from error
     if not found.frame.height:
-        raise InvalidInputError(f"{path} has no rows")
+        raise InvalidInputError(f"{path} has no rows below the names of its columns")
     index = list(filter(PANDAS_INDEX.fullmatch, found.frame.columns))
     return replace(found, frame=to_wide(found.frame.drop(index) if index else found.frame, str(path)))
 

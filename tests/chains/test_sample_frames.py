@@ -53,6 +53,14 @@ def test_predictions_are_read_by_sample_under_the_targets_name(store: WorkspaceS
     assert {*frame["partition"]} == {"train", "val"}
 
 
+def test_metadata_called_weight_y_or_is_test_were_lost_or_an_error(store: WorkspaceStore) -> None:
+    more = {name: pl.Series([f"{name} {row}" for row in range(30)]) for name in ("weight", "y", "is_test")}
+    table = TABLE.with_columns(protein=pl.Series(PROTEIN), **more)
+    found = PipelineRunner(store).run([KFold(3), Ridge()], table, target="protein", refit=False)
+    frame = store.chain_samples(found["chain_id"][0], "val").filter(fold_id="avg").sort("row")
+    assert frame.select(*more).equals(pl.DataFrame(more))
+
+
 def test_one_partition_is_asked_for(store: WorkspaceStore) -> None:
     chain_id = trained(store, [Ridge()], "protein")
     whole, part = store.chain_samples(chain_id), store.chain_samples(chain_id, partition="val")
