@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -108,7 +109,7 @@ def _of_scans(data: TrainingData) -> Iterator[str]:
     if data.groups is not None:
         columns = {"groups": pl.Series(data.groups.tolist())}
     else:
-        told = [] if data.metadata is None else data.metadata
+        told: Any = [] if data.metadata is None else data.metadata
         columns = {column.name: column for column in told if column.dtype not in NO_NAMES}
         if data.sample_names is not None:
             columns = {"sample": pl.Series(data.sample_names), **columns}

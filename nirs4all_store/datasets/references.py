@@ -13,6 +13,7 @@ import polars as pl
 from ..errors import InvalidInputError
 from . import column_names, spectra_columns, table_files
 from .cells import numbers_or_texts
+from .column_names import MAX_NAMES_LISTED
 from .dataset import Array
 from .input_checks import ROWS_COUNT_FROM_ZERO
 from .text_tables import Table
@@ -128,9 +129,10 @@ def _target_columns(
 def _keys(table: pl.DataFrame, join: str, where: str) -> list[Any]:
     """Return by what rows are joined: numbers where a column has them, so that 7 is 7.0; else texts."""
     if join not in table.columns:
+        names = ", ".join(map(repr, column_names.without_wavelengths(table.columns)[:MAX_NAMES_LISTED]))
         raise InvalidInputError(
             f"{where} has no column {join!r} to join the references by; name one that both have as join=, in a shell "
-            "with --join"
+            f"with --join: it has {names or 'none but spectra'}"
         )
     return numbers_or_texts(table[join]).to_list()
 
