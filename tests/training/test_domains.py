@@ -181,3 +181,14 @@ def test_folds_that_select_other_columns_than_the_final_model_flag_no_more_than_
     table = pl.DataFrame(spectra[60:], schema=[f"w{place}" for place in range(30)])
     told = [store.predict_table(chain_id, table, folds=folds).warning for folds in (None, "mean")]
     assert told[0] == told[1]
+
+
+def test_folds_predict_where_the_final_models_steps_are_lost_and_say_that_nothing_tells(tmp_path: Path) -> None:
+    with WorkspaceStore(tmp_path / "workspace") as store:
+        (chain_id,) = trained(store, [KFold(2), StandardScaler(), Ridge()])
+        scaler, _ = (store.get_chain(chain_id) or {})["fold_artifacts"]["fold_final"]
+        store.get_artifact_path(scaler).unlink()
+        table = pl.DataFrame(X_NEW, schema=[f"w{place}" for place in range(40)])
+        found = store.predict_table(chain_id, table, folds="mean")
+        np.testing.assert_allclose(found.frame["predicted"], store.replay_chain(chain_id, X_NEW, folds="mean"))
+        assert "not of these folds" in (found.warning or "")
