@@ -111,7 +111,8 @@ def read_all(store: WorkspaceStore) -> dict[str, int]:
     for row in found["artifacts"]:
         store.load_artifact(row["artifact_id"])
     for row in found["chains"]:
-        is_pruned = not json.loads(row["fold_artifacts"])
+        chain = store.get_chain(row["chain_id"]) or {}
+        is_pruned = not chain["fold_artifacts"]
         if row["model_class"] == "Ridge" and not row["chain_id"].startswith("chain-") and not is_pruned:
             store.replay_chain(row["chain_id"], X)
     return report.rows
