@@ -181,7 +181,7 @@ def tell(process: Process) -> None:
 def ends_well(process: Process) -> str:
     """Wait for the end of a program, and return what it printed."""
     printed, errors = process.communicate()
-    assert process.returncode == 0, errors
+    assert process.returncode == 0, (process.returncode, printed, errors)
     assert errors == "", errors
     return printed
 

@@ -8,14 +8,14 @@ from faults import FAULTS
 from programs import run_module
 
 SHARES = {
-    "kill": 2,
+    "kill": 1,
     "states": 2,
-    "syscall_kill": 2,
-    "syscalls": 2,
+    "syscall_kill": 1,
+    "syscalls": 1,
     "disk": 1,
-    "wal": 3,
-    "bits": 4,
-    "gc": 3,
+    "wal": 2,
+    "bits": 3,
+    "gc": 2,
     "sharing": 1,
 }
 LARGER = {

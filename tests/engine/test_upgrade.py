@@ -210,6 +210,7 @@ def test_killed_at_any_step_the_workspace_is_the_old_one_or_the_new_one(operatio
     assert int(done.stdout.split()[0]) > 100
 
 
+@pytest.mark.slow
 def test_arrays_too_long_for_little_memory_are_upgraded_in_more(old: Path) -> None:
     with duckdb.connect(str(old / "store.duckdb")) as connection:
         connection.execute(
