@@ -273,7 +273,7 @@ def test_a_path_in_a_tampered_database_leads_nowhere(tmp_path: Path, path: str) 
     assert (tmp_path / "workspace" / "artifacts" / "link").is_symlink()
 
 
-@pytest.mark.parametrize("table", all_but_few(sorted(TEXT_COLUMNS), ["logs"]))
+@pytest.mark.parametrize("table", all_but_few(sorted(TEXT_COLUMNS), ["artifacts"]))
 def test_columns_of_another_type_are_refused_in_words(tmp_path: Path, table: str) -> None:
     with WorkspaceStore(tmp_path / "sound") as store:
         run_id, pipeline_id = add_pipeline(store)
