@@ -9,7 +9,9 @@ import pytest
 from sklearn.linear_model import Ridge
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures, views
+from nirs4all_store.engine.duckdb import readonly_sql
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
+from nirs4all_store.views import rankings
 
 
 @pytest.fixture
@@ -68,6 +70,20 @@ def test_a_ranking_tells_how_much_the_folds_differ(store: WorkspaceStore, chain_
     assert {"RMSEP", "RMSECV ±folds"} & {*tested.table.columns} == {"RMSEP"}, (
         "how much RMSECV differs once stood beside RMSEP alone"
     )
+
+
+def test_each_ranking_once_started_a_process_to_tell_how_much_the_folds_differ(
+    store: WorkspaceStore, chain_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(readonly_sql, "SqlProcess")
+    pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
+    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="1", partition="val", val_score=0.1)
+    judged = views.held_out(store.query_predictions())
+    spread = pytest.approx(np.std([0.1, 0.5], ddof=1))
+    assert views.list_models(store, judged).rows["sd_over_folds"].to_list() == [spread]
+    monkeypatch.setattr(rankings, "CHAINS_OF_A_QUERY", 2)
+    several = views.list_models(store, pl.concat([judged] * 5)).rows
+    assert several["sd_over_folds"].to_list() == [spread] * 5, "the chains of several queries"
 
 
 def test_a_ranking_by_sample_was_refused_where_the_samples_of_some_models_have_no_names(store: WorkspaceStore) -> None:

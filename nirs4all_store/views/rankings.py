@@ -18,6 +18,12 @@ WHERE_SEVERAL = ("dataset", "target", "data", "judged by")
 """Columns of a ranking that are shown where models differ in them, and so are ranked apart."""
 TEXTS = ("chain_id", "model", "preprocessings", "metric", *WHERE_SEVERAL)
 """The columns of a ranking that are text, also where there are no rows."""
+FOLDS_OF_CHAINS = (
+    "SELECT chain_id, fold_id, val_score FROM predictions "
+    "WHERE partition = 'val' AND isfinite(val_score) AND chain_id IN ({})"
+)
+CHAINS_OF_A_QUERY = 100
+"""So many that the store still answers in its own process: it starts another one for what is longer."""
 
 
 def rank(
@@ -145,15 +151,13 @@ def _spreads_over_folds(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]
 
     It is None for what is not of all folds together: beside RMSEP it would seem to be how much that differs.
     """
+    known: dict[str, float | None] = {}
     chains = [row["chain_id"] for row in rows if row["fold_id"] == AVERAGE]
-    if not chains:
-        return [None] * len(rows)
-    found = store.sql(
-        "SELECT chain_id, stddev_samp(val_score) FROM predictions WHERE partition = 'val' AND isfinite(val_score) "
-        "AND regexp_full_match(fold_id, '[0-9]+') AND chain_id IN (SELECT unnest(?)) GROUP BY chain_id",
-        [chains],
-    )
-    known = dict(found.iter_rows())
+    for start in range(0, len(chains), CHAINS_OF_A_QUERY):
+        own = chains[start : start + CHAINS_OF_A_QUERY]
+        found = store.sql(FOLDS_OF_CHAINS.format(", ".join("?" * len(own))), own)
+        folds = found.filter(pl.col("fold_id").str.contains("^[0-9]+$"))
+        known |= dict(folds.group_by("chain_id").agg(pl.col("val_score").std()).iter_rows())
     return [known.get(row["chain_id"]) if row["fold_id"] == AVERAGE else None for row in rows]
 
 
