@@ -268,9 +268,9 @@ thread.start()
 while not (folder / lease.QUEUE_FILE).exists():
     pass
 if os.fork() == 0:
+    print("forked", flush=True)  # The child itself: until it has begun, it has what it was forked with.
     sys.stdin.read()
     os._exit(0)
-print("forked", flush=True)
 thread.join()
 sys.stdin.read()
 """
