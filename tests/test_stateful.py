@@ -15,11 +15,11 @@ class MemoryMachine(StoreMachine):
 
 
 class TestStore(StoreMachine.TestCase):
-    settings = settings(max_examples=6, stateful_step_count=30, **SETTINGS)
+    settings = settings(max_examples=3, stateful_step_count=30, **SETTINGS)
 
 
 class TestMemory(MemoryMachine.TestCase):
-    settings = settings(max_examples=6, stateful_step_count=30, **SETTINGS)
+    settings = settings(max_examples=3, stateful_step_count=30, **SETTINGS)
 
 
 @pytest.mark.slow

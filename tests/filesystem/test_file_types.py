@@ -123,6 +123,13 @@ CASES: list[tuple[Make, str]] = [
 ]
 
 
+FEW_FILES = [
+    make_link_to_a_file,
+    make_pipe,
+    *(pytest.param(make, marks=pytest.mark.slow) for make in (make_dangling_link, make_socket)),
+]
+
+
 def seen(folder: Path) -> dict[str, Any]:
     """Return what is in a folder, without following or opening anything but files."""
     found: dict[str, Any] = {}
@@ -135,13 +142,27 @@ def seen(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.fixture
-def workspace(tmp_path: Path) -> Path:
-    """Give a workspace with a chain and a template that nobody has open."""
-    with WorkspaceStore(tmp_path / "w") as store:
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give a workspace with a chain and a template, which stays as it is."""
+    folder = tmp_path_factory.mktemp("sound") / "w"
+    with WorkspaceStore(folder) as store:
         add_chain(store, add_pipeline(store)[1])
-    PipelineLibrary(tmp_path / "w").save_template([], "pls")
-    return tmp_path / "w"
+    PipelineLibrary(folder).save_template([], "pls")
+    return folder
+
+
+@pytest.fixture
+def workspace(sound: Path, tmp_path: Path) -> Path:
+    """Give a copy of it that nobody has open."""
+    return shutil.copytree(sound, tmp_path / "w")
+
+
+@pytest.fixture(scope="module")
+def opened(sound: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceStore]:
+    """Give a store for what is refused."""
+    with WorkspaceStore(shutil.copytree(sound, tmp_path_factory.mktemp("opened") / "w")) as store:
+        yield store
 
 
 def put(make: Make, path: Path, outside: Path) -> None:
@@ -201,8 +222,26 @@ def test_a_workspace_that_is_reached_through_a_link_is_fine(workspace: Path, tmp
     assert PipelineLibrary(tmp_path / "link").load_template("pls") == []
 
 
-@pytest.mark.parametrize("place", ["artifacts", "library", "library/templates", "exports", "artifacts/.quarantine"])
-@pytest.mark.parametrize("make", [make_link, make_pipe])
+@pytest.mark.parametrize(
+    ("make", "place"),
+    [
+        (make_link, "artifacts"),
+        (make_link, "library"),
+        (make_link, "exports"),
+        (make_pipe, "artifacts"),
+        (make_pipe, "library/templates"),
+        *(
+            pytest.param(make, place, marks=pytest.mark.slow)
+            for make, place in (
+                (make_link, "library/templates"),
+                (make_link, "artifacts/.quarantine"),
+                (make_pipe, "library"),
+                (make_pipe, "exports"),
+                (make_pipe, "artifacts/.quarantine"),
+            )
+        ),
+    ],
+)
 def test_a_folder_that_became_a_link_under_an_open_store_was_emptied(
     workspace: Path, tmp_path: Path, make: Make, place: str
 ) -> None:
@@ -281,7 +320,7 @@ def test_a_log_that_became_a_link_in_the_middle_of_a_transaction_is_not_written_
         store.begin_run("kept")
 
 
-@pytest.mark.parametrize("make", [make_link_to_a_file, make_dangling_link, make_pipe, make_socket])
+@pytest.mark.parametrize("make", FEW_FILES)
 def test_an_artifact_or_a_template_that_is_no_file_hung_or_was_replaced(
     workspace: Path, tmp_path: Path, make: Make
 ) -> None:
@@ -324,7 +363,7 @@ def test_an_artifact_or_a_template_that_is_no_file_hung_or_was_replaced(
 
 @pytest.mark.parametrize("name", ["x.csv", "x.tsv", "x.parquet", "x.npy", "x.json", "x.yaml", "x.n4a"])
 @pytest.mark.parametrize("by", ["pipe", "link", "socket", "device"])
-def test_an_input_that_is_no_file_hung(tmp_path: Path, workspace: Path, name: str, by: str) -> None:
+def test_an_input_that_is_no_file_hung(tmp_path: Path, opened: WorkspaceStore, name: str, by: str) -> None:
     path = tmp_path / name
     if by == "pipe":
         os.mkfifo(path)
@@ -333,27 +372,27 @@ def test_an_input_that_is_no_file_hung(tmp_path: Path, workspace: Path, name: st
     else:
         path.symlink_to("/dev/zero" if by == "device" else tmp_path / "pipe")
         os.mkfifo(tmp_path / "pipe")
-    with WorkspaceStore(workspace) as store:
-        uses: dict[str, list[Callable[[], object]]] = {
-            ".csv": [lambda: read_dataset(path, "y"), lambda: read_spectra(path)],
-            ".tsv": [lambda: read_dataset(str(path), "y")],
-            ".parquet": [lambda: read_dataset(path, "y"), lambda: read_spectra(path)],
-            ".npy": [lambda: read_spectra(path)],
-            ".json": [
-                lambda: read_config(path),
-                lambda: PipelineLibrary(workspace).import_template(path),
-                lambda: find_config(str(path), PipelineLibrary(workspace).load_template),
-            ],
-            ".yaml": [lambda: read_config(str(path))],
-            ".n4a": [
-                lambda: store.import_bundle(path),
-                lambda: load_bundle(path),
-                lambda: inspect_bundle(path),
-            ],
-        }
-        for use in uses[path.suffix]:
-            with pytest.raises((InvalidInputError, BundleError, NotFoundError), match=r"is a|no file"):
-                use()
+    library = PipelineLibrary(opened.workspace_path)
+    uses: dict[str, list[Callable[[], object]]] = {
+        ".csv": [lambda: read_dataset(path, "y"), lambda: read_spectra(path)],
+        ".tsv": [lambda: read_dataset(str(path), "y")],
+        ".parquet": [lambda: read_dataset(path, "y"), lambda: read_spectra(path)],
+        ".npy": [lambda: read_spectra(path)],
+        ".json": [
+            lambda: read_config(path),
+            lambda: library.import_template(path),
+            lambda: find_config(str(path), library.load_template),
+        ],
+        ".yaml": [lambda: read_config(str(path))],
+        ".n4a": [
+            lambda: opened.import_bundle(path),
+            lambda: load_bundle(path),
+            lambda: inspect_bundle(path),
+        ],
+    }
+    for use in uses[path.suffix]:
+        with pytest.raises((InvalidInputError, BundleError, NotFoundError), match=r"is a|no file"):
+            use()
 
 
 def test_an_input_that_is_a_link_to_a_file_is_read(tmp_path: Path) -> None:
@@ -377,7 +416,7 @@ except ValueError as error:
         assert says(process) == "True"
 
 
-@pytest.mark.parametrize("make", [make_link_to_a_file, make_dangling_link, make_pipe, make_socket])
+@pytest.mark.parametrize("make", FEW_FILES)
 def test_an_export_replaced_what_is_no_file(workspace: Path, tmp_path: Path, make: Make) -> None:
     with WorkspaceStore(workspace) as store:
         run_id, chain_id = store.list_runs()["run_id"][0], store.sql("FROM chains")["chain_id"][0]

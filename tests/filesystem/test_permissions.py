@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from legacy import make_legacy
 from programs import Process, ends_well, run, says, tell
+from samples import all_but_few
 
 from nirs4all_store import WorkspaceStore
 from nirs4all_store.workspace.file_lock import QUEUE_FILE, Lease
@@ -39,7 +40,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("has_waited", [False, True])
+@pytest.mark.parametrize("has_waited", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_reader_without_rights_once_never_got_in_beside_an_idle_store(folder: Path, has_waited: bool) -> None:
     with WorkspaceStore(folder) as store:
         store.begin_run("first")
@@ -118,7 +119,7 @@ with n.WorkspaceStore(".") as store:
 """
 
 
-@pytest.mark.parametrize("umask", [0o022, 0o077])
+@pytest.mark.parametrize("umask", [0o022, pytest.param(0o077, marks=pytest.mark.slow)])
 def test_the_second_user_of_a_groups_folder_was_kept_out_of_what_the_first_had_made(
     group_folder: Path, umask: int
 ) -> None:
@@ -131,8 +132,15 @@ def test_the_second_user_of_a_groups_folder_was_kept_out_of_what_the_first_had_m
         assert (path.name, oct(status.st_mode & 0o070)) == (path.name, "0o70" if path.is_dir() else "0o60")
 
 
-@pytest.mark.parametrize("name", ["store.duckdb", "store.duckdb.wal"])
-@pytest.mark.parametrize(("mode", "right"), [(0o640, "write"), (0o600, "read")])
+@pytest.mark.parametrize(
+    ("mode", "right", "name"),
+    [
+        (0o640, "write", "store.duckdb"),
+        (0o600, "read", "store.duckdb.wal"),
+        pytest.param(0o640, "write", "store.duckdb.wal", marks=pytest.mark.slow),
+        pytest.param(0o600, "read", "store.duckdb", marks=pytest.mark.slow),
+    ],
+)
 def test_a_missing_right_was_said_to_need_a_backup(group_folder: Path, name: str, mode: int, right: str) -> None:
     run(f"{BECOME}\nstore = n.WorkspaceStore('.')\nstore.begin_run('r')\nos._exit(0)", group_folder)  # It leaves a log.
     (group_folder / name).chmod(mode)
@@ -236,7 +244,7 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("change", CHANGES)
+@pytest.mark.parametrize("change", all_but_few(CHANGES, ("recover", "restore")))
 def test_what_was_kept_or_made_anew_once_had_the_old_files_rights(group_folder: Path, change: str) -> None:
     work, new = CHANGES[change]
     if change == "upgrade":
