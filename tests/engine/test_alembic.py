@@ -44,9 +44,8 @@ for words in json.loads(sys.stdin.read()):
 def installed(tmp_path: Path) -> Path:
     """Give a package as the wheel installs it."""
     package = tmp_path / "site" / "nirs4all_store"
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(ROOT / "nirs4all_store", package, ignore=ignored)
-    shutil.copytree(ROOT / "migrations", package / "migrations", ignore=ignored)
+    shutil.copytree(ROOT / "nirs4all_store", package)  # With what was compiled, which takes longer than all commands.
+    shutil.copytree(ROOT / "migrations", package / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(ROOT / "migrations" / "installed.ini", package / "alembic.ini")
     return package
 

@@ -9,6 +9,7 @@ import duckdb
 import pytest
 from legacy import make_legacy
 from programs import run
+from samples import all_but_few
 
 from nirs4all_store import (
     UntrustedArtifactError,
@@ -103,6 +104,16 @@ MORE = {
         "DROP SCHEMA lab.hidden CASCADE",
     ),
 }
+FEW_MORE = (
+    "trigger",
+    "trigger-named-as-a-table",
+    "view-named-as-a-table",
+    "macro",
+    "index",
+    "own-default",
+    "own-generated",
+    "own-check",
+)
 # A table of ours made anew: its columns, as they are printed, with something in one of them.
 ANEW = {
     "generated": (
@@ -166,7 +177,7 @@ def more_in(folder: Path) -> list[Extra]:
         return differences(connection, "store", migrator.printed_schema(migrator.HEAD)).more
 
 
-@pytest.mark.parametrize("kind", MORE)
+@pytest.mark.parametrize("kind", all_but_few(MORE, FEW_MORE))
 def test_what_acts_by_itself_is_named_with_what_removes_it(tmp_path: Path, sound: Path, kind: str) -> None:
     statements, name, drop = MORE[kind]
     folder = shutil.copytree(sound, tmp_path / "w")
@@ -206,7 +217,14 @@ def test_a_table_of_ours_that_computes_or_refuses_is_named(tmp_path: Path, sound
         assert store.list_runs().height == 1
 
 
-@pytest.mark.parametrize("kinds", [["trigger"], ["macro"], ["column", "own-generated", "view", "sequence"]])
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        ["trigger"],
+        pytest.param(["macro"], marks=pytest.mark.slow),
+        ["column", "own-generated", "view", "sequence"],
+    ],
+)
 def test_what_acts_by_itself_in_a_database_once_acted_in_our_own_writes(
     tmp_path: Path, sound: Path, kinds: list[str]
 ) -> None:

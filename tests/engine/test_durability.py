@@ -119,7 +119,7 @@ def test_a_power_cut_took_a_recovery_or_what_it_kept(old: Path, monkeypatch: pyt
 def test_a_power_cut_took_a_compacted_database(w: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with WorkspaceStore(w) as store:
         with store.transaction():
-            runs = [store.begin_run("r" * 10_000) for _ in range(100)]
+            runs = [store.begin_run("r" * 10_000) for _ in range(40)]
         for run_id in runs:
             store.delete_run(run_id)
         disk = Disk(monkeypatch)

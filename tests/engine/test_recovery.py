@@ -112,7 +112,7 @@ def check_recovered(workspace: Path, before: dict[str, bytes], expected: set[str
 
 
 @pytest.mark.parametrize(
-    "length", [1, 2500, *(pytest.param(length, marks=pytest.mark.slow) for length in (2, 5, 20, 300, 1000))]
+    "length", [2500, *(pytest.param(length, marks=pytest.mark.slow) for length in (1, 2, 5, 20, 300, 1000))]
 )
 def test_a_zero_filled_tail_costs_the_commits_in_it_and_nothing_else(
     workspace: Path, killed: tuple[Path, list[int]], length: int
@@ -155,9 +155,7 @@ def sweep(workspace: Path, ends: list[int], offsets: list[tuple[int, int]]) -> i
 
 def test_a_flipped_bit_costs_its_commit_and_what_follows(workspace: Path, killed: tuple[Path, list[int]]) -> None:
     size = killed[1][-1]
-    chosen = random.Random(7)
-    offsets = [(chosen.randrange(size), chosen.randrange(8)) for _ in range(3)] + [(3, 0), (15, 1), (size - 1, 0)]
-    assert sweep(workspace, killed[1], offsets) > 3
+    assert sweep(workspace, killed[1], [(15, 1), (size // 2, 2), (size - 1, 0)]) > 1
 
 
 @pytest.mark.slow
@@ -170,7 +168,7 @@ def test_a_bit_flipped_anywhere_costs_its_commit_and_what_follows(
 
 
 @pytest.mark.parametrize(
-    "cut", [1, 30, 3000, *(pytest.param(length, marks=pytest.mark.slow) for length in (10, 200, 1000))]
+    "cut", [30, *(pytest.param(length, marks=pytest.mark.slow) for length in (1, 10, 200, 1000, 3000))]
 )
 def test_a_log_that_is_cut_or_followed_by_garbage_needs_no_help(
     workspace: Path, killed: tuple[Path, list[int]], cut: int
@@ -217,6 +215,7 @@ def test_the_way_back_puts_the_damaged_original_in_its_place(workspace: Path) ->
     assert recover_workspace(workspace).copy == report.copy
 
 
+@pytest.mark.slow
 def test_a_second_damage_is_kept_under_a_name_of_its_own(workspace: Path) -> None:
     first = damage(workspace, lambda log: flipped(log, len(log) - 200))
     recover_workspace(workspace)
@@ -372,7 +371,7 @@ def test_too_little_memory_is_not_taken_for_damage(workspace: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("every", "point", "steps"),
-    [(9, "DAMAGED_LOG_IS_KEPT", 5), pytest.param(1, "", 60, marks=pytest.mark.slow)],
+    [(25, "DAMAGED_LOG_IS_KEPT", 5), pytest.param(1, "", 60, marks=pytest.mark.slow)],
 )
 def test_killed_at_any_step_the_workspace_is_as_it_was_or_recovered(
     workspace: Path, tmp_path: Path, every: int, point: str, steps: int
@@ -413,8 +412,7 @@ def test_the_command_tells_what_was_saved_and_lost_and_how_to_go_back(workspace:
 
 
 def test_the_command_complains_in_one_line(tmp_path: Path) -> None:
-    command = Path(sys.executable).with_name("nirs4all-store")
-    done = subprocess.run([command, "recover", tmp_path], capture_output=True, text=True, check=False)
+    done = run_script(Path(sys.executable).with_name("nirs4all-store"), "recover", tmp_path)
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert str(tmp_path) in done.stderr

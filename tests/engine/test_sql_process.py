@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -31,30 +32,42 @@ from nirs4all_store.testing.contract import add_pipeline
 NAMES = names_in(Base.metadata)
 
 
+def filled(store: WorkspaceStore) -> WorkspaceStore:
+    _, pipeline_id = add_pipeline(store)
+    scores = {("pls", 0): 1.0, ("pls", 1): 3.0, ("ridge", 0): 2.0}
+    store.save_predictions(
+        pipeline_id,
+        [
+            {
+                "dataset_name": "wheat",
+                "model_name": model,
+                "model_class": "PLS",
+                "fold_id": np.int64(fold),
+                "partition": "val",
+                "val_score": score,
+                "metric": "rmse",
+                "task_type": "regression",
+                "y_true": [1.0],
+                "y_pred": [2.0],
+            }
+            for (model, fold), score in scores.items()
+        ],
+    )
+    return store
+
+
+@pytest.fixture(scope="module")
+def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceStore]:
+    """Give a store that is only asked."""
+    with WorkspaceStore(tmp_path_factory.mktemp("asked") / "w") as store:
+        yield filled(store)
+
+
 @pytest.fixture
-def asked(tmp_path: Path) -> Any:
+def own(tmp_path: Path) -> Iterator[WorkspaceStore]:
+    """Give a test a store of its own."""
     with WorkspaceStore(tmp_path / "w") as store:
-        _, pipeline_id = add_pipeline(store)
-        scores = {("pls", 0): 1.0, ("pls", 1): 3.0, ("ridge", 0): 2.0}
-        store.save_predictions(
-            pipeline_id,
-            [
-                {
-                    "dataset_name": "wheat",
-                    "model_name": model,
-                    "model_class": "PLS",
-                    "fold_id": np.int64(fold),
-                    "partition": "val",
-                    "val_score": score,
-                    "metric": "rmse",
-                    "task_type": "regression",
-                    "y_true": [1.0],
-                    "y_pred": [2.0],
-                }
-                for (model, fold), score in scores.items()
-            ],
-        )
-        yield store
+        yield filled(store)
 
 
 def simple(query: str) -> bool:
@@ -100,25 +113,25 @@ ENDING = {
 
 
 @pytest.mark.parametrize("case", all_but_few(ENDING, ("a cast of nested JSON", "text")))
-def test_a_query_once_ended_the_process_or_took_all_memory(asked: WorkspaceStore, case: str) -> None:
+def test_a_query_once_ended_the_process_or_took_all_memory(own: WorkspaceStore, case: str) -> None:
     with pytest.raises(QueryError):
-        asked.sql(ENDING[case], timeout=30)
-    asked.begin_run("the store goes on working")
+        own.sql(ENDING[case], timeout=30)
+    own.begin_run("the store goes on working")
 
 
-def test_others_do_not_wait_for_a_query_that_another_process_answers(asked: WorkspaceStore) -> None:
+def test_others_do_not_wait_for_a_query_that_another_process_answers(own: WorkspaceStore) -> None:
     problems: list[BaseException] = []
 
     def ask() -> None:
         try:
-            asked.sql("SELECT levenshtein(repeat('ab', 400000), repeat('ba', 400000)) FROM runs", timeout=5)
+            own.sql("SELECT levenshtein(repeat('ab', 400000), repeat('ba', 400000)) FROM runs", timeout=2)
         except QueryTimeoutError as error:
             problems.append(error)
 
     thread = threading.Thread(target=ask)
     thread.start()
-    asked.vacuum()  # Waits for all who are inside.
-    asked.begin_run("second")
+    own.vacuum()  # Waits for all who are inside.
+    own.begin_run("second")
     thread.join()
     assert len(problems) == 1
 
@@ -193,7 +206,7 @@ def test_a_call_without_a_path_was_refused_as_an_index_out_of_range(asked: Works
 
 def test_a_long_parameter_goes_to_a_process_too(asked: WorkspaceStore) -> None:
     with pytest.raises(QueryError):
-        asked.sql("SELECT ? AS text FROM predictions a, predictions b", ["x" * 50_000_000], max_bytes=100_000_000)
+        asked.sql("SELECT ? AS text FROM predictions a, predictions b", ["x" * 5_000_000], max_bytes=10_000_000)
 
 
 def test_the_text_that_was_checked_once_was_not_what_ran(asked: WorkspaceStore) -> None:
@@ -213,12 +226,12 @@ def test_the_text_that_was_checked_once_was_not_what_ran(asked: WorkspaceStore) 
     assert asked.sql("FROM query_table('runs')").height == 1
 
 
-def test_a_process_answers_from_a_copy_of_what_is_committed(asked: WorkspaceStore) -> None:
-    before = asked.list_runs()
-    with asked.transaction():
-        asked.begin_run("uncommitted")
-        assert asked.sql("SELECT list(name) AS names FROM runs").item().to_list() == ["run"]
-    assert asked.sql("SELECT string_agg(name, ', ' ORDER BY name) AS names FROM runs").item() == "run, uncommitted"
+def test_a_process_answers_from_a_copy_of_what_is_committed(own: WorkspaceStore) -> None:
+    before = own.list_runs()
+    with own.transaction():
+        own.begin_run("uncommitted")
+        assert own.sql("SELECT list(name) AS names FROM runs").item().to_list() == ["run"]
+    assert own.sql("SELECT string_agg(name, ', ' ORDER BY name) AS names FROM runs").item() == "run, uncommitted"
     for query in (
         "FROM checkpoint()",
         "FROM read_text('/etc/passwd')",
@@ -227,8 +240,8 @@ def test_a_process_answers_from_a_copy_of_what_is_committed(asked: WorkspaceStor
         "FROM hidden_view",
     ):
         with pytest.raises(QueryError):
-            asked.sql(query)
-    assert asked.list_runs().height == before.height + 1
+            own.sql(query)
+    assert own.list_runs().height == before.height + 1
 
 
 def test_pivot_reads(asked: WorkspaceStore) -> None:
@@ -396,24 +409,24 @@ def test_rows_had_a_limit_and_bytes_had_none(asked: WorkspaceStore) -> None:
         asked.sql("SELECT repeat('x', 1000000) AS x FROM range(1000000)", max_bytes=50_000_000)
 
 
-def test_a_store_for_reading_had_no_limit_of_memory(asked: WorkspaceStore, tmp_path: Path) -> None:
+def test_a_store_for_reading_had_no_limit_of_memory(own: WorkspaceStore, tmp_path: Path) -> None:
     query = "SELECT value FROM duckdb_settings() WHERE name = 'memory_limit'"
-    limit = asked.sql(query).item()
-    asked.close()
+    limit = own.sql(query).item()
+    own.close()
     with WorkspaceStore(tmp_path / "w", read_only=True) as reader:
         assert reader.sql(query).item() == limit == "400.0 MiB"
 
 
 def test_nothing_is_left_of_a_process_that_answered(
-    asked: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
     descriptors = open_descriptors()
-    asked.sql("SELECT list(name) FROM runs")
+    own.sql("SELECT list(name) FROM runs")
     with pytest.raises(QueryTimeoutError):
-        asked.sql("SELECT count(*) FROM range(1000000000000) a, range(1000000000) b", timeout=0.2)
+        own.sql("SELECT count(*) FROM range(1000000000000) a, range(1000000000) b", timeout=0.2)
     assert list(temporary.iterdir()) == []
     assert open_descriptors() == descriptors
 
@@ -439,9 +452,9 @@ with WorkspaceStore(sys.argv[1], read_only=True) as store:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="a process is looked after in /proc")
-def test_a_query_without_end_went_on_when_who_had_asked_was_killed(asked: WorkspaceStore) -> None:
-    asked.close()
-    with Process(ASKS, asked.workspace_path) as process:
+def test_a_query_without_end_went_on_when_who_had_asked_was_killed(own: WorkspaceStore) -> None:
+    own.close()
+    with Process(ASKS, own.workspace_path) as process:
         other = os.pidfd_open(int(says(process)))
         process.kill()
     try:
