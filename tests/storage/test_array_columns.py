@@ -7,6 +7,7 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
+from anything import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
@@ -55,7 +56,7 @@ def with_dtype(dtype: Any) -> st.SearchStrategy[Array]:
 
 @pytest.mark.parametrize("name", ARRAY_NAMES)
 @pytest.mark.parametrize("dtype", NUMBERS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(data=st.data())
 def test_numbers_of_every_dtype_come_back(name: str, dtype: str, data: st.DataObject) -> None:
     array = data.draw(with_dtype(dtype))
@@ -63,7 +64,7 @@ def test_numbers_of_every_dtype_come_back(name: str, dtype: str, data: st.DataOb
 
 
 @pytest.mark.parametrize("name", ARRAY_NAMES)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(300), deadline=None)
 @given(data=st.data(), dtype=hnp.unicode_string_dtypes(endianness="?", max_len=6))
 def test_text_of_fixed_length_comes_back(name: str, data: st.DataObject, dtype: Any) -> None:
     array = data.draw(hnp.arrays(dtype, SHAPES, elements=hnp.from_dtype(dtype, alphabet=CHARACTERS)))
@@ -72,7 +73,7 @@ def test_text_of_fixed_length_comes_back(name: str, data: st.DataObject, dtype: 
 
 @pytest.mark.parametrize("name", ARRAY_NAMES)
 @pytest.mark.parametrize("dtype", [object, np.dtypes.StringDType()], ids=["object", "StringDType"])
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(200), deadline=None)
 @given(shape=SHAPES, data=st.data())
 def test_text_of_any_length_comes_back(name: str, dtype: Any, shape: tuple[int, ...], data: st.DataObject) -> None:
     count = int(np.prod(shape))

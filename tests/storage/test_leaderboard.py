@@ -27,7 +27,7 @@ def rows(store: WorkspaceStore, n: int = 9, metric: str = "val_score", **more: A
 
 def test_protein_and_moisture_once_were_ranked_against_each_other(store: WorkspaceStore) -> None:
     for y in (PROTEIN, MOISTURE):
-        PipelineRunner(store).run(ALPHAS, {"X": X, "y": y, "name": "wheat"})
+        PipelineRunner(store).run(ALPHAS, {"X": X, "y": y, "name": "wheat"}, refit=False)
     found = rows(store)
     assert [row["rank"] for row in found] == [1, 2, 3] * 2
     assert min(row["score"] for row in found[:3]) > max(row["score"] for row in found[3:])  # The newest comes first.
@@ -38,8 +38,8 @@ def test_protein_and_moisture_once_were_ranked_against_each_other(store: Workspa
 
 def test_models_that_were_judged_by_other_folds_once_were_ranked_together(store: WorkspaceStore) -> None:
     for splitter in (KFold(3), KFold(5), TimeSeriesSplit(3)):
-        PipelineRunner(store).run([splitter, *ALPHAS], (X, PROTEIN))
-    PipelineRunner(store).run([KFold(3), Ridge(1.0)], (X, PROTEIN))
+        PipelineRunner(store).run([splitter, *ALPHAS], (X, PROTEIN), refit=False)
+    PipelineRunner(store).run([KFold(3), Ridge(1.0)], (X, PROTEIN), refit=False)
     assert [row["rank"] for row in rows(store)] == [1, 2, 3, 4, 1, 2, 3, 1, 2, 3]
 
 
@@ -69,7 +69,7 @@ def by_hand(y: Any, y_pred: Any) -> dict[str, float]:
 
 def test_models_are_ranked_by_any_metric_of_any_partition(store: WorkspaceStore) -> None:
     data = {"X": X[:20], "y": PROTEIN[:20], "X_test": X[20:], "y_test": PROTEIN[20:]}
-    PipelineRunner(store).run(ALPHAS, data)
+    PipelineRunner(store).run(ALPHAS, data, refit=False)
     kept = [store.get_prediction(key, load_arrays=True) or {} for key in store.query_predictions()["prediction_id"]]
     for partition in ("val", "train", "test"):
         own = [row for row in kept if (row["fold_id"], row["partition"]) == ("avg", partition)]
@@ -90,7 +90,7 @@ def test_models_are_ranked_by_any_metric_of_any_partition(store: WorkspaceStore)
 def test_classes_are_ranked_by_any_metric_and_never_by_those_of_numbers(store: WorkspaceStore) -> None:
     labels = np.where(PROTEIN > 0, "high", "low")
     trees = [{"_or_": [DecisionTreeClassifier(max_depth=depth, random_state=0) for depth in (1, 2, 3)]}]
-    PipelineRunner(store).run(trees, (X, labels))
+    PipelineRunner(store).run(trees, (X, labels), refit=False)
     for metric in ("mcc", "accuracy", "f1", "roc_auc"):
         scores = [row["score"] for row in rows(store, metric=metric)]
         assert scores == sorted(scores, reverse=True)
@@ -116,7 +116,7 @@ def test_scores_that_others_stored_are_shown_and_computed_anew_to_rank(store: Wo
 
 def test_several_targets_are_ranked_by_a_named_one_or_by_what_has_no_unit(store: WorkspaceStore) -> None:
     frame = {"X": X, "y": np.c_[PROTEIN, MOISTURE], "name": "wheat"}
-    PipelineRunner(store).run(ALPHAS, frame)
+    PipelineRunner(store).run(ALPHAS, frame, refit=False)
     assert [row["metric"] for row in rows(store)] == ["r2"] * 3
     means = [row["score"] for row in rows(store, metric="r2")]
     assert means == [row["val_score"] for row in rows(store)] == sorted(means, reverse=True)
@@ -148,7 +148,7 @@ def test_a_final_model_is_ranked_by_its_own_test_and_never_by_validation(store: 
 
 def test_the_same_model_trained_again_once_filled_all_places(store: WorkspaceStore) -> None:
     for _ in range(3):
-        PipelineRunner(store).run(ALPHAS, (X, PROTEIN))
+        PipelineRunner(store).run(ALPHAS, (X, PROTEIN), refit=False)
     assert len(rows(store, 99)) == 9
     assert [row["rank"] for row in rows(store, 99, once=True)] == [1, 2, 3]
 
@@ -157,7 +157,7 @@ def test_models_of_several_targets_are_ranked_with_those_of_a_named_one_apart(st
     table = pl.DataFrame({str(1100 + 10 * i): X[:, i] for i in range(8)} | {"protein": PROTEIN, "moisture": MOISTURE})
     runner = PipelineRunner(store)
     for target in ("protein", "moisture", ["protein", "moisture"]):
-        runner.run(ALPHAS, table, target=target)
+        runner.run(ALPHAS, table, target=target, refit=False)
     assert [row["rank"] for row in rows(store)] == [1, 2, 3] * 3
     found = rows(store, metric="rmse", target="protein")
     assert [row["rank"] for row in found] == [1, 2, 3] * 2

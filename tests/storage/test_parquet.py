@@ -37,7 +37,7 @@ def only_read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceSto
         yield store
 
 
-@pytest.mark.parametrize("at_once", [1, 7, 99, 100, 101])
+@pytest.mark.parametrize("at_once", [7, 100, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 99, 101))])
 @pytest.mark.parametrize(
     "filters",
     [

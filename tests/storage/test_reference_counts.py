@@ -5,7 +5,7 @@ import os
 import pickle
 from contextlib import nullcontext
 from datetime import timedelta
-from itertools import permutations
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -70,10 +70,16 @@ def test_the_count_is_unclaimed_saves_plus_chains(store: WorkspaceStore) -> None
     assert counts(store, model) == (4, 2)
 
 
-@pytest.mark.parametrize("saves_first", [True, False])
-@pytest.mark.parametrize("reopened", [True, False])
-@pytest.mark.parametrize("in_one_transaction", [True, False])
-@pytest.mark.parametrize("chains", [1, 2, 5])
+FEW_WAYS = [(1, True, False, False), (2, True, True, True), (2, False, True, False), (5, False, False, True)]
+
+
+@pytest.mark.parametrize(
+    ("chains", "in_one_transaction", "reopened", "saves_first"),
+    [
+        pytest.param(*way, marks=[pytest.mark.slow] * (way not in FEW_WAYS))
+        for way in product([1, 2, 5], [True, False], [True, False], [True, False])
+    ],
+)
 def test_a_save_was_lost_when_a_run_that_had_saved_the_same_bytes_was_deleted(
     store: WorkspaceStore, chains: int, in_one_transaction: bool, reopened: bool, saves_first: bool
 ) -> None:
@@ -152,7 +158,7 @@ def test_an_id_with_quotes_is_known_where_a_chain_of_the_run_names_it(store: Wor
     assert counts(store, odd) == (3, 1)
 
 
-@pytest.mark.parametrize("every", [13, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_order_keeps_what_a_chain_names_and_ends_empty(store: WorkspaceStore, every: int) -> None:
     for order in [*permutations(["delete a", "delete b", "fail a", "collect", "save"])][::every]:
         play(store, order)
