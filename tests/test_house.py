@@ -1,6 +1,7 @@
 """The house: imports point down, public names are sorted and documented, the facade has no SQL."""
 
 import ast
+import functools
 import importlib
 import inspect
 import os
@@ -46,6 +47,7 @@ def room_of(module: str) -> str:
     return module.split("/")[0]
 
 
+@functools.cache
 def imports_of(module: str) -> list[tuple[str, str]]:
     """Return from where in this package a module imports, as a path, and what, at its top or inside a function."""
     path = PACKAGE / f"{module}.py"
