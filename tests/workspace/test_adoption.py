@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 from legacy import X_NEW, contents, make_legacy
 from programs import run_script
+from samples import all_but_few
 
 from nirs4all_store import WorkspaceCorruptError, WorkspaceStore, inspect_workspace, upgrade_workspace
 
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.fixture(params=["0.7.0", "0.7.1"])
+@pytest.fixture(params=[pytest.param("0.7.0", marks=pytest.mark.slow), "0.7.1"])
 def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
@@ -114,7 +115,7 @@ ODD_CHAINS = {
 }
 
 
-@pytest.mark.parametrize("column", ODD_CHAINS)
+@pytest.mark.parametrize("column", all_but_few(ODD_CHAINS, ["steps"]))
 def test_a_chain_of_an_odd_shape_once_kept_the_whole_workspace_out(old: Path, column: str) -> None:
     first, *others = ODD_CHAINS[column]
     chain_ids = ["chain-Logistic", *(f"chain-{number}" for number in range(len(others)))]
@@ -178,6 +179,7 @@ def duckdb_1_4(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return os.environ | {"PYTHONPATH": f"{folder}{os.pathsep}{TESTS}"}
 
 
+@pytest.mark.slow
 def test_what_wrote_the_workspace_can_open_the_copy(duckdb_1_4: dict[str, str], tmp_path: Path) -> None:
     make = f"""
 import duckdb, os, pathlib

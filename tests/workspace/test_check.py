@@ -14,6 +14,7 @@ import bundles
 import numpy as np
 import pytest
 from programs import run
+from samples import all_but_few
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from sqlalchemy import text
@@ -103,6 +104,7 @@ def test_a_sound_workspace_has_no_findings(store: WorkspaceStore) -> None:
     assert store.repair(dry_run=False).repaired == []
 
 
+FEW_DAMAGES = ("a pipeline is gone", "an artifact's row is gone", "a file is cut", "a path leads out")
 DAMAGE: dict[str, tuple[Callable[[WorkspaceStore], None], set[str], set[str]]] = {
     "a run is gone": (lambda s: change(s, "DELETE FROM runs"), {"orphan", "wrong-count"}, set()),
     "a pipeline is gone": (
@@ -144,7 +146,7 @@ def test_a_database_that_a_session_had_attached_was_once_checked_in_the_place_of
     assert store.check().findings == []
 
 
-@pytest.mark.parametrize("name", DAMAGE)
+@pytest.mark.parametrize("name", all_but_few(DAMAGE, FEW_DAMAGES))
 def test_each_damage_is_named_and_repaired_as_far_as_can_be(store: WorkspaceStore, name: str) -> None:
     damage, found, left = DAMAGE[name]
     damage(store)
@@ -362,7 +364,7 @@ BAD_ROWS = {
 }
 
 
-@pytest.mark.parametrize("name", BAD_ROWS)
+@pytest.mark.parametrize("name", all_but_few(BAD_ROWS, ("a path that is too long", "steps that are too deep")))
 def test_one_bad_row_once_hid_all_others(store: WorkspaceStore, name: str) -> None:
     table, values, code = BAD_ROWS[name]
     chain_id, artifact_id = store.sql(
@@ -445,6 +447,9 @@ def leave_stray(store: WorkspaceStore, name: str) -> Path:
     return path
 
 
+FEW_OBSTACLES = {("file", ".quarantine"), ("link", ".quarantine/ab"), ("broken link", ".quarantine/ab/cd")}
+
+
 def test_one_damaged_file_of_two_rows_once_ended_a_repair_halfway(store: WorkspaceStore) -> None:
     path = first_file(store, "Scaler")
     row = store.sql("FROM artifacts WHERE operator_class = 'Scaler'").to_dicts()[0]
@@ -459,8 +464,14 @@ def test_one_damaged_file_of_two_rows_once_ended_a_repair_halfway(store: Workspa
     assert codes(store.check(deep=True)) == {"missing-file"}
 
 
-@pytest.mark.parametrize("blocked", [".quarantine", ".quarantine/ab", ".quarantine/ab/cd"])
-@pytest.mark.parametrize("by", ["file", "link", "broken link"])
+@pytest.mark.parametrize(
+    ("by", "blocked"),
+    [
+        pytest.param(by, blocked, marks=[pytest.mark.slow] * ((by, blocked) not in FEW_OBSTACLES))
+        for by in ("file", "link", "broken link")
+        for blocked in (".quarantine", ".quarantine/ab", ".quarantine/ab/cd")
+    ],
+)
 def test_a_file_or_link_in_the_place_of_quarantine_once_ended_a_repair_halfway_or_was_followed(
     store: WorkspaceStore, tmp_path: Path, blocked: str, by: str
 ) -> None:
@@ -511,7 +522,10 @@ CANNOT_WORK = {
 }
 
 
-@pytest.mark.parametrize("name", CANNOT_WORK)
+FEW_THAT_CANNOT = ("a step too few", "another model", "no folds", "steps that are none", "a format that is none")
+
+
+@pytest.mark.parametrize("name", all_but_few(CANNOT_WORK, FEW_THAT_CANNOT))
 def test_a_chain_that_cannot_work_was_once_called_sound(tmp_path: Path, name: str) -> None:
     statement, code = CANNOT_WORK[name]
     scaler = StandardScaler().fit(5 * bundles.X + 3)

@@ -209,13 +209,19 @@ store.close()
 JOINED = "FROM runs a, runs b, runs c, runs d, runs e WHERE a.name < b.name OR c.name < d.name"
 
 
-@pytest.mark.parametrize(("handler", "end"), [("ctrl-c", "KeyboardInterrupt"), ("deadline", "DeadlineError")])
+HERE, GROUPED = f"SELECT count(*) {JOINED}", f"SELECT a.name AS first, count(*) AS n {JOINED} GROUP BY first ORDER BY n"
+THERE = f"SELECT list(a.name) {JOINED}"
+
+
 @pytest.mark.parametrize(
-    ("query", "where"),
+    ("query", "where", "handler", "end"),
     [
-        (f"SELECT count(*) {JOINED}", "_answer_here"),
-        (f"SELECT a.name AS first, count(*) AS n {JOINED} GROUP BY first ORDER BY n", "_answer_here"),
-        (f"SELECT list(a.name) {JOINED}", "_told"),
+        (HERE, "_answer_here", "ctrl-c", "KeyboardInterrupt"),
+        (GROUPED, "_answer_here", "deadline", "DeadlineError"),
+        (THERE, "_told", "ctrl-c", "KeyboardInterrupt"),
+        pytest.param(HERE, "_answer_here", "deadline", "DeadlineError", marks=pytest.mark.slow),
+        pytest.param(GROUPED, "_answer_here", "ctrl-c", "KeyboardInterrupt", marks=pytest.mark.slow),
+        pytest.param(THERE, "_told", "deadline", "DeadlineError", marks=pytest.mark.slow),
     ],
 )
 def test_ctrl_c_in_a_long_query_once_was_heard_only_when_its_time_was_over(

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from programs import Process, Programs, run, says, tell
+from samples import all_but_few
 from typer.testing import CliRunner
 
 from nirs4all_store import (
@@ -52,6 +53,7 @@ store.complete_run(store.begin_run("logged"))
 os._exit(0)
 """
 
+MOMENTS = ("BACKUP_IS_COPIED", "WORKSPACE_IS_KEPT", "FOLDED", "BACKUP_HAS_THE_NAME")
 # Dies at a named moment of a restore.
 DIES = """
 import os, sys
@@ -78,18 +80,26 @@ def names(folder: Path) -> set[str]:
         return set(store.list_runs()["name"])
 
 
-@pytest.fixture
-def w(tmp_path: Path) -> Path:
-    """Give a workspace with a run that its backup, `b`, has not; each has a chain of its own."""
-    with WorkspaceStore(tmp_path / "w") as store:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a workspace with a run that its backup, `b`, has not; each has a chain of its own."""
+    folder = tmp_path_factory.mktemp("made")
+    with WorkspaceStore(folder / "w") as store:
         run_id, pipeline_id = add_pipeline(store)
         add_chain(store, pipeline_id)
         store.complete_run(run_id)
-        store.backup(tmp_path / "b")
+        store.backup(folder / "b")
         store.complete_run(store.begin_run("later"))
         model = store.save_artifact([1, 2], "list", "model", "pickle")
         store.save_chain(pipeline_id, [{"step_idx": 0, "operator_class": "m"}], 0, "m", fold_artifacts={"0": model})
-    return tmp_path / "w"
+    return folder
+
+
+@pytest.fixture
+def w(made: Path, tmp_path: Path) -> Path:
+    """Give a copy of it, and of its backup beside it."""
+    shutil.copytree(made / "b", tmp_path / "b")
+    return shutil.copytree(made / "w", tmp_path / "w")
 
 
 @pytest.fixture
@@ -197,7 +207,7 @@ def test_nothing_is_restored_where_others_have_the_workspace(w: Path, b: Path, o
     assert before.keys() <= content(w / "before-restore").keys()
 
 
-@pytest.mark.parametrize("moment", ["BACKUP_IS_COPIED", "WORKSPACE_IS_KEPT", "FOLDED", "BACKUP_HAS_THE_NAME"])
+@pytest.mark.parametrize("moment", all_but_few(MOMENTS, ("WORKSPACE_IS_KEPT", "BACKUP_HAS_THE_NAME")))
 def test_a_restore_that_is_killed_has_done_all_or_nothing(w: Path, b: Path, moment: str, others: Programs) -> None:
     others.start(LEAVES_A_LOG).communicate()
     before = {"later", "logged", *names(b)}
@@ -244,8 +254,15 @@ def replace(source: Path, target: Path) -> None:
     (target / "new").replace(target / "store.duckdb")
 
 
-@pytest.mark.parametrize("by", [overwrite, replace])
-@pytest.mark.parametrize("has_log", [False, True])
+@pytest.mark.parametrize(
+    ("has_log", "by"),
+    [
+        (False, overwrite),
+        (True, replace),
+        pytest.param(False, replace, marks=pytest.mark.slow),
+        pytest.param(True, overwrite, marks=pytest.mark.slow),
+    ],
+)
 def test_a_backup_that_was_copied_over_an_open_workspace_was_without_effect_or_broke_it(
     w: Path, b: Path, by: Callable[[Path, Path], None], has_log: bool
 ) -> None:

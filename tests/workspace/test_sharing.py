@@ -118,7 +118,7 @@ sys.stdin.readline()
 
 @pytest.mark.parametrize("processes", [3])
 def test_processes_at_work_take_turns_and_nothing_is_lost(tmp_path: Path, others: Programs, processes: int) -> None:
-    calls = 40
+    calls = 15
     workers = [others.start(MANY, calls) for _ in range(processes)]
     assert [says(worker) for worker in workers] == ["ready"] * processes
     for worker in workers:

@@ -35,7 +35,7 @@ def test_sixteen_threads_on_two_stores_of_one_folder_read_and_write(tmp_path: Pa
 
         def work(number: int) -> None:
             store = (first, second)[number % 2]
-            for i in range(6):
+            for i in range(3):
                 y = np.full(50, number * 100.0 + i)
                 prediction_id = add_prediction(store, pipeline_id, model_name=f"t{number}", val_score=float(number))
                 store.save_prediction_arrays(prediction_id, y, y)
@@ -48,12 +48,12 @@ def test_sixteen_threads_on_two_stores_of_one_folder_read_and_write(tmp_path: Pa
 
         at_once(work)
         frame = second.query_predictions()
-        assert frame.group_by("model_name").len()["len"].to_list() == [6] * THREADS
+        assert frame.group_by("model_name").len()["len"].to_list() == [3] * THREADS
         with first.unit_of_work() as uow:
             counts = uow.session.execute(
                 text("SELECT ref_count FROM artifacts WHERE operator_class = 'dict'")
             ).scalars()
-            assert counts.all() == [THREADS] * 6
+            assert counts.all() == [THREADS] * 3
 
 
 def test_transactions_of_threads_do_not_mix(tmp_path: Path) -> None:

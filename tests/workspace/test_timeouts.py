@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from programs import HOLDS, Programs, ends_well, says, tell
+from samples import all_but_few
 
 from nirs4all_store import (
     WorkspaceBusyError,
@@ -84,7 +85,10 @@ def test_who_closed_beside_a_thread_that_did_waited_for_its_end(tmp_path: Path) 
         store.close()
 
 
-@pytest.mark.parametrize("call", ["vacuum", "backup", "begin_run", "list_runs", "sql", "close"])
+@pytest.mark.parametrize(
+    "call",
+    all_but_few(["vacuum", "backup", "begin_run", "list_runs", "sql", "close"], ["vacuum", "list_runs", "close"]),
+)
 def test_what_waits_for_a_process_and_a_thread_waits_no_longer_for_both(
     tmp_path: Path, others: Programs, call: str
 ) -> None:
@@ -131,7 +135,7 @@ def forks(store: WorkspaceStore) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.parametrize("work", [hands_over, full, forks])
+@pytest.mark.parametrize("work", [hands_over, *(pytest.param(work, marks=pytest.mark.slow) for work in (full, forks))])
 def test_who_called_beside_a_thread_that_folded_the_log_in_waited_for_its_end_whatever_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[WorkspaceStore], None]
 ) -> None:
