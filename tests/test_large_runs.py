@@ -14,7 +14,7 @@ from nirs4all_store.storage.repositories import artifact_references
 from nirs4all_store.storage.table_gateway import Tables
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
-AT_ONCE = 4
+AT_ONCE = 2
 
 
 def test_deleting_a_run_once_held_all_of_its_chains_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
