@@ -99,6 +99,17 @@ class Process:
         self._answers.close()
         return printed, errors[0]
 
+    def head(self) -> tuple[str, str]:
+        """Read the first line that it prints and no more, as `| head -n 1` does; return it, and the errors."""
+        line = self.stdout.readline()
+        self.stdout.close()
+        self.stdin.close()
+        errors = self.stderr.read()
+        self.wait()
+        self.stderr.close()
+        self._answers.close()
+        return line, errors
+
 
 @functools.cache
 def _zygote() -> socket.socket:
@@ -122,10 +133,15 @@ def run(program: str, *arguments: object) -> str:
     return ends_well(Process(program, *arguments))
 
 
-def run_script(path: Path, *arguments: object, strict: bool = False) -> subprocess.CompletedProcess[str]:
-    """Run a file to its end, as `python FILE` does where what it imports was imported before."""
+def script_process(path: Path, *arguments: object, strict: bool = False) -> Process:
+    """Start a file, as `python FILE` does where what it imports was imported before."""
     program = f"import runpy, sys; sys.path[0] = {str(path.parent)!r}; sys.argv[0] = {str(path)!r}; "
-    process = Process(f"{program}runpy.run_path(sys.argv[0], run_name='__main__')", *arguments, strict=strict)
+    return Process(f"{program}runpy.run_path(sys.argv[0], run_name='__main__')", *arguments, strict=strict)
+
+
+def run_script(path: Path, *arguments: object, strict: bool = False) -> subprocess.CompletedProcess[str]:
+    """Run a file to its end; see `script_process`."""
+    process = script_process(path, *arguments, strict=strict)
     printed, errors = process.communicate()
     return subprocess.CompletedProcess([path, *arguments], process.wait(), printed, errors)
 

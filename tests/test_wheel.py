@@ -10,7 +10,9 @@ from pathlib import Path
 
 from legacy import make_legacy
 from packaging.requirements import Requirement
+from typer.testing import CliRunner
 
+from nirs4all_store.cli import app
 from nirs4all_store.engine.duckdb.migrator import HEAD
 
 ROOT = Path(__file__).parents[1]
@@ -98,4 +100,4 @@ def upgrade_with_it(folder: Path) -> None:
     )
     assert f"Upgraded to revision {HEAD}" in printed
     for name in ("by-command", "by-alembic"):
-        assert f"revision   {HEAD}\n" in run(programs / "nirs4all-store", "info", name, folder=folder)
+        assert f"revision   {HEAD}\n" in CliRunner().invoke(app, ["info", str(folder / name)]).output

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from formats import OF_OBJECTS
 from joblib import Parallel, delayed
+from samples import all_but_few, slow
 from sklearn.base import clone
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.ensemble import (
@@ -84,7 +85,7 @@ def test_an_object_that_was_loaded_and_saved_again_was_another_artifact(name: st
     assert dump(fits()[name](), format) == first
 
 
-@pytest.mark.parametrize("format", OF_OBJECTS)
+@pytest.mark.parametrize("format", all_but_few(OF_OBJECTS, ("joblib", "skops")))
 def test_a_forest_that_was_loaded_and_saved_again_and_again_is_one_artifact(format: str, store: WorkspaceStore) -> None:
     forest = RandomForestRegressor(3, random_state=0).fit(X, Y)
     first = store.save_artifact(forest, "forest", "model", format)
@@ -258,6 +259,7 @@ def fit(operator: Any, *data: Any) -> Any:
     return operator.fit(*data)
 
 
+@pytest.mark.slow  # The processes that it starts take longer than all else here.
 def test_a_scaler_fitted_in_a_worker_had_other_bytes() -> None:
     for operator in (StandardScaler(), PLSRegression(2), RandomForestRegressor(2, random_state=0)):
         (there,) = Parallel(2)([delayed(fit)(operator, X, Y)])
@@ -276,7 +278,7 @@ def test_an_object_that_was_loaded_is_read_as_before() -> None:
         np.testing.assert_array_equal(found.predict(X), forest.predict(X))
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [1, slow(2)])
 def test_the_same_training_stored_all_its_forests_anew(n_jobs: int, store: WorkspaceStore) -> None:
     models = [
         RandomForestRegressor(3, random_state=0),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import slow
 from test_pickle_scanner import FRESH, RECONSTRUCT, Op, array_of, array_state, dtype
 
 from nirs4all_store import ArtifactLoadError, UntrustedArtifactError
@@ -145,9 +146,9 @@ def test_objects_in_an_array_share_what_may_be_done_with_the_rest() -> None:
     [
         {(("a", 1), (2.5, None), (b"x", (True, (3,)))): 1, 2**200: 2, frozenset({(1, 2)}): {(1, (2, 3))}},
         {(number, "a", (number, number + 1)): number for number in range(20_000)},
-        {"shared": [dict.fromkeys([(1, 2, 3)], number) for number in range(20_000)]},
+        slow({"shared": [dict.fromkeys([(1, 2, 3)], number) for number in range(20_000)]}),
         np.zeros(3, [(f"w{number}", "f8") for number in range(2151)]),
-        {2**61 * number for number in range(20_000)} | {float(number) for number in range(20_000)},
+        slow({2**61 * number for number in range(20_000)} | {float(number) for number in range(20_000)}),
     ],
     ids=["odd keys", "keys of tuples", "one key in many", "a field a wavelength", "long numbers"],
 )

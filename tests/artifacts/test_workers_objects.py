@@ -5,12 +5,14 @@ import subprocess
 import sys
 import threading
 import types
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import cloudpickle
 import numpy as np
 import pytest
+from samples import slow
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
@@ -23,7 +25,7 @@ SCRIPT = """
 import multiprocessing, sys
 import numpy as np
 from sklearn.linear_model import Ridge
-from nirs4all_store import WorkspaceStore; from nirs4all_store.artifacts import codecs
+from nirs4all_store.artifacts import codecs
 
 FACTOR = 2.0
 
@@ -85,9 +87,16 @@ def a_class(module: str, monkeypatch: pytest.MonkeyPatch, place: Path) -> type:
     return imported.MyRidge  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("export", ["n4a", "n4a.py"])
-@pytest.mark.parametrize("format", ["joblib", "pickle"])
-@pytest.mark.parametrize("module", ["__main__", "made_up", "beside_the_script"])
+FEW = (("__main__", "joblib", "n4a"), ("made_up", "pickle", "n4a.py"), ("beside_the_script", "pickle", "n4a"))
+
+
+@pytest.mark.parametrize(
+    ("module", "format", "export"),
+    [
+        case if case in FEW else slow(*case)
+        for case in product(("__main__", "made_up", "beside_the_script"), ("joblib", "pickle"), ("n4a", "n4a.py"))
+    ],
+)
 def test_what_loads_nowhere_else_was_exported_without_a_word(
     module: str, format: str, export: str, store: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import bundles
 import numpy as np
 import pytest
+from samples import slow
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import KFold, cross_val_predict
@@ -192,7 +193,7 @@ def test_a_bundle_with_a_final_model_predicts_with_it_and_is_for_newer_readers(
         assert there.check(deep=True).is_sound
 
 
-@pytest.mark.parametrize("name", ["attachments", "predict_fold", "refit_of", "verification", None])
+@pytest.mark.parametrize("name", ["attachments", "predict_fold", slow("refit_of"), slow("verification"), None])
 def test_older_readers_once_would_have_averaged_a_final_model_among_the_folds(
     store: WorkspaceStore, tmp_path: Path, name: str | None
 ) -> None:
@@ -215,9 +216,9 @@ def test_older_readers_once_would_have_averaged_a_final_model_among_the_folds(
     ("changes", "message"),
     [
         ({"predict_fold": "gone"}, "predict_fold 'gone' is no key of fold_artifacts"),
-        ({"predict_fold": ["fold_0"]}, "predict_fold must be text"),
+        slow({"predict_fold": ["fold_0"]}, "predict_fold must be text"),
         ({"attachments": {"domain": "gone"}}, "names artifacts that are not in it"),
-        ({"attachments": "gone"}, "attachments must be a dict"),
+        slow({"attachments": "gone"}, "attachments must be a dict"),
     ],
 )
 def test_a_bundle_whose_final_model_is_no_fold_is_refused(

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
+from samples import slow
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, TimeSeriesSplit
 
@@ -51,7 +52,7 @@ def check(store: WorkspaceStore, chain: str, expected: tuple[Any, Any], level: f
     np.testing.assert_allclose(found.select("lower", "upper"), np.stack(expected, axis=1), rtol=1e-9)
 
 
-@pytest.mark.parametrize("keep", ["all", "folds"])
+@pytest.mark.parametrize("keep", ["all", slow("folds")])
 def test_predictions_have_the_intervals_of_cv_plus(store: WorkspaceStore, keep: str) -> None:
     chain = trained(store, keep=keep)
     for level in (0.8, 0.9):
@@ -155,9 +156,9 @@ def test_a_table_calls_the_bounds_after_the_target(store: WorkspaceStore) -> Non
     [
         ([KFold(4), Ridge()], {"keep": "final"}, "'fold_final' alone, .* keep='all'"),
         ([TimeSeriesSplit(4), Ridge()], {}, "hold out 8 samples never and 0 several times, as those of time series"),
-        ([ShuffleSplit(3, random_state=0), Ridge()], {}, "as those of time series and of ShuffleSplit do"),
+        slow([ShuffleSplit(3, random_state=0), Ridge()], {}, "as those of time series and of ShuffleSplit do"),
         ([KFold(4), LogisticRegression()], {"y": np.where(Y > 0, "high", "low")}, "predicts classes"),
-        ([KFold(4), LogisticRegression()], {"y": np.where(Y > 0, 1, 0)}, "predicts classes"),
+        slow([KFold(4), LogisticRegression()], {"y": np.where(Y > 0, 1, 0)}, "predicts classes"),
     ],
 )
 def test_what_has_no_intervals_is_refused(store: WorkspaceStore, steps: Any, options: Any, message: str) -> None:
@@ -196,7 +197,7 @@ def test_a_bundle_has_the_intervals_of_its_chain(store: WorkspaceStore, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("splitter", "options"), [(TimeSeriesSplit(4), {}), (KFold(4), {"keep": "final"}), (KFold(4), {"y": Y > 0})]
+    ("splitter", "options"), [(TimeSeriesSplit(4), {}), slow(KFold(4), {"keep": "final"}), slow(KFold(4), {"y": Y > 0})]
 )
 def test_a_bundle_of_a_chain_without_intervals_says_so_and_predicts(
     store: WorkspaceStore, tmp_path: Path, splitter: Any, options: Any

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from samples import slow
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression, Ridge
@@ -266,7 +267,7 @@ def test_numbers_once_were_all_wrong_where_a_chain_predicts_words(store: Workspa
     assert store.predict_table(chain, SPECTRA.with_columns(protein=other)).scores["protein"]["n"] == 40
 
 
-@pytest.mark.parametrize("in_training", [pl.Float64, pl.Boolean])
+@pytest.mark.parametrize("in_training", [slow(pl.Float64), pl.Boolean])
 def test_classes_once_were_all_wrong_where_a_file_writes_them_in_another_way(
     store: WorkspaceStore, in_training: Any
 ) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from samples import all_but_few, slow
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_multilabel_classification
 from sklearn.ensemble import RandomForestClassifier, StackingClassifier
@@ -159,6 +160,7 @@ def test_columns_that_are_no_classes_are_not_averaged_over_folds_that_saw_others
         chain(*models).predict_proba(X)
 
 
+@pytest.mark.slow
 def test_every_classifier_of_scikit_learn_gives_in_a_chain_what_it_gives() -> None:
     tried = set()
     for name, kind in all_estimators("classifier"):
@@ -209,14 +211,14 @@ TARGETS = [np.arange(8, dtype=np.float32).reshape(4, 2), np.arange(12.0).reshape
     "proba",
     [
         TARGETS,
-        TARGETS[:1],
-        [TARGETS[0], TARGETS[0]],
+        slow(TARGETS[:1]),
+        slow([TARGETS[0], TARGETS[0]]),
         [TARGETS[0].T.copy().T, np.zeros((4, 0))],
-        [np.array([[2**60 + 1], [1], [2], [3]]), TARGETS[0], np.array([[True], [False], [True], [True]])],
+        slow([np.array([[2**60 + 1], [1], [2], [3]]), TARGETS[0], np.array([[True], [False], [True], [True]])]),
         [np.array([["a"], ["bc"], [""], ["d"]]), TARGETS[1], np.array([["x"]] * 4, dtype=object)],
-        np.arange(24.0).reshape(4, 3, 2),
+        slow(np.arange(24.0).reshape(4, 3, 2)),
         np.arange(24, dtype=">f4").reshape(2, 4, 3),
-        np.zeros((4, 0, 2)),
+        slow(np.zeros((4, 0, 2))),
     ],
 )
 def test_probabilities_of_several_targets_could_not_be_stored(store: WorkspaceStore, proba: Any) -> None:
@@ -272,7 +274,7 @@ RUN = {
 }
 
 
-@pytest.mark.parametrize("name", RUN)
+@pytest.mark.parametrize("name", all_but_few(RUN, ("labels, one after the other", "targets of a forest")))
 def test_the_runner_left_out_the_probabilities_of_several_targets(
     store: WorkspaceStore, tmp_path: Path, name: str
 ) -> None:

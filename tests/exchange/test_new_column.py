@@ -69,7 +69,8 @@ def replaced(path: Path, old: str, new: str, times: int = 1) -> None:
 def checkout(tmp_path: Path) -> Path:
     """Return a copy of the package with a column more in two tables."""
     package = Path(nirs4all_store.__file__).parent
-    shutil.copytree(package, tmp_path / "nirs4all_store", ignore=shutil.ignore_patterns("__pycache__"))
+    # With what was compiled: of the files that stay as they are, it need not be done again.
+    shutil.copytree(package, tmp_path / "nirs4all_store")
     shutil.copytree(migrator.script_folder(), tmp_path / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "migrations" / "versions" / f"{NEXT}_notes.py").write_text(REVISION)
     head = f'"{migrator.REVISIONS[-1]}"'

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import sklearn
 from leaving import Leaving
+from samples import slow
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.decomposition import PCA
 from sklearn.ensemble import StackingClassifier, StackingRegressor, VotingRegressor
@@ -54,11 +55,14 @@ class Instrument(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
         return X
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
-@pytest.mark.parametrize("bad", [Instrument(), Leaving()])
+@pytest.mark.parametrize(
+    ("bad", "n_jobs"),
+    [slow(Instrument(), 1), (Instrument(), 2), (Leaving(), 1), slow(Leaving(), 2)],
+    ids=["bad0-1", "bad0-2", "bad1-1", "bad1-2"],
+)
 def test_what_cannot_be_sent_or_leaves_once_ended_the_run(store: WorkspaceStore, bad: Any, n_jobs: int) -> None:
     steps = [bad, Ridge()] if isinstance(bad, Instrument) else [bad]
-    PipelineRunner(store, n_jobs=n_jobs).run([FOLDS, {"_or_": [Ridge(), steps, Ridge(2.0), Ridge(3.0)]}], (X, Y))
+    PipelineRunner(store, n_jobs=n_jobs).run([FOLDS, {"_or_": [Ridge(), Ridge(2.0), Ridge(3.0), steps]}], (X, Y))
     statuses = store.list_pipelines()["status"].to_list()
     assert (statuses.count("completed"), statuses.count("failed")) == (3, 1)
     assert store.list_runs()["status"].to_list() == ["completed"]
@@ -88,8 +92,8 @@ def test_a_pipeline_whose_predictions_were_deleted_once_was_left_out(store: Work
     "model",
     [
         VotingRegressor([("a", Ridge())]),
-        StackingRegressor([("a", Ridge())], Ridge(), cv=2),
-        GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=2),
+        slow(StackingRegressor([("a", Ridge())], Ridge(), cv=2)),
+        slow(GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]}, cv=2)),
     ],
 )
 def test_models_that_hand_weights_on_once_were_refused(store: WorkspaceStore, model: Any) -> None:

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 from programs import run_script
+from samples import slow
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.feature_selection import SelectKBest, f_regression
@@ -90,7 +91,7 @@ def test_the_spread_is_that_of_the_folds_models(store: WorkspaceStore) -> None:
     np.testing.assert_allclose(found, np.std(each, axis=0, ddof=1))
 
 
-@pytest.mark.parametrize("wrapped", [False, True])
+@pytest.mark.parametrize("wrapped", [slow(False), True])
 def test_leverage_of_a_pls_is_that_of_its_scores(store: WorkspaceStore, *, wrapped: bool) -> None:
     model = PLSRegression(2, scale=False)
     (chain_id,) = trained(

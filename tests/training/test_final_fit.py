@@ -8,6 +8,7 @@ import joblib
 import numpy as np
 import polars as pl
 import pytest
+from samples import slow
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.cross_decomposition import PLSRegression
@@ -57,9 +58,9 @@ def arrays(store: WorkspaceStore, found: pl.DataFrame, fold: str, partition: str
 
 SPLITTERS = [
     KFold(5, shuffle=True, random_state=0),
-    TimeSeriesSplit(5),
+    slow(TimeSeriesSplit(5)),
     PredefinedSplit([-1] * 45 + [0] * 15),  # Calibration and validation, as a column of a file may say.
-    ShuffleSplit(2, test_size=5, random_state=0),
+    slow(ShuffleSplit(2, test_size=5, random_state=0)),
 ]
 
 
@@ -89,7 +90,7 @@ def test_a_chain_once_predicted_with_models_that_had_not_seen_all_samples(store:
     [
         ([{"y": StandardScaler()}, Ridge()], TransformedTargetRegressor(Ridge(), transformer=StandardScaler())),
         ([FunctionTransformer(np.tanh), PCA(5, random_state=0), Ridge()], None),
-        ([RandomForestRegressor(5, random_state=0)], None),
+        slow([RandomForestRegressor(5, random_state=0)], None),
     ],
 )
 def test_every_step_is_fitted_once_more_as_in_a_pipeline(
@@ -100,7 +101,7 @@ def test_every_step_is_fitted_once_more_as_in_a_pipeline(
     np.testing.assert_allclose(store.replay_chain(chain_id, X_NEW), expected.predict(X_NEW), rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("model", [LogisticRegression(), SVC()])
+@pytest.mark.parametrize("model", [LogisticRegression(), slow(SVC())])
 def test_a_final_classifier_predicts_what_its_own_predict_says(store: WorkspaceStore, model: Any) -> None:
     y, y_new = (np.where(values > 0, "ripe", "green") for values in (Y, Y_NEW))
     found, chain_id = run(store, [KFold(3), model], {"X": X, "y": y, "X_test": X_NEW, "y_test": y_new})
@@ -202,7 +203,7 @@ def test_a_final_model_that_cannot_be_fitted_fails_its_pipeline_alone(store: Wor
     assert run(store, [KFold(3), Picky()], refit=False)[0].height
 
 
-@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("n_jobs", [slow(1), 2])
 def test_a_search_gets_the_groups_in_the_final_fit_too(store: WorkspaceStore, n_jobs: int) -> None:
     search = GridSearchCV(Ridge(), {"alpha": [1e-3, 1.0, 1e3]}, cv=GroupKFold(4))
     data = {"X": X, "y": Y, "groups": GROUPS, "X_test": X_NEW}

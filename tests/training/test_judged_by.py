@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from samples import slow
 from sklearn import metrics
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import (
@@ -156,7 +157,7 @@ def test_pipelines_with_rows_left_out_once_were_said_to_hold_out_some_never(stor
     assert judged(store)[0]["n_repeats"] == 1
 
 
-@pytest.mark.parametrize("splitter", [KFold(3), TimeSeriesSplit(3)])
+@pytest.mark.parametrize("splitter", [KFold(3), slow(TimeSeriesSplit(3))])
 def test_what_an_older_version_trained_once_was_ranked_apart_after_resume(store: WorkspaceStore, splitter: Any) -> None:
     PipelineRunner(store).run([splitter, Ridge()], (X, Y))
     forget(store)
@@ -183,8 +184,8 @@ def test_what_was_judged_by_repeats_or_by_other_rows_stays_apart_after_resume(st
 
 
 def test_a_ranking_by_another_metric_once_was_made_of_the_mean_over_repeats(store: WorkspaceStore) -> None:
-    splitter = RepeatedKFold(n_splits=4, n_repeats=10, random_state=0)
-    shuffled = ShuffleSplit(6, test_size=4, random_state=0)
+    splitter = RepeatedKFold(n_splits=3, n_repeats=3, random_state=0)
+    shuffled = ShuffleSplit(4, test_size=4, random_state=0)
     labels = np.where(np.median(Y) < Y, "high", "low")
     for own in (splitter, shuffled):
         PipelineRunner(store).run([own, Ridge()], (X, Y))
@@ -225,7 +226,8 @@ def test_an_imported_chain_once_was_ranked_apart_from_its_like(store: WorkspaceS
 
 
 @pytest.mark.parametrize(
-    "splitter", [RepeatedKFold(n_splits=4, n_repeats=10, random_state=0), ShuffleSplit(6, test_size=4, random_state=0)]
+    "splitter",
+    [RepeatedKFold(n_splits=4, n_repeats=3, random_state=0), slow(ShuffleSplit(6, test_size=4, random_state=0))],
 )
 def test_scores_made_anew_once_were_those_of_the_mean_over_repeats(store: WorkspaceStore, splitter: Any) -> None:
     scans = {"X": X, "y": Y, "sample": [f"s{row}" for row in range(12)]}
@@ -238,4 +240,4 @@ def test_scores_made_anew_once_were_those_of_the_mean_over_repeats(store: Worksp
     if "rmse_sd" in scores:
         assert anew["rmse_sd"].to_list() == pytest.approx([scores["rmse_sd"]] * 2)
         drawn = views.show(store, "chains", chain_id).drawn or {}
-        assert len(drawn["y_pred"]) == len(drawn["y_true"]) == 120
+        assert len(drawn["y_pred"]) == len(drawn["y_true"]) == 36

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import slow
 from sklearn import metrics
 from sklearn.datasets import make_classification
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
@@ -22,7 +23,7 @@ Y = np.array(["a", "a\0", "b"], dtype=object)[NUMBERS]
 CV = StratifiedKFold(3, shuffle=True, random_state=0)
 
 
-@pytest.mark.parametrize("model", [LogisticRegression(), KNeighborsClassifier(), SVC()])
+@pytest.mark.parametrize("model", [slow(LogisticRegression()), KNeighborsClassifier(), slow(SVC())])
 def test_two_classes_once_were_refused_for_the_NUL_at_their_end(store: WorkspaceStore, model: object) -> None:
     found = PipelineRunner(store).run([CV, model], (X, Y), refit=False)
     stored = store.get_prediction(found["prediction_id"][0], load_arrays=True) or {}

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 from programs import run_script
+from samples import all_but_few, slow
 from sklearn import metrics
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.datasets import make_classification
@@ -68,7 +69,7 @@ OWN_RULES = {
 
 
 @pytest.mark.filterwarnings("ignore:.*probability.*:FutureWarning")
-@pytest.mark.parametrize("name", OWN_RULES)
+@pytest.mark.parametrize("name", all_but_few(OWN_RULES, ("modified Huber", "costs")))
 def test_labels_once_were_the_likeliest_class_whatever_predict_says(
     store: WorkspaceStore, tmp_path: Path, name: str
 ) -> None:
@@ -141,8 +142,12 @@ def test_probabilities_once_had_no_column_for_a_class_that_a_fold_lacks(store: W
     assert not arrays(store, found, "0", "test")["y_proba"][:, 0].any()
 
 
-@pytest.mark.parametrize("model", [GaussianNB(), RidgeClassifier(), LinearSVC(), SVC(C=2)])
-@pytest.mark.parametrize("y", [Y, TWO], ids=["three classes", "two"])
+@pytest.mark.parametrize(
+    ("model", "y"),
+    [(GaussianNB(), Y), (LinearSVC(), TWO)]
+    + [slow(model, y) for model in (RidgeClassifier(), SVC(C=2)) for y in (Y, TWO)]
+    + [slow(GaussianNB(), TWO), slow(LinearSVC(), Y)],
+)
 def test_scores_of_each_fold_are_those_of_cross_validate(store: WorkspaceStore, model: Any, y: Any) -> None:
     names = ["balanced_accuracy", "accuracy", "f1_macro"]
     has_proba = hasattr(model, "predict_proba")

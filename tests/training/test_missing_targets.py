@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from samples import slow
 from sklearn import metrics
 from sklearn.base import clone
 from sklearn.compose import TransformedTargetRegressor
@@ -43,7 +44,7 @@ def fitted(model: Any, rows: Any, target: int, **more: Any) -> Any:
 
 @pytest.mark.parametrize(
     "model",
-    [Ridge(), PLSRegression(2), GridSearchCV(Ridge(), {"alpha": [0.1, 100.0]}, cv=3)],
+    [Ridge(), slow(PLSRegression(2)), slow(GridSearchCV(Ridge(), {"alpha": [0.1, 100.0]}, cv=3))],
     ids=["ridge", "PLS", "a search"],
 )
 def test_rows_that_missed_one_target_once_served_none(store: WorkspaceStore, tmp_path: Path, model: Any) -> None:

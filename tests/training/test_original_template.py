@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from samples import slow
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -77,7 +78,7 @@ def test_a_long_configuration_is_not_kept_once_for_each_of_many_pipelines(monkey
     assert template_of([{"model": RIDGE}], 11) is None
 
 
-@pytest.mark.parametrize("template", [None, WRITTEN, {"pipeline": WRITTEN}])
+@pytest.mark.parametrize("template", [None, slow(WRITTEN), {"pipeline": WRITTEN}])
 def test_the_template_travels_in_bundles(store: WorkspaceStore, tmp_path: Path, template: Any) -> None:
     run_id, _ = add_pipeline(store)
     pipeline_id = store.begin_pipeline(run_id, "ridge", original_template=template)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from programs import run
+from samples import slow
 from scipy.sparse import csr_matrix
 from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
@@ -115,7 +116,7 @@ def scaled(by: float) -> Any:
     return FunctionTransformer(product, kw_args={"by": csr_matrix(by * np.eye(6))})
 
 
-MAKERS = [lambda power: FunctionTransformer(powered(power)), shifting, projecting, scaled]
+MAKERS = [lambda power: FunctionTransformer(powered(power)), slow(shifting), slow(projecting), scaled]
 
 
 @pytest.mark.parametrize("make", MAKERS)
@@ -182,7 +183,7 @@ def test_what_a_bundle_says_of_itself_once_counted_as_trained(store: WorkspaceSt
 
 @pytest.mark.parametrize(
     "splitter",
-    [KFold(4, shuffle=True), RepeatedKFold(n_splits=4), ShuffleSplit(3, random_state=np.random.RandomState(1))],
+    [KFold(4, shuffle=True), slow(RepeatedKFold(n_splits=4)), ShuffleSplit(3, random_state=np.random.RandomState(1))],
 )
 def test_pipelines_of_other_folds_once_were_ranked_together(store: WorkspaceStore, splitter: Any) -> None:
     with pytest.raises(InvalidInputError, match="other folds each time"):

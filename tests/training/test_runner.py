@@ -13,6 +13,7 @@ from chemotools.derivative import SavitzkyGolay
 from chemotools.scatter import StandardNormalVariate
 from leaving import Killing
 from programs import programs, run, says
+from samples import slow
 from sklearn import metrics
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.cross_decomposition import PLSRegression
@@ -109,9 +110,14 @@ CLASSIFIERS = [
     KNeighborsClassifier(3),
     DecisionTreeClassifier(random_state=0),
 ]
+FEW = (PLSRegression, KNeighborsClassifier)
 
 
-@pytest.mark.parametrize("model", REGRESSORS + CLASSIFIERS, ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize(
+    "model",
+    [model if type(model) in FEW else slow(model) for model in REGRESSORS + CLASSIFIERS],
+    ids=lambda model: type(model).__name__,
+)
 def test_a_stored_chain_predicts_what_is_stored_of_each_fold_and_of_all(
     store: WorkspaceStore, runner: PipelineRunner, glucose: Data, coffee: Data, model: Any
 ) -> None:
@@ -372,7 +378,7 @@ def test_a_template_a_file_and_text_are_configurations(
     PipelineLibrary(store.workspace_path).save_template(config, "ridge")
     (tmp_path / "ridge.yaml").write_text("- class: sklearn.linear_model.Ridge\n")
     scores = [
-        runner.run(given, glucose)["val_score"][0]
+        runner.run(given, glucose, refit=False)["val_score"][0]
         for given in (config, "ridge", tmp_path / "ridge.yaml", json.dumps(config))
     ]
     assert len(set(scores)) == 1
@@ -395,7 +401,7 @@ def test_a_run_that_is_repeated_leaves_out_what_is_there(
     assert store.list_pipelines().height == 4
 
 
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("backend", [slow("loky"), "threading"])
 def test_pipelines_are_trained_side_by_side(store: WorkspaceStore, glucose: Data, backend: str) -> None:
     pls = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": {"_range_": [1, 4]}}}
     alone = PipelineRunner(store).run([{"model": pls}], glucose)
@@ -406,7 +412,8 @@ def test_pipelines_are_trained_side_by_side(store: WorkspaceStore, glucose: Data
     assert store.check(deep=True).is_sound
 
 
-def test_pipelines_are_trained_on_a_dask_cluster(store: WorkspaceStore, glucose: Data) -> None:
+@pytest.mark.parametrize("processes", [False, slow(True)])
+def test_pipelines_are_trained_on_a_dask_cluster(store: WorkspaceStore, glucose: Data, *, processes: bool) -> None:
     from dask.distributed import (
         Client,
         LocalCluster,
@@ -415,7 +422,7 @@ def test_pipelines_are_trained_on_a_dask_cluster(store: WorkspaceStore, glucose:
     models = {"_or_": [Ridge(alpha) for alpha in (1.0, 2.0, 3.0)]}
     alone = PipelineRunner(store).run([models], glucose)
     with (
-        LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=1, threads_per_worker=2, processes=processes, dashboard_address=None) as cluster,
         Client(cluster),
         joblib.parallel_config(backend="dask"),
     ):
@@ -461,7 +468,7 @@ def test_ctrl_c_leaves_an_interrupted_run_with_all_that_was_finished(tmp_path: P
         assert store.check(deep=True).is_sound
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("jobs", [slow(1), 2])
 def test_a_workspace_that_fails_in_the_middle_ends_the_run_with_its_error(
     store: WorkspaceStore, glucose: Data, monkeypatch: pytest.MonkeyPatch, jobs: int
 ) -> None:
@@ -544,7 +551,7 @@ def test_a_model_once_was_said_to_have_steps_before_it_that_came_after(
 
 
 @pytest.mark.parametrize(
-    "model", [MLPClassifier((5,), max_iter=2000, random_state=0), OneVsRestClassifier(LogisticRegression())]
+    "model", [slow(MLPClassifier((5,), max_iter=2000, random_state=0)), OneVsRestClassifier(LogisticRegression())]
 )
 def test_several_labels_with_probabilities_in_one_array_once_failed(
     store: WorkspaceStore, runner: PipelineRunner, model: Any
@@ -561,7 +568,7 @@ def test_several_labels_with_probabilities_in_one_array_once_failed(
 @pytest.mark.parametrize(
     "step",
     [
-        {"model": GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]})},
+        slow({"model": GridSearchCV(Ridge(), {"alpha": [1.0, 2.0]})}),
         {"model": make_pipeline(FunctionTransformer(lambda X: X), Ridge())},
     ],
 )
@@ -576,12 +583,13 @@ def test_what_joblib_cannot_hash_or_dump_is_stored_and_replays(
     np.testing.assert_array_equal(together, expected["y_pred"])
 
 
+@pytest.mark.parametrize(("before", "after"), [(2, 0), slow(4, 4)])
 def test_a_worker_that_is_killed_takes_no_pipeline_with_it_but_the_one_that_it_trained(
-    store: WorkspaceStore, glucose: Data
+    store: WorkspaceStore, glucose: Data, before: int, after: int
 ) -> None:
-    killing = {"_or_": [Killing(alpha) for alpha in (*range(1, 5), 666, *range(5, 9))]}
+    killing = {"_or_": [*map(Killing, range(1, before + 1)), Killing(666), *map(Killing, range(5, 5 + after))]}
     PipelineRunner(store, n_jobs=2).run([KFold(3), killing], glucose, refit=False)
-    assert statuses(store) == ["completed"] * 8 + ["failed"]
+    assert statuses(store) == ["completed"] * (before + after) + ["failed"]
     (failed,) = store.list_pipelines().filter(status="failed").to_dicts()
     assert "was ended from outside" in failed["error"]
     assert "666" in failed["name"]
@@ -589,7 +597,7 @@ def test_a_worker_that_is_killed_takes_no_pipeline_with_it_but_the_one_that_it_t
     assert store.check(deep=True).is_sound
 
 
-@pytest.mark.parametrize("steps", [[PCA(3, copy=False), Ridge()], [PLSRegression(2, copy=False), Ridge()]])
+@pytest.mark.parametrize("steps", [slow([PCA(3, copy=False), Ridge()]), [PLSRegression(2, copy=False), Ridge()]])
 def test_an_operator_that_writes_to_its_samples_spoils_no_other(
     runner: PipelineRunner, glucose: Data, steps: list[Any]
 ) -> None:
@@ -603,7 +611,7 @@ def test_an_operator_that_writes_to_its_samples_spoils_no_other(
 
 
 @pytest.mark.parametrize(
-    "model", [FixedThresholdClassifier(LogisticRegression(), threshold=0.9), SVC(probability=True)]
+    "model", [FixedThresholdClassifier(LogisticRegression(), threshold=0.9), slow(SVC(probability=True))]
 )
 @pytest.mark.filterwarnings("ignore:The `probability` parameter:FutureWarning")
 def test_a_model_that_does_not_choose_the_likeliest_class_is_taken_at_its_word(
@@ -621,8 +629,8 @@ def test_a_model_that_does_not_choose_the_likeliest_class_is_taken_at_its_word(
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("order", ["C", "F"])
-@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("order", [slow("C"), "F"])
+@pytest.mark.parametrize("jobs", [1, slow(2)])
 def test_objects_that_lie_otherwise_in_memory_once_they_are_stored_replay_exactly(
     store: WorkspaceStore, order: Any, jobs: int
 ) -> None:
@@ -642,10 +650,10 @@ def test_a_threshold_inside_another_model_counts_for_all_folds_together(
     X = rng.normal(size=(60, 5))
     y = np.where(X[:, 0] + rng.normal(size=60) > 0, "yes", "no")
     strict = FixedThresholdClassifier(LogisticRegression(), threshold=0.9)
-    bare = runner.run([KFold(3), strict], {"X": X, "y": y, "X_test": X[:20]})
+    bare = runner.run([KFold(3), strict], {"X": X, "y": y, "X_test": X[:20]}, refit=False)
     expected = arrays(store, bare.filter(fold_id="avg", partition="test").row(0, named=True))["y_pred"]
     for model in (make_pipeline(strict), GridSearchCV(strict, {"threshold": [0.9]})):
-        ranked = runner.run([KFold(3), {"model": model}], {"X": X, "y": y, "X_test": X[:20]})
+        ranked = runner.run([KFold(3), {"model": model}], {"X": X, "y": y, "X_test": X[:20]}, refit=False)
         row = ranked.filter(fold_id="avg", partition="test").row(0, named=True)
         np.testing.assert_array_equal(arrays(store, row)["y_pred"], expected)
         np.testing.assert_array_equal(store.replay_chain(row["chain_id"], X[:20], folds="mean"), expected)
