@@ -62,10 +62,13 @@ class Instrument(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scik
 )
 def test_what_cannot_be_sent_or_leaves_once_ended_the_run(store: WorkspaceStore, bad: Any, n_jobs: int) -> None:
     steps = [bad, Ridge()] if isinstance(bad, Instrument) else [bad]
-    PipelineRunner(store, n_jobs=n_jobs).run([FOLDS, {"_or_": [Ridge(), Ridge(2.0), Ridge(3.0), steps]}], (X, Y))
+    others = [Ridge(), Ridge(2.0), Ridge(3.0)]
+    found = PipelineRunner(store, n_jobs=n_jobs).run([FOLDS, {"_or_": [*others, steps]}], (X, Y))
     statuses = store.list_pipelines()["status"].to_list()
     assert (statuses.count("completed"), statuses.count("failed")) == (3, 1)
     assert store.list_runs()["status"].to_list() == ["completed"]
+    alone = PipelineRunner(store).run([FOLDS, {"_or_": others}], (X, Y))
+    assert found["val_score"].to_list() == pytest.approx(alone["val_score"].to_list())
 
 
 def test_the_results_of_another_table_once_stood_for_those_of_this_one(store: WorkspaceStore) -> None:
