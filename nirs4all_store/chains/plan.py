@@ -140,6 +140,7 @@ def _plan(chain: Row) -> Plan:
     )
     predict_fold = chain.get("predict_fold")
     check_predict_fold(predict_fold, chain["fold_artifacts"] or {})
+    checked_attachments(chain.get("attachments"))
     return Plan(
         _shared_entries(before_model, shared_artifacts),
         _fold_entries(chain, before_model, shared_artifacts),
@@ -222,7 +223,6 @@ def problem_of(chain: Row) -> str | None:
         plan_replay(chain)
         shared = checked_artifacts(chain["shared_artifacts"], "shared_artifacts")
         checked_artifacts(chain["fold_artifacts"], "fold_artifacts")
-        checked_attachments(chain["attachments"])
         check_order(checked_steps(chain["steps"]), chain["model_step_idx"], shared)
     except StoreError as error:
         return str(error)

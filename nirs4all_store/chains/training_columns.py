@@ -54,10 +54,10 @@ class TrainedOn:
 
     @classmethod
     def of(cls, chain: dict[str, Any]) -> TrainedOn:
-        """Return what a chain's row, or a bundle's chain, tells."""
-        model: dict[str, Any] = next(
-            (step for step in chain["steps"] if step.get("step_idx") == chain["model_step_idx"]), {}
-        )
+        """Return what a chain's row, or a bundle's chain, tells; of a damaged one, which no plan takes, nothing."""
+        steps = chain["steps"] if isinstance(chain["steps"], list) else []
+        own = [step for step in steps if isinstance(step, dict) and step.get("step_idx") == chain["model_step_idx"]]
+        model: dict[str, Any] = own[0] if own else {}
         params = model.get("params")
         params = params if isinstance(params, dict) else {}
         sample_column = params.get("sample_column")

@@ -121,14 +121,14 @@ def with_residuals(
         Returns what `chains.held_out_residuals` does, which are numbers without the names of samples, or raises
         `StoreError`.
     """
-    attachments = chain["attachments"] or {}
+    folds, attachments = plan_replay(chain).folds, chain["attachments"] or {}
     if RESIDUALS in attachments:
         return chain, artifacts, contents
     try:
         arrays = residuals()
     except StoreError:  # It predicts classes, its folds are those of time series, its predictions are gone...
         return chain, artifacts, contents
-    if not {*arrays["folds"].tolist()} <= {fold.removeprefix("fold_") for fold in plan_replay(chain).folds}:
+    if not {*arrays["folds"].tolist()} <= {fold.removeprefix("fold_") for fold in folds}:
         return chain, artifacts, contents
     content = codecs.dump(arrays, "npz")
     row: Row = {"artifact_id": RESIDUALS, "content_hash": sha256(content), "operator_class": "Residuals"}

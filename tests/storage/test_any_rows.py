@@ -17,81 +17,25 @@ from bundles import Canary
 from canary import listening
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import text
+from sqlalchemy import String, text, types
 from sqlalchemy.exc import SQLAlchemyError
 
-from nirs4all_store import StoreError, UnitOfWork, WorkspaceCorruptError, WorkspaceStore
+from nirs4all_store import StoreError, UnitOfWork, WorkspaceCorruptError, WorkspaceStore, views
 from nirs4all_store.artifacts.artifact_files import sha256
-from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
+from nirs4all_store.models import Base
+from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 from nirs4all_store.validation.values import json_text
 from nirs4all_store.workspace import check
 
 TEXT_COLUMNS = {
-    "runs": ["run_id", "name", "status", "config", "datasets", "summary", "error", "owner"],
-    "pipelines": [
-        "pipeline_id",
-        "run_id",
-        "name",
-        "status",
-        "expanded_config",
-        "generator_choices",
-        "original_template",
-        "dataset_name",
-        "dataset_hash",
-        "metric",
-        "error",
-    ],
-    "chains": [
-        "chain_id",
-        "pipeline_id",
-        "steps",
-        "model_class",
-        "preprocessings",
-        "fold_strategy",
-        "fold_artifacts",
-        "shared_artifacts",
-        "branch_path",
-        "attachments",
-        "predict_fold",
-        "refit_of",
-        "verification",
-    ],
-    "predictions": [
-        "prediction_id",
-        "pipeline_id",
-        "chain_id",
-        "dataset_name",
-        "fold_id",
-        "partition",
-        "metric",
-        "task_type",
-        "scores",
-        "best_params",
-    ],
-    "prediction_arrays": ["prediction_id", "layout"],
-    "artifacts": ["artifact_id", "artifact_path", "content_hash", "operator_class", "format", "provenance", "trust"],
-    "logs": ["log_id", "pipeline_id", "event", "details", "level"],
+    table.name: [column.name for column in table.columns if isinstance(column.type, String | types.JSON)]
+    for table in Base.metadata.sorted_tables
 }
 JSON_COLUMNS = {
-    "config",
-    "datasets",
-    "summary",
-    "expanded_config",
-    "generator_choices",
-    "original_template",
-    "steps",
-    "fold_artifacts",
-    "shared_artifacts",
-    "branch_path",
-    "attachments",
-    "verification",
-    "scores",
-    "best_params",
-    "layout",
-    "provenance",
-    "trust",
-    "owner",
-    "details",
+    column.name
+    for table in Base.metadata.sorted_tables
+    for column in table.columns
+    if isinstance(column.type, types.JSON)
 }
 
 
@@ -105,8 +49,24 @@ class World:
     chain_id: str
     prediction_id: str
     artifact_id: str
+    dataset_id: str
     secret: Path
     exports: Path
+
+
+def one_of_each(store: WorkspaceStore) -> tuple[str, ...]:
+    """Save something in each table; return the ids as `World` has them."""
+    data = {"X": X, "y": Y, "sample": [f"s{number}" for number in range(len(X))]}
+    dataset_id = store.save_dataset(data, keep_spectra=True)
+    run_id = store.begin_run("run", {"seed": 1}, [{"name": "wheat"}])
+    judged = {"splitter": "KFold(2)", "folds": "hash", "n_repeats": 1, "targets": ["protein"]}
+    pipeline_id = store.begin_pipeline(run_id, "0001_pls", {}, [], "wheat", "hash", {}, judged, dataset_id)
+    chain_id = add_chain(store, pipeline_id)
+    prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
+    store.save_prediction_arrays(prediction_id, np.arange(3.0), np.arange(3.0), None, np.arange(3))
+    store.log_step(pipeline_id, 0, "PLS", "end", 1)
+    artifact_id = (store.get_chain(chain_id) or {})["fold_artifacts"]["0"]
+    return run_id, pipeline_id, chain_id, prediction_id, artifact_id, dataset_id
 
 
 @pytest.fixture(scope="module")
@@ -116,14 +76,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     secret.write_bytes(pickle.dumps(Canary(folder / "canary")))
     (folder / "exports").mkdir()
     with WorkspaceStore(folder / "workspace") as store:
-        run_id, pipeline_id = add_pipeline(store)
-        chain_id = add_chain(store, pipeline_id)
-        prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
-        store.save_prediction_arrays(prediction_id, np.arange(3.0), np.arange(3.0), None, np.arange(3))
-        store.log_step(pipeline_id, 0, "PLS", "end", 1)
-        artifact_id = (store.get_chain(chain_id) or {})["fold_artifacts"]["0"]
+        ids = one_of_each(store)
         (store.workspace_path / "artifacts" / "link").symlink_to(folder)
-        yield World(store, run_id, pipeline_id, chain_id, prediction_id, artifact_id, secret, folder / "exports")
+        yield World(store, *ids, secret, folder / "exports")
     assert sorted(path.name for path in folder.iterdir()) == ["exports", "secret.pkl", "workspace"]
     assert secret.read_bytes() == pickle.dumps(Canary(folder / "canary"))
 
@@ -140,6 +95,14 @@ def calls(world: World) -> list[Callable[[], Any]]:
         lambda: store.get_chains_for_pipeline(world.pipeline_id),
         lambda: store.replay_chain(world.chain_id, X),
         lambda: store.load_chain(world.chain_id),
+        store.list_datasets,
+        lambda: store.get_dataset(world.dataset_id),
+        lambda: store.load_dataset(world.dataset_id),
+        lambda: store.update_dataset(world.dataset_id, origin="wheat.csv"),
+        lambda: store.chain_samples(world.chain_id, average="sample"),
+        lambda: store.chain_scores(world.chain_id),
+        lambda: store.predict_table(world.chain_id, X),
+        lambda: views.list_models(store, views.rank(store, 3)),
         lambda: store.get_prediction(world.prediction_id, load_arrays=True),
         store.query_predictions,
         lambda: store.top_predictions(3),
@@ -200,6 +163,18 @@ def test_every_call_answers_or_refuses_whatever_a_column_holds(world: World, dat
             for call in calls(world):
                 with contextlib.suppress(StoreError):
                     call()
+
+
+@pytest.mark.parametrize(("column", "value"), [("steps", "[null]"), ("steps", "null"), ("attachments", '["x"]')])
+def test_samples_and_exports_of_a_damaged_chain_once_ended_in_words_of_python(
+    world: World, column: str, value: str
+) -> None:
+    with tampered(world, "chains", column, value) as uow:
+        assert uow is not None
+        assert world.chain_id in str(check.check(uow, deep=False).findings)
+        for call in calls(world):
+            with contextlib.suppress(StoreError):
+                call()
 
 
 HOSTILE_PATHS = [
@@ -281,11 +256,7 @@ def test_a_path_in_a_tampered_database_leads_nowhere(tmp_path: Path, path: str) 
 )
 def test_columns_of_another_type_are_refused_in_words(tmp_path: Path, table: str, some: list[str] | None) -> None:
     with WorkspaceStore(tmp_path / "sound") as store:
-        run_id, pipeline_id = add_pipeline(store)
-        chain_id = add_chain(store, pipeline_id)
-        prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
-        store.save_prediction_arrays(prediction_id, np.arange(3.0), np.arange(3.0))
-        artifact_id = (store.get_chain(chain_id) or {})["fold_artifacts"]["0"]
+        ids = one_of_each(store)
         with store.unit_of_work() as uow:
             columns = uow.session.execute(text(f"SELECT * FROM {table} LIMIT 0")).keys()
     for column in some or columns:
@@ -303,7 +274,7 @@ def test_columns_of_another_type_are_refused_in_words(tmp_path: Path, table: str
             is_refused = f"column {table}.{column} is to be" in str(error).replace('"', "")
             store = WorkspaceStore(tmp_path / "workspace", read_only=True)
         with store:
-            world = World(store, run_id, pipeline_id, chain_id, prediction_id, artifact_id, tmp_path, tmp_path)
+            world = World(store, *ids, tmp_path, tmp_path)
             for call in calls(world):
                 nothing_is_kept = contextlib.nullcontext() if is_refused else store.unit_of_work()
                 with nothing_is_kept, contextlib.suppress(StoreError):
