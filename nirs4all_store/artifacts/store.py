@@ -35,7 +35,8 @@ class BlobStore(Protocol):
     """Keeps bytes by name. `ArtifactFiles` makes and checks the names, and verifies the bytes.
 
     A name is a relative path without `..`, such as `ab/ab12.joblib`, in its only spelling. Several threads may call the
-    methods at once. `str()` of a store says where the bytes are, for messages.
+    methods at once. `str()` of a store says where the bytes are, for messages. Nothing is open between two calls: a
+    process may fork or end at any time, and there is no `close`.
 
     Raises
     ------

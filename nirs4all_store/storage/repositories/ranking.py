@@ -8,13 +8,14 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, case, distinct, func, select
+from sqlalchemy import Double, Select, bindparam, case, cast, distinct, func, literal_column, select
 
 from ...errors import InvalidInputError
 from ...metrics import lower_is_better
 from ..columns import table_of
 from ..models import Pipeline, Prediction
 
+INFINITY = cast(literal_column("'Infinity'"), Double)
 PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 
 SCORES = ("val_score", "test_score", "train_score")
@@ -73,7 +74,7 @@ def best(ranked: Ranked, ascending: bool, group_by: str | None) -> Select[Any]:
     """
     score = PREDICTIONS.c[ranked.score or SCORES[0]]
     # The database sorts NaN above all numbers.
-    order = (score.asc(),) if ascending else (func.isnan(score), score.desc())
+    order = (score.asc(),) if ascending else (score > INFINITY, score.desc())
     order = (*order, PREDICTIONS.c.prediction_id)
     if group_by is None:
         return select(PREDICTIONS).where(*ranked.conditions).order_by(*order).limit(bindparam("n"))
