@@ -1,7 +1,5 @@
 """Scores agree with their definitions and with scikit-learn's, and are left out where they have none."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 from scipy import stats
@@ -85,41 +83,6 @@ def test_scores_of_classes() -> None:
         "mcc": pytest.approx(metrics.matthews_corrcoef(y, y_pred)),
         "n": 4,
     }
-
-
-@pytest.mark.parametrize("size", [2, 5, 40, 1000])
-@pytest.mark.parametrize("weighted", [False, True])
-def test_scores_of_classes_are_scikit_learns(size: int, *, weighted: bool) -> None:
-    rng = np.random.default_rng(size)
-    y, classes = rng.choice([*"abc"], size), np.array([*"abc"])
-    proba = rng.dirichlet(np.ones(3), size).round(1) + 1e-3  # Several samples have the same.
-    proba /= proba.sum(axis=1, keepdims=True)
-    y_pred, weights = classes[proba.argmax(axis=1)], rng.uniform(0.1, 3, size) if weighted else None
-    named: dict[str, Any] = {"sample_weight": weights}
-    expected = {
-        "accuracy": metrics.accuracy_score(y, y_pred, **named),
-        "balanced_accuracy": metrics.recall_score(y, y_pred, labels=np.unique(y), average="macro", **named),
-        "f1": metrics.f1_score(y, y_pred, average="macro", zero_division=0.0, **named),
-        "mcc": metrics.matthews_corrcoef(y, y_pred, **named),
-        "log_loss": metrics.log_loss(y, proba, labels=classes, **named),
-        "n": size,
-    }
-    if len(set(y)) == 3:
-        expected["roc_auc"] = metrics.roc_auc_score(y, proba, multi_class="ovr", **named)
-    assert scores_of("classification", y, y_pred, proba, classes, weights=weights) == pytest.approx(expected, rel=1e-12)
-
-
-def test_to_score_a_classifier_once_took_longer_than_to_fit_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    tables = []
-    make = metrics.confusion_matrix
-    monkeypatch.setattr(
-        metrics, "confusion_matrix", lambda *args, **named: tables.append(make(*args, **named)) or tables[-1]
-    )
-    for name in ("accuracy_score", "recall_score", "f1_score", "matthews_corrcoef", "roc_auc_score"):
-        monkeypatch.setattr(metrics, name, lambda *_, name=name, **__: pytest.fail(f"{name} makes a table of its own"))
-    y, classes = np.array(list("abcab")), np.array(list("abc"))
-    found = scores_of("classification", y, y, np.eye(3)[[0, 1, 2, 0, 1]], classes)
-    assert (len(tables), found["accuracy"], found["mcc"], found["roc_auc"]) == (1, 1, 1, 1)
 
 
 def test_scores_of_each_class_are_those_of_scikit_learns_report() -> None:

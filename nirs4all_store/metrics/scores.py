@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from scipy.stats import rankdata
 from sklearn import metrics
 
 from .missing import is_missing
@@ -84,8 +83,7 @@ def scores_of(
     found = means(list(own.values()), unit_free=task == "regression") | {"n": len(y), TARGETS: own}
     if task == "classification" and len(y) and _are_labels(y) and _are_labels(y_pred):
         accuracy = metrics.accuracy_score(y, y_pred, sample_weight=weights)
-        f1 = metrics.f1_score(y, y_pred, average="macro", zero_division=0.0, sample_weight=weights)
-        found |= {"accuracy": float(accuracy), "f1": float(f1)}
+        found |= {"accuracy": float(accuracy), "f1": _f1(y, y_pred, weights)}
     unpredicted = int(np.sum((is_missing(y_pred) & ~is_missing(y)).any(axis=1)))
     return found | ({UNPREDICTED: unpredicted} if unpredicted else {})
 
@@ -136,8 +134,13 @@ def class_scores(y: Array, y_pred: Array, weights: Array | None = None) -> dict[
     """Return precision, recall, f1 and support (the number of samples, or their weight) of each class, by its name."""
     classes, codes = np.unique(np.concatenate([y, y_pred]), return_inverse=True)
     names = [str(name).replace("\0", "\N{SYMBOL FOR NULL}") for name in classes]  # No JSON is stored with a NUL.
-    table = _confusion(codes[: len(y)], codes[len(y) :], weights)
-    parts = _precision(table), _recall(table), _f1(table), table.sum(axis=1)
+    parts = metrics.precision_recall_fscore_support(
+        codes[: len(y)],
+        codes[len(y) :],
+        labels=np.arange(len(classes)),
+        zero_division=0.0,
+        sample_weight=weights,
+    )
     return {
         name: {"precision": float(p), "recall": float(r), "f1": float(f), "support": n.item()}
         for name, p, r, f, n in zip(names, *parts, strict=True)
@@ -194,14 +197,14 @@ def _scores_of_one(
         return {UNPREDICTED: int(np.sum(is_missing(y_pred))), "n": len(y)}
     if not len(y):
         return {"n": 0}
+    functions = REGRESSION if task == "regression" else CLASSIFICATION
+    if only is not None:
+        functions = {name: score for name, score in functions.items() if name == only}
     if task == "regression":
         y, y_pred = y.astype(float), y_pred.astype(float)  # The difference of two uint8 is one, too.
-        with np.errstate(over="ignore", invalid="ignore"):  # What is too far from y has no score.
-            found = {name: score(y, y_pred, weights) for name, score in REGRESSION.items() if only in (None, name)}
-    else:
-        table = _confusion(y, y_pred, weights)
-        found = {name: score(table) for name, score in CLASSIFICATION.items() if only in (None, name)}
-    if classes is not None and only not in found and (proba is not None or decision is not None):
+    with np.errstate(over="ignore", invalid="ignore"):  # What is too far from y has no score.
+        found = {name: score(y, y_pred, weights) for name, score in functions.items()}
+    if classes is not None and only not in functions and (proba is not None or decision is not None):
         found |= _scores_of_probabilities(y, proba, classes, decision, weights)
     return {name: value for name, value in found.items() if np.isfinite(value)} | {"n": len(y)}
 
@@ -274,56 +277,23 @@ def _slope(y: Array, y_pred: Array, weights: Array | None) -> float:
     return float(together[0, 1] / together[0, 0]) if together[0, 0] > 0 else np.nan
 
 
-# One table of scikit-learn's has all that the scores of classes are made of. Each of its functions would make its own,
-# and its area under the curve looks at its arguments several times: to score a classifier took longer than to fit it.
+def _accuracy(y: Array, y_pred: Array, weights: Array | None) -> float:
+    return float(metrics.accuracy_score(y, y_pred, sample_weight=weights))
 
 
-def _confusion(y: Array, y_pred: Array, weights: Array | None) -> Array:
-    """Return how many samples of each class, a row each, were taken for which; with weights, how much they count."""
-    classes = np.unique(np.concatenate([y, y_pred]))
-    if len(classes) == 1:  # It would warn of it.
-        return np.array([[len(y) if weights is None else np.sum(weights)]])
-    return metrics.confusion_matrix(y, y_pred, labels=classes, sample_weight=weights)
+def _balanced_accuracy(y: Array, y_pred: Array, weights: Array | None) -> float:
+    # scikit-learn's own warns of predicted classes that do not occur, as they do in a small fold.
+    return float(metrics.recall_score(y, y_pred, labels=np.unique(y), average="macro", sample_weight=weights))
 
 
-def _share(parts: Array, wholes: Array) -> Array:
-    """Return each part of its whole, and 0 of what has none."""
-    return np.divide(parts, wholes, out=np.zeros(len(wholes)), where=wholes > 0)
+def _f1(y: Array, y_pred: Array, weights: Array | None) -> float:
+    return float(metrics.f1_score(y, y_pred, average="macro", zero_division=0.0, sample_weight=weights))
 
 
-def _precision(table: Array) -> Array:
-    return _share(np.diag(table), table.sum(axis=0))
-
-
-def _recall(table: Array) -> Array:
-    return _share(np.diag(table), table.sum(axis=1))
-
-
-def _f1(table: Array) -> Array:
-    return _share(2 * np.diag(table), table.sum(axis=0) + table.sum(axis=1))
-
-
-def _accuracy(table: Array) -> float:
-    return float(np.trace(table) / table.sum(axis=1).sum())
-
-
-def _balanced_accuracy(table: Array) -> float:
-    """Return the mean recall of the classes that occur; others may be predicted, as they are in a small fold."""
-    return float(np.mean(_recall(table)[table.sum(axis=1) > 0]))
-
-
-def _mean_f1(table: Array) -> float:
-    return float(np.mean(_f1(table)))
-
-
-def _mcc(table: Array) -> float:
-    """Return R of k classes as Gorodkin defines it (2004); 0 if one class only occurs, or is predicted."""
-    if len(table) < 2:
-        return np.nan  # With one class only it is 0/0.
-    occurs, predicted = (table.sum(axis=axis, dtype=float) for axis in (1, 0))
-    total = occurs.sum()
-    spread = (total**2 - predicted @ predicted) * (total**2 - occurs @ occurs)
-    return float((np.trace(table) * total - occurs @ predicted) / np.sqrt(spread)) if spread > 0 else 0.0
+def _mcc(y: Array, y_pred: Array, weights: Array | None) -> float:
+    if len(np.unique(np.concatenate([y, y_pred]))) < 2:
+        return np.nan  # With one class only it is 0/0, and scikit-learn warns.
+    return float(metrics.matthews_corrcoef(y, y_pred, sample_weight=weights))
 
 
 REGRESSION: dict[str, Score] = {
@@ -336,10 +306,10 @@ REGRESSION: dict[str, Score] = {
     "rpiq": _rpiq,
     "slope": _slope,
 }
-CLASSIFICATION: dict[str, Callable[[Array], float]] = {
+CLASSIFICATION: dict[str, Score] = {
     "balanced_accuracy": _balanced_accuracy,
     "accuracy": _accuracy,
-    "f1": _mean_f1,
+    "f1": _f1,
     "mcc": _mcc,
 }
 
@@ -362,14 +332,7 @@ def _scores_of_probabilities(
 
 def _area(truth: Array, values: Any, weights: Array | None) -> float:
     if truth.shape[1] == 2:
-        return _area_of_one(truth[:, 1], values if values.ndim == 1 else values[:, 1], weights)
+        own = values if values.ndim == 1 else values[:, 1]
+        return float(metrics.roc_auc_score(truth[:, 1], own, sample_weight=weights))
     columns = zip(truth.T, values.T, strict=True)
-    return float(np.mean([_area_of_one(*column, weights) for column in columns]))
-
-
-def _area_of_one(truth: Array, values: Any, weights: Array | None) -> float:
-    """Return how often a sample of a class has a higher value than one of another; two equal ones count half."""
-    if weights is not None:
-        return float(metrics.roc_auc_score(truth, values, sample_weight=weights))
-    own = np.count_nonzero(truth)
-    return float((rankdata(values)[truth].sum() - own * (own + 1) / 2) / (own * (len(truth) - own)))
+    return float(np.mean([metrics.roc_auc_score(*column, sample_weight=weights) for column in columns]))
