@@ -236,7 +236,7 @@ def test_an_engine_that_broke_in_a_transaction_was_used_again_and_again(monkeypa
 
 def test_a_commit_without_room_once_took_all_that_was_committed_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(connection, "NO_EXTENSIONS", connection.NO_EXTENSIONS | {"memory_limit": "60MB"})
-    noise = np.random.default_rng(0).normal(size=100_000)
+    noise = np.random.default_rng(0).normal(size=20_000)
     kept, refused = set(), 0
     with WorkspaceStore("memory:wheat") as store:
         _, pipeline_id = add_pipeline(store)
