@@ -198,7 +198,7 @@ def test_what_uses_another_thing_once_was_to_be_removed_after_it(tmp_path: Path,
     assert more_in(folder) == []
 
 
-@pytest.mark.parametrize("kind", ANEW)
+@pytest.mark.parametrize("kind", all_but_few(ANEW, ("generated", "check")))
 def test_a_table_of_ours_that_computes_or_refuses_is_named(tmp_path: Path, sound: Path, kind: str) -> None:
     old, new, name = ANEW[kind]
     folder = shutil.copytree(sound, tmp_path / "w")
@@ -222,7 +222,7 @@ def test_a_table_of_ours_that_computes_or_refuses_is_named(tmp_path: Path, sound
     [
         ["trigger"],
         pytest.param(["macro"], marks=pytest.mark.slow),
-        ["column", "own-generated", "view", "sequence"],
+        pytest.param(["column", "own-generated", "view", "sequence"], marks=pytest.mark.slow),
     ],
 )
 def test_what_acts_by_itself_in_a_database_once_acted_in_our_own_writes(
@@ -338,7 +338,7 @@ def test_an_old_database_with_more_is_refused_before_its_upgrade(tmp_path: Path)
 @pytest.mark.parametrize(
     ("statement", "column", "wanted", "here"),
     [
-        ("ALTER TABLE runs DROP COLUMN summary", "runs.summary", "JSON", ""),
+        pytest.param("ALTER TABLE runs DROP COLUMN summary", "runs.summary", "JSON", "", marks=pytest.mark.slow),
         ("ALTER TABLE predictions ALTER COLUMN val_score TYPE VARCHAR", "predictions.val_score", "DOUBLE", "VARCHAR"),
         ('ALTER TABLE logs ALTER COLUMN "event" TYPE DECIMAL(9, 2)', 'logs."event"', "VARCHAR", "DECIMAL(9,2)"),
     ],

@@ -43,7 +43,7 @@ def all_below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 
 
-FEW_TAKEN = ("a*b [cd] {e,f} %20 $HOME", ":memory:", 'it\'s "this"; DROP TABLE runs; --')
+FEW_TAKEN = (":memory:", 'it\'s "this"; DROP TABLE runs; --')
 
 
 @pytest.mark.parametrize("name", all_but_few(TAKEN_AS_THEY_ARE, FEW_TAKEN))

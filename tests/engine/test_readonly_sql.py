@@ -270,16 +270,17 @@ def test_what_only_reads_is_answered(asked: WorkspaceStore, query: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments",
+    ("arguments", "every"),
     [
-        ["'{secret}'"],
-        pytest.param(["['{secret}']", "'{secret}', '{out}'"], marks=pytest.mark.slow),
-        pytest.param(["", "1", "1, 2", "'store'", "'runs'"], marks=pytest.mark.slow),
+        (["'{secret}'"], 4),
+        pytest.param(["'{secret}'"], 1, marks=pytest.mark.slow),
+        pytest.param(["['{secret}']", "'{secret}', '{out}'"], 1, marks=pytest.mark.slow),
+        pytest.param(["", "1", "1, 2", "'store'", "'runs'"], 1, marks=pytest.mark.slow),
     ],
-    ids=["a path", "paths", "others"],
+    ids=["a path for some", "a path", "paths", "others"],
 )
 def test_no_function_of_the_engines_reads_or_writes_anything_else(
-    own: WorkspaceStore, tmp_path: Path, arguments: list[str]
+    own: WorkspaceStore, tmp_path: Path, arguments: list[str], every: int
 ) -> None:
     secret = tmp_path / "secret.csv"
     secret.write_text("a,b\nhush,hush\n")
@@ -291,7 +292,7 @@ def test_no_function_of_the_engines_reads_or_writes_anything_else(
     # The process that answers what is not simple has this: to start one for each function would take an hour.
     with listening(tmp_path / "w"), duckdb.connect(config=NO_EXTENSIONS) as connection:
         connection.execute(f"CREATE TABLE runs (a INTEGER); CREATE TABLE store (a INTEGER); {SEALED}")
-        for name, kind in names:
+        for name, kind in names[::every]:
             if name == "sleep_ms":
                 continue
             for given_ones in arguments:
@@ -310,7 +311,7 @@ def test_no_function_of_the_engines_reads_or_writes_anything_else(
                 now = (tmp_path / "w").glob("store.duckdb*")
                 assert log == [(path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in now], query
     assert files_of(tmp_path / "w") == files
-    assert answered > 200
+    assert answered > 200 // every
     assert own.sql("SELECT * FROM runs").equals(before)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.csv", "w"]
     own.begin_run("the store goes on working")

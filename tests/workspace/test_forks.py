@@ -196,9 +196,7 @@ def _check_pool(store: WorkspaceStore, chain_id: str, results: list[tuple[int, s
     assert store.check(deep=True).is_sound
 
 
-@pytest.mark.parametrize(
-    "method", all_but_few(["spawn", "forkserver", "fork"], ["fork"])
-)  # joblib starts its own anew.
+@pytest.mark.parametrize("method", all_but_few(["spawn", "forkserver", "fork"], ["fork"]))
 def test_multiprocessing_shares_a_store(tmp_path: Path, method: str) -> None:
     with WorkspaceStore(tmp_path) as store:
         chain_id = add_chain(store, add_pipeline(store)[1])
@@ -207,6 +205,7 @@ def test_multiprocessing_shares_a_store(tmp_path: Path, method: str) -> None:
         _check_pool(store, chain_id, results)
 
 
+@pytest.mark.slow
 def test_joblib_shares_a_store(tmp_path: Path) -> None:
     from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
