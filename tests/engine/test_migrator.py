@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from alembic.config import Config
 from alembic.script import ScriptDirectory
+from samples import all_but_few
 from sqlalchemy import ARRAY, JSON, BigInteger, DateTime, Double, Integer, String
 
 from nirs4all_store import ArtifactLoadError, WorkspaceOutdatedError, WorkspaceStore
@@ -184,6 +185,7 @@ def test_an_upgraded_workspace_is_used_like_a_new_one(
         assert store.load_artifact("config$b:all") == [1]
 
 
+@pytest.mark.slow
 def test_an_upgraded_workspace_opens_again_without_another_upgrade(
     first_revision: duckdb.DuckDBPyConnection, tmp_path: Path
 ) -> None:
@@ -197,7 +199,7 @@ def test_an_upgraded_workspace_opens_again_without_another_upgrade(
 
 
 @needs_old
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", all_but_few(VERSIONS, ["nirs4all-0.7.0"]))
 def test_the_real_old_workspaces_come_along(version: str, tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     shutil.copytree(OLD / version, workspace, copy_function=shutil.copyfile)

@@ -191,7 +191,7 @@ HOSTILE_PATHS = [
 
 
 PRINTABLE = [path for path in HOSTILE_PATHS if len(path) < 60_000 and path.isprintable()]
-FEW = 4  # Those that lead out most plainly; the others lead nowhere, or are names that are nasty anywhere.
+FEW = 3  # Those that lead out most plainly; the others lead nowhere, or are names that are nasty anywhere.
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_only_the_database_the_artifacts_and_a_hidden_lock_are_created(tmp_path:
 
 @pytest.mark.makes_databases
 @pytest.mark.parametrize(
-    "name", all_but_few(["it's", 'a "b"', "50%", "sp ace", "é", "a;b", "x.duckdb", ":memory:"], ["it's", "50%"])
+    "name", all_but_few(["it's", 'a "b"', "50%", "sp ace", "é", "a;b", "x.duckdb", ":memory:"], ["it's"])
 )
 def test_folders_may_have_any_name(tmp_path: Path, name: str) -> None:
     with WorkspaceStore(tmp_path / name) as store:

@@ -68,7 +68,7 @@ def others(tmp_path: Path) -> Iterator[Programs]:
         yield given
 
 
-@pytest.mark.parametrize("options", [{}, {"read_only": True}])
+@pytest.mark.parametrize("options", [{}, pytest.param({"read_only": True}, marks=pytest.mark.slow)])
 def test_a_process_that_has_it_open_and_does_nothing_is_in_nobodys_way(
     tmp_path: Path, others: Programs, options: dict[str, bool]
 ) -> None:
