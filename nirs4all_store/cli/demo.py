@@ -76,7 +76,7 @@ def coffee() -> tuple[dict[str, Any], list[Any]]:
     X, X_test, y, y_test = train_test_split(
         X.to_numpy(), labels["labels"].to_numpy().astype(str), test_size=0.25, stratify=labels, random_state=0
     )
-    models = [LogisticRegression(max_iter=2000), RandomForestClassifier(n_estimators=30, random_state=0)]
+    models = [LogisticRegression(max_iter=2000), RandomForestClassifier(n_estimators=10, random_state=0)]
     return {"name": "coffee", "X": X, "y": y, "X_test": X_test, "y_test": y_test}, [
         {"_or_": [StandardNormalVariate(), FIRST_DERIVATIVE]},
         StandardScaler(with_std=False),

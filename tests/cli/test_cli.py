@@ -672,7 +672,7 @@ def test_the_shell_once_had_no_groups_no_test_data_and_no_file_of_references(her
     wheat[:15].drop("glucose").write_csv("X.csv")
     wheat[15:].write_csv("test.csv")
     wheat.select("sample", "glucose").reverse().write_csv("lab.csv")
-    line = "run pls.yaml X.csv --y lab.csv --join sample -t glucose --unit g/l --test test.csv -n 1"
+    line = "run ridge.yaml X.csv --y lab.csv --join sample -t glucose --unit g/l --test test.csv -n 1"
     told = CliRunner().invoke(app, shlex.split(line))
     assert told.exit_code == 0, told.output
     assert "X: 15 samples, 6 to test with, 53 columns of X from" in told.stderr
@@ -683,7 +683,7 @@ def test_the_shell_once_had_no_groups_no_test_data_and_no_file_of_references(her
     assert "DataWarning" not in grouped.output
     split = wheat.with_columns(split=pl.Series(["train"] * 15 + ["test"] * 6))
     split.write_csv("split.csv")
-    parted = command("run pls.yaml split.csv -t glucose --split split --groups lot --sample sample -n 1 -w other")
+    parted = command("run ridge.yaml split.csv -t glucose --split split --groups lot --sample sample -n 1 -w other")
     # The same scores, from one file.
     assert parted.split()[-3:] == grouped.stdout.split()[-3:]
 
@@ -694,7 +694,7 @@ def test_standard_input_once_was_no_table(trained: Path) -> None:
     done = CliRunner().invoke(app, ["predict", chain, "-"], input=text)
     assert done.stdout == command(f"predict {chain} new.csv")
     trained_on = CliRunner().invoke(
-        app, shlex.split("run pls.yaml - -t glucose -n 1 -w other"), input=Path("wheat.csv").read_text()
+        app, shlex.split("run ridge.yaml - -t glucose -n 1 -w other"), input=Path("wheat.csv").read_text()
     )
     assert (trained_on.exit_code, "stdin: " in trained_on.stderr) == (0, True)
     assert "stdin has no rows" in CliRunner().invoke(app, ["predict", chain, "-"], input="").output

@@ -23,7 +23,8 @@ def test_the_demo_does_what_it_says(tmp_path: Path) -> None:
         assert best["val_score"].item() < 2  # g/l of glucose, over a range of 45
         assert best["test_score"].item() < 8
     exports = folder / "exports"
-    assert yaml.safe_load((exports / "fermentation.yaml").read_text())["run"]["name"] == "fermentation sweep"
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    assert yaml.load((exports / "fermentation.yaml").read_text(), loader)["run"]["name"] == "fermentation sweep"
     assert pl.read_parquet(exports / "predictions.parquet").height == 240
     assert PipelineLibrary(folder).list_templates()[0]["name"] == "glucose_pls"
 
