@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import inspect
 import time
+import traceback
 from dataclasses import dataclass
 from typing import Any
 
 import cloudpickle
 import numpy as np
+import sklearn
 from sklearn.base import clone
 from sklearn.model_selection import (
     GroupKFold,
@@ -229,6 +231,30 @@ def _of_groups(data: TrainingData, *, is_stratified: bool) -> Any:
 def blas_threads() -> int:
     """Return how many threads this process has for linear algebra: the last digits of its sums depend on it."""
     return max((info["num_threads"] for info in threadpool_info() if info["user_api"] == "blas"), default=1)
+
+
+def outcome_of(
+    pipeline_id: str,
+    pipeline: PipelineSpec,
+    data: TrainingData,
+    folds: Folds,
+    threads: int,
+    refit: bool,
+    settings: dict[str, Any],
+) -> tuple[str, PipelineSpec, TrainingResult | str, float]:
+    """Train one pipeline, in whatever process this is; in the place of a result there may be a traceback.
+
+    It stands here and not beside the runner, since a process that is started for it imports the module in which it is.
+    """
+    began = time.perf_counter()
+    try:
+        with sklearn.config_context(**settings):
+            result: TrainingResult | str = train(pipeline, data, folds, threads, refit=refit)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # Its code may leave the program; another pipeline's does not.
+        result = traceback.format_exc()
+    return pipeline_id, pipeline, result, time.perf_counter() - began
 
 
 def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int, *, refit: bool) -> TrainingResult:

@@ -27,7 +27,7 @@ from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfW
 from ..store import WorkspaceStore
 from ..validation import checked_int
 from .config_files import find_config
-from .cross_validation import TrainingResult, blas_threads, check_fit, check_repeats, splits, splitter_of, train
+from .cross_validation import TrainingResult, blas_threads, check_fit, check_repeats, outcome_of, splits, splitter_of
 from .missing_values import takes_gaps
 from .operators import as_error
 from .pipeline_config import PipelineSpec, pipelines_of, task_of, template_of
@@ -229,27 +229,6 @@ def _parallel(n_jobs: int) -> Parallel:
         raise InvalidInputError(f"{error}; use loky, threading or dask in parallel_config") from error
 
 
-def _outcome(
-    pipeline_id: str,
-    pipeline: PipelineSpec,
-    data: TrainingData,
-    folds: Folds,
-    threads: int,
-    refit: bool,
-    settings: dict[str, Any],
-) -> tuple[str, PipelineSpec, TrainingResult | str, float]:
-    """Train one pipeline, in whatever process this is; in the place of a result there may be a traceback."""
-    began = time.perf_counter()
-    try:
-        with sklearn.config_context(**settings):
-            result: TrainingResult | str = train(pipeline, data, folds, threads, refit=refit)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # Its code may leave the program; another pipeline's does not.
-        result = traceback.format_exc()
-    return pipeline_id, pipeline, result, time.perf_counter() - began
-
-
 class _Run:
     """One run: its pipelines are begun, trained elsewhere, and stored here."""
 
@@ -367,7 +346,7 @@ class _Run:
         data, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
         refit = self._kept != "folds"
         # The settings of scikit-learn here, such as metadata routing, are not those of other processes and threads.
-        return delayed(_outcome)(pipeline_id, pipeline, data, folds, self._threads, refit, self._settings)
+        return delayed(outcome_of)(pipeline_id, pipeline, data, folds, self._threads, refit, self._settings)
 
     def _keep(self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | str, seconds: float) -> None:
         if isinstance(result, str):
