@@ -18,9 +18,8 @@ class TestStore(StoreMachine.TestCase):
     settings = settings(max_examples=3, stateful_step_count=30, **SETTINGS)
 
 
-@pytest.mark.slow  # The contract is on a store in memory, too.
 class TestMemory(MemoryMachine.TestCase):
-    settings = settings(max_examples=3, stateful_step_count=30, **SETTINGS)
+    settings = settings(max_examples=2, stateful_step_count=30, **SETTINGS)
 
 
 @pytest.mark.slow
