@@ -192,6 +192,13 @@ def test_an_example_runs(
     assert (printed.err, bool(printed.out)) == ("", True)
 
 
+@pytest.mark.slow
+def test_an_example_trains_in_processes_as_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run_script(DOCS / "examples" / "regression_sweep.py", strict=True)
+    assert (done.returncode, done.stderr, bool(done.stdout)) == (0, "", True)
+
+
 def test_links_in_the_docs_lead_somewhere() -> None:
     for page in [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text()):

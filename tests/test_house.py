@@ -221,8 +221,15 @@ def test_commands_that_only_look_once_waited_for_scikit_learn(tmp_path: Path) ->
     assert done.returncode == 0, done.stderr
 
 
-def test_the_process_of_a_query_once_waited_for_polars() -> None:
-    slow = {"polars", "sqlalchemy", "numpy"}
-    program = f"import nirs4all_store.engine.duckdb.sql_worker, sys; print({slow} & set(sys.modules))"
+@pytest.mark.parametrize(
+    ("module", "slow"),
+    [
+        ("engine.duckdb.sql_worker", {"polars", "sqlalchemy", "numpy"}),
+        ("training.cross_validation", {"duckdb", "sqlalchemy", "alembic"}),
+    ],
+    ids=["a query", "a worker that trains"],
+)
+def test_another_process_once_waited_for_what_it_does_not_need(module: str, slow: set[str]) -> None:
+    program = f"import nirs4all_store.{module}, sys; print({slow} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -10,6 +10,7 @@ from sklearn.linear_model import Ridge
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures, views
 from nirs4all_store.engine.duckdb import readonly_sql
+from nirs4all_store.identifiers import new_id
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 from nirs4all_store.views import rankings
 
@@ -77,13 +78,21 @@ def test_each_ranking_once_started_a_process_to_tell_how_much_the_folds_differ(
 ) -> None:
     monkeypatch.delattr(readonly_sql, "SqlProcess")
     pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
-    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="1", partition="val", val_score=0.1)
-    judged = views.held_out(store.query_predictions())
-    spread = pytest.approx(np.std([0.1, 0.5], ddof=1))
-    assert views.list_models(store, judged).rows["sd_over_folds"].to_list() == [spread]
-    monkeypatch.setattr(rankings, "CHAINS_OF_A_QUERY", 2)
-    several = views.list_models(store, pl.concat([judged] * 5)).rows
-    assert several["sd_over_folds"].to_list() == [spread] * 5, "the chains of several queries"
+    chains = [chain_id, *(add_chain(store, pipeline_id) for _ in range(2))]
+    for number, chain in enumerate(chains):
+        for fold, score in (("0", 0.5), ("1", number), ("avg", 0.4)):
+            if (chain, fold) != (chain_id, "0"):
+                add_prediction(store, pipeline_id, chain_id=chain, fold_id=fold, val_score=score)
+    judged = views.held_out(store.query_predictions()).unique("chain_id", maintain_order=True)
+    spreads = {chain: np.std([0.5, number], ddof=1) for number, chain in enumerate(chains)}
+    for chains_of_a_query in (rankings.CHAINS_OF_A_QUERY, 2, 1):
+        monkeypatch.setattr(rankings, "CHAINS_OF_A_QUERY", chains_of_a_query)
+        found = views.list_models(store, judged).rows
+        assert dict(found.select("chain_id", "sd_over_folds").iter_rows()) == pytest.approx(spreads)
+    monkeypatch.undo()
+    monkeypatch.delattr(readonly_sql, "SqlProcess")
+    strangers = [{"chain_id": new_id(), "fold_id": "avg"} for _ in range(rankings.CHAINS_OF_A_QUERY)]
+    assert rankings._spreads_over_folds(store, strangers) == [None] * len(strangers)
 
 
 def test_a_ranking_by_sample_was_refused_where_the_samples_of_some_models_have_no_names(store: WorkspaceStore) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -45,13 +45,7 @@ def _lies_beside_a_script(module: str) -> bool:
     installed = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]
     if any(Path(place).resolve().is_relative_to(folder) for place in places if place for folder in installed):
         return False
-    return module not in _modules_of_distributions() and not _is_found_from_another_folder(module)
-
-
-@cache
-def _modules_of_distributions() -> frozenset[str]:
-    """Return the modules of all that is installed: once, since the list of files of every package is read for it."""
-    return frozenset(packages_distributions())
+    return module not in packages_distributions() and not _is_found_from_another_folder(module)
 
 
 def _is_found_from_another_folder(module: str) -> bool:

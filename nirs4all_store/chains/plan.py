@@ -122,12 +122,15 @@ def plan_replay(chain: Row) -> Plan:
 
 def _planned(chain: Row) -> Plan:
     try:
-        return _plan(chain)
+        planned = _plan(chain)
+        for artifact_id in planned.ids:
+            checked_text(artifact_id, "an artifact id")
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # Its row holds what no chain has.
         raise ChainReplayError(
             f"chain {chain.get('chain_id')} is damaged: its steps or artifacts are not a chain's ({error!r}); "
             "restore it from a backup, or train and save it again"
         ) from error
+    return planned
 
 
 def _plan(chain: Row) -> Plan:

@@ -20,6 +20,8 @@ def as_ids(value: Any) -> list[str]:
     """Return the artifact ids of one entry: None, one id, or an ordered list of ids."""
     if value is None:
         return []
+    if not isinstance(value, str | list | tuple):
+        raise InvalidTypeError(f"{value!r:.100} is neither an artifact id nor a list of ids")
     return [value] if isinstance(value, str) else list(value)
 
 
@@ -60,7 +62,10 @@ def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
 
 def without_objects(chain: dict[str, Any]) -> dict[str, Any]:
     """Return what the row of a chain has instead once its fitted objects are gone, and its scores are kept."""
-    steps = [{name: value for name, value in step.items() if name != "artifact_ids"} for step in chain["steps"]]
+    steps = [
+        {name: value for name, value in step.items() if name != "artifact_ids"}
+        for step in checked_steps(chain["steps"])
+    ]
     return {
         "steps": [step | {"artifact_id": None} for step in steps],
         "fold_artifacts": {},

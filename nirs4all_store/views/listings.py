@@ -93,8 +93,8 @@ def list_samples(store: WorkspaceStore, dataset_id: str, limit: int) -> Listing:
 
 
 def _targets(dataset: Mapping[str, Any]) -> str:
-    units = dataset["units"] or {}
-    names = dataset["target_names"] or list(units)
+    units = dict_of(dataset["units"])
+    names = texts_of(dataset["target_names"]) or list(units)
     return ", ".join(f"{name} ({units[name]})" if name in units else f"{name}" for name in names)
 
 
@@ -251,6 +251,17 @@ def from_json(value: Any, name: str) -> Any:
         with suppress(WorkspaceCorruptError):  # A query may give a column's name to anything.
             return parse_json(value, name)
     return value
+
+
+def dict_of(value: Any, name: str = "") -> dict[str, Any]:
+    """Return a value, or what its JSON text stands for, where that is a dict; of a damaged row there is none."""
+    found = from_json(value, name)
+    return found if isinstance(found, dict) else {}
+
+
+def texts_of(value: Any) -> list[str]:
+    """Return the texts of a list; of a damaged row there are none."""
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def local(time: datetime) -> datetime:

@@ -11,7 +11,7 @@ from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..errors import InvalidInputError
 from ..metrics import FIELD_NAMES, NAMES, WEIGHTED, label
 from ..store import WorkspaceStore
-from .listings import Listing, clipped, decoded, from_json, text_of
+from .listings import Listing, clipped, decoded, dict_of, text_of, texts_of
 
 SHORT_HASH = 8
 WHERE_SEVERAL = ("dataset", "target", "data", "judged by")
@@ -98,7 +98,7 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
     texts, hashes = (
         zip(*(known.get(row["pipeline_id"], (None, None)) for row in rows), strict=True) if rows else ((), ())
     )
-    told = [from_json(text, "judged_by") or {} for text in texts]
+    told = [dict_of(text, "judged_by") for text in texts]
     columns: dict[str, list[Any]] = {
         "#": _places(rows, told),
         "chain_id": [row["chain_id"] for row in rows],
@@ -111,7 +111,7 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
     averages = {} if average is None else _by_sample(store, rows, average)
     columns |= averages
     columns["dataset"] = [row["dataset_name"] for row in rows]
-    columns["target"] = [", ".join(own.get("targets") or []) or None for own in told]
+    columns["target"] = [", ".join(texts_of(own.get("targets"))) or None for own in told]
     if len({*zip(columns["dataset"], columns["target"], strict=True)}) < len({*hashes}):
         columns["data"] = [content[:SHORT_HASH] for content in hashes]
     columns["judged by"] = [_split_text(own) for own in told]
@@ -132,14 +132,14 @@ def _places(rows: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]
 
 
 def _with_params(row: Mapping[str, Any]) -> str:
-    params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in (row["best_params"] or {}).items())
+    params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in dict_of(row["best_params"]).items())
     return str(row["model_name"]) + f" ({params})" * bool(params)
 
 
 def _split_text(judged: Mapping[str, Any]) -> str | None:
     """Return how a model was judged; what is unusual about it is said."""
-    coverage = judged.get("coverage")
-    unusual = [f"{count} samples {word}" for word, count in (coverage or {}).items() if count]
+    coverage = dict_of(judged.get("coverage"))
+    unusual = [f"{count} samples {word}" for word, count in coverage.items() if count]
     splitter = judged.get("splitter")
     weighted = "; samples count by their weights" if judged.get(WEIGHTED) else ""
     held_out = f"; held out: {', '.join(unusual)}" if unusual else ""
@@ -176,7 +176,7 @@ def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | 
     ranked = [(row.get("score"), row[f"{row['partition']}_score"]) for row in rows]
     if any(score is not None and score != own and own == own for score, own in ranked):  # NaN does not equal itself.
         columns = {"score": [score for score, _ in ranked]} | columns
-    held_out = [(row["scores"] or {}).get(row["partition"]) or {} for row in rows]
+    held_out = [dict_of(dict_of(row["scores"]).get(row["partition"])) for row in rows]
     for name, title in (("rmse_sd", "± sd"), ("r2", "R²"), ("rpd", "RPD"), ("mcc", "MCC"), ("accuracy", "accuracy")):
         values = [own.get(name) for own in held_out]
         if any(value is not None for value in values):

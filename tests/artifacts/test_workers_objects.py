@@ -162,7 +162,7 @@ def test_a_package_that_one_works_on_may_be_exported(tmp_path: Path, monkeypatch
     monkeypatch.syspath_prepend(tmp_path)
     assert is_only_here("mine_in_work.Thing")
     packages._lies_beside_a_script.cache_clear()
-    monkeypatch.setattr(packages, "_modules_of_distributions", lambda: {"mine_in_work"})
+    monkeypatch.setattr(packages, "packages_distributions", lambda: {"mine_in_work": ["mine"]})
     assert not is_only_here("mine_in_work.Thing")
     packages._lies_beside_a_script.cache_clear()
 

@@ -62,9 +62,11 @@ def one_of_each(store: WorkspaceStore) -> tuple[str, ...]:
     judged = {"splitter": "KFold(2)", "folds": "hash", "n_repeats": 1, "targets": ["protein"]}
     pipeline_id = store.begin_pipeline(run_id, "0001_pls", {}, [], "wheat", "hash", {}, judged, dataset_id)
     chain_id = add_chain(store, pipeline_id)
-    prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
+    prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg")
     store.save_prediction_arrays(prediction_id, np.arange(3.0), np.arange(3.0), None, np.arange(3))
     store.log_step(pipeline_id, 0, "PLS", "end", 1)
+    worse = add_chain(store, pipeline_id, 3)
+    add_prediction(store, pipeline_id, chain_id=worse, fold_id="avg", val_score=0.9)
     artifact_id = (store.get_chain(chain_id) or {})["fold_artifacts"]["0"]
     return run_id, pipeline_id, chain_id, prediction_id, artifact_id, dataset_id
 
@@ -103,6 +105,10 @@ def calls(world: World) -> list[Callable[[], Any]]:
         lambda: store.chain_scores(world.chain_id),
         lambda: store.predict_table(world.chain_id, X),
         lambda: views.list_models(store, views.rank(store, 3)),
+        lambda: views.rank(store, 3, "rpd"),
+        lambda: views.rank(store, 3, target="protein"),
+        lambda: views.list_datasets(store, 3),
+        lambda: store.prune(world.run_id, keep_best=1),
         lambda: store.get_prediction(world.prediction_id, load_arrays=True),
         store.query_predictions,
         lambda: store.top_predictions(3),
@@ -165,13 +171,29 @@ def test_every_call_answers_or_refuses_whatever_a_column_holds(world: World, dat
                     call()
 
 
-@pytest.mark.parametrize(("column", "value"), [("steps", "[null]"), ("steps", "null"), ("attachments", '["x"]')])
-def test_samples_and_exports_of_a_damaged_chain_once_ended_in_words_of_python(
-    world: World, column: str, value: str
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("chains", "steps", "[null]"),
+        ("chains", "steps", "null"),
+        ("chains", "attachments", '["x"]'),
+        ("chains", "attachments", "5"),
+        ("chains", "fold_artifacts", '{"fold_0": [["x"]], "fold_1": ["x"]}'),
+        ("pipelines", "judged_by", '{"targets": 5, "coverage": 5}'),
+        ("pipelines", "judged_by", '{"targets": [["protein"]]}'),
+        ("predictions", "scores", '{"val": {"targets": 5}}'),
+        ("predictions", "scores", '{"val": 5}'),
+        ("predictions", "best_params", "[1]"),
+        ("datasets", "units", "5"),
+    ],
+)
+def test_samples_exports_and_rankings_of_a_damaged_row_once_ended_in_words_of_python(
+    world: World, table: str, column: str, value: str
 ) -> None:
-    with tampered(world, "chains", column, value) as uow:
+    with tampered(world, table, column, value) as uow:
         assert uow is not None
-        assert world.chain_id in str(check.check(uow, deep=False).findings)
+        if table == "chains":
+            assert world.chain_id in str(check.check(uow, deep=False).findings)
         for call in calls(world):
             with contextlib.suppress(StoreError):
                 call()

@@ -174,7 +174,7 @@ def _targets_of(row: Row) -> list[str]:
     named = _decoded(row["judged_by"]).get(TARGETS)
     scores = None if named else _decoded(row["scores"]).get(row["partition"])
     found = scores.get(TARGETS) if isinstance(scores, dict) else named
-    return [*found] if isinstance(found, list | dict) else []
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list | dict) else []
 
 
 def _decoded(text: str | None) -> Row:
@@ -188,10 +188,12 @@ def _stored(row: Row, target: str | None) -> float | None:
     scores = _decoded(row["scores"]).get(row["partition"])
     if not isinstance(scores, dict):
         return None
-    targets = scores.get(TARGETS) or {}
+    targets = scores.get(TARGETS)
+    targets = targets if isinstance(targets, dict) else {}
     if targets and target is None and metric not in scores and metric not in UNIT_FREE:
         raise _no_common_unit(metric, [*targets])
-    own = targets.get(target, scores) if isinstance(targets, dict) else {}
+    own = targets.get(target, scores)
+    own = own if isinstance(own, dict) else {}
     value = math.nan if UNPREDICTED in own else own.get(metric)
     return float(value) if isinstance(value, int | float) else None
 
