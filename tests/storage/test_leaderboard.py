@@ -6,12 +6,15 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from sklearn import metrics
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold, TimeSeriesSplit
 from sklearn.tree import DecisionTreeClassifier
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore
+from nirs4all_store.storage import PredictionRepo
+from nirs4all_store.storage.repositories import leaderboard
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
 RNG = np.random.default_rng(0)
@@ -51,6 +54,25 @@ def test_what_nobody_knows_is_kept_apart_by_the_datasets_name_and_its_hash(store
     found = store.top_predictions(9)
     assert found["score"].to_list() == [0.3, 0.4, 0.2, 0.0, 0.1]
     assert found["rank"].to_list() == [1, 2, 1, 1, 2]
+
+
+@pytest.mark.parametrize("ascending", [None, True, False])
+@pytest.mark.parametrize("group_by", [None, "model_name"])
+def test_the_best_of_one_kind_once_took_all_predictions_out_of_the_database(
+    store: WorkspaceStore, ascending: bool | None, group_by: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, pipeline_id = add_pipeline(store)
+    for number, score in enumerate([0.5, float("nan"), 0.1, None, 0.5, float("inf"), 0.1, 0.0, float("-inf")]):
+        add_prediction(store, pipeline_id, val_score=score, model_name="ab"[number % 2])
+    asked = [{"n": n, "ascending": ascending, "group_by": group_by} for n in (0, 1, 3, 9)]
+    with monkeypatch.context() as without:
+        without.setattr(PredictionRepo, "_top_of_one_league", lambda *_: None)
+        expected = [store.top_predictions(**one) for one in asked]
+    monkeypatch.delattr(leaderboard, "ranked")
+    for one, wanted in zip(asked, expected, strict=True):
+        found = store.top_predictions(**one)
+        by = [] if group_by is None else [group_by]
+        assert_frame_equal(found.sort(*by, "rank"), wanted.sort(*by, "rank"))
 
 
 def by_hand(y: Any, y_pred: Any) -> dict[str, float]:

@@ -52,7 +52,7 @@ class Wanted:
         A column.
     target : str or None
         By whose scores to rank; None: by those of the only target, or by the mean over targets of what has no unit.
-    folds : sequence of str
+    folds : tuple of str
         Of each chain, keep the rows of the first of these folds that it has; empty: keep all.
     once : bool
         Keep the best of what was trained with the same configuration.
@@ -63,7 +63,7 @@ class Wanted:
     ascending: bool | None = None
     group_by: str | None = None
     target: str | None = None
-    folds: Sequence[str] = ()
+    folds: tuple[str, ...] = ()
     once: bool = False
 
 

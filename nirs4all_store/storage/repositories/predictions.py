@@ -272,7 +272,7 @@ class PredictionRepo(Repository):
         if n < 0:
             raise InvalidInputError(f"n must not be negative, but is {n}")
         is_one = fold_id is None or isinstance(fold_id, str | int | np.integer)
-        folds = [] if is_one else checked_texts(fold_id, "fold_id")
+        folds = () if is_one else tuple(checked_texts(fold_id, "fold_id"))
         given = {
             "partition": partition,
             "dataset_name": dataset_name,
