@@ -268,6 +268,8 @@ def _layout_text(layout: tuple[tuple[str, Any], ...], classes: str | None) -> st
 
 
 def _decoded(native: Array | None, text: list[str] | None, layout: Any) -> Given:
+    if isinstance(native, str):  # The column is another one, which a reader may look at.
+        raise TypeError(f"{native!r:.100} is no array")
     return _decode_targets(native, text, layout) if isinstance(layout, list) else decode(native, text, layout)
 
 

@@ -13,8 +13,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from sqlalchemy import DateTime, Double, Integer
 
-from ...errors import InvalidInputError
+from ...errors import InvalidInputError, WorkspaceCorruptError
 from ...metrics import (
     BEST_VALUE,
     MAIN,
@@ -86,9 +87,12 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
 
     Raises
     ------
+    WorkspaceCorruptError
+        A column of numbers or times is another one, as in a damaged database that is opened to be read.
     InvalidInputError
         Metrics of the same data rank in opposite directions, or several targets have no score in common.
     """
+    _refuse_other_columns(rows)
     rows = _scored(_of_folds(rows, wanted.folds), wanted, arrays).filter(pl.col("score").is_not_null())
     league = ["dataset", "folds"]
     if wanted.ascending is None:
@@ -108,6 +112,17 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
     group = league if wanted.group_by is None else [*league, wanted.group_by]
     rows = rows.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(group))
     return rows.filter(pl.col("rank") <= wanted.n).select(*ranking.PREDICTIONS.c.keys(), "score", "rank")
+
+
+def _refuse_other_columns(rows: pl.DataFrame) -> None:
+    for column in ranking.PREDICTIONS.c:
+        found = rows.schema[column.name]
+        numbers, times = isinstance(column.type, Integer | Double), isinstance(column.type, DateTime)
+        if (numbers and not found.is_numeric()) or (times and not found.is_temporal()):
+            raise WorkspaceCorruptError(
+                f"column predictions.{column.name} holds {found}, and not {'numbers' if numbers else 'times'}; see "
+                "check(), and restore the workspace from a backup"
+            )
 
 
 def _of_folds(rows: pl.DataFrame, folds: Sequence[str]) -> pl.DataFrame:

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sqlalchemy import Select, func, select
+from sqlalchemy import Double, Integer, Select, func, select
 
 from ...datasets import AVERAGE, PARTITIONS
-from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
+from ...errors import InvalidInputError, InvalidTypeError, NotFoundError, WorkspaceCorruptError
 from ...identifiers import new_id, utc_now
 from ...metrics import FIELD_NAMES, NAMES
 from ...validation import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
@@ -29,6 +29,7 @@ from .leaderboard import Wanted
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
 METRICS = (*ranking.SCORES, *NAMES["regression"], *NAMES["classification"], *FIELD_NAMES)
+NUMBERS = [column for column in PREDICTIONS.c if isinstance(column.type, Integer | Double)]
 MAX_ROWS = 2**63 - 1
 Row = dict[str, Any]
 ARRAY_ARGUMENTS = (*ARRAY_NAMES, "classes")
@@ -187,6 +188,13 @@ class PredictionRepo(Repository):
         """Return the predictions of a chain with their arrays, oldest first, of one partition or of all."""
         wanted = None if partition is None else checked_text(partition, "partition")
         rows = [row for row in self.of_chain(chain_id) if wanted in (None, row["partition"])]
+        for row in rows:
+            texts = [column.name for column in NUMBERS if isinstance(row[column.name], str)]
+            if texts:
+                raise WorkspaceCorruptError(
+                    f"prediction {row['prediction_id']} has texts as {', '.join(texts)}, and no numbers; see check(), "
+                    "and restore the workspace from a backup"
+                )
         return [found for row in rows if (found := self.get(row["prediction_id"], load_arrays=True)) is not None]
 
     def query(
