@@ -911,14 +911,14 @@ class WorkspaceStore:
 
     def _intervals(self, chain_id: str, level: float | None) -> FoldIntervals | None:
         """Return what makes intervals of a level around the predictions of a chain; None if none are asked for."""
-        from .chains import fold_intervals
+        from .chains import intervals_of
 
         if level is None:
             return None
         folds = self._fitted(chain_id, "mean")
         if folds.residuals is None:
             folds = replace(folds, residuals=self._residuals_of(chain_id))
-        return fold_intervals(folds, level)
+        return intervals_of(folds, level)
 
     def _residuals_of(self, chain_id: str) -> Row:
         """Return how wrong the folds of a chain were for the samples that each held out, if that has a meaning."""

@@ -169,6 +169,16 @@ def test_only_the_engine_of_duckdb_knows_duckdb_only_engines_arrow_and_only_thei
         assert "alembic" not in names or re.match(r"engine/\w+/migrator$", module), module
 
 
+def test_a_room_that_offered_a_module_and_a_function_of_one_name_once_gave_the_module() -> None:
+    """Which of both comes depends on what was imported first, and on the version of lazy_loader."""
+    stubs = {path: path.read_text() for path in PACKAGE.rglob("__init__.pyi")}
+    twice = {
+        str(path): re.findall(r"^from \.(?:\w+\.)*(\w+) import \1 as", text, re.MULTILINE)
+        for path, text in stubs.items()
+    }
+    assert {path: names for path, names in twice.items() if names} == {}
+
+
 def test_files_are_short_enough_to_be_read() -> None:
     lines = {module: len((PACKAGE / f"{module}.py").read_text().splitlines()) for module in MODULES}
     assert {module for module, count in lines.items() if count > 400} <= {"store"}

@@ -14,8 +14,8 @@ from .estimator import ChainRegressor as ChainRegressor
 from .estimator import as_estimator as as_estimator
 from .fitted import FittedChain as FittedChain
 from .fold_intervals import FoldIntervals as FoldIntervals
-from .fold_intervals import fold_intervals as fold_intervals
 from .fold_intervals import held_out_residuals as held_out_residuals
+from .fold_intervals import intervals_of as intervals_of
 from .inference import estimator_type as estimator_type
 from .intervals import RESIDUALS as RESIDUALS
 from .intervals import checked_residuals as checked_residuals

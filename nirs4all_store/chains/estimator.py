@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from ..errors import FrozenChainError
 from . import inference
 from .fitted import FittedChain
-from .fold_intervals import fold_intervals
+from .fold_intervals import intervals_of
 from .prediction_table import PredictionTable, predict_table
 from .probabilities import all_classes
 
@@ -77,7 +77,7 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
 
         `interval` is for estimators of bundles that have what intervals need; see `load_bundle`.
         """
-        intervals = None if interval is None else fold_intervals(self.chain, interval)
+        intervals = None if interval is None else intervals_of(self.chain, interval)
         return predict_table(self.chain, data, keep=keep, resample=resample, average=average, intervals=intervals)
 
     def predict_frame(
@@ -87,7 +87,7 @@ class _StoredChain(BaseEstimator):  # type: ignore[misc]  # scikit-learn ships n
 
         `interval` is for estimators of bundles that have what intervals need; see `load_bundle`.
         """
-        intervals = None if interval is None else fold_intervals(self.chain, interval)
+        intervals = None if interval is None else intervals_of(self.chain, interval)
         frame = self.chain.predict_frame(X, wavelengths, resample=resample)
         return frame if intervals is None else intervals.beside(frame, X, wavelengths, resample=resample)
 

@@ -38,7 +38,7 @@ class FittedChain:
     domain : dict of str to ndarray, StoreError, or None
         What the calibration covers, as `distances` takes it; why it cannot be loaded; or None if it is not known.
     residuals : dict of str to ndarray, StoreError, or None
-        The residuals of samples that its folds held out, as `fold_intervals` takes them, or why not; None if they are
+        The residuals of samples that its folds held out, as `intervals_of` takes them, or why not; None if they are
         not with the chain.
     together : FittedChain or None
         The same chain with the models of all its folds, where these are others and were loaded, too.

@@ -55,7 +55,7 @@ class FoldIntervals:
         return pl.concat([frame[:, :count], own, frame[:, count:]], how="horizontal")
 
 
-def fold_intervals(chain: FittedChain, level: float) -> FoldIntervals:
+def intervals_of(chain: FittedChain, level: float) -> FoldIntervals:
     """Return what makes intervals around the predictions of a chain.
 
     Parameters
