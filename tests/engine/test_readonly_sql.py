@@ -15,6 +15,7 @@ from anything import MANY, TEXTS, VALUES
 from canary import listening
 from hypothesis import given
 from hypothesis import strategies as st
+from samples import slow
 from sqlalchemy import text
 
 from nirs4all_store import (
@@ -93,9 +94,9 @@ def test_a_question_is_answered_as_a_frame(own: WorkspaceStore) -> None:
         "SELECT getenv('HOME')",
         "SELECT no_such FROM runs",
         "SELECT ?",
-        *(
-            pytest.param(query, marks=pytest.mark.slow)
-            for query in (
+        *map(
+            slow,
+            (
                 "WITH more AS (INSERT INTO runs SELECT * FROM runs RETURNING name) SELECT * FROM more",
                 "SELECT * FROM read_csv('{0}/a.csv')",
                 "SELECT * FROM glob('/*')",
@@ -103,7 +104,7 @@ def test_a_question_is_answered_as_a_frame(own: WorkspaceStore) -> None:
                 "SELECT * FROM enable_logging()",
                 "SELECT * FROM asked",
                 "SELECT * FROM sniff_csv('/etc/passwd')",
-            )
+            ),
         ),
     ],
 )
@@ -251,9 +252,9 @@ def test_the_time_between_two_moments_once_was_refused_with_a_hint_about_polars(
         "FROM information_schema.tables",
         "FROM query('FROM runs')",
         "WITH RECURSIVE t(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM t WHERE n < 9) FROM t",
-        *(
-            pytest.param(query, marks=pytest.mark.slow)
-            for query in (
+        *map(
+            slow,
+            (
                 "FROM runs, LATERAL range(3)",
                 "FROM range(3)",
                 "SELECT unnest([1, 2])",
@@ -261,7 +262,7 @@ def test_the_time_between_two_moments_once_was_refused_with_a_hint_about_polars(
                 "SELECT *, row_number() OVER (ORDER BY name) FROM runs QUALIFY true",
                 "FROM runs USING SAMPLE 10%",
                 "FROM query_table('runs')",
-            )
+            ),
         ),
     ],
 )
