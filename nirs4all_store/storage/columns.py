@@ -6,9 +6,10 @@ from collections.abc import Callable, Mapping
 from functools import cache, partial
 from typing import Any, cast
 
-from sqlalchemy import JSON, BigInteger, Column, Double, Integer, String, Table
+import polars as pl
+from sqlalchemy import JSON, BigInteger, Column, DateTime, Double, Integer, String, Table
 
-from ..errors import InvalidInputError, InvalidTypeError
+from ..errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
 from ..validation import checked_float, checked_int, checked_text, json_text
 from .models import Artifact, Base, Chain, Dataset, Log, Pipeline, Prediction, PredictionArrays, Run
 
@@ -71,6 +72,30 @@ def checked_value(column: Column[Any], value: Any) -> Any:
     if not column.nullable:
         raise InvalidTypeError(f"{where} must not be None; give a value")
     return None
+
+
+def refuse_other_columns(table: Table, rows: pl.DataFrame) -> None:
+    """Refuse to calculate with rows whose column is another one, as in a damaged workspace that is opened to be read.
+
+    Parameters
+    ----------
+    table : Table
+    rows : polars.DataFrame
+        Columns of the table, all or some.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        A column of numbers or of times holds something else.
+    """
+    for name, found in rows.schema.items():
+        kind = table.c[name].type if name in table.c else None
+        numbers, times = isinstance(kind, Integer | Double), isinstance(kind, DateTime)
+        if (numbers and not found.is_numeric()) or (times and not found.is_temporal()):
+            raise WorkspaceCorruptError(
+                f"column {table.name}.{name} holds {found}, and not {'numbers' if numbers else 'times'}; see check(), "
+                "and restore the workspace from a backup"
+            )
 
 
 @cache

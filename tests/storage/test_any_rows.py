@@ -273,6 +273,8 @@ def test_a_path_in_a_tampered_database_leads_nowhere(tmp_path: Path, path: str) 
     ("table", "some"),
     [
         pytest.param("artifacts", ["artifact_id", "size_bytes", "provenance", "trust"], id="artifacts"),
+        pytest.param("predictions", ["val_score", "repeat"], id="predictions"),
+        pytest.param("prediction_arrays", ["y_proba"], id="prediction_arrays"),
         *(pytest.param(table, None, id=f"all of {table}", marks=pytest.mark.slow) for table in sorted(TEXT_COLUMNS)),
     ],
 )

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sqlalchemy import DateTime, Double, Integer
 
-from ...errors import InvalidInputError, WorkspaceCorruptError
+from ...errors import InvalidInputError
 from ...metrics import (
     BEST_VALUE,
     MAIN,
@@ -29,6 +28,7 @@ from ...metrics import (
     repeats_of,
 )
 from ...validation import parse_json
+from ..columns import refuse_other_columns
 from . import ranking
 
 ROWS_AT_ONCE = 1_000
@@ -92,7 +92,7 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
     InvalidInputError
         Metrics of the same data rank in opposite directions, or several targets have no score in common.
     """
-    _refuse_other_columns(rows)
+    refuse_other_columns(ranking.PREDICTIONS, rows)
     rows = _scored(_of_folds(rows, wanted.folds), wanted, arrays).filter(pl.col("score").is_not_null())
     league = ["dataset", "folds"]
     if wanted.ascending is None:
@@ -112,17 +112,6 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
     group = league if wanted.group_by is None else [*league, wanted.group_by]
     rows = rows.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(group))
     return rows.filter(pl.col("rank") <= wanted.n).select(*ranking.PREDICTIONS.c.keys(), "score", "rank")
-
-
-def _refuse_other_columns(rows: pl.DataFrame) -> None:
-    for column in ranking.PREDICTIONS.c:
-        found = rows.schema[column.name]
-        numbers, times = isinstance(column.type, Integer | Double), isinstance(column.type, DateTime)
-        if (numbers and not found.is_numeric()) or (times and not found.is_temporal()):
-            raise WorkspaceCorruptError(
-                f"column predictions.{column.name} holds {found}, and not {'numbers' if numbers else 'times'}; see "
-                "check(), and restore the workspace from a backup"
-            )
 
 
 def _of_folds(rows: pl.DataFrame, folds: Sequence[str]) -> pl.DataFrame:

@@ -11,15 +11,15 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from sqlalchemy import Double, Integer, Select, func, select
+from sqlalchemy import Select, func, select
 
 from ...datasets import AVERAGE, PARTITIONS
-from ...errors import InvalidInputError, InvalidTypeError, NotFoundError, WorkspaceCorruptError
+from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ...identifiers import new_id, utc_now
 from ...metrics import FIELD_NAMES, NAMES
 from ...validation import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
 from ..array_columns import ARRAY_NAMES, Given, checked_arrays, checked_classes, decode_all, encode_all, sample_counts
-from ..columns import checked_value, table_of
+from ..columns import checked_value, refuse_other_columns, table_of
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..records import PredictionRecord, as_records
 from ..table_gateway import Repository
@@ -29,7 +29,6 @@ from .leaderboard import Wanted
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
 METRICS = (*ranking.SCORES, *NAMES["regression"], *NAMES["classification"], *FIELD_NAMES)
-NUMBERS = [column for column in PREDICTIONS.c if isinstance(column.type, Integer | Double)]
 MAX_ROWS = 2**63 - 1
 Row = dict[str, Any]
 ARRAY_ARGUMENTS = (*ARRAY_NAMES, "classes")
@@ -187,14 +186,8 @@ class PredictionRepo(Repository):
     def with_arrays(self, chain_id: str, partition: str | None = None) -> list[dict[str, Any]]:
         """Return the predictions of a chain with their arrays, oldest first, of one partition or of all."""
         wanted = None if partition is None else checked_text(partition, "partition")
+        refuse_other_columns(PREDICTIONS, self._tables.frame(select(PREDICTIONS).limit(0)))
         rows = [row for row in self.of_chain(chain_id) if wanted in (None, row["partition"])]
-        for row in rows:
-            texts = [column.name for column in NUMBERS if isinstance(row[column.name], str)]
-            if texts:
-                raise WorkspaceCorruptError(
-                    f"prediction {row['prediction_id']} has texts as {', '.join(texts)}, and no numbers; see check(), "
-                    "and restore the workspace from a backup"
-                )
         return [found for row in rows if (found := self.get(row["prediction_id"], load_arrays=True)) is not None]
 
     def query(
