@@ -126,9 +126,9 @@ def _planned(chain: Row) -> Plan:
         for artifact_id in planned.ids:
             checked_text(artifact_id, "an artifact id")
     except (AttributeError, KeyError, TypeError, ValueError) as error:  # Its row holds what no chain has.
+        why = str(error) if isinstance(error, StoreError) else f"its steps or artifacts are not a chain's ({error!r})"
         raise ChainReplayError(
-            f"chain {chain.get('chain_id')} is damaged: its steps or artifacts are not a chain's ({error!r}); "
-            "restore it from a backup, or train and save it again"
+            f"chain {chain.get('chain_id')} is damaged: {why}; restore it from a backup, or train and save it again"
         ) from error
     return planned
 
