@@ -48,7 +48,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("method", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("method", ["spawn", slow("forkserver")])
 def test_a_class_of_a_script_saved_in_a_worker_loaded_in_no_other_program(method: str, tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
     done = subprocess.run(
@@ -117,7 +117,7 @@ def test_what_loads_nowhere_else_was_exported_without_a_word(
         store.export_chain(chain_id, tmp_path / "out", format=export)
 
 
-@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_jobs", [1, slow(2)])
 def test_the_way_out_of_a_refused_export_was_none_where_the_runner_trains(
     n_jobs: int, store: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from legacy import make_legacy
 from programs import run
-from samples import all_but_few
+from samples import all_but_few, slow
 
 from nirs4all_store import (
     UntrustedArtifactError,
@@ -221,8 +221,8 @@ def test_a_table_of_ours_that_computes_or_refuses_is_named(tmp_path: Path, sound
     "kinds",
     [
         ["trigger"],
-        pytest.param(["macro"], marks=pytest.mark.slow),
-        pytest.param(["column", "own-generated", "view", "sequence"], marks=pytest.mark.slow),
+        slow(["macro"]),
+        slow(["column", "own-generated", "view", "sequence"]),
     ],
 )
 def test_what_acts_by_itself_in_a_database_once_acted_in_our_own_writes(
@@ -338,7 +338,7 @@ def test_an_old_database_with_more_is_refused_before_its_upgrade(tmp_path: Path)
 @pytest.mark.parametrize(
     ("statement", "column", "wanted", "here"),
     [
-        pytest.param("ALTER TABLE runs DROP COLUMN summary", "runs.summary", "JSON", "", marks=pytest.mark.slow),
+        slow("ALTER TABLE runs DROP COLUMN summary", "runs.summary", "JSON", ""),
         ("ALTER TABLE predictions ALTER COLUMN val_score TYPE VARCHAR", "predictions.val_score", "DOUBLE", "VARCHAR"),
         ('ALTER TABLE logs ALTER COLUMN "event" TYPE DECIMAL(9, 2)', 'logs."event"', "VARCHAR", "DECIMAL(9,2)"),
     ],

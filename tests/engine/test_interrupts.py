@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 import pytest
 from programs import ends_well, programs
+from samples import slow
 from sqlalchemy import Engine
 
 from nirs4all_store import WorkspaceBusyError, WorkspaceStore
@@ -56,7 +57,7 @@ print(json.dumps([kept, ends]))
 """
 
 
-@pytest.mark.parametrize("times", [50, pytest.param(150, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [50, slow(150)])
 @pytest.mark.parametrize("work", ["write", "read"])
 def test_ctrl_c_once_locked_the_workspace_or_was_another_error(tmp_path: Path, work: str, times: int) -> None:
     with programs(tmp_path) as others:

@@ -193,9 +193,7 @@ MORE_ODD_SELECTS = [
 ]
 
 
-@pytest.mark.parametrize(
-    "queries", [ODD_SELECTS, pytest.param(MORE_ODD_SELECTS, marks=pytest.mark.slow)], ids=["some", "others"]
-)
+@pytest.mark.parametrize("queries", [ODD_SELECTS, slow(MORE_ODD_SELECTS)], ids=["some", "others"])
 def test_a_checkpoint_was_once_a_select(tmp_path: Path, queries: list[str]) -> None:
     with WorkspaceStore(tmp_path) as store:
         store.begin_run("one")
@@ -274,9 +272,9 @@ def test_what_only_reads_is_answered(asked: WorkspaceStore, query: str) -> None:
     ("arguments", "every"),
     [
         (["'{secret}'"], 4),
-        pytest.param(["'{secret}'"], 1, marks=pytest.mark.slow),
-        pytest.param(["['{secret}']", "'{secret}', '{out}'"], 1, marks=pytest.mark.slow),
-        pytest.param(["", "1", "1, 2", "'store'", "'runs'"], 1, marks=pytest.mark.slow),
+        slow(["'{secret}'"], 1),
+        slow(["['{secret}']", "'{secret}', '{out}'"], 1),
+        slow(["", "1", "1, 2", "'store'", "'runs'"], 1),
     ],
     ids=["a path for some", "a path", "paths", "others"],
 )

@@ -13,6 +13,7 @@ from click.testing import Result
 from faults.steps import rows
 from legacy import contents, leave_a_log
 from programs import Process, run, run_script
+from samples import slow
 from test_upgrade import not_writable, small_disk
 from typer.testing import CliRunner
 
@@ -111,9 +112,7 @@ def check_recovered(workspace: Path, before: dict[str, bytes], expected: set[str
     return report
 
 
-@pytest.mark.parametrize(
-    "length", [2500, *(pytest.param(length, marks=pytest.mark.slow) for length in (1, 2, 5, 20, 300, 1000))]
-)
+@pytest.mark.parametrize("length", [2500, *(slow(length) for length in (1, 2, 5, 20, 300, 1000))])
 def test_a_zero_filled_tail_costs_the_commits_in_it_and_nothing_else(
     workspace: Path, killed: tuple[Path, list[int]], length: int
 ) -> None:
@@ -167,9 +166,7 @@ def test_a_bit_flipped_anywhere_costs_its_commit_and_what_follows(
     assert sweep(workspace, killed[1], offsets) > len(offsets) // 2
 
 
-@pytest.mark.parametrize(
-    "cut", [30, *(pytest.param(length, marks=pytest.mark.slow) for length in (1, 10, 200, 1000, 3000))]
-)
+@pytest.mark.parametrize("cut", [30, *(slow(length) for length in (1, 10, 200, 1000, 3000))])
 def test_a_log_that_is_cut_or_followed_by_garbage_needs_no_help(
     workspace: Path, killed: tuple[Path, list[int]], cut: int
 ) -> None:
@@ -371,7 +368,7 @@ def test_too_little_memory_is_not_taken_for_damage(workspace: Path, monkeypatch:
 
 @pytest.mark.parametrize(
     ("every", "point", "steps"),
-    [(25, "DAMAGED_LOG_IS_KEPT", 5), pytest.param(1, "", 60, marks=pytest.mark.slow)],
+    [(25, "DAMAGED_LOG_IS_KEPT", 5), slow(1, "", 60)],
 )
 def test_killed_at_any_step_the_workspace_is_as_it_was_or_recovered(
     workspace: Path, tmp_path: Path, every: int, point: str, steps: int

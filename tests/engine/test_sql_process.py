@@ -18,7 +18,7 @@ import numpy as np
 import polars as pl
 import pytest
 from programs import Process, says
-from samples import all_but_few
+from samples import all_but_few, slow
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, QueryError, QueryTimeoutError, WorkspaceStore
 from nirs4all_store.engine.base import Question
@@ -235,7 +235,7 @@ REFUSED_THERE = (
 )
 
 
-@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [False, slow(True)])
 def test_a_process_answers_from_a_copy_of_what_is_committed(own: WorkspaceStore, every: bool) -> None:
     before = own.list_runs()
     with own.transaction():

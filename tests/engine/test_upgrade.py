@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from legacy import contents, leave_a_log, make_legacy
 from programs import Process, tell
-from samples import all_but_few
+from samples import all_but_few, slow
 from sqlalchemy import Connection, text
 
 from nirs4all_store import (
@@ -49,7 +49,7 @@ def test_two_processes_upgrade_at_once_and_one_does_it(old: Path) -> None:
     assert printed == [str(old / "store.duckdb.before-0001"), "None"]
 
 
-@pytest.mark.parametrize("read_only", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("read_only", [True, slow(False)])
 def test_an_upgrade_waits_for_nobody_who_knows_no_lease_and_changes_nothing(old: Path, read_only: bool) -> None:
     before = contents(old)
     program = (

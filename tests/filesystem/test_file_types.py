@@ -16,6 +16,7 @@ import fence
 import polars as pl
 import pytest
 from programs import Process, says
+from samples import slow
 
 from nirs4all_store import (
     BundleError,
@@ -126,7 +127,7 @@ CASES: list[tuple[Make, str]] = [
 FEW_FILES = [
     make_link_to_a_file,
     make_pipe,
-    *(pytest.param(make, marks=pytest.mark.slow) for make in (make_dangling_link, make_socket)),
+    *(slow(make) for make in (make_dangling_link, make_socket)),
 ]
 
 
@@ -231,7 +232,7 @@ def test_a_workspace_that_is_reached_through_a_link_is_fine(workspace: Path, tmp
         (make_pipe, "artifacts"),
         (make_pipe, "library/templates"),
         *(
-            pytest.param(make, place, marks=pytest.mark.slow)
+            slow(make, place)
             for make, place in (
                 (make_link, "library/templates"),
                 (make_link, "artifacts/.quarantine"),

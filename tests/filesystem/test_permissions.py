@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from legacy import make_legacy
 from programs import Process, ends_well, run, says, tell
-from samples import all_but_few
+from samples import all_but_few, slow
 
 from nirs4all_store import WorkspaceStore
 from nirs4all_store.workspace.file_lock import QUEUE_FILE, Lease
@@ -40,7 +40,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield Path(name)
 
 
-@pytest.mark.parametrize("has_waited", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("has_waited", [False, slow(True)])
 def test_a_reader_without_rights_once_never_got_in_beside_an_idle_store(folder: Path, has_waited: bool) -> None:
     with WorkspaceStore(folder) as store:
         store.begin_run("first")
@@ -119,7 +119,7 @@ with n.WorkspaceStore(".") as store:
 """
 
 
-@pytest.mark.parametrize("umask", [0o022, pytest.param(0o077, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("umask", [0o022, slow(0o077)])
 def test_the_second_user_of_a_groups_folder_was_kept_out_of_what_the_first_had_made(
     group_folder: Path, umask: int
 ) -> None:
@@ -137,8 +137,8 @@ def test_the_second_user_of_a_groups_folder_was_kept_out_of_what_the_first_had_m
     [
         (0o640, "write", "store.duckdb"),
         (0o600, "read", "store.duckdb.wal"),
-        pytest.param(0o640, "write", "store.duckdb.wal", marks=pytest.mark.slow),
-        pytest.param(0o600, "read", "store.duckdb", marks=pytest.mark.slow),
+        slow(0o640, "write", "store.duckdb.wal"),
+        slow(0o600, "read", "store.duckdb"),
     ],
 )
 def test_a_missing_right_was_said_to_need_a_backup(group_folder: Path, name: str, mode: int, right: str) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pytest
 from programs import ends_well, programs
+from samples import slow
 from sqlalchemy.orm import Session
 
 from nirs4all_store import CommitFailedError, TransactionAbortedError, WorkspaceStore
@@ -100,7 +101,7 @@ def test_a_commit_for_which_the_log_has_no_room_says_what_became_of_it(tmp_path:
     assert [json.loads(line) for line in lines] == [[end, ["small"] * count + ["first"]] for count in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, slow(3)])
 def test_a_commit_whose_log_cannot_be_folded_in_says_what_became_of_it(tmp_path: Path, times: int) -> None:
     with programs(tmp_path) as others:
         told, names, is_sound = json.loads(ends_well(others.start(PROGRAM + FILE_IS_FULL, times)))

@@ -10,6 +10,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from samples import slow
 from sqlalchemy import text
 
 from nirs4all_store import OutputPathError, WorkspaceStore
@@ -37,7 +38,7 @@ def only_read(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WorkspaceSto
         yield store
 
 
-@pytest.mark.parametrize("at_once", [7, 100, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 99, 101))])
+@pytest.mark.parametrize("at_once", [7, 100, *(slow(n) for n in (1, 99, 101))])
 @pytest.mark.parametrize(
     "filters",
     [

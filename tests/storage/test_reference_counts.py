@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from samples import slow
 from sqlalchemy import text
 
 from nirs4all_store import ArtifactLoadError, NotFoundError, WorkspaceStore
@@ -158,7 +159,7 @@ def test_an_id_with_quotes_is_known_where_a_chain_of_the_run_names_it(store: Wor
     assert counts(store, odd) == (3, 1)
 
 
-@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [29, slow(1)])
 def test_every_order_keeps_what_a_chain_names_and_ends_empty(store: WorkspaceStore, every: int) -> None:
     for order in [*permutations(["delete a", "delete b", "fail a", "collect", "save"])][::every]:
         play(store, order)

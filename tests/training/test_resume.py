@@ -220,7 +220,7 @@ print(found["chain_id"][0])
 """
 
 
-@pytest.mark.parametrize("n_jobs", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n_jobs", [1, slow(2)])
 def test_chains_of_classes_of_a_script_once_did_not_predict_in_another_process(tmp_path: Path, n_jobs: int) -> None:
     chain_id = run(PROGRAM, tmp_path / "w", n_jobs).strip()
     assert run(PROGRAM, tmp_path / "w", n_jobs).strip() != chain_id, "nobody knows whether they are the same classes"

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from legacy import X_NEW, contents, make_legacy
 from programs import run_script
-from samples import all_but_few
+from samples import all_but_few, slow
 
 from nirs4all_store import WorkspaceCorruptError, WorkspaceStore, inspect_workspace, upgrade_workspace
 
 TESTS = Path(__file__).parents[1]
 
 
-@pytest.fixture(params=[pytest.param("0.7.0", marks=pytest.mark.slow), "0.7.1"])
+@pytest.fixture(params=[slow("0.7.0"), "0.7.1"])
 def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

@@ -14,7 +14,7 @@ import bundles
 import numpy as np
 import pytest
 from programs import run
-from samples import all_but_few
+from samples import all_but_few, slow
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 from sqlalchemy import text
@@ -268,7 +268,7 @@ def test_the_command_line_ends_with_0_1_or_2(store: WorkspaceStore, tmp_path: Pa
     assert CliRunner().invoke(app, ["check", str(tmp_path / "nowhere")]).exit_code == 2
 
 
-@pytest.mark.parametrize("flips", [FEW_FLIPS, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("flips", [FEW_FLIPS, slow(60)])
 def test_a_flipped_bit_of_the_database_is_found_wherever_it_changes_what_is_read(
     store: WorkspaceStore, tmp_path: Path, flips: int
 ) -> None:

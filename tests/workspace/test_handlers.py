@@ -15,6 +15,7 @@ import pyarrow as pa
 import pytest
 from polars.exceptions import PanicException
 from programs import Process, Programs, ends_well, says
+from samples import slow
 
 from nirs4all_store import NotFoundError, SystemRefusedError, UnitOfWorkError, WorkspaceStore, failpoints
 from nirs4all_store.call_boundary import INTERRUPTED, public
@@ -219,9 +220,9 @@ THERE = f"SELECT list(a.name) {JOINED}"
         (HERE, "_answer_here", "ctrl-c", "KeyboardInterrupt"),
         (GROUPED, "_answer_here", "deadline", "DeadlineError"),
         (THERE, "_told", "ctrl-c", "KeyboardInterrupt"),
-        pytest.param(HERE, "_answer_here", "deadline", "DeadlineError", marks=pytest.mark.slow),
-        pytest.param(GROUPED, "_answer_here", "ctrl-c", "KeyboardInterrupt", marks=pytest.mark.slow),
-        pytest.param(THERE, "_told", "deadline", "DeadlineError", marks=pytest.mark.slow),
+        slow(HERE, "_answer_here", "deadline", "DeadlineError"),
+        slow(GROUPED, "_answer_here", "ctrl-c", "KeyboardInterrupt"),
+        slow(THERE, "_told", "deadline", "DeadlineError"),
     ],
 )
 def test_ctrl_c_in_a_long_query_once_was_heard_only_when_its_time_was_over(

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from legacy import contents, leave_a_log
 from programs import Process, run_script
-from samples import all_but_few
+from samples import all_but_few, slow
 from typer.testing import CliRunner
 
 from nirs4all_store import (
@@ -34,7 +34,7 @@ COMMAND, ALEMBIC = (Path(sys.executable).with_name(name) for name in ("nirs4all-
 WAYS = ("python", "command", "alembic", "alembic-ini", "environment")
 
 
-@pytest.mark.parametrize("ways", [WAYS[:3], pytest.param(WAYS, marks=pytest.mark.slow)], ids=["some", "all"])
+@pytest.mark.parametrize("ways", [WAYS[:3], slow(WAYS)], ids=["some", "all"])
 def test_the_ways_to_upgrade_lead_to_the_same(
     old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ways: tuple[str, ...]
 ) -> None:

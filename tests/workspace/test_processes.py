@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from programs import Process
+from samples import slow
 
 from nirs4all_store import StoreClosedError, WorkspaceBusyError, WorkspaceStore
 
@@ -50,7 +51,7 @@ def test_a_second_process_is_told_which_process_is_in_its_way(tmp_path: Path) ->
     WorkspaceStore(tmp_path, timeout=0).close()
 
 
-@pytest.mark.parametrize("acknowledged", [7, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 20))])
+@pytest.mark.parametrize("acknowledged", [7, *(slow(n) for n in (1, 20))])
 def test_kill_loses_nothing_that_was_acknowledged(tmp_path: Path, acknowledged: int) -> None:
     process = Process(SAVE_FOR_EVER, tmp_path)
     lines = [process.stdout.readline().split() for _ in range(acknowledged)]

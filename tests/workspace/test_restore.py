@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from programs import Process, Programs, run, says, tell
-from samples import all_but_few
+from samples import all_but_few, slow
 from typer.testing import CliRunner
 
 from nirs4all_store import (
@@ -259,8 +259,8 @@ def replace(source: Path, target: Path) -> None:
     [
         (False, overwrite),
         (True, replace),
-        pytest.param(False, replace, marks=pytest.mark.slow),
-        pytest.param(True, overwrite, marks=pytest.mark.slow),
+        slow(False, replace),
+        slow(True, overwrite),
     ],
 )
 def test_a_backup_that_was_copied_over_an_open_workspace_was_without_effect_or_broke_it(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from programs import Programs, ends_well, programs, says, tell
+from samples import slow
 
 from nirs4all_store import NotFoundError, WorkspaceBusyError, WorkspaceCorruptError, WorkspaceStore
 from nirs4all_store.testing.contract import X, add_chain, add_pipeline, add_prediction
@@ -68,7 +69,7 @@ def others(tmp_path: Path) -> Iterator[Programs]:
         yield given
 
 
-@pytest.mark.parametrize("options", [{}, pytest.param({"read_only": True}, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("options", [{}, slow({"read_only": True})])
 def test_a_process_that_has_it_open_and_does_nothing_is_in_nobodys_way(
     tmp_path: Path, others: Programs, options: dict[str, bool]
 ) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from programs import HOLDS, Programs, ends_well, says, tell
-from samples import all_but_few
+from samples import all_but_few, slow
 
 from nirs4all_store import (
     WorkspaceBusyError,
@@ -135,7 +135,7 @@ def forks(store: WorkspaceStore) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-@pytest.mark.parametrize("work", [hands_over, *(pytest.param(work, marks=pytest.mark.slow) for work in (full, forks))])
+@pytest.mark.parametrize("work", [hands_over, *(slow(work) for work in (full, forks))])
 def test_who_called_beside_a_thread_that_folded_the_log_in_waited_for_its_end_whatever_the_timeout(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, work: Callable[[WorkspaceStore], None]
 ) -> None:
