@@ -134,6 +134,7 @@ def rows(listing: str) -> list[dict[str, str]]:
     return found
 
 
+@pytest.mark.published
 @pytest.mark.makes_databases
 @pytest.mark.parametrize("page", PAGES)
 def test_what_stands_on_a_page_runs_and_prints_what_the_page_shows(
@@ -181,6 +182,7 @@ def test_every_decision_is_named_by_code_that_it_explains() -> None:
     assert named == {page.name[:4] for page in (DOCS / "decisions").glob("0*.md")}
 
 
+@pytest.mark.published
 @pytest.mark.parametrize("example", sorted(path.name for path in (DOCS / "examples").glob("*.py")))
 def test_an_example_runs(
     example: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

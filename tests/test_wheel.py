@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from importlib.metadata import Distribution, distribution, distributions
 from pathlib import Path
 
+import pytest
 from legacy import make_legacy
 from packaging.requirements import Requirement
 from typer.testing import CliRunner
@@ -73,6 +74,7 @@ def top_of(package: Distribution) -> set[str]:
     return {file.parts[0] for file in package.files or []} - {"..", "__pycache__"}
 
 
+@pytest.mark.published
 def test_a_fresh_environment_creates_a_workspace_with_the_wheel(tmp_path: Path) -> None:
     wheel = build_wheel(tmp_path)
     names = set(zipfile.ZipFile(wheel).namelist())

@@ -1,4 +1,4 @@
-"""Warns of what is probably not meant: markers among values, scans of one sample without groups, tests with known rows."""
+"""Warns of what is probably not meant: markers among values, leaks between rows, columns and tests."""
 
 from __future__ import annotations
 
