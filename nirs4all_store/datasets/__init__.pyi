@@ -18,6 +18,7 @@ from .description import samples_of as samples_of
 from .description import spectra_of as spectra_of
 from .description import x_hash_of as x_hash_of
 from .input_checks import ROWS_COUNT_FROM_ZERO as ROWS_COUNT_FROM_ZERO
+from .plausibility import warn_of_known_tests as warn_of_known_tests
 from .reader import read_dataset as read_dataset
 from .reader import read_spectra as read_spectra
 from .spectra_columns import Spectra as Spectra

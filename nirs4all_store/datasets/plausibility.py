@@ -33,7 +33,23 @@ GROUPS = re.compile(r"(?i)(^|[ _.-])(sample|group|lot|batch|plot|block|plate|sub
 
 def warn_of_data(data: TrainingData) -> None:
     """Warn of each thing that is probably not meant in a dataset."""
-    for message in (*_of_values(data), *_of_copies(data), *_of_scans(data), *_of_known_tests(data)):
+    for message in (*_of_values(data), *_of_copies(data), *_of_scans(data)):
+        warnings.warn(message, DataWarning, stacklevel=4)
+
+
+def warn_of_known_tests(data: TrainingData) -> None:
+    """Warn of spectra by which models are to be tested, and that are among those that they are trained on."""
+    if data.X_test is None or data.y_test is None or data.X.shape[1] < LEAST_VALUES:
+        return
+    tests = [row.tobytes() for row in data.X_test.astype(float)]
+    known = {*tests} & {row.tobytes() for row in data.X.astype(float, copy=False)}
+    found = [number for number, row in enumerate(tests) if row in known]
+    if found:
+        message = (
+            f"{len(found):,} of {len(tests):,} rows to test have the same spectrum as a row that models are trained "
+            f"on, the first of them in row {found[0]} {ROWS_COUNT_FROM_ZERO}: scores of the test set are then too good "
+            "(a leak); give samples that are not in the calibration"
+        )
         warnings.warn(message, DataWarning, stacklevel=4)
 
 
@@ -135,21 +151,6 @@ def _of_scans(data: TrainingData) -> Iterator[str]:
         "stand on both sides of a fold, and scores are then too good (a leak); give that column as groups, in a shell "
         f"--groups {name}{others}"
     )
-
-
-def _of_known_tests(data: TrainingData) -> Iterator[str]:
-    """Tell how many spectra of the test set are among those that models are trained on."""
-    if data.X_test is None or data.y_test is None or data.X.shape[1] < LEAST_VALUES:
-        return
-    tests = [row.tobytes() for row in data.X_test.astype(float)]
-    known = {*tests} & {row.tobytes() for row in data.X.astype(float, copy=False)}
-    found = [number for number, row in enumerate(tests) if row in known]
-    if found:
-        yield (
-            f"{len(found):,} of {len(tests):,} rows to test have the same spectrum as a row that models are trained "
-            f"on, the first of them in row {found[0]} {ROWS_COUNT_FROM_ZERO}: scores of the test set are then too good "
-            "(a leak); give samples that are not in the calibration"
-        )
 
 
 def _count_named_as_scans(column: pl.Series, y: Array) -> int:

@@ -22,7 +22,7 @@ import sklearn
 from joblib import Parallel, delayed
 
 from ..call_boundary import all_public
-from ..datasets import FINAL, TrainingData, read_dataset
+from ..datasets import FINAL, TrainingData, read_dataset, warn_of_known_tests
 from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
 from ..store import WorkspaceStore
 from ..validation import checked_int
@@ -164,6 +164,7 @@ class PipelineRunner:
             config = find_config(config, partial(template_in, store.workspace_path))
             pipelines = pipelines_of(config)
             data = read_dataset(dataset, target)
+            warn_of_known_tests(data)
             if weighted_scores and data.weights is None:
                 raise InvalidInputError(
                     f"weighted_scores needs weights of samples, and {data.name} has none; give weights beside X, in a "

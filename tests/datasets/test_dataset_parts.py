@@ -242,7 +242,7 @@ def test_a_column_of_groups_that_is_not_there_was_asked_for_as_target() -> None:
 
 
 def test_columns_of_test_data_were_not_found_by_their_wavelengths_as_those_to_predict_are(tmp_path: Path) -> None:
-    rounded = WHEAT.drop("protein").rename({name: f"{int(name) + 0.4}" for name in NAMES})
+    rounded = WHEAT.rename({name: f"{int(name) + 0.4}" for name in NAMES})
     assert np.array_equal(read_dataset({"X": WHEAT, "test": rounded.reverse()}, "protein").X_test, X[::-1])
     WHEAT.rename({name: f"{int(name) + 5}" for name in NAMES}).write_csv(tmp_path / "new.csv")
     with pytest.raises(InvalidInputError, match=r"new.csv lacks 10 of the 10 wavelengths .* differ by up to 5"):
@@ -251,8 +251,7 @@ def test_columns_of_test_data_were_not_found_by_their_wavelengths_as_those_to_pr
 
 def test_names_of_samples_in_the_index_of_pandas_were_lost() -> None:
     table, named = WHEAT.to_pandas(), WHEAT.to_pandas().set_index("sample")
-    new = named.drop(columns="protein")
-    assert read_dataset({"X": named, "test": new}, "protein").test_metadata["sample"].to_list() == SAMPLES
+    assert read_dataset({"X": named, "test": named}, "protein").test_metadata["sample"].to_list() == SAMPLES
     assert read_dataset({"X": named, "y": "protein", "groups": "sample"}).groups.tolist() == SAMPLES
     assert read_dataset(named, "protein").content_hash == read_dataset(table, "protein").content_hash
     counted = table.set_index(pd.Index(range(100, 112), name="1000"))

@@ -164,13 +164,3 @@ def test_a_target_among_the_columns_of_a_file_without_names_was_read_from_the_sp
 def test_metadata_that_are_no_text_once_ended_the_training_in_an_error_of_polars() -> None:
     for values in ([[1, 2]] * 30, [timedelta(1)] * 30, [b"\xff"] * 30, [{"a": 1}] * 30):
         assert told(SCANS.with_columns(pl.Series("more", values), brix=pl.Series(RNG.normal(size=30)))) == []
-
-
-def test_spectra_of_the_calibration_once_gave_an_rmsep_without_a_word() -> None:
-    calibration, others = SCANS.select(NAMES)[:15], SCANS.select(NAMES)[15:]
-    y, both = np.arange(15.0), pl.concat([others[:3], calibration[2:4]])
-    assert told({"X": calibration, "y": y, "X_test": others, "y_test": y}, None) == []
-    assert told({"X": calibration, "y": y, "X_test": both}, None) == [], "nothing is judged"
-    (message,) = told({"X": calibration, "y": y, "X_test": both, "y_test": np.arange(5.0)}, None)
-    assert "2 of 5 rows to test have the same spectrum" in message
-    assert "first of them in row 3" in message

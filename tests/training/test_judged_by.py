@@ -22,7 +22,7 @@ from sklearn.model_selection import (
 )
 from sklearn.tree import DecisionTreeClassifier
 
-from nirs4all_store import PipelineRunner, WorkspaceStore, views
+from nirs4all_store import DataWarning, PipelineRunner, WorkspaceStore, views
 from nirs4all_store.datasets import read_dataset
 from nirs4all_store.metrics import repeats_of
 from nirs4all_store.training.repeats import coverage_of, judged_by
@@ -241,3 +241,14 @@ def test_scores_made_anew_once_were_those_of_the_mean_over_repeats(store: Worksp
         assert anew["rmse_sd"].to_list() == pytest.approx([scores["rmse_sd"]] * 2)
         drawn = views.show(store, "chains", chain_id).drawn or {}
         assert len(drawn["y_pred"]) == len(drawn["y_true"]) == 36
+
+
+def test_spectra_of_the_calibration_once_gave_an_rmsep_without_a_word(store: WorkspaceStore) -> None:
+    rng = np.random.default_rng(0)
+    spectra, y, others = rng.normal(size=(15, 12)), np.arange(15.0), rng.normal(size=(3, 12))
+    config, both = [KFold(3), Ridge()], np.vstack([others, spectra[2:4]])
+    runner = PipelineRunner(store)
+    runner.run(config, {"X": spectra, "y": y, "X_test": others, "y_test": y[:3]}, refit=False)
+    runner.run(config, {"X": spectra, "y": y, "X_test": both}, refit=False)  # Nothing is judged.
+    with pytest.warns(DataWarning, match=r"2 of 5 rows to test have the same spectrum .* first of them in row 3"):
+        runner.run(config, {"X": spectra, "y": y, "X_test": both, "y_test": y[:5]}, refit=False)
