@@ -41,14 +41,15 @@ def warn_of_known_tests(data: TrainingData) -> None:
     """Warn of spectra by which models are to be tested, and that are among those that they are trained on."""
     if data.X_test is None or data.y_test is None or data.X.shape[1] < LEAST_VALUES:
         return
-    tests = [row.tobytes() for row in data.X_test.astype(float)]
-    known = {*tests} & {row.tobytes() for row in data.X.astype(float, copy=False)}
-    found = [number for number, row in enumerate(tests) if row in known]
-    if found:
+    # One file may have the spectra with fewer digits.
+    kind = min(data.X.dtype, data.X_test.dtype, key=lambda kind: kind.itemsize)
+    known = {*_keys(data.X, kind)}
+    found = data.test_rows[[key in known for key in _keys(data.X_test, kind)]]
+    if len(found):
         message = (
-            f"{len(found):,} of {len(tests):,} rows to test have the same spectrum as a row that models are trained "
-            f"on, the first of them in row {found[0]} {ROWS_COUNT_FROM_ZERO}: scores of the test set are then too good "
-            "(a leak); give samples that are not in the calibration"
+            f"{len(found):,} of {len(data.X_test):,} rows to test have the same spectrum as a row that models are "
+            f"trained on, the first of them in row {found[0]} {ROWS_COUNT_FROM_ZERO}: scores of the test set are then "
+            "too good (a leak); give samples that are not in the calibration"
         )
         warnings.warn(message, DataWarning, stacklevel=4)
 
@@ -151,6 +152,13 @@ def _of_scans(data: TrainingData) -> Iterator[str]:
         "stand on both sides of a fold, and scores are then too good (a leak); give that column as groups, in a shell "
         f"--groups {name}{others}"
     )
+
+
+def _keys(X: Array, kind: Any) -> Iterator[int]:
+    """Give a number for each row that tells it from others: the rows themselves would take the memory of X."""
+    with np.errstate(over="ignore"):
+        for row in X:
+            yield hash(row.astype(kind).tobytes())
 
 
 def _count_named_as_scans(column: pl.Series, y: Array) -> int:

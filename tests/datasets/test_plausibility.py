@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from nirs4all_store import DataWarning
-from nirs4all_store.datasets.plausibility import implausible
+from nirs4all_store.datasets.plausibility import implausible, warn_of_known_tests
 from nirs4all_store.datasets.reader import read_dataset
 
 RNG = np.random.default_rng(0)
@@ -164,3 +164,24 @@ def test_a_target_among_the_columns_of_a_file_without_names_was_read_from_the_sp
 def test_metadata_that_are_no_text_once_ended_the_training_in_an_error_of_polars() -> None:
     for values in ([[1, 2]] * 30, [timedelta(1)] * 30, [b"\xff"] * 30, [{"a": 1}] * 30):
         assert told(SCANS.with_columns(pl.Series("more", values), brix=pl.Series(RNG.normal(size=30)))) == []
+
+
+def test_known_test_rows_once_were_missed_with_fewer_digits_and_counted_without_those_left_out() -> None:
+    def known(given: dict[str, Any]) -> list[str]:
+        data = read_dataset(given)
+        with warnings.catch_warnings(record=True) as found:
+            warnings.simplefilter("always")
+            warn_of_known_tests(data)
+        return [str(one.message) for one in found]
+
+    y, y_test, test = np.arange(25.0), np.array([np.nan, 1.0, 2.0]), X[[25, 26, 3]]
+    for calibration, rows in ((X[:25].astype("f4"), test), (X[:25], test.astype("f4")), (X[:25].astype("f2"), test)):
+        (message,) = known({"X": calibration, "y": y, "X_test": rows, "y_test": y_test})
+        assert "1 of 2 rows to test" in message
+        assert "first of them in row 2" in message
+    assert known({"X": X[:25].astype("f4"), "y": y, "X_test": test * 1e300, "y_test": y_test}) == []
+    split = {"X": X.copy(), "split": [*["test"] * 3, *["train"] * 26, "test"], "y": np.arange(30.0)}
+    assert known(split) == []
+    split["X"][29] = X[9]
+    (message,) = known(split)
+    assert "first of them in row 29" in message
