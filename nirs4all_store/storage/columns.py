@@ -19,6 +19,13 @@ Row = tuple[Model, str]
 Check = tuple[Callable[[Any, str], Any], str]
 """A function that checks a value of a column and returns it as it is stored, and how messages name the column."""
 
+KINDS: tuple[tuple[Any, str, Callable[[Any], bool]], ...] = (
+    (Integer | Double, "numbers", lambda found: found.is_numeric()),
+    (DateTime, "times", lambda found: found in (pl.Datetime, pl.Date)),
+    (String, "text", lambda found: found == pl.String),
+)
+"""The types of columns, what they hold, and which types of polars that is."""
+
 PARENTS_FIRST: tuple[Model, ...] = (Run, Artifact, Dataset, Pipeline, Chain, Prediction, PredictionArrays, Log)
 
 
@@ -86,16 +93,15 @@ def refuse_other_columns(table: Table, rows: pl.DataFrame) -> None:
     Raises
     ------
     WorkspaceCorruptError
-        A column of numbers or of times holds something else.
+        A column of numbers, times or text holds something else.
     """
     for name, found in rows.schema.items():
-        kind = table.c[name].type if name in table.c else None
-        numbers, times = isinstance(kind, Integer | Double), isinstance(kind, DateTime)
-        if (numbers and not found.is_numeric()) or (times and not found.is_temporal()):
-            raise WorkspaceCorruptError(
-                f"column {table.name}.{name} holds {found}, and not {'numbers' if numbers else 'times'}; see check(), "
-                "and restore the workspace from a backup"
-            )
+        for kind, word, fits in KINDS:
+            if name in table.c and isinstance(table.c[name].type, kind) and not fits(found):
+                raise WorkspaceCorruptError(
+                    f"column {table.name}.{name} holds {found}, and not {word}; see check(), and restore the workspace "
+                    "from a backup"
+                )
 
 
 @cache

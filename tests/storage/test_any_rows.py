@@ -305,3 +305,26 @@ def test_columns_of_another_type_are_refused_in_words(tmp_path: Path, table: str
                     call()
             codes = {finding.code for finding in store.check(deep=True).findings}
             assert ("other-column" in codes) == is_refused
+
+
+@pytest.mark.parametrize(
+    ("column", "held", "found"),
+    [
+        ("val_score", "(val_score * 10)::VARCHAR", "String"),
+        ("metric", "7", "Int32"),
+        ("created_at", "TIME '9:00'", "Time"),
+    ],
+)
+def test_scores_that_are_text_once_were_ranked_by_their_letters(
+    tmp_path: Path, column: str, held: str, found: str
+) -> None:
+    with WorkspaceStore(tmp_path) as store:
+        one_of_each(store)
+    with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE other AS SELECT * REPLACE ({held} AS {column}) FROM predictions")
+        connection.execute("DROP TABLE predictions")
+        connection.execute("ALTER TABLE other RENAME TO predictions")
+    with WorkspaceStore(tmp_path, read_only=True) as store:
+        for call in (store.top_predictions, lambda n: store.top_predictions(n, once=True)):
+            with pytest.raises(WorkspaceCorruptError, match=f"{column} holds {found}"):
+                call(3)

@@ -75,6 +75,25 @@ def test_the_best_of_one_kind_once_took_all_predictions_out_of_the_database(
         assert_frame_equal(found.sort(*by, "rank"), wanted.sort(*by, "rank"))
 
 
+@pytest.mark.parametrize(
+    ("kinds", "expected"),
+    [
+        ([("bias", "regression")], [(0.1, 1), (1.05, 2)]),
+        ([("slope", "regression")], [(1.05, 1), (0.1, 2)]),
+        ([("f1", "binary_classification"), ("f1", "regression")], [(2.0, 1), (1.05, 2), (0.1, 1), (-3.0, 2)]),
+    ],
+    ids=["bias", "slope", "two tasks"],
+)
+def test_what_the_database_ranks_by_itself_once_was_refused_or_mixed(
+    store: WorkspaceStore, kinds: list[tuple[str, str]], expected: list[tuple[float, int]]
+) -> None:
+    _, pipeline_id = add_pipeline(store)
+    for number, score in enumerate([-3.0, 2.0, 0.1, 1.05]):
+        metric, task = kinds[number % len(kinds)]
+        add_prediction(store, pipeline_id, val_score=score, metric=metric, task_type=task)
+    assert store.top_predictions(2).select("score", "rank").rows() == expected
+
+
 def by_hand(y: Any, y_pred: Any) -> dict[str, float]:
     e, rmse = y_pred - y, metrics.root_mean_squared_error(y, y_pred)
     return {

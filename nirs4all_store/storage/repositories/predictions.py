@@ -16,7 +16,7 @@ from sqlalchemy import Select, func, select
 from ...datasets import AVERAGE, PARTITIONS
 from ...errors import InvalidInputError, InvalidTypeError, NotFoundError
 from ...identifiers import new_id, utc_now
-from ...metrics import FIELD_NAMES, NAMES
+from ...metrics import BEST_VALUE, FIELD_NAMES, NAMES
 from ...validation import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
 from ..array_columns import ARRAY_NAMES, Given, checked_arrays, checked_classes, decode_all, encode_all, sample_counts
 from ..columns import checked_value, refuse_other_columns, table_of
@@ -299,11 +299,14 @@ class PredictionRepo(Repository):
             return None
         ascending = wanted.ascending
         if ascending is None:
-            first, last = self._tables.frame(ranking.first_and_last_metric(ranked), values).row(0)
-            if first != last:
+            kinds = self._tables.frame(ranking.first_and_last_kind(ranked), values)
+            refuse_other_columns(PREDICTIONS, kinds)
+            metric, task, last_metric, last_task = kinds.row(0)
+            if (metric, task) != (last_metric, last_task) or metric in BEST_VALUE:
                 return None
-            ascending = ranking.direction([] if first is None else [first])
+            ascending = ranking.direction([] if metric is None else [metric])
         found = self._tables.frame(ranking.best(ranked, ascending, wanted.group_by), values | {"n": wanted.n})
+        refuse_other_columns(PREDICTIONS, found)
         rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
         rank = rank if wanted.group_by is None else rank.over(wanted.group_by)
         return found.with_columns(score=pl.col(wanted.metric), rank=rank)

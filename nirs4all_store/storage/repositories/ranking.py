@@ -100,15 +100,11 @@ def candidates(ranked: Ranked) -> Select[Any]:
 
 
 @lru_cache
-def first_and_last_metric(ranked: Ranked) -> Select[Any]:
-    """Return the SELECT of the first and the last metric in the alphabet; if they differ, there are several."""
-    return select(func.min(PREDICTIONS.c.metric), func.max(PREDICTIONS.c.metric)).where(*ranked.conditions)
-
-
-@lru_cache
-def all_metrics(ranked: Ranked) -> Select[Any]:
-    """Return the SELECT of all different metrics."""
-    return select(PREDICTIONS.c.metric).where(*ranked.conditions).distinct()
+def first_and_last_kind(ranked: Ranked) -> Select[Any]:
+    """Return the SELECT of the first and last metric and task in the alphabet; if they differ, there are several."""
+    kinds = (PREDICTIONS.c.metric, PREDICTIONS.c.task_type)
+    first = [func.min(kind).label(kind.name) for kind in kinds]
+    return select(*first, *map(func.max, kinds)).where(*ranked.conditions)
 
 
 def direction(metrics: list[str]) -> bool:
