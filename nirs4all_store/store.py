@@ -364,6 +364,8 @@ class WorkspaceStore:
             There is no such run.
         InvalidInputError
             `keep_best` is less than 1, or it is not known whether a lower value of a metric is better.
+        ChainReplayError
+            One of the best is damaged and cannot predict, so that the others are still needed; nothing was removed.
         """
         with self._reading() if dry_run else self._writing() as uow:
             return pruning.prune(uow, run_id, keep_best, dry_run=dry_run)

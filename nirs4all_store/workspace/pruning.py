@@ -8,9 +8,9 @@ from typing import Any
 import polars as pl
 
 from ..artifacts import normalize
-from ..chains import artifact_ids
+from ..chains import artifact_ids, problem_of
 from ..datasets import AVERAGE, PARTITIONS
-from ..errors import InvalidInputError, NotFoundError
+from ..errors import ChainReplayError, InvalidInputError, NotFoundError
 from ..storage import UnitOfWork
 from ..validation import checked_int, checked_text
 from .deletion import drop_artifacts
@@ -45,7 +45,10 @@ def prune(uow: UnitOfWork, run_id: str, keep_best: int, *, dry_run: bool) -> Pru
         raise InvalidInputError(f"keep_best is {keep_best}; keep one chain at least, or delete the run")
     if uow.runs.get(run_id) is None:
         raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
-    losers = _losers(uow, run_id, keep_best)
+    judged = _judged(uow, run_id)
+    best = _best(uow, run_id, judged, keep_best)
+    _check_best(uow, best)
+    losers = judged.filter(~pl.col("chain_id").is_in(best)).unique("chain_id", maintain_order=True)
     found = uow.chains.uses(losers["pipeline_id"].unique())
     chains = [chain for chain in found.chains if chain["chain_id"] in set(losers["chain_id"]) and artifact_ids(chain)]
     ids = {chain["chain_id"] for chain in chains}
@@ -61,16 +64,32 @@ def prune(uow: UnitOfWork, run_id: str, keep_best: int, *, dry_run: bool) -> Pru
     return report
 
 
-def _losers(uow: UnitOfWork, run_id: str, keep_best: int) -> pl.DataFrame:
-    """Return the chains of a run that are not among its best; those without a score are not among them."""
+def _judged(uow: UnitOfWork, run_id: str) -> pl.DataFrame:
+    """Return the scores of a run by which its chains are ranked; chains without one are not among them."""
     judged = uow.predictions.query(run_id=run_id, fold_id=AVERAGE, partition=PARTITIONS[0])
-    judged = judged.filter(pl.col("val_score").is_finite(), pl.col("chain_id").is_not_null())
+    return judged.filter(pl.col("val_score").is_finite(), pl.col("chain_id").is_not_null())
+
+
+def _best(uow: UnitOfWork, run_id: str, judged: pl.DataFrame, keep_best: int) -> set[str]:
+    """Return the best chains of a run, of each dataset and metric."""
     best: set[str] = set()
     # What was judged by other data or metrics is no better and no worse.
     for dataset, metric, task in judged.select("dataset_name", "metric", "task_type").unique().iter_rows():
         filters = {"dataset_name": dataset, "score_metric": metric, "task_type": task}
-        best.update(uow.predictions.top(keep_best, run_id=run_id, fold_id=AVERAGE, **filters)["chain_id"])
-    return judged.filter(~pl.col("chain_id").is_in(best)).unique("chain_id", maintain_order=True)
+        best.update(uow.predictions.top(keep_best, run_id=run_id, fold_id=AVERAGE, **filters)["chain_id"].drop_nulls())
+    return best
+
+
+def _check_best(uow: UnitOfWork, chain_ids: set[str]) -> None:
+    """Refuse to take the objects of sound chains for the sake of one that is damaged."""
+    for chain_id in sorted(chain_ids):
+        chain = uow.chains.get(chain_id)
+        problem = "its row is gone; restore the workspace from a backup" if chain is None else problem_of(chain)
+        if problem is not None:
+            raise ChainReplayError(
+                f"chain {chain_id} is among the best, which are to be kept, and cannot predict: {problem}; "
+                "nothing was pruned"
+            )
 
 
 def _only_of(uow: UnitOfWork, chain_ids: set[str], artifact_ids: set[str]) -> list[dict[str, Any]]:

@@ -10,10 +10,13 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from nirs4all_store import ChainReplayError, InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore
 from nirs4all_store.cli import app
+from nirs4all_store.testing.contract import X as CONTRACT_X
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 rng = np.random.default_rng(0)
 X = rng.normal(size=(30, 6))
@@ -65,6 +68,7 @@ def test_losers_lose_their_objects_and_keep_their_scores(store: WorkspaceStore, 
     assert store.check(deep=True).is_sound
     assert store.prune(run_id, 2).chains.is_empty()
     assert set(store.prune(run_id, 1).chains["chain_id"]) == {chains[1]}
+    assert store.prune(run_id, 2).chains.is_empty(), "what was pruned before is not damaged"
     store.delete_run(run_id)
     assert store.check(deep=True).is_sound
 
@@ -95,6 +99,25 @@ def test_a_pruned_pipeline_is_not_trained_again_by_resume(store: WorkspaceStore)
     store.prune(run_id, 1)
     PipelineRunner(store).run(CONFIG, (X, Y), resume=True)
     assert store.list_pipelines().height == len(ALPHAS)
+
+
+@pytest.mark.parametrize("damage", ["fold_artifacts = '5'", "steps = '[5]'", "chain_id = 'other'"])
+def test_sound_losers_once_lost_their_objects_to_a_best_chain_that_is_damaged(
+    store: WorkspaceStore, damage: str
+) -> None:
+    _, pipeline_id = add_pipeline(store)
+    best, second = add_chain(store, pipeline_id), add_chain(store, pipeline_id, 3)
+    for chain_id, score in ((best, 0.1), (second, 0.2)):
+        add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", val_score=score)
+    with store.unit_of_work() as uow:
+        uow.session.execute(text(f"UPDATE chains SET {damage} WHERE chain_id = :chain_id"), {"chain_id": best})
+        uow.commit()
+    before, run_id = on_disk(store), store.list_runs()["run_id"][0]
+    for dry_run in (True, False):
+        with pytest.raises(ChainReplayError, match=f"chain {best} is among the best.*; nothing was pruned"):
+            store.prune(run_id, keep_best=1, dry_run=dry_run)
+    assert on_disk(store) == before
+    assert store.replay_chain(second, CONTRACT_X).shape[0] == len(CONTRACT_X)
 
 
 def test_what_cannot_be_pruned_is_refused(store: WorkspaceStore) -> None:
