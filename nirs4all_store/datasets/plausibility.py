@@ -43,7 +43,7 @@ def warn_of_known_tests(data: TrainingData) -> None:
         return
     # One file may have the spectra with fewer digits.
     kind = min(data.X.dtype, data.X_test.dtype, key=lambda kind: kind.itemsize)
-    known = {*_keys(data.X, kind)}
+    known = {*_keys(data.X, kind)} - {None}
     found = data.test_rows[[key in known for key in _keys(data.X_test, kind)]]
     if len(found):
         message = (
@@ -154,11 +154,15 @@ def _of_scans(data: TrainingData) -> Iterator[str]:
     )
 
 
-def _keys(X: Array, kind: Any) -> Iterator[int]:
-    """Give a number for each row that tells it from others: the rows themselves would take the memory of X."""
+def _keys(X: Array, kind: Any) -> Iterator[int | None]:
+    """Give a number for each row that tells it from others, and None for a row without a value.
+
+    The rows themselves would take the memory of X.
+    """
     with np.errstate(over="ignore"):
         for row in X:
-            yield hash(row.astype(kind).tobytes())
+            values = row.astype(kind) + 0  # -0.0 becomes 0.0, which is the same value.
+            yield None if np.isnan(values).all() else hash(values.tobytes())
 
 
 def _count_named_as_scans(column: pl.Series, y: Array) -> int:

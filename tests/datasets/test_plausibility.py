@@ -166,22 +166,36 @@ def test_metadata_that_are_no_text_once_ended_the_training_in_an_error_of_polars
         assert told(SCANS.with_columns(pl.Series("more", values), brix=pl.Series(RNG.normal(size=30)))) == []
 
 
-def test_known_test_rows_once_were_missed_with_fewer_digits_and_counted_without_those_left_out() -> None:
-    def known(given: dict[str, Any]) -> list[str]:
-        data = read_dataset(given)
-        with warnings.catch_warnings(record=True) as found:
-            warnings.simplefilter("always")
-            warn_of_known_tests(data)
-        return [str(one.message) for one in found]
+def known_tests(given: dict[str, Any]) -> list[str]:
+    """Return what is said of spectra to test that models are trained on."""
+    data = read_dataset(given)
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        warn_of_known_tests(data)
+    return [str(one.message) for one in found]
 
+
+def test_known_test_rows_once_were_missed_with_fewer_digits_and_counted_without_those_left_out() -> None:
     y, y_test, test = np.arange(25.0), np.array([np.nan, 1.0, 2.0]), X[[25, 26, 3]]
     for calibration, rows in ((X[:25].astype("f4"), test), (X[:25], test.astype("f4")), (X[:25].astype("f2"), test)):
-        (message,) = known({"X": calibration, "y": y, "X_test": rows, "y_test": y_test})
+        (message,) = known_tests({"X": calibration, "y": y, "X_test": rows, "y_test": y_test})
         assert "1 of 2 rows to test" in message
         assert "first of them in row 2" in message
-    assert known({"X": X[:25].astype("f4"), "y": y, "X_test": test * 1e300, "y_test": y_test}) == []
+    assert known_tests({"X": X[:25].astype("f4"), "y": y, "X_test": test * 1e300, "y_test": y_test}) == []
     split = {"X": X.copy(), "split": [*["test"] * 3, *["train"] * 26, "test"], "y": np.arange(30.0)}
-    assert known(split) == []
+    assert known_tests(split) == []
     split["X"][29] = X[9]
-    (message,) = known(split)
+    (message,) = known_tests(split)
     assert "first of them in row 29" in message
+
+
+def test_rows_without_a_value_once_were_known_tests_and_rows_with_minus_zero_were_not() -> None:
+    spectra, y = X.copy(), np.arange(30.0)
+    spectra[3], spectra[4, 0], spectra[5, 0] = np.nan, 0.0, np.nan
+    test = spectra[[3, 4, 5]]
+    test[1, 0] = -0.0
+    given = {"X": spectra, "y": y, "X_test": test, "y_test": y[:3]}
+    (message,) = known_tests(given)
+    assert "2 of 3 rows to test" in message
+    assert "first of them in row 1" in message
+    assert known_tests(given | {"X_test": test[:1], "y_test": y[:1]}) == []
