@@ -53,6 +53,7 @@ from .exchange import ImportedBundle as ImportedBundle
 from .exchange import inspect_bundle as inspect_bundle
 from .exchange import load_bundle as load_bundle
 from .storage import ArtifactRepo as ArtifactRepo
+from .storage import ChainPage as ChainPage
 from .storage import ChainRecord as ChainRecord
 from .storage import ChainRepo as ChainRepo
 from .storage import DatasetRepo as DatasetRepo

@@ -31,6 +31,7 @@ from .errors import (
     UnitOfWorkError,
 )
 from .filesystem import atomic_write, checked_path, with_suffix_added, write_atomic
+from .queries import Queries
 from .storage import Base, Call, ChainRecord, LogRecord, PredictionRecord, UnitOfWork
 from .validation import checked_text, checked_timeout, file_text
 from .workspace import (
@@ -55,7 +56,7 @@ Row = dict[str, Any]
 
 
 @all_public
-class WorkspaceStore:
+class WorkspaceStore(Queries):
     """A workspace: runs, datasets, pipelines, chains, predictions, arrays, logs and fitted objects.
 
     A run has pipelines; a pipeline is one configuration, trained on one dataset. A chain is what a pipeline has fitted:
@@ -1130,30 +1131,48 @@ class WorkspaceStore:
 
     def query_predictions(
         self,
-        dataset_name: str | None = None,
-        model_class: str | None = None,
-        partition: str | None = None,
-        fold_id: str | None = None,
-        branch_id: int | None = None,
-        pipeline_id: str | None = None,
-        run_id: str | None = None,
+        dataset_name: str | Iterable[str] | None = None,
+        model_class: str | Iterable[str] | None = None,
+        partition: str | Iterable[str] | None = None,
+        fold_id: str | Iterable[str] | None = None,
+        branch_id: int | Iterable[int] | None = None,
+        pipeline_id: str | Iterable[str] | None = None,
+        run_id: str | Iterable[str] | None = None,
         limit: int | None = None,
         offset: int = 0,
+        *,
+        chain_id: str | Iterable[str] | None = None,
+        metric: str | Iterable[str] | None = None,
+        task_type: str | Iterable[str] | None = None,
+        refit_context: str | Iterable[str] | None = None,
     ) -> pl.DataFrame:
         """Return the predictions that match every given filter, oldest first.
 
         Parameters
         ----------
-        model_class : str, optional
+        model_class : str or list of str, optional
             May hold `%` (any text) and `_` (any character), as in SQL's LIKE.
-        dataset_name, partition, fold_id, branch_id, pipeline_id, run_id : optional
-            Match exactly.
+        dataset_name, partition, fold_id, branch_id, pipeline_id, run_id : one value or a list of values, optional
+        chain_id, metric, task_type, refit_context : str or list of str, optional
+            Match exactly; of several values, one must match.
         limit, offset : int
             How many rows, after how many.
         """
         with self._reading() as uow:
             return uow.predictions.query(
-                dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id, limit, offset
+                limit,
+                offset,
+                dataset_name=dataset_name,
+                model_class=model_class,
+                partition=partition,
+                fold_id=fold_id,
+                branch_id=branch_id,
+                pipeline_id=pipeline_id,
+                run_id=run_id,
+                chain_id=chain_id,
+                metric=metric,
+                task_type=task_type,
+                refit_context=refit_context,
             )
 
     def top_predictions(

@@ -26,6 +26,7 @@ ROOMS = (
     ("figures", "views"),
     ("testing", "training"),
     ("store",),
+    ("queries",),
     ("exchange", "workspace"),
     ("storage",),
     ("chains",),

@@ -16,10 +16,12 @@ from .records import LogRecord as LogRecord
 from .records import PredictionRecord as PredictionRecord
 from .records import Record as Record
 from .repositories import ArtifactRepo as ArtifactRepo
+from .repositories import ChainPage as ChainPage
 from .repositories import ChainRepo as ChainRepo
 from .repositories import DatasetRepo as DatasetRepo
 from .repositories import PredictionRepo as PredictionRepo
 from .repositories import RunRepo as RunRepo
+from .repositories import WantedChains as WantedChains
 from .table_gateway import Tables as Tables
 from .transaction_scope import LEAST_SECONDS as LEAST_SECONDS
 from .transaction_scope import Condition as Condition

@@ -15,7 +15,16 @@ from ..errors import StoreError, TransactionAbortedError, UnitOfWorkError
 from ..failpoints import Failpoint, hit
 from ..identifiers import time_before
 from .host import Host
-from .repositories import ArtifactRepo, ChainRepo, DatasetRepo, IdPrefixes, Integrity, PredictionRepo, RunRepo
+from .repositories import (
+    ArtifactRepo,
+    ChainRepo,
+    DatasetRepo,
+    IdPrefixes,
+    Integrity,
+    PredictionRepo,
+    RunRepo,
+    Summaries,
+)
 from .transaction import Transaction
 
 
@@ -94,6 +103,11 @@ class UnitOfWork:
     def predictions(self) -> PredictionRepo:
         """Predictions and their arrays."""
         return PredictionRepo(self._tables)
+
+    @property
+    def summaries(self) -> Summaries:
+        """What is told of many predictions at once."""
+        return Summaries(self._tables)
 
     @property
     def artifacts(self) -> ArtifactRepo:

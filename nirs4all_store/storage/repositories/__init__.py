@@ -4,11 +4,24 @@ Their methods take and return plain values. Each repository belongs to one unit 
 """
 
 from .artifacts import ArtifactRepo
+from .chain_summaries import WantedChains
 from .chains import ChainRepo
 from .datasets import DatasetRepo
 from .id_prefixes import IdPrefixes
 from .integrity import Integrity
 from .predictions import PredictionRepo
 from .runs import RunRepo
+from .summaries import ChainPage, Summaries
 
-__all__ = ["ArtifactRepo", "ChainRepo", "DatasetRepo", "IdPrefixes", "Integrity", "PredictionRepo", "RunRepo"]
+__all__ = [
+    "ArtifactRepo",
+    "ChainPage",
+    "ChainRepo",
+    "DatasetRepo",
+    "IdPrefixes",
+    "Integrity",
+    "PredictionRepo",
+    "RunRepo",
+    "Summaries",
+    "WantedChains",
+]

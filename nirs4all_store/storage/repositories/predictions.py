@@ -19,12 +19,13 @@ from ...identifiers import new_id, utc_now
 from ...metrics import BEST_VALUE, FIELD_NAMES, NAMES
 from ...validation import checked_fold, checked_int, checked_page, checked_text, checked_texts, shown
 from ..array_columns import ARRAY_NAMES, Given, checked_arrays, checked_classes, decode_all, encode_all, sample_counts
-from ..columns import checked_value, refuse_other_columns, table_of
+from ..columns import refuse_other_columns, table_of
 from ..models import Chain, Pipeline, Prediction, PredictionArrays
 from ..records import PredictionRecord, as_records
 from ..table_gateway import Repository
 from . import leaderboard, ranking
 from .leaderboard import Wanted
+from .prediction_filters import conditions
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
@@ -190,20 +191,9 @@ class PredictionRepo(Repository):
         rows = [row for row in self.of_chain(chain_id) if wanted in (None, row["partition"])]
         return [found for row in rows if (found := self.get(row["prediction_id"], load_arrays=True)) is not None]
 
-    def query(
-        self,
-        dataset_name: str | None = None,
-        model_class: str | None = None,
-        partition: str | None = None,
-        fold_id: str | None = None,
-        branch_id: int | None = None,
-        pipeline_id: str | None = None,
-        run_id: str | None = None,
-        limit: int | None = None,
-        offset: int = 0,
-    ) -> pl.DataFrame:
+    def query(self, limit: int | None = None, offset: int = 0, **filters: Any) -> pl.DataFrame:
         """Return the predictions that match all filters, oldest first; see `WorkspaceStore.query_predictions`."""
-        query = self._selection(dataset_name, model_class, partition, fold_id, branch_id, pipeline_id, run_id)
+        query = self._selection(filters)
         limit, offset = checked_page(limit, offset)
         if limit is not None:
             query = query.where(PREDICTIONS.c.created_at <= _time_of(query, min(limit + offset, MAX_ROWS)))
@@ -212,37 +202,12 @@ class PredictionRepo(Repository):
     def write_parquet(self, path: Path, limit: int | None = None, offset: int = 0, **filters: Any) -> None:
         """Write what `query` returns for the same filters to a Parquet file, with only a part in memory at a time."""
         limit, offset = checked_page(limit, offset)
-        self._tables.write_parquet(self._selection(**filters), PREDICTIONS.c.created_at, path, limit, offset)
+        self._tables.write_parquet(self._selection(filters), PREDICTIONS.c.created_at, path, limit, offset)
 
-    def _selection(
-        self,
-        dataset_name: str | None = None,
-        model_class: str | None = None,
-        partition: str | None = None,
-        fold_id: str | None = None,
-        branch_id: int | None = None,
-        pipeline_id: str | None = None,
-        run_id: str | None = None,
-    ) -> Select[Any]:
-        """Return the SELECT of the predictions that match all filters."""
-        fold_id = None if fold_id is None else checked_fold(fold_id, "fold_id")
-        exact = {
-            "dataset_name": dataset_name,
-            "partition": partition,
-            "fold_id": fold_id,
-            "branch_id": branch_id,
-            "pipeline_id": pipeline_id,
-        }
+    def _selection(self, filters: Row) -> Select[Any]:
+        """Return the SELECT of the predictions that match all filters, oldest first."""
         query = select(PREDICTIONS).order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id)
-        for name, value in exact.items():
-            if value is not None:
-                query = query.where(PREDICTIONS.c[name] == checked_value(PREDICTIONS.c[name], value))
-        if model_class is not None:
-            query = query.where(PREDICTIONS.c.model_class.like(checked_text(model_class, "model_class")))
-        if run_id is not None:
-            of_run = select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
-            query = query.where(PREDICTIONS.c.pipeline_id.in_(of_run))
-        return query
+        return query.where(*conditions(filters))
 
     def top(
         self,

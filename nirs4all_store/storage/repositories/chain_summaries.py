@@ -1,0 +1,331 @@
+"""Makes the SELECTs that tell of each chain in one row how it was judged, and rank chains by it.
+
+Nothing is stored beside the predictions that such a row is made of, so that it can never be stale. What is never ranked
+together, and why: docs/decisions/0023. Why the SELECTs are built so: docs/decisions/0029.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    JSON,
+    ColumnElement,
+    Double,
+    FromClause,
+    Select,
+    String,
+    and_,
+    case,
+    cast,
+    func,
+    literal,
+    null,
+    or_,
+    select,
+    type_coerce,
+)
+from sqlalchemy.dialects.postgresql import distinct_on
+
+from ...datasets import AVERAGE, FINAL, PARTITIONS
+from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNPREDICTED, lower_is_better
+from ..columns import table_of
+from ..models import Chain, Pipeline, Prediction, Run
+from .prediction_filters import conditions
+from .ranking import DATASET, FOLDS, INFINITY
+
+PREDICTIONS, PIPELINES, CHAINS, RUNS = table_of(Prediction), table_of(Pipeline), table_of(Chain), table_of(Run)
+VAL = PARTITIONS[0]
+NUMBERED = "^[0-9]+$"
+"""The names of the folds that held out samples are numbers."""
+TOGETHER = and_(PREDICTIONS.c.fold_id == AVERAGE, PREDICTIONS.c.partition == VAL)
+"""The rows of what all folds of a chain held out."""
+SEPARATOR = "\x1f"
+
+
+@dataclass(frozen=True)
+class WantedChains:
+    """Which chains, and by what they are ranked.
+
+    Attributes
+    ----------
+    filters : mapping
+        See `prediction_filters.conditions`.
+    search : str
+        Words that must all occur in the names of model, dataset and run, the preprocessing or the parameters.
+    metric : str or None
+        A score of the partition; None: that by which a chain was judged.
+    partition : str
+        `val`: what the folds held out; `test`, `train`: of the final model where there is one.
+    target : str or None
+        By whose scores.
+    ascending : bool or None
+        Whether a lower score is better; None: the metric decides.
+    """
+
+    filters: Mapping[str, Any] = field(default_factory=dict)
+    search: str = ""
+    metric: str | None = None
+    partition: str = VAL
+    target: str | None = None
+    ascending: bool | None = None
+
+
+def rows_of_chains(filters: Mapping[str, Any]) -> CTE:
+    """Return the SELECT of the row of predictions that stands for each chain, and whether it `is_together`.
+
+    That is the row of what all folds held out; of a chain that has none, or several, another one or the newest of them.
+    """
+    where = conditions(filters)
+    chain_id = PREDICTIONS.c.chain_id
+    has_one = (
+        select(chain_id)
+        .where(TOGETHER, chain_id.is_not(None))
+        .group_by(chain_id)
+        .having(func.count() == 1)
+        .cte("has_one")
+    )
+    usual = select(PREDICTIONS, literal(True).label("is_together")).where(
+        TOGETHER, PREDICTIONS.c.chain_id.in_(select(has_one.c.chain_id)), *where
+    )
+    # By way of the chains, of which there are few: to look at each prediction would take most of the time.
+    others = select(CHAINS.c.chain_id).where(CHAINS.c.chain_id.not_in(select(has_one.c.chain_id)))
+    unusual = (
+        select(PREDICTIONS, TOGETHER.label("is_together"))
+        .ext(distinct_on(PREDICTIONS.c.chain_id))
+        .where(PREDICTIONS.c.chain_id.in_(others), *where)
+        .order_by(PREDICTIONS.c.chain_id, TOGETHER.desc(), PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.prediction_id)
+    )
+    return usual.union_all(unusual).cte("rows_of_chains")
+
+
+@cache
+def final_rows() -> CTE:
+    """Return the SELECT of the newest scores of each chain's final model: its own, or that of the chain's refit."""
+    refitted = CHAINS.alias("refitted")
+    of = func.coalesce(refitted.c.chain_id, PREDICTIONS.c.chain_id)
+    scores = (PREDICTIONS.c[name] for name in ("prediction_id", "test_score", "train_score", "scores"))
+    joined = PREDICTIONS.outerjoin(CHAINS, CHAINS.c.chain_id == PREDICTIONS.c.chain_id).outerjoin(
+        refitted, refitted.c.chain_id == CHAINS.c.refit_of
+    )
+    query = select(of.label("chain_id"), *scores).select_from(joined).where(PREDICTIONS.c.fold_id == FINAL)
+    newest = (of, PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.partition, PREDICTIONS.c.prediction_id)
+    return query.ext(distinct_on(of)).order_by(*newest).cte("final")
+
+
+@cache
+def folds_of_chains() -> CTE:
+    """Return the SELECT of how the scores of each chain's folds differ, of what each held out."""
+    score = PREDICTIONS.c.val_score
+    return (
+        select(
+            PREDICTIONS.c.chain_id,
+            func.avg(score).label("fold_mean"),
+            func.stddev_samp(score).label("fold_sd"),
+            func.stddev_samp(score * score).label("mse_sd"),
+            func.count(score).label("n_folds"),
+        )
+        .where(PREDICTIONS.c.partition == VAL, PREDICTIONS.c.fold_id.regexp_match(NUMBERED), score < INFINITY)
+        .group_by(PREDICTIONS.c.chain_id)
+        .cte("folds")
+    )
+
+
+def scored(wanted: WantedChains, metrics: Sequence[str] | None = None) -> CTE:
+    """Return the SELECT of one row for each chain, with `score`, `ranked_by` and `order`: the lower, the better.
+
+    A refit of a chain that is there is no row of its own: its scores stand beside those of that chain. `league` is what
+    is ranked together, `same` what is the same configuration trained on the same data.
+
+    Parameters
+    ----------
+    wanted : WantedChains
+    metrics : sequence of str, optional
+        The metrics by which the chains are ranked, so that `order` is known.
+    """
+    own, final, refitted = rows_of_chains(wanted.filters), final_rows(), CHAINS.alias("refitted")
+    refits = select(CHAINS.c.chain_id).join(refitted, refitted.c.chain_id == CHAINS.c.refit_of)
+    ranked_by = _ranked_by(own, wanted)
+    score = _score(own, final, ranked_by, wanted)
+    league = (DATASET, FOLDS, own.c.task_type, ranked_by)
+    joined = own.join(PIPELINES, PIPELINES.c.pipeline_id == own.c.pipeline_id)
+    joined = joined.join(RUNS, RUNS.c.run_id == PIPELINES.c.run_id)
+    if wanted.partition != VAL:
+        joined = joined.outerjoin(final, final.c.chain_id == own.c.chain_id)
+    config = cast(PIPELINES.c.expanded_config, String)
+    names = ("chain_id", "prediction_id", "pipeline_id", "created_at", "model_name", "preprocessings", "task_type")
+    query = select(
+        *(own.c[name] for name in names),
+        ranked_by.label("ranked_by"),
+        score.label("score"),
+        # The database sorts NaN above all numbers; who predicts NaN of some samples is no better than anybody.
+        case((score < INFINITY, _order(score, ranked_by, metrics or (), wanted.ascending))).label("order"),
+        _joined(league).label("league"),
+        _joined((*league, config, own.c.model_name, own.c.preprocessings, cast(own.c.branch_id, String))).label("same"),
+        PIPELINES.c.run_id,
+    ).select_from(joined)
+    query = query.where(own.c.chain_id.not_in(refits), *_searched(own, wanted.search))
+    if wanted.metric is not None:
+        is_classes = wanted.metric in NAMES["classification"]
+        query = query.where(own.c.task_type.contains("classification") == is_classes)
+    return (query if wanted.target is None else query.where(_predicts(own, wanted.target))).cte("scored")
+
+
+def _ranked_by(own: FromClause, wanted: WantedChains) -> ColumnElement[str]:
+    if wanted.metric is not None:
+        return cast(literal(wanted.metric), String)
+    is_classes = own.c.task_type.contains("classification")
+    main = case((is_classes, MAIN["classification"]), else_=MAIN["regression"])
+    return own.c.metric if wanted.target is None else main
+
+
+def _joined(values: Sequence[Any]) -> ColumnElement[str]:
+    return func.concat_ws(SEPARATOR, *(func.coalesce(value, "") for value in values))
+
+
+def _searched(own: FromClause, search: str) -> list[ColumnElement[bool]]:
+    names = ("model_name", "model_class", "preprocessings", "dataset_name")
+    text = _joined((*(own.c[name] for name in names), cast(own.c.best_params, String), RUNS.c.name))
+    return [text.icontains(word, autoescape=True) for word in search.split()]
+
+
+def _predicts(own: FromClause, target: str) -> ColumnElement[bool]:
+    """Tell whether a chain predicts a target: its only one, or one of several, each of which has scores."""
+    is_only = PIPELINES.c.judged_by[TARGETS][0].as_string() == target
+    return or_(is_only, own.c.scores[VAL][TARGETS][target].as_string().is_not(None))
+
+
+def _score(own: FromClause, final: FromClause, ranked_by: Any, wanted: WantedChains) -> ColumnElement[float | None]:
+    """Return by what a chain is ranked; NULL if that is not stored, NaN if it predicts nothing of some samples."""
+    of_final = [(final, final.c.chain_id.is_not(None))] if wanted.partition != VAL else []
+    places: list[tuple[FromClause, ColumnElement[bool]]] = [*of_final, (own, own.c.is_together)]
+    if wanted.metric is None and wanted.target is None:
+        values = [case((is_there, place.c[f"{wanted.partition}_score"])) for place, is_there in places]
+        return func.coalesce(*values, null())
+    values = []
+    for place, is_there in places:
+        scores = place.c.scores[wanted.partition]
+        for told in [scores] if wanted.target is None else [scores[TARGETS][wanted.target], scores]:
+            missed = told[UNPREDICTED].as_string().is_not(None)
+            value = number_of(told, ranked_by)
+            values.append(case((and_(is_there, missed), cast(literal("NaN"), Double)), (is_there, value)))
+    return func.coalesce(*values, null())
+
+
+def number_of(scores: Any, *path: Any) -> ColumnElement[float | None]:
+    """Return a number of a JSON column."""
+    for name in path:
+        scores = scores[name]
+    return cast(scores.as_string(), Double)
+
+
+def _order(score: Any, ranked_by: Any, metrics: Sequence[str], ascending: bool | None) -> ColumnElement[Any]:
+    if ascending is not None:
+        return cast(score if ascending else -score, Double)
+    nearest = [(ranked_by == name, func.abs(score - BEST_VALUE[name])) for name in metrics if name in BEST_VALUE]
+    lower = [name for name in metrics if name not in BEST_VALUE and lower_is_better(name)]
+    order: ColumnElement[Any] = case(*nearest, (ranked_by.in_(lower), score), else_=-score)
+    return order
+
+
+def ranked(wanted: WantedChains, metrics: Sequence[str], *, copies: bool = False) -> CTE:
+    """Return the SELECT of one row for each configuration trained on the same data; with `copies`, for each chain.
+
+    Returns
+    -------
+    CTE
+        What `scored` tells of the best chain, or else the newest; `rank` (from 1, among what is ranked together),
+        `place` (from 1, among all; what has the newest row comes first), `copies` (how many chains are of the
+        configuration) and `total`.
+    """
+    rows = scored(wanted, metrics)
+    best_first = (rows.c.order.asc().nulls_last(), rows.c.created_at.desc(), rows.c.chain_id)
+    copy = func.row_number().over(partition_by=rows.c.same, order_by=best_first).label("copy")
+    number = func.count().over(partition_by=rows.c.same).label("copies")
+    counted = select(rows, copy, number).subquery("counted")
+    newest = func.max(counted.c.created_at).over(partition_by=counted.c.league).label("newest")
+    kept = select(counted, newest) if copies else select(counted, newest).where(counted.c.copy == 1)
+    placed = kept.subquery("placed")
+    first = (placed.c.order.asc().nulls_last(), placed.c.chain_id)
+    return select(
+        placed,
+        func.row_number().over(partition_by=placed.c.league, order_by=first).label("rank"),
+        func.row_number().over(order_by=(placed.c.newest.desc(), placed.c.league, *first)).label("place"),
+        func.count().over().label("total"),
+    ).cte("ranked")
+
+
+def page(chains: CTE, limit: int | None, after: tuple[int, str] | None, target: str | None = None) -> Select[Any]:
+    """Return the SELECT of the rows of one page, with all that is told of each chain.
+
+    Parameters
+    ----------
+    chains : CTE
+        What `ranked` returns.
+    limit : int or None
+    after : (int, str), optional
+        The place and the id of the last row before: the place counts where that row is gone.
+    target : str, optional
+        Of which target the scores are told, where there are several.
+    """
+    rows = select(chains).order_by(chains.c.place).limit(limit)
+    if after is not None:
+        place, chain_id = after
+        now = select(chains.c.place).where(chains.c.chain_id == chain_id).scalar_subquery()
+        rows = rows.where(chains.c.place > func.coalesce(now, place))
+    return _told_of(rows.cte("page"), target)
+
+
+def _told_of(found: CTE, target: str | None) -> Select[Any]:
+    own, final, folds = PREDICTIONS.alias("own"), final_rows(), folds_of_chains()
+    is_together = and_(own.c.fold_id == AVERAGE, own.c.partition == VAL)
+    val, test, train = (_of_target(own.c.scores[partition], target) for partition in PARTITIONS)
+    final_test, final_train = (_of_target(final.c.scores[partition], target) for partition in PARTITIONS[1:])
+    is_rmse = own.c.metric == "rmse"
+    rmsecv = func.coalesce(number_of(val, "rmse"), case((is_rmse, own.c.val_score)))
+    # The error of a mean of squared errors, as it spreads over the folds, turned into that of its root.
+    error = folds.c.mse_sd / func.sqrt(folds.c.n_folds) / (2 * func.nullif(rmsecv, 0))
+    of_one_repeat = func.coalesce(number_of(PIPELINES.c.judged_by, "n_repeats"), 1) == 1
+    columns = {
+        "rmsecv": case((is_together, rmsecv)),
+        "rmsecv_sd": case((is_together, number_of(val, "rmse_sd"))),
+        "rmsecv_se": case((and_(is_together, is_rmse, of_one_repeat), error)),
+        "fold_mean": folds.c.fold_mean,
+        "fold_sd": folds.c.fold_sd,
+        "n_folds": func.coalesce(folds.c.n_folds, 0),
+        "rmsep": func.coalesce(number_of(final_test, "rmse"), number_of(test, "rmse")),
+        "rmsec": func.coalesce(number_of(final_train, "rmse"), number_of(train, "rmse")),
+        **{name: case((is_together, number_of(val, name))) for name in ("r2", "rpd", "bias", "accuracy", "mcc")},
+        "val_score": case((is_together, own.c.val_score)),
+        "test_score": func.coalesce(final.c.test_score, own.c.test_score),
+        "train_score": func.coalesce(final.c.train_score, own.c.train_score),
+        "has_final": final.c.chain_id.is_not(None),
+    }
+    joined = found.join(own, own.c.prediction_id == found.c.prediction_id)
+    joined = joined.join(PIPELINES, PIPELINES.c.pipeline_id == found.c.pipeline_id)
+    joined = joined.join(RUNS, RUNS.c.run_id == found.c.run_id)
+    joined = joined.outerjoin(final, final.c.chain_id == found.c.chain_id)
+    joined = joined.outerjoin(folds, folds.c.chain_id == found.c.chain_id)
+    return (
+        select(
+            *(found.c[name] for name in ("place", "rank", "chain_id", "score")),
+            found.c.ranked_by.label("metric"),
+            *(value.label(name) for name, value in columns.items()),
+            *(own.c[name] for name in ("model_name", "model_class", "preprocessings", "best_params", "task_type")),
+            *(own.c[name] for name in ("n_samples", "n_features", "dataset_name")),
+            *(PIPELINES.c[name] for name in ("dataset_id", "judged_by", "run_id")),
+            RUNS.c.name.label("run_name"),
+            *(found.c[name] for name in ("pipeline_id", "created_at", "copies", "total")),
+        )
+        .select_from(joined)
+        .order_by(found.c.place)
+    )
+
+
+def _of_target(scores: Any, target: str | None) -> Any:
+    """Return the scores of a target, where there are several, else all."""
+    return scores if target is None else type_coerce(func.coalesce(scores[TARGETS][target], scores), JSON)

@@ -1,0 +1,83 @@
+"""Makes the SELECTs that sum up the scores of many chains: by a column, by a parameter, and in classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import (
+    CTE,
+    BigInteger,
+    ColumnElement,
+    FromClause,
+    Select,
+    String,
+    case,
+    cast,
+    distinct,
+    func,
+    literal,
+    select,
+)
+
+from ...metrics import BEST_VALUE, lower_is_better
+from ..columns import table_of
+from ..models import Pipeline, Prediction
+from .ranking import INFINITY
+
+PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
+
+
+def facet(chains: CTE, column: str, metrics: Sequence[str]) -> Select[Any]:
+    """Return the SELECT of how many chains have each value of a column, and their scores; the most come first."""
+    own = PREDICTIONS.alias("own")
+    of_pipelines = {"run_id": chains.c.run_id, "dataset_id": PIPELINES.c.dataset_id}
+    value = cast(of_pipelines[column] if column in of_pipelines else own.c[column], String)
+    joined = _with_rows(chains, own).join(PIPELINES, PIPELINES.c.pipeline_id == chains.c.pipeline_id)
+    count = func.count()
+    columns = literal(column).label("column"), value.label("value"), count.label("chains")
+    query = select(*columns, *_scores(chains, metrics)).select_from(joined).group_by(value)
+    return query.order_by(count.desc(), value)
+
+
+def profile(chains: CTE, name: str, metrics: Sequence[str]) -> Select[Any]:
+    """Return the SELECT of how chains score with each value of a parameter."""
+    own = PREDICTIONS.alias("own")
+    value = own.c.best_params[name].as_string()
+    columns = value.label("value"), func.count().label("chains")
+    query = select(*columns, *_scores(chains, metrics)).select_from(_with_rows(chains, own))
+    return query.where(value.is_not(None)).group_by(value)
+
+
+def histogram(chains: CTE, bins: int) -> Select[Any]:
+    """Return the SELECT of how many scores lie in each of some classes of equal width, the lowest first."""
+    score = chains.c.score
+    scores = select(score).where(score < INFINITY, score > -INFINITY).cte("scores")
+    ends = select(func.min(scores.c.score).label("low"), func.max(scores.c.score).label("high")).cte("ends")
+    width = (ends.c.high - ends.c.low) / bins
+    # The greatest score lies in the last class, and all scores do where they are the same.
+    number = func.least(bins - 1, func.coalesce(func.floor((scores.c.score - ends.c.low) / func.nullif(width, 0)), 0))
+    place = cast(number, BigInteger)
+    bounds = (ends.c.low + place * width).label("lower"), (ends.c.low + (place + 1) * width).label("upper")
+    query = select(*bounds, func.count().label("chains")).select_from(scores.join(ends, literal(True)))
+    return query.group_by(place, ends.c.low, ends.c.high).order_by(place)
+
+
+def _with_rows(chains: CTE, own: FromClause) -> Any:
+    return chains.join(own, own.c.prediction_id == chains.c.prediction_id)
+
+
+def _scores(chains: CTE, metrics: Sequence[str]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return the best and the median score of a group; NULL where it has scores that are not ranked together.
+
+    Of what is best where it is nearest to a value, as a bias, there is no best: it would have lost its sign.
+    """
+    score = chains.c.score
+    is_one = func.count(distinct(chains.c.league)) == 1
+    metric = func.min(chains.c.ranked_by)
+    known = case((score < INFINITY, score))
+    lower = [name for name in metrics if name not in BEST_VALUE and lower_is_better(name)]
+    nearest = [name for name in metrics if name in BEST_VALUE]
+    best = case((metric.in_(nearest), None), (metric.in_(lower), func.min(known)), else_=func.max(known))
+    median = func.percentile_cont(0.5).within_group(known.asc())
+    return case((is_one, best)).label("best"), case((is_one, median)).label("median")

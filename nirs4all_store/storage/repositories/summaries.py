@@ -1,0 +1,186 @@
+"""The repository of what is told of many predictions at once: chains ranked, values counted, scores in classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+from sqlalchemy import func, select
+
+from ...datasets import PARTITIONS
+from ...errors import InvalidInputError
+from ...metrics import FIELD_NAMES, MAIN, NAMES, TARGETS, UNIT_FREE
+from ...validation import checked_int, checked_page, checked_text, parse_json
+from ..columns import table_of
+from ..models import Pipeline, Prediction
+from ..table_gateway import Repository
+from . import chain_summaries, ranking, score_profiles
+from .chain_summaries import WantedChains
+from .prediction_filters import FILTERS, conditions
+
+PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
+METRICS = tuple(name for names in NAMES.values() for name in names)
+OF_ROWS = ("partition", "fold_id", "refit_context")
+"""Filters that say which of a chain's rows; each chain is ranked by what all of its folds held out."""
+OF_CHAINS = tuple(name for name in FILTERS if name not in OF_ROWS)
+"""What chains can be counted by."""
+
+
+@dataclass(frozen=True)
+class ChainPage:
+    """A page of ranked chains.
+
+    Attributes
+    ----------
+    rows : polars.DataFrame
+        See `WorkspaceStore.rank_chains`.
+    total : int
+        How many there are on all pages.
+    next : str or None
+        What to give as `after` for the next page; None after the last.
+    """
+
+    rows: pl.DataFrame
+    total: int
+    next: str | None
+
+
+class Summaries(Repository):
+    """Counts, ranks and sums up predictions inside one unit of work; nothing of it is stored."""
+
+    def rank_chains(
+        self, wanted: WantedChains, limit: int | None = 50, after: str | None = None, *, copies: bool = False
+    ) -> ChainPage:
+        """Return a page of chains, best first; see `WorkspaceStore.rank_chains`."""
+        wanted = _checked(wanted)
+        limit, _ = checked_page(limit, 0)
+        metrics = self._metrics(wanted)
+        self._refuse_means_with_a_unit(wanted)
+        chains = chain_summaries.ranked(wanted, metrics, copies=copies)
+        found = self._tables.frame(chain_summaries.page(chains, limit, _place_of(after), wanted.target))
+        total = found["total"][0] if found.height else self._count_of(chains)
+        last = found.row(-1, named=True) if found.height else None
+        has_more = last is not None and found.height == limit and last["place"] < total
+        rows = found.drop("total", "place").with_columns(
+            pl.Series("target", [_targets(text) for text in found["judged_by"]], dtype=pl.String)
+        )
+        return ChainPage(rows, total, f"{last['place']}:{last['chain_id']}" if last is not None and has_more else None)
+
+    def _count_of(self, chains: Any) -> int:
+        return int(self._tables.frame(select(func.count()).select_from(chains)).item())
+
+    def _metrics(self, wanted: WantedChains) -> list[str]:
+        """Return the metrics by which chains are ranked; refuse one of which nobody knows what is better."""
+        if wanted.metric is not None:
+            return [wanted.metric]
+        if wanted.target is not None:
+            return [*MAIN.values()]
+        rows = chain_summaries.rows_of_chains(wanted.filters)
+        metrics = self._tables.frame(select(rows.c.metric).distinct())["metric"].sort().to_list()
+        if wanted.ascending is None:
+            for metric in metrics:
+                ranking.direction([metric])
+        return metrics
+
+    def _refuse_means_with_a_unit(self, wanted: WantedChains) -> None:
+        if wanted.target is not None or wanted.metric is None or wanted.metric in UNIT_FREE:
+            return
+        rows = chain_summaries.rows_of_chains(wanted.filters)
+        scores = rows.c.scores[wanted.partition]
+        several = select(func.count()).where(
+            scores[TARGETS].as_string().is_not(None), scores[wanted.metric].as_string().is_(None)
+        )
+        if wanted.metric in NAMES["regression"] and self._tables.frame(several).item():
+            raise InvalidInputError(
+                f"some chains predict several targets, and a mean of {wanted.metric} over them has no unit; name one "
+                f"of them with target=, or rank by {', '.join(UNIT_FREE)}"
+            )
+
+    def count_predictions(self, filters: Mapping[str, Any]) -> int:
+        """Return how many predictions match all filters."""
+        query = select(func.count()).select_from(PREDICTIONS).where(*conditions(filters))
+        return int(self._tables.frame(query).item())
+
+    def distinct(self, column: str, filters: Mapping[str, Any]) -> list[Any]:
+        """Return the values of a column among the predictions that match all filters, sorted, without NULL."""
+        query, value = self._of_column(column, filters)
+        found: list[Any] = self._tables.frame(query.distinct().order_by(value))[column].to_list()
+        return found
+
+    def _of_column(self, column: str, filters: Mapping[str, Any]) -> tuple[Any, Any]:
+        if checked_text(column, "column") not in FILTERS:
+            raise InvalidInputError(f"there is no column {column!r} to ask for; use one of {', '.join(FILTERS)}")
+        of_pipelines = column not in PREDICTIONS.c
+        value = (PIPELINES if of_pipelines else PREDICTIONS).c[column]
+        query = select(value).where(*conditions(filters), value.is_not(None))
+        if of_pipelines:
+            query = query.join(PREDICTIONS, PREDICTIONS.c.pipeline_id == PIPELINES.c.pipeline_id)
+        return query, value
+
+    def facets(self, columns: list[str], wanted: WantedChains) -> pl.DataFrame:
+        """Return how many chains have each value of some columns; see `WorkspaceStore.facets`."""
+        wanted = _checked(wanted)
+        for column in columns:
+            if column not in OF_CHAINS:
+                raise InvalidInputError(f"chains are not counted by {column!r}; use some of {', '.join(OF_CHAINS)}")
+        metrics = self._metrics(wanted)
+        chains = chain_summaries.scored(wanted, metrics)
+        return pl.concat(self._tables.frame(score_profiles.facet(chains, column, metrics)) for column in columns)
+
+    def score_histogram(self, wanted: WantedChains, bins: int) -> pl.DataFrame:
+        """Return in how many chains the score lies in each of some classes; see `WorkspaceStore.score_histogram`."""
+        wanted = _checked(wanted)
+        bins = checked_int(bins, "bins", 32)
+        if bins < 1:
+            raise InvalidInputError(f"bins must be 1 or more, but is {bins}")
+        self._refuse_means_with_a_unit(wanted)
+        chains = chain_summaries.scored(wanted, self._metrics(wanted))
+        return self._tables.frame(score_profiles.histogram(chains, bins))
+
+    def parameter_profile(self, name: str, wanted: WantedChains) -> pl.DataFrame:
+        """Return how chains score with each value of a parameter; see `WorkspaceStore.parameter_profile`."""
+        wanted = _checked(wanted)
+        self._refuse_means_with_a_unit(wanted)
+        metrics = self._metrics(wanted)
+        chains = chain_summaries.scored(wanted, metrics)
+        found = self._tables.frame(score_profiles.profile(chains, checked_text(name, "name"), metrics))
+        number = pl.col("value").cast(pl.Float64, strict=False)
+        return found.sort(number, "value", nulls_last=True)
+
+
+def _checked(wanted: WantedChains) -> WantedChains:
+    """Return what is wanted with the field's names replaced by a metric and a partition."""
+    rows = [name for name in OF_ROWS if wanted.filters.get(name) is not None]
+    if rows:
+        raise InvalidInputError(f"chains have no {', '.join(rows)}, of which their rows differ; leave that filter out")
+    metric, partition = FIELD_NAMES.get(wanted.metric or "", (wanted.metric, wanted.partition))
+    if metric is not None and checked_text(metric, "metric") not in METRICS:
+        raise InvalidInputError(
+            f"metric {metric!r} is no score; use one of {', '.join((*METRICS, *FIELD_NAMES))}, or None for the one by "
+            "which each chain was judged"
+        )
+    if checked_text(partition, "partition") not in PARTITIONS:
+        raise InvalidInputError(f"partition {partition!r} is none; use one of {', '.join(PARTITIONS)}")
+    target = None if wanted.target is None else checked_text(wanted.target, "target")
+    return replace(
+        wanted, metric=metric, partition=partition, target=target, search=checked_text(wanted.search, "search")
+    )
+
+
+def _place_of(after: str | None) -> tuple[int, str] | None:
+    if after is None:
+        return None
+    place, separator, chain_id = checked_text(after, "after").partition(":")
+    if not (separator and place.isdecimal()):
+        raise InvalidInputError(f"after={after!r} is no page; give what the page before has as next")
+    return checked_int(int(place), "after", 64), chain_id
+
+
+def _targets(judged_by: str | None) -> str | None:
+    """Return the names of the targets by which a pipeline was judged, as one text."""
+    told = parse_json(judged_by, "judged_by") if judged_by else None
+    names = told.get(TARGETS) if isinstance(told, dict) else None
+    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
+    return ", ".join(texts) or None

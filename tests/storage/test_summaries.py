@@ -1,0 +1,255 @@
+"""Chains ranked in one row each, counted by their values, and scores in classes."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.metrics import r2_score, root_mean_squared_error
+from sklearn.model_selection import KFold, RepeatedKFold, cross_val_predict
+
+from nirs4all_store import InvalidInputError, InvalidTypeError, PipelineRunner, WorkspaceStore
+from nirs4all_store.storage import ChainRecord
+from nirs4all_store.testing.contract import add_pipeline, add_prediction
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(24, 6))
+PROTEIN = X[:, 0] + 0.3 * RNG.normal(size=24)
+CLASSES = np.where(X[:, 1] > 0, "wheat", "oats")
+NEW = {"X_test": X[:9] + 0.01, "y_test": PROTEIN[:9]}
+REPEATED = RepeatedKFold(n_splits=3, n_repeats=2, random_state=0)
+MODELS = [{"_or_": [Ridge(0.1), Ridge(100.0), PLSRegression(2)]}]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a workspace in which the same models were judged in several ways, some of them twice."""
+    folder = tmp_path_factory.mktemp("summaries")
+    store = WorkspaceStore(folder)
+    PipelineRunner(store).run([KFold(3), *MODELS], {"X": X, "y": PROTEIN, "name": "wheat", **NEW}, name="first")
+    PipelineRunner(store).run([KFold(3), *MODELS], {"X": X, "y": PROTEIN, "name": "wheat", **NEW}, name="again")
+    PipelineRunner(store).run([REPEATED, Ridge()], (X, PROTEIN), refit=False)
+    PipelineRunner(store).run([KFold(3), LogisticRegression()], {"X": X, "y": CLASSES, "name": "grain"}, refit=False)
+    both = pl.DataFrame(X, schema=[str(1100 + place) for place in range(6)], orient="row")
+    both = both.with_columns(protein=PROTEIN, moisture=X[:, 1])
+    targets = ["protein", "moisture"]
+    PipelineRunner(store).run([KFold(3), Ridge()], {"X": both, "name": "both"}, target=targets, refit=False)
+    store.close()
+    return folder
+
+
+@pytest.fixture
+def trained(made: Path) -> Iterator[WorkspaceStore]:
+    with WorkspaceStore(made, read_only=True) as store:
+        yield store
+
+
+def chains(store: WorkspaceStore, *given: Any, **wanted: Any) -> list[dict[str, Any]]:
+    return store.rank_chains(*given, **wanted).rows.to_dicts()
+
+
+def test_a_chain_is_one_row_with_scikit_learns_numbers(trained: WorkspaceStore) -> None:
+    row = next(row for row in chains(trained, dataset_name="wheat") if row["best_params"] == '{"alpha": 0.1}')
+    held_out = cross_val_predict(Ridge(0.1), X, PROTEIN, cv=KFold(3))
+    final = Ridge(0.1).fit(X, PROTEIN)
+    errors = [np.mean((held_out[rows] - PROTEIN[rows]) ** 2) for _, rows in KFold(3).split(X)]
+    rmsecv = root_mean_squared_error(PROTEIN, held_out)
+    expected = {
+        "score": rmsecv,
+        "rmsecv": rmsecv,
+        "rmsecv_se": np.std(errors, ddof=1) / np.sqrt(3) / 2 / rmsecv,
+        "fold_mean": np.mean(np.sqrt(errors)),
+        "fold_sd": np.std(np.sqrt(errors), ddof=1),
+        "rmsec": root_mean_squared_error(PROTEIN, final.predict(X)),
+        "rmsep": root_mean_squared_error(NEW["y_test"], final.predict(NEW["X_test"])),
+        "r2": r2_score(PROTEIN, held_out),
+        "rpd": np.std(PROTEIN, ddof=1) / rmsecv,
+        "bias": np.mean(held_out - PROTEIN),
+    }
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    told = {"n_folds": 3, "copies": 2, "has_final": True, "metric": "rmse", "rmsecv_sd": None, "dataset_name": "wheat"}
+    assert {name: row[name] for name in told} == told
+    assert row["run_name"] == "again", "of equal chains the newest is shown"
+
+
+def test_of_repeats_the_spread_over_repeats_is_told_and_no_standard_error(trained: WorkspaceStore) -> None:
+    (row,) = (row for row in chains(trained) if row["n_folds"] == 6)
+    errors = [Ridge().fit(X[fit], PROTEIN[fit]).predict(X[rows]) - PROTEIN[rows] for fit, rows in REPEATED.split(X)]
+    repeats = [np.sqrt(np.mean(np.concatenate(errors[at : at + 3]) ** 2)) for at in (0, 3)]
+    assert (row["rmsecv"], row["rmsecv_sd"]) == pytest.approx((np.mean(repeats), np.std(repeats, ddof=1)))
+    assert row["rmsecv_se"] is None
+
+
+@pytest.mark.parametrize("rank_by", [None, "r2", "rmse", "bias", "rpd", "accuracy", "mcc"])
+def test_chains_are_ranked_as_their_predictions_are(trained: WorkspaceStore, rank_by: str | None) -> None:
+    one_target, metric = ["wheat", "dataset", "grain"], rank_by or "val_score"
+    tops = (trained.top_predictions(20, metric, fold_id="avg", once=True, dataset_name=name) for name in one_target)
+    expected = pl.concat(tops)
+    found = trained.rank_chains(rank_by, dataset_name=one_target).rows
+    assert found.height == expected.height > 0
+    by_chain = dict(expected.select("chain_id", "rank").iter_rows())
+    copies = found.filter(~pl.col("chain_id").is_in([*by_chain]))
+    assert copies["copies"].to_list() == [2] * copies.height, "of equal ones another one may be shown"
+    assert sorted(found["score"]) == pytest.approx(sorted(expected["score"]))
+    assert sorted(found["rank"]) == sorted(expected["rank"])
+    for _, league in found.group_by("dataset_name", "metric", "judged_by", maintain_order=True):
+        assert league["rank"].to_list() == [*range(1, league.height + 1)]
+
+
+def test_copies_are_one_row_or_all_are_asked_for(trained: WorkspaceStore) -> None:
+    assert trained.rank_chains(dataset_name="wheat").total == 3
+    all_of_them = trained.rank_chains(dataset_name="wheat", copies=True)
+    assert (all_of_them.total, all_of_them.rows["copies"].to_list()) == (6, [2] * 6)
+
+
+def test_pages_follow_one_another_and_none_is_lost_where_chains_come_and_go(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+
+    def add(score: float) -> str:
+        chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+        add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", val_score=score, model_name=f"m{score}")
+        return chain_id
+
+    ids = [add(score) for score in (1.0, 2.0, 3.0, 4.0, 5.0)]
+    first = store.rank_chains(limit=2)
+    assert (first.rows["chain_id"].to_list(), first.total) == (ids[:2], 5)
+    add(0.5)
+    second = store.rank_chains(limit=2, after=first.next)
+    assert (second.rows["chain_id"].to_list(), second.total) == (ids[2:4], 6)
+    last = store.rank_chains(limit=2, after=second.next)
+    assert (last.rows["chain_id"].to_list(), last.next) == (ids[4:], None)
+    nothing = store.rank_chains(limit=2, after=f"9:{ids[-1]}")
+    assert (nothing.rows.height, nothing.total, nothing.next) == (0, 6, None)
+    with pytest.raises(InvalidInputError, match="is no page"):
+        store.rank_chains(after="second")
+
+
+def test_a_chain_without_a_row_of_all_folds_has_no_score_and_comes_last(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    ids = [store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {}) for _ in range(3)]
+    for fold, score in (("0", 0.1), ("1", 0.3)):
+        add_prediction(store, pipeline_id, chain_id=ids[0], fold_id=fold, val_score=score)
+    for score in (0.4, 0.2):  # Saved twice, as an import may.
+        add_prediction(store, pipeline_id, chain_id=ids[1], fold_id="avg", val_score=score, model_name="twice")
+    add_prediction(store, pipeline_id, fold_id="avg", val_score=0.0)
+    found = chains(store)
+    assert [row["chain_id"] for row in found] == [ids[1], ids[0]]
+    assert [(row["score"], row["fold_mean"]) for row in found] == [(0.2, None), (None, pytest.approx(0.2))]
+
+
+def test_a_refit_of_a_chain_stands_beside_it(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+    told = {"pipeline_id": pipeline_id, "steps": [], "model_step_idx": 0, "model_class": "Ridge", "refit_of": chain_id}
+    with store.unit_of_work() as uow:
+        refit = uow.chains.add(ChainRecord.of(told))
+        uow.commit()
+    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", val_score=0.5)
+    final = {"fold_id": "final", "partition": "test", "val_score": None, "scores": {"test": {"rmse": 0.7}}}
+    add_prediction(store, pipeline_id, chain_id=refit, **final)
+    (row,) = chains(store)
+    assert (row["chain_id"], row["rmsep"], row["has_final"]) == (chain_id, 0.7, True)
+
+
+def test_a_model_that_predicts_nothing_of_some_samples_is_ranked_last(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    for name, scores in (("a", {"rmse": 0.1, "n_unpredicted": 2}), ("b", {"rmse": 0.9}), ("c", {"rmse": 0.5})):
+        chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+        add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", model_name=name, scores={"val": scores})
+    assert [row["model_name"] for row in chains(store, "rmse")] == ["c", "b", "a"]
+
+
+def test_a_target_has_its_own_scores_and_a_mean_of_units_is_refused(trained: WorkspaceStore) -> None:
+    with pytest.raises(InvalidInputError, match="a mean of rmse over them has no unit; name one"):
+        trained.rank_chains("rmse")
+    found = {}
+    for target, y in (("protein", PROTEIN), ("moisture", X[:, 1])):
+        (row,) = chains(trained, "rmse", target=target, dataset_name="both")
+        held_out = cross_val_predict(Ridge(), X, y, cv=KFold(3))
+        found[target] = row["score"]
+        assert (row["score"], row["r2"]) == pytest.approx((root_mean_squared_error(y, held_out), r2_score(y, held_out)))
+    assert found["protein"] != found["moisture"]
+    assert chains(trained, target="fat") == []
+
+
+def test_words_are_searched_in_any_case_and_have_no_wildcards(trained: WorkspaceStore) -> None:
+    assert {row["model_name"] for row in chains(trained, search="plsregression AGAIN")} == {"PLSRegression"}
+    assert chains(trained, search="pls%gression") == []
+    assert [row["model_name"] for row in chains(trained, search="alpha 100 wheat")] == ["Ridge"]
+
+
+def test_filters_take_one_value_or_several(trained: WorkspaceStore) -> None:
+    runs = trained.list_runs()["run_id"].to_list()
+    assert {row["run_id"] for row in chains(trained, run_id=runs[:2])} == set(runs[:2])
+    several = {"fold_id": ["avg", 0], "partition": "val"}
+    assert trained.count_predictions(**several) == trained.query_predictions(**several).height > 0
+    assert trained.query_predictions(chain_id=[]).is_empty()
+    tasks = trained.distinct("task_type", dataset_name="grain")
+    classes = trained.query_predictions(task_type=tasks, metric=["balanced_accuracy", "rmse"])
+    assert set(classes["model_name"]) == {"LogisticRegression"}
+    assert set(trained.query_predictions(refit_context="standalone")["fold_id"]) == {"final"}
+    some = trained.query_predictions(model_class=["%Ridge", "%PLS%"])
+    assert set(some["model_name"]) == {"Ridge", "PLSRegression"}
+    chain_id = trained.query_predictions(limit=1)["chain_id"].item()
+    assert set(trained.query_predictions(chain_id=chain_id)["chain_id"]) == {chain_id}
+    with pytest.raises(InvalidInputError, match="None among its values"):
+        trained.query_predictions(run_id=[None])
+    with pytest.raises(InvalidTypeError, match="one value or a list"):
+        trained.query_predictions(run_id={"a": 1})
+    with pytest.raises(InvalidTypeError, match="there is no filter colour"):
+        trained.count_predictions(colour="red")
+    with pytest.raises(InvalidInputError, match="chains have no partition"):
+        trained.facets(partition="val")
+
+
+def test_values_are_listed_and_counted_with_their_best_scores(trained: WorkspaceStore) -> None:
+    assert trained.distinct("dataset_name") == ["both", "dataset", "grain", "wheat"]
+    (grain,) = chains(trained, dataset_name="grain")
+    assert trained.distinct("run_id", dataset_name="grain") == [grain["run_id"]]
+    found = trained.facets(["model_name", "dataset_name"], dataset_name=["wheat", "grain"])
+    rows = {(row["column"], row["value"]): row for row in found.to_dicts()}
+    best = {row["model_name"]: row["score"] for row in reversed(chains(trained, dataset_name="wheat"))}
+    assert rows["model_name", "Ridge"]["best"] == pytest.approx(best["Ridge"])
+    counts = {"Ridge": 4, "PLSRegression": 2, "LogisticRegression": 1}
+    assert {name: rows["model_name", name]["chains"] for name in counts} == counts
+    everything = trained.facets(["task_type"]).filter(value="regression")
+    assert everything.select("best", "median").row(0) == (None, None), "they are not ranked together"
+
+
+def test_scores_in_classes_are_all_chains(trained: WorkspaceStore) -> None:
+    scores = trained.rank_chains(dataset_name="wheat", copies=True).rows["score"].to_numpy()
+    counts, ends = np.histogram(scores, bins=4)
+    found = trained.score_histogram(dataset_name="wheat", bins=4)
+    assert found["chains"].to_list() == [count for count in counts.tolist() if count]
+    assert found["lower"].to_list() == pytest.approx(ends[:-1][counts > 0])
+    one = trained.score_histogram(dataset_name="grain")
+    assert (one.height, one["chains"].sum(), one["lower"].item()) == (1, 1, one["upper"].item())
+    assert trained.score_histogram(dataset_name="nothing").is_empty()
+
+
+def test_a_parameter_has_its_best_and_median_score_by_value(trained: WorkspaceStore) -> None:
+    found = trained.parameter_profile("alpha", dataset_name="wheat")
+    ranked = chains(trained, dataset_name="wheat")
+    scores = {json.loads(row["best_params"]).get("alpha"): row["score"] for row in ranked}
+    assert found["value"].to_list() == ["0.1", "100.0"]
+    assert found["best"].to_list() == pytest.approx([scores[0.1], scores[100.0]])
+    assert found["chains"].to_list() == [2, 2]
+    assert trained.parameter_profile("n_trees").is_empty()
+
+
+def test_what_nobody_can_rank_by_is_refused(trained: WorkspaceStore, store: WorkspaceStore) -> None:
+    with pytest.raises(InvalidInputError, match="metric 'speed' is no score"):
+        trained.rank_chains("speed")
+    with pytest.raises(InvalidInputError, match="partition 'new' is none"):
+        trained.rank_chains(partition="new")
+    _, pipeline_id = add_pipeline(store)
+    chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", metric="speed")
+    with pytest.raises(InvalidInputError, match="whether a lower 'speed' is better is not known"):
+        store.rank_chains()
+    assert chains(store, ascending=True)[0]["score"] == 0.5
