@@ -66,6 +66,7 @@ def prune(uow: UnitOfWork, run_id: str, keep_best: int, *, dry_run: bool) -> Pru
 
 def _judged(uow: UnitOfWork, run_id: str) -> pl.DataFrame:
     """Return the scores of a run by which its chains are ranked; chains without one are not among them."""
+    uow.predictions.refuse_other_columns()
     judged = uow.predictions.query(run_id=run_id, fold_id=AVERAGE, partition=PARTITIONS[0])
     return judged.filter(pl.col("val_score").is_finite(), pl.col("chain_id").is_not_null())
 

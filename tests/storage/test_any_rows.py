@@ -269,6 +269,14 @@ def test_a_path_in_a_tampered_database_leads_nowhere(tmp_path: Path, path: str) 
     assert (tmp_path / "workspace" / "artifacts" / "link").is_symlink()
 
 
+def replace_column(workspace: Path, table: str, column: str, held: str) -> None:
+    """Give a table another column under the same name, as no program of ours does."""
+    with duckdb.connect(str(workspace / "store.duckdb")) as connection:
+        connection.execute(f"CREATE TABLE other AS SELECT * REPLACE ({held} AS {column}) FROM {table}")
+        connection.execute(f"DROP TABLE {table}")
+        connection.execute(f"ALTER TABLE other RENAME TO {table}")
+
+
 @pytest.mark.parametrize(
     ("table", "some"),
     [
@@ -286,11 +294,7 @@ def test_columns_of_another_type_are_refused_in_words(tmp_path: Path, table: str
     for column in some or columns:
         shutil.rmtree(tmp_path / "workspace", ignore_errors=True)
         shutil.copytree(tmp_path / "sound", tmp_path / "workspace")
-        with duckdb.connect(str(tmp_path / "workspace" / "store.duckdb")) as connection:
-            others = ", ".join("'x' AS " + name if name == column else name for name in columns)
-            connection.execute(f"CREATE TABLE other AS SELECT {others} FROM {table}")
-            connection.execute(f"DROP TABLE {table}")
-            connection.execute(f"ALTER TABLE other RENAME TO {table}")
+        replace_column(tmp_path / "workspace", table, column, "'x'")
         is_refused = False
         try:
             store = WorkspaceStore(tmp_path / "workspace")
@@ -312,19 +316,23 @@ def test_columns_of_another_type_are_refused_in_words(tmp_path: Path, table: str
     [
         ("val_score", "(val_score * 10)::VARCHAR", "String"),
         ("metric", "7", "Int32"),
+        ("partition", "7", "Int32"),
         ("created_at", "TIME '9:00'", "Time"),
     ],
 )
-def test_scores_that_are_text_once_were_ranked_by_their_letters(
+def test_scores_that_are_text_once_were_ranked_by_their_letters_or_ended_in_words_of_the_database(
     tmp_path: Path, column: str, held: str, found: str
 ) -> None:
     with WorkspaceStore(tmp_path) as store:
-        one_of_each(store)
-    with duckdb.connect(str(tmp_path / "store.duckdb")) as connection:
-        connection.execute(f"CREATE TABLE other AS SELECT * REPLACE ({held} AS {column}) FROM predictions")
-        connection.execute("DROP TABLE predictions")
-        connection.execute("ALTER TABLE other RENAME TO predictions")
+        run_id, *_ = one_of_each(store)
+    replace_column(tmp_path, "predictions", column, held)
     with WorkspaceStore(tmp_path, read_only=True) as store:
-        for call in (store.top_predictions, lambda n: store.top_predictions(n, once=True)):
+        for call in (
+            lambda: store.top_predictions(3),
+            lambda: store.top_predictions(3, once=True),
+            lambda: store.top_predictions(3, ascending=False),
+            lambda: store.top_predictions(3, score_metric="rmse"),
+            lambda: store.prune(run_id, 1, dry_run=True),
+        ):
             with pytest.raises(WorkspaceCorruptError, match=f"{column} holds {found}"):
-                call(3)
+                call()

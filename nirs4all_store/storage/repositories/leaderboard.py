@@ -28,7 +28,6 @@ from ...metrics import (
     repeats_of,
 )
 from ...validation import parse_json
-from ..columns import refuse_other_columns
 from . import ranking
 
 ROWS_AT_ONCE = 1_000
@@ -87,12 +86,9 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
 
     Raises
     ------
-    WorkspaceCorruptError
-        A column of numbers or times is another one, as in a damaged database that is opened to be read.
     InvalidInputError
         Metrics of the same data rank in opposite directions, or several targets have no score in common.
     """
-    refuse_other_columns(ranking.PREDICTIONS, rows)
     rows = _scored(_of_folds(rows, wanted.folds), wanted, arrays).filter(pl.col("score").is_not_null())
     league = ["dataset", "folds"]
     if wanted.ascending is None:

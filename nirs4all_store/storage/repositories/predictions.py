@@ -31,6 +31,7 @@ PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
 METRICS = (*ranking.SCORES, *NAMES["regression"], *NAMES["classification"], *FIELD_NAMES)
 MAX_ROWS = 2**63 - 1
+NO_ROWS = select(PREDICTIONS).limit(0)
 Row = dict[str, Any]
 ARRAY_ARGUMENTS = (*ARRAY_NAMES, "classes")
 GIVEN_NAMES = {*PredictionRecord.__dataclass_fields__, *ARRAY_ARGUMENTS} - {"pipeline_id"}
@@ -187,9 +188,13 @@ class PredictionRepo(Repository):
     def with_arrays(self, chain_id: str, partition: str | None = None) -> list[dict[str, Any]]:
         """Return the predictions of a chain with their arrays, oldest first, of one partition or of all."""
         wanted = None if partition is None else checked_text(partition, "partition")
-        refuse_other_columns(PREDICTIONS, self._tables.frame(select(PREDICTIONS).limit(0)))
+        self.refuse_other_columns()
         rows = [row for row in self.of_chain(chain_id) if wanted in (None, row["partition"])]
         return [found for row in rows if (found := self.get(row["prediction_id"], load_arrays=True)) is not None]
+
+    def refuse_other_columns(self) -> None:
+        """Refuse to calculate with predictions in a damaged workspace; see `columns.refuse_other_columns`."""
+        refuse_other_columns(PREDICTIONS, self._tables.frame(NO_ROWS, {}))
 
     def query(self, limit: int | None = None, offset: int = 0, **filters: Any) -> pl.DataFrame:
         """Return the predictions that match all filters, oldest first; see `WorkspaceStore.query_predictions`."""
@@ -250,6 +255,7 @@ class PredictionRepo(Repository):
         values = {name: checked_text(value, name) for name, value in given.items() if value is not None}
         target = None if target is None else checked_text(target, "target")
         wanted = Wanted(n, metric, None if ascending is None else bool(ascending), group_by, target, folds, once)
+        self.refuse_other_columns()
         ranked = ranking.Ranked(metric if metric in ranking.SCORES else None, tuple(values))
         if wanted == Wanted(n, metric, wanted.ascending, group_by) and ranked.score is not None:
             found = self._top_of_one_league(ranked, wanted, values)
@@ -265,13 +271,11 @@ class PredictionRepo(Repository):
         ascending = wanted.ascending
         if ascending is None:
             kinds = self._tables.frame(ranking.first_and_last_kind(ranked), values)
-            refuse_other_columns(PREDICTIONS, kinds)
             metric, task, last_metric, last_task = kinds.row(0)
             if (metric, task) != (last_metric, last_task) or metric in BEST_VALUE:
                 return None
             ascending = ranking.direction([] if metric is None else [metric])
         found = self._tables.frame(ranking.best(ranked, ascending, wanted.group_by), values | {"n": wanted.n})
-        refuse_other_columns(PREDICTIONS, found)
         rank = pl.int_range(1, pl.len() + 1, dtype=pl.Int64)
         rank = rank if wanted.group_by is None else rank.over(wanted.group_by)
         return found.with_columns(score=pl.col(wanted.metric), rank=rank)
