@@ -1,5 +1,6 @@
 from .chains import ChainBuilder as ChainBuilder
 from .chains import ChainClassifier as ChainClassifier
+from .chains import ChainComparison as ChainComparison
 from .chains import ChainRegressor as ChainRegressor
 from .chains import ExecutionStep as ExecutionStep
 from .chains import ExecutionTrace as ExecutionTrace
@@ -60,6 +61,7 @@ from .storage import DatasetRepo as DatasetRepo
 from .storage import LogRecord as LogRecord
 from .storage import PredictionRecord as PredictionRecord
 from .storage import PredictionRepo as PredictionRepo
+from .storage import RunProgress as RunProgress
 from .storage import RunRepo as RunRepo
 from .storage import UnitOfWork as UnitOfWork
 from .store import WorkspaceStore as WorkspaceStore

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from .call_boundary import all_public
-from .storage import Call, ChainPage, WantedChains
-from .validation import checked_texts
+from .chains import artifact_ids
+from .errors import InvalidInputError, NotFoundError
+from .storage import Call, ChainPage, RunProgress, WantedChains
+from .validation import checked_int, checked_text, checked_texts
+from .workspace import Workspace
+
+if TYPE_CHECKING:
+    from .chains import ChainComparison
+
+Row = dict[str, Any]
 
 
 @all_public
@@ -22,7 +30,16 @@ class Queries:
     `refit_context`.
     """
 
+    @property
+    def _workspace(self) -> Workspace:
+        raise NotImplementedError
+
     def _reading(self) -> Call:
+        raise NotImplementedError
+
+    def _predictions_of(
+        self, chain_id: str, partition: str | None
+    ) -> tuple[list[Row], list[str] | None, pl.DataFrame | None]:
         raise NotImplementedError
 
     def rank_chains(
@@ -146,3 +163,102 @@ class Queries:
         wanted = WantedChains(filters, search, rank_by)
         with self._reading() as uow:
             return uow.summaries.parameter_profile(name, wanted)
+
+    def compare_chains(self, chain_ids: Sequence[str]) -> ChainComparison:
+        """Compare chains with the first of them: steps, scores, fold by fold, and the errors for the same samples.
+
+        Parameters
+        ----------
+        chain_ids : list of str
+            Two or more.
+
+        Returns
+        -------
+        ChainComparison
+            Errors are paired where the chains were judged by the same folds of the same data; else it says why not.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such chain, or it has no predictions.
+        InvalidInputError
+            There are fewer than two, or one of them twice.
+        """
+        from .chains import Compared, compare, sample_frame
+
+        ids = checked_texts(chain_ids, "chain_ids")
+        if len({*ids}) < max(2, len(ids)):
+            raise InvalidInputError(f"chain_ids are {ids}; give two or more different ones to compare")
+        # In whatever order: they need not be ranked.
+        rows = self.rank_chains(ascending=True, copies=True, limit=None, chain_id=ids).rows
+        compared = []
+        for chain_id in ids:
+            predictions, targets, samples = self._predictions_of(chain_id, "val")
+            if chain_id not in rows["chain_id"]:
+                raise NotFoundError(f"chain {chain_id} has no predictions to compare; or it is a refit: give its chain")
+            with self._reading() as uow:
+                chain = uow.chains.get(chain_id) or {}
+            compared.append(Compared(chain, predictions, targets, sample_frame(predictions, targets, samples)))
+        order = pl.DataFrame({"chain_id": ids})
+        return compare(order.join(rows.drop("rank"), on="chain_id", how="left", maintain_order="left"), compared)
+
+    def run_progress(self, run_id: str) -> RunProgress:
+        """Tell how far a run is: pipelines by status, failures by cause, the time left, and the best chain so far.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
+        """
+        run_id = checked_text(run_id, "run_id")
+        with self._reading() as uow:
+            best = uow.summaries.rank_chains(WantedChains({"run_id": run_id}), limit=1).rows.to_dicts()
+            return uow.progress.of_run(run_id, best[0] if best else None)
+
+    def logs_since(self, run_id: str, log_id: str | None = None, *, limit: int = 1000) -> pl.DataFrame:
+        """Return what the pipelines of a run have logged after a log line, oldest first.
+
+        Parameters
+        ----------
+        run_id : str
+        log_id : str, optional
+            The last line that is known; None: from the beginning.
+        limit : int
+            How many lines at most.
+
+        Returns
+        -------
+        polars.DataFrame
+            The columns of `get_pipeline_log`, and `pipeline_name`.
+        """
+        with self._reading() as uow:
+            return uow.progress.logs_since(run_id, log_id, checked_int(limit, "limit", 32))
+
+    def change_token(self) -> str:
+        """Return a text that is another one once something in the workspace was changed, by whichever process.
+
+        It is made of the times and sizes of files, so that it costs nothing and waits for nobody. It may also differ
+        where nothing was changed.
+        """
+        return self._workspace.change_token
+
+    def environment(self, chain_id: str) -> pl.DataFrame:
+        """Return with which versions a chain's fitted objects were made, and which are here.
+
+        Returns
+        -------
+        polars.DataFrame
+            `package` (Python first), `then`, `now` (null where it is not installed) and `is_same`.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such chain.
+        """
+        from .chains import environment_of
+
+        with self._reading() as uow:
+            chain = uow.chains.get(checked_text(chain_id, "chain_id"))
+            if chain is None:
+                raise NotFoundError(f"there is no chain {chain_id!r}; see rank_chains()")
+            return environment_of(uow.artifacts.get_many(artifact_ids(chain)).values())

@@ -5,10 +5,14 @@ from .builder import ChainBuilder as ChainBuilder
 from .builder import ExecutionStep as ExecutionStep
 from .builder import ExecutionTrace as ExecutionTrace
 from .builder import StepArtifacts as StepArtifacts
+from .comparison import ChainComparison as ChainComparison
+from .comparison import Compared as Compared
+from .comparison import compare as compare
 from .domain import DOMAIN as DOMAIN
 from .domain import checked_domain as checked_domain
 from .domain_fit import fit_domain as fit_domain
 from .domain_fit import parts_of as parts_of
+from .environment import environment_of as environment_of
 from .estimator import ChainClassifier as ChainClassifier
 from .estimator import ChainRegressor as ChainRegressor
 from .estimator import as_estimator as as_estimator

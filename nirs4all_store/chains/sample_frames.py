@@ -53,14 +53,14 @@ def sample_frame(
     parts = [pl.DataFrame(schema=KNOWN_OF_ALL), *(_frame_of(row, target_names) for row in predictions)]
     frame = pl.concat(parts, how="diagonal_relaxed")
     if samples is not None:
-        frame = _with_samples(frame, samples, [true for _, true, _, _ in _targets(frame, target_names)])
+        frame = _with_samples(frame, samples, [true for _, true, _, _ in targets_in(frame, target_names)])
     if average is None:
         return frame
     check_average(frame, average)
-    are_classes = _are_classes(predictions)
-    for _, _, predicted, prefix in _targets(frame, target_names):
+    of_classes = are_classes(predictions)
+    for _, _, predicted, prefix in targets_in(frame, target_names):
         shares = [name for name in frame.columns if name.startswith(f"{prefix}_")]
-        frame = with_averages(frame, [predicted], average, PREDICTION, are_classes=are_classes)
+        frame = with_averages(frame, [predicted], average, PREDICTION, are_classes=of_classes)
         frame = with_averages(frame, shares, average, PREDICTION, are_classes=False) if shares else frame
     return frame
 
@@ -79,13 +79,13 @@ def score_frame(
     the weights of samples count, where they are stored.
     """
     frame = sample_frame(predictions, target_names, samples, average)
-    are_classes = _are_classes(predictions)
+    of_classes = are_classes(predictions)
     repeats = _repeats(predictions)
     rows = []
     for known, part in frame.group_by(PREDICTION, maintain_order=True):
         is_mean_of_repeats = bool(repeats) and known[0] == AVERAGE and known[2] == "val"
         pools = [_held_out(frame, folds) for folds in repeats] if is_mean_of_repeats else [part]
-        for target, true, predicted, _ in _targets(frame, target_names):
+        for target, true, predicted, _ in targets_in(frame, target_names):
             if true not in part.columns:
                 continue
             own = dict(zip(PREDICTION, known, strict=True)) | {"target": target}
@@ -100,7 +100,7 @@ def score_frame(
             ]
             for by, score in (("scan", scores_by_scan), (average, scores_by_sample)):
                 if by is not None:
-                    found = over_repeats([score(pool, are_classes=are_classes) for pool in scans])
+                    found = over_repeats([score(pool, are_classes=of_classes) for pool in scans])
                     rows.append(own | {"by": by} | found)
     return pl.DataFrame(rows, infer_schema_length=None)
 
@@ -130,7 +130,8 @@ def _repeats(predictions: Sequence[dict[str, Any]]) -> list[list[str]]:
     return [[folds[number]["fold_id"] for number in repeat] for repeat in repeats]
 
 
-def _are_classes(predictions: Sequence[dict[str, Any]]) -> bool:
+def are_classes(predictions: Sequence[dict[str, Any]]) -> bool:
+    """Tell whether predictions are of classes."""
     return any(row["task_type"] == "classification" for row in predictions)
 
 
@@ -183,7 +184,7 @@ def _names(count: int, target_names: Sequence[str] | None) -> list[Target]:
     return [(name, name, f"{name}_predicted", f"{name}_probability") for name in target_names]
 
 
-def _targets(frame: pl.DataFrame, target_names: Sequence[str] | None) -> list[Target]:
+def targets_in(frame: pl.DataFrame, target_names: Sequence[str] | None) -> list[Target]:
     """Return the targets that a frame has predictions of."""
     counted = [f"y{number + 1}" for number in range(frame.width)]
     found = [*_names(1, None), *_names(len(counted), counted), *_names(len(target_names or []), target_names)]

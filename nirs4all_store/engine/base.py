@@ -175,7 +175,10 @@ class Database(Protocol):
 
 
 class Upkeep(Protocol):
-    """Maintenance of a database that no session uses meanwhile."""
+    """Maintenance of a database that no session uses meanwhile; `change_token` may be asked at any moment."""
+
+    def change_token(self) -> str:
+        """Return a text that is another one once something was committed, by whichever process."""
 
     def vacuum(self) -> tuple[int, int]:
         """Free unused space; return the size of the database before and after, in bytes."""

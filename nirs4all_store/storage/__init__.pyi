@@ -15,11 +15,13 @@ from .records import ChainRecord as ChainRecord
 from .records import LogRecord as LogRecord
 from .records import PredictionRecord as PredictionRecord
 from .records import Record as Record
+from .repositories import PLANNED as PLANNED
 from .repositories import ArtifactRepo as ArtifactRepo
 from .repositories import ChainPage as ChainPage
 from .repositories import ChainRepo as ChainRepo
 from .repositories import DatasetRepo as DatasetRepo
 from .repositories import PredictionRepo as PredictionRepo
+from .repositories import RunProgress as RunProgress
 from .repositories import RunRepo as RunRepo
 from .repositories import WantedChains as WantedChains
 from .table_gateway import Tables as Tables

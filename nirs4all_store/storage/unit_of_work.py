@@ -22,6 +22,7 @@ from .repositories import (
     IdPrefixes,
     Integrity,
     PredictionRepo,
+    Progress,
     RunRepo,
     Summaries,
 )
@@ -108,6 +109,11 @@ class UnitOfWork:
     def summaries(self) -> Summaries:
         """What is told of many predictions at once."""
         return Summaries(self._tables)
+
+    @property
+    def progress(self) -> Progress:
+        """What happens."""
+        return Progress(self._tables)
 
     @property
     def artifacts(self) -> ArtifactRepo:

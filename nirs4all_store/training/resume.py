@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -27,6 +28,11 @@ def key_of(pipeline: PipelineSpec) -> str | None:
     return json.dumps(json.loads(config), sort_keys=True) if is_whole(pipeline.config) else None
 
 
+def is_of_a_runner(config: Any) -> bool:
+    """Tell whether a runner began the run that has this configuration; newer ones say more in it."""
+    return isinstance(config, dict) and config.items() >= CONFIG.items()
+
+
 def completed_before(store: WorkspaceStore, pipelines: Sequence[PipelineSpec], data: TrainingData) -> dict[str, str]:
     """Return which of these pipelines a runner completed on the same data, and can be ranked: their keys, and the ids.
 
@@ -37,7 +43,7 @@ def completed_before(store: WorkspaceStore, pipelines: Sequence[PipelineSpec], d
     runs = [
         run
         for run, config in store.list_runs(limit=None).select("run_id", "config").iter_rows()
-        if config is not None and parse_json(config, "config") == CONFIG
+        if config is not None and is_of_a_runner(parse_json(config, "config"))
     ]
     judged = store.query_predictions(fold_id=AVERAGE, partition=PARTITIONS[0])["pipeline_id"]
     rows = store.list_pipelines().filter(

@@ -24,6 +24,7 @@ from joblib import Parallel, delayed
 from ..call_boundary import all_public
 from ..datasets import FINAL, TrainingData, read_dataset, warn_of_known_tests
 from ..errors import InvalidInputError, StoreError, TrainingFailedError, UnitOfWorkError
+from ..storage import PLANNED
 from ..store import WorkspaceStore
 from ..validation import checked_int
 from .config_files import find_config
@@ -195,7 +196,7 @@ class PipelineRunner:
                 template, skipped = template_of(config, len(left)), len(pipelines) - len(left)
                 with store.transaction():
                     dataset_id = store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=keep_spectra)
-                    run = _Run(store, data, dataset_id, folds, name or data.name, skipped, template, keep)
+                    run = _Run(store, data, dataset_id, folds, name or data.name, skipped, template, keep, len(left))
                 self.run_id = run.run_id
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
             elif keep_spectra:
@@ -243,6 +244,7 @@ class _Run:
         skipped: int,
         template: list[Any] | None,
         keep: str,
+        n_pipelines: int,
     ) -> None:
         self._store = store
         self._data = data
@@ -257,7 +259,8 @@ class _Run:
         self._failed: dict[str, str] = {}
         self._problem: Exception | None = None
         self._dataset_id = dataset_id
-        self.run_id = store.begin_run(name, CONFIG, [data.summary | {"dataset_id": dataset_id}])
+        config = CONFIG | {PLANNED: n_pipelines}
+        self.run_id = store.begin_run(name, config, [data.summary | {"dataset_id": dataset_id}])
 
     def train(self, pipelines: list[PipelineSpec], n_jobs: int, *, is_shown: bool) -> list[str]:
         """Train and store them; return the ids of those that succeeded."""

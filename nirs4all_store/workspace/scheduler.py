@@ -105,6 +105,12 @@ class Workspace(Admission):
         self._check_open()
         return self.cache.epoch if self.current is None else None
 
+    @property
+    def change_token(self) -> str:
+        """See `Upkeep.change_token`; asked without a turn, it waits for nobody."""
+        self._check_open()
+        return self._access.upkeep.change_token()
+
     def check_writable(self, *, read_only: bool) -> None:
         """Raise `ReadOnlyError` for a store that was opened for reading, or a workspace that was."""
         if read_only or self.read_only:

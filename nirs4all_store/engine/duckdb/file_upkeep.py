@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from ...errors import StoreError
 from ...filesystem import fsync_file, fsync_folder, output_errors, share_alike, share_copy
 from .file_copies import remove_database
-from .files import copy_compacted, logs_of
+from .files import copy_compacted, log_names, logs_of
 from .migrator import refuse_more_at
 
 
@@ -21,6 +22,15 @@ class FileUpkeep:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+
+    def change_token(self) -> str:
+        """Return when the file and its logs were written last, and how long they are; nothing is opened."""
+        told = []
+        for path in (self._path, *log_names(self._path)):
+            with contextlib.suppress(FileNotFoundError):
+                found = path.stat()
+                told.append(f"{found.st_ino}.{found.st_size}.{found.st_mtime_ns}")
+        return "-".join(told)
 
     def vacuum(self) -> tuple[int, int]:
         """Replace the file by a copy without free space, if the copy is smaller; return both sizes, in bytes.

@@ -31,6 +31,15 @@ class MemoryDatabase(DuckDBDatabase):
     def __init__(self) -> None:
         super().__init__(connect_memory())
         create_in(self)
+        self._commits = 0
+
+    def after_commit(self) -> None:
+        """Count what was committed, so that it is seen that something was."""
+        self._commits += 1
+
+    def change_token(self) -> str:
+        """Return how many transactions were committed."""
+        return str(self._commits)
 
     def vacuum(self) -> tuple[int, int]:
         """Free nothing; return how many bytes of memory the database takes, twice.

@@ -10,10 +10,12 @@ from .datasets import DatasetRepo
 from .id_prefixes import IdPrefixes
 from .integrity import Integrity
 from .predictions import PredictionRepo
+from .progress import PLANNED, Progress, RunProgress
 from .runs import RunRepo
 from .summaries import ChainPage, Summaries
 
 __all__ = [
+    "PLANNED",
     "ArtifactRepo",
     "ChainPage",
     "ChainRepo",
@@ -21,6 +23,8 @@ __all__ = [
     "IdPrefixes",
     "Integrity",
     "PredictionRepo",
+    "Progress",
+    "RunProgress",
     "RunRepo",
     "Summaries",
     "WantedChains",

@@ -1,0 +1,206 @@
+"""Compares chains: in which steps they differ, fold by fold, and by the errors for the same samples.
+
+Why errors are compared in pairs: docs/decisions/0029.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from ..datasets import AVERAGE
+from .sample_frames import are_classes, targets_in
+
+LONGEST = 80
+"""So many characters of a value of a parameter are shown."""
+LEVEL = 0.95
+RESAMPLES = 9_999
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ChainComparison:
+    """How chains differ; all beside the first.
+
+    Attributes
+    ----------
+    scores : polars.DataFrame
+        What `rank_chains` tells of each, in the order in which they were given.
+    steps : polars.DataFrame
+        Where their steps differ from the first chain's: `chain_id`, `step` (its number in the first chain, from 1, or
+        that of the step before it), `first` and `other` (the steps as text; null where one of them has none).
+    folds : polars.DataFrame
+        `fold_id`, and the score of each chain for what this fold held out, in a column of the chain's id.
+    paired : polars.DataFrame or None
+        For each other chain and `target`: `n` (samples), `first` and `other` (the means of the absolute errors, for
+        classes the shares of wrong ones), `difference` (other less first: negative if the other is better), `lower` and
+        `upper` (its bootstrap interval of 95 %), `n_better` and `n_worse` (how often the other is).
+    not_paired : str or None
+        Why there are no pairs of errors.
+    """
+
+    scores: pl.DataFrame
+    steps: pl.DataFrame
+    folds: pl.DataFrame
+    paired: pl.DataFrame | None
+    not_paired: str | None
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A chain to compare.
+
+    Attributes
+    ----------
+    chain : dict
+        As `ChainRepo.get` gives it.
+    predictions : list of dict
+        What its folds held out, with arrays.
+    target_names : list of str, or None
+    samples : polars.DataFrame
+        What `sample_frame` makes of them.
+    """
+
+    chain: Row
+    predictions: Sequence[Row]
+    target_names: Sequence[str] | None
+    samples: pl.DataFrame
+
+
+def compare(scores: pl.DataFrame, chains: Sequence[Compared]) -> ChainComparison:
+    """Return how chains differ from the first of them."""
+    first, *others = chains
+    steps = [row for other in others for row in _differing_steps(first.chain, other.chain)]
+    schema = {"chain_id": pl.String, "step": pl.Int64, "first": pl.String, "other": pl.String}
+    why = _why_not_paired(scores, chains)
+    return ChainComparison(
+        scores,
+        pl.DataFrame(steps, schema=schema, orient="row"),
+        _fold_by_fold(chains),
+        None if why else pl.DataFrame([row for other in others for row in _pairs(first, other)]),
+        why,
+    )
+
+
+def _differing_steps(first: Row, other: Row) -> list[tuple[str, int, str | None, str | None]]:
+    ours, theirs = _texts(first), _texts(other)
+    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
+    found: list[tuple[str, int, str | None, str | None]] = []
+    for what, start, end, other_start, other_end in matcher.get_opcodes():
+        for place in range(max(end - start, other_end - other_start) * (what != "equal")):
+            here = ours[start + place] if start + place < end else None
+            there = theirs[other_start + place] if other_start + place < other_end else None
+            found.append((other["chain_id"], min(start + place, end) + (here is not None), here, there))
+    return found
+
+
+def _texts(chain: Row) -> list[str]:
+    """Return the steps of a chain as people read them."""
+    return [_text(step) for step in sorted(chain["steps"], key=lambda step: int(step["step_idx"]))]
+
+
+def _text(step: Mapping[str, Any]) -> str:
+    params = step.get("params")
+    params = params if isinstance(params, dict) else {}
+    model = params.get("model")
+    if isinstance(model, dict):
+        params = model.get("params") or {}
+    told = ", ".join(f"{name}={repr(value)[:LONGEST]}" for name, value in params.items())
+    return f"{step.get('operator_class')}({told})"
+
+
+def _fold_by_fold(chains: Sequence[Compared]) -> pl.DataFrame:
+    scores = {
+        chain.chain["chain_id"]: {
+            row["fold_id"]: row["val_score"] for row in chain.predictions if row["fold_id"].isdecimal()
+        }
+        for chain in chains
+    }
+    folds = sorted({fold for own in scores.values() for fold in own}, key=int)
+    columns = {
+        chain_id: pl.Series([own.get(fold) for fold in folds], dtype=pl.Float64) for chain_id, own in scores.items()
+    }
+    return pl.DataFrame({"fold_id": pl.Series(folds, dtype=pl.String), **columns})
+
+
+def _why_not_paired(scores: pl.DataFrame, chains: Sequence[Compared]) -> str | None:
+    if scores["dataset_id"].n_unique() > 1:
+        return "not paired: the chains were trained on different data"
+    folds = scores["judged_by"].str.json_path_match("$.folds")
+    if folds.null_count() or folds.n_unique() > 1:
+        return "not paired: the chains were judged by different folds, or these are not known"
+    together = [_together(chain) for chain in chains]
+    if any(rows.is_empty() or rows["row"].null_count() for rows in together):
+        return "not paired: which samples the folds held out is not stored"
+    if len({tuple(rows["row"].sort()) for rows in together}) > 1:
+        return "not paired: the chains do not predict the same samples"
+    return None
+
+
+def _together(chain: Compared) -> pl.DataFrame:
+    return chain.samples.filter(pl.col("fold_id") == AVERAGE)
+
+
+def _pairs(first: Compared, other: Compared) -> list[Row]:
+    theirs = {target[0]: target for target in targets_in(other.samples, other.target_names)}
+    found = []
+    for target, true, predicted, _ in targets_in(first.samples, first.target_names):
+        if target not in theirs:
+            continue
+        _, other_true, other_predicted, _ = theirs[target]
+        classes = are_classes(first.predictions)
+        ours = _errors(_together(first), true, predicted, classes=classes)
+        joined = ours.join(
+            _errors(_together(other), other_true, other_predicted, classes=classes), on="row", suffix="_other"
+        )
+        joined = joined.drop_nulls(["error", "error_other"])
+        if joined["sample"].null_count() == 0:  # Scans of one sample err together.
+            joined = joined.group_by("sample").agg(pl.col("error", "error_other").mean())
+        found.append({"chain_id": other.chain["chain_id"], "target": target, **_difference(joined)})
+    return found
+
+
+def _errors(rows: pl.DataFrame, true: str, predicted: str, *, classes: bool) -> pl.DataFrame:
+    wrong = (
+        (pl.col(predicted) != pl.col(true)).cast(pl.Float64) if classes else (pl.col(predicted) - pl.col(true)).abs()
+    )
+    sample = pl.col("sample").cast(pl.String) if "sample" in rows.columns else pl.lit(None, pl.String)
+    return rows.select("row", sample.alias("sample"), error=wrong)
+
+
+def _difference(errors: pl.DataFrame) -> Row:
+    ours, theirs = errors["error"].to_numpy(), errors["error_other"].to_numpy()
+    differences = theirs - ours
+    lower, upper = _interval(differences)
+    return {
+        "n": len(differences),
+        "first": float(ours.mean()),
+        "other": float(theirs.mean()),
+        "difference": float(differences.mean()),
+        "lower": lower,
+        "upper": upper,
+        "n_better": int((differences < 0).sum()),
+        "n_worse": int((differences > 0).sum()),
+    }
+
+
+def _interval(differences: Any) -> tuple[float | None, float | None]:
+    """Return the bootstrap interval of a mean over samples; the same each time."""
+    if len(differences) < 2:
+        return None, None
+    from scipy.stats import bootstrap
+
+    found = bootstrap(
+        (differences,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=LEVEL,
+        method="percentile",
+        random_state=np.random.default_rng(0),
+    )
+    return float(found.confidence_interval.low), float(found.confidence_interval.high)

@@ -1,0 +1,107 @@
+"""The repository of what happens: how far a run is, what was logged since, and with what a chain was made."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+from sqlalchemy import func, select
+
+from ...errors import NotFoundError
+from ...identifiers import utc_now
+from ...validation import checked_text
+from ..columns import table_of
+from ..models import Log, Pipeline, Run
+from ..table_gateway import Repository
+
+RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
+PLANNED = "n_pipelines"
+"""Under this name the configuration of a run says how many pipelines it is to have."""
+ENDED = ("completed", "failed")
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far a run is.
+
+    Attributes
+    ----------
+    run_id, name, status : str
+    planned : int or None
+        How many pipelines it is to have; None: nobody said.
+    counts : dict of str to int
+        How many pipelines have each status.
+    failures : polars.DataFrame
+        `cause` (the last line of the error), `pipelines` (how many failed so, whatever numbers the line has) and
+        `pipeline_id` (the first of them); most come first.
+    seconds_left : float or None
+        If the rest goes as what is done went; None where nobody can tell, 0 for a run that has ended.
+    best : dict or None
+        The row of `rank_chains` that is first.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    planned: int | None
+    counts: dict[str, int]
+    failures: pl.DataFrame
+    seconds_left: float | None
+    best: dict[str, Any] | None
+
+
+class Progress(Repository):
+    """Tells what happens, inside one unit of work that only reads."""
+
+    def of_run(self, run_id: str, best: dict[str, Any] | None) -> RunProgress:
+        """Return how far a run is; see `WorkspaceStore.run_progress`."""
+        run = self._tables.row(Run, run_id)
+        if run is None:
+            raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
+        of_run = PIPELINES.c.run_id == run_id
+        grouped = select(PIPELINES.c.status, func.count().label("n")).where(of_run).group_by(PIPELINES.c.status)
+        counts = dict(self._tables.frame(grouped).sort("status").iter_rows())
+        config = run["config"] if isinstance(run["config"], dict) else {}
+        planned = config.get(PLANNED)
+        planned = planned if isinstance(planned, int) else None
+        done = sum(counts.get(status, 0) for status in ENDED)
+        left = None if planned is None or not done else max(0, planned - done)
+        spent = (utc_now() - run["created_at"]).total_seconds()
+        seconds = 0.0 if run["status"] != "running" else None if left is None else left * spent / done
+        return RunProgress(run_id, run["name"], run["status"], planned, counts, self._failures(run_id), seconds, best)
+
+    def _failures(self, run_id: str) -> pl.DataFrame:
+        failed = select(PIPELINES.c.pipeline_id, PIPELINES.c.error).where(
+            PIPELINES.c.run_id == run_id, PIPELINES.c.status == "failed", PIPELINES.c.error.is_not(None)
+        )
+        rows = self._tables.frame(failed.order_by(PIPELINES.c.created_at, PIPELINES.c.pipeline_id))
+        causes = [cause_of(error) for error in rows["error"]]
+        kinds = [re.sub(r"[0-9]+", "#", cause) for cause in causes]
+        told = rows.select("pipeline_id").with_columns(
+            cause=pl.Series(causes, dtype=pl.String), kind=pl.Series(kinds, dtype=pl.String)
+        )
+        found = told.group_by("kind", maintain_order=True).agg(
+            pl.col("cause").first(), pl.len().cast(pl.Int64).alias("pipelines"), pl.col("pipeline_id").first()
+        )
+        return found.drop("kind").sort("pipelines", descending=True, maintain_order=True)
+
+    def logs_since(self, run_id: str, log_id: str | None, limit: int) -> pl.DataFrame:
+        """Return log lines of a run that came after another one; see `WorkspaceStore.logs_since`."""
+        run_id = checked_text(run_id, "run_id")
+        query = select(LOGS, PIPELINES.c.name.label("pipeline_name")).join(
+            PIPELINES, PIPELINES.c.pipeline_id == LOGS.c.pipeline_id
+        )
+        query = query.where(PIPELINES.c.run_id == run_id)
+        if log_id is not None:
+            last = select(LOGS.c.created_at).where(LOGS.c.log_id == checked_text(log_id, "log_id")).scalar_subquery()
+            is_later = (LOGS.c.created_at > last) | ((LOGS.c.created_at == last) & (LOGS.c.log_id > log_id))
+            query = query.where(is_later)
+        return self._tables.frame(query.order_by(LOGS.c.created_at, LOGS.c.log_id).limit(limit))
+
+
+def cause_of(error: str) -> str:
+    """Return the last line of an error or a traceback, which says why."""
+    lines = [line.strip() for line in error.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

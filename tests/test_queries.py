@@ -1,0 +1,188 @@
+"""Chains compared, how far a run is, what was logged since, whether something was changed, and with what versions."""
+
+import platform
+from importlib.metadata import version
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.cross_decomposition import PLSRegression
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, StoreClosedError, WorkspaceStore
+from nirs4all_store.storage import Artifact
+from nirs4all_store.storage.columns import table_of
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
+
+ARTIFACTS = table_of(Artifact)
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(24, 6))
+Y = X[:, 0] + 0.5 * RNG.normal(size=24)
+
+
+def chains_of(store: WorkspaceStore, *configs: list[object], data: object = (X, Y)) -> list[str]:
+    return [PipelineRunner(store).run(config, data, refit=False)["chain_id"][0] for config in configs]
+
+
+def test_errors_for_the_same_samples_are_compared_in_pairs(store: WorkspaceStore) -> None:
+    ids = chains_of(store, [KFold(3), StandardScaler(), Ridge(1.0)], [KFold(3), PLSRegression(1)])
+    found = store.compare_chains(ids)
+    models = (PLSRegression(1), make_pipeline(StandardScaler(), Ridge(1.0)))
+    pls, scaled = (np.abs(np.ravel(cross_val_predict(model, X, Y, cv=KFold(3))) - Y) for model in models)
+    assert found.paired is not None and found.not_paired is None
+    (row,) = found.paired.to_dicts()
+    assert (row["chain_id"], row["target"], row["n"]) == (ids[1], "y", 24)
+    expected = [np.mean(scaled), np.mean(pls), np.mean(pls - scaled)]
+    assert [row["first"], row["other"], row["difference"]] == pytest.approx(expected)
+    assert (row["n_better"], row["n_worse"]) == ((pls < scaled).sum(), (pls > scaled).sum())
+    assert row["lower"] < row["difference"] < row["upper"]
+    error = np.std(pls - scaled, ddof=1) / np.sqrt(24)
+    assert (row["upper"] - row["lower"]) / 2 == pytest.approx(1.96 * error, rel=0.15)
+    assert store.compare_chains(ids).paired.equals(found.paired), "the same each time"  # type: ignore[union-attr]  # It was one.
+
+
+def test_chains_are_compared_by_steps_scores_and_folds(store: WorkspaceStore) -> None:
+    ids = chains_of(
+        store,
+        [KFold(3), StandardScaler(), Ridge(1.0)],
+        [KFold(3), Ridge(1.0)],
+        [KFold(3), StandardScaler(with_std=False), Ridge(2.0)],
+    )
+    found = store.compare_chains(ids)
+    assert found.scores["chain_id"].to_list() == ids
+    assert found.steps.rows() == [
+        (ids[1], 2, "StandardScaler()", None),
+        (ids[2], 2, "StandardScaler()", "StandardScaler(with_std=False)"),
+        (ids[2], 3, "Ridge()", "Ridge(alpha=2.0)"),
+    ]
+    assert found.folds["fold_id"].to_list() == ["0", "1", "2"]
+    for chain_id in ids:
+        rows = store.query_predictions(chain_id=chain_id, partition="val", fold_id=["0", "1", "2"]).sort("fold_id")
+        assert found.folds[chain_id].to_list() == rows["val_score"].to_list()
+
+
+def test_what_was_judged_by_other_folds_or_data_is_not_paired(store: WorkspaceStore) -> None:
+    three, four = chains_of(store, [KFold(3), Ridge()], [KFold(4), Ridge()])
+    (other,) = chains_of(store, [KFold(3), Ridge()], data=(X, Y + 1))
+    assert store.compare_chains([three, four]).not_paired == (
+        "not paired: the chains were judged by different folds, or these are not known"
+    )
+    found = store.compare_chains([three, other])
+    assert (found.paired, found.not_paired) == (None, "not paired: the chains were trained on different data")
+
+
+def test_scans_of_one_sample_are_one_pair_and_classes_are_right_or_wrong(store: WorkspaceStore) -> None:
+    classes = np.where(X[:, 1] > 0, "wheat", "oats")
+    names, lots = np.repeat(np.arange(12), 2).astype(str), np.repeat(np.arange(12), 2)
+    table = pl.DataFrame(X, schema=[str(1100 + place) for place in range(6)], orient="row")
+    data = {"X": table.with_columns(grain=pl.Series(classes), name=names, lot=lots), "groups": "lot", "sample": "name"}
+    models = (LogisticRegression(), LogisticRegression(C=1e-4))
+    ids = [
+        PipelineRunner(store).run([GroupKFold(3), model], data, target="grain", refit=False)["chain_id"][0]
+        for model in models
+    ]
+    found = store.compare_chains(ids).paired
+    assert found is not None
+    (row,) = found.to_dicts()
+    first, other = (cross_val_predict(model, X, classes, cv=GroupKFold(3), groups=lots) != classes for model in models)
+    assert (row["target"], row["n"]) == ("grain", 12)
+    assert (row["first"], row["other"]) == pytest.approx((first.mean(), other.mean()))
+
+
+def test_what_cannot_be_compared_is_refused(store: WorkspaceStore) -> None:
+    (chain_id,) = chains_of(store, [KFold(3), Ridge()])
+    for ids in ([chain_id], [chain_id, chain_id], []):
+        with pytest.raises(InvalidInputError, match="give two or more different ones"):
+            store.compare_chains(ids)
+    with pytest.raises(NotFoundError, match="there is no chain 'x'"):
+        store.compare_chains([chain_id, "x"])
+    _, pipeline_id = add_pipeline(store)
+    with pytest.raises(NotFoundError, match="has no predictions to compare"):
+        store.compare_chains([chain_id, add_chain(store, pipeline_id)])
+
+
+def test_a_run_tells_how_far_it_is_and_why_pipelines_failed(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("sweep", {"n_pipelines": 9})
+    names = [store.begin_pipeline(run_id, name, {}, [], "wheat", "hash") for name in "abcde"]
+    for number, pipeline_id in enumerate(names[:3]):
+        store.fail_pipeline(pipeline_id, f"Traceback\n  line 7\nValueError: upper bound is 16. Got {17 + number}\n")
+    chain_id = store.save_chain(names[3], [], 0, "Ridge", "", "none", {}, {})
+    add_prediction(store, names[3], chain_id=chain_id, fold_id="avg", val_score=0.4)
+    store.complete_pipeline(names[3], 0.4, None, "rmse", 10)
+    found = store.run_progress(run_id)
+    assert (found.name, found.status, found.planned) == ("sweep", "running", 9)
+    assert found.counts == {"completed": 1, "failed": 3, "running": 1}
+    assert found.failures.rows() == [("ValueError: upper bound is 16. Got 17", 3, names[0])]
+    assert found.seconds_left is not None and found.seconds_left > 0
+    assert found.best is not None and found.best["chain_id"] == chain_id
+    store.complete_run(run_id, {})
+    assert store.run_progress(run_id).seconds_left == 0
+    unknown = store.begin_run("by hand")
+    assert (store.run_progress(unknown).planned, store.run_progress(unknown).best) == (None, None)
+    with pytest.raises(NotFoundError, match="there is no run 'x'"):
+        store.run_progress("x")
+
+
+def test_a_run_of_the_runner_says_how_many_pipelines_it_is_to_have(store: WorkspaceStore) -> None:
+    runner = PipelineRunner(store)
+    runner.run([KFold(3), {"_or_": [Ridge(1.0), Ridge(2.0)]}], (X, Y), refit=False)
+    assert store.run_progress(str(runner.run_id)).planned == 2
+    runner.run([KFold(3), {"_or_": [Ridge(2.0), Ridge(3.0)]}], (X, Y), refit=False, resume=True)
+    assert store.run_progress(str(runner.run_id)).counts == {"completed": 1}, "what was trained before is not again"
+
+
+def test_what_was_logged_since_comes_once(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("run")
+    pipelines = [store.begin_pipeline(run_id, name, {}, [], "wheat", "hash") for name in "ab"]
+    for place in range(4):
+        store.log_step(pipelines[place % 2], place, "PLS", "end", 1.0, f"step {place}")
+    seen, last = [], None
+    while (found := store.logs_since(run_id, last, limit=3)).height:
+        seen += found.select("message", "pipeline_name").rows()
+        last = found["log_id"][-1]
+    assert seen == [("step 0", "a"), ("step 1", "b"), ("step 2", "a"), ("step 3", "b")]
+    store.log_step(pipelines[0], 4, "PLS", "end", 1.0, "late")
+    assert store.logs_since(run_id, last)["message"].to_list() == ["late"]
+    assert store.logs_since("another").is_empty()
+
+
+@pytest.mark.parametrize("where", ["memory", pytest.param("folder", marks=pytest.mark.in_a_folder)])
+def test_a_token_is_another_one_once_something_was_changed(store: WorkspaceStore, where: str) -> None:
+    tokens = [store.change_token()]
+    run_id = store.begin_run("run")
+    tokens.append(store.change_token())
+    store.complete_run(run_id, {})
+    tokens.append(store.change_token())
+    store.list_runs()
+    assert store.change_token() == tokens[-1], "who looks changes nothing"
+    store.delete_run(run_id)
+    assert len({*tokens, store.change_token()}) == 4
+    store.close()
+    with pytest.raises(StoreClosedError):
+        store.change_token()
+
+
+def test_a_chain_tells_with_what_it_was_made(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    chain_id = add_chain(store, pipeline_id)
+    found = {row["package"]: row for row in store.environment(chain_id).to_dicts()}
+    assert next(iter(found)) == "python"
+    assert found["python"]["then"] == found["python"]["now"] == platform.python_version()
+    assert found["sklearn"]["now"] == version("scikit-learn")
+    assert all(row["is_same"] for row in found.values())
+    with store.unit_of_work() as uow:
+        row = next(iter(uow.artifacts.all()))
+        uow.session.execute(
+            ARTIFACTS.update()
+            .where(ARTIFACTS.c.artifact_id == row["artifact_id"])
+            .values(provenance={"python": "3.1", "packages": {"numpy": "1.0", "gone": "2.0"}})
+        )
+        uow.commit()
+    changed = {row["package"]: row for row in store.environment(chain_id).to_dicts()}
+    assert (changed["gone"]["now"], changed["gone"]["is_same"], changed["python"]["is_same"]) == (None, False, False)
+    assert changed["numpy"]["then"].startswith("1.0")
+    with pytest.raises(NotFoundError, match="there is no chain"):
+        store.environment("x")
