@@ -36,7 +36,7 @@ def sha256(content: bytes) -> str:
 
 def normalize(name: str) -> str:
     """Return the normal spelling of a path below `artifacts/`: `ab/c` for `./ab//c`."""
-    return PurePosixPath(name).as_posix()
+    return _path(name).as_posix()
 
 
 def checked_hash(content_hash: str, error: type[StoreError] = InvalidInputError) -> str:
@@ -61,7 +61,7 @@ class ArtifactFiles:
     ------
     ArtifactCorruptError
         From every method that reads, writes or removes: a name leads out of `artifacts/`, by `..` or as an absolute
-        path, or is not a possible name of a file.
+        path, or is not a possible name of a file, or no text.
     ArtifactLinkError
         From the same methods: a name leads through a link, or to something that is not a file.
     """
@@ -288,12 +288,20 @@ class ArtifactFiles:
 
     def _checked(self, name: str) -> str:
         """Return the normal spelling of a name; raise if the name could lead out of the folder."""
-        path = PurePosixPath(name)
+        path = _path(name)
         if path.is_absolute() or ".." in path.parts:
             raise ArtifactCorruptError(f"artifact path {name!r} leads out of {self._blobs}; it is not followed")
         if "\0" in name or any(len(os.fsencode(part)) > MAX_NAME for part in path.parts):
             raise ArtifactCorruptError(f"artifact path {name[:200]!r} is a name that no file has")
         return path.as_posix()
+
+
+def _path(name: object) -> PurePosixPath:
+    if not isinstance(name, str):  # The column of a damaged workspace, which a reader may open, may be another one.
+        raise ArtifactCorruptError(
+            f"artifact path {name!r} is no text; see check(), and restore the workspace from a backup"
+        )
+    return PurePosixPath(name)
 
 
 def _remove_at_exit(folder: Path, process: int) -> None:
