@@ -202,6 +202,26 @@ class Queries:
         order = pl.DataFrame({"chain_id": ids})
         return compare(order.join(rows.drop("rank"), on="chain_id", how="left", maintain_order="left"), compared)
 
+    def run_summaries(
+        self, status: str | None = None, dataset: str | None = None, limit: int | None = 100, offset: int = 0
+    ) -> pl.DataFrame:
+        """Return the runs, newest first, with what their pipelines come to.
+
+        Parameters
+        ----------
+        status, dataset, limit, offset
+            As for `list_runs`.
+
+        Returns
+        -------
+        polars.DataFrame
+            The columns of `list_runs`, `pipelines` and `failed` (how many), `metric` and `best` (the best score of what
+            folds held out; null where pipelines have several metrics, or one of which nobody knows what is better),
+            `seconds` (how long it took; null until it is completed or has failed).
+        """
+        with self._reading() as uow:
+            return uow.progress.of_runs(uow.runs.list(status, dataset, limit, offset))
+
     def run_progress(self, run_id: str) -> RunProgress:
         """Tell how far a run is: pipelines by status, failures by cause, the time left, and the best chain so far.
 

@@ -1,12 +1,16 @@
 """What the command line shows, as data: which rows and columns, in what order, and the texts of them."""
 
+import re
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import KFold
+from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures, views
 from nirs4all_store.engine.duckdb import readonly_sql
@@ -31,7 +35,7 @@ def chain_id(store: WorkspaceStore) -> str:
 def test_people_see_some_columns_and_programs_all(store: WorkspaceStore, chain_id: str) -> None:
     listing = views.list_runs(store, None, None, 10)
     assert listing.table.columns == [*views.LISTED_RUNS]
-    assert listing.rows.equals(store.list_runs())
+    assert listing.rows.equals(store.run_summaries())
     assert listing.ids == store.list_runs()["run_id"].to_list()
     (run,) = views.json_rows(listing.rows)
     assert (type(run["datasets"]), run["created_at"].tzinfo is None) == (list, False)
@@ -198,3 +202,44 @@ def test_several_targets_once_were_drawn_as_one(tmp_path: Path) -> None:
     assert ("100" in first, "100" in second) == (False, True)
     page = figures.save(prediction, tmp_path / "both.html").read_text()
     assert page.count('id="axes_') == 2
+
+
+def test_runs_tell_what_their_pipelines_come_to(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("sweep", {}, [{"name": "wheat"}, {"name": "maize"}])
+    for score in (0.4, 0.3):
+        store.complete_pipeline(store.begin_pipeline(run_id, "p", {}, [], "wheat", "hash"), score, None, "rmse", 5)
+    failed = store.begin_pipeline(run_id, "p", {}, [], "wheat", "hash")
+    store.fail_pipeline(failed, "Traceback (most recent call last):\n  File 'x'\nValueError: too many components\n")
+    empty = store.begin_run("empty")
+    store.complete_run(run_id, {})
+    listing = views.list_runs(store, None, None, 10)
+    assert listing.table["run_id"].to_list() == [empty, run_id]
+    assert listing.table.select("pipelines", "failed", "best", "data").rows() == [
+        (0, 0, None, ""),
+        (3, 1, "RMSECV 0.3", "wheat, maize"),
+    ]
+    assert str(listing.table["took"][1]).endswith(" s")
+    reasons = views.list_pipelines(store, run_id, 9, "failed").table
+    assert reasons.select("pipeline_id", "error").rows() == [(failed, "ValueError: too many components")]
+    assert "error" not in views.list_pipelines(store, run_id, 9, "completed").table.columns
+
+
+def test_two_chains_once_were_compared_by_ids_and_times_alone(store: WorkspaceStore) -> None:
+    X = np.random.default_rng(0).normal(size=(20, 5))
+    y = X[:, 0] + 0.1 * X[:, 1]
+    configs: list[Any] = [[KFold(2), StandardScaler(), Ridge(0.1)], [KFold(2), Ridge(50.0)], [KFold(4), Ridge(50.0)]]
+    ids = [PipelineRunner(store).run(config, (X, y))["chain_id"][0] for config in configs]
+    listing, (sentence,) = views.compare_chains(store, ids[0], ids[1])
+    told = {row[0]: row[1:] for row in views.cells(listing.table, {})}
+    best = store.rank_chains(chain_id=ids[0]).rows.row(0, named=True)
+    assert next(iter(told)) == "RMSECV"
+    assert told["RMSECV"][0] == views.text_of(best["rmsecv"])
+    assert {"R²", "RMSEC", "fold 0", "fold 1", "step 2", "step 3", "preprocessing"} <= {*told}
+    assert told["step 2"] == ["StandardScaler()", ""]
+    assert "score of cross-validation" not in told
+    assert re.fullmatch(r"y: for \d+ of 20 samples the other errs less, for \d+ more; .* \(95 %: .* to .*\)", sentence)
+    assert "chain_id" not in told
+    with_ids, _ = views.compare_chains(store, ids[0], ids[1], ids=True)
+    assert with_ids.rows.filter(pl.col("what") == "chain_id").height == 1
+    _, (why,) = views.compare_chains(store, ids[1], ids[2])
+    assert why.startswith("not paired: the chains were judged by different folds")

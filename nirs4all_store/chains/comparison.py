@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
+from itertools import zip_longest
 from typing import Any
 
 import numpy as np
@@ -88,20 +89,16 @@ def compare(scores: pl.DataFrame, chains: Sequence[Compared]) -> ChainComparison
 
 
 def _differing_steps(first: Row, other: Row) -> list[tuple[str, int, str | None, str | None]]:
-    ours, theirs = _texts(first), _texts(other)
-    matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
+    ours, theirs = (sorted(chain["steps"], key=lambda step: int(step["step_idx"])) for chain in (first, other))
+    names = [[str(step.get("operator_class")) for step in own] for own in (ours, theirs)]
+    matcher = SequenceMatcher(None, names[0], names[1], autojunk=False)
     found: list[tuple[str, int, str | None, str | None]] = []
-    for what, start, end, other_start, other_end in matcher.get_opcodes():
-        for place in range(max(end - start, other_end - other_start) * (what != "equal")):
-            here = ours[start + place] if start + place < end else None
-            there = theirs[other_start + place] if other_start + place < other_end else None
-            found.append((other["chain_id"], min(start + place, end) + (here is not None), here, there))
+    for _, start, end, other_start, other_end in matcher.get_opcodes():
+        pairs = zip_longest(map(_text, ours[start:end]), map(_text, theirs[other_start:other_end]))
+        for place, (here, there) in enumerate(pairs):
+            if here != there:
+                found.append((other["chain_id"], min(start + place, end) + (here is not None), here, there))
     return found
-
-
-def _texts(chain: Row) -> list[str]:
-    """Return the steps of a chain as people read them."""
-    return [_text(step) for step in sorted(chain["steps"], key=lambda step: int(step["step_idx"]))]
 
 
 def _text(step: Mapping[str, Any]) -> str:

@@ -56,10 +56,14 @@ def runs(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """List the runs, newest first."""
-    if status not in (None, *STATUSES):
-        raise InvalidInputError(f"no run is ever {status!r}; --status takes {', '.join(STATUSES)}")
+    _check_status(status, "run")
     with reading(workspace) as store:
         show_rows(store, views.list_runs(store, status, dataset, limit), as_json=as_json, as_csv=as_csv)
+
+
+def _check_status(status: str | None, what: str) -> None:
+    if status not in (None, *STATUSES):
+        raise InvalidInputError(f"no {what} is ever {status!r}; --status takes {', '.join(STATUSES)}")
 
 
 @app.command(epilog="nirs4all-store datasets --json")
@@ -74,15 +78,17 @@ def datasets(
 @app.command(epilog="nirs4all-store pipelines 01a2")
 def pipelines(
     run: Run = None,
+    status: Annotated[str | None, typer.Option(help="running, completed, failed or interrupted.")] = None,
     limit: Limit = 20,
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """List the pipelines, newest first."""
+    """List the pipelines, newest first; of those that failed, why."""
+    _check_status(status, "pipeline")
     with reading(workspace) as store:
         run_id = find(store, run, "runs")[1] if run else None
-        show_rows(store, views.list_pipelines(store, run_id, limit), as_json=as_json, as_csv=as_csv)
+        show_rows(store, views.list_pipelines(store, run_id, limit, status), as_json=as_json, as_csv=as_csv)
 
 
 @app.command(epilog="nirs4all-store top --metric rpd --partition test -n 5")
@@ -212,12 +218,23 @@ def show(
 def compare(
     one: Annotated[str, typer.Argument(help="The first characters of an id.")],
     other: Annotated[str, typer.Argument(help="The first characters of another id of the same kind.")],
+    ids: Annotated[bool, typer.Option("--ids", help="Of chains also compare ids, times and artifacts.")] = False,
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show where two runs, datasets, pipelines, chains, predictions or artifacts differ."""
+    """Show where two runs, datasets, pipelines, chains, predictions or artifacts differ.
+
+    Of chains: scores, fold by fold, the steps that differ, and whether their errors for the same samples do.
+    """
     with reading(workspace) as store:
         kind, first = find(store, one)
         second = find(store, other, kind)[1]
-        show_rows(store, views.compare(store, kind, first, second), as_json=as_json, as_csv=as_csv)
+        sentences: list[str] = []
+        if kind == "chains" and first != second:
+            found, sentences = views.compare_chains(store, first, second, ids=ids)
+        else:
+            found = views.compare(store, kind, first, second)
+        show_rows(store, found, as_json=as_json, as_csv=as_csv)
+    for sentence in sentences:
+        print_line(Console(stderr=as_json or as_csv), sentence)

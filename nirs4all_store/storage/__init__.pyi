@@ -24,6 +24,7 @@ from .repositories import PredictionRepo as PredictionRepo
 from .repositories import RunProgress as RunProgress
 from .repositories import RunRepo as RunRepo
 from .repositories import WantedChains as WantedChains
+from .repositories import cause_of as cause_of
 from .table_gateway import Tables as Tables
 from .transaction_scope import LEAST_SECONDS as LEAST_SECONDS
 from .transaction_scope import Condition as Condition

@@ -1,5 +1,6 @@
 """Rows as people and programs read them: for the command line, later for a page. No printing."""
 
+from .comparisons import compare_chains as compare_chains
 from .details import apart as apart
 from .details import compare as compare
 from .details import details_of as details_of

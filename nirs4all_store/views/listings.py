@@ -17,8 +17,8 @@ from sqlalchemy import DateTime
 
 from ..engine import Finding
 from ..errors import WorkspaceCorruptError
-from ..metrics import UNPREDICTED
-from ..storage import Base, Json
+from ..metrics import UNPREDICTED, label
+from ..storage import Base, Json, cause_of
 from ..store import WorkspaceStore
 from ..validation import parse_json, printable
 
@@ -32,9 +32,9 @@ COLUMNS = [column for table in Base.metadata.sorted_tables for column in table.c
 JSON_COLUMNS = {column.name for column in COLUMNS if column.type is Json}
 TIMES = {column.name for column in COLUMNS if isinstance(column.type, DateTime)}
 IDS = ("run_id", "dataset_id", "pipeline_id", "chain_id", "prediction_id", "artifact_id")
-LISTED_RUNS = ("run_id", "name", "status", "created_at", "completed_at")
+LISTED_RUNS = ("run_id", "name", "status", "pipelines", "failed", "best", "data", "created_at", "took")
 LISTED_DATASETS = ("dataset_id", "name", "targets", "task_type", "n_samples", "n_features", "origin", "created_at")
-LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms")
+LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms", "error")
 LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score", "name")
 LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
 LISTED_TEMPLATES = ("name", "category", "description", "tags")
@@ -74,8 +74,37 @@ class Listing:
 
 
 def list_runs(store: WorkspaceStore, status: str | None, dataset: str | None, limit: int) -> Listing:
-    """Return the runs, newest first; see `WorkspaceStore.list_runs`."""
-    return Listing.of(store.list_runs(status, dataset, limit), LISTED_RUNS)
+    """Return the runs, newest first; see `WorkspaceStore.run_summaries`."""
+    rows = store.run_summaries(status, dataset, limit)
+    table = rows.with_columns(
+        data=pl.Series([_names(text) for text in rows["datasets"]], dtype=pl.String),
+        took=pl.Series([_duration(seconds) for seconds in rows["seconds"]], dtype=pl.String),
+        best=pl.Series([*map(_score, rows["metric"], rows["best"])], dtype=pl.String),
+    )
+    return Listing(rows, table.select(LISTED_RUNS))
+
+
+def _names(datasets: str | None) -> str:
+    """Return the names of a run's datasets, whose row may be damaged."""
+    told = from_json(datasets, "datasets")
+    names = [dict_of(one).get("name") for one in told] if isinstance(told, list) else []
+    return ", ".join(name for name in names if isinstance(name, str))
+
+
+def _score(metric: str | None, value: float | None) -> str | None:
+    """Return a score of what folds held out, under the field's name."""
+    return None if metric is None or value is None else f"{label(metric, 'val').removesuffix(' val')} {text_of(value)}"
+
+
+def _duration(seconds: float | None) -> str | None:
+    """Return how long something took as people say it."""
+    if seconds is None:
+        return None
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s"
 
 
 def list_datasets(store: WorkspaceStore, limit: int) -> Listing:
@@ -98,10 +127,13 @@ def _targets(dataset: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} ({units[name]})" if name in units else f"{name}" for name in names)
 
 
-def list_pipelines(store: WorkspaceStore, run_id: str | None, limit: int) -> Listing:
-    """Return the pipelines of a run or of all, newest first."""
-    rows = store.list_pipelines(run_id).head(limit)
-    return Listing.of(rows, _with_test(rows, LISTED_PIPELINES))
+def list_pipelines(store: WorkspaceStore, run_id: str | None, limit: int, status: str | None = None) -> Listing:
+    """Return the pipelines of a run or of all, newest first, with the line of an error that says why."""
+    rows = store.list_pipelines(run_id)
+    rows = (rows if status is None else rows.filter(status=status)).head(limit)
+    causes = [None if error is None else cause_of(error) for error in rows["error"]]
+    table = rows.with_columns(error=pl.Series(causes, dtype=pl.String))
+    return Listing(rows, table.select(_with_values(table, LISTED_PIPELINES)))
 
 
 def list_log(store: WorkspaceStore, pipeline_id: str) -> Listing:
@@ -124,9 +156,9 @@ def list_templates(entries: Sequence[Mapping[str, Any]]) -> Listing:
     return Listing.of(pl.DataFrame(rows, schema=dict.fromkeys(LISTED_TEMPLATES, pl.String)))
 
 
-def _with_test(frame: pl.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Return the columns without the score of test data, where there are none."""
-    empty = {name for name in ("test", "best_test") if name in frame.columns and frame[name].is_null().all()}
+def _with_values(frame: pl.DataFrame, columns: Sequence[str]) -> list[str]:
+    """Return the columns without the score of test data and the errors, where there are none."""
+    empty = {name for name in ("best_test", "error") if frame[name].is_null().all()}
     return [name for name in columns if name not in empty]
 
 

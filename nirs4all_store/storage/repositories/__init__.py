@@ -10,7 +10,7 @@ from .datasets import DatasetRepo
 from .id_prefixes import IdPrefixes
 from .integrity import Integrity
 from .predictions import PredictionRepo
-from .progress import PLANNED, Progress, RunProgress
+from .progress import PLANNED, Progress, RunProgress, cause_of
 from .runs import RunRepo
 from .summaries import ChainPage, Summaries
 
@@ -28,4 +28,5 @@ __all__ = [
     "RunRepo",
     "Summaries",
     "WantedChains",
+    "cause_of",
 ]

@@ -11,6 +11,7 @@ from sqlalchemy import func, select
 
 from ...errors import NotFoundError
 from ...identifiers import utc_now
+from ...metrics import lower_is_better
 from ...validation import checked_text
 from ..columns import table_of
 from ..models import Log, Pipeline, Run
@@ -86,6 +87,31 @@ class Progress(Repository):
             pl.col("cause").first(), pl.len().cast(pl.Int64).alias("pipelines"), pl.col("pipeline_id").first()
         )
         return found.drop("kind").sort("pipelines", descending=True, maintain_order=True)
+
+    def of_runs(self, runs: pl.DataFrame) -> pl.DataFrame:
+        """Return rows of runs with what their pipelines come to; see `WorkspaceStore.run_summaries`."""
+        status, best = PIPELINES.c.status, PIPELINES.c.best_val
+        query = select(
+            PIPELINES.c.run_id,
+            func.count().label("pipelines"),
+            func.count().filter(status == "failed").label("failed"),
+            func.min(best).label("least"),
+            func.max(best).label("most"),
+            func.min(PIPELINES.c.metric).label("metric"),
+            func.max(PIPELINES.c.metric).label("last_metric"),
+        ).where(PIPELINES.c.run_id.in_(runs["run_id"].to_list()))
+        found = runs.join(
+            self._tables.frame(query.group_by(PIPELINES.c.run_id)), on="run_id", how="left", maintain_order="left"
+        )
+        metrics = found["metric"].unique().drop_nulls()
+        lower = [metric for metric in metrics if lower_is_better(metric)]
+        higher = [metric for metric in metrics if lower_is_better(metric) is False]
+        metric = pl.when(pl.col("metric") == pl.col("last_metric")).then(pl.col("metric"))
+        value = pl.when(pl.col("metric").is_in(lower)).then("least").when(pl.col("metric").is_in(higher)).then("most")
+        seconds = (pl.col("completed_at") - pl.col("created_at")).dt.total_milliseconds() / 1000
+        return found.with_columns(
+            pl.col("pipelines", "failed").fill_null(0), metric=metric, best=value, seconds=seconds
+        ).select(*runs.columns, "pipelines", "failed", "metric", "best", "seconds")
 
     def logs_since(self, run_id: str, log_id: str | None, limit: int) -> pl.DataFrame:
         """Return log lines of a run that came after another one; see `WorkspaceStore.logs_since`."""

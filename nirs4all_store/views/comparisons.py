@@ -1,0 +1,100 @@
+"""Two chains side by side, as people read them: scores first, then fold by fold, then the steps that differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from ..store import WorkspaceStore
+from .details import apart, details_of, differences
+from .listings import Listing, text_of
+
+if TYPE_CHECKING:
+    from ..chains import ChainComparison
+
+SCORES = {
+    "rmsecv": "RMSECV",
+    "rmsecv_se": "standard error of RMSECV",
+    "rmsecv_sd": "sd over repeats",
+    "val_score": "score of cross-validation",
+    "rmsep": "RMSEP",
+    "rmsec": "RMSEC",
+    "r2": "R²",
+    "rpd": "RPD",
+    "bias": "bias",
+    "accuracy": "accuracy",
+    "mcc": "MCC",
+}
+"""What is told of each chain, and what the field calls it."""
+ABOUT = {"model_name": "model", "preprocessings": "preprocessing", "dataset_name": "dataset", "run_name": "run"}
+ONLY_WITHOUT = {"val_score": "rmsecv"}
+"""What says nothing where there is the other."""
+
+
+def compare_chains(store: WorkspaceStore, one: str, other: str, *, ids: bool = False) -> tuple[Listing, list[str]]:
+    """Return two chains side by side, and in sentences how their errors for the same samples differ.
+
+    Parameters
+    ----------
+    store : WorkspaceStore
+    one, other : str
+        Ids of chains.
+    ids : bool
+        Also tell where all that is stored of them differs: ids, times, artifacts.
+    """
+    found = store.compare_chains([one, other])
+    rows = [*_scores(found), *_folds(found), *_steps(found)]
+    if ids:
+        rows += differences(details_of(store, "chains", one), details_of(store, "chains", other))
+    texts = [(what, *_texts(a, b)) for what, a, b in rows]
+    told, table = (
+        pl.DataFrame(data, schema={"what": pl.String, "one": kind, "other": kind}, orient="row")
+        for data, kind in ((rows, pl.Object), (texts, pl.String))
+    )
+    return Listing(told, table), _sentences(found)
+
+
+def _scores(found: ChainComparison) -> list[tuple[str, Any, Any]]:
+    first, second = found.scores.to_dicts()
+    rows = [(title, first[name], second[name]) for name, title in SCORES.items() if _is_told(name, first, second)]
+    about = [(title, first[name], second[name]) for name, title in ABOUT.items() if first[name] != second[name]]
+    return [*rows, *about]
+
+
+def _is_told(name: str, *chains: Mapping[str, Any]) -> bool:
+    better = ONLY_WITHOUT.get(name)
+    is_needed = better is None or any(chain[better] is None for chain in chains)
+    return is_needed and any(chain[name] is not None for chain in chains)
+
+
+def _folds(found: ChainComparison) -> list[tuple[str, Any, Any]]:
+    return [(f"fold {fold}", one, other) for fold, one, other in found.folds.iter_rows()]
+
+
+def _steps(found: ChainComparison) -> list[tuple[str, Any, Any]]:
+    return [(f"step {step}", one, other) for _, step, one, other in found.steps.iter_rows()]
+
+
+def _texts(one: Any, other: Any) -> tuple[str, str]:
+    return (text_of(one), text_of(other)) if isinstance(one, float | None) else apart(one, other)
+
+
+def _sentences(found: ChainComparison) -> list[str]:
+    if found.paired is None:
+        return [str(found.not_paired)]
+    return [
+        f"{row['target']}: for {row['n_better']:,} of {row['n']:,} samples the other errs less, for {row['n_worse']:,} "
+        f"more; on average {text_of(row['first'])} and {text_of(row['other'])}, a difference of "
+        f"{row['difference']:+.3g}{_interval(row)}"
+        for row in found.paired.to_dicts()
+    ]
+
+
+def _interval(row: Mapping[str, Any]) -> str:
+    if row["lower"] is None:
+        return ""
+    is_clear = row["lower"] > 0 or row["upper"] < 0
+    verdict = "" if is_clear else ": too little to tell them apart"
+    return f" (95 %: {row['lower']:+.3g} to {row['upper']:+.3g}){verdict}"
