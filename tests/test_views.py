@@ -14,9 +14,7 @@ from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures, views
 from nirs4all_store.engine.duckdb import readonly_sql
-from nirs4all_store.identifiers import new_id
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
-from nirs4all_store.views import rankings
 
 
 @pytest.fixture
@@ -89,14 +87,39 @@ def test_each_ranking_once_started_a_process_to_tell_how_much_the_folds_differ(
                 add_prediction(store, pipeline_id, chain_id=chain, fold_id=fold, val_score=score)
     judged = views.held_out(store.query_predictions()).unique("chain_id", maintain_order=True)
     spreads = {chain: np.std([0.5, number], ddof=1) for number, chain in enumerate(chains)}
-    for chains_of_a_query in (rankings.CHAINS_OF_A_QUERY, 2, 1):
-        monkeypatch.setattr(rankings, "CHAINS_OF_A_QUERY", chains_of_a_query)
-        found = views.list_models(store, judged).rows
-        assert dict(found.select("chain_id", "sd_over_folds").iter_rows()) == pytest.approx(spreads)
-    monkeypatch.undo()
-    monkeypatch.delattr(readonly_sql, "SqlProcess")
-    strangers = [{"chain_id": new_id(), "fold_id": "avg"} for _ in range(rankings.CHAINS_OF_A_QUERY)]
-    assert rankings._spreads_over_folds(store, strangers) == [None] * len(strangers)
+    found = views.list_models(store, judged).rows
+    assert dict(found.select("chain_id", "sd_over_folds").iter_rows()) == pytest.approx(spreads)
+
+
+def test_models_as_good_as_the_best_are_marked_and_the_simplest_is_named(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("sweep")
+    judged = {"folds": "f", "targets": ["protein"], "splitter": "KFold(3)", "n_repeats": 1}
+    chains = []
+    for steps, components, folds in (
+        ("SNV > SG", 4, (0.4, 0.6, 0.5)),
+        ("SNV", 6, (0.45, 0.6, 0.5)),
+        ("SNV", 5, (0.5, 0.6, 0.5)),
+        ("SNV", 2, (0.9, 0.9, 0.9)),
+    ):
+        pipeline_id = store.begin_pipeline(run_id, "p", {"n": components}, [], "wheat", "0" * 64, judged_by=judged)
+        chain_id = add_chain(store, pipeline_id)
+        chains.append(chain_id)
+        told: dict[str, Any] = {"chain_id": chain_id, "model_name": "PLS", "preprocessings": steps}
+        told |= {"best_params": {"n_components": components}, "test_score": None}
+        for fold, score in enumerate(folds):
+            add_prediction(store, pipeline_id, **told, fold_id=str(fold), val_score=score)
+        rmsecv = float(np.sqrt(np.mean(np.square(folds))))
+        add_prediction(store, pipeline_id, **told, fold_id="avg", val_score=rmsecv, scores={"val": {"rmse": rmsecv}})
+    listing = views.list_models(store, views.rank(store, 9))
+    assert listing.rows["chain_id"].to_list() == chains
+    squares = np.square([0.4, 0.6, 0.5])
+    bound = np.sqrt(squares.mean()) + squares.std(ddof=1) / np.sqrt(3) / 2 / np.sqrt(squares.mean())
+    assert [score <= bound for score in listing.rows["score"]] == [True, True, True, False]
+    assert listing.table["#"].to_list() == ["1*", "2*", "3*", "4"]
+    assert listing.notes == ["* within one standard error of the best; the simplest of them: PLS (n_components=5) SNV"]
+    store.delete_prediction(listing.rows["prediction_id"][1])
+    store.delete_prediction(listing.rows["prediction_id"][2])
+    assert views.list_models(store, views.rank(store, 9)).table["#"].to_list() == [1, 2], "the best alone is not marked"
 
 
 def test_a_ranking_by_sample_was_refused_where_the_samples_of_some_models_have_no_names(store: WorkspaceStore) -> None:
@@ -229,7 +252,8 @@ def test_two_chains_once_were_compared_by_ids_and_times_alone(store: WorkspaceSt
     y = X[:, 0] + 0.1 * X[:, 1]
     configs: list[Any] = [[KFold(2), StandardScaler(), Ridge(0.1)], [KFold(2), Ridge(50.0)], [KFold(4), Ridge(50.0)]]
     ids = [PipelineRunner(store).run(config, (X, y))["chain_id"][0] for config in configs]
-    listing, (sentence,) = views.compare_chains(store, ids[0], ids[1])
+    listing = views.compare_chains(store, ids[0], ids[1])
+    (sentence,) = listing.notes
     told = {row[0]: row[1:] for row in views.cells(listing.table, {})}
     best = store.rank_chains(chain_id=ids[0]).rows.row(0, named=True)
     assert next(iter(told)) == "RMSECV"
@@ -239,7 +263,7 @@ def test_two_chains_once_were_compared_by_ids_and_times_alone(store: WorkspaceSt
     assert "score of cross-validation" not in told
     assert re.fullmatch(r"y: for \d+ of 20 samples the other errs less, for \d+ more; .* \(95 %: .* to .*\)", sentence)
     assert "chain_id" not in told
-    with_ids, _ = views.compare_chains(store, ids[0], ids[1], ids=True)
+    with_ids = views.compare_chains(store, ids[0], ids[1], ids=True)
     assert with_ids.rows.filter(pl.col("what") == "chain_id").height == 1
-    _, (why,) = views.compare_chains(store, ids[1], ids[2])
+    (why,) = views.compare_chains(store, ids[1], ids[2]).notes
     assert why.startswith("not paired: the chains were judged by different folds")

@@ -216,6 +216,8 @@ def print_rows(listing: Listing, short: dict[str, str] | None = None, *, as_json
         table.add_row(*row)
     # A number that is cut would be another number. So the table may be wider than the terminal, which breaks its lines.
     Console(width=max(console.width, sum(widths) + GAP * len(widths))).print(table)
+    for note in listing.notes:
+        print_line(console, note)
 
 
 def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: int) -> list[int]:

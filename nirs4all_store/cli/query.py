@@ -230,11 +230,8 @@ def compare(
     with reading(workspace) as store:
         kind, first = find(store, one)
         second = find(store, other, kind)[1]
-        sentences: list[str] = []
         if kind == "chains" and first != second:
-            found, sentences = views.compare_chains(store, first, second, ids=ids)
+            found = views.compare_chains(store, first, second, ids=ids)
         else:
             found = views.compare(store, kind, first, second)
         show_rows(store, found, as_json=as_json, as_csv=as_csv)
-    for sentence in sentences:
-        print_line(Console(stderr=as_json or as_csv), sentence)

@@ -33,8 +33,8 @@ ONLY_WITHOUT = {"val_score": "rmsecv"}
 """What says nothing where there is the other."""
 
 
-def compare_chains(store: WorkspaceStore, one: str, other: str, *, ids: bool = False) -> tuple[Listing, list[str]]:
-    """Return two chains side by side, and in sentences how their errors for the same samples differ.
+def compare_chains(store: WorkspaceStore, one: str, other: str, *, ids: bool = False) -> Listing:
+    """Return two chains side by side, and in notes how their errors for the same samples differ.
 
     Parameters
     ----------
@@ -53,7 +53,7 @@ def compare_chains(store: WorkspaceStore, one: str, other: str, *, ids: bool = F
         pl.DataFrame(data, schema={"what": pl.String, "one": kind, "other": kind}, orient="row")
         for data, kind in ((rows, pl.Object), (texts, pl.String))
     )
-    return Listing(told, table), _sentences(found)
+    return Listing(told, table, _sentences(found))
 
 
 def _scores(found: ChainComparison) -> list[tuple[str, Any, Any]]:

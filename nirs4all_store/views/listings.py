@@ -55,10 +55,13 @@ class Listing:
         All columns, for programs.
     table : polars.DataFrame
         The columns that people look at, in their order.
+    notes : list of str
+        What is said below the table.
     """
 
     rows: pl.DataFrame
     table: pl.DataFrame
+    notes: Sequence[str] = ()
 
     @classmethod
     def of(cls, rows: pl.DataFrame, columns: Sequence[str] | None = None) -> Listing:

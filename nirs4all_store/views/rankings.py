@@ -14,16 +14,12 @@ from ..store import WorkspaceStore
 from .listings import Listing, clipped, decoded, dict_of, text_of, texts_of
 
 SHORT_HASH = 8
-WHERE_SEVERAL = ("dataset", "target", "data", "judged by")
+WHERE_SEVERAL = ("n", "dataset", "target", "data", "run", "judged by")
 """Columns of a ranking that are shown where models differ in them, and so are ranked apart."""
-TEXTS = ("chain_id", "model", "preprocessings", "metric", *WHERE_SEVERAL)
+TEXTS = ("chain_id", "model", "preprocessings", "metric", *WHERE_SEVERAL[1:])
 """The columns of a ranking that are text, also where there are no rows."""
-FOLDS_OF_CHAINS = (
-    "SELECT chain_id, fold_id, val_score FROM predictions "
-    "WHERE partition = 'val' AND isfinite(val_score) AND chain_id IN ({})"
-)
-CHAINS_OF_A_QUERY = 100
-"""So many that the store still answers in its own process: it starts another one for what is longer."""
+LIKE_THE_BEST = "*"
+"""Marks models that are as good as the best, as far as one can tell."""
 
 
 def rank(
@@ -99,21 +95,25 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
         zip(*(known.get(row["pipeline_id"], (None, None)) for row in rows), strict=True) if rows else ((), ())
     )
     told = [dict_of(text, "judged_by") for text in texts]
+    chains, keys = _told_of(store, rows), _keys(rows, told, hashes)
+    alike = _like_the_best(rows, keys, chains)
     columns: dict[str, list[Any]] = {
-        "#": _places(rows, told),
+        "#": _places(rows, keys, alike),
         "chain_id": [row["chain_id"] for row in rows],
         # With a space, at which a narrow terminal breaks it.
         "model": [_with_params(row) for row in rows],
         "preprocessings": [row["preprocessings"] for row in rows],
     }
-    spreads = _spreads_over_folds(store, rows)
+    spreads = [chains.get(row["chain_id"], {}).get("fold_sd") if row["fold_id"] == AVERAGE else None for row in rows]
     columns |= _score_columns(rows, spreads)
     averages = {} if average is None else _by_sample(store, rows, average)
     columns |= averages
+    columns["n"] = [row["n_samples"] for row in rows]
     columns["dataset"] = [row["dataset_name"] for row in rows]
     columns["target"] = [", ".join(texts_of(own.get("targets"))) or None for own in told]
     if len({*zip(columns["dataset"], columns["target"], strict=True)}) < len({*hashes}):
         columns["data"] = [content[:SHORT_HASH] for content in hashes]
+    columns["run"] = [chains.get(row["chain_id"], {}).get("run_name") for row in rows]
     columns["judged by"] = [_split_text(own) for own in told]
     kept = {name: values for name, values in columns.items() if name not in WHERE_SEVERAL or len(set(values)) > 1}
     if any(own.get("coverage") or own.get(WEIGHTED) for own in told):
@@ -122,13 +122,22 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
     named = pl.Series("target", columns["target"], dtype=pl.String)
     averaged = [pl.Series(name.replace(" ", "_"), values, strict=False) for name, values in averages.items()]
     spread = pl.Series("sd_over_folds", spreads, dtype=pl.Float64)
-    return Listing(predictions.with_columns(named, spread, *averaged), table)
+    return Listing(predictions.with_columns(named, spread, *averaged), table, _notes(rows, alike))
 
 
-def _places(rows: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]]) -> list[int]:
-    """Return the place of each model in its ranking, which begins anew where models were judged in another way."""
-    keys = [(own.get("folds"), row["task_type"], row["metric"]) for row, own in zip(rows, told, strict=True)]
-    return [row.get("rank") or keys[: number + 1].count(keys[number]) for number, row in enumerate(rows)]
+def _keys(rows: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]], hashes: Sequence[Any]) -> list[Any]:
+    """Return of each model by what it was judged: those that agree in it are ranked together."""
+    return [
+        (own.get("folds"), content, row["task_type"], row["metric"])
+        for row, own, content in zip(rows, told, hashes, strict=True)
+    ]
+
+
+def _places(rows: Sequence[Mapping[str, Any]], keys: Sequence[Any], alike: Mapping[int, list[int]]) -> list[Any]:
+    """Return the place of each model in its ranking, with a mark where it is like the best of it."""
+    places = [row.get("rank") or keys[: number + 1].count(keys[number]) for number, row in enumerate(rows)]
+    marked = {place for own in alike.values() for place in own}
+    return [f"{place}{LIKE_THE_BEST * (number in marked)}" for number, place in enumerate(places)] if marked else places
 
 
 def _with_params(row: Mapping[str, Any]) -> str:
@@ -146,19 +155,57 @@ def _split_text(judged: Mapping[str, Any]) -> str | None:
     return f"{splitter}{weighted}{held_out}" if splitter else None
 
 
-def _spreads_over_folds(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> list[float | None]:
-    """Return how much the scores of the folds differ that held out samples: their standard deviation (with n - 1).
+def _told_of(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return what is told of each chain by its id; nothing of predictions that are not of all folds together."""
+    chains = [row["chain_id"] for row in rows if row["fold_id"] == AVERAGE and row["chain_id"] is not None]
+    if not chains:
+        return {}
+    found = store.rank_chains(ascending=True, copies=True, limit=None, chain_id=chains).rows
+    return {row["chain_id"]: row for row in found.to_dicts()}
 
-    It is None for what is not of all folds together: beside RMSEP it would seem to be how much that differs.
-    """
-    known: dict[str, float | None] = {}
-    chains = [row["chain_id"] for row in rows if row["fold_id"] == AVERAGE]
-    for start in range(0, len(chains), CHAINS_OF_A_QUERY):
-        own = chains[start : start + CHAINS_OF_A_QUERY]
-        found = store.sql(FOLDS_OF_CHAINS.format(", ".join("?" * len(own))), own)
-        folds = found.filter(pl.col("fold_id").str.contains("^[0-9]+$"))
-        known |= dict(folds.group_by("chain_id").agg(pl.col("val_score").std()).iter_rows())
-    return [known.get(row["chain_id"]) if row["fold_id"] == AVERAGE else None for row in rows]
+
+def _like_the_best(
+    rows: Sequence[Mapping[str, Any]], keys: Sequence[Any], chains: Mapping[str, Mapping[str, Any]]
+) -> dict[int, list[int]]:
+    """Return which rows are within one standard error of the best of their ranking, by the place of that."""
+    found: dict[int, list[int]] = {}
+    for place, row in enumerate(rows):
+        best = keys.index(keys[place])
+        told, score = chains.get(rows[best]["chain_id"], {}), row["val_score"]
+        if row["fold_id"] != AVERAGE or row.get("score") not in (None, score) or told.get("rmsecv_se") is None:
+            continue
+        if score is not None and score <= told["rmsecv"] + told["rmsecv_se"]:
+            found.setdefault(best, []).append(place)
+    return {best: places for best, places in found.items() if len(places) > 1}
+
+
+def _notes(rows: Sequence[Mapping[str, Any]], alike: Mapping[int, list[int]]) -> list[str]:
+    """Return the sentence that says what is marked, and which of it is the simplest."""
+    if not alike:
+        return []
+    simplest = [_simplest([rows[place] for place in places]) for places in alike.values()]
+    named = [_with_params(row) + f" {row['preprocessings'] or ''}".rstrip() for row in simplest if row is not None]
+    told = f"; the simplest of them: {', '.join(named)}" if named else ""
+    return [f"{LIKE_THE_BEST} within one standard error of the best{told}"]
+
+
+def _simplest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return of models of one class that with the fewest steps, then components; None if that is not one of them."""
+    if len({row["model_class"] for row in rows}) > 1:
+        return None
+    sizes = [(_number_of_steps(row), dict_of(row["best_params"]).get("n_components")) for row in rows]
+    fewest = min(steps for steps, _ in sizes)
+    left = [(components, row) for (steps, components), row in zip(sizes, rows, strict=True) if steps == fewest]
+    if len(left) == 1:
+        return left[0][1]
+    known = [(components, row) for components, row in left if isinstance(components, int)]
+    least = min((components for components, _ in known), default=0)
+    simplest = [row for components, row in known if components == least]
+    return simplest[0] if len(known) == len(left) and len(simplest) == 1 else None
+
+
+def _number_of_steps(row: Mapping[str, Any]) -> int:
+    return len(row["preprocessings"].split(" > ")) if row["preprocessings"] else 0
 
 
 def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | None]) -> dict[str, list[Any]]:

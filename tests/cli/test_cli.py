@@ -98,7 +98,9 @@ def test_three_commands_lead_from_spectra_to_predictions(here: Path) -> None:
     ranked = command("run pls.yaml wheat.csv -t glucose")
     named = ["#", "chain_id", "model", "preprocessings", "RMSECV", "±folds", "RMSEC", "R²", "RPD"]
     assert ranked.splitlines()[1].split() == named, "no test data"
-    assert len(ranked.splitlines()) == 6
+    assert len(ranked.splitlines()) == 7
+    note = "* within one standard error of the best; the simplest of them: PLSRegression (n_components="
+    assert ranked.splitlines()[-1].startswith(note)
     assert "PLSRegression (n_components=2)" in ranked, "what was tried is shown, its default or not"
     chain = ranked.splitlines()[2].split()[1]
     picture = command(f"show {rows('top -n 1')[0]['prediction_id']} --plot best.png")
@@ -476,14 +478,14 @@ def test_every_answer_is_plain_json_or_csv(here: Path) -> None:
 
 def test_an_error_of_others_is_one_line_too(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command("init")
-    monkeypatch.setattr(WorkspaceStore, "list_runs", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+    monkeypatch.setattr(WorkspaceStore, "run_summaries", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
     assert command("runs", 1) == "OSError: no space left; --debug shows where it comes from\n"
 
 
 def test_who_has_read_enough_was_told_of_a_broken_pipe(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command("init")
     broken = BrokenPipeError(errno.EPIPE, "nobody reads on")
-    monkeypatch.setattr(WorkspaceStore, "list_runs", lambda *_: (_ for _ in ()).throw(broken))
+    monkeypatch.setattr(WorkspaceStore, "run_summaries", lambda *_: (_ for _ in ()).throw(broken))
     assert command("runs", 1) == ""
 
 
