@@ -8,6 +8,7 @@ import polars as pl
 
 from ..errors import InvalidInputError
 from ..metrics import Scores, scores_of
+from ..validation import did_you_mean
 
 N_SCANS = "n_scans"
 
@@ -22,7 +23,8 @@ def check_average(frame: pl.DataFrame, average: str) -> None:
     if average not in frame.columns:
         groups = "; 'group' has what was given as groups" if "group" in frame.columns else ""
         raise InvalidInputError(
-            f"there is no column {average!r} that says which scans are of one sample; average by one of "
+            f"there is no column {average!r} that says which scans are of one sample"
+            f"{did_you_mean(average, frame.columns)}; average by one of "
             f"{', '.join(map(repr, frame.columns[:20])) or 'no column'}{groups}"
         )
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from ..errors import InvalidInputError
 from ..filesystem import checked_path, refuse_odd_given
-from ..validation import refuse_deep
+from ..validation import did_you_mean, refuse_deep
 from . import column_names, spectra_columns, table_files
 from .dataset import Array
 from .input_checks import ROWS_COUNT_FROM_ZERO, as_array, check_length, misses
@@ -63,8 +63,10 @@ def parts_of(given: Any, target: str | Sequence[str] | None) -> dict[str, Any]:
         )
     unknown = sorted(map(str, set(given) - set(KEYS)))
     if unknown or "X" not in given:
+        near = did_you_mean(unknown[0], KEYS) if unknown else ""
         raise InvalidInputError(
-            f"a dataset's dict needs X and y, and may have {', '.join(KEYS[2:])}; it has {', '.join(map(str, given))}"
+            f"a dataset's dict needs X and y, and may have {', '.join(KEYS[2:])}; it has "
+            f"{', '.join(map(str, given))}{near}"
         )
     parts = {name: read_array(value) if _is_array_file(value) else value for name, value in given.items()}
     if parts.get("test") is not None:

@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from ..errors import InvalidInputError
+from ..validation import did_you_mean
 from . import column_names, spectra_columns, table_files
 from .cells import numbers_or_texts
 from .column_names import MAX_NAMES_LISTED
@@ -130,9 +131,10 @@ def _keys(table: pl.DataFrame, join: str, where: str) -> list[Any]:
     """Return by what rows are joined: numbers where a column has them, so that 7 is 7.0; else texts."""
     if join not in table.columns:
         names = ", ".join(map(repr, column_names.without_wavelengths(table.columns)[:MAX_NAMES_LISTED]))
+        near = did_you_mean(str(join), table.columns)
         raise InvalidInputError(
-            f"{where} has no column {join!r} to join the references by; name one that both have as join=, in a shell "
-            f"with --join: it has {names or 'none but spectra'}"
+            f"{where} has no column {join!r} to join the references by{near + ' Name' if near else '; name'} one "
+            f"that both have as join=, in a shell with --join: it has {names or 'none but spectra'}"
         )
     return numbers_or_texts(table[join]).to_list()
 

@@ -13,9 +13,16 @@ import numpy as np
 import polars as pl
 
 from ..errors import DataWarning, InvalidInputError
+from ..validation import did_you_mean
 from . import column_names
 from .cells import is_mostly_numbers, is_of_numbers, matrix_of, numbers_of, refuse_text_among_measurements, values_of
-from .column_names import MAX_NAMES_LISTED, Array, is_number, reject_duplicate_names, wavelengths_of
+from .column_names import (
+    MAX_NAMES_LISTED,
+    Array,
+    reject_duplicate_names,
+    wavelengths_of,
+    without_wavelengths,
+)
 from .table_files import has_names
 
 UNIT = re.compile(r"(?<![A-Za-z])(nm|µm|um|cm-1|cm\^-1|cm⁻¹|1/cm|THz)(?![A-Za-z])")
@@ -145,6 +152,19 @@ def names_in(table: pl.DataFrame, value: Any) -> list[str] | None:
     return list(value) if are_names and (not value or set(value) & set(table.columns)) else None
 
 
+def _no_column(names: Sequence[str], missing: Sequence[str], where: str, part: str) -> InvalidInputError:
+    """Return an error that names the columns which were probably meant, else those that are no spectra."""
+    others = without_wavelengths(names)
+    near = did_you_mean(missing[0], names) if missing else ""
+    advice = f"{near} Give it" if near else f"; name one of {others[:MAX_NAMES_LISTED]}"
+    if not near and not others:
+        advice = ", and all its columns are spectra; name one of another file with y=, in a shell --y FILE, and give it"
+    return InvalidInputError(
+        f"{where} has no column {', '.join(map(repr, missing)) or 'that is known to be y'}{advice} as {part}=, in a "
+        f"shell with --{part}"
+    )
+
+
 def targets_of(
     table: pl.DataFrame, targets: Sequence[str], where: str, *, are_names: bool = False, part: str = "target"
 ) -> Array:
@@ -165,11 +185,7 @@ def targets_of(
             "give these values in a file of their own"
         )
     if missing or not targets:
-        texts = [name for name in table.columns if not is_number(name)] or table.columns
-        raise InvalidInputError(
-            f"{where} has no column {', '.join(map(repr, missing)) or 'that is known to be y'}; name one of "
-            f"{texts[:MAX_NAMES_LISTED]} as {part}=, in a shell with --{part}"
-        )
+        raise _no_column(table.columns, missing, where, part)
     reject_duplicate_names(targets, "the target")
     for name in [] if are_names else targets:
         refuse_text_among_measurements(table[name])

@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import polars as pl
 
 from ..errors import InvalidInputError
-from ..filesystem import checked_path, refuse_odd_given
+from ..filesystem import checked_path, near_files, refuse_odd_given
 from .column_names import reject_duplicate_names
 from .instrument_files import is_instrument_file, read_folder, read_spectra_file
 from .long_form import to_wide
@@ -139,7 +139,8 @@ def read(path: Path, texts: Collection[str] = ()) -> Table:
     """
     kind = kind_of_table(path)
     if kind is None:
-        raise InvalidInputError(f"{path} is no table by its name; give one that ends in {', '.join(TABLES)}")
+        advice = near_files(path) or f"; give one that ends in {', '.join(TABLES)}"
+        raise InvalidInputError(f"{path} is no table by its name{advice}")
     try:
         if kind == FOLDER:
             return read_folder(path)

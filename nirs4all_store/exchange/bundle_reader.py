@@ -18,6 +18,7 @@ from typing import Any
 from ..artifacts import CODECS, SKOPS, sha256
 from ..chains import artifact_ids, checked_attachments, plan_replay, with_ids
 from ..errors import BundleError, StoreError
+from ..filesystem import near_files
 from ..storage import ChainRecord, Pipeline, PredictionRecord, Record
 from ..validation import reject_duplicate_keys
 from .legacy_bundle import read_old
@@ -147,7 +148,7 @@ def read_bundle(path: Path) -> Bundle:
     """
     try:
         if not path.is_file():
-            raise BundleError("it is no file; give the path of a .n4a")
+            raise BundleError(f"it is no file{near_files(path) or '; give the path of a .n4a'}")
         with zipfile.ZipFile(path) as archive:
             members = _read_members(archive, path)
         manifest = _json_of(members, MANIFEST)

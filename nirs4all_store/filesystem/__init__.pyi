@@ -20,6 +20,7 @@ from .file_types import PLAIN as PLAIN
 from .file_types import content_of as content_of
 from .file_types import kind_of as kind_of
 from .file_types import kind_of_mode as kind_of_mode
+from .file_types import near_files as near_files
 from .file_types import open_at_once as open_at_once
 from .file_types import open_without_following as open_without_following
 from .file_types import refuse_odd as refuse_odd

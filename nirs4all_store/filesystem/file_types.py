@@ -12,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 
 from ..errors import InvalidInputError, StoreError, WorkspaceCorruptError
+from ..validation import nearest
 
 FILE = "a file"
 FOLDER = "a folder"
@@ -128,16 +129,29 @@ def content_of(path: AnyPath, error: type[StoreError] = WorkspaceCorruptError) -
         return stream.readall()
 
 
+def near_files(path: AnyPath) -> str:
+    """Return how a message goes on that says that a path is none: which files of its folder are called nearly so."""
+    path = Path(path)
+    try:
+        names = [str(path.with_name(near)) for near in nearest(path.name, [one.name for one in path.parent.iterdir()])]
+    except (OSError, ValueError):
+        return ""
+    return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
 def refuse_odd_given(path: AnyPath) -> None:
-    """Refuse a path that a user has named, by what it is or its links lead to; one that is not there is fine.
+    """Refuse a path that a user has named and from which nothing can be read, by what it is or its links lead to.
 
     Raises
     ------
     InvalidInputError
-        It is a pipe, a socket or a device, which could keep one waiting for ever.
+        It is not there; or it is a pipe, a socket or a device, which could keep one waiting for ever.
     """
     try:
         kind = kind_of_mode(Path(path).stat().st_mode)
+    except FileNotFoundError as error:
+        advice = near_files(path) or "; correct its name, or go to its folder"
+        raise InvalidInputError(f"{os.fspath(path)} cannot be read: there is no such file{advice}") from error
     except (OSError, ValueError):  # Whoever opens it tells.
         return
     if kind not in PLAIN:

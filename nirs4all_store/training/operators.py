@@ -15,6 +15,8 @@ from sklearn.base import BaseEstimator
 
 from ..artifacts import SCRIPTS
 from ..errors import InvalidInputError
+from ..validation import did_you_mean
+from .near_names import advice
 
 WITHOUT_A_NAME = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 FUNCTION, ITEMS, SLICE = "function", "items", "slice"
@@ -66,7 +68,10 @@ def build(described: Any, where: str) -> Any:
     if isinstance(described, Mapping) and "class" in described:
         unknown = sorted(map(str, set(described) - {"class", "params"}))
         if unknown:
-            raise InvalidInputError(f"{where} has {', '.join(unknown)} beside its class; give class and params only")
+            near = did_you_mean(unknown[0], ["params"])
+            raise InvalidInputError(
+                f"{where} has {', '.join(unknown)} beside its class{near or '; give class and params only'}"
+            )
         kind = _class(described["class"], where)
         params = described.get("params") or {}
         if not isinstance(params, Mapping):
@@ -96,17 +101,20 @@ def _imported(name: Any, where: str, kind: str, example: str) -> Any:
     try:
         found = _resolved(str(name))
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise InvalidInputError(
-            f"{where}: there is no {kind} {name!s:.200}: {error}; give its whole name, as in {example!r}, of a package "
-            "that is installed"
-        ) from error
+        if isinstance(error, ImportError) and not str(name).startswith(error.name or str(name)):
+            raise _not_importable(name, where, error) from error
+        raise InvalidInputError(f"{where}: there is no {kind} {name!s:.200}{advice(str(name))}") from error
     except Exception as error:  # A module may be anybody's.
-        raise InvalidInputError(
-            f"{where}: the module of {name!s:.200} cannot be imported: {type(error).__name__}: {error}; mend it"
-        ) from error
+        raise _not_importable(name, where, error) from error
     if not callable(found):
         raise InvalidInputError(f"{where}: {name} is no {kind}; give its whole name, as in {example!r}")
     return found
+
+
+def _not_importable(name: Any, where: str, error: Exception) -> InvalidInputError:
+    return InvalidInputError(
+        f"{where}: the module of {name!s:.200} cannot be imported: {type(error).__name__}: {error}; mend it"
+    )
 
 
 def _resolved(name: str) -> Any:
@@ -134,8 +142,23 @@ def _made(kind: type, params: dict[str, Any], where: str) -> Any:
     try:
         made = kind(**params)
     except Exception as error:  # A class may be anybody's.
+        _refuse_unknown(params, kind, where)
         raise InvalidInputError(f"{where}: {kind.__name__} cannot be made of {params}: {error}") from error
     return made
+
+
+def _refuse_unknown(params: Mapping[str, Any], kind: type, where: str) -> None:
+    """Refuse a parameter that a class does not take, and name those that it takes."""
+    try:
+        taken = inspect.signature(kind).parameters.values()
+    except (TypeError, ValueError):  # Written in C.
+        return
+    known = [one.name for one in taken if one.kind not in WITHOUT_A_NAME]
+    unknown = [name for name in params if name not in known]
+    if unknown and len(known) == len(taken):
+        near = did_you_mean(unknown[0], known)
+        takes = f"; it takes {', '.join(known)}" if known else "; it takes none"
+        raise InvalidInputError(f"{where}: {kind.__name__} has no parameter {unknown[0]!r}{near or takes}")
 
 
 class Opaque(str):

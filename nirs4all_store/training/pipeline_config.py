@@ -12,13 +12,14 @@ from typing import Any
 from ..chains import estimator_type
 from ..datasets import TrainingData
 from ..errors import InvalidInputError
-from ..validation import json_text, refuse_endless, shown
+from ..validation import did_you_mean, json_text, refuse_endless, shown
 from .operators import as_error, build, describe, name_of, params_of, parts_of
 from .search_space import MOST_PIPELINES, MOST_VALUES, OR, RANGE, Alternative, alternatives_of, count_text, size_of
 
 # Characters of the configurations as they were written, in all pipelines of a run together.
 MOST_TEXT = 100_000_000
 KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
+KEYS = ("class", *KINDS, OR, RANGE)
 # What scikit-learn calls estimators whose `predict` says nothing of y.
 WITHOUT_Y = ("clusterer", "outlier_detector", "density_estimator")
 NEEDED = {
@@ -172,7 +173,9 @@ def pipelines_of(config: Any) -> list[PipelineSpec]:
     if isinstance(config, Mapping) and "pipeline" in config:
         config = config["pipeline"]
     if not isinstance(config, list | tuple) or not config:
-        raise InvalidInputError(f"a configuration is a list of steps, not {shown(config)}")
+        key = next(iter(config), None) if isinstance(config, Mapping) else None
+        near = did_you_mean(key, ["pipeline"]) if isinstance(key, str) else ""
+        raise InvalidInputError(f"a configuration is a list of steps, not {shown(config)}{near}")
     with as_error("the configuration"):
         try:
             size = size_of(list(config), {})
@@ -268,6 +271,10 @@ def _step(item: Any, where: str) -> Step:
     key = next((key for key in KINDS if isinstance(item, Mapping) and key in item), None)
     if key and len(item) > 1:
         raise InvalidInputError(f"{where} has {sorted(map(str, item))} in one place; give each a step of its own")
+    if isinstance(item, str):
+        raise InvalidInputError(f"{where} is the text {item!r:.200}; a class is written {{'class': 'package.Name'}}")
+    if key is None and isinstance(item, Mapping) and "class" not in item:
+        _refuse_key(item, where)
     described = item[key] if key else item
     with as_error(where):
         operator = build(described, where)
@@ -288,6 +295,14 @@ def _step(item: Any, where: str) -> Step:
     given = tuple(described.get("params") or ()) if isinstance(described, Mapping) else ()
     _check_params(operator, where, is_built=isinstance(described, Mapping))
     return Step(kind, operator, where, given, is_marked=key is not None)
+
+
+def _refuse_key(item: Mapping[Any, Any], where: str) -> None:
+    """Refuse a dict that is no step for a key that is none of a step's, as `modle`."""
+    key = next((key for key in item if isinstance(key, str)), None)
+    if key is not None:
+        advice = did_you_mean(key, KEYS) or f"; a step is written with one of {', '.join(KEYS)}"
+        raise InvalidInputError(f"{where} has the key {key!r:.200}, which no step has{advice}")
 
 
 def _has(operator: Any, method: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import InvalidInputError
-from ..validation import shown
+from ..validation import did_you_mean, shown
 from .operators import describe
 
 OR, RANGE = "_or_", "_range_"
@@ -70,6 +70,7 @@ def alternatives_of(value: Any, where: str) -> Iterator[Alternative]:
     if isinstance(value, Mapping) and (OR in value or RANGE in value):
         yield from _choices(value, where)
     elif isinstance(value, Mapping):
+        _refuse_no_generator(value, where)
         for chosen, choices in _products(list(value.values()), where):
             yield dict(zip(value, chosen, strict=True)), choices
     elif isinstance(value, list):
@@ -81,6 +82,16 @@ def alternatives_of(value: Any, where: str) -> Iterator[Alternative]:
 def _products(values: Sequence[Any], where: str) -> Iterator[Alternative]:
     for chosen in itertools.product(*(list(alternatives_of(value, where)) for value in values)):
         yield [value for value, _ in chosen], [choice for _, choices in chosen for choice in choices]
+
+
+def _refuse_no_generator(value: Mapping[Any, Any], where: str) -> None:
+    """Refuse a dict of one key that is written as those of alternatives are, or nearly so, and is none."""
+    key = next(iter(value)) if len(value) == 1 else None
+    if not isinstance(key, str) or "_" not in (key[:1], key[-1:]):
+        return
+    near = did_you_mean(key, (OR, RANGE))
+    if near or key[:1] == key[-1:]:
+        raise InvalidInputError(f"{where}: {key!r:.200} makes no alternatives{near or f'; write {OR} or {RANGE}'}")
 
 
 def _choices(value: Mapping[str, Any], where: str) -> Iterator[Alternative]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -24,7 +23,7 @@ from ..filesystem import (
     write_exclusive,
 )
 from ..identifiers import utc_now
-from ..validation import checked_text, checked_texts, file_text, json_text, reject_duplicate_keys, shown
+from ..validation import checked_text, checked_texts, did_you_mean, file_text, json_text, reject_duplicate_keys, shown
 from ..workspace import TEMPLATES, checked_folder, is_in_memory
 
 Template = dict[str, Any]
@@ -232,15 +231,8 @@ class PipelineLibrary:
         template = _read(path) if path.is_file() else None
         if template is None or template["name"] != name:
             others = [there["name"] for there in map(_readable, self._files()) if there is not None]
-            near = difflib.get_close_matches(name, others)
-            raise NotFoundError(
-                f"the library has no template {name!r}; "
-                + (
-                    f"the nearest are {near}"
-                    if near
-                    else "see list_templates(), in a shell `nirs4all-store library list`, for those it has"
-                )
-            )
+            listed = "; see list_templates(), in a shell `nirs4all-store library list`, for those it has"
+            raise NotFoundError(f"the library has no template {name!r}{did_you_mean(name, others) or listed}")
         if category is not None and template["category"] != category:
             raise NotFoundError(f"the template {name!r} is of category {template['category']!r}, not {category!r}")
         return template

@@ -1,6 +1,9 @@
 from .size_limits import check_size as check_size
 from .size_limits import refuse_deep as refuse_deep
 from .size_limits import refuse_endless as refuse_endless
+from .suggestions import MOST_SUGGESTED as MOST_SUGGESTED
+from .suggestions import did_you_mean as did_you_mean
+from .suggestions import nearest as nearest
 from .values import FLOAT_KEY as FLOAT_KEY
 from .values import checked_float as checked_float
 from .values import checked_fold as checked_fold

@@ -232,8 +232,8 @@ def test_a_split_trains_as_test_data_of_its_own_would(store: WorkspaceStore) -> 
 @pytest.mark.usefixtures("here")
 def test_a_target_that_the_file_of_references_lacks_was_an_error_of_polars() -> None:
     parts = {"X": WHEAT.drop("protein", "moisture"), "y": "lab.csv", "join": "sample"}
-    with pytest.raises(InvalidInputError, match=r"lab.csv has no column 'prot'; name one of .*'protein'.* --target"):
-        read_dataset(parts, "prot")
+    with pytest.raises(InvalidInputError, match=r"lab.csv has no column 'ash'; name one of .*'protein'.* --target"):
+        read_dataset(parts, "ash")
 
 
 def test_a_column_of_groups_that_is_not_there_was_asked_for_as_target() -> None:

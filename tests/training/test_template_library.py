@@ -73,7 +73,7 @@ def test_a_taken_name_is_only_replaced_on_request(library: PipelineLibrary) -> N
 
 def test_an_unknown_name_or_category_is_not_found(library: PipelineLibrary) -> None:
     library.save_template([], "baseline_pls", "regression")
-    with pytest.raises(NotFoundError, match="nearest are"):
+    with pytest.raises(NotFoundError, match="did you mean"):
         library.load_template("baseline_plz")
     for call in (library.load_template, library.get_template_metadata, library.delete_template):
         with pytest.raises(KeyError, match="of category 'regression'"):
@@ -109,7 +109,7 @@ def test_a_damaged_template_is_named_in_a_warning_and_once_hid_all_the_others(li
     assert caught[0].filename == __file__
     with pytest.raises(InvalidInputError, match=r"t\.json cannot be read"):
         library.load_template("t")
-    with pytest.raises(NotFoundError, match="nearest are"):
+    with pytest.raises(NotFoundError, match="did you mean"):
         library.load_template("goood")
 
 
