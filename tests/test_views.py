@@ -224,7 +224,7 @@ def test_several_targets_once_were_drawn_as_one(tmp_path: Path) -> None:
     assert first.startswith("protein\n")
     assert ("100" in first, "100" in second) == (False, True)
     page = figures.save(prediction, tmp_path / "both.html").read_text()
-    assert page.count('id="axes_') == 2
+    assert page.count('id="axes_') == 4, "of each target the values and the residuals"
 
 
 def test_runs_tell_what_their_pipelines_come_to(store: WorkspaceStore) -> None:

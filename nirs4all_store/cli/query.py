@@ -12,7 +12,7 @@ from rich.console import Console
 from .. import views
 from ..datasets import PARTITIONS
 from ..errors import InvalidInputError
-from ..figures import draw, save
+from ..figures import check_figure, draw, save
 from ..views import Listing
 from .output import (
     DEFAULT_WORKSPACE,
@@ -185,7 +185,7 @@ def show(
     beginning: Annotated[str, typer.Argument(metavar="ID", help="The first characters of any id.")],
     plot: Annotated[
         Path | None,
-        typer.Option(help="Save the predicted against the true values as a PNG or HTML file.", **PATH_OPTIONS),
+        typer.Option(help="Save predicted against measured as a PNG, SVG, PDF or HTML file.", **PATH_OPTIONS),
     ] = None,
     overwrite: Overwrite = False,
     average: Average = None,
@@ -194,13 +194,16 @@ def show(
 ) -> None:
     """Show a run, dataset, pipeline, chain, prediction or artifact.
 
-    For a chain or prediction, a picture shows the predicted against the true values.
+    For a chain or prediction, a picture shows the predicted against the measured values.
     """
     if plot is not None:
         refuse_output(plot, workspace, overwrite=overwrite)
+        check_figure(plot)
     with reading(workspace) as store:
         kind, name = find(store, beginning)
         found = views.show(store, kind, name, average)
+        if plot is not None:  # Before anything is printed.
+            save(found.drawn and views.drawing_of(store, found.drawn), plot)
         if as_json:
             print_json(found.values)
         else:
@@ -211,7 +214,7 @@ def show(
         picture = draw(found.drawn)
         put((picture if has(picture) else picture.translate(BOXES)) + "\n")
     if plot is not None:
-        print_line(Console(stderr=as_json), f"saved {save(found.drawn, plot)}")
+        print_line(Console(stderr=as_json), f"saved {plot}")
 
 
 @app.command(epilog="nirs4all-store compare 01a2 01b7")

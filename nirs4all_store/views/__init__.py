@@ -7,6 +7,7 @@ from .details import details_of as details_of
 from .details import differences as differences
 from .details import lines_of as lines_of
 from .details import show as show
+from .drawings import drawing_of as drawing_of
 from .listings import IDS as IDS
 from .listings import LISTED_RUNS as LISTED_RUNS
 from .listings import Listing as Listing

@@ -101,7 +101,7 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
         "#": _places(rows, keys, alike),
         "chain_id": [row["chain_id"] for row in rows],
         # With a space, at which a narrow terminal breaks it.
-        "model": [_with_params(row) for row in rows],
+        "model": [with_params(row) for row in rows],
         "preprocessings": [row["preprocessings"] for row in rows],
     }
     spreads = [chains.get(row["chain_id"], {}).get("fold_sd") if row["fold_id"] == AVERAGE else None for row in rows]
@@ -140,7 +140,8 @@ def _places(rows: Sequence[Mapping[str, Any]], keys: Sequence[Any], alike: Mappi
     return [f"{place}{LIKE_THE_BEST * (number in marked)}" for number, place in enumerate(places)] if marked else places
 
 
-def _with_params(row: Mapping[str, Any]) -> str:
+def with_params(row: Mapping[str, Any]) -> str:
+    """Return the name of a model with its parameters."""
     params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in dict_of(row["best_params"]).items())
     return str(row["model_name"]) + f" ({params})" * bool(params)
 

@@ -162,8 +162,14 @@ def test_classes_are_drawn_as_counts(here: Path) -> None:
     page = (here / "counts.html").read_text()
     assert page.startswith("<!doctype html>")
     assert "<svg" in page
-    assert "neither PNG nor HTML" in command(f"show {best['prediction_id']} --plot counts.pdf", 1)
-    assert "only a chain or prediction" in command(f"show {best['pipeline_id']} --plot counts.png", 1)
+    for line, refusal in [
+        (
+            f"show {best['prediction_id']} --plot counts.gif",
+            "counts.gif is no figure by its name; give one that ends in",
+        ),
+        (f"show {best['pipeline_id']} --plot counts.png", "only a chain or prediction whose true values are known can"),
+    ]:
+        assert command(line, 1).startswith(refusal), "it was refused after sixty lines"
 
 
 FIRST = [["avg", "val", "RMSECV"], ["avg", "train"], ["final", "train", "RMSEC"]]
