@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import threading
 import time
 import traceback
+import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,6 +52,8 @@ from .pipeline_config import PipelineSpec, Step
 from .repeats import Folds
 
 FOLDS = 5
+Told = tuple[type[Warning], str]
+"""The kind of a warning, and what it says."""
 
 
 @dataclass(frozen=True)
@@ -241,20 +246,33 @@ def outcome_of(
     threads: int,
     refit: bool,
     settings: dict[str, Any],
-) -> tuple[str, PipelineSpec, TrainingResult | str, float]:
-    """Train one pipeline, in whatever process this is; in the place of a result there may be a traceback.
+) -> tuple[str, PipelineSpec, TrainingResult | str, float, list[Told]]:
+    """Train one pipeline, in whatever process this is, and return its warnings beside what came of it.
 
-    It stands here and not beside the runner, since a process that is started for it imports the module in which it is.
+    In the place of a result there may be a traceback. It stands here and not beside the runner, since a process that is
+    started for it imports the module in which it is.
     """
     began = time.perf_counter()
-    try:
-        with sklearn.config_context(**settings):
-            result: TrainingResult | str = train(pipeline, data, folds, threads, refit=refit)
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # Its code may leave the program; another pipeline's does not.
-        result = traceback.format_exc()
-    return pipeline_id, pipeline, result, time.perf_counter() - began
+    with _recorded_warnings() as recorded:
+        try:
+            with sklearn.config_context(**settings):
+                result: TrainingResult | str = train(pipeline, data, folds, threads, refit=refit)
+        except KeyboardInterrupt:
+            raise
+        except BaseException:  # Its code may leave the program; another pipeline's does not.
+            result = traceback.format_exc()
+    told = [*dict.fromkeys((warning.category, str(warning.message)) for warning in recorded)]
+    return pipeline_id, pipeline, result, time.perf_counter() - began, told
+
+
+@contextlib.contextmanager
+def _recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
+    """Collect warnings instead of showing them; but not in a thread of several, which share what shows warnings."""
+    if threading.current_thread() is not threading.main_thread():
+        yield []
+        return
+    with warnings.catch_warnings(record=True) as recorded:
+        yield recorded
 
 
 def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int, *, refit: bool) -> TrainingResult:
@@ -270,7 +288,7 @@ def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int
         The folds could be fitted, and the final model could not.
     """
     seconds = [0.0] * len(pipeline.steps)
-    fitted = [_fit(pipeline, data, rows, seconds) for rows, _ in folds]
+    fitted = [fit_steps(pipeline, data, rows, seconds) for rows, _ in folds]
     final = _fit_final(pipeline, data, seconds) if refit else None
     models = [_model(step, fitted, final) for step in pipeline.models]
     with threadpool_limits(threads, user_api="blas"):
@@ -299,8 +317,11 @@ def dumped(fitted: Any) -> codecs.Dumped:
     return codecs.Dumped(content, "cloudpickle", codecs.versions_of(fitted, "cloudpickle"))
 
 
-def _fit(pipeline: PipelineSpec, data: TrainingData, rows: Array, seconds: list[float]) -> list[Fitted]:
-    """Fit all steps on some rows alone."""
+def fit_steps(
+    pipeline: PipelineSpec, data: TrainingData, rows: Array, seconds: list[float] | None = None
+) -> list[Fitted]:
+    """Fit all steps on some rows alone; add to `seconds` how long each took."""
+    seconds = [0.0] * len(pipeline.steps) if seconds is None else seconds
     X, samples, wavelengths = data.X[rows], Samples.of(data, rows), data.wavelengths
     fitted: list[Fitted] = []
     for position, step in enumerate(pipeline.steps):
@@ -318,7 +339,7 @@ def _fit(pipeline: PipelineSpec, data: TrainingData, rows: Array, seconds: list[
 
 def _fit_final(pipeline: PipelineSpec, data: TrainingData, seconds: list[float]) -> list[Fitted]:
     try:
-        return _fit(pipeline, data, np.arange(len(data.X)), seconds)
+        return fit_steps(pipeline, data, np.arange(len(data.X)), seconds)
     except Exception as error:
         raise TrainingFailedError(
             f"the final model could not be fitted on all {len(data.X)} samples, though those of the folds could: "

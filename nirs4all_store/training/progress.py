@@ -12,9 +12,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 @contextmanager
 def progress_bar(total: int, *, is_shown: bool) -> Iterator[Any]:
-    """Show a bar on a terminal, and give what advances it by one."""
+    """Show a bar on a terminal, and give what advances it by one and takes how many have failed so far."""
     console = Console(stderr=True)
-    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    failures = TextColumn("[red]{task.fields[failed]}")
+    columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), failures, TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not (is_shown and console.is_terminal)) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
+        task = bar.add_task("", total=total, failed="")
+        yield lambda failed: bar.update(task, advance=1, failed=f"failed {failed:,}" if failed else "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from collections.abc import Mapping, Sequence
 
 import polars as pl
 
@@ -63,3 +64,26 @@ def warn_of_unpredicted(predictions: pl.DataFrame) -> None:
         DataWarning,
         stacklevel=4,
     )
+
+
+def warn_of_training(found: Mapping[tuple[type[Warning], str], Sequence[str]]) -> None:
+    """Give the warnings of trainings again, with the name of the first pipeline, and how many others gave the same.
+
+    Parameters
+    ----------
+    found : dict
+        Of the kind of each warning and what it says, to the names of the pipelines that gave it.
+    """
+    for (category, text), names in found.items():
+        others = f" and {len(names) - 1:,} more" if len(names) > 1 else ""
+        # Filters look at how a message begins.
+        warnings.warn(f"{text} (in {names[0]}{others})", _made_of_text(category), stacklevel=4)
+
+
+def _made_of_text(category: type[Warning]) -> type[Warning]:
+    """Return a kind of warning, or a plain one where it takes something else than a text."""
+    try:
+        category("")
+    except Exception:  # It may be anybody's.
+        return UserWarning
+    return category

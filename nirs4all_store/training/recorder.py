@@ -9,6 +9,7 @@ import numpy as np
 
 from ..chains import DOMAIN, ChainBuilder, ExecutionStep, ExecutionTrace, StepArtifacts
 from ..datasets import AVERAGE, FINAL, TrainingData
+from ..errors import InvalidInputError
 from ..metrics import UNPREDICTED, distance_from_best
 from ..store import WorkspaceStore
 from .cross_validation import TrainingResult
@@ -20,6 +21,17 @@ FINAL_KEY = f"fold_{FINAL}"
 """The key of a final model among the artifacts of a chain's folds, as nirs4all names it."""
 REFIT_CONTEXT = "standalone"
 """What nirs4all writes beside the predictions of a final model that is not part of a stack."""
+KEPT = ("all", FINAL, "folds")
+"""Whose fitted objects may be kept."""
+
+
+def checked_keep(keep: str, *, refit: bool) -> str:
+    """Return what is kept; without a final model that is the folds."""
+    if keep not in KEPT:
+        raise InvalidInputError(f"keep is {keep!r}; give one of {', '.join(map(repr, KEPT))}")
+    if not refit and keep == FINAL:
+        raise InvalidInputError("keep='final' keeps a final model, and refit=False makes none; leave one of them out")
+    return keep if refit else "folds"
 
 
 def record_result(

@@ -28,19 +28,26 @@ from ..storage import PLANNED
 from ..store import WorkspaceStore
 from ..validation import checked_int
 from .config_files import find_config
-from .cross_validation import TrainingResult, blas_threads, check_fit, check_repeats, outcome_of, splits, splitter_of
+from .cross_validation import (
+    Told,
+    TrainingResult,
+    blas_threads,
+    check_fit,
+    check_repeats,
+    outcome_of,
+    splits,
+    splitter_of,
+)
 from .missing_values import takes_gaps
 from .operators import as_error
 from .pipeline_config import PipelineSpec, pipelines_of, task_of, template_of
 from .progress import progress_bar
-from .ranked_results import ranked, warn_of_unpredicted
-from .recorder import record_result
+from .ranked_results import ranked, warn_of_training, warn_of_unpredicted
+from .recorder import checked_keep, record_result
 from .repeats import Folds, judged_by
 from .resume import CONFIG, completed_before, key_of, tell_judged_by
 from .template_library import template_in
-
-KEPT = ("all", FINAL, "folds")
-"""Whose fitted objects may be kept."""
+from .trial import Refusal, refusals_of, warn_of_refusals
 
 
 @all_public
@@ -142,7 +149,10 @@ class PipelineRunner:
         Warns
         -----
         DataWarning
-            Models predict NaN for some samples, so that they have no score; these come last.
+            Models predict NaN for some samples, so that they have no score; these come last. Or pipelines want more
+            components than a fold has samples, or X variables: they are not trained, and stored as failed.
+        Warning
+            What the operators of a pipeline warned of, with the pipeline's name; the same of several pipelines once.
 
         Raises
         ------
@@ -158,7 +168,7 @@ class PipelineRunner:
             Every pipeline failed, and `resume` found none that was completed before.
         """
         self.run_id = None
-        keep = _checked_keep(keep, refit=refit)
+        keep = checked_keep(keep, refit=refit)
         with self._store() as store:
             if store.is_in_transaction:
                 raise UnitOfWorkError("a run commits each pipeline as it goes; call it outside of transaction()")
@@ -193,12 +203,15 @@ class PipelineRunner:
             left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
             found = [done[key] for key in dict.fromkeys(keys) if key in done]
             if left:
+                refusals = refusals_of(left, data, folds)
+                warn_of_refusals([*refusals.values()], len(left))
                 template, skipped = template_of(config, len(left)), len(pipelines) - len(left)
                 with store.transaction():
                     dataset_id = store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=keep_spectra)
                     run = _Run(store, data, dataset_id, folds, name or data.name, skipped, template, keep, len(left))
                 self.run_id = run.run_id
-                found += run.train(left, self._n_jobs, is_shown=self._progress)
+                found += run.train(left, refusals, self._n_jobs, is_shown=self._progress)
+                warn_of_training(run.warnings)
             elif keep_spectra:
                 store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=True)
             predictions = ranked(store, found)
@@ -212,15 +225,6 @@ class PipelineRunner:
         else:
             with WorkspaceStore(self._workspace) as store:
                 yield store
-
-
-def _checked_keep(keep: str, *, refit: bool) -> str:
-    """Return what is kept; without a final model that is the folds."""
-    if keep not in KEPT:
-        raise InvalidInputError(f"keep is {keep!r}; give one of {', '.join(map(repr, KEPT))}")
-    if not refit and keep == FINAL:
-        raise InvalidInputError("keep='final' keeps a final model, and refit=False makes none; leave one of them out")
-    return keep if refit else "folds"
 
 
 def _parallel(n_jobs: int) -> Parallel:
@@ -257,17 +261,24 @@ class _Run:
         self._begun: dict[str, PipelineSpec] = {}
         self._completed: list[str] = []
         self._failed: dict[str, str] = {}
+        self.warnings: dict[Told, list[str]] = {}
         self._problem: Exception | None = None
         self._dataset_id = dataset_id
         config = CONFIG | {PLANNED: n_pipelines}
         self.run_id = store.begin_run(name, config, [data.summary | {"dataset_id": dataset_id}])
 
-    def train(self, pipelines: list[PipelineSpec], n_jobs: int, *, is_shown: bool) -> list[str]:
-        """Train and store them; return the ids of those that succeeded."""
+    def train(
+        self, pipelines: list[PipelineSpec], refusals: dict[int, Refusal], n_jobs: int, *, is_shown: bool
+    ) -> list[str]:
+        """Train and store them, but for those that are refused; return the ids of those that succeeded."""
         began = time.perf_counter()
         try:
             with progress_bar(len(pipelines), is_shown=is_shown) as advance:
-                left = iter(pipelines)
+                with self._store.transaction():
+                    for place, refusal in refusals.items():
+                        self._fail(self._begin(pipelines[place]), refusal.problem)
+                        advance(len(self._failed))
+                left = (pipeline for place, pipeline in enumerate(pipelines) if place not in refusals)
                 while not self._train_until_a_worker_dies(left, n_jobs, advance):
                     pass
             if self._problem is not None:
@@ -297,7 +308,7 @@ class _Run:
         return self._completed
 
     def _train_until_a_worker_dies(
-        self, left: Iterator[PipelineSpec], n_jobs: int, advance: Callable[[], object]
+        self, left: Iterator[PipelineSpec], n_jobs: int, advance: Callable[[int], object]
     ) -> bool:
         """Train what is left; return False once the system has ended a process that did, or one was sent in vain.
 
@@ -307,11 +318,11 @@ class _Run:
         try:
             for outcome in _parallel(n_jobs)(self._tasks(left)):
                 self._keep(*outcome)
-                advance()
+                advance(len(self._failed))
         except (BrokenExecutor, PicklingError):
             for pipeline_id, pipeline in list(self._begun.items()):
                 self._train_alone(pipeline_id, pipeline, n_jobs)
-                advance()
+                advance(len(self._failed))
             return False
         return True
 
@@ -327,24 +338,28 @@ class _Run:
     def _tasks(self, pipelines: Iterator[PipelineSpec]) -> Iterator[Any]:
         """Begin one pipeline after the other, each as soon as somebody has time for it."""
         for pipeline in pipelines:
-            samples, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
             try:
-                pipeline_id = self._store.begin_pipeline(
-                    self.run_id,
-                    pipeline.name,
-                    pipeline.config,
-                    pipeline.choices,
-                    self._data.name,
-                    self._data.content_hash,
-                    self._template,
-                    judged_by(splitter_of(pipeline, samples), folds, samples, weighted=pipeline.weighted_scores),
-                    self._dataset_id,
-                )
+                pipeline_id = self._begin(pipeline)
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
                 self._problem = problem
                 return
-            self._begun[pipeline_id] = pipeline
             yield self._task(pipeline_id, pipeline)
+
+    def _begin(self, pipeline: PipelineSpec) -> str:
+        samples, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
+        pipeline_id = self._store.begin_pipeline(
+            self.run_id,
+            pipeline.name,
+            pipeline.config,
+            pipeline.choices,
+            self._data.name,
+            self._data.content_hash,
+            self._template,
+            judged_by(splitter_of(pipeline, samples), folds, samples, weighted=pipeline.weighted_scores),
+            self._dataset_id,
+        )
+        self._begun[pipeline_id] = pipeline
+        return pipeline_id
 
     def _task(self, pipeline_id: str, pipeline: PipelineSpec) -> Any:
         data, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
@@ -352,7 +367,11 @@ class _Run:
         # The settings of scikit-learn here, such as metadata routing, are not those of other processes and threads.
         return delayed(outcome_of)(pipeline_id, pipeline, data, folds, self._threads, refit, self._settings)
 
-    def _keep(self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | str, seconds: float) -> None:
+    def _keep(
+        self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | str, seconds: float, told: list[Told]
+    ) -> None:
+        for warning in told:
+            self.warnings.setdefault(warning, []).append(pipeline.name)
         if isinstance(result, str):
             self._fail(pipeline_id, result)
             return
