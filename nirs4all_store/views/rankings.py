@@ -185,7 +185,7 @@ def _notes(rows: Sequence[Mapping[str, Any]], alike: Mapping[int, list[int]]) ->
     if not alike:
         return []
     simplest = [_simplest([rows[place] for place in places]) for places in alike.values()]
-    named = [_with_params(row) + f" {row['preprocessings'] or ''}".rstrip() for row in simplest if row is not None]
+    named = [with_params(row) + f" {row['preprocessings'] or ''}".rstrip() for row in simplest if row is not None]
     told = f"; the simplest of them: {', '.join(named)}" if named else ""
     return [f"{LIKE_THE_BEST} within one standard error of the best{told}"]
 
