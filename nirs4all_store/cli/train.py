@@ -104,7 +104,7 @@ def run(
 ) -> None:
     """Train all pipelines of a configuration, store them, and rank them."""
     from ..chains import check_average
-    from ..training import PipelineRunner, pipelines_of
+    from ..training import PipelineRunner, line_of_refusals, pipelines_of
 
     parts = {"y": y, "unit": unit, "groups": groups, "join": join, "weights": weights, "sample": sample}
     dataset = read_dataset(given_parts(data, **parts, test=test, split=split), target)
@@ -112,10 +112,12 @@ def run(
         check_average(samples_of(dataset), average)
     # A wrong configuration is refused before a workspace is made.
     steps = find_config(config, PipelineLibrary(workspace).load_template)
-    pipelines_of(steps)
+    pipelines = pipelines_of(steps)
     with WorkspaceStore(workspace) as store:
         runner = PipelineRunner(store, n_jobs=jobs)
         _tell(dataset)
+        refused = line_of_refusals(pipelines, dataset)
+        print_line(Console(stderr=True), *([] if refused is None else [refused]))
         try:
             found = runner.run(
                 steps,

@@ -47,7 +47,6 @@ from .recorder import checked_keep, record_result
 from .repeats import Folds, judged_by
 from .resume import CONFIG, completed_before, key_of, tell_judged_by
 from .template_library import template_in
-from .trial import Refusal, refusals_of, warn_of_refusals
 
 
 @all_public
@@ -149,8 +148,7 @@ class PipelineRunner:
         Warns
         -----
         DataWarning
-            Models predict NaN for some samples, so that they have no score; these come last. Or pipelines want more
-            components than a fold has samples, or X variables: they are not trained, and stored as failed.
+            Models predict NaN for some samples, so that they have no score; these come last.
         Warning
             What the operators of a pipeline warned of, with the pipeline's name; the same of several pipelines once.
 
@@ -203,14 +201,12 @@ class PipelineRunner:
             left = [pipeline for pipeline, key in zip(pipelines, keys, strict=True) if key not in done]
             found = [done[key] for key in dict.fromkeys(keys) if key in done]
             if left:
-                refusals = refusals_of(left, data, folds)
-                warn_of_refusals([*refusals.values()], len(left))
                 template, skipped = template_of(config, len(left)), len(pipelines) - len(left)
                 with store.transaction():
                     dataset_id = store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=keep_spectra)
                     run = _Run(store, data, dataset_id, folds, name or data.name, skipped, template, keep, len(left))
                 self.run_id = run.run_id
-                found += run.train(left, refusals, self._n_jobs, is_shown=self._progress)
+                found += run.train(left, self._n_jobs, is_shown=self._progress)
                 warn_of_training(run.warnings)
             elif keep_spectra:
                 store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=True)
@@ -267,18 +263,12 @@ class _Run:
         config = CONFIG | {PLANNED: n_pipelines}
         self.run_id = store.begin_run(name, config, [data.summary | {"dataset_id": dataset_id}])
 
-    def train(
-        self, pipelines: list[PipelineSpec], refusals: dict[int, Refusal], n_jobs: int, *, is_shown: bool
-    ) -> list[str]:
-        """Train and store them, but for those that are refused; return the ids of those that succeeded."""
+    def train(self, pipelines: list[PipelineSpec], n_jobs: int, *, is_shown: bool) -> list[str]:
+        """Train and store them; return the ids of those that succeeded."""
         began = time.perf_counter()
         try:
             with progress_bar(len(pipelines), is_shown=is_shown) as advance:
-                with self._store.transaction():
-                    for place, refusal in refusals.items():
-                        self._fail(self._begin(pipelines[place]), refusal.problem)
-                        advance(len(self._failed))
-                left = (pipeline for place, pipeline in enumerate(pipelines) if place not in refusals)
+                left = iter(pipelines)
                 while not self._train_until_a_worker_dies(left, n_jobs, advance):
                     pass
             if self._problem is not None:

@@ -34,7 +34,6 @@ def trained(store: WorkspaceStore, config: Any, data: Any = (X, Y)) -> int:
     return store.list_pipelines().height - before
 
 
-@pytest.mark.filterwarnings("ignore:.*cannot be trained.*:nirs4all_store.DataWarning")
 def test_a_grid_with_a_point_that_cannot_work_once_could_not_be_resumed(store: WorkspaceStore) -> None:
     config = [FOLDS, {"_or_": [PCA(2), PCA(50)]}, Ridge()]
     found = PipelineRunner(store).run(config, (X, Y))

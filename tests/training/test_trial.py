@@ -1,7 +1,6 @@
 """What is known to fail before anything is trained, and warnings that say of which pipeline they are."""
 
 import io
-import json
 import threading
 import warnings
 from typing import Any
@@ -16,9 +15,10 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 
-from nirs4all_store import PipelineRunner, TrainingFailedError, WorkspaceStore
-from nirs4all_store.errors import DataWarning
-from nirs4all_store.training import cross_validation, progress
+from nirs4all_store import PipelineRunner, WorkspaceStore
+from nirs4all_store.datasets import read_dataset
+from nirs4all_store.training import cross_validation, pipelines_of, progress
+from nirs4all_store.training.trial import line_of_refusals
 
 X = np.random.default_rng(0).normal(size=(12, 20))
 Y = X[:, 0] + X[:, 1]
@@ -30,46 +30,31 @@ def pls(*components: int) -> dict[str, Any]:
     return {"model": {"class": "sklearn.cross_decomposition.PLSRegression", "params": params}}
 
 
-def errors_of(store: WorkspaceStore) -> dict[str, str | None]:
-    return dict(store.list_pipelines().select("name", "error").iter_rows())
+def line(config: list[Any], data: Any = (X, Y)) -> str | None:
+    return line_of_refusals(pipelines_of(config), read_dataset(data))
 
 
 def test_more_components_than_samples_of_a_fold_are_told_before_training(store: WorkspaceStore) -> None:
-    message = (
-        r"^2 of 4 pipelines cannot be trained: n_components 9 to 10 needs more than the 8 samples of a fold; they are "
-        "stored as failed$"
-    )
-    with pytest.warns(DataWarning, match=message) as caught:
-        found = PipelineRunner(store).run([FOLDS, pls(2, 9, 3, 10)], (X, Y), refit=False)
-    assert caught[0].filename == __file__
-    assert found["pipeline_id"].n_unique() == 2
-    errors = errors_of(store)
-    assert {name for name, error in errors.items() if error} == {f"PLSRegression(n_components={n})" for n in (9, 10)}
-    own = errors["PLSRegression(n_components=9)"] or ""
-    assert own.splitlines()[-1].startswith("ValueError: `n_components` upper bound is 8. Got 9"), "scikit-learn's words"
-    (run,) = store.list_runs().to_dicts()
-    assert json.loads(run["summary"])["failed_pipelines"] == 2
+    config = [FOLDS, pls(2, 9, 3, 10)]
+    told = "2 of 4 pipelines cannot be trained: n_components 9 to 10 needs more than the 8 samples of a fold"
+    assert line(config) == told
+    PipelineRunner(store).run(config, (X, Y), refit=False)
+    assert store.list_pipelines()["status"].to_list().count("failed") == 2, "what was said is true"
+    assert line([FOLDS, pls(2, 8)]) is None
 
 
-def test_nothing_is_stored_yet_when_it_is_told(store: WorkspaceStore) -> None:
-    with pytest.raises(DataWarning):  # Where warnings are errors.
-        PipelineRunner(store).run([FOLDS, pls(2, 9)], (X, Y), refit=False)
-    assert store.list_runs().is_empty()
-
-
-def test_more_components_than_variables_are_told_also_of_a_step_and_inside_of_one(store: WorkspaceStore) -> None:
-    data, message = (X[:, :5], Y), "1 of 1 pipelines cannot be trained: n_components 6 needs more than the 5 variables"
+def test_more_components_than_variables_are_told_also_of_a_step_and_inside_of_one() -> None:
+    told = "1 of 1 pipelines cannot be trained: n_components 6 needs more than the 5 variables"
     for steps in ([FOLDS, PCA(6), Ridge()], [FOLDS, make_pipeline(PCA(6), Ridge())]):
-        with (
-            pytest.warns(DataWarning, match=message),
-            pytest.raises(TrainingFailedError, match=r"all 1 pipelines .* n_components=6 must be between 0 and"),
-        ):
-            PipelineRunner(store).run(steps, data, refit=False)
+        assert line(steps, (X[:, :5], Y)) == told
 
 
-def test_a_step_that_takes_more_components_than_there_are_variables_is_trained(store: WorkspaceStore) -> None:
-    found = PipelineRunner(store).run([FOLDS, KernelPCA(50), Ridge()], (X, Y), refit=False)
-    assert found["pipeline_id"].n_unique() == 1
+def test_a_step_that_takes_more_components_than_there_are_variables_is_not_counted() -> None:
+    assert line([FOLDS, KernelPCA(50), Ridge()]) is None
+
+
+def test_folds_that_cannot_be_made_are_told_by_training() -> None:
+    assert line([KFold(13), pls(20)]) is None
 
 
 class Fussy(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types
@@ -85,16 +70,8 @@ class Fussy(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-le
         return X
 
 
-def test_what_fails_for_another_reason_is_not_said_to_want_too_many_components(store: WorkspaceStore) -> None:
-    with pytest.raises(TrainingFailedError, match="the moon is full"):  # And no warning, which would be an error.
-        PipelineRunner(store).run([FOLDS, Fussy(), Ridge()], (X, Y), refit=False)
-
-
-def test_pipelines_that_were_completed_before_are_not_tried_again(store: WorkspaceStore) -> None:
-    runner = PipelineRunner(store)
-    runner.run([FOLDS, pls(2)], (X, Y), refit=False)
-    with pytest.warns(DataWarning, match="1 of 1 pipelines cannot be trained: n_components 9 needs"):
-        runner.run([FOLDS, pls(2, 9)], (X, Y), refit=False, resume=True)
+def test_what_fails_for_another_reason_is_not_said_to_want_too_many_components() -> None:
+    assert line([FOLDS, Fussy(), Ridge()]) is None
 
 
 def test_the_bar_says_how_many_have_failed(monkeypatch: pytest.MonkeyPatch) -> None:
