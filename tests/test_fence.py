@@ -51,6 +51,8 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
     chain_id = add_chain(store, pipeline_id)
     dataset_id = store.save_dataset((X, X[:, 0]))
     prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id)
+    other_id = add_chain(store, pipeline_id)
+    add_prediction(store, pipeline_id, chain_id=other_id)
     artifact = store.sql("FROM artifacts").row(0, named=True)
     artifact_id = artifact["artifact_id"]
     record = store.get_prediction(prediction_id) or {}
@@ -77,6 +79,18 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "complete_run": lambda: store.complete_run(run_id),
         "save_dataset": lambda: store.save_dataset((X, X[:, 0])),
         "list_datasets": store.list_datasets,
+        "rank_chains": store.rank_chains,
+        "facets": store.facets,
+        "score_histogram": store.score_histogram,
+        "parameter_profile": lambda: store.parameter_profile("n_components"),
+        "distinct": lambda: store.distinct("run_id"),
+        "count_predictions": store.count_predictions,
+        "compare_chains": lambda: store.compare_chains([chain_id, other_id]),
+        "run_progress": lambda: store.run_progress(run_id),
+        "run_summaries": store.run_summaries,
+        "logs_since": lambda: store.logs_since(run_id),
+        "change_token": store.change_token,
+        "environment": lambda: store.environment(chain_id),
         "get_dataset": lambda: store.get_dataset(dataset_id),
         "load_dataset": lambda: store.load_dataset(dataset_id),
         "update_dataset": lambda: store.update_dataset(dataset_id, origin="wheat.csv"),

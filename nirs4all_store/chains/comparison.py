@@ -16,6 +16,7 @@ import polars as pl
 
 from ..datasets import AVERAGE
 from .sample_frames import are_classes, targets_in
+from .schema import checked_steps
 
 LONGEST = 80
 """So many characters of a value of a parameter are shown."""
@@ -89,7 +90,9 @@ def compare(scores: pl.DataFrame, chains: Sequence[Compared]) -> ChainComparison
 
 
 def _differing_steps(first: Row, other: Row) -> list[tuple[str, int, str | None, str | None]]:
-    ours, theirs = (sorted(chain["steps"], key=lambda step: int(step["step_idx"])) for chain in (first, other))
+    ours, theirs = (
+        sorted(checked_steps(chain["steps"]), key=lambda step: int(step["step_idx"])) for chain in (first, other)
+    )
     names = [[str(step.get("operator_class")) for step in own] for own in (ours, theirs)]
     matcher = SequenceMatcher(None, names[0], names[1], autojunk=False)
     found: list[tuple[str, int, str | None, str | None]] = []

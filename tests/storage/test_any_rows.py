@@ -54,6 +54,7 @@ class World:
     prediction_id: str
     artifact_id: str
     dataset_id: str
+    worse_id: str
     secret: Path
     exports: Path
 
@@ -72,7 +73,7 @@ def one_of_each(store: WorkspaceStore) -> tuple[str, ...]:
     worse = add_chain(store, pipeline_id, 3)
     add_prediction(store, pipeline_id, chain_id=worse, fold_id="avg", val_score=0.9)
     artifact_id = (store.get_chain(chain_id) or {})["fold_artifacts"]["0"]
-    return run_id, pipeline_id, chain_id, prediction_id, artifact_id, dataset_id
+    return run_id, pipeline_id, chain_id, prediction_id, artifact_id, dataset_id, worse
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +128,21 @@ def calls(world: World) -> list[Callable[[], Any]]:
         lambda: store.export_run(world.run_id, exports / "run.yaml"),
         lambda: store.export_predictions_parquet(exports / "predictions.parquet"),
         lambda: store.list_runs(dataset="wheat"),
+        lambda: store.rank_chains(copies=True),
+        lambda: store.rank_chains("r2", target="protein", search="pls"),
+        lambda: store.rank_chains("rmsep", limit=1, after=f"0:{world.chain_id}"),
+        lambda: store.facets(["dataset_name", "run_id", "branch_id", "dataset_id"]),
+        lambda: store.score_histogram("rmse", bins=3),
+        lambda: store.parameter_profile("n_components"),
+        lambda: store.distinct("branch_id"),
+        lambda: store.count_predictions(branch_id=[1, 2], run_id=world.run_id),
+        lambda: store.compare_chains([world.chain_id, world.worse_id]),
+        lambda: views.compare_chains(store, world.chain_id, world.worse_id, ids=True),
+        lambda: store.run_progress(world.run_id),
+        lambda: views.list_runs(store, None, None, 3),
+        lambda: views.list_pipelines(store, world.run_id, 3),
+        lambda: store.logs_since(world.run_id),
+        lambda: store.environment(world.chain_id),
         lambda: store.sql("SELECT * FROM chains"),
         lambda: store.plan_gc(grace=timedelta(0)),
         lambda: store.resume_run(world.run_id),
