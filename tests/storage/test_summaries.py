@@ -203,6 +203,9 @@ def test_filters_take_one_value_or_several(trained: WorkspaceStore) -> None:
         trained.query_predictions(run_id={"a": 1})
     with pytest.raises(InvalidTypeError, match="there is no filter colour"):
         trained.count_predictions(colour="red")
+    for columns in ([], ["fold_id"]):
+        with pytest.raises(InvalidInputError, match="chains are not counted by"):
+            trained.facets(columns)
     with pytest.raises(InvalidInputError, match="chains have no partition"):
         trained.facets(partition="val")
 

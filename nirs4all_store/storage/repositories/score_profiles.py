@@ -29,15 +29,13 @@ PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 
 
 def facet(chains: CTE, column: str, metrics: Sequence[str]) -> Select[Any]:
-    """Return the SELECT of how many chains have each value of a column, and their scores; the most come first."""
+    """Return the SELECT of how many chains have each value of a column, and their scores."""
     own = PREDICTIONS.alias("own")
     of_pipelines = {"run_id": chains.c.run_id, "dataset_id": PIPELINES.c.dataset_id}
     value = cast(of_pipelines[column] if column in of_pipelines else own.c[column], String)
     joined = _with_rows(chains, own).join(PIPELINES, PIPELINES.c.pipeline_id == chains.c.pipeline_id)
-    count = func.count()
-    columns = literal(column).label("column"), value.label("value"), count.label("chains")
-    query = select(*columns, *_scores(chains, metrics)).select_from(joined).group_by(value)
-    return query.order_by(count.desc(), value)
+    columns = literal(column).label("column"), value.label("value"), func.count().label("chains")
+    return select(*columns, *_scores(chains, metrics)).select_from(joined).group_by(value)
 
 
 def profile(chains: CTE, name: str, metrics: Sequence[str]) -> Select[Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
-from sqlalchemy import func, select
+from sqlalchemy import func, select, union_all
 
 from ...datasets import PARTITIONS
 from ...errors import InvalidInputError
@@ -122,12 +122,16 @@ class Summaries(Repository):
     def facets(self, columns: list[str], wanted: WantedChains) -> pl.DataFrame:
         """Return how many chains have each value of some columns; see `WorkspaceStore.facets`."""
         wanted = _checked(wanted)
-        for column in columns:
-            if column not in OF_CHAINS:
-                raise InvalidInputError(f"chains are not counted by {column!r}; use some of {', '.join(OF_CHAINS)}")
+        columns = [*dict.fromkeys(columns)]
+        unknown = [column for column in columns if column not in OF_CHAINS]
+        if unknown or not columns:
+            raise InvalidInputError(f"chains are not counted by {unknown}; use some of {', '.join(OF_CHAINS)}")
         metrics = self._metrics(wanted)
         chains = chain_summaries.scored(wanted, metrics)
-        return pl.concat(self._tables.frame(score_profiles.facet(chains, column, metrics)) for column in columns)
+        # In one statement, so that the chains are summed up once.
+        parts = union_all(*(score_profiles.facet(chains, column, metrics) for column in columns)).subquery()
+        place = pl.col("column").replace_strict([*columns], [*range(len(columns))], return_dtype=pl.Int64)
+        return self._tables.frame(select(parts)).sort(place, -pl.col("chains"), "value")
 
     def score_histogram(self, wanted: WantedChains, bins: int) -> pl.DataFrame:
         """Return in how many chains the score lies in each of some classes; see `WorkspaceStore.score_histogram`."""
