@@ -29,7 +29,6 @@ from sqlalchemy import (
     select,
     type_coerce,
 )
-from sqlalchemy.dialects.postgresql import distinct_on
 
 from ...datasets import AVERAGE, FINAL, PARTITIONS
 from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNPREDICTED, lower_is_better
@@ -75,6 +74,13 @@ class WantedChains:
     ascending: bool | None = None
 
 
+def _first_of_each(column: ColumnElement[Any]) -> Any:
+    # The dialect takes a tenth of the time that all imports of a store take.
+    from sqlalchemy.dialects.postgresql import distinct_on
+
+    return distinct_on(column)
+
+
 def rows_of_chains(filters: Mapping[str, Any]) -> CTE:
     """Return the SELECT of the row of predictions that stands for each chain, and whether it `is_together`.
 
@@ -96,7 +102,7 @@ def rows_of_chains(filters: Mapping[str, Any]) -> CTE:
     others = select(CHAINS.c.chain_id).where(CHAINS.c.chain_id.not_in(select(has_one.c.chain_id)))
     unusual = (
         select(PREDICTIONS, TOGETHER.label("is_together"))
-        .ext(distinct_on(PREDICTIONS.c.chain_id))
+        .ext(_first_of_each(PREDICTIONS.c.chain_id))
         .where(PREDICTIONS.c.chain_id.in_(others), *where)
         .order_by(PREDICTIONS.c.chain_id, TOGETHER.desc(), PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.prediction_id)
     )
@@ -114,7 +120,7 @@ def final_rows() -> CTE:
     )
     query = select(of.label("chain_id"), *scores).select_from(joined).where(PREDICTIONS.c.fold_id == FINAL)
     newest = (of, PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.partition, PREDICTIONS.c.prediction_id)
-    return query.ext(distinct_on(of)).order_by(*newest).cte("final")
+    return query.ext(_first_of_each(of)).order_by(*newest).cte("final")
 
 
 @cache
