@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import zip_longest
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -90,9 +91,7 @@ def compare(scores: pl.DataFrame, chains: Sequence[Compared]) -> ChainComparison
 
 
 def _differing_steps(first: Row, other: Row) -> list[tuple[str, int, str | None, str | None]]:
-    ours, theirs = (
-        sorted(checked_steps(chain["steps"]), key=lambda step: int(step["step_idx"])) for chain in (first, other)
-    )
+    ours, theirs = (sorted(checked_steps(chain["steps"]), key=itemgetter("step_idx")) for chain in (first, other))
     names = [[str(step.get("operator_class")) for step in own] for own in (ours, theirs)]
     matcher = SequenceMatcher(None, names[0], names[1], autojunk=False)
     found: list[tuple[str, int, str | None, str | None]] = []

@@ -1,4 +1,4 @@
-"""One session, six repositories, one transaction: kept by `commit`, else gone."""
+"""One session, all repositories, one transaction: kept by `commit`, else gone."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class UnitOfWork:
     Attributes
     ----------
     session : sqlalchemy.orm.Session
-    runs, datasets, chains, predictions, artifacts
+    runs, datasets, chains, predictions, artifacts, summaries, progress
         The repositories.
     writes : bool
         Whether it may write.
