@@ -41,6 +41,7 @@ from .errors import TransactionAbortedError as TransactionAbortedError
 from .errors import UnitOfWorkError as UnitOfWorkError
 from .errors import UntrustedArtifactError as UntrustedArtifactError
 from .errors import UpgradeFailedError as UpgradeFailedError
+from .errors import UsageError as UsageError
 from .errors import WorkspaceBusyError as WorkspaceBusyError
 from .errors import WorkspaceCorruptError as WorkspaceCorruptError
 from .errors import WorkspaceError as WorkspaceError

@@ -16,6 +16,10 @@ class InvalidInputError(StoreError, ValueError):
     """A value that cannot be stored or used; nothing was changed."""
 
 
+class UsageError(InvalidInputError):
+    """A command line that is wrong whatever the workspace has; the command ends with exit code 2."""
+
+
 class InvalidTypeError(InvalidInputError, TypeError):
     """A value of a type that cannot be stored; nothing was changed."""
 

@@ -1673,11 +1673,30 @@ class WorkspaceStore(Queries):
         list of (str, str)
             As `("runs", "01a2...")`, in the order of their ids.
         """
+        found = self.find(beginning).select("kind", "id").rows()
+        return sorted((row for row in found if row[1].startswith(beginning)), key=lambda row: (row[1], row[0]))
+
+    def find(self, text: str) -> pl.DataFrame:
+        """Return everything whose id begins or ends with a text, and the runs and datasets of this name.
+
+        Parameters
+        ----------
+        text : str
+            Some first or last characters of the id of a run, dataset, pipeline, chain, prediction or artifact; a
+            name. A whole id finds only itself.
+
+        Returns
+        -------
+        polars.DataFrame
+            Newest first: `kind` (as "runs"), `id`, `name` (of a chain its model) and `created_at`.
+        """
         with self._reading() as uow:
-            return uow.ids.find_by_prefix(beginning)
+            return uow.ids.find(text)
 
     def shorten_ids(self, ids: Iterable[str], least: int = 8) -> dict[str, str]:
-        """Return for each id its shortest beginning that no other id of the workspace has.
+        """Return for each id its shortest ending that no other id of its kind has.
+
+        The first characters of an id are the time at which it was made, the last ones are random.
 
         Parameters
         ----------

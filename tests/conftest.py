@@ -64,6 +64,12 @@ def databases_are_copied(request: pytest.FixtureRequest, new_database: Path, mon
         monkeypatch.setattr(migrator, "create", lambda path: shutil.copyfile(new_database, path))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def rankings_are_remembered_elsewhere(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Let no command of a test, nor a program that it starts, write into the home of whoever tests."""
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 @pytest.fixture(autouse=True)
 def memory_is_given_back() -> Iterator[None]:
     """Drop the workspaces in memory that a test made: they would stay until the process ends."""

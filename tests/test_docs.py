@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import json
 import re
 import runpy
 import shlex
@@ -27,9 +26,8 @@ from nirs4all_store.cli import app
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(python|console|yaml|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
-ID = re.compile(r"\b[0-9a-f]{8}(-[0-9a-f]+)+")
+ID = re.compile(r"\b[0-9a-f]{8,12}(-[0-9a-f]+)*\b")
 NOT_HERE = ("pip ", "python3 -m venv", "bash .ci/run", "python -m tests.")
-IDS = {"CHAIN": "chain_id", "PREDICTION": "prediction_id", "PIPELINE": "pipeline_id"}
 
 
 def spectra(folder: Path) -> None:
@@ -101,10 +99,7 @@ def words(text: str) -> set[str]:
 
 
 def run_commands(lines: str) -> str:
-    """Run what one types, and return what our commands print.
-
-    Names in capitals stand for the ids of the best model, RUN for that of the newest run.
-    """
+    """Run what one types, and return what our commands print."""
     printed = ""
     for line in filter(None, map(str.strip, lines.splitlines())):
         if line.startswith(NOT_HERE):
@@ -117,21 +112,10 @@ def run_commands(lines: str) -> str:
         if typed[:1] != ["nirs4all-store"] or "|" in typed or ">" in typed:
             subprocess.run(line, shell=True, check=True, capture_output=True)
             continue
-        done = CliRunner().invoke(app, [named(word) for word in typed[1:]])
+        done = CliRunner().invoke(app, typed[1:])
         assert done.exit_code == 0, f"{line}\n{done.output}"
         printed += done.output
     return printed
-
-
-def named(word: str) -> str:
-    if word == "RUN":
-        return rows("runs")[0]["run_id"]
-    return rows("top")[0][IDS[word]] if word in IDS else word
-
-
-def rows(listing: str) -> list[dict[str, str]]:
-    found: list[dict[str, str]] = json.loads(CliRunner().invoke(app, [listing, "--json"]).output)
-    return found
 
 
 @pytest.mark.published

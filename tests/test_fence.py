@@ -127,6 +127,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "log_step": lambda: store.log_step(pipeline_id, 0, "M", "end"),
         "get_pipeline_log": lambda: store.get_pipeline_log(pipeline_id),
         "get_run_log_summary": lambda: store.get_run_log_summary(run_id),
+        "find": lambda: store.find(run_id),
         "find_ids": lambda: store.find_ids(run_id),
         "shorten_ids": lambda: store.shorten_ids([run_id]),
         "export_chain": lambda: store.export_chain(chain_id, folder / "chain"),

@@ -50,17 +50,24 @@ def room_of(module: str) -> str:
 
 @functools.cache
 def imports_of(module: str) -> list[tuple[str, str]]:
-    """Return from where in this package a module imports, as a path, and what, at its top or inside a function."""
+    """Return from where in this package a module imports, as a path, and what, at its top or inside a function.
+
+    `from .. import views` imports what the module uses of it, as in `views.rank`, once it is used.
+    """
     path = PACKAGE / f"{module}.py"
-    return [
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    found = [
         (
             path.parents[node.level - 1].joinpath(*(node.module or "").split(".")).relative_to(PACKAGE).as_posix(),
             alias.name,
         )
-        for node in ast.walk(ast.parse(path.read_text()))
+        for node in nodes
         if isinstance(node, ast.ImportFrom) and node.level
         for alias in node.names
     ]
+    rooms = {name for place, name in found if place == "."}
+    uses = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    return found + [(use.value.id, use.attr) for use in uses if use.value.id in rooms]
 
 
 def offered_by(stub: Path) -> list[tuple[str, str]]:
@@ -188,6 +195,21 @@ def test_files_are_short_enough_to_be_read() -> None:
 def test_importing_the_package_loads_no_scikit_learn_alembic_typer_or_rich() -> None:
     slow = {"sklearn", "alembic", "typer", "rich", "pyarrow", "yaml"}
     program = f"from nirs4all_store import WorkspaceStore; import sys; print({slow} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_help_and_completion_once_waited_for_polars_sqlalchemy_and_duckdb() -> None:
+    slow = {"numpy", "polars", "sqlalchemy", "duckdb", "pyarrow", "sklearn", "yaml"}
+    program = (
+        "import sys\nfrom nirs4all_store.cli import app\nfrom typer.testing import CliRunner\n"
+        "for line in (['--help'], ['--version'], ['top', '--help'], ['dataset', '--help']):\n"
+        "    done = CliRunner().invoke(app, line)\n    assert done.exit_code == 0, done.output\n"
+        "words = {'COMP_WORDS': 'nirs4all-store sh', 'COMP_CWORD': '1', '_NIRS4ALL_STORE_COMPLETE': 'complete_bash'}\n"
+        "done = CliRunner().invoke(app, [], prog_name='nirs4all-store', env=words)\n"
+        "assert done.output.split() == ['show'], done.output\n"
+        f"print({slow} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
 

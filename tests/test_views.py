@@ -15,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures, views
 from nirs4all_store.engine.duckdb import readonly_sql
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
+from nirs4all_store.views import listings
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def chain_id(store: WorkspaceStore) -> str:
 
 def test_people_see_some_columns_and_programs_all(store: WorkspaceStore, chain_id: str) -> None:
     listing = views.list_runs(store, None, None, 10)
-    assert listing.table.columns == [*views.LISTED_RUNS]
+    assert listing.table.columns == [*listings.LISTED_RUNS]
     assert listing.rows.equals(store.run_summaries())
     assert listing.ids == store.list_runs()["run_id"].to_list()
     (run,) = views.json_rows(listing.rows)
@@ -201,9 +202,9 @@ def test_two_things_are_compared_value_by_value(store: WorkspaceStore, chain_id:
 
 
 def test_texts_are_those_of_one_line() -> None:
-    assert views.text_of("a\nb") == "a\\nb"
-    assert views.text_of(datetime(2026, 1, 2, 3, 4, tzinfo=UTC).replace(tzinfo=None)) == "2026-01-02 03:04"
-    assert [views.text_of(value) for value in (None, 0.123456, [1, None])] == ["", "0.1235", "[1, null]"]
+    assert listings.text_of("a\nb") == "a\\nb"
+    assert listings.text_of(datetime(2026, 1, 2, 3, 4, tzinfo=UTC).replace(tzinfo=None)) == "2026-01-02 03:04"
+    assert [listings.text_of(value) for value in (None, 0.123456, [1, None])] == ["", "0.1235", "[1, null]"]
 
 
 def test_several_targets_once_were_drawn_as_one(tmp_path: Path) -> None:
@@ -257,7 +258,7 @@ def test_two_chains_once_were_compared_by_ids_and_times_alone(store: WorkspaceSt
     told = {row[0]: row[1:] for row in views.cells(listing.table, {})}
     best = store.rank_chains(chain_id=ids[0]).rows.row(0, named=True)
     assert next(iter(told)) == "RMSECV"
-    assert told["RMSECV"][0] == views.text_of(best["rmsecv"])
+    assert told["RMSECV"][0] == listings.text_of(best["rmsecv"])
     assert {"R²", "RMSEC", "fold 0", "fold 1", "step 2", "step 3", "preprocessing"} <= {*told}
     assert told["step 2"] == ["StandardScaler()", ""]
     assert "score of cross-validation" not in told

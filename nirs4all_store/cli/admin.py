@@ -9,29 +9,17 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from shlex import quote
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
-from ..engine import (
-    UNSTAMPED,
-    Migrations,
-    RecoveryReport,
-    UpgradePlan,
-    UpgradeReport,
-    logs_of,
-    migrator,
-    run_migrations,
-)
-from ..errors import InvalidInputError, StoreError
-from ..store import WorkspaceStore
-from ..validation import printable
-from ..views import Listing, list_findings
-from ..workspace import PruneReport, inspect_workspace, recover_workspace, restore_workspace, upgrade_workspace
+from .. import engine, validation, views
+from ..errors import StoreError, UsageError
+from . import completion
 from .output import (
     DEFAULT_WORKSPACE,
+    RUN_ID,
     Csv,
     Folder,
     Json,
@@ -46,6 +34,10 @@ from .output import (
 )
 from .terminal import escape_what_the_terminal_lacks
 
+if TYPE_CHECKING:
+    from ..engine import Migrations, RecoveryReport, UpgradePlan, UpgradeReport
+    from ..workspace import PruneReport
+
 app = typer.Typer()
 PRUNED = ("chain_id", "model_name", "preprocessings", "metric", "val_score")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
@@ -56,14 +48,21 @@ Deep = Annotated[bool, typer.Option("--deep", help="Also read every value, and c
 @app.command(epilog="nirs4all-store init spectra")
 def init(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Create a workspace; an existing one is not changed."""
+    from ..store import WorkspaceStore
+
     with WorkspaceStore(folder or workspace) as store:
         print_line(Console(), f"{store.workspace_path} is ready; train into it with: nirs4all-store run CONFIG DATA")
 
 
-@app.command(epilog="nirs4all-store delete 01a2 --yes")
+@app.command(epilog="nirs4all-store delete last --yes")
 def delete(
     beginning: Annotated[
-        str, typer.Argument(metavar="ID", help="The first characters of the id of a run, pipeline or prediction.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            autocompletion=completion.anything,
+            help="A run by its name or last; a run, pipeline or prediction by a part of its id.",
+        ),
     ],
     yes: Yes = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -76,7 +75,7 @@ def delete(
     with existing(workspace) as store:
         kind, name = find(store, beginning, "runs", "pipelines", "predictions")
         if not yes:
-            typer.confirm(printable(f"Delete {kind[:-1]} {name} and all below it?"), abort=True)
+            typer.confirm(validation.printable(f"Delete {kind[:-1]} {name} and all below it?"), abort=True)
         if kind == "predictions":
             rows = int(store.delete_prediction(name))
         else:
@@ -84,9 +83,12 @@ def delete(
     print_line(Console(), f"deleted {rows:,} rows")
 
 
-@app.command(epilog="nirs4all-store prune 01a2 --keep-best 5 --dry-run")
+@app.command(epilog="nirs4all-store prune last --keep-best 5 --dry-run")
 def prune(
-    beginning: Annotated[str, typer.Argument(metavar="RUN", help="The first characters of a run's id.")],
+    beginning: Annotated[
+        str,
+        typer.Argument(metavar="RUN", autocompletion=completion.runs, help=f"{RUN_ID}."),
+    ],
     keep_best: Annotated[int, typer.Option(min=1, help="How many of the best models can predict afterwards.")],
     dry_run: DryRun = False,
     yes: Yes = False,
@@ -99,12 +101,12 @@ def prune(
     The scores and predictions of all models stay. A pruned model cannot predict any more.
     """
     if (as_json or as_csv) and not dry_run:
-        raise InvalidInputError("--json and --csv print what would be removed; give them with --dry-run")
+        raise UsageError("--json and --csv print what would be removed; give them with --dry-run")
     with existing(workspace, read_only=dry_run) as store:
         run_id = find(store, beginning, "runs")[1]
         report = store.prune(run_id, keep_best, dry_run=True)
         if dry_run:
-            show_rows(store, Listing.of(report.chains, PRUNED), as_json=as_json, as_csv=as_csv)
+            show_rows(store, views.Listing.of(report.chains, PRUNED), as_json=as_json, as_csv=as_csv)
         else:
             if not yes:
                 typer.confirm(f"Remove {_objects(report)}?", abort=True)
@@ -131,13 +133,13 @@ def gc(
     """Remove artifacts that no chain uses, with their files; with --dry-run, only list them."""
     grace = timedelta(days=days)
     if (as_json or as_csv) and not dry_run:
-        raise InvalidInputError("--json and --csv print what would be removed; give them with --dry-run")
+        raise UsageError("--json and --csv print what would be removed; give them with --dry-run")
     with existing(folder or workspace, read_only=dry_run) as store:
         if not dry_run:
             print_line(Console(), f"removed {store.gc_artifacts(grace=grace):,} files")
             return
         plan = store.plan_gc(grace=grace)
-        show_rows(store, Listing.of(plan), as_json=as_json, as_csv=as_csv)
+        show_rows(store, views.Listing.of(plan), as_json=as_json, as_csv=as_csv)
     if not (as_json or as_csv):
         print_line(Console(), f"would remove {plan.height:,} files")
 
@@ -163,12 +165,16 @@ def show_upgrade(
     *,
     dry_run: bool = False,
     timeout: float = 600,
-    migrations: Migrations = run_migrations,
+    migrations: Migrations | None = None,
 ) -> None:
     """Upgrade a workspace, and print the plan, the progress and the result; see `upgrade_workspace`.
 
     Alembic's own command line calls it, too, with its own `migrations`.
     """
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    from ..workspace import upgrade_workspace
+
     escape_what_the_terminal_lacks()  # Alembic's command line has not called it yet.
     console = Console()
     _print_plan(console, upgrade_workspace(folder, dry_run=True, timeout=timeout).plan)
@@ -181,9 +187,9 @@ def show_upgrade(
         report = upgrade_workspace(
             folder,
             timeout=timeout,
-            migrations=migrations,
+            migrations=migrations or engine.run_migrations,
             progress=lambda what, done, total: bar.update(
-                task, description=printable(what), completed=done, total=total
+                task, description=validation.printable(what), completed=done, total=total
             ),
         )
     if report.copy is None:
@@ -204,7 +210,7 @@ def _print_plan(console: Console, plan: UpgradePlan) -> None:
 
 def _print_report(console: Console, report: UpgradeReport) -> None:
     plan, took = report.plan, f"{report.seconds:.1f} s"
-    logs = "".join(f" and {log}" for log in logs_of(report.copy)) if report.copy else ""
+    logs = "".join(f" and {log}" for log in engine.logs_of(report.copy)) if report.copy else ""
     print_line(
         console,
         f"Upgraded to revision {plan.target} in {took}: every row and value was compared.",
@@ -219,6 +225,8 @@ def recover(
     folder: Folder = None, dry_run: DryRun = False, timeout: Timeout = 600, workspace: Workspace = DEFAULT_WORKSPACE
 ) -> None:
     """Recover a workspace whose write-ahead log is damaged; a copy is kept."""
+    from ..workspace import recover_workspace
+
     place = folder or workspace
     report = recover_workspace(place, dry_run=dry_run, timeout=timeout)
     _print_recovery(Console(), report, quote(str(place)))
@@ -240,7 +248,7 @@ def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> No
     if report.copy is None:
         print_line(console, "Nothing was changed (dry run).")
         return
-    logs = "".join(f" and {log}" for log in logs_of(report.copy))
+    logs = "".join(f" and {log}" for log in engine.logs_of(report.copy))
     print_line(console, f"The original, byte for byte: {report.copy}{logs}", f"To go back: {report.way_back}")
     if report.findings is None:
         print_line(console, f"Not checked: it stands at revision {report.revision} or is in use.")
@@ -256,6 +264,8 @@ def restore(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Replace a workspace by a backup; the old workspace is kept in a folder inside it."""
+    from ..workspace import restore_workspace
+
     report = restore_workspace(backup, folder or workspace, timeout=timeout)
     console = Console()
     print_line(console, f"{report.workspace} is as {report.backup} is: {_rows(report.rows)}, {report.files:,} files")
@@ -266,10 +276,12 @@ def restore(
 @app.command(epilog="nirs4all-store info workspace")
 def info(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Show how much is in a workspace of any version; nothing is changed."""
+    from ..workspace import inspect_workspace
+
     found = inspect_workspace(folder or workspace)
     same = found.revision == found.newest
     advice = "" if same else f"; this version works on {found.newest}"
-    if UNSTAMPED <= found.revision < found.newest:
+    if engine.UNSTAMPED <= found.revision < found.newest:
         advice += f": nirs4all-store upgrade {quote(str(found.path))}"
     print_line(
         Console(),
@@ -302,7 +314,7 @@ def check(
         print_error(str(error))
         raise typer.Exit(2) from error
     if as_json or as_csv:
-        print_rows(list_findings(report.findings), as_json=as_json, as_csv=as_csv)
+        print_rows(views.list_findings(report.findings), as_json=as_json, as_csv=as_csv)
     else:
         for finding in report.findings:
             advice = f"would {finding.repair}" if finding.repair else "can do nothing about it"
@@ -339,7 +351,7 @@ def repair(
 @app.command("alembic-ini", epilog='alembic -c "$(nirs4all-store alembic-ini)" -x workspace=FOLDER upgrade head')
 def alembic_ini() -> None:
     """Print the path of alembic.ini, the configuration for Alembic's own command line."""
-    typer.echo(str(migrator.alembic_ini()))
+    typer.echo(str(engine.migrator.alembic_ini()))
 
 
 def _rows(rows: dict[str, int]) -> str:

@@ -6,20 +6,29 @@ import warnings
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 from typer.core import TyperGroup
 
-from ..errors import StoreError
+from .. import views
+from ..errors import StoreError, UsageError, WorkspaceNotFoundError
 from ..version import __version__
 from . import admin, dataset, exchange, library, predict, query, train
 from .admin import show_upgrade
-from .output import print_error, warns_once
+from .output import DEFAULT_WORKSPACE, Workspace, print_error, print_line, reading, warns_once
 from .terminal import escape_what_the_terminal_lacks
 
 __all__ = ["app", "show_upgrade"]
 
+ALIASES = {"list": "runs", "ls": "runs"}
+USAGE_ERROR = 2
+"""The exit code where the command line itself is wrong, as that of typer's own errors."""
+
 
 class _Commands(TyperGroup):
-    """All commands. An error is printed as one red line, with exit code 1; each warning is printed once."""
+    """All commands. An error is printed as one red line, each warning once.
+
+    The exit code is 2 where the command line is wrong whatever the workspace has, and 1 where anything else failed.
+    """
 
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command; characters that the terminal cannot show are printed as escapes."""
@@ -27,10 +36,17 @@ class _Commands(TyperGroup):
         return super().main(*args, **options)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Accept `--debug` anywhere in the line, also after the command."""
-        others = [word for word in args if word != "--debug"]
-        parsed: list[str] = super().parse_args(ctx, ["--debug", *others] if len(others) < len(args) else args)
+        """Accept `--debug` anywhere in the line, also after the command, and `help` as a command."""
+        words = [word for word in args if word != "--debug"]
+        debug = ["--debug"] if len(words) < len(args) else []
+        if words[:1] == ["help"]:
+            words = [*words[1:], "--help"]
+        parsed: list[str] = super().parse_args(ctx, [*debug, *words])
         return parsed
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """Find a command by its name, or by what other programs call it."""
+        return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
 
     def invoke(self, ctx: Any) -> Any:
         with warnings.catch_warnings():
@@ -46,12 +62,12 @@ class _Commands(TyperGroup):
                 print_error(
                     str(error) if is_ours else f"{type(error).__name__}: {error}; --debug shows where it comes from"
                 )
-                raise typer.Exit(1) from error
+                raise typer.Exit(USAGE_ERROR if isinstance(error, UsageError) else 1) from error
 
 
 app = typer.Typer(
     cls=_Commands,
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     help="Train models on spectra, store all results, and find them again.",
 )
@@ -65,15 +81,40 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", "-V", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Train models on spectra, store all results, and find them again."""
+    """Train models on spectra, store all results, and find them again. Without a command: show the workspace."""
+    if context.invoked_subcommand is not None:
+        return
+    try:
+        with reading(workspace) as store:
+            lines = views.overview_of(store)
+    except WorkspaceNotFoundError:
+        lines = [
+            ("workspace", f"there is none at {workspace}"),
+            ("next", "`nirs4all-store run CONFIG DATA --target COLUMN` makes one and trains models into it"),
+            ("or", "`nirs4all-store demo` shows on real spectra all that one can do"),
+        ]
+    width = max(len(name) for name, _ in lines)
+    print_line(Console(), *(f"{name:<{width}}  {text}" for name, text in lines))
 
 
-for commands in (train.app, predict.app, exchange.app, query.app, admin.app):
+# The order in which --help shows them.
+PANELS: tuple[tuple[str, typer.Typer], ...] = (
+    ("Train", train.app),
+    ("Look", query.app),
+    ("Models", predict.app),
+    ("Models", exchange.app),
+    ("Upkeep", admin.app),
+)
+for panel, commands in PANELS:
+    for command in commands.registered_commands:
+        command.rich_help_panel = panel
     app.add_typer(commands)
-app.add_typer(dataset.app, name="dataset")
-app.add_typer(library.app, name="library")
+app.add_typer(library.app, name="library", rich_help_panel="Train")
+app.add_typer(dataset.app, name="dataset", rich_help_panel="Look")

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from .. import views
+from . import completion
 from .data_options import (
     Data,
     Groups,
@@ -43,10 +44,13 @@ from .output import (
 app = typer.Typer(
     no_args_is_help=True, help="Show, correct and export a dataset, and keep its spectra; `datasets` lists all."
 )
-Beginning = Annotated[str, typer.Argument(metavar="ID", help="The first characters of a dataset's id.")]
+Beginning = Annotated[
+    str,
+    typer.Argument(metavar="ID", autocompletion=completion.datasets, help="A dataset: its name, or a part of its id."),
+]
 
 
-@app.command("show", epilog="nirs4all-store dataset show 01a2")
+@app.command("show", epilog="nirs4all-store dataset show wheat")
 def show(
     beginning: Beginning,
     limit: Limit = 10,
@@ -93,7 +97,7 @@ def attach(
         )
 
 
-@app.command("update", epilog="nirs4all-store dataset update 01a2 --name 'wheat of 2026' --unit %")
+@app.command("update", epilog="nirs4all-store dataset update wheat --name 'wheat of 2026' --unit %")
 def update(
     beginning: Beginning,
     name: Annotated[str | None, typer.Option(help="What it is called.")] = None,
@@ -111,7 +115,7 @@ def update(
         print_details("dataset", views.details_of(store, "datasets", dataset_id))
 
 
-@app.command("export", epilog="nirs4all-store dataset export 01a2 wheat.csv")
+@app.command("export", epilog="nirs4all-store dataset export wheat wheat.csv")
 def export(
     beginning: Beginning,
     output: Annotated[Path, typer.Argument(help="A CSV or Parquet file to write.", **PATH_OPTIONS)],

@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from .. import exchange
 from ..errors import InvalidInputError
-from ..exchange import FORMATS
 from ..filesystem import with_suffix_added
-from ..store import WorkspaceStore
+from . import completion
 from .output import (
+    CHAIN_WORDS,
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
     Overwrite,
@@ -25,13 +26,25 @@ from .output import (
 )
 
 app = typer.Typer()
-ENDINGS = {"chains": tuple(f".{name}" for name in FORMATS), "pipelines": (".json",), "runs": (".yaml", ".parquet")}
+EXPORTED = ("chains", "pipelines", "runs")
 
 
-@app.command(epilog="nirs4all-store export 01a2 model.n4a")
+def _endings(kind: str) -> tuple[str, ...]:
+    """Return how the names of files end to which one of these is exported; by default as the first."""
+    if kind == "chains":
+        return tuple(f".{name}" for name in exchange.FORMATS)
+    return (".json",) if kind == "pipelines" else (".yaml", ".parquet")
+
+
+@app.command(epilog="nirs4all-store export best model.n4a")
 def export(
     beginning: Annotated[
-        str, typer.Argument(metavar="ID", help="The first characters of the id of a chain, pipeline or run.")
+        str,
+        typer.Argument(
+            metavar="ID",
+            autocompletion=completion.anything,
+            help=f"A chain by {CHAIN_WORDS}; a run by its name or last; any by a part of its id.",
+        ),
     ],
     output: Annotated[
         Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.", **PATH_OPTIONS)
@@ -45,16 +58,17 @@ def export(
     of all its results (.yaml) or a table of its predictions (.parquet).
     """
     with reading(workspace) as store:
-        kind, name = find(store, beginning, *ENDINGS)
-        suffix = output.suffix.lower()
-        if suffix and not output.name.lower().endswith(ENDINGS[kind]):
-            endings = " or ".join(ENDINGS[kind])
-            raise InvalidInputError(f"a {kind[:-1]} cannot be written as {output}; give a name that ends in {endings}")
+        kind, name = find(store, beginning, *EXPORTED)
+        suffix, endings = output.suffix.lower(), _endings(kind)
+        if suffix and not output.name.lower().endswith(endings):
+            raise InvalidInputError(
+                f"a {kind[:-1]} cannot be written as {output}; give a name that ends in {' or '.join(endings)}"
+            )
         if not suffix:
-            output = with_suffix_added(output, ENDINGS[kind][0])
+            output = with_suffix_added(output, endings[0])
         refuse_output(output, workspace, overwrite=overwrite)
         if kind == "chains":
-            format = next(format for format in FORMATS if output.name.lower().endswith(f".{format}"))
+            format = next(format for format in exchange.FORMATS if output.name.lower().endswith(f".{format}"))
             path = store.export_chain(name, output, format)
         elif kind == "pipelines":
             path = store.export_pipeline_config(name, output)
@@ -72,9 +86,9 @@ def import_(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Import a bundle into the workspace, as a new run."""
-    from ..exchange import inspect_bundle
+    from ..store import WorkspaceStore
 
-    inspect_bundle(bundle)  # A file that is no bundle is refused before a workspace is made.
+    exchange.inspect_bundle(bundle)  # A file that is no bundle is refused before a workspace is made.
     with WorkspaceStore(workspace) as store:
         done = store.import_bundle(bundle, trusted)
     print_line(Console(), f"chain {done.chain_id} of run {done.run_id}")

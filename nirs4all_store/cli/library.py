@@ -8,9 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from ..training import PipelineLibrary, read_config
-from ..validation import file_text, printable
-from ..views import list_templates
+from .. import training, validation, views
 from .output import (
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
@@ -35,8 +33,8 @@ def list_(
     category: Category = None, as_json: Json = False, as_csv: Csv = False, workspace: Workspace = DEFAULT_WORKSPACE
 ) -> None:
     """List the templates."""
-    found = PipelineLibrary(workspace).list_templates(category)
-    print_rows(list_templates(found), as_json=as_json, as_csv=as_csv)
+    found = training.PipelineLibrary(workspace).list_templates(category)
+    print_rows(views.list_templates(found), as_json=as_json, as_csv=as_csv)
 
 
 @app.command("save", epilog="nirs4all-store library save pls.yaml baseline_pls --category regression")
@@ -50,11 +48,9 @@ def save(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Save a configuration as a template."""
-    from ..training import pipelines_of  # To import scikit-learn takes longer than the other commands run.
-
-    found = read_config(config)
-    pipelines_of(found)
-    library = PipelineLibrary(workspace)
+    found = training.read_config(config)
+    training.pipelines_of(found)
+    library = training.PipelineLibrary(workspace)
     saved = library.save_template(found, name, category, description, tag, overwrite=overwrite)
     print_line(Console(), f"saved {saved}")
 
@@ -62,16 +58,16 @@ def save(
 @app.command("show", epilog="nirs4all-store library show baseline_pls")
 def show(name: Name, category: Category = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Print a template's configuration as JSON."""
-    put(f"{for_programs(file_text(PipelineLibrary(workspace).load_template(name, category)))}\n")
+    put(f"{for_programs(validation.file_text(training.PipelineLibrary(workspace).load_template(name, category)))}\n")
 
 
 @app.command("delete", epilog="nirs4all-store library delete baseline_pls --yes")
 def delete(name: Name, category: Category = None, yes: Yes = False, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
     """Delete a template."""
-    library = PipelineLibrary(workspace)
+    library = training.PipelineLibrary(workspace)
     library.get_template_metadata(name, category)
     if not yes:
-        typer.confirm(printable(f"Delete template {name}?"), abort=True)
+        typer.confirm(validation.printable(f"Delete template {name}?"), abort=True)
     library.delete_template(name, category)
     print_line(Console(), f"deleted {name}")
 
@@ -86,7 +82,7 @@ def export(
 ) -> None:
     """Write a template to a file, to give it to somebody else."""
     refuse_output(output, workspace, overwrite=overwrite)
-    print_line(Console(), f"wrote {PipelineLibrary(workspace).export_template(name, output, category)}")
+    print_line(Console(), f"wrote {training.PipelineLibrary(workspace).export_template(name, output, category)}")
 
 
 @app.command("import", epilog="nirs4all-store library import baseline.json")
@@ -97,4 +93,6 @@ def import_(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Import a template from a file that `library export` has written."""
-    print_line(Console(), f"saved {PipelineLibrary(workspace).import_template(path, category, overwrite=overwrite)}")
+    print_line(
+        Console(), f"saved {training.PipelineLibrary(workspace).import_template(path, category, overwrite=overwrite)}"
+    )

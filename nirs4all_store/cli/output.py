@@ -5,22 +5,26 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import polars as pl
 import typer
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from ..datasets import table_files
-from ..errors import InvalidInputError, OutputPathError, WorkspaceNotFoundError
+from .. import validation, views
+from ..errors import OutputPathError, UsageError, WorkspaceNotFoundError
 from ..filesystem import atomic_write, checked_path, refuse_below, refuse_no_file
-from ..store import WorkspaceStore
-from ..validation import printable
-from ..views import IDS, Listing, cells, csv_rows, json_rows, lines_of, to_json
-from ..workspace import ARTIFACTS_NAME, DATABASE_NAME, checked_folder, is_in_memory
+from ..workspace import checked_folder, is_in_memory
+from .last_ranking import recall, remember
 from .terminal import cell, for_programs, put
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from ..store import WorkspaceStore
+    from ..views import Listing
 
 DEFAULT_WORKSPACE = Path("workspace")
 ENVIRONMENT = "NIRS4ALL_WORKSPACE"
@@ -38,6 +42,8 @@ def is_stdin(path: Path) -> bool:
 
 def table_of_stdin() -> pl.DataFrame:
     """Return the CSV that stands on standard input."""
+    from ..datasets import table_files
+
     return table_files.read_stream(sys.stdin.buffer, "stdin")
 
 
@@ -47,10 +53,26 @@ def parse_workspace(text: str | Path) -> Path:
     return checked_folder(text, "the workspace") if is_in_memory(path) else path
 
 
+def _given_anywhere(context: typer.Context, value: Path) -> Path:
+    """Return the workspace that is given after the command, else the one before it."""
+    before = context.find_root().params.get("workspace")
+    source = context.get_parameter_source("workspace")
+    is_given = source is not None and source.name == "COMMANDLINE"
+    return value if is_given or not isinstance(before, Path) else before
+
+
 PATH_OPTIONS: dict[str, Any] = {"parser": parse_path, "metavar": "PATH"}
 WORKSPACE_OPTIONS: dict[str, Any] = {"parser": parse_workspace, "metavar": "PATH"}
 Workspace = Annotated[
-    Path, typer.Option("--workspace", "-w", envvar=ENVIRONMENT, help="The workspace's folder.", **WORKSPACE_OPTIONS)
+    Path,
+    typer.Option(
+        "--workspace",
+        "-w",
+        envvar=ENVIRONMENT,
+        callback=_given_anywhere,
+        help="The workspace's folder.",
+        **WORKSPACE_OPTIONS,
+    ),
 ]
 Folder = Annotated[
     Path | None, typer.Argument(help="The workspace's folder; the same as --workspace.", **WORKSPACE_OPTIONS)
@@ -59,7 +81,7 @@ Folder = Annotated[
 
 def _refuse_both(context: typer.Context, value: bool) -> bool:
     if value and (context.params.get("as_json") or context.params.get("as_csv")):
-        raise InvalidInputError("--json and --csv are two ways to print the same rows; give one")
+        raise UsageError("--json and --csv are two ways to print the same rows; give one")
     return value
 
 
@@ -78,10 +100,13 @@ Average = Annotated[
         help="sample, or another column that names the samples of which rows are scans: also score them by sample.",
     ),
 ]
+CHAIN_WORDS = "best, best@RUN, or @3 (row 3 of the last `top` in this shell)"
+"""The words for a chain, for the help of arguments."""
+ANY_ID = f"A run by its name or last; a chain by {CHAIN_WORDS}; anything by a part of its id."
+RUN_ID = "A run: its name, a part of its id, or last"
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 MIN_ID_LENGTH = 8
-MAX_IDS_LISTED = 5
 MOST_OF_A_WORD = 36
 LEAST_OF_A_WORD = 16
 GAP = 2
@@ -111,12 +136,13 @@ def warns_once() -> Callable[..., None]:
 def print_line(console: Console, *lines: str, style: str | None = None) -> None:
     """Print one or several lines; line ends and control characters inside a line are printed as escapes."""
     for line in lines:
-        console.print(printable(line), style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        text = validation.printable(line)
+        console.print(text, style=style, markup=False, emoji=False, highlight=False, soft_wrap=True)
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON."""
-    put(f"{for_programs(to_json(value, indent=1))}\n")
+    put(f"{for_programs(views.to_json(value, indent=1))}\n")
 
 
 def print_csv(frame: pl.DataFrame) -> None:
@@ -137,6 +163,9 @@ def existing(workspace: Path, *, read_only: bool = False) -> WorkspaceStore:
     WorkspaceNotFoundError
         There is no workspace in this folder; none is made.
     """
+    from ..store import WorkspaceStore
+    from ..workspace import DATABASE_NAME
+
     if not any(workspace.glob(f"{DATABASE_NAME}*")):
         raise WorkspaceNotFoundError(
             f"there is no workspace at {workspace}; name one with --workspace or {ENVIRONMENT}, or make one with "
@@ -152,6 +181,8 @@ def refuse_output(path: Path, workspace: Path, *, overwrite: bool) -> None:
     ------
     OutputPathError
     """
+    from ..workspace import ARTIFACTS_NAME
+
     refuse_no_file(path)
     refuse_below(path, workspace / ARTIFACTS_NAME)
     if path.exists() and not overwrite:
@@ -163,10 +194,10 @@ def refuse_no_table(path: Path) -> None:
 
     Raises
     ------
-    InvalidInputError
+    UsageError
     """
     if path.suffix.lower() not in (".csv", ".parquet"):
-        raise InvalidInputError(f"{path} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
+        raise UsageError(f"{path} says neither CSV nor Parquet; give a name that ends in .csv or .parquet")
 
 
 def write_table(frame: pl.DataFrame, path: Path) -> None:
@@ -177,47 +208,82 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
 
 def print_details(kind: str, values: dict[str, Any]) -> None:
     """Print all that is stored of one thing, a line for each value."""
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    rows = [[cell(kind), cell("")], *([cell(name), cell(text)] for name, text in views.lines_of(values))]
+    if not Console().is_terminal:
+        _print_for_pipe(rows, [False, False])
+        return
+    table = Table(box=None, show_header=False, padding=(0, GAP, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
-    table.add_row(kind, "")
-    for name, text in lines_of(values):
-        table.add_row(cell(name), cell(text))
+    for row in rows:
+        table.add_row(*row)
     Console().print(table)
 
 
+def _print_for_pipe(rows: Sequence[Sequence[Text]], right: Sequence[bool]) -> None:
+    """Print each row on one line of any length, for programs that look for a word in a line."""
+    texts = [[text.plain for text in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
+    for row in texts:
+        padding = [" " * (width - cell_len(text)) for width, text in zip(widths, row, strict=True)]
+        cells = [pad + text if flush else text + pad for text, pad, flush in zip(row, padding, right, strict=True)]
+        put((" " * GAP).join(cells).rstrip() + "\n")
+
+
 def show_rows(store: WorkspaceStore, listing: Listing, *, as_json: bool, as_csv: bool) -> None:
-    """Print a listing as a table, JSON or CSV; a table has the shortest unique prefix of each id."""
+    """Print a listing as a table, JSON or CSV; a table has the shortest unique ending of each id."""
     short = {} if as_json or as_csv else store.shorten_ids(listing.ids, MIN_ID_LENGTH)
     print_rows(listing, short, as_json=as_json, as_csv=as_csv)
 
 
+def show_ranking(store: WorkspaceStore, listing: Listing, *, as_json: bool, as_csv: bool) -> None:
+    """Print a ranking as `show_rows` does; `@3` means its row 3 from then on, if people have seen it."""
+    show_rows(store, listing, as_json=as_json, as_csv=as_csv)
+    if not (as_json or as_csv):
+        places = [int(str(place).rstrip(views.LIKE_THE_BEST)) for place in listing.table["#"]]
+        remember(store.workspace_path, zip(places, listing.rows["chain_id"], strict=True))
+
+
 def print_rows(listing: Listing, short: dict[str, str] | None = None, *, as_json: bool, as_csv: bool) -> None:
-    """Print a listing as `show_rows` does; `short` has the text to show for each id in a table."""
+    """Print a listing as `show_rows` does, in a pipe one line for each row.
+
+    `short` has the text to show for each id in a table.
+    """
     if as_json:
-        print_json(json_rows(listing.rows))
+        print_json(views.json_rows(listing.rows))
         return
     if as_csv:
-        print_csv(csv_rows(listing.rows))
+        print_csv(views.csv_rows(listing.rows))
         return
     schema = listing.table.schema
     titles = [cell(column) for column in schema]
-    rows = [[cell(text) for text in row] for row in cells(listing.table, short or {})]
-    whole = [kind.is_numeric() or column in IDS for column, kind in schema.items()]
+    rows = [[cell(text) for text in row] for row in views.cells(listing.table, short or {})]
+    numeric = [kind.is_numeric() for kind in schema.values()]
+    is_watched = Console().is_terminal
+    if is_watched:
+        _print_table(titles, rows, numeric, [column in views.IDS for column in schema])
+    else:
+        _print_for_pipe([titles, *rows], numeric)
+    print_line(Console(stderr=not is_watched), *listing.notes)
+
+
+def _print_table(
+    titles: Sequence[Text], rows: Sequence[Sequence[Text]], numeric: Sequence[bool], of_ids: Sequence[bool]
+) -> None:
+    """Print rows in the width of the terminal; numbers and ids are never broken."""
+    whole = [any(kinds) for kinds in zip(numeric, of_ids, strict=True)]
     console = Console()
     widths = _widths(
         [*zip(*([text.plain for text in row] for row in (titles, *rows)), strict=True)], whole, console.width
     )
     table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
-    for kind, title, width in zip(schema.values(), titles, widths, strict=True):
-        justify: Literal["left", "right"] = "right" if kind.is_numeric() else "left"
+    for is_number, title, width in zip(numeric, titles, widths, strict=True):
+        justify: Literal["left", "right"] = "right" if is_number else "left"
         table.add_column(title, justify=justify, width=width, overflow="fold")
     for row in rows:
         table.add_row(*row)
     # A number that is cut would be another number. So the table may be wider than the terminal, which breaks its lines.
     Console(width=max(console.width, sum(widths) + GAP * len(widths))).print(table)
-    for note in listing.notes:
-        print_line(console, note)
 
 
 def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: int) -> list[int]:
@@ -245,30 +311,9 @@ def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: 
     return widths
 
 
-def find(store: WorkspaceStore, beginning: str, *kinds: str) -> tuple[str, str]:
-    """Return the table and the whole id of the row whose id begins with the given characters.
-
-    Parameters
-    ----------
-    store : WorkspaceStore
-    beginning : str
-    *kinds : str
-        The tables to look in; by default all that have ids.
-
-    Raises
-    ------
-    InvalidInputError
-        There is no such id, or there are several.
-    """
-    found = [row for row in store.find_ids(beginning) if not kinds or row[0] in kinds] if beginning else []
-    if len(found) == 1:
-        return found[0]
-    what = " or ".join(kind.removesuffix("s") for kind in kinds) or "thing"
-    if not found:
-        shown = "`datasets` shows" if kinds == ("datasets",) else "`top` and `runs` show"
-        raise InvalidInputError(f"no {what} has an id that begins with {beginning!r}; {shown} ids")
-    named = ", ".join(f"{kind.removesuffix('s')} {name}" for kind, name in found[:MAX_IDS_LISTED])
-    raise InvalidInputError(f"{len(found)} ids begin with {beginning!r}, as {named}; give more of it")
+def find(store: WorkspaceStore, text: str, *kinds: str) -> tuple[str, str]:
+    """Return the table and the whole id of what a word of the command line means; see `find_id` of the views."""
+    return views.find_id(store, text, kinds, lambda: recall(store.workspace_path))
 
 
 Trusted = Annotated[

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
 
-from ..errors import InvalidInputError
+from .. import exchange, views
+from ..errors import UsageError
 from ..filesystem import file_id
-from ..views import lines_of_scores
+from . import completion
 from .output import (
+    CHAIN_WORDS,
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
     Overwrite,
@@ -32,9 +34,15 @@ from .output import (
 app = typer.Typer()
 
 
-@app.command(epilog="nirs4all-store predict 01a2 new.csv -o predicted.csv")
+@app.command(epilog="nirs4all-store predict best new.csv -o predicted.csv")
 def predict(
-    chain: Annotated[str, typer.Argument(help="The first characters of a chain's id, or the path of a bundle.")],
+    chain: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.chains,
+            help=f"A chain by {CHAIN_WORDS}, or by a part of its id; or the path of a bundle.",
+        ),
+    ],
     data: Annotated[
         Path, typer.Argument(help="A file of spectra, one row for each sample; -: a CSV from stdin.", **PATH_OPTIONS)
     ],
@@ -47,7 +55,7 @@ def predict(
     overwrite: Overwrite = False,
     trusted: Trusted = False,
     keep: Annotated[
-        str,
+        Literal["ids", "all", "none"],
         typer.Option(
             help="What to write before the predictions. ids: columns that are no spectra, such as names of samples; "
             "all: the spectra that predict, too; none: nothing."
@@ -75,6 +83,8 @@ def predict(
         float | None,
         typer.Option(
             metavar="SHARE",
+            min=0,
+            max=1,
             help="Also write the bounds of an interval that is to cover this share of new samples, such as 0.9.",
         ),
     ] = None,
@@ -88,13 +98,11 @@ def predict(
     if output is not None:
         refuse_output(output, workspace, overwrite=overwrite)
         if file_id(output) is not None and file_id(output) == file_id(data):
-            raise InvalidInputError(f"{output} has the spectra themselves; give the predictions another name")
+            raise UsageError(f"{output} has the spectra themselves; give the predictions another name")
         refuse_no_table(output)
     spectra = table_of_stdin() if is_stdin(data) else data
     if chain.lower().endswith(".n4a"):
-        from ..exchange import load_bundle
-
-        model = load_bundle(chain, trusted=trusted, folds=folds)
+        model = exchange.load_bundle(chain, trusted=trusted, folds=folds)
         found = model.predict_table(spectra, keep=keep, resample=resample, average=average, interval=interval)
     else:
         with reading(workspace) as store:
@@ -105,7 +113,7 @@ def predict(
     frame = found.frame
     if found.n_missing:
         print_error(f"no prediction for {count_of_missing(found.n_missing)}")
-    print_line(Console(stderr=True), *lines_of_scores(found))
+    print_line(Console(stderr=True), *views.lines_of_scores(found))
     if found.warning is not None:
         print_line(Console(stderr=True), found.warning, style="yellow")
     if output is None:

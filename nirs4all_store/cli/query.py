@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import polars as pl
 import typer
 from rich.console import Console
 
 from .. import views
-from ..datasets import PARTITIONS
-from ..errors import InvalidInputError
-from ..figures import check_figure, draw, save
-from ..views import Listing
+from ..errors import InvalidInputError, UsageError
+from . import completion
 from .output import (
+    ANY_ID,
+    CHAIN_WORDS,
     DEFAULT_WORKSPACE,
     PATH_OPTIONS,
+    RUN_ID,
     Average,
     Csv,
     Json,
@@ -29,12 +29,19 @@ from .output import (
     print_line,
     reading,
     refuse_output,
+    show_ranking,
     show_rows,
 )
 from .terminal import has, put
 
+if TYPE_CHECKING:
+    import polars as pl
+
 app = typer.Typer()
-Run = Annotated[str | None, typer.Argument(help="The first characters of a run's id; by default all runs.")]
+Run = Annotated[
+    str | None,
+    typer.Argument(autocompletion=completion.runs, help=f"{RUN_ID}; by default all runs."),
+]
 STATUSES = ("running", "completed", "failed", "interrupted")
 CHOICES = {
     "dataset_name": ("is of the dataset", "--dataset takes"),
@@ -49,7 +56,9 @@ BOXES = str.maketrans("─│┌┐└┘┤┬├┴┼", "-|+++++++++")
 @app.command(epilog="nirs4all-store runs --status completed --json")
 def runs(
     status: Annotated[str | None, typer.Option(help="running, completed, failed or interrupted.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only runs with a dataset of this name.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(autocompletion=completion.datasets, help="Only runs with a dataset of this name.")
+    ] = None,
     limit: Limit = 20,
     as_json: Json = False,
     as_csv: Csv = False,
@@ -63,7 +72,7 @@ def runs(
 
 def _check_status(status: str | None, what: str) -> None:
     if status not in (None, *STATUSES):
-        raise InvalidInputError(f"no {what} is ever {status!r}; --status takes {', '.join(STATUSES)}")
+        raise UsageError(f"no {what} is ever {status!r}; --status takes {', '.join(STATUSES)}")
 
 
 @app.command(epilog="nirs4all-store datasets --json")
@@ -75,7 +84,7 @@ def datasets(
         show_rows(store, views.list_datasets(store, limit), as_json=as_json, as_csv=as_csv)
 
 
-@app.command(epilog="nirs4all-store pipelines 01a2")
+@app.command(epilog="nirs4all-store pipelines last")
 def pipelines(
     run: Run = None,
     status: Annotated[str | None, typer.Option(help="running, completed, failed or interrupted.")] = None,
@@ -97,15 +106,18 @@ def top(
     metric: Annotated[
         str | None,
         typer.Option(
+            autocompletion=completion.metrics,
             help="What to rank by: rmse, mae, r2, bias, sep, rpd, rpiq or slope; accuracy, balanced_accuracy, f1, mcc, "
-            "roc_auc or log_loss; rmsec, rmsecv or rmsep. By default the score that models were trained for."
+            "roc_auc or log_loss; rmsec, rmsecv or rmsep. By default the score that models were trained for.",
         ),
     ] = None,
     partition: Annotated[
         str, typer.Option(help="Whose predictions to rank by: val (held out in cross-validation), test or train.")
     ] = "val",
     target: Annotated[str | None, typer.Option(help="The target to rank by, where models predict several.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="Only models of this dataset.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(autocompletion=completion.datasets, help="Only models of this dataset.")
+    ] = None,
     fold: Annotated[
         str | None,
         typer.Option(
@@ -123,8 +135,10 @@ def top(
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Rank the models, best first; what other data or folds have judged is ranked apart."""
+    from ..datasets import PARTITIONS
+
     if partition not in PARTITIONS:
-        raise InvalidInputError(f"no partition is ever {partition!r}; --partition takes {', '.join(PARTITIONS)}")
+        raise UsageError(f"no partition is ever {partition!r}; --partition takes {', '.join(PARTITIONS)}")
     with reading(workspace) as store:
         run_id = find(store, run, "runs")[1] if run else None
         filters = {"dataset_name": dataset, "run_id": run_id, "target": target}
@@ -140,7 +154,7 @@ def top(
             rows = store.query_predictions(partition=partition, run_id=run_id)
             views.refuse_without_scores(store, metric, partition, run_id=run_id, dataset_name=dataset)
             _refuse_unmatched(rows, wanted, f"{partition}_score")
-        show_rows(store, views.list_models(store, found, average), as_json=as_json, as_csv=as_csv)
+        show_ranking(store, views.list_models(store, found, average), as_json=as_json, as_csv=as_csv)
 
 
 def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], score: str) -> None:
@@ -152,9 +166,15 @@ def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], 
         raise InvalidInputError(f"nothing here {problem} {wanted[column]!r}; {takes} {', '.join(known)}")
 
 
-@app.command(epilog="nirs4all-store log 01a2")
+@app.command(epilog="nirs4all-store log best")
 def log(
-    pipeline: Annotated[str, typer.Argument(help="The first characters of a pipeline's id.")],
+    pipeline: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.pipelines,
+            help=f"By a part of its id, or as its chain: {CHAIN_WORDS}.",
+        ),
+    ],
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -177,12 +197,19 @@ def sql(
 ) -> None:
     """Run a query (one SELECT) and print its rows; nothing can be changed."""
     with reading(workspace) as store:
-        show_rows(store, Listing.of(store.sql(query)), as_json=as_json, as_csv=as_csv)
+        show_rows(store, views.Listing.of(store.sql(query)), as_json=as_json, as_csv=as_csv)
 
 
-@app.command(epilog="nirs4all-store show 01a2 --plot predicted.png")
+@app.command(epilog="nirs4all-store show best --plot predicted.png")
 def show(
-    beginning: Annotated[str, typer.Argument(metavar="ID", help="The first characters of any id.")],
+    beginning: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID",
+            autocompletion=completion.anything,
+            help=ANY_ID,
+        ),
+    ],
     plot: Annotated[
         Path | None,
         typer.Option(help="Save predicted against measured as a PNG, SVG, PDF or HTML file.", **PATH_OPTIONS),
@@ -196,9 +223,14 @@ def show(
 
     For a chain or prediction, a picture shows the predicted against the measured values.
     """
+    from ..figures import check_figure, draw, save
+
     if plot is not None:
         refuse_output(plot, workspace, overwrite=overwrite)
-        check_figure(plot)
+        try:
+            check_figure(plot)
+        except InvalidInputError as error:
+            raise UsageError(str(error)) from error
     with reading(workspace) as store:
         kind, name = find(store, beginning)
         found = views.show(store, kind, name, average)
@@ -217,10 +249,16 @@ def show(
         print_line(Console(stderr=as_json), f"saved {plot}")
 
 
-@app.command(epilog="nirs4all-store compare 01a2 01b7")
+@app.command(epilog="nirs4all-store compare best @2")
 def compare(
-    one: Annotated[str, typer.Argument(help="The first characters of an id.")],
-    other: Annotated[str, typer.Argument(help="The first characters of another id of the same kind.")],
+    one: Annotated[
+        str,
+        typer.Argument(
+            autocompletion=completion.anything,
+            help=ANY_ID,
+        ),
+    ],
+    other: Annotated[str, typer.Argument(autocompletion=completion.anything, help="Another one of the same kind.")],
     ids: Annotated[bool, typer.Option("--ids", help="Of chains also compare ids, times and artifacts.")] = False,
     as_json: Json = False,
     as_csv: Csv = False,

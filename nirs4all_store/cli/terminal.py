@@ -9,7 +9,7 @@ import sys
 
 from rich.text import Text
 
-from ..validation import printable
+from .. import validation
 
 # Characters that move the cursor, are commands to the terminal, or change the direction of text; not line end and tab.
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -28,7 +28,7 @@ def _encoding() -> str:
 
 def cell(text: str) -> Text:
     """Return text for a cell of a table. It has its escapes already, so that its width is that of the printed text."""
-    return Text(printable(text).encode(_encoding(), "backslashreplace").decode(_encoding()))
+    return Text(validation.printable(text).encode(_encoding(), "backslashreplace").decode(_encoding()))
 
 
 def for_programs(text: str) -> str:

@@ -1,21 +1,17 @@
 """The commands that train: demo and run.
 
-Modules that need scikit-learn are imported inside the commands: to import them takes longer than other commands run.
+What takes long to import is imported inside the commands: others, and `--help`, do not wait for it.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import polars as pl
 import typer
 from rich.console import Console
 
-from ..datasets import TrainingData, read_dataset, samples_of
-from ..store import WorkspaceStore
-from ..training import PipelineLibrary, find_config
-from ..views import held_out, lines_of_left_out, list_models
+from .. import views
 from .data_options import (
     Data,
     Groups,
@@ -39,9 +35,13 @@ from .output import (
     Workspace,
     print_error,
     print_line,
-    show_rows,
+    show_ranking,
 )
 from .predict import count_of_missing
+
+if TYPE_CHECKING:
+    from ..datasets import TrainingData
+    from ..store import WorkspaceStore
 
 app = typer.Typer()
 INTERRUPTED = 130
@@ -104,7 +104,9 @@ def run(
 ) -> None:
     """Train all pipelines of a configuration, store them, and rank them."""
     from ..chains import check_average
-    from ..training import PipelineRunner, line_of_refusals, pipelines_of
+    from ..datasets import read_dataset, samples_of
+    from ..store import WorkspaceStore
+    from ..training import PipelineLibrary, PipelineRunner, find_config, line_of_refusals, pipelines_of
 
     parts = {"y": y, "unit": unit, "groups": groups, "join": join, "weights": weights, "sample": sample}
     dataset = read_dataset(given_parts(data, **parts, test=test, split=split), target)
@@ -132,9 +134,9 @@ def run(
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
-        print_line(Console(stderr=True), *lines_of_left_out(found, dataset))
-        best = list_models(store, held_out(found).head(limit), average)
-        show_rows(store, best, as_json=as_json, as_csv=as_csv)
+        print_line(Console(stderr=True), *views.lines_of_left_out(found, dataset))
+        best = views.list_models(store, views.held_out(found).head(limit), average)
+        show_ranking(store, best, as_json=as_json, as_csv=as_csv)
         if runner.run_id is not None:
             _tell_failures(store, runner.run_id)
 
@@ -142,7 +144,7 @@ def run(
 def _tell_failures(store: WorkspaceStore, run_id: str) -> None:
     """Print how many pipelines of a run have failed, and how to see why."""
     pipelines = store.list_pipelines(run_id)
-    failed = pipelines.filter(pl.col("status") == "failed")["pipeline_id"].to_list()
+    failed = pipelines.filter(status="failed")["pipeline_id"].to_list()
     if failed:
         short = store.shorten_ids([run_id, failed[-1]], MIN_ID_LENGTH)
         print_error(

@@ -11,6 +11,7 @@ from .models import Prediction as Prediction
 from .models import PredictionArrays as PredictionArrays
 from .models import Run as Run
 from .process_identity import this_process as this_process
+from .process_identity import this_session as this_session
 from .records import ChainRecord as ChainRecord
 from .records import LogRecord as LogRecord
 from .records import PredictionRecord as PredictionRecord

@@ -49,6 +49,17 @@ def this_process() -> ProcessId:
     }
 
 
+def this_session() -> str:
+    """Return what distinguishes this session (a terminal, or a job without one) from others of this machine.
+
+    The number of a session is given again to a later one. So the start of its first process (clock ticks since the
+    boot) stands beside it, where the system tells it.
+    """
+    session = os.getsid(0)
+    status = _status(str(session))
+    return f"{session}-{status[2]}" if status else f"{session}"
+
+
 def is_gone(owner: Any, here: ProcessId) -> bool:
     """Tell whether a process has certainly ended.
 

@@ -19,7 +19,7 @@ from .repositories import (
     ArtifactRepo,
     ChainRepo,
     DatasetRepo,
-    IdPrefixes,
+    IdLookup,
     Integrity,
     PredictionRepo,
     Progress,
@@ -126,9 +126,9 @@ class UnitOfWork:
         return Integrity(self._tables)
 
     @property
-    def ids(self) -> IdPrefixes:
+    def ids(self) -> IdLookup:
         """What has an id that begins so."""
-        return IdPrefixes(self._tables)
+        return IdLookup(self._tables)
 
     @property
     def session(self) -> Session:

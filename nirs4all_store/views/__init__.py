@@ -1,32 +1,5 @@
 """Rows as people and programs read them: for the command line, later for a page. No printing."""
 
-from .comparisons import compare_chains as compare_chains
-from .details import apart as apart
-from .details import compare as compare
-from .details import details_of as details_of
-from .details import differences as differences
-from .details import lines_of as lines_of
-from .details import show as show
-from .drawings import drawing_of as drawing_of
-from .listings import IDS as IDS
-from .listings import LISTED_RUNS as LISTED_RUNS
-from .listings import Listing as Listing
-from .listings import cells as cells
-from .listings import csv_rows as csv_rows
-from .listings import json_rows as json_rows
-from .listings import lines_of_scores as lines_of_scores
-from .listings import list_datasets as list_datasets
-from .listings import list_findings as list_findings
-from .listings import list_log as list_log
-from .listings import list_pipelines as list_pipelines
-from .listings import list_runs as list_runs
-from .listings import list_samples as list_samples
-from .listings import list_templates as list_templates
-from .listings import text_of as text_of
-from .listings import to_json as to_json
-from .rankings import first_unmatched as first_unmatched
-from .rankings import held_out as held_out
-from .rankings import lines_of_left_out as lines_of_left_out
-from .rankings import list_models as list_models
-from .rankings import rank as rank
-from .rankings import refuse_without_scores as refuse_without_scores
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -141,7 +141,7 @@ def _places(rows: Sequence[Mapping[str, Any]], keys: Sequence[Any], alike: Mappi
 
 
 def with_params(row: Mapping[str, Any]) -> str:
-    """Return the name of a model with its parameters."""
+    """Return the model of a prediction with the parameters that its configuration sets."""
     params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in dict_of(row["best_params"]).items())
     return str(row["model_name"]) + f" ({params})" * bool(params)
 

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 from digits import assert_same_sums
 from programs import run_script, script_process
+from rich.console import Console
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import FunctionTransformer
@@ -72,7 +73,7 @@ def test_commands_once_wrote_over_files_without_asking(here: Path) -> None:
         if line.split()[0] != "predict":
             command(f"{line} --overwrite")
     assert (here / "new.csv").read_bytes() == before
-    assert "has the spectra themselves" in command(f"predict {chain} new.csv -o new.csv --overwrite", 1)
+    assert "has the spectra themselves" in command(f"predict {chain} new.csv -o new.csv --overwrite", 2)
     assert "cannot be read" in command(f"predict {chain} nowhere.csv -o found.csv --overwrite", 1)
     (here / "folder").mkdir()
     for line in (f"export {chain} folder", f"export {chain} .", f"predict {chain} new.csv -o folder"):
@@ -186,7 +187,7 @@ def test_what_check_and_collection_list_is_for_programs_too(here: Path) -> None:
     assert (row["path"], row["size_bytes"]) == ("zz/stray.joblib", 1)
     assert command("gc --dry-run --csv").count("\n") == 2
     assert "would remove 1 files" in command("gc --dry-run")
-    assert "give them with --dry-run" in command("gc --days 0 --json", 1)
+    assert "give them with --dry-run" in command("gc --days 0 --json", 2)
     assert stray.exists()
     stray.unlink()
     assert "There is nothing to repair." in command("repair")
@@ -249,7 +250,9 @@ def test_predictions_once_did_not_say_of_which_sample_they_are(here: Path) -> No
 
 
 def test_long_words_once_made_a_table_wider_than_the_terminal(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setattr(Console, "is_terminal", True)
+    for name, value in {"COLUMNS": "80", "LINES": "25", "TERM": "dumb"}.items():
+        monkeypatch.setenv(name, value)
     columns = ", ".join(f"repeat('{letter}', 60) AS {letter}" for letter in "abc")
     told = command(f'sql "SELECT {columns}"')
     assert max(map(len, told.splitlines())) <= 80
@@ -273,7 +276,7 @@ def test_a_spectrum_that_was_refused_once_was_counted_without_those_left_out(her
 
 def test_two_ways_to_print_once_were_refused_after_all_was_trained(here: Path) -> None:
     for line in ("--json --csv", "--csv --json"):
-        told = command(f"run ridge.yaml wheat.csv -t protein -w nowhere {line}", 1)
+        told = command(f"run ridge.yaml wheat.csv -t protein -w nowhere {line}", 2)
         assert told == "--json and --csv are two ways to print the same rows; give one\n"
     assert not (here / "nowhere").exists()
 

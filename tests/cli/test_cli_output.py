@@ -92,8 +92,8 @@ def test_a_letter_that_the_terminal_lacks_once_ended_a_listing_with_a_traceback(
     ):
         told = terminal.shows(line.replace("{name}", '"🌾"'))
         assert wheat in told, line
-    for line in ("runs --status {name}", "library show {name}x", "export {run} {name}.png"):
-        assert wheat in terminal.shows(line, 1), line
+    for line, code in (("runs --status {name}", 2), ("library show {name}x", 1), ("export {run} {name}.png", 1)):
+        assert wheat in terminal.shows(line, code), line
     for line in ("top", "check", "info", "--help", "export --help"):
         terminal.shows(line)
 

@@ -57,7 +57,7 @@ def test_the_shell_once_could_neither_keep_nor_export_spectra(here: Path) -> Non
     command(f"dataset export {dataset_id} kept.parquet")
     assert pl.read_parquet("kept.parquet").height == 12
     assert "is there already" in command(f"dataset export {dataset_id} kept.csv", 1)
-    assert "neither CSV nor Parquet" in command(f"dataset export {dataset_id} kept.xlsx", 1)
+    assert "neither CSV nor Parquet" in command(f"dataset export {dataset_id} kept.xlsx", 2)
     TABLE.with_columns(pl.col("1100") + 1).write_csv("other.csv")
     assert "no dataset here has the spectra of other" in command("dataset attach other.csv", 1)
 
@@ -81,4 +81,6 @@ def test_a_dataset_is_shown_with_its_first_samples_and_can_be_corrected(here: Pa
     row = the_dataset()
     assert [row[name] for name in ("name", "units", "wavelength_unit")] == ["wheat of 2026", {"protein": "%"}, "nm"]
     assert "2 for 1 targets, protein" in command(f"dataset update {dataset_id} --unit % --unit g", 1)
-    assert "no dataset has an id that begins with 'zz'; `datasets` shows ids" in command("dataset show zz", 1)
+    assert "no dataset has the name or id 'zz', or an id that begins or ends so; `datasets` shows" in command(
+        "dataset show zz", 1
+    )

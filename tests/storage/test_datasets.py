@@ -376,7 +376,7 @@ def _trainable() -> TrainingData:
 @pytest.mark.in_a_folder
 def test_datasets_are_listed_and_shown_in_the_shell(store: WorkspaceStore) -> None:
     dataset_id = store.save_dataset(with_names())
-    assert store.find_ids(dataset_id[:-1]) == [("datasets", dataset_id)]
+    assert store.find(dataset_id[:-1]).row(0)[:3] == ("datasets", dataset_id, "dataset")
     short = store.shorten_ids([dataset_id])[dataset_id]
     assert store.sql("SELECT datasets.name FROM datasets JOIN pipelines USING (dataset_id)").is_empty()
     folder = str(store.workspace_path)

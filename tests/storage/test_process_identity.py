@@ -440,3 +440,12 @@ def test_runs_that_could_not_be_marked_kept_the_workspace_shut(tmp_path: Path, m
     monkeypatch.setattr(RunRepo, "interrupt_lost", damaged)
     with WorkspaceStore(tmp_path) as store:
         store.begin_run("all the same")
+
+
+def test_a_session_that_got_the_number_of_an_earlier_one_is_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = process_identity.this_session()
+    assert here == process_identity.this_session()
+    monkeypatch.setattr(process_identity, "_status", lambda process: ("S", 1, 42))
+    assert process_identity.this_session() == f"{os.getsid(0)}-42" != here
+    monkeypatch.setattr(process_identity, "_status", lambda process: None)
+    assert process_identity.this_session() == f"{os.getsid(0)}"

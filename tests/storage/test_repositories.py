@@ -184,9 +184,9 @@ def test_a_shortened_id_finds_its_own_and_no_other(store: WorkspaceStore, names:
         for name in names:
             uow.runs.add("r", run_id=name)
         for name, short in uow.ids.shortened(names, 2).items():
-            assert name.startswith(short)
-            assert uow.ids.find_by_prefix(short) == [("runs", name)]
-            assert uow.ids.find_by_prefix(name) == [("runs", name)]
+            assert name.endswith(short)
+            assert uow.ids.find(short)["id"].to_list() == [name]
+            assert uow.ids.find(name)["id"].to_list() == [name]
 
 
 @pytest.mark.parametrize("datasets", ["3", "[1]", '{"name": "wheat"}'])

@@ -309,6 +309,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "check": (),
         "repair": (),
         "plan_gc": (),
+        "find": (unknown,),
         "find_ids": (unknown,),
         "shorten_ids": ([unknown],),
         "is_in_transaction": (),

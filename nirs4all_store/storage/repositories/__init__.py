@@ -7,7 +7,7 @@ from .artifacts import ArtifactRepo
 from .chain_summaries import WantedChains
 from .chains import ChainRepo
 from .datasets import DatasetRepo
-from .id_prefixes import IdPrefixes
+from .id_lookup import IdLookup
 from .integrity import Integrity
 from .predictions import PredictionRepo
 from .progress import PLANNED, Progress, RunProgress, cause_of
@@ -20,7 +20,7 @@ __all__ = [
     "ChainPage",
     "ChainRepo",
     "DatasetRepo",
-    "IdPrefixes",
+    "IdLookup",
     "Integrity",
     "PredictionRepo",
     "Progress",

@@ -1,0 +1,49 @@
+"""What a workspace holds, in a few lines: the last run, its best model, and what one may do next. No printing."""
+
+from __future__ import annotations
+
+from ..errors import InvalidInputError
+from ..metrics import label
+from ..store import WorkspaceStore
+from .listings import decoded, text_of, with_zone
+from .rankings import rank, with_params
+
+NEXT = {
+    None: ("run CONFIG DATA --target COLUMN", "trains models"),
+    "completed": ("top", "ranks all models; `show best@last` and `predict best@last NEW_DATA` use the best"),
+    "failed": ("pipelines last", "lists what has failed; `show` and an id of these say why"),
+    "interrupted": ("run CONFIG DATA --resume", "goes on where the last run stopped"),
+    "running": ("runs", "shows when the run has ended; `top` ranks what is there so far"),
+}
+"""What to do next, by the status of the last run."""
+
+
+def overview_of(store: WorkspaceStore) -> list[tuple[str, str]]:
+    """Return what is told of a workspace: lines of a name and a text."""
+    lines = [("workspace", str(store.workspace_path))]
+    status = None
+    for run in store.list_runs(limit=1).to_dicts():
+        run, status = with_zone(run), run["status"]
+        count = store.list_pipelines(run["run_id"]).height
+        lines.append(("last run", f"{run['name']}, {status}: {count:,} pipelines, begun {text_of(run['created_at'])}"))
+        lines += _best_of(store, run["run_id"])
+    command, what = NEXT.get(status, NEXT["completed"])
+    return [*lines, ("next", f"`nirs4all-store {command}` {what}")]
+
+
+def _best_of(store: WorkspaceStore, run_id: str) -> list[tuple[str, str]]:
+    """Return a line for the best model of a run, or of each of its rankings; none where `top` needs to be asked."""
+    try:
+        rows = [decoded(row) for row in rank(store, 1, run_id=run_id).to_dicts()]
+    except InvalidInputError:
+        return []
+    short = store.shorten_ids([row["chain_id"] for row in rows])
+    return [
+        (
+            "its best",
+            f"{short[row['chain_id']]}, {with_params(row)} on {row['dataset_name']}: "
+            f"{label(row['metric'], row['partition'])} {text_of(row['val_score'])}",
+        )
+        for row in rows
+        if row["chain_id"] in short
+    ]
