@@ -10,7 +10,7 @@ import polars as pl
 from .call_boundary import all_public
 from .chains import artifact_ids
 from .errors import InvalidInputError, NotFoundError
-from .storage import Call, ChainPage, RunProgress, WantedChains
+from .storage import Call, ChainPage, RunProgress, UnitOfWork, WantedChains
 from .validation import checked_int, checked_text, checked_texts
 from .workspace import Workspace
 
@@ -37,9 +37,8 @@ class Queries:
     def _reading(self) -> Call:
         raise NotImplementedError
 
-    def _predictions_of(
-        self, chain_id: str, partition: str | None
-    ) -> tuple[list[Row], list[str] | None, pl.DataFrame | None]:
+    def load_artifact(self, artifact_id: str) -> Any:
+        """Return a fitted object; see `WorkspaceStore.load_artifact`."""
         raise NotImplementedError
 
     def rank_chains(
@@ -184,21 +183,25 @@ class Queries:
         InvalidInputError
             There are fewer than two, or one of them twice.
         """
-        from .chains import Compared, compare, sample_frame
+        from .chains import Compared, TrainedOn, compare, sample_frame
 
         ids = checked_texts(chain_ids, "chain_ids")
         if len({*ids}) < max(2, len(ids)):
             raise InvalidInputError(f"chain_ids are {ids}; give two or more different ones to compare")
         # In whatever order: they need not be ranked.
-        rows = self.rank_chains(ascending=True, copies=True, limit=None, chain_id=ids).rows
+        wanted = WantedChains({"chain_id": ids}, ascending=True)
+        with self._reading() as uow:
+            stored = [stored_predictions(uow, chain_id, "val") for chain_id in ids]
+            rows = uow.summaries.rank_chains(wanted, None, copies=True).rows
+        absent = [chain_id for chain_id in ids if chain_id not in rows["chain_id"]]
+        if absent:
+            raise NotFoundError(f"chain {absent[0]} has no predictions to compare; or it is a refit: give its chain")
+        samples = {name: self.load_artifact(name) for name in {name for *_, name in stored} if name is not None}
         compared = []
-        for chain_id in ids:
-            predictions, targets, samples = self._predictions_of(chain_id, "val")
-            if chain_id not in rows["chain_id"]:
-                raise NotFoundError(f"chain {chain_id} has no predictions to compare; or it is a refit: give its chain")
-            with self._reading() as uow:
-                chain = uow.chains.get(chain_id) or {}
-            compared.append(Compared(chain, predictions, targets, sample_frame(predictions, targets, samples)))
+        for chain, predictions, name in stored:
+            targets = TrainedOn.of(chain).target_names
+            frame = sample_frame(predictions, targets, samples[name] if name else None)
+            compared.append(Compared(chain, predictions, targets, frame))
         order = pl.DataFrame({"chain_id": ids})
         return compare(order.join(rows.drop("rank"), on="chain_id", how="left", maintain_order="left"), compared)
 
@@ -282,3 +285,20 @@ class Queries:
             if chain is None:
                 raise NotFoundError(f"there is no chain {chain_id!r}; see rank_chains()")
             return environment_of(uow.artifacts.get_many(artifact_ids(chain)).values())
+
+
+def stored_predictions(uow: UnitOfWork, chain_id: str, partition: str | None) -> tuple[Row, list[Row], str | None]:
+    """Return a chain, its predictions with arrays, and the id of the artifact that tells of its samples, if any.
+
+    Raises
+    ------
+    NotFoundError
+        There is no such chain.
+    """
+    chain = uow.chains.get(chain_id)
+    if chain is None:
+        raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
+    predictions = uow.predictions.with_arrays(chain_id, partition)
+    datasets = [uow.datasets.require(name) for name in uow.datasets.of_pipelines([chain["pipeline_id"]])]
+    samples = [row["samples_artifact"] for row in datasets if row["samples_artifact"] is not None]
+    return chain, predictions, samples[0] if samples else None

@@ -31,7 +31,7 @@ from .errors import (
     UnitOfWorkError,
 )
 from .filesystem import atomic_write, checked_path, with_suffix_added, write_atomic
-from .queries import Queries
+from .queries import Queries, stored_predictions
 from .storage import Base, Call, ChainRecord, LogRecord, PredictionRecord, UnitOfWork
 from .validation import checked_text, checked_timeout, file_text
 from .workspace import (
@@ -850,13 +850,8 @@ class WorkspaceStore(Queries):
         from .chains import TrainedOn
 
         with self._reading() as uow:
-            chain = uow.chains.get(chain_id)
-            if chain is None:
-                raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
-            predictions = uow.predictions.with_arrays(chain_id, partition)
-            datasets = [uow.datasets.require(name) for name in uow.datasets.of_pipelines([chain["pipeline_id"]])]
-        artifact_ids = [row["samples_artifact"] for row in datasets if row["samples_artifact"] is not None]
-        samples = self.load_artifact(artifact_ids[0]) if artifact_ids else None
+            chain, predictions, artifact_id = stored_predictions(uow, chain_id, partition)
+        samples = None if artifact_id is None else self.load_artifact(artifact_id)
         return predictions, TrainedOn.of(chain).target_names, samples
 
     def predict_frame(

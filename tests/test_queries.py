@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, StoreClosedError, WorkspaceStore
-from nirs4all_store.storage import Artifact
+from nirs4all_store.storage import Artifact, UnitOfWork
 from nirs4all_store.storage.columns import table_of
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
@@ -42,6 +42,17 @@ def test_errors_for_the_same_samples_are_compared_in_pairs(store: WorkspaceStore
     error = np.std(pls - scaled, ddof=1) / np.sqrt(24)
     assert (row["upper"] - row["lower"]) / 2 == pytest.approx(1.96 * error, rel=0.15)
     assert store.compare_chains(ids).paired.equals(found.paired), "the same each time"  # type: ignore[union-attr]  # It was one.
+
+
+def test_chains_to_compare_were_read_twice_and_each_at_another_moment(
+    store: WorkspaceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = chains_of(store, [KFold(3), Ridge(1.0)], [KFold(3), Ridge(2.0)])
+    entered: list[UnitOfWork] = []
+    enter = UnitOfWork.__enter__
+    monkeypatch.setattr(UnitOfWork, "__enter__", lambda uow: entered.append(uow) or enter(uow))
+    store.compare_chains(ids)
+    assert len(entered) == 2, "one for all rows, one for the samples on which both were trained"
 
 
 def test_chains_are_compared_by_steps_scores_and_folds(store: WorkspaceStore) -> None:

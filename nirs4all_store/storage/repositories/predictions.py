@@ -190,7 +190,9 @@ class PredictionRepo(Repository):
         wanted = None if partition is None else checked_text(partition, "partition")
         self.refuse_other_columns()
         rows = [row for row in self.of_chain(chain_id) if wanted in (None, row["partition"])]
-        return [found for row in rows if (found := self.get(row["prediction_id"], load_arrays=True)) is not None]
+        arrays = self._arrays_of([row["prediction_id"] for row in rows])
+        empty: Row = dict.fromkeys(ARRAY_ARGUMENTS)
+        return [row | arrays.get(row["prediction_id"], empty) for row in rows]
 
     def refuse_other_columns(self) -> None:
         """Refuse to calculate with predictions in a damaged workspace; see `columns.refuse_other_columns`."""
