@@ -9,6 +9,7 @@ from .names import TARGETS as TARGETS
 from .names import UNIT_FREE as UNIT_FREE
 from .names import UNPREDICTED as UNPREDICTED
 from .names import WEIGHTED as WEIGHTED
+from .names import directions as directions
 from .names import distance_from_best as distance_from_best
 from .names import label as label
 from .names import lower_is_better as lower_is_better

@@ -5,7 +5,8 @@ It does without scikit-learn, which takes long to load.
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -97,6 +98,26 @@ def lower_is_better(metric: str) -> bool | None:
     if name.startswith("neg_") or name in HIGHER_IS_BETTER:
         return False
     return True if name in LOWER_IS_BETTER else None
+
+
+class Directions(NamedTuple):
+    """Metrics, by which of their values is best: the lowest, the highest, or the nearest to that of `BEST_VALUE`."""
+
+    lower: list[str]
+    higher: list[str]
+    nearest: list[str]
+    unknown: list[str]
+
+
+def directions(metrics: Iterable[str]) -> Directions:
+    """Tell of each metric which of its values is best, as far as it is known."""
+    found = Directions([], [], [], [])
+    for metric in metrics:
+        if metric in BEST_VALUE:
+            found.nearest.append(metric)
+        else:
+            {True: found.lower, False: found.higher, None: found.unknown}[lower_is_better(metric)].append(metric)
+    return found
 
 
 def distance_from_best(metric: str, values: Array) -> Array:

@@ -101,6 +101,14 @@ def test_chains_are_ranked_as_their_predictions_are(trained: WorkspaceStore, ran
         assert league["rank"].to_list() == [*range(1, league.height + 1)]
 
 
+def test_chains_are_ranked_by_what_their_final_models_come_to(trained: WorkspaceStore) -> None:
+    found = trained.rank_chains("rmsep", dataset_name="wheat").rows
+    finals = [model.fit(X, PROTEIN).predict(NEW["X_test"]) for model in (Ridge(0.1), Ridge(100.0), PLSRegression(2))]
+    errors = sorted(root_mean_squared_error(NEW["y_test"], np.ravel(predicted)) for predicted in finals)
+    assert found["score"].to_list() == found["rmsep"].to_list() == pytest.approx(errors)
+    assert found["has_final"].all()
+
+
 def test_copies_are_one_row_or_all_are_asked_for(trained: WorkspaceStore) -> None:
     assert trained.rank_chains(dataset_name="wheat").total == 3
     all_of_them = trained.rank_chains(dataset_name="wheat", copies=True)
@@ -156,6 +164,15 @@ def test_a_refit_of_a_chain_stands_beside_it(store: WorkspaceStore) -> None:
     assert (row["chain_id"], row["rmsep"], row["has_final"]) == (chain_id, 0.7, True)
 
 
+def test_chains_that_were_judged_by_a_bias_could_not_be_ranked(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    for bias in (-0.3, 0.1, 0.2):
+        chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+        told = {"fold_id": "avg", "metric": "bias", "model_name": str(bias)}
+        add_prediction(store, pipeline_id, chain_id=chain_id, val_score=bias, **told)
+    assert [row["score"] for row in chains(store)] == [0.1, 0.2, -0.3]
+
+
 def test_a_model_that_predicts_nothing_of_some_samples_is_ranked_last(store: WorkspaceStore) -> None:
     _, pipeline_id = add_pipeline(store)
     for name, scores in (("a", {"rmse": 0.1, "n_unpredicted": 2}), ("b", {"rmse": 0.9}), ("c", {"rmse": 0.5})):
@@ -165,7 +182,7 @@ def test_a_model_that_predicts_nothing_of_some_samples_is_ranked_last(store: Wor
 
 
 def test_a_target_has_its_own_scores_and_a_mean_of_units_is_refused(trained: WorkspaceStore) -> None:
-    with pytest.raises(InvalidInputError, match="a mean of rmse over them has no unit; name one"):
+    with pytest.raises(InvalidInputError, match="a mean of rmse over protein, moisture has no unit; name one"):
         trained.rank_chains("rmse")
     found = {}
     for target, y in (("protein", PROTEIN), ("moisture", X[:, 1])):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 from sqlalchemy import (
@@ -31,7 +30,7 @@ from sqlalchemy import (
 )
 
 from ...datasets import AVERAGE, FINAL, PARTITIONS
-from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNPREDICTED, lower_is_better
+from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNPREDICTED, directions
 from ..columns import table_of
 from ..models import Chain, Pipeline, Prediction, Run
 from .prediction_filters import conditions
@@ -109,9 +108,14 @@ def rows_of_chains(filters: Mapping[str, Any]) -> CTE:
     return usual.union_all(unusual).cte("rows_of_chains")
 
 
-@cache
-def final_rows() -> CTE:
-    """Return the SELECT of the newest scores of each chain's final model: its own, or that of the chain's refit."""
+def final_rows(chains: CTE | None = None) -> CTE:
+    """Return the SELECT of the newest scores of each chain's final model: its own, or that of the chain's refit.
+
+    Parameters
+    ----------
+    chains : CTE, optional
+        Of which chains; by default of all.
+    """
     refitted = CHAINS.alias("refitted")
     of = func.coalesce(refitted.c.chain_id, PREDICTIONS.c.chain_id)
     scores = (PREDICTIONS.c[name] for name in ("prediction_id", "test_score", "train_score", "scores"))
@@ -119,12 +123,13 @@ def final_rows() -> CTE:
         refitted, refitted.c.chain_id == CHAINS.c.refit_of
     )
     query = select(of.label("chain_id"), *scores).select_from(joined).where(PREDICTIONS.c.fold_id == FINAL)
+    if chains is not None:
+        query = query.where(of.in_(select(chains.c.chain_id)))
     newest = (of, PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.partition, PREDICTIONS.c.prediction_id)
-    return query.ext(_first_of_each(of)).order_by(*newest).cte("final")
+    return query.ext(_first_of_each(of)).order_by(*newest).cte("final" if chains is None else "final_of_page")
 
 
-@cache
-def folds_of_chains() -> CTE:
+def folds_of(chains: CTE) -> CTE:
     """Return the SELECT of how the scores of each chain's folds differ, of what each held out."""
     score = PREDICTIONS.c.val_score
     return (
@@ -135,7 +140,8 @@ def folds_of_chains() -> CTE:
             func.stddev_samp(score * score).label("mse_sd"),
             func.count(score).label("n_folds"),
         )
-        .where(PREDICTIONS.c.partition == VAL, PREDICTIONS.c.fold_id.regexp_match(NUMBERED), score < INFINITY)
+        .where(PREDICTIONS.c.chain_id.in_(select(chains.c.chain_id)), PREDICTIONS.c.partition == VAL)
+        .where(PREDICTIONS.c.fold_id.regexp_match(NUMBERED), score < INFINITY)
         .group_by(PREDICTIONS.c.chain_id)
         .cte("folds")
     )
@@ -232,10 +238,9 @@ def number_of(scores: Any, *path: Any) -> ColumnElement[float | None]:
 def _order(score: Any, ranked_by: Any, metrics: Sequence[str], ascending: bool | None) -> ColumnElement[Any]:
     if ascending is not None:
         return cast(score if ascending else -score, Double)
-    nearest = [(ranked_by == name, func.abs(score - BEST_VALUE[name])) for name in metrics if name in BEST_VALUE]
-    lower = [name for name in metrics if name not in BEST_VALUE and lower_is_better(name)]
-    order: ColumnElement[Any] = case(*nearest, (ranked_by.in_(lower), score), else_=-score)
-    return order
+    lower, higher, nearest, _ = directions(metrics)
+    orders = [(ranked_by == name, func.abs(score - BEST_VALUE[name])) for name in nearest]
+    return case(*orders, (ranked_by.in_(lower), score), (ranked_by.in_(higher), -score))
 
 
 def ranked(wanted: WantedChains, metrics: Sequence[str], *, copies: bool = False) -> CTE:
@@ -287,7 +292,7 @@ def page(chains: CTE, limit: int | None, after: tuple[int, str] | None, target: 
 
 
 def _told_of(found: CTE, target: str | None) -> Select[Any]:
-    own, final, folds = PREDICTIONS.alias("own"), final_rows(), folds_of_chains()
+    own, final, folds = PREDICTIONS.alias("own"), final_rows(found), folds_of(found)
     is_together = and_(own.c.fold_id == AVERAGE, own.c.partition == VAL)
     val, test, train = (_of_target(own.c.scores[partition], target) for partition in PARTITIONS)
     final_test, final_train = (_of_target(final.c.scores[partition], target) for partition in PARTITIONS[1:])

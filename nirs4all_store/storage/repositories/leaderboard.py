@@ -171,9 +171,16 @@ def _of_target(rows: pl.DataFrame, target: str | None) -> pl.DataFrame:
 
 def _targets_of(row: Row) -> list[str]:
     """Return the names of the targets of a prediction; those without names are y1, y2, ..., as in the scores."""
-    named = _decoded(row["judged_by"]).get(TARGETS)
-    scores = None if named else _decoded(row["scores"]).get(row["partition"])
-    found = scores.get(TARGETS) if isinstance(scores, dict) else named
+    return targets_in(row["judged_by"]) or _targets_in(_decoded(row["scores"]).get(row["partition"]))
+
+
+def targets_in(text: str | None) -> list[str]:
+    """Return the names of the targets that scores, or `judged_by` of a pipeline, tell of as JSON."""
+    return _targets_in(_decoded(text))
+
+
+def _targets_in(told: Any) -> list[str]:
+    found = told.get(TARGETS) if isinstance(told, dict) else None
     return [name for name in found if isinstance(name, str)] if isinstance(found, list | dict) else []
 
 
@@ -191,7 +198,7 @@ def _stored(row: Row, target: str | None) -> float | None:
     targets = scores.get(TARGETS)
     targets = targets if isinstance(targets, dict) else {}
     if targets and target is None and metric not in scores and metric not in UNIT_FREE:
-        raise _no_common_unit(metric, [*targets])
+        raise no_common_unit(metric, [*targets])
     own = targets.get(target, scores)
     own = own if isinstance(own, dict) else {}
     value = math.nan if UNPREDICTED in own else own.get(metric)
@@ -215,7 +222,7 @@ def _computed_of_one(metric: str, arrays: Row, weights: Any) -> float | None:
     if y.ndim == 1:
         return score_of(metric, y, y_pred, arrays["y_proba"], weights)
     if metric not in UNIT_FREE and metric not in NAMES["classification"]:
-        raise _no_common_unit(metric, [f"y{number + 1}" for number in range(y.shape[1])])
+        raise no_common_unit(metric, [f"y{number + 1}" for number in range(y.shape[1])])
     values = [
         score_of(metric, y[rows, target], y_pred[rows, target], weights=None if weights is None else weights[rows])
         for target, rows in enumerate(~is_missing(y).T)
@@ -249,7 +256,8 @@ def _joined(folds: Sequence[Row]) -> Row:
     return joined
 
 
-def _no_common_unit(metric: str, targets: list[str]) -> InvalidInputError:
+def no_common_unit(metric: str, targets: list[str]) -> InvalidInputError:
+    """Return the error for a mean over targets that have different units, as it may be."""
     return InvalidInputError(
         f"a mean of {metric} over {', '.join(targets)} has no unit; name one of them with target=, or rank by "
         f"{', '.join(UNIT_FREE)}"

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from ...errors import NotFoundError
 from ...identifiers import utc_now
-from ...metrics import lower_is_better
+from ...metrics import directions
 from ...validation import checked_text
 from ..columns import table_of
 from ..models import Log, Pipeline, Run
@@ -103,9 +103,7 @@ class Progress(Repository):
         found = runs.join(
             self._tables.frame(query.group_by(PIPELINES.c.run_id)), on="run_id", how="left", maintain_order="left"
         )
-        metrics = found["metric"].unique().drop_nulls()
-        lower = [metric for metric in metrics if lower_is_better(metric)]
-        higher = [metric for metric in metrics if lower_is_better(metric) is False]
+        lower, higher, *_ = directions(found["metric"].unique().drop_nulls())
         metric = pl.when(pl.col("metric") == pl.col("last_metric")).then(pl.col("metric"))
         value = pl.when(pl.col("metric").is_in(lower)).then("least").when(pl.col("metric").is_in(higher)).then("most")
         seconds = (pl.col("completed_at") - pl.col("created_at")).dt.total_milliseconds() / 1000

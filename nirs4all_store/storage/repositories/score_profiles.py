@@ -20,7 +20,7 @@ from sqlalchemy import (
     select,
 )
 
-from ...metrics import BEST_VALUE, lower_is_better
+from ...metrics import directions
 from ..columns import table_of
 from ..models import Pipeline, Prediction
 from .ranking import INFINITY
@@ -74,8 +74,7 @@ def _scores(chains: CTE, metrics: Sequence[str]) -> tuple[ColumnElement[Any], Co
     is_one = func.count(distinct(chains.c.league)) == 1
     metric = func.min(chains.c.ranked_by)
     known = case((score < INFINITY, score))
-    lower = [name for name in metrics if name not in BEST_VALUE and lower_is_better(name)]
-    nearest = [name for name in metrics if name in BEST_VALUE]
-    best = case((metric.in_(nearest), None), (metric.in_(lower), func.min(known)), else_=func.max(known))
+    lower, higher, *_ = directions(metrics)
+    best = case((metric.in_(lower), func.min(known)), (metric.in_(higher), func.max(known)))
     median = func.percentile_cont(0.5).within_group(known.asc())
     return case((is_one, best)).label("best"), case((is_one, median)).label("median")

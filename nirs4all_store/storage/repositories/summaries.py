@@ -11,13 +11,14 @@ from sqlalchemy import func, select, union_all
 
 from ...datasets import PARTITIONS
 from ...errors import InvalidInputError
-from ...metrics import FIELD_NAMES, MAIN, NAMES, TARGETS, UNIT_FREE
-from ...validation import checked_int, checked_page, checked_text, parse_json
+from ...metrics import FIELD_NAMES, MAIN, NAMES, TARGETS, UNIT_FREE, directions
+from ...validation import checked_int, checked_page, checked_text
 from ..columns import table_of
 from ..models import Pipeline, Prediction
 from ..table_gateway import Repository
 from . import chain_summaries, ranking, score_profiles
 from .chain_summaries import WantedChains
+from .leaderboard import no_common_unit, targets_in
 from .prediction_filters import FILTERS, conditions
 
 PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
@@ -64,7 +65,7 @@ class Summaries(Repository):
         last = found.row(-1, named=True) if found.height else None
         has_more = last is not None and found.height == limit and last["place"] < total
         rows = found.drop("total", "place").with_columns(
-            pl.Series("target", [_targets(text) for text in found["judged_by"]], dtype=pl.String)
+            pl.Series("target", [", ".join(names) or None for names in map(targets_in, found["judged_by"])], pl.String)
         )
         return ChainPage(rows, total, f"{last['place']}:{last['chain_id']}" if last is not None and has_more else None)
 
@@ -80,23 +81,20 @@ class Summaries(Repository):
         rows = chain_summaries.rows_of_chains(wanted.filters)
         metrics = self._tables.frame(select(rows.c.metric).distinct())["metric"].sort().to_list()
         if wanted.ascending is None:
-            for metric in metrics:
+            for metric in directions(metrics).unknown:
                 ranking.direction([metric])
         return metrics
 
     def _refuse_means_with_a_unit(self, wanted: WantedChains) -> None:
-        if wanted.target is not None or wanted.metric is None or wanted.metric in UNIT_FREE:
+        if wanted.target is not None or wanted.metric not in NAMES["regression"] or wanted.metric in UNIT_FREE:
             return
         rows = chain_summaries.rows_of_chains(wanted.filters)
         scores = rows.c.scores[wanted.partition]
-        several = select(func.count()).where(
+        several = select(scores.as_string().label("scores")).where(
             scores[TARGETS].as_string().is_not(None), scores[wanted.metric].as_string().is_(None)
         )
-        if wanted.metric in NAMES["regression"] and self._tables.frame(several).item():
-            raise InvalidInputError(
-                f"some chains predict several targets, and a mean of {wanted.metric} over them has no unit; name one "
-                f"of them with target=, or rank by {', '.join(UNIT_FREE)}"
-            )
+        for text in self._tables.frame(several.limit(1))["scores"]:
+            raise no_common_unit(wanted.metric, targets_in(text))
 
     def count_predictions(self, filters: Mapping[str, Any]) -> int:
         """Return how many predictions match all filters."""
@@ -180,11 +178,3 @@ def _place_of(after: str | None) -> tuple[int, str] | None:
     if not (separator and place.isdecimal()):
         raise InvalidInputError(f"after={after!r} is no page; give what the page before has as next")
     return checked_int(int(place), "after", 64), chain_id
-
-
-def _targets(judged_by: str | None) -> str | None:
-    """Return the names of the targets by which a pipeline was judged, as one text."""
-    told = parse_json(judged_by, "judged_by") if judged_by else None
-    names = told.get(TARGETS) if isinstance(told, dict) else None
-    texts = [name for name in names if isinstance(name, str)] if isinstance(names, list) else []
-    return ", ".join(texts) or None
