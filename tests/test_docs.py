@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 import pytest
 from chemotools.datasets import load_fermentation_train
 from commands import COMMANDS
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 BLOCK = re.compile(r"^```(python|console|yaml|text)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ID = re.compile(r"\b[0-9a-f]{8,12}(-[0-9a-f]+)*\b")
-NOT_HERE = ("pip ", "python3 -m venv", "bash .ci/run", "python -m tests.")
+NOT_HERE = ("pip ", "mkdir ../", "python3 -m venv", "bash .ci/run", "python -m tests.")
 
 
 def spectra(folder: Path) -> None:
@@ -130,6 +131,18 @@ def test_what_stands_on_a_page_runs_and_prints_what_the_page_shows(
     # Each process that trains takes longer to start than all else on a page.
     with joblib.parallel_config("threading", n_jobs=1):
         run_page(page, (ROOT / page).read_text())
+    if page == "README.md":
+        assert_every_row_is_another_model(tmp_path / "workspace")
+
+
+def assert_every_row_is_another_model(workspace: Path) -> None:
+    """Refuse a ranking of twins: PLSRegression scales by itself, so that a StandardScaler before it changes nothing."""
+    with WorkspaceStore(workspace, read_only=True) as store:
+        run_id = store.list_runs().filter(name="wheat")["run_id"][0]
+        assert set(store.list_pipelines(run_id)["status"]) == {"completed"}
+        errors = store.rank_chains(run_id=run_id).rows["rmsecv"].to_numpy()
+    assert len(errors) == 12
+    assert (np.diff(errors) > 1e-6 * errors[:-1]).all(), errors
 
 
 def run_page(page: str, text: str) -> None:
