@@ -9,6 +9,7 @@ import polars as pl
 
 from .call_boundary import all_public
 from .chains import artifact_ids
+from .datasets import AVERAGE
 from .errors import InvalidInputError, NotFoundError
 from .storage import Call, ChainPage, RunProgress, UnitOfWork, WantedChains
 from .validation import checked_int, checked_text, checked_texts
@@ -191,7 +192,8 @@ class Queries:
         # In whatever order: they need not be ranked.
         wanted = WantedChains({"chain_id": ids}, ascending=True)
         with self._reading() as uow:
-            stored = [stored_predictions(uow, chain_id, "val") for chain_id in ids]
+            stored = [stored_predictions(uow, chain_id, "val", AVERAGE) for chain_id in ids]
+            folds = uow.predictions.query(chain_id=ids, partition="val")
             rows = uow.summaries.rank_chains(wanted, None, copies=True).rows
         absent = [chain_id for chain_id in ids if chain_id not in rows["chain_id"]]
         if absent:
@@ -201,7 +203,8 @@ class Queries:
         for chain, predictions, name in stored:
             targets = TrainedOn.of(chain).target_names
             frame = sample_frame(predictions, targets, samples[name] if name else None)
-            compared.append(Compared(chain, predictions, targets, frame))
+            own = folds.filter(chain_id=chain["chain_id"]).select("fold_id", "val_score")
+            compared.append(Compared(chain, dict(own.iter_rows()), predictions, targets, frame))
         order = pl.DataFrame({"chain_id": ids})
         return compare(order.join(rows.drop("rank"), on="chain_id", how="left", maintain_order="left"), compared)
 
@@ -287,7 +290,9 @@ class Queries:
             return environment_of(uow.artifacts.get_many(artifact_ids(chain)).values())
 
 
-def stored_predictions(uow: UnitOfWork, chain_id: str, partition: str | None) -> tuple[Row, list[Row], str | None]:
+def stored_predictions(
+    uow: UnitOfWork, chain_id: str, partition: str | None, fold_id: str | None = None
+) -> tuple[Row, list[Row], str | None]:
     """Return a chain, its predictions with arrays, and the id of the artifact that tells of its samples, if any.
 
     Raises
@@ -298,7 +303,7 @@ def stored_predictions(uow: UnitOfWork, chain_id: str, partition: str | None) ->
     chain = uow.chains.get(chain_id)
     if chain is None:
         raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
-    predictions = uow.predictions.with_arrays(chain_id, partition)
+    predictions = uow.predictions.with_arrays(chain_id, partition, fold_id)
     datasets = [uow.datasets.require(name) for name in uow.datasets.of_pipelines([chain["pipeline_id"]])]
     samples = [row["samples_artifact"] for row in datasets if row["samples_artifact"] is not None]
     return chain, predictions, samples[0] if samples else None

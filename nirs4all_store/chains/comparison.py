@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..datasets import AVERAGE
 from .sample_frames import are_classes, targets_in
 from .schema import checked_steps
 
@@ -62,14 +61,17 @@ class Compared:
     ----------
     chain : dict
         As `ChainRepo.get` gives it.
+    scores : dict of str to float
+        The score of what each fold held out.
     predictions : list of dict
-        What its folds held out, with arrays.
+        What all its folds together held out, with arrays.
     target_names : list of str, or None
     samples : polars.DataFrame
         What `sample_frame` makes of them.
     """
 
     chain: Row
+    scores: Mapping[str, float | None]
     predictions: Sequence[Row]
     target_names: Sequence[str] | None
     samples: pl.DataFrame
@@ -114,15 +116,10 @@ def _text(step: Mapping[str, Any]) -> str:
 
 
 def _fold_by_fold(chains: Sequence[Compared]) -> pl.DataFrame:
-    scores = {
-        chain.chain["chain_id"]: {
-            row["fold_id"]: row["val_score"] for row in chain.predictions if row["fold_id"].isdecimal()
-        }
-        for chain in chains
-    }
-    folds = sorted({fold for own in scores.values() for fold in own}, key=int)
+    folds = sorted({fold for chain in chains for fold in chain.scores if fold.isdecimal()}, key=int)
     columns = {
-        chain_id: pl.Series([own.get(fold) for fold in folds], dtype=pl.Float64) for chain_id, own in scores.items()
+        chain.chain["chain_id"]: pl.Series([chain.scores.get(fold) for fold in folds], dtype=pl.Float64)
+        for chain in chains
     }
     return pl.DataFrame({"fold_id": pl.Series(folds, dtype=pl.String), **columns})
 
@@ -133,16 +130,12 @@ def _why_not_paired(scores: pl.DataFrame, chains: Sequence[Compared]) -> str | N
     folds = scores["judged_by"].str.json_path_match("$.folds")
     if folds.null_count() or folds.n_unique() > 1:
         return "not paired: the chains were judged by different folds, or these are not known"
-    together = [_together(chain) for chain in chains]
-    if any(rows.is_empty() or rows["row"].null_count() for rows in together):
+    rows = [chain.samples["row"] for chain in chains]
+    if any(own.is_empty() or own.null_count() for own in rows):
         return "not paired: which samples the folds held out is not stored"
-    if len({tuple(rows["row"].sort()) for rows in together}) > 1:
+    if len({tuple(own.sort()) for own in rows}) > 1:
         return "not paired: the chains do not predict the same samples"
     return None
-
-
-def _together(chain: Compared) -> pl.DataFrame:
-    return chain.samples.filter(pl.col("fold_id") == AVERAGE)
 
 
 def _pairs(first: Compared, other: Compared) -> list[Row]:
@@ -153,9 +146,9 @@ def _pairs(first: Compared, other: Compared) -> list[Row]:
             continue
         _, other_true, other_predicted, _ = theirs[target]
         classes = are_classes(first.predictions)
-        ours = _errors(_together(first), true, predicted, classes=classes)
+        ours = _errors(first.samples, true, predicted, classes=classes)
         joined = ours.join(
-            _errors(_together(other), other_true, other_predicted, classes=classes), on="row", suffix="_other"
+            _errors(other.samples, other_true, other_predicted, classes=classes), on="row", suffix="_other"
         )
         joined = joined.drop_nulls(["error", "error_other"])
         if joined["sample"].null_count() == 0:  # Scans of one sample err together.

@@ -43,6 +43,11 @@ NUMBERED = "^[0-9]+$"
 TOGETHER = and_(PREDICTIONS.c.fold_id == AVERAGE, PREDICTIONS.c.partition == VAL)
 """The rows of what all folds of a chain held out."""
 SEPARATOR = "\x1f"
+KEYS = ("chain_id", "prediction_id", "pipeline_id", "created_at")
+SCORES = ("val_score", "test_score", "train_score", "scores")
+NAMES_OF_ROWS = ("dataset_name", "task_type", "metric", "model_name", "model_class", "preprocessings", "branch_id")
+ROW = tuple(PREDICTIONS.c[name] for name in (*KEYS, *SCORES, *NAMES_OF_ROWS, "best_params"))
+"""What chains are ranked, searched and counted by: each column more takes its time to prepare."""
 
 
 @dataclass(frozen=True)
@@ -94,13 +99,13 @@ def rows_of_chains(filters: Mapping[str, Any]) -> CTE:
         .having(func.count() == 1)
         .cte("has_one")
     )
-    usual = select(PREDICTIONS, literal(True).label("is_together")).where(
+    usual = select(*ROW, literal(True).label("is_together")).where(
         TOGETHER, PREDICTIONS.c.chain_id.in_(select(has_one.c.chain_id)), *where
     )
     # By way of the chains, of which there are few: to look at each prediction would take most of the time.
     others = select(CHAINS.c.chain_id).where(CHAINS.c.chain_id.not_in(select(has_one.c.chain_id)))
     unusual = (
-        select(PREDICTIONS, TOGETHER.label("is_together"))
+        select(*ROW, TOGETHER.label("is_together"))
         .ext(_first_of_each(PREDICTIONS.c.chain_id))
         .where(PREDICTIONS.c.chain_id.in_(others), *where)
         .order_by(PREDICTIONS.c.chain_id, TOGETHER.desc(), PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.prediction_id)
@@ -117,16 +122,16 @@ def final_rows(chains: CTE | None = None) -> CTE:
         Of which chains; by default of all.
     """
     refitted = CHAINS.alias("refitted")
-    of = func.coalesce(refitted.c.chain_id, PREDICTIONS.c.chain_id)
-    scores = (PREDICTIONS.c[name] for name in ("prediction_id", "test_score", "train_score", "scores"))
-    joined = PREDICTIONS.outerjoin(CHAINS, CHAINS.c.chain_id == PREDICTIONS.c.chain_id).outerjoin(
-        refitted, refitted.c.chain_id == CHAINS.c.refit_of
-    )
-    query = select(of.label("chain_id"), *scores).select_from(joined).where(PREDICTIONS.c.fold_id == FINAL)
+    of = func.coalesce(refitted.c.chain_id, CHAINS.c.chain_id)
+    members = select(CHAINS.c.chain_id, of.label("of")).outerjoin(refitted, refitted.c.chain_id == CHAINS.c.refit_of)
     if chains is not None:
-        query = query.where(of.in_(select(chains.c.chain_id)))
-    newest = (of, PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.partition, PREDICTIONS.c.prediction_id)
-    return query.ext(_first_of_each(of)).order_by(*newest).cte("final" if chains is None else "final_of_page")
+        members = members.where(of.in_(select(chains.c.chain_id)))
+    member = members.subquery("members")
+    scores = (PREDICTIONS.c[name] for name in ("prediction_id", "test_score", "train_score", "scores"))
+    query = select(member.c.of.label("chain_id"), *scores).join(member, member.c.chain_id == PREDICTIONS.c.chain_id)
+    newest = (member.c.of, PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.partition, PREDICTIONS.c.prediction_id)
+    query = query.where(PREDICTIONS.c.fold_id == FINAL).ext(_first_of_each(member.c.of)).order_by(*newest)
+    return query.cte("final" if chains is None else "final_of_page")
 
 
 def folds_of(chains: CTE) -> CTE:
@@ -147,7 +152,7 @@ def folds_of(chains: CTE) -> CTE:
     )
 
 
-def scored(wanted: WantedChains, metrics: Sequence[str] | None = None) -> CTE:
+def scored(wanted: WantedChains, metrics: Sequence[str], columns: Sequence[str] = ()) -> CTE:
     """Return the SELECT of one row for each chain, with `score`, `ranked_by` and `order`: the lower, the better.
 
     A refit of a chain that is there is no row of its own: its scores stand beside those of that chain. `league` is what
@@ -156,29 +161,32 @@ def scored(wanted: WantedChains, metrics: Sequence[str] | None = None) -> CTE:
     Parameters
     ----------
     wanted : WantedChains
-    metrics : sequence of str, optional
+    metrics : sequence of str
         The metrics by which the chains are ranked, so that `order` is known.
+    columns : sequence of str
+        What else to tell of each chain: columns of its row, or of its pipeline.
     """
-    own, final, refitted = rows_of_chains(wanted.filters), final_rows(), CHAINS.alias("refitted")
+    own, refitted = rows_of_chains(wanted.filters), CHAINS.alias("refitted")
+    final = None if wanted.partition == VAL else final_rows()
     refits = select(CHAINS.c.chain_id).join(refitted, refitted.c.chain_id == CHAINS.c.refit_of)
     ranked_by = _ranked_by(own, wanted)
     score = _score(own, final, ranked_by, wanted)
     league = (DATASET, FOLDS, own.c.task_type, ranked_by)
     joined = own.join(PIPELINES, PIPELINES.c.pipeline_id == own.c.pipeline_id)
-    joined = joined.join(RUNS, RUNS.c.run_id == PIPELINES.c.run_id)
-    if wanted.partition != VAL:
+    if wanted.search.split():
+        joined = joined.join(RUNS, RUNS.c.run_id == PIPELINES.c.run_id)
+    if final is not None:
         joined = joined.outerjoin(final, final.c.chain_id == own.c.chain_id)
     config = cast(PIPELINES.c.expanded_config, String)
-    names = ("chain_id", "prediction_id", "pipeline_id", "created_at", "model_name", "preprocessings", "task_type")
     query = select(
-        *(own.c[name] for name in names),
+        *(own.c[name] for name in KEYS),
         ranked_by.label("ranked_by"),
         score.label("score"),
         # The database sorts NaN above all numbers; who predicts NaN of some samples is no better than anybody.
-        case((score < INFINITY, _order(score, ranked_by, metrics or (), wanted.ascending))).label("order"),
+        case((score < INFINITY, _order(score, ranked_by, metrics, wanted.ascending))).label("order"),
         _joined(league).label("league"),
         _joined((*league, config, own.c.model_name, own.c.preprocessings, cast(own.c.branch_id, String))).label("same"),
-        PIPELINES.c.run_id,
+        *((own.c if name in own.c else PIPELINES.c)[name] for name in columns if name not in KEYS),
     ).select_from(joined)
     query = query.where(own.c.chain_id.not_in(refits), *_searched(own, wanted.search))
     if wanted.metric is not None:
@@ -211,9 +219,11 @@ def _predicts(own: FromClause, target: str) -> ColumnElement[bool]:
     return or_(is_only, own.c.scores[VAL][TARGETS][target].as_string().is_not(None))
 
 
-def _score(own: FromClause, final: FromClause, ranked_by: Any, wanted: WantedChains) -> ColumnElement[float | None]:
+def _score(
+    own: FromClause, final: FromClause | None, ranked_by: Any, wanted: WantedChains
+) -> ColumnElement[float | None]:
     """Return by what a chain is ranked; NULL if that is not stored, NaN if it predicts nothing of some samples."""
-    of_final = [(final, final.c.chain_id.is_not(None))] if wanted.partition != VAL else []
+    of_final = [] if final is None else [(final, final.c.chain_id.is_not(None))]
     places: list[tuple[FromClause, ColumnElement[bool]]] = [*of_final, (own, own.c.is_together)]
     if wanted.metric is None and wanted.target is None:
         values = [case((is_there, place.c[f"{wanted.partition}_score"])) for place, is_there in places]
@@ -318,7 +328,7 @@ def _told_of(found: CTE, target: str | None) -> Select[Any]:
     }
     joined = found.join(own, own.c.prediction_id == found.c.prediction_id)
     joined = joined.join(PIPELINES, PIPELINES.c.pipeline_id == found.c.pipeline_id)
-    joined = joined.join(RUNS, RUNS.c.run_id == found.c.run_id)
+    joined = joined.outerjoin(RUNS, RUNS.c.run_id == PIPELINES.c.run_id)
     joined = joined.outerjoin(final, final.c.chain_id == found.c.chain_id)
     joined = joined.outerjoin(folds, folds.c.chain_id == found.c.chain_id)
     return (

@@ -185,11 +185,13 @@ class PredictionRepo(Repository):
         query = select(PREDICTIONS).where(PREDICTIONS.c.chain_id == checked_text(chain_id, "chain_id"))
         return self._tables.rows(query.order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id))
 
-    def with_arrays(self, chain_id: str, partition: str | None = None) -> list[dict[str, Any]]:
-        """Return the predictions of a chain with their arrays, oldest first, of one partition or of all."""
-        wanted = None if partition is None else checked_text(partition, "partition")
+    def with_arrays(
+        self, chain_id: str, partition: str | None = None, fold_id: str | None = None
+    ) -> list[dict[str, Any]]:
+        """Return the predictions of a chain with their arrays, oldest first; of one partition, one fold, or of all."""
+        wanted = {"chain_id": checked_text(chain_id, "chain_id"), "partition": partition, "fold_id": fold_id}
         self.refuse_other_columns()
-        rows = [row for row in self.of_chain(chain_id) if wanted in (None, row["partition"])]
+        rows = self._tables.rows(self._selection(wanted))
         arrays = self._arrays_of([row["prediction_id"] for row in rows])
         empty: Row = dict.fromkeys(ARRAY_ARGUMENTS)
         return [row | arrays.get(row["prediction_id"], empty) for row in rows]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from sqlalchemy import func, select
+from sqlalchemy import case, func, select
 
 from ...errors import NotFoundError
 from ...identifiers import utc_now
@@ -90,26 +90,24 @@ class Progress(Repository):
 
     def of_runs(self, runs: pl.DataFrame) -> pl.DataFrame:
         """Return rows of runs with what their pipelines come to; see `WorkspaceStore.run_summaries`."""
-        status, best = PIPELINES.c.status, PIPELINES.c.best_val
+        status, best, metric = PIPELINES.c.status, PIPELINES.c.best_val, PIPELINES.c.metric
         query = select(
             PIPELINES.c.run_id,
             func.count().label("pipelines"),
             func.count().filter(status == "failed").label("failed"),
             func.min(best).label("least"),
             func.max(best).label("most"),
-            func.min(PIPELINES.c.metric).label("metric"),
-            func.max(PIPELINES.c.metric).label("last_metric"),
+            case((func.min(metric) == func.max(metric), func.min(metric))).label("metric"),
         ).where(PIPELINES.c.run_id.in_(runs["run_id"].to_list()))
         found = runs.join(
             self._tables.frame(query.group_by(PIPELINES.c.run_id)), on="run_id", how="left", maintain_order="left"
         )
-        lower, higher, *_ = directions(found["metric"].unique().drop_nulls())
-        metric = pl.when(pl.col("metric") == pl.col("last_metric")).then(pl.col("metric"))
+        lower, higher, *_ = directions({*found["metric"]} - {None})
         value = pl.when(pl.col("metric").is_in(lower)).then("least").when(pl.col("metric").is_in(higher)).then("most")
         seconds = (pl.col("completed_at") - pl.col("created_at")).dt.total_milliseconds() / 1000
-        return found.with_columns(
-            pl.col("pipelines", "failed").fill_null(0), metric=metric, best=value, seconds=seconds
-        ).select(*runs.columns, "pipelines", "failed", "metric", "best", "seconds")
+        return found.select(
+            *runs.columns, pl.col("pipelines", "failed").fill_null(0), "metric", best=value, seconds=seconds
+        )
 
     def logs_since(self, run_id: str, log_id: str | None, limit: int) -> pl.DataFrame:
         """Return log lines of a run that came after another one; see `WorkspaceStore.logs_since`."""

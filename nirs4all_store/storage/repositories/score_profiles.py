@@ -9,7 +9,6 @@ from sqlalchemy import (
     CTE,
     BigInteger,
     ColumnElement,
-    FromClause,
     Select,
     String,
     case,
@@ -21,30 +20,21 @@ from sqlalchemy import (
 )
 
 from ...metrics import directions
-from ..columns import table_of
-from ..models import Pipeline, Prediction
 from .ranking import INFINITY
-
-PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 
 
 def facet(chains: CTE, column: str, metrics: Sequence[str]) -> Select[Any]:
     """Return the SELECT of how many chains have each value of a column, and their scores."""
-    own = PREDICTIONS.alias("own")
-    of_pipelines = {"run_id": chains.c.run_id, "dataset_id": PIPELINES.c.dataset_id}
-    value = cast(of_pipelines[column] if column in of_pipelines else own.c[column], String)
-    joined = _with_rows(chains, own).join(PIPELINES, PIPELINES.c.pipeline_id == chains.c.pipeline_id)
+    value = cast(chains.c[column], String)
     columns = literal(column).label("column"), value.label("value"), func.count().label("chains")
-    return select(*columns, *_scores(chains, metrics)).select_from(joined).group_by(value)
+    return select(*columns, *_scores(chains, metrics)).group_by(value)
 
 
 def profile(chains: CTE, name: str, metrics: Sequence[str]) -> Select[Any]:
     """Return the SELECT of how chains score with each value of a parameter."""
-    own = PREDICTIONS.alias("own")
-    value = own.c.best_params[name].as_string()
+    value = chains.c.best_params[name].as_string()
     columns = value.label("value"), func.count().label("chains")
-    query = select(*columns, *_scores(chains, metrics)).select_from(_with_rows(chains, own))
-    return query.where(value.is_not(None)).group_by(value)
+    return select(*columns, *_scores(chains, metrics)).where(value.is_not(None)).group_by(value)
 
 
 def histogram(chains: CTE, bins: int) -> Select[Any]:
@@ -59,10 +49,6 @@ def histogram(chains: CTE, bins: int) -> Select[Any]:
     bounds = (ends.c.low + place * width).label("lower"), (ends.c.low + (place + 1) * width).label("upper")
     query = select(*bounds, func.count().label("chains")).select_from(scores.join(ends, literal(True)))
     return query.group_by(place, ends.c.low, ends.c.high).order_by(place)
-
-
-def _with_rows(chains: CTE, own: FromClause) -> Any:
-    return chains.join(own, own.c.prediction_id == chains.c.prediction_id)
 
 
 def _scores(chains: CTE, metrics: Sequence[str]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
