@@ -118,6 +118,12 @@ def test_models_as_good_as_the_best_are_marked_and_the_simplest_is_named(store: 
     assert [score <= bound for score in listing.rows["score"]] == [True, True, True, False]
     assert listing.table["#"].to_list() == ["1*", "2*", "3*", "4"]
     assert listing.notes == ["* within one standard error of the best; the simplest of them: PLS (n_components=5) SNV"]
+    first = views.list_models(store, views.rank(store, 1), limit=1, more=lambda count: views.rank(store, count))
+    assert (first.table["#"].to_list(), first.rows.height) == (["1*"], 1)
+    assert first.notes == [
+        "* within one standard error of the best, and 2 more that are not listed; the simplest of them: "
+        "PLS (n_components=5) SNV"
+    ], "the simplest was another one with each number of rows"
     store.delete_prediction(listing.rows["prediction_id"][1])
     store.delete_prediction(listing.rows["prediction_id"][2])
     assert views.list_models(store, views.rank(store, 9)).table["#"].to_list() == [1, 2], "the best alone is not marked"
@@ -162,6 +168,52 @@ def test_a_chain_is_shown_with_what_was_held_out_of_all_folds_first(store: Works
     assert ("model_class", shown.values["model_class"]) in views.lines_of(shown.values)
 
 
+PARAMS = {"model": {"class": "PLS", "params": {"n_components": 4, "scale": False}}, "target_names": ["protein"]}
+
+
+def test_what_a_thing_is_looked_up_for_once_came_last(store: WorkspaceStore, chain_id: str) -> None:
+    chain = store.get_chain(chain_id) or {}
+    pipeline = store.get_pipeline(chain["pipeline_id"]) or {}
+    (prediction,) = store.query_predictions(fold_id="0")["prediction_id"]
+    table = pl.DataFrame({"1100": [0.1, 0.2], "1102": [0.3, 0.4], "protein": [11.0, 12.0]})
+    dataset = store.save_dataset({"X": table, "unit": "%", "name": "wheat"}, "protein")
+    artifact = store.save_artifact([1, 2], "list", "model")
+    told = {
+        kind: views.show(store, kind, name).answer
+        for kind, name in (
+            ("chains", chain_id),
+            ("runs", pipeline["run_id"]),
+            ("pipelines", pipeline["pipeline_id"]),
+            ("predictions", prediction),
+            ("datasets", dataset),
+            ("artifacts", artifact),
+        )
+    }
+    assert told == {
+        "chains": "PLS on wheat: RMSECV 0.4",
+        "runs": "run run, running: 1 pipeline; the best: PLS on wheat: RMSECV 0.4",
+        "pipelines": "0001_pls on wheat, running",
+        "predictions": "PLS, wheat: cross-validation, fold 0: rmse 0.5, 40 samples",
+        "datasets": "dataset wheat: 2 samples, 2 variables, protein (%)",
+        "artifacts": "list, model, 20 bytes",
+    }
+    store.fail_pipeline(pipeline["pipeline_id"], "Traceback\nValueError: no")
+    assert views.show(store, "pipelines", pipeline["pipeline_id"]).answer.endswith("failed: ValueError: no")
+    bare = add_chain(store, pipeline["pipeline_id"])
+    assert views.show(store, "chains", bare).answer.endswith(": no predictions are stored")
+
+
+def test_what_is_the_same_in_all_rows_of_a_log_is_not_shown(store: WorkspaceStore, chain_id: str) -> None:
+    pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
+    for step in range(2):
+        store.log_step(pipeline_id, step, "SNV", "end", 1.5)
+    listing = views.list_log(store, pipeline_id)
+    assert listing.table.columns == ["step_idx", "operator_class", "duration_ms"]
+    assert {"event", "level", "created_at"} <= {*listing.rows.columns}
+    store.log_step(pipeline_id, 2, "PLS", "warning", None, "slow", level="warning")
+    assert {"event", "level", "message"} <= {*views.list_log(store, pipeline_id).table.columns}
+
+
 def test_lines_leave_out_what_says_nothing_and_keep_those_of_an_error() -> None:
     values = {
         "name": "wheat",
@@ -170,15 +222,20 @@ def test_lines_leave_out_what_says_nothing_and_keep_those_of_an_error() -> None:
         "error": "one\ntwo",
         "y_true": np.zeros(3),
         "scores": {"val": {"rmse": 0.123456}},
-        "steps": [*range(30)],
+        "best_params": [*range(30)],
+        "steps": [{"operator_class": "SNV", "params": {}}, {"operator_class": "PLS", "params": PARAMS}],
     }
-    assert views.lines_of(values) == [
+    assert views.lines_of(values, traceback=True)[1:3] == [("error", "one"), ("", "two")]
+    assert views.lines_of({"run_id": "r"} | values) == [
         ("name", "wheat"),
-        ("error", "one"),
-        ("", "two"),
+        ("error", "two"),
         ("y_true", "float64 (3,)"),
         ("scores, val", "rmse 0.1235"),
-        ("steps", '[0, 1, "... 27 more ...", 29]'),
+        ("best_params", '[0, 1, "... 27 more ...", 29]'),
+        ("steps", "SNV"),
+        ("", "PLS (n_components=4, scale=False)"),
+        ("", '  target_names: ["protein"]'),
+        ("run_id", "r"),
     ]
 
 

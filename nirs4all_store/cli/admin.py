@@ -25,6 +25,7 @@ from .output import (
     Json,
     Workspace,
     Yes,
+    confirm,
     existing,
     find,
     print_error,
@@ -75,7 +76,7 @@ def delete(
     with existing(workspace) as store:
         kind, name = find(store, beginning, "runs", "pipelines", "predictions")
         if not yes:
-            typer.confirm(validation.printable(f"Delete {kind[:-1]} {name} and all below it?"), abort=True)
+            confirm(f"Delete {views.described(store, kind, name)} and all below it?")
         if kind == "predictions":
             rows = int(store.delete_prediction(name))
         else:
@@ -109,7 +110,7 @@ def prune(
             show_rows(store, views.Listing.of(report.chains, PRUNED), as_json=as_json, as_csv=as_csv)
         else:
             if not yes:
-                typer.confirm(f"Remove {_objects(report)}?", abort=True)
+                confirm(f"Of {views.described(store, 'runs', run_id)} remove {_objects(report)}?")
             report = store.prune(run_id, keep_best)
     if not (as_json or as_csv):
         print_line(Console(), f"{'would remove' if dry_run else 'removed'} {_objects(report)}")
@@ -139,7 +140,8 @@ def gc(
             print_line(Console(), f"removed {store.gc_artifacts(grace=grace):,} files")
             return
         plan = store.plan_gc(grace=grace)
-        show_rows(store, views.Listing.of(plan), as_json=as_json, as_csv=as_csv)
+        if plan.height or as_json or as_csv:
+            show_rows(store, views.Listing.of(plan), as_json=as_json, as_csv=as_csv)
     if not (as_json or as_csv):
         print_line(Console(), f"would remove {plan.height:,} files")
 

@@ -64,7 +64,7 @@ def show(
         if as_json:
             print_json(values)
             return
-        print_details("dataset", values)
+        print_details(views.lines_of(values))
         show_rows(store, views.list_samples(store, dataset_id, limit), as_json=False, as_csv=False)
 
 
@@ -112,7 +112,7 @@ def update(
     with existing(workspace) as store:
         dataset_id = find(store, beginning, "datasets")[1]
         store.update_dataset(dataset_id, **{key: value for key, value in given.items() if value is not None})
-        print_details("dataset", views.details_of(store, "datasets", dataset_id))
+        print_details(views.lines_of(views.details_of(store, "datasets", dataset_id)))
 
 
 @app.command("export", epilog="nirs4all-store dataset export wheat wheat.csv")

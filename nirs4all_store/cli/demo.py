@@ -135,7 +135,7 @@ class Demo:
             ranked = runner.run(config, data, name=RUNS[data["name"]])
             said.update(name=data["name"], pipelines=ranked["pipeline_id"].n_unique(), rows=ranked.height)
         judged = held_out(ranked)
-        show_rows(store, list_models(store, judged.head(3)), as_json=False, as_csv=False)
+        show_rows(store, list_models(store, judged, limit=3), as_json=False, as_csv=False)
         return str(runner.run_id), judged.row(0, named=True)
 
     def _deploy(self, store: WorkspaceStore, chain_id: str, data: dict[str, Any]) -> None:

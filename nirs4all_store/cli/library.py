@@ -17,6 +17,7 @@ from .output import (
     Overwrite,
     Workspace,
     Yes,
+    confirm,
     print_line,
     print_rows,
     refuse_output,
@@ -67,7 +68,7 @@ def delete(name: Name, category: Category = None, yes: Yes = False, workspace: W
     library = training.PipelineLibrary(workspace)
     library.get_template_metadata(name, category)
     if not yes:
-        typer.confirm(validation.printable(f"Delete template {name}?"), abort=True)
+        confirm(f"Delete template {name}?")
     library.delete_template(name, category)
     print_line(Console(), f"deleted {name}")
 

@@ -150,6 +150,15 @@ def print_csv(frame: pl.DataFrame) -> None:
     put(for_programs(frame.write_csv()))
 
 
+def confirm(question: str) -> None:
+    """Ask before something is removed; if the answer is not yes, or nobody is there to give it, end the command."""
+    try:
+        typer.confirm(validation.printable(question), abort=True)
+    except typer.Abort:
+        print_error("nothing was removed; answer y, or give --yes not to be asked")
+        raise typer.Exit(1) from None
+
+
 def reading(workspace: Path) -> WorkspaceStore:
     """Open an existing workspace for reading; for the error see `existing`."""
     return existing(workspace, read_only=True)
@@ -206,9 +215,9 @@ def write_table(frame: pl.DataFrame, path: Path) -> None:
         (frame.write_csv if path.suffix.lower() == ".csv" else frame.write_parquet)(unfinished)
 
 
-def print_details(kind: str, values: dict[str, Any]) -> None:
+def print_details(lines: Sequence[tuple[str, str]]) -> None:
     """Print all that is stored of one thing, a line for each value."""
-    rows = [[cell(kind), cell("")], *([cell(name), cell(text)] for name, text in views.lines_of(values))]
+    rows = [[cell(name), cell(text)] for name, text in lines]
     if not Console().is_terminal:
         _print_for_pipe(rows, [False, False])
         return

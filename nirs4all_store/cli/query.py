@@ -142,8 +142,12 @@ def top(
     with reading(workspace) as store:
         run_id = find(store, run, "runs")[1] if run else None
         filters = {"dataset_name": dataset, "run_id": run_id, "target": target}
+
+        def ranked(count: int) -> pl.DataFrame:
+            return views.rank(store, count, metric, partition, fold, once=not all_, **filters)
+
         try:
-            found = views.rank(store, limit, metric, partition, fold, once=not all_, **filters)
+            found = ranked(limit)
         except InvalidInputError as error:
             problem, _, advice = str(error).partition(";")
             if "target=" in advice:
@@ -154,7 +158,7 @@ def top(
             rows = store.query_predictions(partition=partition, run_id=run_id)
             views.refuse_without_scores(store, metric, partition, run_id=run_id, dataset_name=dataset)
             _refuse_unmatched(rows, wanted, f"{partition}_score")
-        show_ranking(store, views.list_models(store, found, average), as_json=as_json, as_csv=as_csv)
+        show_ranking(store, views.list_models(store, found, average, limit, ranked), as_json=as_json, as_csv=as_csv)
 
 
 def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], score: str) -> None:
@@ -216,10 +220,11 @@ def show(
     ] = None,
     overwrite: Overwrite = False,
     average: Average = None,
+    traceback: Annotated[bool, typer.Option("--traceback", help="Of what failed, print where, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show a run, dataset, pipeline, chain, prediction or artifact.
+    """Show a run, dataset, pipeline, chain, prediction or artifact: first the answer in one line, ids last.
 
     For a chain or prediction, a picture shows the predicted against the measured values.
     """
@@ -239,12 +244,13 @@ def show(
         if as_json:
             print_json(found.values)
         else:
-            print_details(kind[:-1], found.values)
+            print_line(Console(), found.answer, style="bold")
+            if found.drawn is not None:
+                picture = draw(found.drawn)
+                put((picture if has(picture) else picture.translate(BOXES)) + "\n")
             if found.predictions.rows.height:
                 show_rows(store, found.predictions, as_json=False, as_csv=False)
-    if found.drawn is not None and not as_json:
-        picture = draw(found.drawn)
-        put((picture if has(picture) else picture.translate(BOXES)) + "\n")
+            print_details(views.lines_of(found.values, traceback=traceback))
     if plot is not None:
         print_line(Console(stderr=as_json), f"saved {plot}")
 

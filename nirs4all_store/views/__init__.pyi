@@ -4,7 +4,9 @@ from .details import details_of as details_of
 from .details import lines_of as lines_of
 from .details import show as show
 from .drawings import drawing_of as drawing_of
+from .ids import described as described
 from .ids import find_id as find_id
+from .judged import LIKE_THE_BEST as LIKE_THE_BEST
 from .listings import IDS as IDS
 from .listings import Listing as Listing
 from .listings import cells as cells
@@ -20,7 +22,6 @@ from .listings import list_samples as list_samples
 from .listings import list_templates as list_templates
 from .listings import to_json as to_json
 from .overview import overview_of as overview_of
-from .rankings import LIKE_THE_BEST as LIKE_THE_BEST
 from .rankings import first_unmatched as first_unmatched
 from .rankings import held_out as held_out
 from .rankings import lines_of_left_out as lines_of_left_out

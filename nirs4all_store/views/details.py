@@ -14,7 +14,9 @@ import polars as pl
 from ..datasets import AVERAGE, FINAL, PARTITIONS
 from ..errors import InvalidInputError
 from ..metrics import label
+from ..storage import cause_of
 from ..store import WorkspaceStore
+from .answers import answer_of
 from .listings import (
     LISTED_PREDICTIONS,
     LONGEST_VALUE,
@@ -28,6 +30,11 @@ from .listings import (
     with_zone,
 )
 
+STEPS = ("steps", "expanded_config")
+"""What is a list of steps."""
+FOR_PROGRAMS = ("_id", "_ids", "_hash", "_artifact", "_artifacts", "attachments", "owner")
+"""How the names end of what people look for last."""
+
 
 @dataclass(frozen=True)
 class Details:
@@ -35,6 +42,8 @@ class Details:
 
     Attributes
     ----------
+    answer : str
+        What it is and how good it is, in one line.
     values : dict
         All that is stored of it, by column.
     predictions : Listing
@@ -44,6 +53,7 @@ class Details:
         The prediction to draw, with its arrays: itself, or the first of its predictions.
     """
 
+    answer: str
     values: dict[str, Any]
     predictions: Listing
     drawn: dict[str, Any] | None
@@ -57,8 +67,9 @@ def show(store: WorkspaceStore, kind: str, name: str, average: str | None = None
     if average is not None and kind != "chains":
         raise InvalidInputError(f"{name} is one of the {kind}, and only a chain has scores by {average}; give its id")
     values = details_of(store, kind, name)
+    answer = answer_of(store, kind, values)
     if kind != "chains":
-        return Details(values, Listing.of(pl.DataFrame()), values if kind == "predictions" else None)
+        return Details(answer, values, Listing.of(pl.DataFrame()), values if kind == "predictions" else None)
     rows = store.query_predictions(pipeline_id=values["pipeline_id"]).filter(pl.col("chain_id") == name)
     own = [pl.when(pl.col("partition") == part).then(pl.col(f"{part}_score")) for part in PARTITIONS]
     is_final = pl.col("fold_id") == FINAL
@@ -80,7 +91,7 @@ def show(store: WorkspaceStore, kind: str, name: str, average: str | None = None
     columns: Sequence[str] = LISTED_PREDICTIONS
     if average is not None:
         rows, columns = _with_samples(store, name, rows, average), (*columns, "scans", "samples", f"by {average}")
-    return Details(values, Listing.of(rows, columns), drawn)
+    return Details(answer, values, Listing.of(rows, columns), drawn)
 
 
 def _with_samples(store: WorkspaceStore, chain_id: str, rows: pl.DataFrame, average: str) -> pl.DataFrame:
@@ -115,10 +126,14 @@ def details_of(store: WorkspaceStore, kind: str, name: str) -> dict[str, Any]:
     return with_zone(get[kind](name) or {})
 
 
-def lines_of(values: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return what is stored of one thing as people read it: lines of a name and a text, without what says nothing."""
+def lines_of(values: dict[str, Any], *, traceback: bool = False) -> list[tuple[str, str]]:
+    """Return what is stored of one thing as people read it: lines of a name and a text, without what says nothing.
+
+    Steps have a line each, and what only programs read, as ids and hashes, comes last. Of an error there is the line
+    that says why, or all of it with `traceback`.
+    """
     lines = []
-    for name, value in values.items():
+    for name, value in sorted(values.items(), key=lambda item: item[0].endswith(FOR_PROGRAMS)):
         if hasattr(value, "shape"):
             lines.append((name, f"{value.dtype} {value.shape}"))
         elif value in (None, ""):
@@ -127,7 +142,9 @@ def lines_of(values: dict[str, Any]) -> list[tuple[str, str]]:
             for part, scores in value.items():
                 lines.append((f"scores, {part}", ", ".join(f"{key} {text_of(score)}" for key, score in scores.items())))
         elif name == "error":
-            lines += [("" if number else name, line) for number, line in enumerate(value.splitlines() or [""])]
+            lines += _below(name, value.splitlines() if traceback else [cause_of(value)])
+        elif name in STEPS and isinstance(value, list):
+            lines += _below(name, [line for step in value for line in _lines_of_step(step)])
         elif isinstance(value, dict | list) and value:
             lines.append((name, to_json(brief(value))))
         else:
@@ -135,15 +152,38 @@ def lines_of(values: dict[str, Any]) -> list[tuple[str, str]]:
     return lines
 
 
+def _below(name: str, texts: Sequence[str]) -> list[tuple[str, str]]:
+    """Return lines of which the first has the name."""
+    return [("" if number else name, text) for number, text in enumerate(texts)]
+
+
+def _lines_of_step(step: Any) -> list[str]:
+    """Return a step of a chain: its operator with the parameters, and below a model what is known of its data."""
+    if not isinstance(step, dict) or not isinstance(step.get("params"), dict) or "operator_class" not in step:
+        return [to_json(brief(step))]
+    known = dict(step["params"])
+    model = known.pop("model", None)
+    params, about = (model.get("params") or {}, known) if isinstance(model, dict) else (step["params"], {})
+    told = ", ".join(f"{name}={brief(value)!r}" for name, value in params.items())
+    first = str(step["operator_class"]) + f" ({told})" * bool(told)
+    return [first, *(f"  {name}: {to_json(brief(value))}" for name, value in about.items())]
+
+
 def compare(store: WorkspaceStore, kind: str, one: str, other: str) -> Listing:
     """Return where two things of one kind differ, and what is there in each."""
-    found = differences(details_of(store, kind, one), details_of(store, kind, other))
+    first, second = (_without_owner(details_of(store, kind, name)) for name in (one, other))
+    found = differences(first, second)
     texts = [(what, *apart(a, b)) for what, a, b in found]
     rows, table = (
         pl.DataFrame(data, schema={"what": pl.String, "one": value, "other": value}, orient="row")
         for data, value in ((found, pl.Object), (texts, pl.String))
     )
     return Listing(rows, table)
+
+
+def _without_owner(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what is stored of a thing without the process that made it: it says nothing of how two runs differ."""
+    return {name: value for name, value in values.items() if name != "owner"}
 
 
 def differences(one: Any, other: Any, where: str = "") -> list[tuple[str, Any, Any]]:

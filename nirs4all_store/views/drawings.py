@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import polars as pl
 from ..datasets import AVERAGE, PARTITIONS
 from ..metrics import COVERAGE
 from ..store import WorkspaceStore
-from .rankings import with_params
+from .listings import with_params
 
 MOST_FOLDS = 10
 """Of more folds, nobody would tell the colours apart."""
@@ -35,7 +36,7 @@ def drawing_of(store: WorkspaceStore, prediction: dict[str, Any]) -> dict[str, A
     pipeline = store.get_pipeline(prediction["pipeline_id"]) or {}
     dataset = (store.get_dataset(pipeline["dataset_id"]) or {}) if pipeline.get("dataset_id") else {}
     described = {name: dataset.get(name) for name in ("target_names", "units")}
-    return prediction | _held_out(store, prediction) | described | {"title": _title(prediction)}
+    return prediction | _held_out(store, prediction) | described | {"title": title_of(prediction)}
 
 
 def _held_out(store: WorkspaceStore, prediction: dict[str, Any]) -> dict[str, Any]:
@@ -58,7 +59,8 @@ def _held_out(store: WorkspaceStore, prediction: dict[str, Any]) -> dict[str, An
     return values | {"groups": np.concatenate(groups)}
 
 
-def _title(prediction: dict[str, Any]) -> str:
+def title_of(prediction: Mapping[str, Any]) -> str:
+    """Return of which model, data and samples a prediction is."""
     before = f"{prediction['preprocessings']} > " if prediction.get("preprocessings") else ""
     fold = "" if prediction["fold_id"] in (AVERAGE, "final") else f", fold {prediction['fold_id']}"
     part = OF_PARTITION.get(prediction["partition"], prediction["partition"])

@@ -126,6 +126,11 @@ def _as_wanted(store: WorkspaceStore, found: pl.DataFrame, text: str, kinds: Seq
     raise InvalidInputError(f"{text!r} is {_candidates(store, found)}, where a {wanted} is wanted; {advice}")
 
 
+def described(store: WorkspaceStore, kind: str, name: str) -> str:
+    """Return what the thing with an id is: its kind, the shortened id, its name and its date."""
+    return _candidates(store, store.find(name).filter(kind=kind))
+
+
 def _candidates(store: WorkspaceStore, found: pl.DataFrame) -> str:
     """Return what some things are: the kind, the id, the name and the date of each; runs first, predictions last."""
     places = pl.col("kind").replace_strict([*LISTED_BY], range(len(LISTED_BY)))

@@ -36,7 +36,9 @@ LISTED_RUNS = ("run_id", "name", "status", "pipelines", "failed", "best", "data"
 LISTED_DATASETS = ("dataset_id", "name", "targets", "task_type", "n_samples", "n_features", "origin", "created_at")
 LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms", "error")
 LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score", "name")
-LISTED_LOG = ("created_at", "step_idx", "operator_class", "event", "level", "duration_ms", "message")
+LISTED_LOG = ("step_idx", "operator_class", "event", "level", "duration_ms", "created_at", "message")
+OF_A_STEP = ("step_idx", "operator_class", "duration_ms")
+"""What is told of each step in a log, whatever it is."""
 LISTED_TEMPLATES = ("name", "category", "description", "tags")
 COLUMNS_OF_WORST = ("row", "target", "reference", "predicted", "error")
 SCORES_OF_NEW = {"rmse": "RMSEP", "sep": "SEP", "bias": "bias", "slope": "slope", "r2": "R²"}
@@ -82,7 +84,7 @@ def list_runs(store: WorkspaceStore, status: str | None, dataset: str | None, li
     table = rows.with_columns(
         data=pl.Series([_names(text) for text in rows["datasets"]], dtype=pl.String),
         took=pl.Series([_duration(seconds) for seconds in rows["seconds"]], dtype=pl.String),
-        best=pl.Series([*map(_score, rows["metric"], rows["best"])], dtype=pl.String),
+        best=pl.Series([*map(score_text, rows["metric"], rows["best"])], dtype=pl.String),
     )
     return Listing(rows, table.select(LISTED_RUNS))
 
@@ -94,9 +96,14 @@ def _names(datasets: str | None) -> str:
     return ", ".join(name for name in names if isinstance(name, str))
 
 
-def _score(metric: str | None, value: float | None) -> str | None:
+def score_text(metric: str | None, value: float | None) -> str | None:
     """Return a score of what folds held out, under the field's name."""
     return None if metric is None or value is None else f"{label(metric, 'val').removesuffix(' val')} {text_of(value)}"
+
+
+def counted(number: int, word: str) -> str:
+    """Return how many there are of something, as people say it."""
+    return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
 def _duration(seconds: float | None) -> str | None:
@@ -140,8 +147,12 @@ def list_pipelines(store: WorkspaceStore, run_id: str | None, limit: int, status
 
 
 def list_log(store: WorkspaceStore, pipeline_id: str) -> Listing:
-    """Return what each step of a pipeline did."""
-    return Listing.of(store.get_pipeline_log(pipeline_id), LISTED_LOG)
+    """Return what each step of a pipeline did, a line for each; of what is the same in all, people see nothing."""
+    rows = store.get_pipeline_log(pipeline_id)
+    times = [text_of(time.replace(tzinfo=UTC)) for time in rows["created_at"]]
+    table = rows.select(LISTED_LOG).with_columns(created_at=pl.Series(times, dtype=pl.String))
+    same = [name for name in table.columns if name not in OF_A_STEP and table[name].n_unique() == 1]
+    return Listing(rows, table.drop(same) if table.height > 1 else table)
 
 
 def list_findings(findings: Sequence[Finding]) -> Listing:
@@ -218,6 +229,12 @@ def _told_in_full(frame: pl.DataFrame) -> pl.DataFrame:
     """Return rows with bytes as text, and times of the workspace's own columns as UTC; of others nobody knows."""
     ours = selectors.datetime(time_zone=None) & selectors.by_name(*TIMES, require_all=False)
     return frame.with_columns(selectors.binary().bin.encode("hex"), ours.dt.replace_time_zone("UTC"))
+
+
+def with_params(row: Mapping[str, Any]) -> str:
+    """Return the model of a prediction with the parameters that its configuration sets."""
+    params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in dict_of(row["best_params"]).items())
+    return str(row["model_name"]) + f" ({params})" * bool(params)
 
 
 def text_of(value: Any) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..errors import InvalidInputError
 from ..metrics import label
 from ..store import WorkspaceStore
-from .listings import decoded, text_of, with_zone
-from .rankings import rank, with_params
+from .listings import counted, decoded, text_of, with_params, with_zone
+from .rankings import rank
 
 NEXT = {
     None: ("run CONFIG DATA --target COLUMN", "trains models"),
@@ -24,8 +24,8 @@ def overview_of(store: WorkspaceStore) -> list[tuple[str, str]]:
     status = None
     for run in store.list_runs(limit=1).to_dicts():
         run, status = with_zone(run), run["status"]
-        count = store.list_pipelines(run["run_id"]).height
-        lines.append(("last run", f"{run['name']}, {status}: {count:,} pipelines, begun {text_of(run['created_at'])}"))
+        count = counted(sum(store.run_progress(run["run_id"]).counts.values()), "pipeline")
+        lines.append(("last run", f"{run['name']}, {status}: {count}, begun {text_of(run['created_at'])}"))
         lines += _best_of(store, run["run_id"])
     command, what = NEXT.get(status, NEXT["completed"])
     return [*lines, ("next", f"`nirs4all-store {command}` {what}")]

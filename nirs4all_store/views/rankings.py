@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -11,15 +11,14 @@ from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..errors import InvalidInputError
 from ..metrics import FIELD_NAMES, NAMES, WEIGHTED, label
 from ..store import WorkspaceStore
-from .listings import Listing, clipped, decoded, dict_of, text_of, texts_of
+from .judged import judged
+from .listings import Listing, dict_of, text_of, texts_of, with_params
 
 SHORT_HASH = 8
 WHERE_SEVERAL = ("n", "dataset", "target", "data", "run", "judged by")
 """Columns of a ranking that are shown where models differ in them, and so are ranked apart."""
 TEXTS = ("chain_id", "model", "preprocessings", "metric", *WHERE_SEVERAL[1:])
 """The columns of a ranking that are text, also where there are no rows."""
-LIKE_THE_BEST = "*"
-"""Marks models that are as good as the best, as far as one can tell."""
 
 
 def rank(
@@ -65,7 +64,13 @@ def rank(
     )
 
 
-def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str | None = None) -> Listing:
+def list_models(
+    store: WorkspaceStore,
+    predictions: pl.DataFrame,
+    average: str | None = None,
+    limit: int | None = None,
+    more: Callable[[int], pl.DataFrame] | None = None,
+) -> Listing:
     """Return ranked predictions as one chooses among models: each with its parameters and scores.
 
     Parameters
@@ -77,28 +82,25 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
     average : str, optional
         The column that names the samples of which rows are scans, as for `chain_scores`: beside the score by scan
         stands that by sample, and how many scans and samples there are.
+    limit : int, optional
+        How many models of each ranking are listed. The others only count among those that are like the best.
+    more : callable, optional
+        Returns the same rankings with as many models as it is asked for; asked where all that are given are like the
+        best.
 
     Raises
     ------
     InvalidInputError
         The samples of no model have such a column.
     """
-    finals = {row["chain_id"]: row for row in store.query_predictions(fold_id=FINAL).to_dicts()}
-    pipelines = store.list_pipelines()
-    rows = [decoded(row) for row in predictions.to_dicts()]
-    for row in rows:
-        final = finals.get(row["chain_id"])
-        if final is not None and row["fold_id"] == AVERAGE:
-            row |= {name: final[name] for name in ("test_score", "train_score")}
-    known = {key: rest for key, *rest in pipelines.select("pipeline_id", "judged_by", "dataset_hash").iter_rows()}
-    texts, hashes = (
-        zip(*(known.get(row["pipeline_id"], (None, None)) for row in rows), strict=True) if rows else ((), ())
-    )
-    told = [dict_of(text, "judged_by") for text in texts]
-    chains, keys = _told_of(store, rows), _keys(rows, told, hashes)
-    alike = _like_the_best(rows, keys, chains)
+    found, asked = judged(store, predictions, limit), limit
+    while more is not None and asked is not None and found.may_go_on(asked):
+        asked *= 4
+        found = judged(store, more(asked), limit)
+    rows, told, hashes, chains = found.rows, found.told, found.hashes, found.chains
+    _show_final_scores(store, rows)
     columns: dict[str, list[Any]] = {
-        "#": _places(rows, keys, alike),
+        "#": found.marks,
         "chain_id": [row["chain_id"] for row in rows],
         # With a space, at which a narrow terminal breaks it.
         "model": [with_params(row) for row in rows],
@@ -122,28 +124,18 @@ def list_models(store: WorkspaceStore, predictions: pl.DataFrame, average: str |
     named = pl.Series("target", columns["target"], dtype=pl.String)
     averaged = [pl.Series(name.replace(" ", "_"), values, strict=False) for name, values in averages.items()]
     spread = pl.Series("sd_over_folds", spreads, dtype=pl.Float64)
-    return Listing(predictions.with_columns(named, spread, *averaged), table, _notes(rows, alike))
+    return Listing(found.predictions.with_columns(named, spread, *averaged), table, found.notes)
 
 
-def _keys(rows: Sequence[Mapping[str, Any]], told: Sequence[Mapping[str, Any]], hashes: Sequence[Any]) -> list[Any]:
-    """Return of each model by what it was judged: those that agree in it are ranked together."""
-    return [
-        (own.get("folds"), content, row["task_type"], row["metric"])
-        for row, own, content in zip(rows, told, hashes, strict=True)
-    ]
-
-
-def _places(rows: Sequence[Mapping[str, Any]], keys: Sequence[Any], alike: Mapping[int, list[int]]) -> list[Any]:
-    """Return the place of each model in its ranking, with a mark where it is like the best of it."""
-    places = [row.get("rank") or keys[: number + 1].count(keys[number]) for number, row in enumerate(rows)]
-    marked = {place for own in alike.values() for place in own}
-    return [f"{place}{LIKE_THE_BEST * (number in marked)}" for number, place in enumerate(places)] if marked else places
-
-
-def with_params(row: Mapping[str, Any]) -> str:
-    """Return the model of a prediction with the parameters that its configuration sets."""
-    params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in dict_of(row["best_params"]).items())
-    return str(row["model_name"]) + f" ({params})" * bool(params)
+def _show_final_scores(store: WorkspaceStore, rows: Sequence[dict[str, Any]]) -> None:
+    """Put the scores of test and train of the final model, where there is one, beside what the folds held out."""
+    together = [row for row in rows if row["fold_id"] == AVERAGE and row["chain_id"] is not None]
+    chains = [row["chain_id"] for row in together]
+    found = store.query_predictions(fold_id=FINAL, chain_id=chains) if chains else pl.DataFrame()
+    finals = {row["chain_id"]: row for row in found.iter_rows(named=True)}
+    for row in together:
+        final = finals.get(row["chain_id"])
+        row |= {name: final[name] for name in ("test_score", "train_score")} if final else {}
 
 
 def _split_text(judged: Mapping[str, Any]) -> str | None:
@@ -154,59 +146,6 @@ def _split_text(judged: Mapping[str, Any]) -> str | None:
     weighted = "; samples count by their weights" if judged.get(WEIGHTED) else ""
     held_out = f"; held out: {', '.join(unusual)}" if unusual else ""
     return f"{splitter}{weighted}{held_out}" if splitter else None
-
-
-def _told_of(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Return what is told of each chain by its id; nothing of predictions that are not of all folds together."""
-    chains = [row["chain_id"] for row in rows if row["fold_id"] == AVERAGE and row["chain_id"] is not None]
-    if not chains:
-        return {}
-    found = store.rank_chains(ascending=True, copies=True, limit=None, chain_id=chains).rows
-    return {row["chain_id"]: row for row in found.to_dicts()}
-
-
-def _like_the_best(
-    rows: Sequence[Mapping[str, Any]], keys: Sequence[Any], chains: Mapping[str, Mapping[str, Any]]
-) -> dict[int, list[int]]:
-    """Return which rows are within one standard error of the best of their ranking, by the place of that."""
-    found: dict[int, list[int]] = {}
-    for place, row in enumerate(rows):
-        best = keys.index(keys[place])
-        told, score = chains.get(rows[best]["chain_id"], {}), row["val_score"]
-        if row["fold_id"] != AVERAGE or row.get("score") not in (None, score) or told.get("rmsecv_se") is None:
-            continue
-        if score is not None and score <= told["rmsecv"] + told["rmsecv_se"]:
-            found.setdefault(best, []).append(place)
-    return {best: places for best, places in found.items() if len(places) > 1}
-
-
-def _notes(rows: Sequence[Mapping[str, Any]], alike: Mapping[int, list[int]]) -> list[str]:
-    """Return the sentence that says what is marked, and which of it is the simplest."""
-    if not alike:
-        return []
-    simplest = [_simplest([rows[place] for place in places]) for places in alike.values()]
-    named = [with_params(row) + f" {row['preprocessings'] or ''}".rstrip() for row in simplest if row is not None]
-    told = f"; the simplest of them: {', '.join(named)}" if named else ""
-    return [f"{LIKE_THE_BEST} within one standard error of the best{told}"]
-
-
-def _simplest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """Return of models of one class that with the fewest steps, then components; None if that is not one of them."""
-    if len({row["model_class"] for row in rows}) > 1:
-        return None
-    sizes = [(_number_of_steps(row), dict_of(row["best_params"]).get("n_components")) for row in rows]
-    fewest = min(steps for steps, _ in sizes)
-    left = [(components, row) for (steps, components), row in zip(sizes, rows, strict=True) if steps == fewest]
-    if len(left) == 1:
-        return left[0][1]
-    known = [(components, row) for components, row in left if isinstance(components, int)]
-    least = min((components for components, _ in known), default=0)
-    simplest = [row for components, row in known if components == least]
-    return simplest[0] if len(known) == len(left) and len(simplest) == 1 else None
-
-
-def _number_of_steps(row: Mapping[str, Any]) -> int:
-    return len(row["preprocessings"].split(" > ")) if row["preprocessings"] else 0
 
 
 def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | None]) -> dict[str, list[Any]]:

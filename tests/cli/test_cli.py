@@ -166,6 +166,11 @@ def test_classes_are_drawn_as_counts(here: Path) -> None:
         assert command(line.format(**best), code).startswith(refusal), "it was refused after sixty lines"
 
 
+def picture(told: str) -> str:
+    """Return the picture of what `show` prints."""
+    return told[told.index("┌") : told.index("measured")]
+
+
 FIRST = [["avg", "val", "RMSECV"], ["avg", "train"], ["final", "train", "RMSEC"]]
 
 
@@ -177,7 +182,7 @@ def test_a_chain_shows_its_predictions_and_draws_those_that_no_fold_has_seen(tra
     listed = [line.split() for line in told[told.index("prediction_id  ") :].splitlines()]
     assert [line[1:3] + line[5:] for line in listed[1:4]] == FIRST
     assert len([line for line in listed if line[3:4] == ["rmse"]]) == 13
-    assert told.partition("┌")[2].partition("saved")[0] == command(f"show {best['prediction_id']}").partition("┌")[2]
+    assert picture(told) == picture(command(f"show {best['prediction_id']}"))
     assert (trained / "best.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -208,7 +213,7 @@ def test_a_workspace_is_looked_after(here: Path, monkeypatch: pytest.MonkeyPatch
     assert "1 pipelines" in command("info")
     assert "0 findings" in command("check --deep")
     run = rows("runs")[0]["run_id"]
-    assert "Aborted" in command(f"delete {run}", 1, answer="n\n")
+    assert "nothing was removed; answer y, or give --yes" in command(f"delete {run}", 1, answer="n\n")
     assert len(rows("runs")) == 1
     assert "deleted" in command(f"delete {run} --yes")
     assert rows("runs") == []
@@ -573,7 +578,10 @@ def test_a_traceback_was_printed_as_one_paragraph(here: Path) -> None:
     with WorkspaceStore(here / "workspace") as store:
         _, pipeline_id = add_pipeline(store)
         store.fail_pipeline(pipeline_id, "Traceback:\n  File 'x'\nValueError: \x1b[31mred")
-    told = [line.rstrip() for line in command(f"show {pipeline_id}").splitlines()]
+    told = command(f"show {pipeline_id}")
+    assert told.splitlines()[0].endswith("failed: ValueError: \\x1b[31mred"), "why it failed was below forty lines"
+    assert "File 'x'" not in told
+    told = [line.rstrip() for line in command(f"show {pipeline_id} --traceback").splitlines()]
     place = next(number for number, line in enumerate(told) if line.startswith("error"))
     indent = " " * told[place].index("Traceback")
     assert told[place + 1 : place + 3] == [f"{indent}  File 'x'", f"{indent}ValueError: \\x1b[31mred"]

@@ -141,7 +141,10 @@ def test_the_shell_shows_what_would_go_and_asks(tmp_path: Path) -> None:
     assert told.count("Ridge") == 3 and "would remove the fitted objects of 3 chains: 12 files, " in told
     assert [row["metric"] for row in json.loads(command("--dry-run", "--json"))] == ["rmse"] * 3
     assert "give them with --dry-run" in command("--json")
-    assert "Aborted" in command()
+    for answer in ("n\n", ""):
+        told = command(answer=answer)
+        assert f"Of run {run_id[-8:]} (" in told, "the question named nothing"
+        assert "nothing was removed; answer y, or give --yes not to be asked\n" in told
     with WorkspaceStore(tmp_path / "w") as store:
         assert on_disk(store) == before
     assert "removed the fitted objects of 3 chains: 12 files" in command("--yes")

@@ -1,0 +1,112 @@
+"""What is said first of one thing: a line with what people look it up for. No printing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..errors import InvalidInputError
+from ..storage import cause_of
+from ..store import WorkspaceStore
+from .drawings import title_of
+from .listings import counted, dict_of, score_text, text_of, texts_of, with_params
+from .rankings import rank
+
+SCORES = {"rmsep": "RMSEP", "rmsec": "RMSEC", "r2": "R²", "rpd": "RPD", "accuracy": "accuracy", "mcc": "MCC"}
+"""What is told of a chain beside the score that it was judged by, and what the field calls it."""
+
+
+def answer_of(store: WorkspaceStore, kind: str, values: Mapping[str, Any]) -> str:
+    """Return what a thing is and how good it is, in one line.
+
+    Parameters
+    ----------
+    store : WorkspaceStore
+    kind : str
+        The table.
+    values : mapping
+        All that is stored of it.
+    """
+    answers: dict[str, Callable[[WorkspaceStore, Mapping[str, Any]], str]] = {
+        "runs": _of_run,
+        "datasets": _of_dataset,
+        "pipelines": _of_pipeline,
+        "chains": _of_chain,
+        "predictions": _of_prediction,
+        "artifacts": lambda _, row: f"{row['operator_class']}, {row['artifact_type']}, {row['size_bytes']:,} bytes",
+    }
+    return answers[kind](store, values)
+
+
+def _of_run(store: WorkspaceStore, run: Mapping[str, Any]) -> str:
+    counts = store.run_progress(run["run_id"]).counts
+    total, failed = sum(counts.values()), counts.get("failed", 0)
+    told = f"run {run['name']}, {run['status']}: {counted(total, 'pipeline')}"
+    told += f", {failed:,} failed" if failed else ""
+    try:
+        best = rank(store, 1, run_id=run["run_id"])["chain_id"]
+    except InvalidInputError:  # Of models that are judged by several metrics there is no best.
+        return told
+    return told + (f"; the best: {_of_one_chain(store, best[0])}" if len(best) == 1 and best[0] else "")
+
+
+def _of_dataset(_: WorkspaceStore, dataset: Mapping[str, Any]) -> str:
+    counts = [
+        counted(dataset[name], word)
+        for name, word in (("n_samples", "sample"), ("n_features", "variable"))
+        if dataset[name] is not None
+    ]
+    units = dict_of(dataset["units"])
+    targets = [f"{name} ({units[name]})" if name in units else name for name in texts_of(dataset["target_names"])]
+    return f"dataset {dataset['name']}: {', '.join([*counts, *targets])}".removesuffix(": ")
+
+
+def _of_pipeline(_: WorkspaceStore, pipeline: Mapping[str, Any]) -> str:
+    told = f"{pipeline['name']} on {pipeline['dataset_name']}, {pipeline['status']}"
+    if pipeline["error"]:
+        return f"{told}: {cause_of(pipeline['error'])}"
+    score = pipeline["best_val"]
+    return told if score is None else f"{told}: {score_text(pipeline['metric'], score)}"
+
+
+def _of_chain(store: WorkspaceStore, chain: Mapping[str, Any]) -> str:
+    before = f"{chain['preprocessings']} > " if chain["preprocessings"] else ""
+    return _of_one_chain(store, chain["chain_id"]) or f"{before}{chain['model_class']}: no predictions are stored"
+
+
+def _of_one_chain(store: WorkspaceStore, chain_id: str) -> str:
+    """Return what a chain is and how good it is; nothing of one without predictions."""
+    # In whatever order: it is one row, whose metric may be one of which nobody knows what is better.
+    rows = store.rank_chains(ascending=True, copies=True, limit=1, chain_id=chain_id).rows.to_dicts()
+    if not rows:
+        return ""
+    (row,) = rows
+    target = f", {row['target']}" if row["target"] not in (None, row["dataset_name"]) else ""
+    return f"{_way(row)} on {row['dataset_name']}{target}: {_scored(row)}"
+
+
+def _of_prediction(_: WorkspaceStore, prediction: Mapping[str, Any]) -> str:
+    partition, metric = prediction["partition"], prediction["metric"]
+    score = prediction.get(f"{partition}_score")
+    told = f": {metric} {text_of(score)}" if score is not None else ""
+    size = "" if prediction["n_samples"] is None else f", {counted(prediction['n_samples'], 'sample')}"
+    return f"{title_of(prediction)}{told}{size}"
+
+
+def _way(row: Mapping[str, Any]) -> str:
+    """Return the way from a spectrum to a value: the preprocessing and the model."""
+    return (f"{row['preprocessings']} > " if row["preprocessings"] else "") + with_params(row)
+
+
+def _scored(row: Mapping[str, Any]) -> str:
+    """Return how good a chain is: by what it was judged, and the other scores that it has."""
+    if row["val_score"] is None:
+        return "no score of what the folds held out is stored"
+    spread = "" if row["fold_sd"] is None else f" ±{row['fold_sd']:.2g} over {row['n_folds']:,} folds"
+    told = [f"{score_text(row['metric'], row['val_score'])}{spread}"]
+    told += [f"{title} {text_of(row[name])}" for name, title in SCORES.items() if _is_told(row, name)]
+    return ", ".join(told)
+
+
+def _is_told(row: Mapping[str, Any], name: str) -> bool:
+    return row[name] is not None and name != row["metric"]
