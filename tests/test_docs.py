@@ -107,7 +107,7 @@ def run_commands(lines: str) -> str:
             continue
         typed = shlex.split(line, comments=True)
         if typed[0] == "python":
-            done = run_script(Path.cwd() / typed[1], *typed[2:])
+            done = run_script(Path.cwd() / typed[1], *shlex.split(line.partition("|")[0])[2:])
             assert done.returncode == 0, f"{line}\n{done.stderr}"
             continue
         if typed[:1] != ["nirs4all-store"] or "|" in typed or ">" in typed:
