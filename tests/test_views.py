@@ -160,9 +160,9 @@ def test_models_that_cannot_be_compared_are_listed_with_what_differs(store: Work
 
 def test_a_chain_is_shown_with_what_was_held_out_of_all_folds_first(store: WorkspaceStore, chain_id: str) -> None:
     shown = views.show(store, "chains", chain_id)
-    places = shown.predictions.rows.select("fold_id", "partition").rows()
+    places = shown.rows.rows.select("fold_id", "partition").rows()
     assert places == [("avg", "val"), ("avg", "train"), ("0", "val")]
-    assert shown.predictions.table["name"].to_list() == ["RMSECV", "RMSEC", ""]
+    assert shown.rows.table["name"].to_list() == ["RMSECV", "RMSEC", ""]
     assert shown.drawn is not None
     np.testing.assert_array_equal(shown.drawn["y_pred"], [1.5, 0.4])
     assert ("model_class", shown.values["model_class"]) in views.lines_of(shown.values)

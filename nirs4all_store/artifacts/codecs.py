@@ -7,7 +7,7 @@ docs/decisions/0009.
 
 from __future__ import annotations
 
-import importlib
+import importlib.metadata
 import io
 import json
 import pickle
@@ -15,7 +15,8 @@ import platform
 import sys
 import zipfile
 from collections.abc import Callable, Iterable
-from functools import partial
+from contextlib import suppress
+from functools import cache, partial
 from typing import Any, Literal, NamedTuple
 
 import polars as pl
@@ -266,9 +267,9 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     """
     if trust == [] and format not in (SKOPS, NPZ):  # skops trusts some types by itself, and arrays run nothing.
         raise UntrustedArtifactError(
-            "it came from elsewhere, and unpickling it runs whatever code it names; once you know who made it, say "
-            "trusted=True or trusted=[types], for a stored chain with trust_chain(chain_id, trusted); in a shell, "
-            "predict or import it with --trusted"
+            "it came from elsewhere, and loading it runs whatever code it names; if you know who made it, predict or "
+            "import it with --trusted (in Python trusted=True or trusted=[types]; a stored chain is trusted with "
+            "trust_chain(chain_id, trusted))"
         )
     try:
         return (
@@ -355,5 +356,16 @@ def _packages(value: Any, seen: set[int], depth: int) -> set[str]:
 
 def _version(package: str) -> str | None:
     """Return the version of an imported package; None if it has none, or if it is not an installed package."""
-    version = getattr(sys.modules.get(package), "__version__", None)
-    return version if isinstance(version, str) and not is_only_here(package) else None
+    module = sys.modules.get(package)
+    if module is None or is_only_here(package):
+        return None
+    version = getattr(module, "__version__", None)
+    return version if isinstance(version, str) else _installed_version(package)
+
+
+@cache
+def _installed_version(package: str) -> str | None:
+    """Return what pip says of a package that does not tell its version itself, as chemotools does not."""
+    with suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return None

@@ -260,7 +260,7 @@ def _print_recovery(console: Console, report: RecoveryReport, folder: str) -> No
 
 @app.command(epilog="nirs4all-store restore backups/monday workspace")
 def restore(
-    backup: Annotated[Path, typer.Argument(help="The folder of the backup; it is not changed.")],
+    backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="The folder of the backup; it is not changed.")],
     folder: Folder = None,
     timeout: Timeout = 600,
     workspace: Workspace = DEFAULT_WORKSPACE,

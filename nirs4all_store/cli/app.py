@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 
 from .. import views
 from ..errors import StoreError, UsageError, WorkspaceNotFoundError
+from ..validation import nearest
 from ..version import __version__
 from . import admin, dataset, exchange, library, predict, query, train
 from .admin import show_upgrade
@@ -53,7 +54,12 @@ class _Commands(TyperGroup):
             warnings.showwarning = warns_once()
             try:
                 return super().invoke(ctx)
-            except (typer.Exit, typer.Abort, typer.TyperException, BrokenPipeError):
+            except typer.TyperException as error:
+                about: dict[str, Any] = vars(error)
+                if about.get("possibilities"):  # Of an unknown option. typer takes --json for nearly --sort.
+                    about["possibilities"] = nearest(about["option_name"], about["possibilities"])
+                raise
+            except (typer.Exit, typer.Abort, BrokenPipeError):
                 raise
             except Exception as error:
                 if ctx.params.get("debug"):

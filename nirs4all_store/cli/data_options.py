@@ -7,10 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
-from .output import PATH_OPTIONS, is_stdin, table_of_stdin
+from .output import PATH_OPTIONS, is_stdin, parse_path, table_of_stdin
 
 Data = Annotated[
-    Path, typer.Argument(help="A file of spectra, one row for each sample; -: a CSV from stdin.", **PATH_OPTIONS)
+    Path,
+    typer.Argument(
+        parser=parse_path, metavar="DATA", help="A file of spectra, one row for each sample; -: a CSV from stdin."
+    ),
 ]
 Target = Annotated[list[str] | None, typer.Option("--target", "-t", help="The column of y; give it again for several.")]
 Unit = Annotated[list[str] | None, typer.Option(help="The unit of y; give it again for each target.")]

@@ -25,12 +25,12 @@ from .data_options import (
 )
 from .output import (
     DEFAULT_WORKSPACE,
-    PATH_OPTIONS,
     Limit,
     Overwrite,
     Workspace,
     existing,
     find,
+    parse_path,
     print_details,
     print_json,
     print_line,
@@ -118,7 +118,9 @@ def update(
 @app.command("export", epilog="nirs4all-store dataset export wheat wheat.csv")
 def export(
     beginning: Beginning,
-    output: Annotated[Path, typer.Argument(help="A CSV or Parquet file to write.", **PATH_OPTIONS)],
+    output: Annotated[
+        Path, typer.Argument(parser=parse_path, metavar="OUTPUT", help="A CSV or Parquet file to write.")
+    ],
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:

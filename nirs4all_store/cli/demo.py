@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 import time
@@ -31,7 +32,7 @@ from ..exchange import load_bundle
 from ..store import WorkspaceStore
 from ..training import PipelineLibrary, PipelineRunner
 from ..views import held_out, list_models
-from .output import show_rows
+from .output import print_line, show_rows
 
 Array = Any
 RUNS = {"fermentation": "fermentation sweep", "coffee": "coffee sweep"}
@@ -115,6 +116,8 @@ class Demo:
             self._write(store, regression, best["pipeline_id"])
             self._clean_up(store, classification)
         self._console.rule(f"[bold green]done in {time.perf_counter() - began:.1f} s")
+        folder = shlex.quote(str(self._folder))
+        print_line(self._console, f"now: nirs4all-store top -w {folder}, and nirs4all-store show best -w {folder}")
 
     @contextmanager
     def _timed(self, text: str) -> Iterator[dict[str, Any]]:

@@ -15,11 +15,11 @@ from . import completion
 from .output import (
     CHAIN_WORDS,
     DEFAULT_WORKSPACE,
-    PATH_OPTIONS,
     Overwrite,
     Trusted,
     Workspace,
     find,
+    parse_path,
     print_line,
     reading,
     refuse_output,
@@ -47,7 +47,10 @@ def export(
         ),
     ],
     output: Annotated[
-        Path, typer.Argument(help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet.", **PATH_OPTIONS)
+        Path,
+        typer.Argument(
+            parser=parse_path, metavar="OUTPUT", help="Chain: .n4a or .n4a.py; pipeline: .json; run: .yaml or .parquet."
+        ),
     ],
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -81,7 +84,7 @@ def export(
 
 @app.command("import", epilog="nirs4all-store import model.n4a")
 def import_(
-    bundle: Annotated[Path, typer.Argument(help="A .n4a file.", **PATH_OPTIONS)],
+    bundle: Annotated[Path, typer.Argument(parser=parse_path, metavar="BUNDLE", help="A .n4a file.")],
     trusted: Trusted = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:

@@ -11,13 +11,13 @@ from rich.console import Console
 from .. import training, validation, views
 from .output import (
     DEFAULT_WORKSPACE,
-    PATH_OPTIONS,
     Csv,
     Json,
     Overwrite,
     Workspace,
     Yes,
     confirm,
+    parse_path,
     print_line,
     print_rows,
     refuse_output,
@@ -25,7 +25,7 @@ from .output import (
 from .terminal import for_programs, put
 
 app = typer.Typer(no_args_is_help=True, help="Keep configurations as templates.")
-Name = Annotated[str, typer.Argument(help="The template's name.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="The template's name.")]
 Category = Annotated[str | None, typer.Option(help="The template's category.")]
 
 
@@ -40,7 +40,7 @@ def list_(
 
 @app.command("save", epilog="nirs4all-store library save pls.yaml baseline_pls --category regression")
 def save(
-    config: Annotated[Path, typer.Argument(help="A JSON or YAML file.", **PATH_OPTIONS)],
+    config: Annotated[Path, typer.Argument(parser=parse_path, metavar="CONFIG", help="A JSON or YAML file.")],
     name: Name,
     category: Annotated[str, typer.Option(help="The template's category.")] = "general",
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
@@ -76,7 +76,7 @@ def delete(name: Name, category: Category = None, yes: Yes = False, workspace: W
 @app.command("export", epilog="nirs4all-store library export baseline_pls baseline.json")
 def export(
     name: Name,
-    output: Annotated[Path, typer.Argument(help="The file to write.", **PATH_OPTIONS)],
+    output: Annotated[Path, typer.Argument(parser=parse_path, metavar="OUTPUT", help="The file to write.")],
     category: Category = None,
     overwrite: Overwrite = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -88,7 +88,9 @@ def export(
 
 @app.command("import", epilog="nirs4all-store library import baseline.json")
 def import_(
-    path: Annotated[Path, typer.Argument(help="A file that `library export` has written.", **PATH_OPTIONS)],
+    path: Annotated[
+        Path, typer.Argument(parser=parse_path, metavar="FILE", help="A file that `library export` has written.")
+    ],
     category: Annotated[str, typer.Option(help="The category, if the file has none.")] = "general",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a template of this name.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,

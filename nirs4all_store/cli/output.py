@@ -102,7 +102,7 @@ Average = Annotated[
 ]
 CHAIN_WORDS = "best, best@RUN, or @3 (row 3 of the last `top` in this shell)"
 """The words for a chain, for the help of arguments."""
-ANY_ID = f"A run by its name or last; a chain by {CHAIN_WORDS}; anything by a part of its id."
+ANY_ID = f"A run by its name or last; a chain by {CHAIN_WORDS}; anything by a part of its id"
 RUN_ID = "A run: its name, a part of its id, or last"
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]

@@ -21,6 +21,7 @@ from .output import (
     Workspace,
     find,
     is_stdin,
+    parse_path,
     print_csv,
     print_error,
     print_line,
@@ -39,12 +40,16 @@ def predict(
     chain: Annotated[
         str,
         typer.Argument(
+            metavar="CHAIN",
             autocompletion=completion.chains,
             help=f"A chain by {CHAIN_WORDS}, or by a part of its id; or the path of a bundle.",
         ),
     ],
     data: Annotated[
-        Path, typer.Argument(help="A file of spectra, one row for each sample; -: a CSV from stdin.", **PATH_OPTIONS)
+        Path,
+        typer.Argument(
+            parser=parse_path, metavar="DATA", help="A file of spectra, one row for each sample; -: a CSV from stdin."
+        ),
     ],
     output: Annotated[
         Path | None,

@@ -15,6 +15,7 @@ from .output import (
     ANY_ID,
     CHAIN_WORDS,
     DEFAULT_WORKSPACE,
+    MIN_ID_LENGTH,
     PATH_OPTIONS,
     RUN_ID,
     Average,
@@ -24,9 +25,11 @@ from .output import (
     Overwrite,
     Workspace,
     find,
+    parse_path,
     print_details,
     print_json,
     print_line,
+    print_rows,
     reading,
     refuse_output,
     show_ranking,
@@ -37,10 +40,12 @@ from .terminal import has, put
 if TYPE_CHECKING:
     import polars as pl
 
+    from ..views import Details
+
 app = typer.Typer()
 Run = Annotated[
     str | None,
-    typer.Argument(autocompletion=completion.runs, help=f"{RUN_ID}; by default all runs."),
+    typer.Argument(metavar="RUN", autocompletion=completion.runs, help=f"{RUN_ID}; by default all runs."),
 ]
 STATUSES = ("running", "completed", "failed", "interrupted")
 CHOICES = {
@@ -175,6 +180,7 @@ def log(
     pipeline: Annotated[
         str,
         typer.Argument(
+            metavar="ID",
             autocompletion=completion.pipelines,
             help=f"By a part of its id, or as its chain: {CHAIN_WORDS}.",
         ),
@@ -194,7 +200,7 @@ def log(
     "\"SELECT model_name, min(val_score) FROM predictions WHERE fold_id = 'avg' GROUP BY ALL\""
 )
 def sql(
-    query: Annotated[str, typer.Argument(help="One SELECT.")],
+    query: Annotated[str, typer.Argument(metavar="QUERY", help="One SELECT.")],
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
@@ -211,7 +217,7 @@ def show(
         typer.Argument(
             metavar="ID",
             autocompletion=completion.anything,
-            help=ANY_ID,
+            help=f"{ANY_ID}; a bundle by its path.",
         ),
     ],
     plot: Annotated[
@@ -224,11 +230,11 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show a run, dataset, pipeline, chain, prediction or artifact: first the answer in one line, ids last.
+    """Show a run, dataset, pipeline, chain, prediction, artifact or bundle: first the answer in one line, ids last.
 
     For a chain or prediction, a picture shows the predicted against the measured values.
     """
-    from ..figures import check_figure, draw, save
+    from ..figures import check_figure, save
 
     if plot is not None:
         refuse_output(plot, workspace, overwrite=overwrite)
@@ -236,23 +242,33 @@ def show(
             check_figure(plot)
         except InvalidInputError as error:
             raise UsageError(str(error)) from error
+    if beginning.lower().endswith(".n4a"):
+        _print_shown(views.show_bundle(parse_path(beginning)), {}, as_json=as_json)
+        return
     with reading(workspace) as store:
         kind, name = find(store, beginning)
         found = views.show(store, kind, name, average)
         if plot is not None:  # Before anything is printed.
             save(found.drawn and views.drawing_of(store, found.drawn), plot)
-        if as_json:
-            print_json(found.values)
-        else:
-            print_line(Console(), found.answer, style="bold")
-            if found.drawn is not None:
-                picture = draw(found.drawn)
-                put((picture if has(picture) else picture.translate(BOXES)) + "\n")
-            if found.predictions.rows.height:
-                show_rows(store, found.predictions, as_json=False, as_csv=False)
-            print_details(views.lines_of(found.values, traceback=traceback))
+        short = store.shorten_ids(found.rows.ids, MIN_ID_LENGTH)
+        _print_shown(found, short, as_json=as_json, traceback=traceback)
     if plot is not None:
         print_line(Console(stderr=as_json), f"saved {plot}")
+
+
+def _print_shown(found: Details, short: dict[str, str], *, as_json: bool, traceback: bool = False) -> None:
+    from ..figures import draw
+
+    if as_json:
+        print_json(found.values)
+        return
+    print_line(Console(), found.answer, style="bold")
+    if found.drawn is not None:
+        picture = draw(found.drawn)
+        put((picture if has(picture) else picture.translate(BOXES)) + "\n")
+    if found.rows.rows.height:
+        print_rows(found.rows, short, as_json=False, as_csv=False)
+    print_details(views.lines_of(found.values, traceback=traceback))
 
 
 @app.command(epilog="nirs4all-store compare best @2")
@@ -260,11 +276,14 @@ def compare(
     one: Annotated[
         str,
         typer.Argument(
+            metavar="ID",
             autocompletion=completion.anything,
-            help=ANY_ID,
+            help=f"{ANY_ID}.",
         ),
     ],
-    other: Annotated[str, typer.Argument(autocompletion=completion.anything, help="Another one of the same kind.")],
+    other: Annotated[
+        str, typer.Argument(metavar="OTHER", autocompletion=completion.anything, help="Another one of the same kind.")
+    ],
     ids: Annotated[bool, typer.Option("--ids", help="Of chains also compare ids, times and artifacts.")] = False,
     as_json: Json = False,
     as_csv: Csv = False,

@@ -66,7 +66,7 @@ def demo(
 
 @app.command(epilog="nirs4all-store run pls.yaml wheat.csv --target protein")
 def run(
-    config: Annotated[str, typer.Argument(help="A JSON or YAML file, or a template's name.")],
+    config: Annotated[str, typer.Argument(metavar="CONFIG", help="A JSON or YAML file, or a template's name.")],
     data: Data,
     target: Target = None,
     unit: Unit = None,

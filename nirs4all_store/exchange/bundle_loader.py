@@ -104,7 +104,8 @@ def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:
     try:
         return codecs.load(bundle.contents[row["content_hash"]], row["format"], row["provenance"], trust)
     except UntrustedArtifactError as error:
-        raise UntrustedArtifactError(f"{name}, {row['member']}: {error}; inspect_bundle() lists it all") from error
+        advice = "`nirs4all-store show` and the bundle's path, or inspect_bundle(), lists it all"
+        raise UntrustedArtifactError(f"{name}, {row['member']}: {error}; {advice}") from error
 
 
 @dataclass(frozen=True)

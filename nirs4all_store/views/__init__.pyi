@@ -1,4 +1,6 @@
+from .bundles import show_bundle as show_bundle
 from .comparisons import compare_chains as compare_chains
+from .details import Details as Details
 from .details import compare as compare
 from .details import details_of as details_of
 from .details import lines_of as lines_of

@@ -46,16 +46,16 @@ class Details:
         What it is and how good it is, in one line.
     values : dict
         All that is stored of it, by column.
-    predictions : Listing
-        Of a chain: those of all folds together first, and of these what was held out, then those of the final model.
-        Of anything else none.
+    rows : Listing
+        Of a chain its predictions: those of all folds together first, and of these what was held out, then those of
+        the final model. Of a bundle its objects. Of anything else none.
     drawn : dict or None
         The prediction to draw, with its arrays: itself, or the first of its predictions.
     """
 
     answer: str
     values: dict[str, Any]
-    predictions: Listing
+    rows: Listing
     drawn: dict[str, Any] | None
 
 

@@ -3,6 +3,7 @@ import platform
 import sys
 import tomllib
 import warnings
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ def test_versions_name_the_packages_inside_and_the_formats_own() -> None:
     from chemotools.scatter import StandardNormalVariate
 
     packages = versions_of(make_pipeline(StandardNormalVariate(), Ridge()), "joblib")["packages"]
+    assert packages["chemotools"] == version("chemotools"), "a package that does not tell its version had none"
     assert {"chemotools", "joblib", "numpy", "sklearn"} <= set(packages)
     assert "pickle" not in versions_of(MODEL, "pickle")["packages"]
 

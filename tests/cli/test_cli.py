@@ -199,6 +199,11 @@ def test_what_is_exported_predicts_elsewhere_once_it_is_trusted(trained: Path) -
         assert (trained / output).exists()
     plain = command(f"predict {best['chain_id']} new.csv")
     assert "it came from elsewhere" in command("predict model.n4a new.csv", 1)
+    listed = command("show model.n4a")
+    assert listed.startswith("bundle model.n4a: ")
+    assert "sklearn.cross_decomposition._pls.PLSRegression" in listed, "what it would load was listed in Python only"
+    assert "steps" in json.loads(command("show model.n4a --json"))
+    assert "it is no file" in command("show nowhere.n4a", 1)
     assert command("predict model.n4a new.csv --trusted") == plain
     assert "once you trust it" in command("import model.n4a -w other")
     command("import model.n4a -w third --trusted")

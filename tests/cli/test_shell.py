@@ -117,6 +117,13 @@ def test_what_fails_otherwise_ends_with_1(here: str) -> None:
     assert "Usage" in command("shw", 2)
 
 
+def test_an_option_that_does_not_exist_once_was_nearly_another_one(here: str) -> None:
+    assert "(Possible options: --metric)" in command("top --metrics r2", 2)
+    told = command("top --sort test", 2)
+    assert "No such option: --sort" in told
+    assert "--json" not in told
+
+
 def complete(words: str) -> list[str]:
     environment = {
         "_NIRS4ALL_STORE_COMPLETE": "complete_bash",
