@@ -268,6 +268,30 @@ class Queries:
         """
         return self._workspace.change_token
 
+    def usage(self, by: str = "run") -> pl.DataFrame:
+        """Return what each run takes, or each dataset with all that was trained on it.
+
+        Parameters
+        ----------
+        by : str
+            `run` or `dataset`.
+
+        Returns
+        -------
+        polars.DataFrame
+            `run_id`, `name` and `created_at`, or `dataset_name`; how many `pipelines`, `chains` and `predictions` there
+            are; `artifacts` (how many files of fitted objects, and of samples), `own_bytes` (of the files that only
+            this run uses, which go with it) and `shared_bytes` (of those that others use, too). What takes most comes
+            first. Rows are compressed in one file: how many of its bytes belong to a run, nobody can tell.
+
+        Raises
+        ------
+        InvalidInputError
+            `by` is something else.
+        """
+        with self._reading() as uow:
+            return uow.usage.of_all(by)
+
     def environment(self, chain_id: str) -> pl.DataFrame:
         """Return with which versions a chain's fitted objects were made, and which are here.
 

@@ -88,6 +88,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "compare_chains": lambda: store.compare_chains([chain_id, other_id]),
         "run_progress": lambda: store.run_progress(run_id),
         "run_summaries": store.run_summaries,
+        "usage": store.usage,
         "logs_since": lambda: store.logs_since(run_id),
         "change_token": store.change_token,
         "environment": lambda: store.environment(chain_id),

@@ -1,5 +1,6 @@
 from .base import Access as Access
 from .base import Database as Database
+from .base import Pieces as Pieces
 from .base import Question as Question
 from .base import RowIO as RowIO
 from .base import Upkeep as Upkeep

@@ -16,12 +16,21 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
-from sqlalchemy import Column, MetaData, Select, Table, Update, event
+from sqlalchemy import Column, MetaData, Select, String, Table, Update, event
 from sqlalchemy.orm import ORMExecuteState, Session
+from sqlalchemy.sql.functions import FunctionElement
 
 from .findings import Differences
 
 Values = Mapping[str, Any] | None
+
+
+class Pieces(FunctionElement[str]):
+    """In SQL, a row for each piece of a text between separators: `Pieces(text, separator)`; each engine compiles it."""
+
+    name = "pieces"
+    type = String()
+    inherit_cache = True
 
 
 class RowIO(Protocol):

@@ -25,6 +25,7 @@ from .repositories import (
     Progress,
     RunRepo,
     Summaries,
+    Usage,
 )
 from .transaction import Transaction
 
@@ -50,7 +51,7 @@ class UnitOfWork:
     Attributes
     ----------
     session : sqlalchemy.orm.Session
-    runs, datasets, chains, predictions, artifacts, summaries, progress
+    runs, datasets, chains, predictions, artifacts, summaries, progress, usage
         The repositories.
     writes : bool
         Whether it may write.
@@ -114,6 +115,11 @@ class UnitOfWork:
     def progress(self) -> Progress:
         """What happens."""
         return Progress(self._tables)
+
+    @property
+    def usage(self) -> Usage:
+        """What takes how much room."""
+        return Usage(self._tables)
 
     @property
     def artifacts(self) -> ArtifactRepo:

@@ -139,6 +139,7 @@ def calls(world: World) -> list[Callable[[], Any]]:
         lambda: store.compare_chains([world.chain_id, world.worse_id]),
         lambda: views.compare_chains(store, world.chain_id, world.worse_id, ids=True),
         lambda: store.run_progress(world.run_id),
+        store.usage,
         lambda: views.list_runs(store, None, None, 3),
         lambda: views.list_pipelines(store, world.run_id, 3),
         lambda: store.logs_since(world.run_id),

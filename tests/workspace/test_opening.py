@@ -248,6 +248,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "list_runs": (),
         "run_summaries": (),
         "run_progress": (unknown,),
+        "usage": (),
         "rank_chains": (),
         "facets": (),
         "score_histogram": (),

@@ -13,6 +13,10 @@ from duckdb_engine import ConnectionWrapper, Dialect, DuckDBIdentifierPreparer
 from sqlalchemy import Connection
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.base import PGIdentifierPreparer
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+
+from ..base import Pieces
 
 DRIVER = "duckdb+caching"
 
@@ -55,6 +59,11 @@ class CachingDialect(Dialect):
         except duckdb.TransactionException:
             connection.rollback()
             connection.begin()
+
+
+@compiles(Pieces, "duckdb")
+def _pieces(element: Pieces, compiler: SQLCompiler, **given: Any) -> str:
+    return f"unnest(string_split({compiler.process(element.clauses, **given)}))"
 
 
 registry.register(DRIVER.replace("+", "."), __name__, CachingDialect.__name__)

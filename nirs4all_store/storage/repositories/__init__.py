@@ -13,6 +13,7 @@ from .predictions import PredictionRepo
 from .progress import PLANNED, Progress, RunProgress, cause_of
 from .runs import RunRepo
 from .summaries import ChainPage, Summaries
+from .usage import Usage
 
 __all__ = [
     "PLANNED",
@@ -27,6 +28,7 @@ __all__ = [
     "RunProgress",
     "RunRepo",
     "Summaries",
+    "Usage",
     "WantedChains",
     "cause_of",
 ]
