@@ -5,6 +5,7 @@ import io
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -43,12 +44,6 @@ def old(folder: Path) -> None:
     make_legacy(folder / "old", "0.7.1")
 
 
-def trained(folder: Path) -> None:
-    """Have a workspace."""
-    with WorkspaceStore(folder / "workspace") as store:
-        store.complete_run(store.begin_run("wheat"))
-
-
 def killed(folder: Path) -> None:
     """Leave a workspace as a power cut does: with zeros at the end of its log."""
     program = (
@@ -66,23 +61,40 @@ def nothing(folder: Path) -> None:
     """Let a page begin with an empty folder."""
 
 
-PAGES: dict[str, Callable[[Path], None]] = {
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of the tutorial when it has trained, where the how-tos begin, and the names of its programs."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    training, _ = parts_of_tutorial()
+    with contextlib.chdir(folder), joblib.parallel_config("threading", n_jobs=1):
+        return folder, run_page("docs/tutorial.md", training, {"__name__": "__main__"})
+
+
+def parts_of_tutorial() -> tuple[str, str]:
+    """Return the tutorial until it has trained, and the rest of it with its lines where they are on the page."""
+    training, found, rest = (DOCS / "tutorial.md").read_text().partition("## Look\n")
+    assert found
+    return training, "\n" * training.count("\n") + found + rest
+
+
+# What a page begins with; None: the tutorial, when it has trained.
+PAGES: dict[str, Callable[[Path], None] | None] = {
     "README.md": spectra,
     "docs/index.md": nothing,
-    "docs/tutorial.md": nothing,
+    "docs/tutorial.md": None,
     "docs/guide.md": spectra,
     "docs/chains.md": nothing,
     "docs/how-numbers-are-made.md": nothing,
     "docs/from-nirs4all.md": nothing,
     "docs/from-mlflow.md": nothing,
-    "docs/how-to/keep-it-small.md": nothing,
-    "docs/how-to/share.md": nothing,
-    "docs/how-to/production.md": nothing,
+    "docs/how-to/keep-it-small.md": None,
+    "docs/how-to/share.md": None,
+    "docs/how-to/production.md": None,
     "docs/how-to/upgrade.md": old,
     "docs/how-to/recover.md": killed,
-    "docs/how-to/restore.md": trained,
-    "docs/how-to/ask-sql.md": nothing,
-    "docs/how-to/repository-query.md": nothing,
+    "docs/how-to/restore.md": None,
+    "docs/how-to/ask-sql.md": None,
+    "docs/how-to/repository-query.md": None,
     "docs/how-to/add-a-column.md": nothing,
 }
 
@@ -123,14 +135,21 @@ def run_commands(lines: str) -> str:
 @pytest.mark.makes_databases
 @pytest.mark.parametrize("page", PAGES)
 def test_what_stands_on_a_page_runs_and_prints_what_the_page_shows(
-    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    PAGES[page](tmp_path)
+    text, names = (ROOT / page).read_text(), {"__name__": "__main__"}
+    if begin := PAGES[page]:
+        begin(tmp_path)
+    else:
+        folder, known = request.getfixturevalue("trained")
+        shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+        if page == "docs/tutorial.md":
+            text, names = parts_of_tutorial()[1], {**known}
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=":")
     # Each process that trains takes longer to start than all else on a page.
     with joblib.parallel_config("threading", n_jobs=1):
-        run_page(page, (ROOT / page).read_text())
+        run_page(page, text, names)
     if page == "README.md":
         assert_every_row_is_another_model(tmp_path / "workspace")
 
@@ -145,9 +164,8 @@ def assert_every_row_is_another_model(workspace: Path) -> None:
     assert (np.diff(errors) > 1e-6 * errors[:-1]).all(), errors
 
 
-def run_page(page: str, text: str) -> None:
-    """Run the blocks of a page one after the other, and compare what they print with what it shows."""
-    names: dict[str, Any] = {"__name__": "__main__"}
+def run_page(page: str, text: str, names: dict[str, Any]) -> dict[str, Any]:
+    """Run the blocks of a page one after the other, compare what they print with what it shows, and return `names`."""
     printed = ""
     blocks = list(BLOCK.finditer(text))
     assert blocks
@@ -161,6 +179,7 @@ def run_page(page: str, text: str) -> None:
             assert words(code) <= words(printed), f"{sorted(words(code) - words(printed))} of\n{code}\nin\n{printed}"
         elif file := re.match(r"# (\S+\.yaml)\n", code):
             Path(file.group(1)).write_text(code)
+    return names
 
 
 def test_every_page_with_examples_is_run() -> None:
@@ -170,6 +189,14 @@ def test_every_page_with_examples_is_run() -> None:
         if "```python" in page.read_text() and page.parent.name != "decisions"
     }
     assert with_examples <= set(PAGES)
+
+
+def test_a_how_to_works_in_the_tutorials_folder_and_makes_no_random_data_there() -> None:
+    begun = [ROOT / page for page, begin in PAGES.items() if begin is None and "how-to" in page]
+    assert len(begun) == 6
+    for text in (page.read_text() for page in begun):
+        assert "(../tutorial.md)" in text
+        assert "default_rng" not in text
 
 
 def test_every_decision_is_named_by_code_that_it_explains() -> None:
