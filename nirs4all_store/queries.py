@@ -58,8 +58,9 @@ class Queries:
         """Return chains, best first: one row for each configuration that was trained on the same data.
 
         What was judged by other data, folds, tasks or metrics is ranked apart: such rows follow one another, those with
-        the newest chain first, and `rank` begins anew. Chains without a stored score come last, those that predict NaN
-        of some samples, too: `top_predictions` computes scores from arrays.
+        the newest chain first, and `rank` begins anew. Scores that are not stored are computed from arrays, as in
+        `top_predictions`, which takes longer. Chains without a score, and without arrays, come last, and so do those
+        that predict NaN of some samples.
 
         Parameters
         ----------

@@ -14,9 +14,11 @@ from sklearn.metrics import r2_score, root_mean_squared_error
 from sklearn.model_selection import KFold, RepeatedKFold, cross_val_predict
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, PipelineRunner, WorkspaceStore
-from nirs4all_store.storage import ChainRecord
+from nirs4all_store.storage import ChainRecord, Prediction, PredictionArrays
+from nirs4all_store.storage.columns import table_of
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
+PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 6))
 PROTEIN = X[:, 0] + 0.3 * RNG.normal(size=24)
@@ -179,6 +181,40 @@ def test_a_model_that_predicts_nothing_of_some_samples_is_ranked_last(store: Wor
         chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
         add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", model_name=name, scores={"val": scores})
     assert [row["model_name"] for row in chains(store, "rmse")] == ["c", "b", "a"]
+
+
+def test_scores_that_were_not_stored_came_last_and_are_computed_from_arrays(store: WorkspaceStore) -> None:
+    PipelineRunner(store).run([KFold(3), {"_or_": [Ridge(0.1), Ridge(100.0)]}], (X, PROTEIN), refit=False)
+    PipelineRunner(store).run([REPEATED, Ridge()], (X, PROTEIN), refit=False)
+    stored = chains(store, "rpd")
+    best = next(row["chain_id"] for row in stored if row["best_params"] == '{"alpha": 0.1}')
+    with store.unit_of_work() as uow:
+        uow.session.execute(PREDICTIONS.update().where(PREDICTIONS.c.chain_id != best).values(scores=None))
+        uow.commit()
+    found = chains(store, "rpd")
+    assert [(row["chain_id"], row["rank"]) for row in found] == [(row["chain_id"], row["rank"]) for row in stored]
+    assert [row["score"] for row in found] == pytest.approx([row["score"] for row in stored])
+    page = store.rank_chains("rpd", limit=2)
+    assert store.rank_chains("rpd", after=page.next).rows["chain_id"].to_list() == [found[2]["chain_id"]]
+    with store.unit_of_work() as uow:
+        uow.session.execute(ARRAYS.delete())
+        uow.commit()
+    assert [row["score"] is None for row in chains(store, "rpd")] == [row["chain_id"] != best for row in found]
+
+
+def test_scores_of_other_packages_were_taken_for_ours(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    for name, error, told in (("good", 0.1, 0.2), ("poor", 2.0, 99.0)):
+        chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+        for fold, partition in (("avg", "val"), ("final", "test")):
+            given = {"fold_id": fold, "partition": partition, "scores": {partition: {"rpd": told}}}
+            prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id, model_name=name, **given)
+            store.save_prediction_arrays(prediction_id, PROTEIN, PROTEIN + error)
+    for fold, partition in (("avg", "val"), ("final", "test")):
+        expected = store.top_predictions(9, "rpd", fold_id=fold, partition=partition)
+        found = store.rank_chains("rpd", partition=partition).rows
+        assert found["model_name"].to_list() == expected["model_name"].to_list() == ["good", "poor"]
+        assert found["score"].to_list() == expected["score"].to_list()
 
 
 def test_a_target_has_its_own_scores_and_a_mean_of_units_is_refused(trained: WorkspaceStore) -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import (
+    ARRAY,
     CTE,
     JSON,
     ColumnElement,
@@ -68,6 +69,8 @@ class WantedChains:
         By whose scores.
     ascending : bool or None
         Whether a lower score is better; None: the metric decides.
+    computed : mapping
+        Scores that were computed from arrays, by the ids of chains.
     """
 
     filters: Mapping[str, Any] = field(default_factory=dict)
@@ -76,6 +79,7 @@ class WantedChains:
     partition: str = VAL
     target: str | None = None
     ascending: bool | None = None
+    computed: Mapping[str, float] = field(default_factory=dict)
 
 
 def _first_of_each(column: ColumnElement[Any]) -> Any:
@@ -121,17 +125,36 @@ def final_rows(chains: CTE | None = None) -> CTE:
     chains : CTE, optional
         Of which chains; by default of all.
     """
-    refitted = CHAINS.alias("refitted")
-    of = func.coalesce(refitted.c.chain_id, CHAINS.c.chain_id)
-    members = select(CHAINS.c.chain_id, of.label("of")).outerjoin(refitted, refitted.c.chain_id == CHAINS.c.refit_of)
-    if chains is not None:
-        members = members.where(of.in_(select(chains.c.chain_id)))
-    member = members.subquery("members")
+    member = _members(chains)
     scores = (PREDICTIONS.c[name] for name in ("prediction_id", "test_score", "train_score", "scores"))
     query = select(member.c.of.label("chain_id"), *scores).join(member, member.c.chain_id == PREDICTIONS.c.chain_id)
     newest = (member.c.of, PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.partition, PREDICTIONS.c.prediction_id)
     query = query.where(PREDICTIONS.c.fold_id == FINAL).ext(_first_of_each(member.c.of)).order_by(*newest)
     return query.cte("final" if chains is None else "final_of_page")
+
+
+def _members(chains: FromClause | None) -> FromClause:
+    """Return the SELECT of chains and their refits, with the chain `of` which each is one."""
+    refitted = CHAINS.alias("refitted")
+    of = func.coalesce(refitted.c.chain_id, CHAINS.c.chain_id)
+    query = select(CHAINS.c.chain_id, of.label("of")).outerjoin(refitted, refitted.c.chain_id == CHAINS.c.refit_of)
+    return (query if chains is None else query.where(of.in_(select(chains.c.chain_id)))).subquery("members")
+
+
+def rows_to_score(wanted: WantedChains) -> Select[Any]:
+    """Return the SELECT of the predictions of which a score of the chains that have none can be computed, best first.
+
+    It has all columns of predictions, `judged_by`, and the chain `of` which it is.
+    """
+    chains = scored(wanted, ())
+    member = _members(select(chains.c.chain_id).where(~chains.c.is_known).cte("unknown"))
+    folds = (AVERAGE,) if wanted.partition == VAL else (FINAL, AVERAGE)
+    joined = PREDICTIONS.join(member, member.c.chain_id == PREDICTIONS.c.chain_id)
+    joined = joined.join(PIPELINES, PIPELINES.c.pipeline_id == PREDICTIONS.c.pipeline_id)
+    query = select(PREDICTIONS, PIPELINES.c.judged_by, member.c.of).select_from(joined)
+    query = query.where(PREDICTIONS.c.partition == wanted.partition, PREDICTIONS.c.fold_id.in_(folds))
+    is_final = PREDICTIONS.c.fold_id == FINAL
+    return query.order_by(is_final.desc(), PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.prediction_id)
 
 
 def folds_of(chains: CTE) -> CTE:
@@ -156,7 +179,8 @@ def scored(wanted: WantedChains, metrics: Sequence[str], columns: Sequence[str] 
     """Return the SELECT of one row for each chain, with `score`, `ranked_by` and `order`: the lower, the better.
 
     A refit of a chain that is there is no row of its own: its scores stand beside those of that chain. `league` is what
-    is ranked together, `same` what is the same configuration trained on the same data.
+    is ranked together, `same` what is the same configuration trained on the same data; `is_known` tells whether its
+    score need not be computed from arrays.
 
     Parameters
     ----------
@@ -170,11 +194,18 @@ def scored(wanted: WantedChains, metrics: Sequence[str], columns: Sequence[str] 
     final = None if wanted.partition == VAL else final_rows()
     refits = select(CHAINS.c.chain_id).join(refitted, refitted.c.chain_id == CHAINS.c.refit_of)
     ranked_by = _ranked_by(own, wanted)
-    score = _score(own, final, ranked_by, wanted)
+    stored = _score(own, final, ranked_by, wanted)
+    # Other packages define scores otherwise: docs/decisions/0023.
+    is_ours = and_(stored.is_not(None), PIPELINES.c.judged_by.is_not(None))
+    is_known = literal(True) if wanted.metric is None or wanted.target is not None else is_ours
+    computed = _table_of(wanted.computed)
+    score = case((is_known, stored), else_=func.coalesce(computed.c.score, stored)) if wanted.computed else stored
     league = (DATASET, FOLDS, own.c.task_type, ranked_by)
     joined = own.join(PIPELINES, PIPELINES.c.pipeline_id == own.c.pipeline_id)
     if wanted.search.split():
         joined = joined.join(RUNS, RUNS.c.run_id == PIPELINES.c.run_id)
+    if wanted.computed:
+        joined = joined.outerjoin(computed, computed.c.chain_id == own.c.chain_id)
     if final is not None:
         joined = joined.outerjoin(final, final.c.chain_id == own.c.chain_id)
     config = cast(PIPELINES.c.expanded_config, String)
@@ -182,6 +213,7 @@ def scored(wanted: WantedChains, metrics: Sequence[str], columns: Sequence[str] 
         *(own.c[name] for name in KEYS),
         ranked_by.label("ranked_by"),
         score.label("score"),
+        is_known.label("is_known"),
         # The database sorts NaN above all numbers; who predicts NaN of some samples is no better than anybody.
         case((score < INFINITY, _order(score, ranked_by, metrics, wanted.ascending))).label("order"),
         _joined(league).label("league"),
@@ -193,6 +225,11 @@ def scored(wanted: WantedChains, metrics: Sequence[str], columns: Sequence[str] 
         is_classes = wanted.metric in NAMES["classification"]
         query = query.where(own.c.task_type.contains("classification") == is_classes)
     return (query if wanted.target is None else query.where(_predicts(own, wanted.target))).cte("scored")
+
+
+def _table_of(scores: Mapping[str, float]) -> FromClause:
+    ids, values = literal([*scores], ARRAY(String)), literal([*scores.values()], ARRAY(Double))
+    return select(func.unnest(ids).label("chain_id"), func.unnest(values).label("score")).cte("computed")
 
 
 def _ranked_by(own: FromClause, wanted: WantedChains) -> ColumnElement[str]:
@@ -232,9 +269,11 @@ def _score(
     for place, is_there in places:
         scores = place.c.scores[wanted.partition]
         for told in [scores] if wanted.target is None else [scores[TARGETS][wanted.target], scores]:
-            missed = told[UNPREDICTED].as_string().is_not(None)
+            # To look for the word first spares decoding the JSON of almost all rows once more.
+            might_miss = cast(place.c.scores, String).contains(UNPREDICTED)
+            missed = and_(is_there, might_miss, told[UNPREDICTED].as_string().is_not(None))
             value = number_of(told, ranked_by)
-            values.append(case((and_(is_there, missed), cast(literal("NaN"), Double)), (is_there, value)))
+            values.append(case((missed, cast(literal("NaN"), Double)), (is_there, value)))
     return func.coalesce(*values, null())
 
 
@@ -261,7 +300,7 @@ def ranked(wanted: WantedChains, metrics: Sequence[str], *, copies: bool = False
     CTE
         What `scored` tells of the best chain, or else the newest; `rank` (from 1, among what is ranked together),
         `place` (from 1, among all; what has the newest row comes first), `copies` (how many chains are of the
-        configuration) and `total`.
+        configuration), `total`, and `known` (how many have a score that need not be computed).
     """
     rows = scored(wanted, metrics)
     best_first = (rows.c.order.asc().nulls_last(), rows.c.created_at.desc(), rows.c.chain_id)
@@ -277,6 +316,7 @@ def ranked(wanted: WantedChains, metrics: Sequence[str], *, copies: bool = False
         func.row_number().over(partition_by=placed.c.league, order_by=first).label("rank"),
         func.row_number().over(order_by=(placed.c.newest.desc(), placed.c.league, *first)).label("place"),
         func.count().over().label("total"),
+        func.count(case((placed.c.is_known, 1))).over().label("known"),
     ).cte("ranked")
 
 
@@ -340,7 +380,7 @@ def _told_of(found: CTE, target: str | None) -> Select[Any]:
             *(own.c[name] for name in ("n_samples", "n_features", "dataset_name")),
             *(PIPELINES.c[name] for name in ("dataset_id", "judged_by", "run_id")),
             RUNS.c.name.label("run_name"),
-            *(found.c[name] for name in ("pipeline_id", "created_at", "copies", "total")),
+            *(found.c[name] for name in ("pipeline_id", "created_at", "copies", "total", "known")),
         )
         .select_from(joined)
         .order_by(found.c.place)

@@ -89,7 +89,7 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
     InvalidInputError
         Metrics of the same data rank in opposite directions, or several targets have no score in common.
     """
-    rows = _scored(_of_folds(rows, wanted.folds), wanted, arrays).filter(pl.col("score").is_not_null())
+    rows = with_scores(_of_folds(rows, wanted.folds), wanted, arrays).filter(pl.col("score").is_not_null())
     league = ["dataset", "folds"]
     if wanted.ascending is None:
         _check_directions(rows)
@@ -129,8 +129,8 @@ def _check_directions(rows: pl.DataFrame) -> None:
         ranking.direction(sorted(set(metrics) - set(BEST_VALUE)))
 
 
-def _scored(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
-    """Return the rows with `score`, which may be null, and `ranked_by`, the metric that it is."""
+def with_scores(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
+    """Return the rows with `score`, which may be null, and `ranked_by`, the metric that it is; see `ranked`."""
     if wanted.metric in ranking.SCORES and wanted.target is None:
         return rows.with_columns(ranked_by=pl.col("metric"), score=pl.col(wanted.metric))
     is_classes = pl.col("task_type").str.contains("classification")

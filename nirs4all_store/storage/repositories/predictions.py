@@ -265,7 +265,7 @@ class PredictionRepo(Repository):
             found = self._top_of_one_league(ranked, wanted, values)
             if found is not None:
                 return found
-        return leaderboard.ranked(self._tables.frame(ranking.candidates(ranked), values), wanted, self._parts_of)
+        return leaderboard.ranked(self._tables.frame(ranking.candidates(ranked), values), wanted, self.parts_of)
 
     def _top_of_one_league(self, ranked: ranking.Ranked, wanted: Wanted, values: Row) -> pl.DataFrame | None:
         """Return the best rows, which the database finds by itself; None if not all were judged in the same way."""
@@ -289,7 +289,7 @@ class PredictionRepo(Repository):
         rows = self._tables.rows_with_arrays(select(ARRAYS).where(ARRAYS.c.prediction_id.in_(prediction_ids)))
         return {row["prediction_id"]: decode_all(row) for row in rows}
 
-    def _parts_of(self, rows: pl.DataFrame) -> dict[str, list[Row]]:
+    def parts_of(self, rows: pl.DataFrame) -> dict[str, list[Row]]:
         """Return the arrays of predictions by id: one part, or of all folds together one for each repeat."""
         found = {name: [arrays] for name, arrays in self._arrays_of(rows["prediction_id"].to_list()).items()}
         together = rows.filter(fold_id=AVERAGE, partition=PARTITIONS[0]).drop_nulls(["chain_id", "n_samples"])

@@ -18,8 +18,9 @@ from ..models import Pipeline, Prediction
 from ..table_gateway import Repository
 from . import chain_summaries, ranking, score_profiles
 from .chain_summaries import WantedChains
-from .leaderboard import no_common_unit, targets_in
+from .leaderboard import Wanted, no_common_unit, targets_in, with_scores
 from .prediction_filters import FILTERS, conditions
+from .predictions import PredictionRepo
 
 PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 METRICS = tuple(name for names in NAMES.values() for name in names)
@@ -59,15 +60,27 @@ class Summaries(Repository):
         limit, _ = checked_page(limit, 0)
         metrics = self._metrics(wanted)
         self._refuse_means_with_a_unit(wanted)
+        place = _place_of(after)
         chains = chain_summaries.ranked(wanted, metrics, copies=copies)
-        found = self._tables.frame(chain_summaries.page(chains, limit, _place_of(after), wanted.target))
+        found = self._tables.frame(chain_summaries.page(chains, limit, place, wanted.target))
+        if found.height and found["known"][0] < found["total"][0]:
+            chains = chain_summaries.ranked(replace(wanted, computed=self._computed(wanted)), metrics, copies=copies)
+            found = self._tables.frame(chain_summaries.page(chains, limit, place, wanted.target))
         total = found["total"][0] if found.height else self._count_of(chains)
         last = found.row(-1, named=True) if found.height else None
         has_more = last is not None and found.height == limit and last["place"] < total
-        rows = found.drop("total", "place").with_columns(
+        rows = found.drop("total", "known", "place").with_columns(
             pl.Series("target", [", ".join(names) or None for names in map(targets_in, found["judged_by"])], pl.String)
         )
         return ChainPage(rows, total, f"{last['place']}:{last['chain_id']}" if last is not None and has_more else None)
+
+    def _computed(self, wanted: WantedChains) -> dict[str, float]:
+        """Return scores that are not stored, of the chains of which there are arrays to compute them from."""
+        predictions = PredictionRepo(self._tables)
+        predictions.refuse_other_columns()
+        rows = self._tables.frame(chain_summaries.rows_to_score(wanted))
+        found = with_scores(rows, Wanted(0, wanted.metric or ""), predictions.parts_of).drop_nulls("score")
+        return dict(found.unique("of", keep="first", maintain_order=True).select("of", "score").iter_rows())
 
     def _count_of(self, chains: Any) -> int:
         return int(self._tables.frame(select(func.count()).select_from(chains)).item())
