@@ -242,8 +242,9 @@ def test_every_command_is_in_the_reference(tmp_path: Path) -> None:
     runpy.run_path(str(DOCS / "conf.py"))  # It writes the page.
     commands = (DOCS / "reference" / "commands.md").read_text()
     assert commands.startswith("# Command line\n")
+    assert "..." not in commands[: commands.index("\n## ")].partition("**Train**")[2]  # No sentence is cut off.
     for names, found in COMMANDS:
-        place = commands.index(f"## `nirs4all-store {' '.join(names)}`")
+        place = commands.index(f"## {' '.join(names)}\n")
         told = commands[place : commands.find("\n## ", place + 1)]
         for option in (name for param in found.params for name in param.opts if name.startswith("--")):
             assert option in told, f"{names}: {option}"
