@@ -126,12 +126,9 @@ class DuckDBRows:
     def _text(self, statement: Select[Any] | Update, values: Values = None) -> tuple[str, list[Any]]:
         """Return the text of a statement, and its parameters."""
         dialect = self.session.get_bind().dialect
-        if values is None:
-            compiled = statement.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
-        else:
-            compiled = _compiled_once(statement, dialect)
-        parameters = compiled.construct_params(values)
-        return str(compiled), [parameters[name] for name in compiled.positiontup or []]
+        compiled = statement.compile(dialect=dialect) if values is None else _compiled_once(statement, dialect)
+        expanded = compiled.construct_expanded_state(values)  # With a parameter for each value of an IN.
+        return expanded.statement, [*expanded.positional_parameters]
 
     def _write_parquet(self, query: Select[Any], by: Column[Any], path: Path, limit: int | None, offset: int) -> None:
         from pyarrow.parquet import ParquetWriter

@@ -4,7 +4,6 @@ Their methods take and return plain values. Each repository belongs to one unit 
 """
 
 from .artifacts import ArtifactRepo
-from .chain_summaries import WantedChains
 from .chains import ChainRepo
 from .datasets import DatasetRepo
 from .id_lookup import IdLookup
@@ -14,6 +13,7 @@ from .progress import PLANNED, Progress, RunProgress, cause_of
 from .runs import RunRepo
 from .summaries import ChainPage, Summaries
 from .usage import Usage
+from .wanted_chains import WantedChains
 
 __all__ = [
     "PLANNED",

@@ -6,20 +6,22 @@ together, and why: docs/decisions/0023. Why the SELECTs are built so: docs/decis
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
     ARRAY,
     CTE,
     JSON,
+    BigInteger,
     ColumnElement,
     Double,
     FromClause,
     Select,
     String,
     and_,
+    bindparam,
     case,
     cast,
     func,
@@ -34,11 +36,11 @@ from ...datasets import AVERAGE, FINAL, PARTITIONS
 from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNPREDICTED, directions
 from ..columns import table_of
 from ..models import Chain, Pipeline, Prediction, Run
-from .prediction_filters import conditions
+from .prediction_filters import Shape, conditions
 from .ranking import DATASET, FOLDS, INFINITY
+from .wanted_chains import ESCAPE, VAL, Asked
 
 PREDICTIONS, PIPELINES, CHAINS, RUNS = table_of(Prediction), table_of(Pipeline), table_of(Chain), table_of(Run)
-VAL = PARTITIONS[0]
 NUMBERED = "^[0-9]+$"
 """The names of the folds that held out samples are numbers."""
 TOGETHER = and_(PREDICTIONS.c.fold_id == AVERAGE, PREDICTIONS.c.partition == VAL)
@@ -51,37 +53,6 @@ ROW = tuple(PREDICTIONS.c[name] for name in (*KEYS, *SCORES, *NAMES_OF_ROWS, "be
 """What chains are ranked, searched and counted by: each column more takes its time to prepare."""
 
 
-@dataclass(frozen=True)
-class WantedChains:
-    """Which chains, and by what they are ranked.
-
-    Attributes
-    ----------
-    filters : mapping
-        See `prediction_filters.conditions`.
-    search : str
-        Words that must all occur in the names of model, dataset and run, the preprocessing or the parameters.
-    metric : str or None
-        A score of the partition; None: that by which a chain was judged.
-    partition : str
-        `val`: what the folds held out; `test`, `train`: of the final model where there is one.
-    target : str or None
-        By whose scores.
-    ascending : bool or None
-        Whether a lower score is better; None: the metric decides.
-    computed : mapping
-        Scores that were computed from arrays, by the ids of chains.
-    """
-
-    filters: Mapping[str, Any] = field(default_factory=dict)
-    search: str = ""
-    metric: str | None = None
-    partition: str = VAL
-    target: str | None = None
-    ascending: bool | None = None
-    computed: Mapping[str, float] = field(default_factory=dict)
-
-
 def _first_of_each(column: ColumnElement[Any]) -> Any:
     # The dialect takes a tenth of the time that all imports of a store take.
     from sqlalchemy.dialects.postgresql import distinct_on
@@ -89,7 +60,7 @@ def _first_of_each(column: ColumnElement[Any]) -> Any:
     return distinct_on(column)
 
 
-def rows_of_chains(filters: Mapping[str, Any]) -> CTE:
+def rows_of_chains(filters: Shape) -> CTE:
     """Return the SELECT of the row of predictions that stands for each chain, and whether it `is_together`.
 
     That is the row of what all folds held out; of a chain that has none, or several, another one or the newest of them.
@@ -141,18 +112,18 @@ def _members(chains: FromClause | None) -> FromClause:
     return (query if chains is None else query.where(of.in_(select(chains.c.chain_id)))).subquery("members")
 
 
-def rows_to_score(wanted: WantedChains) -> Select[Any]:
+def rows_to_score(asked: Asked) -> Select[Any]:
     """Return the SELECT of the predictions of which a score of the chains that have none can be computed, best first.
 
     It has all columns of predictions, `judged_by`, and the chain `of` which it is.
     """
-    chains = scored(wanted, ())
+    chains = scored(asked, ())
     member = _members(select(chains.c.chain_id).where(~chains.c.is_known).cte("unknown"))
-    folds = (AVERAGE,) if wanted.partition == VAL else (FINAL, AVERAGE)
+    folds = (AVERAGE,) if asked.partition == VAL else (FINAL, AVERAGE)
     joined = PREDICTIONS.join(member, member.c.chain_id == PREDICTIONS.c.chain_id)
     joined = joined.join(PIPELINES, PIPELINES.c.pipeline_id == PREDICTIONS.c.pipeline_id)
     query = select(PREDICTIONS, PIPELINES.c.judged_by, member.c.of).select_from(joined)
-    query = query.where(PREDICTIONS.c.partition == wanted.partition, PREDICTIONS.c.fold_id.in_(folds))
+    query = query.where(PREDICTIONS.c.partition == asked.partition, PREDICTIONS.c.fold_id.in_(folds))
     is_final = PREDICTIONS.c.fold_id == FINAL
     return query.order_by(is_final.desc(), PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.prediction_id)
 
@@ -175,7 +146,7 @@ def folds_of(chains: CTE) -> CTE:
     )
 
 
-def scored(wanted: WantedChains, metrics: Sequence[str], columns: Sequence[str] = ()) -> CTE:
+def scored(asked: Asked, metrics: Sequence[str], columns: Sequence[str] = ()) -> CTE:
     """Return the SELECT of one row for each chain, with `score`, `ranked_by` and `order`: the lower, the better.
 
     A refit of a chain that is there is no row of its own: its scores stand beside those of that chain. `league` is what
@@ -184,27 +155,27 @@ def scored(wanted: WantedChains, metrics: Sequence[str], columns: Sequence[str] 
 
     Parameters
     ----------
-    wanted : WantedChains
+    asked : Asked
     metrics : sequence of str
         The metrics by which the chains are ranked, so that `order` is known.
     columns : sequence of str
         What else to tell of each chain: columns of its row, or of its pipeline.
     """
-    own, refitted = rows_of_chains(wanted.filters), CHAINS.alias("refitted")
-    final = None if wanted.partition == VAL else final_rows()
+    own, refitted = rows_of_chains(asked.filters), CHAINS.alias("refitted")
+    final = None if asked.partition == VAL else final_rows()
     refits = select(CHAINS.c.chain_id).join(refitted, refitted.c.chain_id == CHAINS.c.refit_of)
-    ranked_by = _ranked_by(own, wanted)
-    stored = _score(own, final, ranked_by, wanted)
+    ranked_by = _ranked_by(own, asked)
+    stored = _score(own, final, ranked_by, asked)
     # Other packages define scores otherwise: docs/decisions/0023.
     is_ours = and_(stored.is_not(None), PIPELINES.c.judged_by.is_not(None))
-    is_known = literal(True) if wanted.metric is None or wanted.target is not None else is_ours
-    computed = _table_of(wanted.computed)
-    score = case((is_known, stored), else_=func.coalesce(computed.c.score, stored)) if wanted.computed else stored
+    is_known = literal(True) if asked.metric is None or asked.target is not None else is_ours
+    computed = _computed()
+    score = case((is_known, stored), else_=func.coalesce(computed.c.score, stored)) if asked.is_computed else stored
     league = (DATASET, FOLDS, own.c.task_type, ranked_by)
     joined = own.join(PIPELINES, PIPELINES.c.pipeline_id == own.c.pipeline_id)
-    if wanted.search.split():
+    if asked.words:
         joined = joined.join(RUNS, RUNS.c.run_id == PIPELINES.c.run_id)
-    if wanted.computed:
+    if asked.is_computed:
         joined = joined.outerjoin(computed, computed.c.chain_id == own.c.chain_id)
     if final is not None:
         joined = joined.outerjoin(final, final.c.chain_id == own.c.chain_id)
@@ -215,39 +186,42 @@ def scored(wanted: WantedChains, metrics: Sequence[str], columns: Sequence[str] 
         score.label("score"),
         is_known.label("is_known"),
         # The database sorts NaN above all numbers; who predicts NaN of some samples is no better than anybody.
-        case((score < INFINITY, _order(score, ranked_by, metrics, wanted.ascending))).label("order"),
+        case((score < INFINITY, _order(score, ranked_by, metrics, asked.ascending))).label("order"),
         _joined(league).label("league"),
         _joined((*league, config, own.c.model_name, own.c.preprocessings, cast(own.c.branch_id, String))).label("same"),
         *((own.c if name in own.c else PIPELINES.c)[name] for name in columns if name not in KEYS),
     ).select_from(joined)
-    query = query.where(own.c.chain_id.not_in(refits), *_searched(own, wanted.search))
-    if wanted.metric is not None:
-        is_classes = wanted.metric in NAMES["classification"]
+    query = query.where(own.c.chain_id.not_in(refits), *_searched(own, asked.words))
+    if asked.metric is not None:
+        is_classes = asked.metric in NAMES["classification"]
         query = query.where(own.c.task_type.contains("classification") == is_classes)
-    return (query if wanted.target is None else query.where(_predicts(own, wanted.target))).cte("scored")
+    return (query if asked.target is None else query.where(_predicts(own, asked.target))).cte("scored")
 
 
-def _table_of(scores: Mapping[str, float]) -> FromClause:
-    ids, values = literal([*scores], ARRAY(String)), literal([*scores.values()], ARRAY(Double))
+def _computed() -> FromClause:
+    ids, values = (
+        bindparam("computed_ids", type_=ARRAY(String)),
+        bindparam("computed_scores", type_=ARRAY(Double)),
+    )
     return select(func.unnest(ids).label("chain_id"), func.unnest(values).label("score")).cte("computed")
 
 
-def _ranked_by(own: FromClause, wanted: WantedChains) -> ColumnElement[str]:
-    if wanted.metric is not None:
-        return cast(literal(wanted.metric), String)
+def _ranked_by(own: FromClause, asked: Asked) -> ColumnElement[str]:
+    if asked.metric is not None:
+        return cast(literal(asked.metric), String)
     is_classes = own.c.task_type.contains("classification")
     main = case((is_classes, MAIN["classification"]), else_=MAIN["regression"])
-    return own.c.metric if wanted.target is None else main
+    return own.c.metric if asked.target is None else main
 
 
 def _joined(values: Sequence[Any]) -> ColumnElement[str]:
     return func.concat_ws(SEPARATOR, *(func.coalesce(value, "") for value in values))
 
 
-def _searched(own: FromClause, search: str) -> list[ColumnElement[bool]]:
+def _searched(own: FromClause, words: int) -> list[ColumnElement[bool]]:
     names = ("model_name", "model_class", "preprocessings", "dataset_name")
     text = _joined((*(own.c[name] for name in names), cast(own.c.best_params, String), RUNS.c.name))
-    return [text.icontains(word, autoescape=True) for word in search.split()]
+    return [text.icontains(bindparam(f"word_{place}", type_=String), escape=ESCAPE) for place in range(words)]
 
 
 def _predicts(own: FromClause, target: str) -> ColumnElement[bool]:
@@ -256,28 +230,26 @@ def _predicts(own: FromClause, target: str) -> ColumnElement[bool]:
     return or_(is_only, own.c.scores[VAL][TARGETS][target].as_string().is_not(None))
 
 
-def _score(
-    own: FromClause, final: FromClause | None, ranked_by: Any, wanted: WantedChains
-) -> ColumnElement[float | None]:
+def _score(own: FromClause, final: FromClause | None, ranked_by: Any, asked: Asked) -> ColumnElement[float | None]:
     """Return by what a chain is ranked; NULL if that is not stored, NaN if it predicts nothing of some samples."""
     of_final = [] if final is None else [(final, final.c.chain_id.is_not(None))]
     places: list[tuple[FromClause, ColumnElement[bool]]] = [*of_final, (own, own.c.is_together)]
-    if wanted.metric is None and wanted.target is None:
-        values = [case((is_there, place.c[f"{wanted.partition}_score"])) for place, is_there in places]
+    if asked.metric is None and asked.target is None:
+        values = [case((is_there, place.c[f"{asked.partition}_score"])) for place, is_there in places]
         return func.coalesce(*values, null())
     values = []
     for place, is_there in places:
-        scores = place.c.scores[wanted.partition]
-        for told in [scores] if wanted.target is None else [scores[TARGETS][wanted.target], scores]:
+        scores = place.c.scores[asked.partition]
+        for told in [scores] if asked.target is None else [scores[TARGETS][asked.target], scores]:
             # To look for the word first spares decoding the JSON of almost all rows once more.
             might_miss = cast(place.c.scores, String).contains(UNPREDICTED)
             missed = and_(is_there, might_miss, told[UNPREDICTED].as_string().is_not(None))
-            value = number_of(told, ranked_by)
+            value = json_number(told, ranked_by)
             values.append(case((missed, cast(literal("NaN"), Double)), (is_there, value)))
     return func.coalesce(*values, null())
 
 
-def number_of(scores: Any, *path: Any) -> ColumnElement[float | None]:
+def json_number(scores: Any, *path: Any) -> ColumnElement[float | None]:
     """Return a number of a JSON column."""
     for name in path:
         scores = scores[name]
@@ -292,7 +264,7 @@ def _order(score: Any, ranked_by: Any, metrics: Sequence[str], ascending: bool |
     return case(*orders, (ranked_by.in_(lower), score), (ranked_by.in_(higher), -score))
 
 
-def ranked(wanted: WantedChains, metrics: Sequence[str], *, copies: bool = False) -> CTE:
+def ranked(asked: Asked, metrics: Sequence[str], *, copies: bool) -> CTE:
     """Return the SELECT of one row for each configuration trained on the same data; with `copies`, for each chain.
 
     Returns
@@ -302,7 +274,7 @@ def ranked(wanted: WantedChains, metrics: Sequence[str], *, copies: bool = False
         `place` (from 1, among all; what has the newest row comes first), `copies` (how many chains are of the
         configuration), `total`, and `known` (how many have a score that need not be computed).
     """
-    rows = scored(wanted, metrics)
+    rows = scored(asked, metrics)
     best_first = (rows.c.order.asc().nulls_last(), rows.c.created_at.desc(), rows.c.chain_id)
     copy = func.row_number().over(partition_by=rows.c.same, order_by=best_first).label("copy")
     number = func.count().over(partition_by=rows.c.same).label("copies")
@@ -320,25 +292,53 @@ def ranked(wanted: WantedChains, metrics: Sequence[str], *, copies: bool = False
     ).cte("ranked")
 
 
-def page(chains: CTE, limit: int | None, after: tuple[int, str] | None, target: str | None = None) -> Select[Any]:
+# Cached, as all statements here that are asked often: to make and compile one takes a tenth of the time that it runs.
+@lru_cache
+def page(asked: Asked, metrics: tuple[str, ...], *, copies: bool, is_limited: bool, is_next: bool) -> Select[Any]:
     """Return the SELECT of the rows of one page, with all that is told of each chain.
 
     Parameters
     ----------
-    chains : CTE
-        What `ranked` returns.
-    limit : int or None
-    after : (int, str), optional
-        The place and the id of the last row before: the place counts where that row is gone.
-    target : str, optional
-        Of which target the scores are told, where there are several.
+    asked, metrics, copies
+        As for `ranked`.
+    is_limited : bool
+        Whether it has at most `limit` rows, which is a bound parameter.
+    is_next : bool
+        Whether it follows a row, which has the id `after`, and had the `place`: that counts where the row is gone.
     """
-    rows = select(chains).order_by(chains.c.place).limit(limit)
-    if after is not None:
-        place, chain_id = after
+    chains = ranked(asked, metrics, copies=copies)
+    rows = select(chains).order_by(chains.c.place)
+    if is_limited:
+        rows = rows.limit(bindparam("limit", type_=BigInteger))
+    if is_next:
+        place, chain_id = bindparam("place", type_=BigInteger), bindparam("after", type_=String)
         now = select(chains.c.place).where(chains.c.chain_id == chain_id).scalar_subquery()
         rows = rows.where(chains.c.place > func.coalesce(now, place))
-    return _told_of(rows.cte("page"), target)
+    return _told_of(rows.cte("page"), asked.target)
+
+
+@lru_cache
+def number_of(asked: Asked, metrics: tuple[str, ...], *, copies: bool) -> Select[Any]:
+    """Return the SELECT of how many rows all pages have."""
+    return select(func.count()).select_from(ranked(asked, metrics, copies=copies))
+
+
+@lru_cache
+def metrics_of(filters: Shape) -> Select[Any]:
+    """Return the SELECT of the metrics of rows that have scores by which chains are ranked.
+
+    To find the row of each chain would take half of the time.
+    """
+    has_scores = PREDICTIONS.c.fold_id.in_((AVERAGE, FINAL))
+    return select(PREDICTIONS.c.metric).where(has_scores, *conditions(filters)).distinct()
+
+
+@lru_cache
+def several_targets(filters: Shape, metric: str, partition: str) -> Select[Any]:
+    """Return the SELECT of scores of one chain that predicts several targets, and has no mean of a metric over them."""
+    scores = rows_of_chains(filters).c.scores[partition]
+    is_such = scores[TARGETS].as_string().is_not(None), scores[metric].as_string().is_(None)
+    return select(scores.as_string().label("scores")).where(*is_such).limit(1)
 
 
 def _told_of(found: CTE, target: str | None) -> Select[Any]:
@@ -347,20 +347,20 @@ def _told_of(found: CTE, target: str | None) -> Select[Any]:
     val, test, train = (_of_target(own.c.scores[partition], target) for partition in PARTITIONS)
     final_test, final_train = (_of_target(final.c.scores[partition], target) for partition in PARTITIONS[1:])
     is_rmse = own.c.metric == "rmse"
-    rmsecv = func.coalesce(number_of(val, "rmse"), case((is_rmse, own.c.val_score)))
+    rmsecv = func.coalesce(json_number(val, "rmse"), case((is_rmse, own.c.val_score)))
     # The error of a mean of squared errors, as it spreads over the folds, turned into that of its root.
     error = folds.c.mse_sd / func.sqrt(folds.c.n_folds) / (2 * func.nullif(rmsecv, 0))
-    of_one_repeat = func.coalesce(number_of(PIPELINES.c.judged_by, "n_repeats"), 1) == 1
+    of_one_repeat = func.coalesce(json_number(PIPELINES.c.judged_by, "n_repeats"), 1) == 1
     columns = {
         "rmsecv": case((is_together, rmsecv)),
-        "rmsecv_sd": case((is_together, number_of(val, "rmse_sd"))),
+        "rmsecv_sd": case((is_together, json_number(val, "rmse_sd"))),
         "rmsecv_se": case((and_(is_together, is_rmse, of_one_repeat), error)),
         "fold_mean": folds.c.fold_mean,
         "fold_sd": folds.c.fold_sd,
         "n_folds": func.coalesce(folds.c.n_folds, 0),
-        "rmsep": func.coalesce(number_of(final_test, "rmse"), number_of(test, "rmse")),
-        "rmsec": func.coalesce(number_of(final_train, "rmse"), number_of(train, "rmse")),
-        **{name: case((is_together, number_of(val, name))) for name in ("r2", "rpd", "bias", "accuracy", "mcc")},
+        "rmsep": func.coalesce(json_number(final_test, "rmse"), json_number(test, "rmse")),
+        "rmsec": func.coalesce(json_number(final_train, "rmse"), json_number(train, "rmse")),
+        **{name: case((is_together, json_number(val, name))) for name in ("r2", "rpd", "bias", "accuracy", "mcc")},
         "val_score": case((is_together, own.c.val_score)),
         "test_score": func.coalesce(final.c.test_score, own.c.test_score),
         "train_score": func.coalesce(final.c.train_score, own.c.train_score),

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, or_, select
+from sqlalchemy import ColumnElement, bindparam, or_, select
 
 from ...errors import InvalidInputError, InvalidTypeError
 from ...validation import checked_fold, checked_text, type_text
@@ -32,8 +32,12 @@ FILTERS = (
 )
 
 
-def conditions(filters: Mapping[str, Any]) -> list[ColumnElement[bool]]:
-    """Return the conditions of filters, of which all must hold.
+Shape = tuple[tuple[str, int], ...]
+"""Which filters there are, and of how many values: statements that have the same differ in nothing but their values."""
+
+
+def bound(filters: Mapping[str, Any]) -> tuple[Shape, dict[str, Any]]:
+    """Return the shape of filters, and their values by the names of the bound parameters of `conditions`.
 
     Parameters
     ----------
@@ -51,7 +55,14 @@ def conditions(filters: Mapping[str, Any]) -> list[ColumnElement[bool]]:
     unknown = [name for name in filters if name not in FILTERS]
     if unknown:
         raise InvalidTypeError(f"there is no filter {', '.join(unknown)}; use some of {', '.join(FILTERS)}")
-    return [_condition(name, values_of(given, name)) for name, given in filters.items() if given is not None]
+    given = {name: _checked(values, name) for name, values in filters.items() if values is not None}
+    shape = tuple((name, len(values)) for name, values in given.items())
+    return shape, {f"{name}_{place}": value for name, values in given.items() for place, value in enumerate(values)}
+
+
+def conditions(shape: Shape) -> list[ColumnElement[bool]]:
+    """Return the conditions of filters, of which all must hold, with a bound parameter for each of their values."""
+    return [_condition(name, [bindparam(f"{name}_{place}") for place in range(count)]) for name, count in shape]
 
 
 def values_of(given: Any, name: str) -> list[Any]:
@@ -74,17 +85,23 @@ def values_of(given: Any, name: str) -> list[Any]:
     return values
 
 
+def _checked(given: Any, name: str) -> list[Any]:
+    values = values_of(given, name)
+    if name == "fold_id":
+        values = [checked_fold(value, name) for value in values]
+    if name == "model_class":
+        return [checked_text(value, name) for value in values]
+    column = (PIPELINES if name in OF_PIPELINES else PREDICTIONS).c[name]
+    return [checked_value(column, value) for value in values]
+
+
 def _condition(name: str, values: list[Any]) -> ColumnElement[bool]:
     if name == "model_class":
-        return or_(False, *(PREDICTIONS.c.model_class.like(checked_text(value, name)) for value in values))
+        return or_(False, *(PREDICTIONS.c.model_class.like(value) for value in values))
     if name in OF_PIPELINES:
-        among = select(PIPELINES.c.pipeline_id).where(
-            _one_of(PIPELINES.c[name], [checked_text(value, name) for value in values])
-        )
+        among = select(PIPELINES.c.pipeline_id).where(_one_of(PIPELINES.c[name], values))
         return PREDICTIONS.c.pipeline_id.in_(among)
-    column = PREDICTIONS.c[name]
-    texts = [checked_fold(value, name) for value in values] if name == "fold_id" else values
-    return _one_of(column, [checked_value(column, value) for value in texts])
+    return _one_of(PREDICTIONS.c[name], values)
 
 
 def _one_of(column: Any, values: list[Any]) -> ColumnElement[bool]:

@@ -25,7 +25,7 @@ from ..records import PredictionRecord, as_records
 from ..table_gateway import Repository
 from . import leaderboard, ranking
 from .leaderboard import Wanted
-from .prediction_filters import conditions
+from .prediction_filters import bound, conditions
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
 PIPELINES, CHAINS = table_of(Pipeline), table_of(Chain)
@@ -215,8 +215,9 @@ class PredictionRepo(Repository):
 
     def _selection(self, filters: Row) -> Select[Any]:
         """Return the SELECT of the predictions that match all filters, oldest first."""
+        shape, values = bound(filters)
         query = select(PREDICTIONS).order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id)
-        return query.where(*conditions(filters))
+        return query.where(*conditions(shape)).params(values)
 
     def top(
         self,

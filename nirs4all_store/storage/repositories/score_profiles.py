@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import (
@@ -11,35 +12,46 @@ from sqlalchemy import (
     ColumnElement,
     Select,
     String,
+    bindparam,
     case,
     cast,
-    distinct,
     func,
     literal,
     select,
+    union_all,
 )
 
 from ...metrics import directions
+from .chain_summaries import scored
 from .ranking import INFINITY
+from .wanted_chains import Asked
 
 
-def facet(chains: CTE, column: str, metrics: Sequence[str]) -> Select[Any]:
-    """Return the SELECT of how many chains have each value of a column, and their scores."""
-    value = cast(chains.c[column], String)
-    columns = literal(column).label("column"), value.label("value"), func.count().label("chains")
-    return select(*columns, *_scores(chains, metrics)).group_by(value)
+@lru_cache
+def facets(asked: Asked, metrics: tuple[str, ...], columns: tuple[str, ...]) -> Select[Any]:
+    """Return the SELECT of how many chains have each value of some columns, and their scores."""
+    chains = scored(asked, metrics, columns)
+    parts = []
+    for column in columns:  # In one statement, so that the chains are summed up once.
+        value = cast(chains.c[column], String)
+        told = literal(column).label("column"), value.label("value"), func.count().label("chains")
+        parts.append(select(*told, *_scores(chains, metrics)).group_by(value))
+    return select(union_all(*parts).subquery())
 
 
-def profile(chains: CTE, name: str, metrics: Sequence[str]) -> Select[Any]:
+@lru_cache
+def profile(asked: Asked, metrics: tuple[str, ...], name: str) -> Select[Any]:
     """Return the SELECT of how chains score with each value of a parameter."""
+    chains = scored(asked, metrics, ("best_params",))
     value = chains.c.best_params[name].as_string()
     columns = value.label("value"), func.count().label("chains")
     return select(*columns, *_scores(chains, metrics)).where(value.is_not(None)).group_by(value)
 
 
-def histogram(chains: CTE, bins: int) -> Select[Any]:
-    """Return the SELECT of how many scores lie in each of some classes of equal width, the lowest first."""
-    score = chains.c.score
+@lru_cache
+def histogram(asked: Asked, metrics: tuple[str, ...]) -> Select[Any]:
+    """Return the SELECT of how many scores lie in each of `bins` classes of equal width, the lowest first."""
+    score, bins = scored(asked, metrics).c.score, bindparam("bins", type_=BigInteger)
     scores = select(score).where(score < INFINITY, score > -INFINITY).cte("scores")
     ends = select(func.min(scores.c.score).label("low"), func.max(scores.c.score).label("high")).cte("ends")
     width = (ends.c.high - ends.c.low) / bins
@@ -57,7 +69,7 @@ def _scores(chains: CTE, metrics: Sequence[str]) -> tuple[ColumnElement[Any], Co
     Of what is best where it is nearest to a value, as a bias, there is no best: it would have lost its sign.
     """
     score = chains.c.score
-    is_one = func.count(distinct(chains.c.league)) == 1
+    is_one = func.min(chains.c.league) == func.max(chains.c.league)
     metric = func.min(chains.c.ranked_by)
     known = case((score < INFINITY, score))
     lower, higher, *_ = directions(metrics)

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
-from sqlalchemy import func, select, union_all
+from sqlalchemy import Select, func, select
 
-from ...datasets import AVERAGE, FINAL, PARTITIONS
+from ...datasets import PARTITIONS
 from ...errors import InvalidInputError
-from ...metrics import FIELD_NAMES, MAIN, NAMES, TARGETS, UNIT_FREE, directions
+from ...metrics import FIELD_NAMES, MAIN, NAMES, UNIT_FREE, directions
 from ...validation import checked_int, checked_page, checked_text
 from ..columns import table_of
 from ..models import Pipeline, Prediction
 from ..table_gateway import Repository
 from . import chain_summaries, ranking, score_profiles
-from .chain_summaries import WantedChains
 from .leaderboard import Wanted, no_common_unit, targets_in, with_scores
-from .prediction_filters import FILTERS, conditions
+from .prediction_filters import FILTERS, Shape, bound, conditions
 from .predictions import PredictionRepo
+from .wanted_chains import WantedChains
 
 PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
 METRICS = tuple(name for names in NAMES.values() for name in names)
@@ -60,13 +61,13 @@ class Summaries(Repository):
         limit, _ = checked_page(limit, 0)
         metrics = self._metrics(wanted)
         self._refuse_means_with_a_unit(wanted)
-        place = _place_of(after)
-        chains = chain_summaries.ranked(wanted, metrics, copies=copies)
-        found = self._tables.frame(chain_summaries.page(chains, limit, place, wanted.target))
+        values = {"limit": limit, **_place_of(after)}
+        kind = {"copies": copies, "is_limited": limit is not None, "is_next": after is not None}
+        found = self._tables.frame(chain_summaries.page(wanted.asked, metrics, **kind), wanted.values | values)
         if found.height and found["known"][0] < found["total"][0]:
-            chains = chain_summaries.ranked(replace(wanted, computed=self._computed(wanted)), metrics, copies=copies)
-            found = self._tables.frame(chain_summaries.page(chains, limit, place, wanted.target))
-        total = found["total"][0] if found.height else self._count_of(chains)
+            wanted = replace(wanted, computed=self._computed(wanted))
+            found = self._tables.frame(chain_summaries.page(wanted.asked, metrics, **kind), wanted.values | values)
+        total = found["total"][0] if found.height else self._number_of(wanted, metrics, copies=copies)
         last = found.row(-1, named=True) if found.height else None
         has_more = last is not None and found.height == limit and last["place"] < total
         rows = found.drop("total", "known", "place").with_columns(
@@ -78,24 +79,22 @@ class Summaries(Repository):
         """Return scores that are not stored, of the chains of which there are arrays to compute them from."""
         predictions = PredictionRepo(self._tables)
         predictions.refuse_other_columns()
-        rows = self._tables.frame(chain_summaries.rows_to_score(wanted))
+        rows = self._tables.frame(chain_summaries.rows_to_score(wanted.asked), wanted.values)
         found = with_scores(rows, Wanted(0, wanted.metric or ""), predictions.parts_of).drop_nulls("score")
         return dict(found.unique("of", keep="first", maintain_order=True).select("of", "score").iter_rows())
 
-    def _count_of(self, chains: Any) -> int:
-        return int(self._tables.frame(select(func.count()).select_from(chains)).item())
+    def _number_of(self, wanted: WantedChains, metrics: tuple[str, ...], *, copies: bool) -> int:
+        query = chain_summaries.number_of(wanted.asked, metrics, copies=copies)
+        return int(self._tables.frame(query, wanted.values).item())
 
-    def _metrics(self, wanted: WantedChains) -> list[str]:
+    def _metrics(self, wanted: WantedChains) -> tuple[str, ...]:
         """Return the metrics by which chains are ranked; refuse one of which nobody knows what is better."""
         if wanted.metric is not None:
-            return [wanted.metric]
+            return (wanted.metric,)
         if wanted.target is not None:
-            return [*MAIN.values()]
-        # Only rows with scores that chains are ranked by: to find the row of each chain would take half of the time.
-        query = select(PREDICTIONS.c.metric).where(
-            PREDICTIONS.c.fold_id.in_((AVERAGE, FINAL)), *conditions(wanted.filters)
-        )
-        metrics = self._tables.frame(query.distinct())["metric"].sort().to_list()
+            return tuple(MAIN.values())
+        found = self._tables.frame(chain_summaries.metrics_of(wanted.asked.filters), wanted.values)
+        metrics = tuple(found["metric"].sort())
         if wanted.ascending is None:
             for metric in directions(metrics).unknown:
                 ranking.direction([metric])
@@ -104,34 +103,22 @@ class Summaries(Repository):
     def _refuse_means_with_a_unit(self, wanted: WantedChains) -> None:
         if wanted.target is not None or wanted.metric not in NAMES["regression"] or wanted.metric in UNIT_FREE:
             return
-        rows = chain_summaries.rows_of_chains(wanted.filters)
-        scores = rows.c.scores[wanted.partition]
-        several = select(scores.as_string().label("scores")).where(
-            scores[TARGETS].as_string().is_not(None), scores[wanted.metric].as_string().is_(None)
-        )
-        for text in self._tables.frame(several.limit(1))["scores"]:
+        query = chain_summaries.several_targets(wanted.asked.filters, wanted.metric, wanted.partition)
+        for text in self._tables.frame(query, wanted.values)["scores"]:
             raise no_common_unit(wanted.metric, targets_in(text))
 
     def count_predictions(self, filters: Mapping[str, Any]) -> int:
         """Return how many predictions match all filters."""
-        query = select(func.count()).select_from(PREDICTIONS).where(*conditions(filters))
-        return int(self._tables.frame(query).item())
+        shape, values = bound(filters)
+        return int(self._tables.frame(_number_of_predictions(shape), values).item())
 
     def distinct(self, column: str, filters: Mapping[str, Any]) -> list[Any]:
         """Return the values of a column among the predictions that match all filters, sorted, without NULL."""
-        query, value = self._of_column(column, filters)
-        found: list[Any] = self._tables.frame(query.distinct().order_by(value))[column].to_list()
-        return found
-
-    def _of_column(self, column: str, filters: Mapping[str, Any]) -> tuple[Any, Any]:
         if checked_text(column, "column") not in FILTERS:
             raise InvalidInputError(f"there is no column {column!r} to ask for; use one of {', '.join(FILTERS)}")
-        of_pipelines = column not in PREDICTIONS.c
-        value = (PIPELINES if of_pipelines else PREDICTIONS).c[column]
-        query = select(value).where(*conditions(filters), value.is_not(None))
-        if of_pipelines:
-            query = query.join(PREDICTIONS, PREDICTIONS.c.pipeline_id == PIPELINES.c.pipeline_id)
-        return query, value
+        shape, values = bound(filters)
+        found: list[Any] = self._tables.frame(_distinct(column, shape), values)[column].to_list()
+        return found
 
     def facets(self, columns: list[str], wanted: WantedChains) -> pl.DataFrame:
         """Return how many chains have each value of some columns; see `WorkspaceStore.facets`."""
@@ -140,12 +127,9 @@ class Summaries(Repository):
         unknown = [column for column in columns if column not in OF_CHAINS]
         if unknown or not columns:
             raise InvalidInputError(f"chains are not counted by {unknown}; use some of {', '.join(OF_CHAINS)}")
-        metrics = self._metrics(wanted)
-        chains = chain_summaries.scored(wanted, metrics, columns)
-        # In one statement, so that the chains are summed up once.
-        parts = union_all(*(score_profiles.facet(chains, column, metrics) for column in columns)).subquery()
+        query = score_profiles.facets(wanted.asked, self._metrics(wanted), tuple(columns))
         place = pl.col("column").replace_strict([*columns], [*range(len(columns))], return_dtype=pl.Int64)
-        return self._tables.frame(select(parts)).sort(place, -pl.col("chains"), "value")
+        return self._tables.frame(query, wanted.values).sort(place, -pl.col("chains"), "value")
 
     def score_histogram(self, wanted: WantedChains, bins: int) -> pl.DataFrame:
         """Return in how many chains the score lies in each of some classes; see `WorkspaceStore.score_histogram`."""
@@ -154,18 +138,32 @@ class Summaries(Repository):
         if bins < 1:
             raise InvalidInputError(f"bins must be 1 or more, but is {bins}")
         self._refuse_means_with_a_unit(wanted)
-        chains = chain_summaries.scored(wanted, self._metrics(wanted))
-        return self._tables.frame(score_profiles.histogram(chains, bins))
+        query = score_profiles.histogram(wanted.asked, self._metrics(wanted))
+        return self._tables.frame(query, wanted.values | {"bins": bins})
 
     def parameter_profile(self, name: str, wanted: WantedChains) -> pl.DataFrame:
         """Return how chains score with each value of a parameter; see `WorkspaceStore.parameter_profile`."""
         wanted = _checked(wanted)
         self._refuse_means_with_a_unit(wanted)
-        metrics = self._metrics(wanted)
-        chains = chain_summaries.scored(wanted, metrics, ["best_params"])
-        found = self._tables.frame(score_profiles.profile(chains, checked_text(name, "name"), metrics))
+        query = score_profiles.profile(wanted.asked, self._metrics(wanted), checked_text(name, "name"))
+        found = self._tables.frame(query, wanted.values)
         number = pl.col("value").cast(pl.Float64, strict=False)
         return found.sort(number, "value", nulls_last=True)
+
+
+@lru_cache
+def _number_of_predictions(filters: Shape) -> Select[Any]:
+    return select(func.count()).select_from(PREDICTIONS).where(*conditions(filters))
+
+
+@lru_cache
+def _distinct(column: str, filters: Shape) -> Select[Any]:
+    of_pipelines = column not in PREDICTIONS.c
+    value = (PIPELINES if of_pipelines else PREDICTIONS).c[column]
+    query = select(value).where(*conditions(filters), value.is_not(None))
+    if of_pipelines:
+        query = query.join(PREDICTIONS, PREDICTIONS.c.pipeline_id == PIPELINES.c.pipeline_id)
+    return query.distinct().order_by(value)
 
 
 def _checked(wanted: WantedChains) -> WantedChains:
@@ -187,10 +185,10 @@ def _checked(wanted: WantedChains) -> WantedChains:
     )
 
 
-def _place_of(after: str | None) -> tuple[int, str] | None:
+def _place_of(after: str | None) -> dict[str, Any]:
     if after is None:
-        return None
+        return {}
     place, separator, chain_id = checked_text(after, "after").partition(":")
     if not (separator and place.isdecimal()):
         raise InvalidInputError(f"after={after!r} is no page; give what the page before has as next")
-    return checked_int(int(place), "after", 64), chain_id
+    return {"place": checked_int(int(place), "after", 64), "after": chain_id}
