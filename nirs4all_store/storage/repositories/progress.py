@@ -21,6 +21,8 @@ RUNS, PIPELINES, LOGS = table_of(Run), table_of(Pipeline), table_of(Log)
 PLANNED = "n_pipelines"
 """Under this name the configuration of a run says how many pipelines it is to have."""
 ENDED = ("completed", "failed")
+TRACEBACK = "Traceback (most recent call last):"
+NAMES_ERROR = re.compile(r"[\w.]*(Error|Exception)(:|$)")
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,7 @@ class RunProgress:
     counts : dict of str to int
         How many pipelines have each status.
     failures : polars.DataFrame
-        `cause` (the last line of the error), `pipelines` (how many failed so, whatever numbers the line has) and
+        `cause` (the line of the error that says why), `pipelines` (how many failed so, whatever its numbers are) and
         `pipeline_id` (the first of them); most come first.
     seconds_left : float or None
         If the rest goes as what is done went; None where nobody can tell, 0 for a run that has ended.
@@ -124,6 +126,20 @@ class Progress(Repository):
 
 
 def cause_of(error: str) -> str:
-    """Return the last line of an error or a traceback, which says why."""
-    lines = [line.strip() for line in error.splitlines() if line.strip()]
-    return lines[-1] if lines else ""
+    """Return the line of an error or a traceback that says why.
+
+    Of a traceback it is the line that names the last exception, as `ValueError: Input X contains NaN.`: what follows is
+    advice, or notes. Of any other text it is the last line that names an error, or else the last line.
+    """
+    lines = [line.rstrip() for line in error.splitlines() if line.strip()]
+    starts = [number for number, line in enumerate(lines) if line == TRACEBACK]
+    if starts:
+        # The lines of calls are indented, so the first line that is not is the exception's.
+        found = [place for place in range(starts[-1] + 1, len(lines)) if not lines[place][0].isspace()]
+    else:
+        found = [place for place, line in enumerate(lines) if NAMES_ERROR.match(line)][-1:]
+    if not found:
+        return lines[-1].strip() if lines else ""
+    first = lines[found[0]]
+    # A message may begin on the line after the name.
+    return " ".join([first, *map(str.strip, lines[found[0] + 1 :][:1])]) if first.endswith(":") else first
