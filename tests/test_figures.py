@@ -13,6 +13,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures
 from nirs4all_store.figures import files
+from nirs4all_store.metrics import scores_of
 from nirs4all_store.views import drawing_of
 
 X = np.random.default_rng(0).normal(size=(21, 3))
@@ -143,3 +144,17 @@ def test_values_that_were_not_predicted_are_left_out() -> None:
         points, _ = files._figure(drawn | {"y_true": Y, "y_pred": predicted}).axes
         assert len(points.collections[0].get_offsets()) == np.sum(np.isfinite(predicted))
         figures.draw(drawn | {"y_true": Y, "y_pred": predicted})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_the_figure_of_a_model_that_predicts_nan_had_the_scores_of_the_others(value: float) -> None:
+    predicted = np.where(np.arange(21) < 3, value, Y + 1)
+    drawn = {"task_type": "regression", "model_name": "radius", "partition": "val", "fold_id": "avg"}
+    stored = {"val": scores_of("regression", Y, predicted)}
+    assert "rmse" not in stored["val"]
+    for scores in (stored, None):
+        picture = drawn | {"y_true": Y, "y_pred": predicted, "scores": scores}
+        _, residuals = files._figure(picture).axes
+        told = residuals.get_legend().get_title().get_text().splitlines()
+        assert told == ["n = 21", "3 of 21 without a prediction,", "so there are no scores"]
+        assert figures.draw(picture).splitlines()[-1] == "3 of 21 without a prediction"

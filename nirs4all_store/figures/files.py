@@ -132,8 +132,13 @@ def _draw_points(axes: Any, residuals: Any, part: Part, rmse: str) -> None:
 
 
 def _scores_of(part: Part, rmse: str) -> str:
-    """Return the scores of one target as lines of text; what is not stored is computed of what is drawn."""
+    """Return the scores of one target as lines of text; what is not stored is computed of what is drawn.
+
+    Of a model that does not predict some samples there are none: those of the others look better than it is.
+    """
     scores = part.scores
+    if part.n_unpredicted:
+        return f"n = {scores.get('n', len(part.y) + part.n_unpredicted)}\n{part.unpredicted},\nso there are no scores"
     if "rmse" not in scores:
         from ..metrics import scores_of
 
@@ -160,7 +165,7 @@ def _draw_counts(axes: Any, part: Part) -> None:
     axes.set(xlabel=f"predicted{name}", ylabel=f"true{name}")
     told = [("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy")]
     found = [f"n = {len(part.y)}", *(f"{word} = {part.scores[key]:.3g}" for key, word in told if key in part.scores)]
-    axes.set_title(", ".join(found), fontsize="small")
+    axes.set_title(", ".join([*found, *filter(None, [part.unpredicted])]), fontsize="small")
 
 
 def _size_of_counts(part: Part) -> tuple[float, float]:

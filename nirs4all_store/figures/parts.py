@@ -29,6 +29,8 @@ class Part:
         By what the points are told apart, as `fold 0`.
     scores : dict of str to float
         As they are stored; empty if they are not.
+    n_unpredicted : int
+        How many samples whose value is known are left out, since the model predicts NaN or an infinite value of them.
     """
 
     name: str
@@ -37,6 +39,13 @@ class Part:
     y_pred: Array
     groups: Array | None
     scores: dict[str, Any]
+    n_unpredicted: int = 0
+
+    @property
+    def unpredicted(self) -> str:
+        """How many samples have no prediction, in words; empty if each has one."""
+        n = len(self.y) + self.n_unpredicted
+        return f"{self.n_unpredicted:,} of {n:,} without a prediction" if self.n_unpredicted else ""
 
     @property
     def quantity(self) -> str:
@@ -50,25 +59,26 @@ def parts_of(prediction: dict[str, Any]) -> list[Part]:
     scores = (prediction.get("scores") or {}).get(prediction.get("partition")) or {}
     if y.ndim == 1 or y.shape != y_pred.shape:
         y, y_pred, of_targets = np.ravel(y), np.ravel(y_pred), [scores]
-        columns = [(y, y_pred, _can_be_drawn(y, y_pred))]
+        columns = [(y, y_pred, _are_known(y), _are_known(y_pred))]
     else:
         of_targets = [*(scores.get(TARGETS) or {}).values()] or [scores]
-        columns = list(zip(y.T, y_pred.T, _can_be_drawn(y, y_pred).T, strict=True))
+        columns = list(zip(y.T, y_pred.T, _are_known(y).T, _are_known(y_pred).T, strict=True))
     names = _names(prediction.get("target_names"), [*(scores.get(TARGETS) or {})], len(columns))
     units, groups = prediction.get("units") or {}, prediction.get("groups")
     found = []
-    for number, (name, (true, predicted, known)) in enumerate(zip(names, columns, strict=True)):
+    for number, (name, (true, predicted, measured, is_predicted)) in enumerate(zip(names, columns, strict=True)):
         own = of_targets[number] if len(of_targets) == len(columns) else {}
         unit = units.get(name or "y")
-        of_groups = None if groups is None else np.asarray(groups)[known]
-        found.append(Part(name, unit, true[known], predicted[known], of_groups, own))
+        drawn = measured & is_predicted
+        of_groups = None if groups is None else np.asarray(groups)[drawn]
+        lacking = int(np.sum(measured & ~is_predicted))
+        found.append(Part(name, unit, true[drawn], predicted[drawn], of_groups, own, lacking))
     return found
 
 
-def _can_be_drawn(y: Array, y_pred: Array) -> Array:
-    """Tell which samples have a value, measured and predicted, which is not infinite."""
-    infinite = [np.isinf(values) for values in (y, y_pred) if values.dtype.kind == "f"]
-    return ~np.any([is_missing(y), is_missing(y_pred), *infinite], axis=0)
+def _are_known(values: Array) -> Array:
+    """Tell which values are there, and not infinite."""
+    return ~is_missing(values) & (np.isfinite(values) if values.dtype.kind == "f" else True)
 
 
 def _names(named: Sequence[str] | None, scored: Sequence[str], count: int) -> list[str]:

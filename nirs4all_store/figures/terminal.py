@@ -17,9 +17,10 @@ def draw(prediction: dict[str, Any]) -> str:
         return "There is nothing to draw: its true values are not known."
     one = _counts if are_classes(prediction) else _points
     parts = parts_of(prediction)
+    drawn = ["\n".join(filter(None, [one(part), part.unpredicted])) for part in parts]
     if len(parts) == 1:
-        return one(parts[0])
-    return "\n".join(f"{printable(part.name)}\n{one(part)}" for part in parts)
+        return drawn[0]
+    return "\n".join(f"{printable(part.name)}\n{picture}" for part, picture in zip(parts, drawn, strict=True))
 
 
 def _points(part: Part) -> str:
