@@ -194,7 +194,7 @@ class Queries:
         wanted = WantedChains({"chain_id": ids}, ascending=True)
         with self._reading() as uow:
             stored = [stored_predictions(uow, chain_id, "val", AVERAGE) for chain_id in ids]
-            folds = uow.predictions.query(chain_id=ids, partition="val")
+            folds = uow.predictions.held_out_scores(ids)
             rows = uow.summaries.rank_chains(wanted, None, copies=True).rows
         absent = [chain_id for chain_id in ids if chain_id not in rows["chain_id"]]
         if absent:

@@ -16,6 +16,7 @@ from sklearn.model_selection import KFold, RepeatedKFold, cross_val_predict
 from nirs4all_store import InvalidInputError, InvalidTypeError, PipelineRunner, WorkspaceStore
 from nirs4all_store.storage import ChainRecord, Prediction, PredictionArrays
 from nirs4all_store.storage.columns import table_of
+from nirs4all_store.storage.repositories import chain_summaries
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
@@ -234,6 +235,20 @@ def test_words_are_searched_in_any_case_and_have_no_wildcards(trained: Workspace
     assert {row["model_name"] for row in chains(trained, search="plsregression AGAIN")} == {"PLSRegression"}
     assert chains(trained, search="pls%gression") == []
     assert [row["model_name"] for row in chains(trained, search="alpha 100 wheat")] == ["Ridge"]
+
+
+def test_a_question_is_compiled_once_and_answered_for_its_own_values(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    ids = [store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {}) for _ in range(3)]
+    for chain_id, name in zip(ids, ("a/b_50%", "a/bc50%", "a.b_50d"), strict=True):
+        add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", model_name=name)
+    for chain_id, name in zip(ids, ("A/B_5", "A/BC", "50D"), strict=True):
+        assert [row["chain_id"] for row in chains(store, search=name)] == [chain_id]
+        assert [row["chain_id"] for row in chains(store, chain_id=chain_id)] == [chain_id]
+    made = chain_summaries.page.cache_info().misses
+    assert {row["chain_id"] for row in chains(store, chain_id=ids[1:])} == {*ids[1:]}
+    assert {row["chain_id"] for row in chains(store, chain_id=ids[:2])} == {*ids[:2]}
+    assert chain_summaries.page.cache_info().misses == made + 1
 
 
 def test_filters_take_one_value_or_several(trained: WorkspaceStore) -> None:

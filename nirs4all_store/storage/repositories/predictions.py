@@ -196,6 +196,12 @@ class PredictionRepo(Repository):
         empty: Row = dict.fromkeys(ARRAY_ARGUMENTS)
         return [row | arrays.get(row["prediction_id"], empty) for row in rows]
 
+    def held_out_scores(self, chain_ids: Sequence[str]) -> pl.DataFrame:
+        """Return the score of what each fold of some chains held out: `chain_id`, `fold_id`, `val_score`."""
+        query = select(PREDICTIONS.c.chain_id, PREDICTIONS.c.fold_id, PREDICTIONS.c.val_score)
+        query = query.where(PREDICTIONS.c.partition == PARTITIONS[0], PREDICTIONS.c.chain_id.in_(chain_ids))
+        return self._tables.frame(query.order_by(PREDICTIONS.c.created_at, PREDICTIONS.c.prediction_id))
+
     def refuse_other_columns(self) -> None:
         """Refuse to calculate with predictions in a damaged workspace; see `columns.refuse_other_columns`."""
         refuse_other_columns(PREDICTIONS, self._tables.frame(NO_ROWS, {}))

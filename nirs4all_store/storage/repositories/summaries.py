@@ -91,13 +91,14 @@ class Summaries(Repository):
         """Return the metrics by which chains are ranked; refuse one of which nobody knows what is better."""
         if wanted.metric is not None:
             return (wanted.metric,)
+        if wanted.ascending is not None:
+            return ()
         if wanted.target is not None:
             return tuple(MAIN.values())
         found = self._tables.frame(chain_summaries.metrics_of(wanted.asked.filters), wanted.values)
         metrics = tuple(found["metric"].sort())
-        if wanted.ascending is None:
-            for metric in directions(metrics).unknown:
-                ranking.direction([metric])
+        for metric in directions(metrics).unknown:
+            ranking.direction([metric])
         return metrics
 
     def _refuse_means_with_a_unit(self, wanted: WantedChains) -> None:
