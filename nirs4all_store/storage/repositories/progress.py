@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import polars as pl
-from sqlalchemy import case, func, select
+from sqlalchemy import Select, bindparam, case, func, select
 
 from ...errors import NotFoundError
 from ...identifiers import utc_now
@@ -23,6 +24,7 @@ PLANNED = "n_pipelines"
 ENDED = ("completed", "failed")
 TRACEBACK = "Traceback (most recent call last):"
 NAMES_ERROR = re.compile(r"[\w.]*(Error|Exception)(:|$)")
+NO_FAILURES = pl.DataFrame(schema={"cause": pl.String, "pipelines": pl.Int64, "pipeline_id": pl.String})
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,8 @@ class Progress(Repository):
         left = None if planned is None or not done else max(0, planned - done)
         spent = (utc_now() - run["created_at"]).total_seconds()
         seconds = 0.0 if run["status"] != "running" else None if left is None else left * spent / done
-        return RunProgress(run_id, run["name"], run["status"], planned, counts, self._failures(run_id), seconds, best)
+        failures = self._failures(run_id) if "failed" in counts else NO_FAILURES
+        return RunProgress(run_id, run["name"], run["status"], planned, counts, failures, seconds, best)
 
     def _failures(self, run_id: str) -> pl.DataFrame:
         failed = select(PIPELINES.c.pipeline_id, PIPELINES.c.error).where(
@@ -92,18 +95,8 @@ class Progress(Repository):
 
     def of_runs(self, runs: pl.DataFrame) -> pl.DataFrame:
         """Return rows of runs with what their pipelines come to; see `WorkspaceStore.run_summaries`."""
-        status, best, metric = PIPELINES.c.status, PIPELINES.c.best_val, PIPELINES.c.metric
-        query = select(
-            PIPELINES.c.run_id,
-            func.count().label("pipelines"),
-            func.count().filter(status == "failed").label("failed"),
-            func.min(best).label("least"),
-            func.max(best).label("most"),
-            case((func.min(metric) == func.max(metric), func.min(metric))).label("metric"),
-        ).where(PIPELINES.c.run_id.in_(runs["run_id"].to_list()))
-        found = runs.join(
-            self._tables.frame(query.group_by(PIPELINES.c.run_id)), on="run_id", how="left", maintain_order="left"
-        )
+        totals = self._tables.frame(_totals(), {"run_ids": runs["run_id"].to_list()})
+        found = runs.join(totals, on="run_id", how="left", maintain_order="left")
         lower, higher, *_ = directions({*found["metric"]} - {None})
         value = pl.when(pl.col("metric").is_in(lower)).then("least").when(pl.col("metric").is_in(higher)).then("most")
         seconds = (pl.col("completed_at") - pl.col("created_at")).dt.total_milliseconds() / 1000
@@ -123,6 +116,22 @@ class Progress(Repository):
             is_later = (LOGS.c.created_at > last) | ((LOGS.c.created_at == last) & (LOGS.c.log_id > log_id))
             query = query.where(is_later)
         return self._tables.frame(query.order_by(LOGS.c.created_at, LOGS.c.log_id).limit(limit))
+
+
+@cache
+def _totals() -> Select[Any]:
+    """Return the SELECT of what the pipelines of some runs come to."""
+    status, best, metric = PIPELINES.c.status, PIPELINES.c.best_val, PIPELINES.c.metric
+    query = select(
+        PIPELINES.c.run_id,
+        func.count().label("pipelines"),
+        func.count().filter(status == "failed").label("failed"),
+        func.min(best).label("least"),
+        func.max(best).label("most"),
+        case((func.min(metric) == func.max(metric), func.min(metric))).label("metric"),
+    )
+    of_runs = PIPELINES.c.run_id.in_(bindparam("run_ids", expanding=True))
+    return query.where(of_runs).group_by(PIPELINES.c.run_id)
 
 
 def cause_of(error: str) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
+import polars as pl
 from sqlalchemy import (
     CTE,
     BigInteger,
@@ -23,35 +23,35 @@ from sqlalchemy import (
 
 from ...metrics import directions
 from .chain_summaries import scored
-from .ranking import INFINITY
+from .ranking import INFINITY, direction
 from .wanted_chains import Asked
 
 
 @lru_cache
-def facets(asked: Asked, metrics: tuple[str, ...], columns: tuple[str, ...]) -> Select[Any]:
+def facets(asked: Asked, columns: tuple[str, ...]) -> Select[Any]:
     """Return the SELECT of how many chains have each value of some columns, and their scores."""
-    chains = scored(asked, metrics, columns)
+    chains = scored(asked, (), columns)
     parts = []
     for column in columns:  # In one statement, so that the chains are summed up once.
         value = cast(chains.c[column], String)
         told = literal(column).label("column"), value.label("value"), func.count().label("chains")
-        parts.append(select(*told, *_scores(chains, metrics)).group_by(value))
+        parts.append(select(*told, *_scores(chains)).group_by(value))
     return select(union_all(*parts).subquery())
 
 
 @lru_cache
-def profile(asked: Asked, metrics: tuple[str, ...], name: str) -> Select[Any]:
+def profile(asked: Asked, name: str) -> Select[Any]:
     """Return the SELECT of how chains score with each value of a parameter."""
-    chains = scored(asked, metrics, ("best_params",))
+    chains = scored(asked, (), ("best_params",))
     value = chains.c.best_params[name].as_string()
     columns = value.label("value"), func.count().label("chains")
-    return select(*columns, *_scores(chains, metrics)).where(value.is_not(None)).group_by(value)
+    return select(*columns, *_scores(chains)).where(value.is_not(None)).group_by(value)
 
 
 @lru_cache
-def histogram(asked: Asked, metrics: tuple[str, ...]) -> Select[Any]:
+def histogram(asked: Asked) -> Select[Any]:
     """Return the SELECT of how many scores lie in each of `bins` classes of equal width, the lowest first."""
-    score, bins = scored(asked, metrics).c.score, bindparam("bins", type_=BigInteger)
+    score, bins = scored(asked, ()).c.score, bindparam("bins", type_=BigInteger)
     scores = select(score).where(score < INFINITY, score > -INFINITY).cte("scores")
     ends = select(func.min(scores.c.score).label("low"), func.max(scores.c.score).label("high")).cte("ends")
     width = (ends.c.high - ends.c.low) / bins
@@ -63,16 +63,35 @@ def histogram(asked: Asked, metrics: tuple[str, ...]) -> Select[Any]:
     return query.group_by(place, ends.c.low, ends.c.high).order_by(place)
 
 
-def _scores(chains: CTE, metrics: Sequence[str]) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
-    """Return the best and the median score of a group; NULL where it has scores that are not ranked together.
+def _scores(chains: CTE) -> list[ColumnElement[Any]]:
+    """Return the metric, and the least, the greatest and the median score of a group; see `with_best`.
+
+    They are NULL where it has scores that are not ranked together.
+    """
+    known = case((chains.c.score < INFINITY, chains.c.score))
+    told = {
+        "metric": func.min(chains.c.ranked_by),
+        "least": func.min(known),
+        "most": func.max(known),
+        "median": func.percentile_cont(0.5).within_group(known.asc()),
+    }
+    is_one = func.min(chains.c.league) == func.max(chains.c.league)
+    return [case((is_one, value)).label(name) for name, value in told.items()]
+
+
+def with_best(found: pl.DataFrame) -> pl.DataFrame:
+    """Return rows of groups with their best score in the place of the least and the greatest.
 
     Of what is best where it is nearest to a value, as a bias, there is no best: it would have lost its sign.
+
+    Raises
+    ------
+    InvalidInputError
+        Nobody knows whether a lower value of a metric is better.
     """
-    score = chains.c.score
-    is_one = func.min(chains.c.league) == func.max(chains.c.league)
-    metric = func.min(chains.c.ranked_by)
-    known = case((score < INFINITY, score))
-    lower, higher, *_ = directions(metrics)
-    best = case((metric.in_(lower), func.min(known)), (metric.in_(higher), func.max(known)))
-    median = func.percentile_cont(0.5).within_group(known.asc())
-    return case((is_one, best)).label("best"), case((is_one, median)).label("median")
+    lower, higher, _, unknown = directions({*found.drop_nulls("least")["metric"]})
+    if unknown:
+        direction(sorted(unknown))
+    best = pl.when(pl.col("metric").is_in(lower)).then("least").when(pl.col("metric").is_in(higher)).then("most")
+    names = [name for name in found.columns if name not in ("metric", "least", "most", "median")]
+    return found.select(*names, best.alias("best"), "median")

@@ -128,9 +128,9 @@ class Summaries(Repository):
         unknown = [column for column in columns if column not in OF_CHAINS]
         if unknown or not columns:
             raise InvalidInputError(f"chains are not counted by {unknown}; use some of {', '.join(OF_CHAINS)}")
-        query = score_profiles.facets(wanted.asked, self._metrics(wanted), tuple(columns))
+        found = self._tables.frame(score_profiles.facets(wanted.asked, tuple(columns)), wanted.values)
         place = pl.col("column").replace_strict([*columns], [*range(len(columns))], return_dtype=pl.Int64)
-        return self._tables.frame(query, wanted.values).sort(place, -pl.col("chains"), "value")
+        return score_profiles.with_best(found).sort(place, -pl.col("chains"), "value")
 
     def score_histogram(self, wanted: WantedChains, bins: int) -> pl.DataFrame:
         """Return in how many chains the score lies in each of some classes; see `WorkspaceStore.score_histogram`."""
@@ -139,17 +139,16 @@ class Summaries(Repository):
         if bins < 1:
             raise InvalidInputError(f"bins must be 1 or more, but is {bins}")
         self._refuse_means_with_a_unit(wanted)
-        query = score_profiles.histogram(wanted.asked, self._metrics(wanted))
+        query = score_profiles.histogram(wanted.asked)
         return self._tables.frame(query, wanted.values | {"bins": bins})
 
     def parameter_profile(self, name: str, wanted: WantedChains) -> pl.DataFrame:
         """Return how chains score with each value of a parameter; see `WorkspaceStore.parameter_profile`."""
         wanted = _checked(wanted)
         self._refuse_means_with_a_unit(wanted)
-        query = score_profiles.profile(wanted.asked, self._metrics(wanted), checked_text(name, "name"))
-        found = self._tables.frame(query, wanted.values)
+        found = self._tables.frame(score_profiles.profile(wanted.asked, checked_text(name, "name")), wanted.values)
         number = pl.col("value").cast(pl.Float64, strict=False)
-        return found.sort(number, "value", nulls_last=True)
+        return score_profiles.with_best(found).sort(number, "value", nulls_last=True)
 
 
 @lru_cache

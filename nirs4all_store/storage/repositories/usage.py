@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import polars as pl
-from sqlalchemy import CTE, BigInteger, String, Table, case, cast, func, select, union_all
+from sqlalchemy import CTE, BigInteger, Select, String, Table, case, cast, func, select, union_all
 
 from ...engine import Pieces
 from ...errors import InvalidInputError
@@ -31,18 +32,20 @@ class Usage(Repository):
         """Return what each run or dataset takes; see `WorkspaceStore.usage`."""
         if checked_text(by, "by") not in OWNERS:
             raise InvalidInputError(f"by is {by!r}; give one of {', '.join(OWNERS)}")
-        owner, told = OWNERS[by], OWNERS_TOLD[by]
-        key, *_ = told.c
-        counts = [
-            *(_rows(owner, table) for table in (PIPELINES, CHAINS, PREDICTIONS)),
-            _objects(owner),
-        ]
-        joined: Any = told
-        for part in counts:
-            joined = joined.outerjoin(part, part.c.owner == key)
-        numbers = [value for part in counts for value in part.c if value.name != "owner"]
-        query = select(told, *(func.coalesce(value, 0).label(value.name) for value in numbers)).select_from(joined)
-        return self._tables.frame(query).sort("own_bytes", "predictions", key.name, descending=[True, True, False])
+        found = self._tables.frame(_usage_of(by), {})
+        return found.sort("own_bytes", "predictions", found.columns[0], descending=[True, True, False])
+
+
+@lru_cache
+def _usage_of(by: str) -> Select[Any]:
+    owner, told = OWNERS[by], OWNERS_TOLD[by]
+    key, *_ = told.c
+    parts = [*(_rows(owner, table) for table in (PIPELINES, CHAINS, PREDICTIONS)), _objects(owner)]
+    joined: Any = told
+    for part in parts:
+        joined = joined.outerjoin(part, part.c.owner == key)
+    numbers = [value for part in parts for value in part.c if value.name != "owner"]
+    return select(told, *(func.coalesce(value, 0).label(value.name) for value in numbers)).select_from(joined)
 
 
 def _rows(owner: Any, table: Table) -> CTE:
