@@ -305,6 +305,48 @@ def test_runs_tell_what_their_pipelines_come_to(store: WorkspaceStore) -> None:
     assert "error" not in views.list_pipelines(store, run_id, 9, "completed").table.columns
 
 
+def test_models_that_differ_in_their_preprocessing_alone_once_read_the_same(store: WorkspaceStore) -> None:
+    X = np.random.default_rng(0).normal(size=(20, 8))
+    pca = {"class": "sklearn.decomposition.PCA", "params": {"n_components": {"_or_": [2, 3]}, "whiten": False}}
+    config = [KFold(2), StandardScaler(), pca, {"class": "sklearn.linear_model.Ridge", "params": {"alpha": 1.0}}]
+    found = PipelineRunner(store).run(config, (X, X[:, 0]), refit=False)
+    table = views.list_models(store, views.held_out(found)).table
+    assert sorted(table["preprocessings"]) == [f"StandardScaler > PCA (n_components={n})" for n in (2, 3)]
+    assert set(table["model"]) == {"Ridge (alpha=1.0)"}
+    names = store.list_pipelines()["name"].sort().to_list()
+    assert names == [f"StandardScaler > PCA(n_components={n}, whiten=False) > Ridge(alpha=1.0)" for n in (2, 3)]
+    (first, second) = found["chain_id"].unique(maintain_order=True)
+    steps = store.compare_chains([first, second]).steps
+    assert {*steps["first"], *steps["other"]} == {f"PCA(n_components={n}, whiten=False)" for n in (2, 3)}
+    (model,) = [step for step in (store.get_chain(first) or {})["steps"] if step["operator_class"] == "Ridge"]
+    assert model["params"]["model"]["params"] == {"alpha": 1.0}, "what is set to its default was not kept"
+
+
+def test_programs_once_got_other_scores_of_a_model_than_people(store: WorkspaceStore) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 4))
+    y = X[:, 0] + rng.normal(size=30)
+    data = {"X": X[:20], "y": y[:20], "X_test": X[20:], "y_test": y[20:]}
+    PipelineRunner(store).run([KFold(2), Ridge()], data, name="wheat")
+    listing = views.list_models(store, views.rank(store, 1))
+    (row,) = listing.rows.to_dicts()
+    assert (row["test_score"], row["train_score"]) == listing.table.select("RMSEP", "RMSEC").row(0)
+    assert (row["run_name"], row["run_id"], row["like_the_best"]) == ("wheat", *store.list_runs()["run_id"], False)
+
+
+def test_single_folds_among_others_are_not_marked_as_like_the_best(store: WorkspaceStore, chain_id: str) -> None:
+    pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
+    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="1", val_score=0.39, partition="val")
+    listing = views.list_models(store, views.rank(store, 9, fold="any"))
+    assert not any("*" in str(mark) for mark in listing.table["#"])
+
+
+def test_runs_of_a_dataset_that_nobody_has_once_were_no_rows(store: WorkspaceStore, chain_id: str) -> None:
+    store.begin_run("r", {}, [{"name": "wheat"}])
+    with pytest.raises(InvalidInputError, match="no dataset here is called 'whaet'; did you mean 'wheat'"):
+        views.list_runs(store, None, "whaet", 9)
+
+
 def test_two_chains_once_were_compared_by_ids_and_times_alone(store: WorkspaceStore) -> None:
     X = np.random.default_rng(0).normal(size=(20, 5))
     y = X[:, 0] + 0.1 * X[:, 1]
@@ -318,6 +360,10 @@ def test_two_chains_once_were_compared_by_ids_and_times_alone(store: WorkspaceSt
     assert told["RMSECV"][0] == listings.text_of(best["rmsecv"])
     assert {"R²", "RMSEC", "fold 0", "fold 1", "step 2", "step 3", "preprocessing"} <= {*told}
     assert told["step 2"] == ["StandardScaler()", ""]
+    assert float(told["difference of errors, y"][1]) == pytest.approx(
+        float(told["mean error, y"][1]) - float(told["mean error, y"][0]), rel=1e-2
+    ), "a program could not read how the errors differ"
+    assert float(told["from (95 %), y"][1]) < float(told["to (95 %), y"][1])
     assert "score of cross-validation" not in told
     assert re.fullmatch(r"y: for \d+ of 20 samples the other errs less, for \d+ more; .* \(95 %: .* to .*\)", sentence)
     assert "chain_id" not in told

@@ -61,7 +61,7 @@ def delete(
         str,
         typer.Argument(
             metavar="ID",
-            autocompletion=completion.anything,
+            autocompletion=completion.deleted,
             help="A run by its name or last; a run, pipeline or prediction by a part of its id.",
         ),
     ],

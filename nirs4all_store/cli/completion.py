@@ -33,11 +33,13 @@ def _from_workspace(items: Callable[[WorkspaceStore], Iterable[tuple[str, str]]]
         from ..workspace import DATABASE_NAME
 
         folder: Any = ctx.params.get("workspace")
+        found: Items = []
         with suppress(StoreError, OSError):
             if isinstance(folder, Path) and (folder / DATABASE_NAME).exists():
                 with WorkspaceStore(folder, read_only=True, timeout=SECONDS_TO_WAIT) as store:
-                    return [item for item in items(store) if WHOLE_WORD.fullmatch(item[0])]
-        return []
+                    # One by one: what can be told before `top` would need to be told a metric is completed.
+                    found.extend(item for item in items(store) if WHOLE_WORD.fullmatch(item[0]))
+        return found
 
     return complete
 
@@ -72,14 +74,18 @@ def _datasets(store: WorkspaceStore) -> Iterable[tuple[str, str]]:
     return ((name, "dataset") for name in store.list_datasets()["name"].unique(maintain_order=True))
 
 
-def _all(store: WorkspaceStore) -> Iterable[tuple[str, str]]:
+def _deleted(store: WorkspaceStore) -> Iterable[tuple[str, str]]:
     yield from _runs(store)
     yield from _pipelines(store)
+
+
+def _all(store: WorkspaceStore) -> Iterable[tuple[str, str]]:
+    yield from _deleted(store)
     yield from _chains(store)  # Last: where `top` needs to be told a metric, there are none.
 
 
 runs, chains, datasets = map(_from_workspace, (_runs, _chains, _datasets))
-pipelines, anything = map(_from_workspace, (_pipelines, _all))
+pipelines, deleted, anything = map(_from_workspace, (_pipelines, _deleted, _all))
 
 
 def metrics() -> list[str]:

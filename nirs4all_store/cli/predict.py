@@ -15,6 +15,7 @@ from . import completion
 from .output import (
     CHAIN_WORDS,
     DEFAULT_WORKSPACE,
+    MIN_ID_LENGTH,
     PATH_OPTIONS,
     Overwrite,
     Trusted,
@@ -112,6 +113,9 @@ def predict(
     else:
         with reading(workspace) as store:
             chain_id = find(store, chain, "chains")[1]
+            # A word, or little of an id, may mean another one than was meant.
+            if len(chain) < MIN_ID_LENGTH or not (chain_id.startswith(chain) or chain_id.endswith(chain)):
+                print_line(Console(stderr=True), f"with {views.described(store, 'chains', chain_id)}")
             found = store.predict_table(
                 chain_id, spectra, keep=keep, resample=resample, folds=folds, average=average, interval=interval
             )

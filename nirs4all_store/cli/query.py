@@ -101,7 +101,7 @@ def pipelines(
     """List the pipelines, newest first; of those that failed, why."""
     _check_status(status, "pipeline")
     with reading(workspace) as store:
-        run_id = find(store, run, "runs")[1] if run else None
+        run_id = None if run is None else find(store, run, "runs")[1]
         show_rows(store, views.list_pipelines(store, run_id, limit, status), as_json=as_json, as_csv=as_csv)
 
 
@@ -145,7 +145,7 @@ def top(
     if partition not in PARTITIONS:
         raise UsageError(f"no partition is ever {partition!r}; --partition takes {', '.join(PARTITIONS)}")
     with reading(workspace) as store:
-        run_id = find(store, run, "runs")[1] if run else None
+        run_id = None if run is None else find(store, run, "runs")[1]
         filters = {"dataset_name": dataset, "run_id": run_id, "target": target}
 
         def ranked(count: int) -> pl.DataFrame:
@@ -154,6 +154,7 @@ def top(
         try:
             found = ranked(limit)
         except InvalidInputError as error:
+            views.refuse_without_scores(store, metric, partition, run_id=run_id, dataset_name=dataset)
             problem, _, advice = str(error).partition(";")
             if "target=" in advice:
                 raise InvalidInputError(f"{problem};{advice.replace('target=', '--target')}") from error

@@ -18,6 +18,7 @@ from .search_space import MOST_PIPELINES, MOST_VALUES, OR, RANGE, Alternative, a
 
 # Characters of the configurations as they were written, in all pipelines of a run together.
 MOST_TEXT = 100_000_000
+LONGEST_PARAMETER = 40
 KINDS = {"model": "model", "y": "target", "transformer": "transformer"}
 KEYS = ("class", *KINDS, OR, RANGE)
 # What scikit-learn calls estimators whose `predict` says nothing of y.
@@ -112,9 +113,10 @@ class PipelineSpec:
 
     @property
     def name(self) -> str:
-        """A name for people."""
-        models = ", ".join(_printed(step) for step in self.models)
-        return " > ".join(filter(None, [self.preprocessings(self.models[-1]), models]))
+        """A name for people: its transformers and models, with all parameters that were set."""
+        before = self.steps[: self.steps.index(self.models[-1])]
+        transformers = [_printed(step).removesuffix("()") for step in before if step.kind == "transformer"]
+        return " > ".join([*transformers, ", ".join(map(_printed, self.models))])
 
     @property
     def is_classification(self) -> bool:
@@ -143,12 +145,14 @@ def task_of(pipelines: Sequence[PipelineSpec]) -> str | None:
 
 
 def _printed(step: Step) -> str:
-    try:
-        return str(step.operator).replace("\n", "")
-    except KeyboardInterrupt:
-        raise
-    except BaseException:  # What an operator says of itself is its author's.
-        return step.name
+    params = ", ".join(f"{name}={_short(value)}" for name, value in step.params.items())
+    return f"{step.name}({params})"
+
+
+def _short(value: Any) -> str:
+    """Return a parameter in a name: an operator as its class, anything long without its end."""
+    text = str(value["class"]).rpartition(".")[2] if isinstance(value, dict) and "class" in value else repr(value)
+    return text if len(text) <= LONGEST_PARAMETER else f"{text[: LONGEST_PARAMETER - 3]}..."
 
 
 def pipelines_of(config: Any) -> list[PipelineSpec]:

@@ -15,7 +15,7 @@ from ..store import WorkspaceStore
 from .cross_validation import TrainingResult
 from .evaluation import Fitted, TrainedModel
 from .operators import describe
-from .pipeline_config import PipelineSpec
+from .pipeline_config import PipelineSpec, Step
 
 FINAL_KEY = f"fold_{FINAL}"
 """The key of a final model among the artifacts of a chain's folds, as nirs4all names it."""
@@ -126,7 +126,7 @@ def _trace(
         ExecutionStep(
             i,
             step.name,
-            step.config | known | ({"folds_vote": True} if id(step) in voting else {})
+            _as_given(step) | known | ({"folds_vote": True} if id(step) in voting else {})
             if step.kind == "model"
             else step.params,
             artifacts=kept.get(id(step), StepArtifacts()),
@@ -134,6 +134,12 @@ def _trace(
         for i, step in enumerate(pipeline.steps)
     ]
     return ExecutionTrace(steps)
+
+
+def _as_given(step: Step) -> dict[str, Any]:
+    """Return the configuration of a model with all parameters that were set, also those that are set to the default."""
+    model = step.config["model"]
+    return {"model": model | {"params": step.params} if isinstance(model, dict) and step.params else model}
 
 
 def _best(model: TrainedModel) -> dict[str, float]:

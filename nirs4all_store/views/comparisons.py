@@ -29,6 +29,8 @@ SCORES = {
 }
 """What is told of each chain, and what the field calls it."""
 ABOUT = {"model_name": "model", "preprocessings": "preprocessing", "dataset_name": "dataset", "run_name": "run"}
+DIFFERENCE = {"difference": "difference of errors", "lower": "from (95 %)", "upper": "to (95 %)"}
+"""What is told of the errors of two chains for the same samples."""
 ONLY_WITHOUT = {"val_score": "rmsecv"}
 """What says nothing where there is the other."""
 
@@ -45,7 +47,7 @@ def compare_chains(store: WorkspaceStore, one: str, other: str, *, ids: bool = F
         Also tell where all that is stored of them differs: ids, times, artifacts.
     """
     found = store.compare_chains([one, other])
-    rows = [*_scores(found), *_folds(found), *_steps(found)]
+    rows = [*_scores(found), *_errors(found), *_folds(found), *_steps(found)]
     if ids:
         rows += differences(details_of(store, "chains", one), details_of(store, "chains", other))
     texts = [(what, *_texts(a, b)) for what, a, b in rows]
@@ -54,6 +56,15 @@ def compare_chains(store: WorkspaceStore, one: str, other: str, *, ids: bool = F
         for data, kind in ((rows, pl.Object), (texts, pl.String))
     )
     return Listing(told, table, _sentences(found))
+
+
+def _errors(found: ChainComparison) -> list[tuple[str, Any, Any]]:
+    """Return the mean errors for the same samples, and their difference with the bounds of its interval."""
+    rows: list[tuple[str, Any, Any]] = []
+    for row in [] if found.paired is None else found.paired.to_dicts():
+        rows.append((f"mean error, {row['target']}", row["first"], row["other"]))
+        rows += [(f"{title}, {row['target']}", None, row[name]) for name, title in DIFFERENCE.items()]
+    return rows
 
 
 def _scores(found: ChainComparison) -> list[tuple[str, Any, Any]]:

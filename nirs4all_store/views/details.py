@@ -172,7 +172,9 @@ def _lines_of_step(step: Any) -> list[str]:
 def compare(store: WorkspaceStore, kind: str, one: str, other: str) -> Listing:
     """Return where two things of one kind differ, and what is there in each."""
     first, second = (_without_owner(details_of(store, kind, name)) for name in (one, other))
-    found = differences(first, second)
+    answers = tuple(answer_of(store, kind, values) for values in (first, second))
+    found = [("what it is", *answers)] if answers[0] != answers[1] else []
+    found += differences(first, second)
     texts = [(what, *apart(a, b)) for what, a, b in found]
     rows, table = (
         pl.DataFrame(data, schema={"what": pl.String, "one": value, "other": value}, orient="row")

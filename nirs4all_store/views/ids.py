@@ -12,6 +12,8 @@ from .listings import text_of, with_zone
 from .rankings import rank
 
 MOST_CANDIDATES = 5
+LEAST_OF_AN_ID = 4
+"""How many characters of an id are enough: a typing error of one or two has the id of some prediction for its end."""
 LAST, BEST, ROW = "last", "best", "@"
 LISTED_BY = {
     "runs": "`runs` shows the names and ids of runs",
@@ -48,13 +50,21 @@ def find_id(
     InvalidInputError
         There is no such thing, or there are several; the message names the candidates.
     """
+    return _as_wanted(store, _meant(store, text, kinds, ranked), text, kinds)
+
+
+def _meant(store: WorkspaceStore, text: str, kinds: Sequence[str], ranked: Callable[[], Ranked]) -> pl.DataFrame:
+    """Return all that a text may mean."""
     kind, separator, rest = text.partition(":")
     if separator and f"{kind}s" in LISTED_BY and f"{kind}s" in (kinds or LISTED_BY):
-        return find_id(store, rest, (f"{kind}s",), ranked)
-    found = _of_word(store, text, ranked)
+        found: pl.DataFrame | None = _by_name_or_id(store, rest, (f"{kind}s",)).filter(kind=f"{kind}s")
+    else:
+        found = _of_word(store, text, ranked)
     if found is None:
-        found = _by_name_or_id(store, text, kinds)
-    return _as_wanted(store, found, text, kinds)
+        return _by_name_or_id(store, text, kinds)
+    # A run may be called as a word is. Nobody knows then which of them is meant, and it may be deleted.
+    called = store.find(text).filter(pl.col("name") == text, kind="runs")
+    return pl.concat([found, called]).unique(["kind", "id"], maintain_order=True)
 
 
 def _of_word(store: WorkspaceStore, text: str, ranked: Callable[[], Ranked]) -> pl.DataFrame | None:
@@ -99,6 +109,9 @@ def _by_name_or_id(store: WorkspaceStore, text: str, kinds: Sequence[str]) -> pl
     named = found.filter(pl.col("kind").is_in(called) & (pl.col("name") == text))
     if named.height and (not kinds or {*called} & {*kinds}):
         return named
+    if 0 < len(text) < LEAST_OF_AN_ID:
+        meant = f"did you mean {ROW}{text}?" if text.isdecimal() else f"give {LEAST_OF_AN_ID} characters or more of it"
+        raise InvalidInputError(f"{text!r} is no name here, and too short for a part of an id; {meant}")
     return found.filter(is_part, pl.lit("artifacts" in kinds) | (pl.col("kind") != "artifacts"))
 
 
@@ -108,11 +121,15 @@ def _as_wanted(store: WorkspaceStore, found: pl.DataFrame, text: str, kinds: Seq
     if fitting.height == 1:
         return str(fitting["kind"][0]), str(fitting["id"][0])
     if fitting.height:
+        word, _, row = text.partition(ROW)
         apart = "`top` ranks them apart, since other data or folds have judged them; name the run, as in best@last"
-        advice = apart if text.partition("@")[0] == BEST else "give more of the id"
+        again = "a row of each ranking that was shown has this number; give its id"
+        advice = apart if word == BEST else again if row and not word else "give more of the id"
         raise InvalidInputError(f"{text!r} may be one of {fitting.height:,}: {_candidates(store, fitting)}; {advice}")
     wanted = " or ".join(kind[:-1] for kind in kinds) or "run, dataset, pipeline, chain or prediction"
     advice = LISTED_BY[kinds[0] if kinds else "chains"]
+    if not found.height and store.list_runs(limit=1).is_empty():
+        raise InvalidInputError(f"{text!r} is nothing here: the workspace has no run; `run CONFIG DATA` trains models")
     if not found.height:
         named = "name or id" if not kinds or "runs" in kinds or tuple(kinds) == ("datasets",) else "id"
         raise InvalidInputError(f"no {wanted} has the {named} {text!r}, or an id that begins or ends so; {advice}")

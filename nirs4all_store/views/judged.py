@@ -104,10 +104,12 @@ def _like_the_best(
 ) -> dict[int, list[int]]:
     """Return which rows are within one standard error of the best of their ranking, that one too, by its place."""
     found: dict[int, list[int]] = {}
+    is_mixed = len({row["fold_id"] for row in rows}) > 1  # A single fold may stand above all folds together.
     for place, row in enumerate(rows):
         best = keys.index(keys[place])
         told, score = chains.get(rows[best]["chain_id"], {}), row["val_score"]
-        if row["fold_id"] != AVERAGE or row.get("score") not in (None, score) or told.get("rmsecv_se") is None:
+        is_ranked_so = row["fold_id"] == AVERAGE and row.get("score") in (None, score)
+        if is_mixed or not is_ranked_so or told.get("rmsecv_se") is None:
             continue
         if score is not None and score <= told["rmsecv"] + told["rmsecv_se"]:
             found.setdefault(best, []).append(place)

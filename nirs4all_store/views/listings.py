@@ -16,11 +16,11 @@ from polars import selectors
 from sqlalchemy import DateTime
 
 from ..engine import Finding
-from ..errors import WorkspaceCorruptError
+from ..errors import InvalidInputError, WorkspaceCorruptError
 from ..metrics import UNPREDICTED, label
 from ..storage import Base, Json, cause_of
 from ..store import WorkspaceStore
-from ..validation import parse_json, printable
+from ..validation import did_you_mean, parse_json, printable
 
 if TYPE_CHECKING:
     from ..chains import PredictionTable
@@ -79,8 +79,20 @@ class Listing:
 
 
 def list_runs(store: WorkspaceStore, status: str | None, dataset: str | None, limit: int) -> Listing:
-    """Return the runs, newest first; see `WorkspaceStore.run_summaries`."""
+    """Return the runs, newest first; see `WorkspaceStore.run_summaries`.
+
+    Raises
+    ------
+    InvalidInputError
+        No dataset has this name.
+    """
     rows = store.run_summaries(status, dataset, limit)
+    if dataset is not None and rows.is_empty():
+        known = [name for name in store.list_datasets()["name"].unique().sort() if name is not None]
+        if dataset not in known:
+            raise InvalidInputError(
+                f"no dataset here is called {dataset!r}{did_you_mean(dataset, known)}; `datasets` lists them"
+            )
     table = rows.with_columns(
         data=pl.Series([_names(text) for text in rows["datasets"]], dtype=pl.String),
         took=pl.Series([_duration(seconds) for seconds in rows["seconds"]], dtype=pl.String),
@@ -235,6 +247,40 @@ def with_params(row: Mapping[str, Any]) -> str:
     """Return the model of a prediction with the parameters that its configuration sets."""
     params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in dict_of(row["best_params"]).items())
     return str(row["model_name"]) + f" ({params})" * bool(params)
+
+
+def preprocessing_texts(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """Return the preprocessing of models, with the parameters in which those differ that are else called the same."""
+    steps = [_steps_before(store, row) for row in rows]
+    alike: dict[Any, list[list[tuple[str, dict[str, Any]]]]] = {}
+    for row, own in zip(rows, steps, strict=True):
+        alike.setdefault(row["preprocessings"], []).append(own)
+    texts: list[str | None] = []
+    for row, own in zip(rows, steps, strict=True):
+        others = alike[row["preprocessings"]]
+        told = []
+        for place, (name, params) in enumerate(own):
+            differing = [
+                f"{key}={clipped(repr(value))}"
+                for key, value in params.items()
+                if any(len(other) == len(own) and other[place][1].get(key) != value for other in others)
+            ]
+            told.append(name + (f" ({', '.join(differing)})" if differing else ""))
+        texts.append(" > ".join(told) if own else row["preprocessings"])
+    return texts
+
+
+def _steps_before(store: WorkspaceStore, row: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the steps that `preprocessings` names with their parameters; none where the chain has others."""
+    names = row["preprocessings"].split(" > ") if row["preprocessings"] else []
+    chain = store.get_chain(row["chain_id"]) if names and row["chain_id"] is not None else None
+    steps = chain["steps"] if chain is not None and isinstance(chain["steps"], list) else []
+    found = [
+        (str(step.get("operator_class")), dict_of(step.get("params")))
+        for step in steps
+        if isinstance(step, dict) and step.get("operator_class") in names
+    ]
+    return found if [name for name, _ in found] == names else []
 
 
 def text_of(value: Any) -> str:

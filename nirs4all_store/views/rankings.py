@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,8 @@ from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..errors import InvalidInputError
 from ..metrics import FIELD_NAMES, NAMES, WEIGHTED, label
 from ..store import WorkspaceStore
-from .judged import judged
-from .listings import Listing, dict_of, text_of, texts_of, with_params
+from .judged import LIKE_THE_BEST, judged
+from .listings import Listing, dict_of, preprocessing_texts, text_of, texts_of, with_params
 
 SHORT_HASH = 8
 WHERE_SEVERAL = ("n", "dataset", "target", "data", "run", "judged by")
@@ -78,7 +79,7 @@ def list_models(
     store : WorkspaceStore
     predictions : polars.DataFrame
         What `rank` gives, or the best predictions of a run. Beside what was held out from the folds stand the scores
-        of train and test of the final model, where there is one.
+        of train and test of the final model, where there is one: in the table and in the rows for programs.
     average : str, optional
         The column that names the samples of which rows are scans, as for `chain_scores`: beside the score by scan
         stands that by sample, and how many scans and samples there are.
@@ -104,7 +105,7 @@ def list_models(
         "chain_id": [row["chain_id"] for row in rows],
         # With a space, at which a narrow terminal breaks it.
         "model": [with_params(row) for row in rows],
-        "preprocessings": [row["preprocessings"] for row in rows],
+        "preprocessings": preprocessing_texts(store, rows),
     }
     spreads = [chains.get(row["chain_id"], {}).get("fold_sd") if row["fold_id"] == AVERAGE else None for row in rows]
     columns |= _score_columns(rows, spreads)
@@ -123,8 +124,14 @@ def list_models(
     table = pl.DataFrame(kept, schema_overrides=dict.fromkeys([key for key in TEXTS if key in kept], pl.String))
     named = pl.Series("target", columns["target"], dtype=pl.String)
     averaged = [pl.Series(name.replace(" ", "_"), values, strict=False) for name, values in averages.items()]
-    spread = pl.Series("sd_over_folds", spreads, dtype=pl.Float64)
-    return Listing(found.predictions.with_columns(named, spread, *averaged), table, found.notes)
+    of_chains = [chains.get(row["chain_id"], {}) for row in rows]
+    told_so = [
+        *(pl.Series(name, [row[name] for row in rows], dtype=pl.Float64) for name in ("test_score", "train_score")),
+        *(pl.Series(name, [own.get(name) for own in of_chains], dtype=pl.String) for name in ("run_id", "run_name")),
+        pl.Series("sd_over_folds", spreads, dtype=pl.Float64),
+        pl.Series("like_the_best", [LIKE_THE_BEST in str(mark) for mark in found.marks], dtype=pl.Boolean),
+    ]
+    return Listing(found.predictions.with_columns(named, *told_so, *averaged), table, found.notes)
 
 
 def _show_final_scores(store: WorkspaceStore, rows: Sequence[dict[str, Any]]) -> None:
@@ -173,7 +180,9 @@ def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | 
 
 def _with_spread(score: float | None, spread: float | None) -> str | None:
     """Return both as one text, which a narrow terminal breaks between them: it has no room for one column more."""
-    return None if score is None else text_of(score) + (f" ±{spread:.2g}" if spread is not None else "")
+    if score is None or spread is None or math.isnan(score):
+        return None if score is None else text_of(score)
+    return f"{text_of(score)} ±{spread:.2g}"
 
 
 def _by_sample(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]], average: str) -> dict[str, list[Any]]:

@@ -31,6 +31,25 @@ def test_best_and_last_are_words_for_a_chain_and_a_run(store: WorkspaceStore) ->
         find_id(store, "last", ("chains",))
 
 
+def test_a_number_for_a_row_once_was_the_end_of_some_id(store: WorkspaceStore) -> None:
+    made = add_model(store, "wheat", 0.2)
+    for name in made.values():
+        with pytest.raises(InvalidInputError, match="too short for a part of an id"):
+            find_id(store, name[-3:])
+    with pytest.raises(InvalidInputError, match="did you mean @3"):
+        find_id(store, "3")
+
+
+def test_a_run_that_is_called_as_a_word_is_once_was_another_run(store: WorkspaceStore) -> None:
+    named = {name: add_model(store, name, 0.2)["run"] for name in ("last", "best", "@3", "run:abc", "abc")}
+    for text in ("last", "best", "run:abc"):
+        with pytest.raises(InvalidInputError, match=f"'{text}' may be one of 2: run .*; (give more|.* name the run)"):
+            find_id(store, text)
+    for text in ("last", "best", "@3"):
+        assert find_id(store, f"run:{text}") == ("runs", named[text])
+    assert find_id(store, "abc") == ("runs", named["abc"])
+
+
 def test_best_of_what_cannot_be_compared_is_not_chosen(store: WorkspaceStore) -> None:
     add_model(store, "first", 0.2)
     last = add_model(store, "second", 0.9, metric="accuracy", task_type="classification")
@@ -41,9 +60,7 @@ def test_best_of_what_cannot_be_compared_is_not_chosen(store: WorkspaceStore) ->
 
 def test_nothing_is_best_or_last_in_an_empty_workspace(store: WorkspaceStore) -> None:
     for word in ("best", "last", ""):
-        with pytest.raises(
-            InvalidInputError, match="no run, dataset, pipeline, chain or prediction has the name or id"
-        ):
+        with pytest.raises(InvalidInputError, match="nothing here: the workspace has no run; `run CONFIG DATA` trains"):
             find_id(store, word)
 
 
@@ -92,7 +109,7 @@ def test_an_id_that_several_have_once_listed_mostly_artifacts(store: WorkspaceSt
     made = [add_model(store, f"run {number}", 0.1) for number in range(3)]
     artifact = store.save_artifact([1, 2], "list", "model")
     with pytest.raises(InvalidInputError, match=r"may be one of \d+: run .{8} \(run 2, 20..-") as caught:
-        find_id(store, made[0]["run"][:2])
+        find_id(store, made[0]["run"][:4])
     assert "artifact" not in str(caught.value)
     assert str(caught.value).endswith(" more; give more of the id")
     with pytest.raises(InvalidInputError, match="no run, dataset"):

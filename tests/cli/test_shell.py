@@ -149,6 +149,14 @@ def test_ids_names_metrics_and_datasets_once_were_not_completed(here: str) -> No
     assert complete("-w nowhere top ") == complete("top -w nowhere ") == []
 
 
+def test_nothing_once_was_completed_where_top_needs_a_metric(here: str) -> None:
+    with WorkspaceStore("workspace") as store:
+        (run_id,) = store.list_runs()["run_id"]
+        add_model(store, "classes", 0.9, metric="accuracy", task_type="classification")
+    assert run_id[-8:] in complete("show ")
+    assert "best" not in complete("delete "), "it was offered, and refused"
+
+
 def test_rows_in_a_pipe_once_were_broken_at_80_columns(here: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     header, row = command("pipelines").splitlines()

@@ -73,7 +73,7 @@ def test_alternatives_and_ranges_make_one_pipeline_each() -> None:
     assert names(config) == [
         before + model
         for before in ("", "StandardScaler > ", "MinMaxScaler > StandardScaler > ")
-        for model in ("PLSRegression()", "PLSRegression(n_components=4)", "PLSRegression(n_components=6)")
+        for model in ("PLSRegression(n_components=2)", "PLSRegression(n_components=4)", "PLSRegression(n_components=6)")
     ]
     assert pipelines_of(config)[4].choices == [
         {"_or_": {"class": "sklearn.preprocessing.StandardScaler"}},
@@ -86,7 +86,7 @@ def test_alternatives_may_stand_in_alternatives() -> None:
     assert names(config) == [
         "Ridge(alpha=1)",
         "Ridge(alpha=2)",
-        "PLSRegression()",
+        "PLSRegression(n_components=2)",
         "PLSRegression(n_components=4)",
         "PLSRegression(n_components=6)",
     ]
@@ -378,12 +378,19 @@ def test_models_that_tell_nothing_or_are_set_later_are_no_wrong_configuration(mo
     assert len(pipelines_of([{"model": model}])) == 1
 
 
-def test_an_operator_that_cannot_be_printed_is_called_by_its_class() -> None:
+def test_a_name_once_left_out_what_is_set_to_the_default_and_what_comes_before_the_model() -> None:
     class Silent(Ridge):  # type: ignore[misc]  # scikit-learn ships no types
         def __repr__(self) -> str:
             raise RuntimeError
 
-    assert pipelines_of([Silent()])[0].name == "Silent"
+    filters = {"class": "chemotools.derivative.SavitzkyGolay", "params": {"window_length": 21, "deriv": 1}}
+    pls = {"class": "sklearn.cross_decomposition.PLSRegression", "params": {"n_components": 2}}
+    assert names([filters, {"model": pls}]) == [
+        "SavitzkyGolay(window_length=21, deriv=1) > PLSRegression(n_components=2)"
+    ]
+    bagged = {"class": "sklearn.ensemble.BaggingRegressor", "params": {"estimator": pls, "n_estimators": 10}}
+    assert names([{"model": bagged}]) == ["BaggingRegressor(estimator=PLSRegression, n_estimators=10)"]
+    assert pipelines_of([Silent(alpha=2)])[0].name == "Silent(alpha=2)"
 
 
 def test_a_model_that_is_no_estimator_of_scikit_learn_is_a_model_where_it_is_called_one() -> None:
