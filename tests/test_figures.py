@@ -12,7 +12,7 @@ from sklearn.model_selection import KFold, RepeatedKFold, cross_val_predict
 from sklearn.neighbors import KNeighborsClassifier
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures
-from nirs4all_store.figures import files
+from nirs4all_store.figures import files, parts
 from nirs4all_store.metrics import scores_of
 from nirs4all_store.views import drawing_of
 
@@ -103,9 +103,67 @@ def test_classes_are_counted_as_scikit_learn_counts_them(store: WorkspaceStore) 
     expected = confusion_matrix(y, cross_val_predict(KNeighborsClassifier(3), X, y, cv=FOLDS))
     assert [int(text.get_text()) for text in axes.texts] == expected.ravel().tolist()
     np.testing.assert_array_equal(axes.images[0].get_array(), expected)
-    assert [text.get_text() for text in axes.get_yticklabels()] == ["a name of a cl…below a column", "low"]
+    assert [text.get_text() for text in axes.get_yticklabels()] == ["a name of a c…elow a column", "low"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted", "true")
     assert axes.get_title().startswith("n = 21, accuracy = ")
+
+
+GRADES = np.array([f"a rather long class name, number {number} of the classes" for number in range(6)])
+
+
+def grades(y_pred: Any = GRADES[::-1]) -> dict[str, Any]:
+    drawn = {"task_type": "classification", "model_name": "kNN", "partition": "val", "fold_id": "avg"}
+    return drawn | {"y_true": GRADES, "y_pred": y_pred}
+
+
+def test_long_names_of_classes_that_differ_in_the_middle_were_all_alike() -> None:
+    (axes,) = files._figure(grades()).axes
+    shown = [text.get_text() for text in axes.get_yticklabels()]
+    assert shown[:2] == ["a rathe…number 0 of the cla…", "a rathe…number 1 of the cla…"]
+    assert shown == [text.get_text() for text in axes.get_xticklabels()]
+    assert len({*shown}) == 6
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"),
+    [
+        (["sample", "a long name"], ["sample", "a long name"]),
+        (["left, then the end", "right, then the end"], ["left, …he end", "right,…he end"]),
+        (["the long name 1 is long", "the long name 2 is long"], ["the…ng name 1…", "the…ng name 2…"]),
+        (["a long A, then long X, end", "a long A, then long Y, end", "a long B, then long X, end"], None),
+    ],
+)
+def test_short_names_are_different_if_the_names_are(names: list[str], shown: list[str] | None) -> None:
+    found = parts.short_names(names, 14)
+    assert shown in (None, found)
+    assert len({*found}) == len(names)
+    assert max(map(len, found)) <= 14
+
+
+def test_a_table_of_classes_was_wider_than_a_terminal_if_their_names_are_long() -> None:
+    lines = figures.draw(grades()).splitlines()
+    assert lines[0].split() == ["true", "1", "2", "3", "4", "5", "6"]
+    assert lines[1].split("  ")[1:] == ["1 a rather long class nam…number 0 of the classes", *"000001"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_long_name_of_a_target_made_a_picture_that_is_mostly_empty() -> None:
+    name = "a_very_long_target_name_" * 9
+    drawn = {"prediction_id": "p", "task_type": "regression", "model_name": "PLS", "partition": "val", "fold_id": "avg"}
+    drawn |= {
+        "y_true": Y,
+        "y_pred": Y + 1,
+        "target_names": [name],
+        "title": f"{name} " * 3,
+        "units": {name: "g/l" * 20},
+    }
+    figure = files._figure(drawn)
+    figure.draw_without_rendering()
+    wanted, (whole, left) = figure.get_tightbbox(), figure.get_size_inches()
+    assert wanted.width < whole + 1
+    assert wanted.height < left + 0.5
+    boxes = [axes.xaxis.label.get_window_extent() for axes in figure.axes]
+    assert boxes[0].x1 < boxes[1].x0, "the names of the axes overlap"
 
 
 # Tests of the command line save PNG and HTML.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 from html import escape
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy as np
 from ..errors import InvalidInputError
 from ..filesystem import atomic_write
 from ..validation import printable
-from .parts import Array, Part, are_classes, confusion_of, name_of_rmse, parts_of
+from .parts import Part, are_classes, confusion_of, name_of_rmse, parts_of, short_names
 
 FORMATS = {".png": "png", ".svg": "svg", ".pdf": "pdf", ".html": "svg"}
 PAGE = (
@@ -23,15 +24,18 @@ MARGIN = 0.06
 MOST_GROUPS = 10
 FEW, MANY = 100, 5000
 """Up to how many points these are large, and from how many on they are an image also in SVG and PDF."""
-LONGEST_NAME = 28
+LONGEST_CLASS = 28
+"""How many characters of the name of a class are shown."""
+MOST_LINES = 3
+"""On how many lines a title or the name of an axis may stand."""
 MOST_BESIDE = 40
 """How many characters the names of classes may have together to stand side by side."""
 MOST_WITH_ZEROS = 20
 """Of how many classes also the zeros are written."""
-POINTS_SIZE = (11.5, 4.6)
+POINTS_SIZE, POINTS_SIDE = (11.5, 4.6), 3.6
 LEAST_SIDE, MOST_SIDE = 4.5, 30
 OF_CLASS, OF_LETTER, OF_LINES = 0.55, 0.085, 1.2
-"""How much space there is for a class, for a letter of its name, and for the lines around the matrix.
+"""How much space there is for a class, for a letter of a text, and for the lines around the matrix.
 
 These sizes are in inches.
 """
@@ -92,7 +96,8 @@ def _figure(prediction: dict[str, Any]) -> Any:
     sizes = [_size_of_counts(part) if of_classes else POINTS_SIZE for part in parts]
     widths, heights = zip(*sizes, strict=True)
     figure = Figure(figsize=(max(widths), sum(heights)), layout="constrained")
-    figure.suptitle(printable(prediction.get("title") or prediction["model_name"]), fontsize="medium")
+    title = printable(prediction.get("title") or prediction["model_name"])
+    figure.suptitle(_in_lines(title, max(widths)), fontsize="medium")
     rows = figure.subplots(len(parts), 1 if of_classes else 2, squeeze=False, height_ratios=heights)
     for row, part in zip(rows, parts, strict=True):
         if of_classes:
@@ -122,9 +127,10 @@ def _draw_points(axes: Any, residuals: Any, part: Part, rmse: str) -> None:
     axes.axline((0, 0), slope=1, color="black", linewidth=0.8)
     residuals.axhline(0, color="black", linewidth=0.8)
     residuals.set_box_aspect(1)
-    quantity = printable(part.quantity)
-    axes.set(xlabel=f"measured{quantity}", ylabel=f"predicted{quantity}")
-    residuals.set(xlabel=f"measured{quantity}", ylabel=f"predicted - measured{quantity}")
+    words = ("measured", "predicted", "predicted - measured")
+    measured_name, predicted_name, residual_name = (_in_lines(word + part.quantity, POINTS_SIDE) for word in words)
+    axes.set(xlabel=measured_name, ylabel=predicted_name)
+    residuals.set(xlabel=measured_name, ylabel=residual_name)
     handles, labels = axes.get_legend_handles_labels()
     # Beside the panels, where it covers no point.
     place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1), "borderaxespad": 0, "alignment": "left"}
@@ -147,13 +153,13 @@ def _scores_of(part: Part, rmse: str) -> str:
     lines = [f"n = {scores.get('n', len(part.y))}"]
     named = (("rmse", rmse, unit), ("r2", "R²", ""), ("bias", "bias", unit), ("slope", "slope", ""))
     lines += [f"{name} = {scores[key]:.4g}{after}" for key, name, after in named if key in scores]
-    return "\n".join(map(printable, lines))
+    return "\n".join(lines)
 
 
 def _draw_counts(axes: Any, part: Part) -> None:
     """Draw how often each class (a row) was predicted as which (a column)."""
     classes, counts = confusion_of(part)
-    names = _short_names(classes)
+    names = short_names(classes, LONGEST_CLASS)
     axes.imshow(counts, cmap="Blues")
     axes.set_xticks(range(len(names)), names, **({"rotation": 45, "ha": "right"} if _are_long(names) else {}))
     axes.set_yticks(range(len(names)), names)
@@ -161,8 +167,9 @@ def _draw_counts(axes: Any, part: Part) -> None:
         count = counts[row, column]
         color = "white" if count > counts.max() / 2 else "black"
         axes.text(column, row, count, ha="center", va="center", color=color)
-    name = f" {printable(part.name)}" if part.name else ""
-    axes.set(xlabel=f"predicted{name}", ylabel=f"true{name}")
+    side = _side_of(len(names))
+    predicted_name, true_name = (_in_lines(f"{word} {part.name}".strip(), side) for word in ("predicted", "true"))
+    axes.set(xlabel=predicted_name, ylabel=true_name)
     told = [("accuracy", "accuracy"), ("balanced_accuracy", "balanced accuracy")]
     found = [f"n = {len(part.y)}", *(f"{word} = {part.scores[key]:.3g}" for key, word in told if key in part.scores)]
     axes.set_title(", ".join([*found, *filter(None, [part.unpredicted])]), fontsize="small")
@@ -170,17 +177,21 @@ def _draw_counts(axes: Any, part: Part) -> None:
 
 def _size_of_counts(part: Part) -> tuple[float, float]:
     """Return the width and the height of a matrix of classes with their names around it, in inches."""
-    names = _short_names(confusion_of(part)[0])
-    side = float(np.clip(OF_CLASS * len(names), LEAST_SIDE, MOST_SIDE))
+    names = short_names(confusion_of(part)[0], LONGEST_CLASS)
+    side = _side_of(len(names))
     space = OF_LETTER * max(map(len, names), default=0)
     return side + space + OF_LINES, side + OF_LINES + (space if _are_long(names) else 0)
 
 
-def _short_names(classes: Array) -> list[str]:
-    """Return the names of classes, long ones without their middle: their ends may tell them apart."""
-    half = LONGEST_NAME // 2
-    names = [printable(str(name)) for name in classes]
-    return [name if len(name) <= LONGEST_NAME else f"{name[:half]}…{name[-half:]}" for name in names]
+def _side_of(n_classes: int) -> float:
+    """Return the side of a matrix of classes, in inches."""
+    return float(np.clip(OF_CLASS * n_classes, LEAST_SIDE, MOST_SIDE))
+
+
+def _in_lines(text: str, length: float) -> str:
+    """Return text in as many lines as it needs to be no longer than a length in inches; the end of too much is cut."""
+    most = int(length / OF_LETTER)
+    return "\n".join(wrap(text, most, max_lines=MOST_LINES, placeholder=" …", break_on_hyphens=False))
 
 
 def _are_long(names: list[str]) -> bool:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from os.path import commonprefix
 from typing import Any
 
 import numpy as np
 
 from ..datasets import AVERAGE, FINAL
 from ..metrics import TARGETS, is_missing, label
+from ..validation import printable
 
 Array = Any
+LONGEST_TARGET, LONGEST_UNIT = 36, 16
+"""How many characters of a target's name, and of its unit, are shown."""
+BEFORE_DIFFERENCE = 8
+"""How many characters are shown before those that tell shortened names apart."""
 
 
 @dataclass(frozen=True)
@@ -21,8 +27,9 @@ class Part:
     Attributes
     ----------
     name : str
-        Of the target; empty if it has none.
+        Of the target, of which a long one is shortened; empty if it has none.
     unit : str or None
+        Shortened as well.
     y, y_pred : ndarray of shape (n_samples,)
         Measured and predicted.
     groups : ndarray of str, shape (n_samples,), or None
@@ -49,8 +56,9 @@ class Part:
 
     @property
     def quantity(self) -> str:
-        """What is measured, with its unit, as ` glucose (g/l)`."""
-        return f" {self.name}" * bool(self.name) + (f" ({self.unit})" if self.unit else "")
+        """What is measured, with its unit, as ` glucose (g/l)`; no line ends inside the unit."""
+        unit = (self.unit or "").replace(" ", "\N{NO-BREAK SPACE}")
+        return f" {self.name}" * bool(self.name) + f" ({unit})" * bool(unit)
 
 
 def parts_of(prediction: dict[str, Any]) -> list[Part]:
@@ -64,15 +72,17 @@ def parts_of(prediction: dict[str, Any]) -> list[Part]:
         of_targets = [*(scores.get(TARGETS) or {}).values()] or [scores]
         columns = list(zip(y.T, y_pred.T, _are_known(y).T, _are_known(y_pred).T, strict=True))
     names = _names(prediction.get("target_names"), [*(scores.get(TARGETS) or {})], len(columns))
+    shown = short_names(names, LONGEST_TARGET)
     units, groups = prediction.get("units") or {}, prediction.get("groups")
     found = []
     for number, (name, (true, predicted, measured, is_predicted)) in enumerate(zip(names, columns, strict=True)):
         own = of_targets[number] if len(of_targets) == len(columns) else {}
         unit = units.get(name or "y")
+        unit = None if unit is None else short_names([unit], LONGEST_UNIT)[0]
         drawn = measured & is_predicted
         of_groups = None if groups is None else np.asarray(groups)[drawn]
         lacking = int(np.sum(measured & ~is_predicted))
-        found.append(Part(name, unit, true[drawn], predicted[drawn], of_groups, own, lacking))
+        found.append(Part(shown[number], unit, true[drawn], predicted[drawn], of_groups, own, lacking))
     return found
 
 
@@ -87,6 +97,36 @@ def _names(named: Sequence[str] | None, scored: Sequence[str], count: int) -> li
         if names and len(names) == count:
             return list(names)
     return [""] if count == 1 else [f"y{number + 1}" for number in range(count)]
+
+
+def short_names(names: Iterable[Any], longest: int) -> list[str]:
+    """Return names of which none is longer than this many characters, and which are different if the names are.
+
+    A long name loses its middle, since the ends mostly tell names apart. Of names that would be alike then, the part
+    is shown where they begin to differ; of those that are alike still, their place.
+    """
+    whole = [printable(str(name)) for name in names]
+    half = (longest - 1) // 2
+    short = [name if len(name) <= longest else f"{name[:half]}…{name[-half:]}" for name in whole]
+    for alike in _alike(short):
+        differ = len(commonprefix([whole[place] for place in alike]))  # noqa: RUF071 - they are no paths
+        for place in alike:
+            rest = whole[place][max(0, differ - BEFORE_DIFFERENCE) :].lstrip()
+            found = f"{whole[place][: longest // 4]}…{rest}"
+            short[place] = found if len(found) <= longest else f"{found[: longest - 1]}…"
+    for alike in _alike(short):
+        for place in alike:
+            number = f"… ({place + 1})"
+            short[place] = short[place][: longest - len(number)] + number
+    return short
+
+
+def _alike(names: Sequence[str]) -> list[list[int]]:
+    """Return the places of each name that several have."""
+    places: dict[str, list[int]] = {}
+    for place, name in enumerate(names):
+        places.setdefault(name, []).append(place)
+    return [of_name for of_name in places.values() if len(of_name) > 1]
 
 
 def are_classes(prediction: dict[str, Any]) -> bool:
