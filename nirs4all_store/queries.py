@@ -185,7 +185,7 @@ class Queries:
         InvalidInputError
             There are fewer than two, or one of them twice.
         """
-        from .chains import Compared, TrainedOn, compare, sample_frame
+        from .chains import Compared, TrainedOn, compare, holds_out_again, sample_frame
 
         ids = checked_texts(chain_ids, "chain_ids")
         if len({*ids}) < max(2, len(ids)):
@@ -193,9 +193,11 @@ class Queries:
         # In whatever order: they need not be ranked.
         wanted = WantedChains({"chain_id": ids}, ascending=True)
         with self._reading() as uow:
-            stored = [stored_predictions(uow, chain_id, "val", AVERAGE) for chain_id in ids]
-            folds = uow.predictions.held_out_scores(ids)
             rows = uow.summaries.rank_chains(wanted, None, copies=True).rows
+            # A mean over what several models say of a sample is closer to the truth than any of them.
+            fold = None if holds_out_again(rows["judged_by"]) else AVERAGE
+            stored = [stored_predictions(uow, chain_id, "val", fold) for chain_id in ids]
+            folds = uow.predictions.held_out_scores(ids)
         absent = [chain_id for chain_id in ids if chain_id not in rows["chain_id"]]
         if absent:
             raise NotFoundError(f"chain {absent[0]} has no predictions to compare; or it is a refit: give its chain")
@@ -203,6 +205,7 @@ class Queries:
         compared = []
         for chain, predictions, name in stored:
             targets = TrainedOn.of(chain).target_names
+            predictions = [row for row in predictions if (row["fold_id"] == AVERAGE) == (fold == AVERAGE)]
             frame = sample_frame(predictions, targets, samples[name] if name else None)
             own = folds.filter(chain_id=chain["chain_id"]).select("fold_id", "val_score")
             compared.append(Compared(chain, dict(own.iter_rows()), predictions, targets, frame))

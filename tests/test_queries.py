@@ -8,16 +8,19 @@ import polars as pl
 import pytest
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import LogisticRegression, Ridge
-from sklearn.model_selection import GroupKFold, KFold, cross_val_predict
+from sklearn.model_selection import GroupKFold, KFold, RepeatedKFold, ShuffleSplit, cross_val_predict
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeRegressor
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, StoreClosedError, WorkspaceStore
+from nirs4all_store.chains import Compared, compare
 from nirs4all_store.storage import Artifact, UnitOfWork
 from nirs4all_store.storage.columns import table_of
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 ARTIFACTS = table_of(Artifact)
+SHUFFLED = ShuffleSplit(n_splits=5, test_size=0.2, random_state=0)
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(24, 6))
 Y = X[:, 0] + 0.5 * RNG.normal(size=24)
@@ -101,6 +104,57 @@ def test_scans_of_one_sample_are_one_pair_and_classes_are_right_or_wrong(store: 
     first, other = (cross_val_predict(model, X, classes, cv=GroupKFold(3), groups=lots) != classes for model in models)
     assert (row["target"], row["n"]) == ("grain", 12)
     assert (row["first"], row["other"]) == pytest.approx((first.mean(), other.mean()))
+
+
+@pytest.mark.parametrize("splitter", [RepeatedKFold(n_splits=3, n_repeats=2, random_state=0), SHUFFLED], ids=str)
+def test_errors_in_pairs_were_those_of_the_mean_over_repeats(store: WorkspaceStore, splitter: object) -> None:
+    models = [Ridge(1.0), DecisionTreeRegressor(random_state=0)]
+    ids = chains_of(store, *([splitter, model] for model in models))
+    found = store.compare_chains(ids).paired
+    assert found is not None
+    (row,) = found.to_dicts()
+    stored = [store.rank_chains("mae", chain_id=chain_id).rows["score"].item() for chain_id in ids]
+    assert (row["first"], row["other"]) == pytest.approx(tuple(stored))
+    assert row["difference"] == pytest.approx(stored[1] - stored[0])
+    assert row["lower"] < row["difference"] < row["upper"]
+    assert row["n"] == len({place for _, held_out in splitter.split(X) for place in held_out})  # type: ignore[attr-defined]  # Both have it.
+
+
+def test_two_empty_references_made_all_differences_nan(store: WorkspaceStore) -> None:
+    fat = X[:, 1].copy()
+    fat[:2] = np.nan
+    table = pl.DataFrame(X, schema=[str(1100 + place) for place in range(6)], orient="row")
+    data = {"X": table.with_columns(protein=Y, fat=fat)}
+    runs = [
+        PipelineRunner(store).run([KFold(3), Ridge(alpha)], data, target=["protein", "fat"], refit=False)
+        for alpha in (1.0, 9.0)
+    ]
+    found = store.compare_chains([run["chain_id"][0] for run in runs]).paired
+    assert found is not None
+    assert found["n"].to_list() == [24, 22]
+    assert not any(found[name].is_nan().any() for name in ("first", "other", "difference", "lower", "upper"))
+
+
+@pytest.mark.parametrize(
+    ("predicted", "n"), [([1.0, np.nan, 4.0, 4.5], 3), ([2.0, 3.0, 4.0, 5.0], 4), ([np.nan] * 4, 0)]
+)
+def test_a_prediction_of_nan_made_all_differences_nan(predicted: list[float], n: int) -> None:
+    chain = {"chain_id": "a", "steps": []}
+    known = {"task_type": "regression"}
+
+    def compared(values: list[float]) -> Compared:
+        rows = pl.DataFrame({"row": range(4), "fold_id": ["avg"] * 4, "y_true": [1.0, 2.0, 3.0, 4.0], "y_pred": values})
+        return Compared(chain, {}, [known], None, rows)
+
+    scores = pl.DataFrame({"dataset_id": ["d", "d"], "judged_by": ['{"folds": "f"}'] * 2})
+    found = compare(scores, [compared([1.0, 2.0, 3.0, 4.0]), compared(predicted)]).paired
+    assert found is not None and found.height == (n > 0), "no sample has both errors"
+    for row in found.to_dicts():
+        assert (row["n"], row["difference"]) == (
+            n,
+            pytest.approx(np.nanmean(np.abs(np.subtract(predicted, range(1, 5))))),
+        )
+        assert (row["lower"] is None) == (n == 4), "where all differ as much there is no interval"
 
 
 def test_what_cannot_be_compared_is_refused(store: WorkspaceStore) -> None:

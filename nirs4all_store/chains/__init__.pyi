@@ -8,6 +8,7 @@ from .builder import StepArtifacts as StepArtifacts
 from .comparison import ChainComparison as ChainComparison
 from .comparison import Compared as Compared
 from .comparison import compare as compare
+from .comparison import holds_out_again as holds_out_again
 from .domain import DOMAIN as DOMAIN
 from .domain import checked_domain as checked_domain
 from .domain_fit import fit_domain as fit_domain

@@ -22,6 +22,17 @@ LONGEST = 80
 """So many characters of a value of a parameter are shown."""
 LEVEL = 0.95
 RESAMPLES = 9_999
+VALUES_AT_ONCE = 10_000_000
+"""So many values of resamples are in memory at a time."""
+PAIRED = {
+    "chain_id": pl.String,
+    "target": pl.String,
+    "n": pl.Int64,
+    **dict.fromkeys(("first", "other", "difference", "lower", "upper"), pl.Float64),
+    "n_better": pl.Int64,
+    "n_worse": pl.Int64,
+}
+"""What is told of the errors of two chains, and the types."""
 Row = dict[str, Any]
 
 
@@ -39,9 +50,11 @@ class ChainComparison:
     folds : polars.DataFrame
         `fold_id`, and the score of each chain for what this fold held out, in a column of the chain's id.
     paired : polars.DataFrame or None
-        For each other chain and `target`: `n` (samples), `first` and `other` (the means of the absolute errors, for
-        classes the shares of wrong ones), `difference` (other less first: negative if the other is better), `lower` and
-        `upper` (its bootstrap interval of 95 %), `n_better` and `n_worse` (how often the other is).
+        For each other chain and `target`: `n` (samples that have a reference and both predictions), `first` and `other`
+        (the means of the absolute errors, for classes the shares of wrong ones), `difference` (other less first:
+        negative if the other is better), `lower` and `upper` (its bootstrap interval of 95 %; null where all
+        differences are equal), `n_better` and `n_worse` (how often the other is). What was held out several times has
+        the mean of its errors, and counts as often.
     not_paired : str or None
         Why there are no pairs of errors.
     """
@@ -64,7 +77,7 @@ class Compared:
     scores : dict of str to float
         The score of what each fold held out.
     predictions : list of dict
-        What all its folds together held out, with arrays.
+        What all its folds together held out, with arrays; what each of them did where this is a mean over several.
     target_names : list of str, or None
     samples : polars.DataFrame
         What `sample_frame` makes of them.
@@ -87,9 +100,16 @@ def compare(scores: pl.DataFrame, chains: Sequence[Compared]) -> ChainComparison
         scores,
         pl.DataFrame(steps, schema=schema, orient="row"),
         _fold_by_fold(chains),
-        None if why else pl.DataFrame([row for other in others for row in _pairs(first, other)]),
+        None if why else pl.DataFrame([row for other in others for row in _pairs(first, other)], schema=PAIRED),
         why,
     )
+
+
+def holds_out_again(judged_by: pl.Series) -> bool:
+    """Tell whether folds hold out some samples several times, from the JSON of how chains were judged."""
+    repeats, several = (judged_by.str.json_path_match(path) for path in ("$.n_repeats", "$.coverage.several"))
+    times = repeats.cast(pl.Int64, strict=False) > 1, several.cast(pl.Int64, strict=False) > 0
+    return any(bool(own.any()) for own in times)
 
 
 def _differing_steps(first: Row, other: Row) -> list[tuple[str, int, str | None, str | None]]:
@@ -147,33 +167,42 @@ def _pairs(first: Compared, other: Compared) -> list[Row]:
         _, other_true, other_predicted, _ = theirs[target]
         classes = are_classes(first.predictions)
         ours = _errors(first.samples, true, predicted, classes=classes)
-        joined = ours.join(
-            _errors(other.samples, other_true, other_predicted, classes=classes), on="row", suffix="_other"
-        )
-        joined = joined.drop_nulls(["error", "error_other"])
-        if joined["sample"].null_count() == 0:  # Scans of one sample err together.
-            joined = joined.group_by("sample").agg(pl.col("error", "error_other").mean())
-        found.append({"chain_id": other.chain["chain_id"], "target": target, **_difference(joined)})
+        pairs = ours.join(
+            _errors(other.samples, other_true, other_predicted, classes=classes), on=["row", "fold_id"], suffix="_other"
+        ).drop_nulls(["error", "error_other"])
+        if pairs.height:
+            found.append({"chain_id": other.chain["chain_id"], "target": target, **_difference(_by_sample(pairs))})
     return found
 
 
 def _errors(rows: pl.DataFrame, true: str, predicted: str, *, classes: bool) -> pl.DataFrame:
-    wrong = (
-        (pl.col(predicted) != pl.col(true)).cast(pl.Float64) if classes else (pl.col(predicted) - pl.col(true)).abs()
+    """Return the error of each prediction; null where the reference or the prediction is missing."""
+    y, y_pred = (
+        pl.col(name).fill_nan(None) if rows[name].dtype.is_float() else pl.col(name) for name in (true, predicted)
     )
+    error = (y_pred != y).cast(pl.Float64) if classes else (y_pred - y).abs()
     sample = pl.col("sample").cast(pl.String) if "sample" in rows.columns else pl.lit(None, pl.String)
-    return rows.select("row", sample.alias("sample"), error=wrong)
+    return rows.select("row", "fold_id", sample.alias("sample"), error=error)
+
+
+def _by_sample(pairs: pl.DataFrame) -> pl.DataFrame:
+    """Return the mean errors of each sample, and how many `times` it was held out."""
+    errors = pl.col("error", "error_other").mean()
+    found = pairs.group_by("row").agg(errors, pl.col("sample").first(), times=pl.len()).sort("row")
+    if found["sample"].null_count() == 0:  # Scans of one sample err together.
+        found = found.group_by("sample").agg(errors, pl.col("times").mean()).sort("sample")
+    return found
 
 
 def _difference(errors: pl.DataFrame) -> Row:
-    ours, theirs = errors["error"].to_numpy(), errors["error_other"].to_numpy()
+    ours, theirs, times = (errors[name].to_numpy() for name in ("error", "error_other", "times"))
     differences = theirs - ours
-    lower, upper = _interval(differences)
+    lower, upper = _interval(differences, times)
     return {
         "n": len(differences),
-        "first": float(ours.mean()),
-        "other": float(theirs.mean()),
-        "difference": float(differences.mean()),
+        "first": float(np.average(ours, weights=times)),
+        "other": float(np.average(theirs, weights=times)),
+        "difference": float(np.average(differences, weights=times)),
         "lower": lower,
         "upper": upper,
         "n_better": int((differences < 0).sum()),
@@ -181,18 +210,21 @@ def _difference(errors: pl.DataFrame) -> Row:
     }
 
 
-def _interval(differences: Any) -> tuple[float | None, float | None]:
-    """Return the bootstrap interval of a mean over samples; the same each time."""
-    if len(differences) < 2:
+def _interval(differences: Any, times: Any) -> tuple[float | None, float | None]:
+    """Return the bootstrap interval of a mean over samples, the same each time; none where they do not differ."""
+    if np.ptp(differences) == 0:
         return None, None
     from scipy.stats import bootstrap
 
     found = bootstrap(
-        (differences,),
-        np.mean,
+        (differences, times),
+        lambda values, weights, axis: np.average(values, axis=axis, weights=weights),
         n_resamples=RESAMPLES,
+        batch=max(1, VALUES_AT_ONCE // len(differences)),
         confidence_level=LEVEL,
         method="percentile",
+        paired=True,
+        vectorized=True,
         random_state=np.random.default_rng(0),
     )
     return float(found.confidence_interval.low), float(found.confidence_interval.high)
