@@ -6,6 +6,8 @@ init, delete, prune, gc, vacuum, upgrade, recover, restore, info, check, repair.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from shlex import quote
@@ -29,17 +31,22 @@ from .output import (
     existing,
     find,
     print_error,
+    print_json,
     print_line,
     print_rows,
+    reading,
     show_rows,
 )
 from .terminal import escape_what_the_terminal_lacks
 
 if TYPE_CHECKING:
     from ..engine import Migrations, RecoveryReport, UpgradePlan, UpgradeReport
+    from ..views import Sizes
     from ..workspace import PruneReport
 
 app = typer.Typer()
+MOST_RUNS = 3
+"""How many of the largest runs `info` names."""
 PRUNED = ("chain_id", "model_name", "preprocessings", "metric", "val_score")
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would be done, and change nothing.")]
 Timeout = Annotated[float, typer.Option(help="Seconds to wait for another process that uses the workspace.")]
@@ -276,12 +283,24 @@ def restore(
 
 
 @app.command(epilog="nirs4all-store info workspace")
-def info(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> None:
-    """Show how much is in a workspace of any version; nothing is changed."""
+def info(
+    folder: Folder = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print everything as JSON, and the bytes of each run.")
+    ] = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Show how much is in a workspace of any version, which runs take most, and what gc would free."""
     from ..workspace import inspect_workspace
 
     found = inspect_workspace(folder or workspace)
     same = found.revision == found.newest
+    # Of another version nobody but `upgrade` reads the rows.
+    with reading(found.path) if same else nullcontext() as store:
+        sizes = None if store is None else views.sizes_of(store)
+    if as_json:
+        print_json(asdict(found) | ({} if sizes is None else asdict(sizes)))
+        return
     advice = "" if same else f"; this version works on {found.newest}"
     if engine.UNSTAMPED <= found.revision < found.newest:
         advice += f": nirs4all-store upgrade {quote(str(found.path))}"
@@ -293,7 +312,16 @@ def info(folder: Folder = None, workspace: Workspace = DEFAULT_WORKSPACE) -> Non
         f"database   {_size(found.database_bytes)}, its log {_size(found.log_bytes)}",
         f"artifacts  {found.artifact_files} files, {_size(found.artifact_bytes)}",
         *(f"kept copy  {copy.name}, {_size(copy.stat().st_size)}" for copy in found.copies),
+        *([] if sizes is None else _lines_of_sizes(sizes)),
     )
+
+
+def _lines_of_sizes(sizes: Sizes) -> list[str]:
+    runs = [
+        f"run        {run['name']}: {run['predictions']:,} predictions, {_size(run['own_bytes'])} of its own"
+        for run in sizes.runs[:MOST_RUNS]
+    ]
+    return [*runs, f"gc         would free {sizes.unused_files:,} files, {_size(sizes.unused_bytes)}"]
 
 
 @app.command(epilog="nirs4all-store check --deep")

@@ -23,7 +23,9 @@ from .listings import list_runs as list_runs
 from .listings import list_samples as list_samples
 from .listings import list_templates as list_templates
 from .listings import to_json as to_json
+from .overview import Sizes as Sizes
 from .overview import overview_of as overview_of
+from .overview import sizes_of as sizes_of
 from .rankings import first_unmatched as first_unmatched
 from .rankings import held_out as held_out
 from .rankings import lines_of_left_out as lines_of_left_out

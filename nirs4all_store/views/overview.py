@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from ..errors import InvalidInputError
 from ..metrics import label
 from ..store import WorkspaceStore
@@ -16,6 +19,29 @@ NEXT = {
     "running": ("runs", "shows when the run has ended; `top` ranks what is there so far"),
 }
 """What to do next, by the status of the last run."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What takes the space of a workspace.
+
+    Attributes
+    ----------
+    runs : list of dict
+        See `WorkspaceStore.usage`; what takes most comes first.
+    unused_files, unused_bytes : int
+        What `gc` would remove.
+    """
+
+    runs: list[dict[str, Any]]
+    unused_files: int
+    unused_bytes: int
+
+
+def sizes_of(store: WorkspaceStore) -> Sizes:
+    """Return which runs take how much, and what nothing uses."""
+    unused = store.plan_gc()
+    return Sizes([with_zone(row) for row in store.usage().to_dicts()], unused.height, int(unused["size_bytes"].sum()))
 
 
 def overview_of(store: WorkspaceStore) -> list[tuple[str, str]]:

@@ -215,7 +215,12 @@ def test_a_workspace_is_looked_after(here: Path, monkeypatch: pytest.MonkeyPatch
     assert "is ready" in command("init place")
     monkeypatch.setenv("NIRS4ALL_WORKSPACE", "place")
     command("run ridge.yaml wheat.csv -t glucose")
-    assert "1 pipelines" in command("info")
+    told = command("info")
+    assert "1 pipelines" in told
+    assert re.search(r"run +wheat: \d+ predictions, [\d.]+ kB of its own\ngc +would free 0 files, 0 bytes", told)
+    sizes = json.loads(command("info --json"))
+    assert sizes["runs"][0]["own_bytes"] <= sizes["artifact_bytes"], "programs could not read it, and no run was named"
+    assert sizes["rows"]["pipelines"] == 1
     assert "0 findings" in command("check --deep")
     run = rows("runs")[0]["run_id"]
     assert "nothing was removed; answer y, or give --yes" in command(f"delete {run}", 1, answer="n\n")
