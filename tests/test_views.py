@@ -334,6 +334,21 @@ def test_programs_once_got_other_scores_of_a_model_than_people(store: WorkspaceS
     assert (row["run_name"], row["run_id"], row["like_the_best"]) == ("wheat", *store.list_runs()["run_id"], False)
 
 
+def test_a_ranking_by_one_target_once_told_the_scores_of_all(store: WorkspaceStore) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(30, 4))
+    y = np.stack([X[:, 0], rng.normal(size=30)], axis=1)
+    PipelineRunner(store).run([KFold(2), Ridge()], (X, y))
+    (both,) = views.list_models(store, views.rank(store, 1)).table.to_dicts()
+    (one,) = views.list_models(store, views.rank(store, 1, target="y2"), target="y2").table.to_dicts()
+    scores = store.query_predictions(fold_id="avg", partition="val")["scores"].str.json_decode(
+        pl.Struct({"val": pl.Struct({"targets": pl.Struct({"y2": pl.Struct({"rmse": pl.Float64, "r2": pl.Float64})})})})
+    )
+    own = scores[0]["val"]["targets"]["y2"]
+    assert (one["RMSECV"], one["R²"]) == (own["rmse"], own["r2"]) and own["r2"] < both["R²"]
+    assert {"RMSEC", "RPD"} <= {*one} and "metric" not in one
+
+
 def test_single_folds_among_others_are_not_marked_as_like_the_best(store: WorkspaceStore, chain_id: str) -> None:
     pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
     add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="1", val_score=0.39, partition="val")

@@ -164,7 +164,9 @@ def top(
             rows = store.query_predictions(partition=partition, run_id=run_id)
             views.refuse_without_scores(store, metric, partition, run_id=run_id, dataset_name=dataset)
             _refuse_unmatched(rows, wanted, f"{partition}_score")
-        show_ranking(store, views.list_models(store, found, average, limit, ranked), as_json=as_json, as_csv=as_csv)
+        show_ranking(
+            store, views.list_models(store, found, average, limit, ranked, target), as_json=as_json, as_csv=as_csv
+        )
 
 
 def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], score: str) -> None:

@@ -10,7 +10,7 @@ import polars as pl
 
 from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..errors import InvalidInputError
-from ..metrics import FIELD_NAMES, NAMES, WEIGHTED, label
+from ..metrics import FIELD_NAMES, MAIN, NAMES, TARGETS, WEIGHTED, label
 from ..store import WorkspaceStore
 from .judged import LIKE_THE_BEST, judged
 from .listings import Listing, dict_of, preprocessing_texts, text_of, texts_of, with_params
@@ -71,6 +71,7 @@ def list_models(
     average: str | None = None,
     limit: int | None = None,
     more: Callable[[int], pl.DataFrame] | None = None,
+    target: str | None = None,
 ) -> Listing:
     """Return ranked predictions as one chooses among models: each with its parameters and scores.
 
@@ -88,6 +89,8 @@ def list_models(
     more : callable, optional
         Returns the same rankings with as many models as it is asked for; asked where all that are given are like the
         best.
+    target : str, optional
+        Of models of several targets the one by which they are ranked: its scores are listed.
 
     Raises
     ------
@@ -99,7 +102,7 @@ def list_models(
         asked *= 4
         found = judged(store, more(asked), limit)
     rows, told, hashes, chains = found.rows, found.told, found.hashes, found.chains
-    _show_final_scores(store, rows)
+    _show_final_scores(store, rows, target)
     columns: dict[str, list[Any]] = {
         "#": found.marks,
         "chain_id": [row["chain_id"] for row in rows],
@@ -107,7 +110,11 @@ def list_models(
         "model": [with_params(row) for row in rows],
         "preprocessings": preprocessing_texts(store, rows),
     }
-    spreads = [chains.get(row["chain_id"], {}).get("fold_sd") if row["fold_id"] == AVERAGE else None for row in rows]
+    is_whole = [row["fold_id"] == AVERAGE and not row.get("of_target") for row in rows]
+    spreads = [
+        chains.get(row["chain_id"], {}).get("fold_sd") if is_so else None
+        for row, is_so in zip(rows, is_whole, strict=True)
+    ]
     columns |= _score_columns(rows, spreads)
     averages = {} if average is None else _by_sample(store, rows, average)
     columns |= averages
@@ -134,8 +141,11 @@ def list_models(
     return Listing(found.predictions.with_columns(named, *told_so, *averaged), table, found.notes)
 
 
-def _show_final_scores(store: WorkspaceStore, rows: Sequence[dict[str, Any]]) -> None:
-    """Put the scores of test and train of the final model, where there is one, beside what the folds held out."""
+def _show_final_scores(store: WorkspaceStore, rows: Sequence[dict[str, Any]], target: str | None) -> None:
+    """Put the scores of test and train of the final model, where there is one, beside what the folds held out.
+
+    Of models of several targets the scores of one take the place of those of all.
+    """
     together = [row for row in rows if row["fold_id"] == AVERAGE and row["chain_id"] is not None]
     chains = [row["chain_id"] for row in together]
     found = store.query_predictions(fold_id=FINAL, chain_id=chains) if chains else pl.DataFrame()
@@ -143,6 +153,20 @@ def _show_final_scores(store: WorkspaceStore, rows: Sequence[dict[str, Any]]) ->
     for row in together:
         final = finals.get(row["chain_id"])
         row |= {name: final[name] for name in ("test_score", "train_score")} if final else {}
+        if target is not None:
+            _put_target(row, dict_of(final["scores"]) if final else {}, target)
+
+
+def _put_target(row: dict[str, Any], of_final: Mapping[str, Any], target: str) -> None:
+    """Put the scores of one target in the place of those of all, in a row of several; one alone has no others."""
+    scores = dict_of(row["scores"])
+    if TARGETS not in dict_of(scores.get(row["partition"])):
+        return
+    own = {part: dict_of(dict_of(dict_of(scores.get(part)).get(TARGETS)).get(target)) for part in PARTITIONS}
+    final = {part: dict_of(dict_of(dict_of(of_final.get(part)).get(TARGETS)).get(target)) for part in PARTITIONS[1:]}
+    main = MAIN["classification" if "classification" in row["task_type"] else "regression"]
+    row |= {"metric": main, "scores": own, "of_target": True}
+    row |= {f"{part}_score": (final.get(part) or own[part]).get(main) for part in PARTITIONS}
 
 
 def _split_text(judged: Mapping[str, Any]) -> str | None:
