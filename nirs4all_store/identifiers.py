@@ -28,6 +28,20 @@ def new_id() -> str:
     return f"{digits[:8]}-{digits[8:12]}-{digits[12:]}{str(uuid_utils.uuid4())[18:]}"
 
 
+def time_of(made_id: str) -> datetime | None:
+    """Return when an id was made (UTC), as it says itself; None if it is no UUID of version 7."""
+    from uuid import UUID
+
+    try:
+        found = UUID(made_id)
+    except ValueError:
+        return None
+    if found.version != 7:
+        return None
+    ms, part = found.int >> 80, found.int >> 64 & (TICKS_PER_MS - 1)
+    return datetime(1970, 1, 1) + timedelta(microseconds=ms * 1000 + part * 1000 // TICKS_PER_MS)
+
+
 def utc_now() -> datetime:
     """Return the present time in UTC, without a zone, as the database keeps it."""
     return datetime.now(UTC).replace(tzinfo=None)

@@ -252,7 +252,8 @@ class Queries:
         ----------
         run_id : str
         log_id : str, optional
-            The last line that is known; None: from the beginning.
+            The last line that is known; None: from the beginning. If it was deleted since, what came after the time
+            that its id tells; if its id tells none (only ids of this package do, not all that were imported), all.
         limit : int
             How many lines at most.
 
@@ -260,6 +261,11 @@ class Queries:
         -------
         polars.DataFrame
             The columns of `get_pipeline_log`, and `pipeline_name`.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run.
         """
         with self._reading() as uow:
             return uow.progress.logs_since(run_id, log_id, checked_int(limit, "limit", 32))

@@ -1140,6 +1140,9 @@ class WorkspaceStore(Queries):
         metric: str | Iterable[str] | None = None,
         task_type: str | Iterable[str] | None = None,
         refit_context: str | Iterable[str] | None = None,
+        model_name: str | Iterable[str] | None = None,
+        preprocessings: str | Iterable[str] | None = None,
+        dataset_id: str | Iterable[str] | None = None,
     ) -> pl.DataFrame:
         """Return the predictions that match every given filter, oldest first.
 
@@ -1148,7 +1151,7 @@ class WorkspaceStore(Queries):
         model_class : str or list of str, optional
             May hold `%` (any text) and `_` (any character), as in SQL's LIKE.
         dataset_name, partition, fold_id, branch_id, pipeline_id, run_id : one value or a list of values, optional
-        chain_id, metric, task_type, refit_context : str or list of str, optional
+        chain_id, metric, task_type, refit_context, model_name, preprocessings, dataset_id : str or list, optional
             Match exactly; of several values, one must match.
         limit, offset : int
             How many rows, after how many.
@@ -1168,6 +1171,9 @@ class WorkspaceStore(Queries):
                 metric=metric,
                 task_type=task_type,
                 refit_context=refit_context,
+                model_name=model_name,
+                preprocessings=preprocessings,
+                dataset_id=dataset_id,
             )
 
     def top_predictions(

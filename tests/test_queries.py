@@ -211,7 +211,22 @@ def test_what_was_logged_since_comes_once(store: WorkspaceStore) -> None:
     assert seen == [("step 0", "a"), ("step 1", "b"), ("step 2", "a"), ("step 3", "b")]
     store.log_step(pipelines[0], 4, "PLS", "end", 1.0, "late")
     assert store.logs_since(run_id, last)["message"].to_list() == ["late"]
-    assert store.logs_since("another").is_empty()
+    assert store.logs_since(run_id, "no id").height == 5, "nobody can tell when that was"
+
+
+def test_a_tail_of_a_run_that_is_not_there_waited_for_ever(store: WorkspaceStore) -> None:
+    with pytest.raises(NotFoundError, match="there is no run 'another'; see list_runs"):
+        store.logs_since("another")
+
+
+def test_a_tail_stopped_once_its_last_line_was_deleted(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("run")
+    pipelines = [store.begin_pipeline(run_id, name, {}, [], "wheat", "hash") for name in "ab"]
+    for place in range(6):
+        store.log_step(pipelines[place % 2], place, "PLS", "end", 1.0, f"step {place}")
+    last = store.logs_since(run_id, limit=4)["log_id"][-1]
+    store.delete_pipeline(pipelines[1])
+    assert store.logs_since(run_id, last)["message"].to_list() == ["step 4"]
 
 
 @pytest.mark.parametrize("where", ["memory", pytest.param("folder", marks=pytest.mark.in_a_folder)])

@@ -17,6 +17,7 @@ from nirs4all_store import InvalidInputError, InvalidTypeError, PipelineRunner, 
 from nirs4all_store.storage import ChainRecord, Prediction, PredictionArrays
 from nirs4all_store.storage.columns import table_of
 from nirs4all_store.storage.repositories import chain_summaries
+from nirs4all_store.storage.repositories.prediction_filters import FILTERS
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
 PREDICTIONS, ARRAYS = table_of(Prediction), table_of(PredictionArrays)
@@ -276,6 +277,14 @@ def test_filters_take_one_value_or_several(trained: WorkspaceStore) -> None:
             trained.facets(columns)
     with pytest.raises(InvalidInputError, match="chains have no partition"):
         trained.facets(partition="val")
+
+
+def test_predictions_could_not_be_asked_for_by_the_name_of_their_model(trained: WorkspaceStore) -> None:
+    (chain,) = chains(trained, dataset_name="grain")
+    for name in FILTERS:  # All queries take the same.
+        value = trained.query_predictions(chain_id=chain["chain_id"]).to_dicts()[0].get(name) or chain.get(name)
+        asked = {name: value}
+        assert trained.query_predictions(**asked).height == trained.count_predictions(**asked) > 0
 
 
 def test_values_are_listed_and_counted_with_their_best_scores(trained: WorkspaceStore) -> None:

@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Select, bindparam, case, func, select
+from sqlalchemy import ColumnElement, Select, bindparam, case, func, select, tuple_
 
 from ...errors import NotFoundError
-from ...identifiers import utc_now
+from ...identifiers import time_of, utc_now
 from ...metrics import directions
 from ...validation import checked_text
 from ..columns import table_of
@@ -62,9 +62,7 @@ class Progress(Repository):
 
     def of_run(self, run_id: str, best: dict[str, Any] | None) -> RunProgress:
         """Return how far a run is; see `WorkspaceStore.run_progress`."""
-        run = self._tables.row(Run, run_id)
-        if run is None:
-            raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
+        run = self._run(run_id)
         of_run = PIPELINES.c.run_id == run_id
         grouped = select(PIPELINES.c.status, func.count().label("n")).where(of_run).group_by(PIPELINES.c.status)
         counts = dict(self._tables.frame(grouped).sort("status").iter_rows())
@@ -77,6 +75,12 @@ class Progress(Repository):
         seconds = 0.0 if run["status"] != "running" else None if left is None else left * spent / done
         failures = self._failures(run_id) if "failed" in counts else NO_FAILURES
         return RunProgress(run_id, run["name"], run["status"], planned, counts, failures, seconds, best)
+
+    def _run(self, run_id: str) -> dict[str, Any]:
+        run = self._tables.row(Run, run_id)
+        if run is None:
+            raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
+        return run
 
     def _failures(self, run_id: str) -> pl.DataFrame:
         failed = select(PIPELINES.c.pipeline_id, PIPELINES.c.error).where(
@@ -106,16 +110,22 @@ class Progress(Repository):
 
     def logs_since(self, run_id: str, log_id: str | None, limit: int) -> pl.DataFrame:
         """Return log lines of a run that came after another one; see `WorkspaceStore.logs_since`."""
-        run_id = checked_text(run_id, "run_id")
+        run = self._run(checked_text(run_id, "run_id"))
         query = select(LOGS, PIPELINES.c.name.label("pipeline_name")).join(
             PIPELINES, PIPELINES.c.pipeline_id == LOGS.c.pipeline_id
         )
-        query = query.where(PIPELINES.c.run_id == run_id)
+        query = query.where(PIPELINES.c.run_id == run["run_id"])
         if log_id is not None:
-            last = select(LOGS.c.created_at).where(LOGS.c.log_id == checked_text(log_id, "log_id")).scalar_subquery()
-            is_later = (LOGS.c.created_at > last) | ((LOGS.c.created_at == last) & (LOGS.c.log_id > log_id))
-            query = query.where(is_later)
+            query = query.where(*self._after(checked_text(log_id, "log_id")))
         return self._tables.frame(query.order_by(LOGS.c.created_at, LOGS.c.log_id).limit(limit))
+
+    def _after(self, log_id: str) -> list[ColumnElement[bool]]:
+        """Return the conditions of log lines that came after one; if it is gone, after the time that its id tells."""
+        last = self._tables.row(Log, log_id)
+        if last is not None:
+            return [tuple_(LOGS.c.created_at, LOGS.c.log_id) > tuple_(last["created_at"], log_id)]
+        time = time_of(log_id)
+        return [] if time is None else [LOGS.c.created_at >= time]
 
 
 @cache
