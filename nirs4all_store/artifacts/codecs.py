@@ -268,8 +268,7 @@ def load(content: bytes, format: str, made_with: dict[str, Any] | None, trust: T
     if trust == [] and format not in (SKOPS, NPZ):  # skops trusts some types by itself, and arrays run nothing.
         raise UntrustedArtifactError(
             "it came from elsewhere, and loading it runs whatever code it names; if you know who made it, predict or "
-            "import it with --trusted (in Python trusted=True or trusted=[types]; a stored chain is trusted with "
-            "trust_chain(chain_id, trusted))"
+            "import it with --trusted (in Python trusted=True, or trust_chain() of a stored chain)"
         )
     try:
         return (

@@ -111,6 +111,7 @@ class Demo:
             self._say(f"opened the workspace [cyan]{store.workspace_path}[/]")
             glucose, pipelines = fermentation()
             regression, best = self._train(store, glucose, pipelines)
+            self._tell_test(store, regression)
             classification, _ = self._train(store, *coffee())
             self._deploy(store, best["chain_id"], glucose)
             self._write(store, regression, best["pipeline_id"])
@@ -140,6 +141,16 @@ class Demo:
         judged = held_out(ranked)
         show_rows(store, list_models(store, judged, limit=3), as_json=False, as_csv=False)
         return str(runner.run_id), judged.row(0, named=True)
+
+    def _tell_test(self, store: WorkspaceStore, run_id: str) -> None:
+        """Print what can be learnt from the scores of new spectra, beside those of cross-validation."""
+        scores = store.rank_chains(run_id=run_id).rows
+        best, worst = scores.row(0, named=True), max(scores["rmsep"].to_list())
+        print_line(
+            self._console,
+            f"RMSEP is of spectra that were measured later. There the best model errs by {best['rmsep']:.1f} g/l, not "
+            f"by {best['rmsecv']:.1f}; one without a correction of the baseline by {worst:.0f}.",
+        )
 
     def _deploy(self, store: WorkspaceStore, chain_id: str, data: dict[str, Any]) -> None:
         with self._timed("replayed the best on {n} unseen spectra: glucose rmse {rmse:.2f} g/l") as said:

@@ -104,8 +104,8 @@ def _load(bundle: Bundle, artifact_id: str, trust: Trust, name: str) -> Any:
     try:
         return codecs.load(bundle.contents[row["content_hash"]], row["format"], row["provenance"], trust)
     except UntrustedArtifactError as error:
-        advice = "`nirs4all-store show` and the bundle's path, or inspect_bundle(), lists it all"
-        raise UntrustedArtifactError(f"{name}, {row['member']}: {error}; {advice}") from error
+        listed = f"`nirs4all-store show {bundle.path.name}` lists what it would load"
+        raise UntrustedArtifactError(f"{name}: {error}; {listed}") from error
 
 
 @dataclass(frozen=True)
