@@ -5,10 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -17,6 +16,7 @@ from .. import validation, views
 from ..errors import OutputPathError, UsageError, WorkspaceNotFoundError
 from ..filesystem import atomic_write, checked_path, refuse_below, refuse_no_file
 from ..workspace import checked_folder, is_in_memory
+from . import tables
 from .last_ranking import recall, remember
 from .terminal import cell, for_programs, put
 
@@ -107,9 +107,6 @@ RUN_ID = "A run: its name, a part of its id, or last"
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 MIN_ID_LENGTH = 8
-MOST_OF_A_WORD = 36
-LEAST_OF_A_WORD = 16
-GAP = 2
 
 
 def print_error(problem: str) -> None:
@@ -221,22 +218,18 @@ def print_details(lines: Sequence[tuple[str, str]]) -> None:
     if not Console().is_terminal:
         _print_for_pipe(rows, [False, False])
         return
-    table = Table(box=None, show_header=False, padding=(0, GAP, 0, 0))
+    table = Table(box=None, show_header=False, padding=(0, tables.GAP, 0, 0))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(Text, row))
     Console().print(table)
 
 
-def _print_for_pipe(rows: Sequence[Sequence[Text]], right: Sequence[bool]) -> None:
+def _print_for_pipe(rows: tables.Rows, right: Sequence[bool]) -> None:
     """Print each row on one line of any length, for programs that look for a word in a line."""
-    texts = [[text.plain for text in row] for row in rows]
-    widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
-    for row in texts:
-        padding = [" " * (width - cell_len(text)) for width, text in zip(widths, row, strict=True)]
-        cells = [pad + text if flush else text + pad for text, pad, flush in zip(row, padding, right, strict=True)]
-        put((" " * GAP).join(cells).rstrip() + "\n")
+    for lines in tables.lines_of(rows, right, tables.natural_widths(rows)):
+        put("".join(f"{line}\n" for line in lines))
 
 
 def show_rows(store: WorkspaceStore, listing: Listing, *, as_json: bool, as_csv: bool) -> None:
@@ -268,56 +261,24 @@ def print_rows(listing: Listing, short: dict[str, str] | None = None, *, as_json
     titles = [cell(column) for column in schema]
     rows = [[cell(text) for text in row] for row in views.cells(listing.table, short or {})]
     numeric = [kind.is_numeric() for kind in schema.values()]
-    is_watched = Console().is_terminal
-    if is_watched:
-        _print_table(titles, rows, numeric, [column in views.IDS for column in schema])
+    console = Console()
+    if console.is_terminal:
+        _print_table([titles, *rows], numeric, [column in views.IDS for column in schema])
+        for note in listing.notes:
+            print_line(console, *tables.broken_at(console.width, cell(note)))
     else:
         _print_for_pipe([titles, *rows], numeric)
-    print_line(Console(stderr=not is_watched), *listing.notes)
+        print_line(Console(stderr=True), *listing.notes)
 
 
-def _print_table(
-    titles: Sequence[Text], rows: Sequence[Sequence[Text]], numeric: Sequence[bool], of_ids: Sequence[bool]
-) -> None:
-    """Print rows in the width of the terminal; numbers and ids are never broken."""
-    whole = [any(kinds) for kinds in zip(numeric, of_ids, strict=True)]
+def _print_table(rows: tables.Rows, numeric: Sequence[bool], of_ids: Sequence[bool]) -> None:
+    """Print rows, of which the first has the titles, in the width of the terminal; numbers and ids are never broken."""
     console = Console()
-    widths = _widths(
-        [*zip(*([text.plain for text in row] for row in (titles, *rows)), strict=True)], whole, console.width
-    )
-    table = Table(box=None, padding=(0, GAP, 0, 0), header_style="bold")
-    for is_number, title, width in zip(numeric, titles, widths, strict=True):
-        justify: Literal["left", "right"] = "right" if is_number else "left"
-        table.add_column(title, justify=justify, width=width, overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    # A number that is cut would be another number. So the table may be wider than the terminal, which breaks its lines.
-    Console(width=max(console.width, sum(widths) + GAP * len(widths))).print(table)
-
-
-def _widths(columns: Sequence[Sequence[str]], whole: Sequence[bool], available: int) -> list[int]:
-    """Return the width of each column; `whole` tells which columns are never broken.
-
-    The others are broken between words and, if there is not enough space, inside words.
-    """
-    natural = [max(map(cell_len, cells)) for cells in columns]
-    words = [max((cell_len(word) for cell in cells for word in cell.split()), default=1) for cells in columns]
-    widths = [
-        full if is_whole else min(full, longest, MOST_OF_A_WORD)
-        for full, longest, is_whole in zip(natural, words, whole, strict=True)
-    ]
-    spare = available - sum(widths) - GAP * len(widths)
-    while spare < 0:
-        widest = max((i for i in range(len(widths)) if not whole[i]), key=lambda i: widths[i], default=None)
-        if widest is None or widths[widest] <= LEAST_OF_A_WORD:
-            break
-        widths[widest] -= 1
-        spare += 1
-    while spare > 0 and widths != natural:
-        narrowest = min((i for i in range(len(widths)) if widths[i] < natural[i]), key=lambda i: widths[i])
-        widths[narrowest] += 1
-        spare -= 1
-    return widths
+    whole = [any(kinds) for kinds in zip(numeric, of_ids, strict=True)]
+    widths = tables.widths_within(console.width, rows, whole)
+    for number, lines in enumerate(tables.lines_of(rows, numeric, widths)):
+        for line in lines:
+            print_line(console, line, style=None if number else "bold")
 
 
 def find(store: WorkspaceStore, text: str, *kinds: str) -> tuple[str, str]:

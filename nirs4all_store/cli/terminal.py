@@ -7,8 +7,6 @@ import json
 import re
 import sys
 
-from rich.text import Text
-
 from .. import validation
 
 # Characters that move the cursor, are commands to the terminal, or change the direction of text; not line end and tab.
@@ -26,9 +24,9 @@ def _encoding() -> str:
     return getattr(sys.stdout, "encoding", None) or "utf-8"
 
 
-def cell(text: str) -> Text:
+def cell(text: str) -> str:
     """Return text for a cell of a table. It has its escapes already, so that its width is that of the printed text."""
-    return Text(validation.printable(text).encode(_encoding(), "backslashreplace").decode(_encoding()))
+    return validation.printable(text).encode(_encoding(), "backslashreplace").decode(_encoding())
 
 
 def for_programs(text: str) -> str:

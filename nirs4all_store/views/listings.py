@@ -35,6 +35,7 @@ IDS = ("run_id", "dataset_id", "pipeline_id", "chain_id", "prediction_id", "arti
 LISTED_RUNS = ("run_id", "name", "status", "pipelines", "failed", "best", "data", "created_at", "took")
 LISTED_DATASETS = ("dataset_id", "name", "targets", "task_type", "n_samples", "n_features", "origin", "created_at")
 LISTED_PIPELINES = ("pipeline_id", "name", "status", "metric", "best_val", "best_test", "duration_ms", "error")
+OF_SOME_PIPELINES = ("metric", "best_val", "best_test", "duration_ms", "error")
 LISTED_PREDICTIONS = ("prediction_id", "fold_id", "partition", "metric", "score", "name")
 LISTED_LOG = ("step_idx", "operator_class", "event", "level", "duration_ms", "created_at", "message")
 OF_A_STEP = ("step_idx", "operator_class", "duration_ms")
@@ -183,8 +184,8 @@ def list_templates(entries: Sequence[Mapping[str, Any]]) -> Listing:
 
 
 def _with_values(frame: pl.DataFrame, columns: Sequence[str]) -> list[str]:
-    """Return the columns without the score of test data and the errors, where there are none."""
-    empty = {name for name in ("best_test", "error") if frame[name].is_null().all()}
+    """Return the columns without the scores, times and errors that no row has."""
+    empty = {name for name in OF_SOME_PIPELINES if frame[name].is_null().all()}
     return [name for name in columns if name not in empty]
 
 

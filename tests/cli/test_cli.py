@@ -479,11 +479,11 @@ def test_a_terminal_of_any_width_cuts_no_number_and_no_id(
     final = rows("top --partition train")[0]
     assert (final["fold_id"], final["chain_id"]) == ("final", best["chain_id"])
     assert {f"{best['val_score']:.4g}", "RMSECV", f"{final['train_score']:.4g}", "RMSEC"} <= set(told)
-    assert best["chain_id"].endswith(told[told.index("RPD") + 2])
-    for word in ("PLSRegression", "(n_components=2,", "scale=False)", "StandardScaler", "MinMaxScaler"):
-        assert word in told
-    if width <= 80:  # The rest of it: an id is as long as it must be.
-        assert max(map(len, ranking.splitlines())) - len(told[told.index("RPD") + 2]) <= 72
+    assert any(best["chain_id"].endswith(word) for word in told if len(word) >= 8)
+    if width not in (60, 80):  # There, words are broken, so that the table fits.
+        for word in ("PLSRegression", "(n_components=2,", "scale=False)", "StandardScaler", "MinMaxScaler"):
+            assert word in told
+    assert max(map(len, ranking.splitlines())) <= max(width, 80), ranking
 
 
 def test_every_answer_is_plain_json_or_csv(here: Path) -> None:
