@@ -40,6 +40,7 @@ from .probabilities import on_classes as on_classes
 from .sample_frames import sample_frame as sample_frame
 from .sample_frames import score_frame as score_frame
 from .scans import check_average as check_average
+from .schema import SCORE_ONLY as SCORE_ONLY
 from .schema import SOURCE_MAP as SOURCE_MAP
 from .schema import artifact_ids as artifact_ids
 from .schema import as_ids as as_ids

@@ -119,6 +119,42 @@ def test_copies_are_one_row_or_all_are_asked_for(trained: WorkspaceStore) -> Non
     assert (all_of_them.total, all_of_them.rows["copies"].to_list()) == (6, [2] * 6)
 
 
+def recorded(store: WorkspaceStore, run_id: str, config: Any, score: float = 0.5, strategy: str = "none") -> str:
+    pipeline_id = store.begin_pipeline(run_id, "own code", config, [], "wheat", "")
+    chain_id = store.save_chain(pipeline_id, [], 0, "PLS", "", strategy, {}, {})
+    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", val_score=score)
+    return chain_id
+
+
+def shown(store: WorkspaceStore) -> list[list[str]]:
+    return [rows["chain_id"].to_list() for rows in (store.rank_chains().rows, store.top_predictions(9, once=True))]
+
+
+@pytest.mark.parametrize("config", [{}, [], None], ids=str)
+def test_models_that_ones_own_code_recorded_were_taken_for_copies_of_one(store: WorkspaceStore, config: Any) -> None:
+    run_id = store.begin_run("first")
+    ids = [recorded(store, run_id, config, score) for score in (0.1, 0.2, 0.3)]
+    assert shown(store) == [ids, ids]
+    assert store.rank_chains().rows["copies"].to_list() == [1, 1, 1]
+
+
+def test_of_equal_models_each_ranking_showed_another_one(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("run")
+    ids = [recorded(store, run_id, [{"class": "PLS"}]) for _ in range(3)]
+    assert shown(store) == [ids[2:], ids[2:]], "the newest"
+
+
+def test_a_model_that_was_pruned_hid_its_copy_that_can_predict(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("run")
+    kept, _ = (
+        recorded(store, run_id, [{"class": "PLS"}]),
+        recorded(store, run_id, [{"class": "PLS"}], 0.5, "score_only"),
+    )
+    assert shown(store) == [[kept], [kept]]
+    better = recorded(store, run_id, [{"class": "PLS"}], 0.4, "score_only")
+    assert shown(store) == [[better], [better]], "only among equal ones"
+
+
 def test_pages_follow_one_another_and_none_is_lost_where_chains_come_and_go(store: WorkspaceStore) -> None:
     _, pipeline_id = add_pipeline(store)
 

@@ -37,7 +37,7 @@ from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNPREDICTED, directions
 from ..columns import table_of
 from ..models import Chain, Pipeline, Prediction, Run
 from .prediction_filters import Shape, conditions
-from .ranking import DATASET, FOLDS, INFINITY
+from .ranking import DATASET, FOLDS, INFINITY, PRUNED, configuration
 from .wanted_chains import ESCAPE, VAL, Asked
 
 PREDICTIONS, PIPELINES, CHAINS, RUNS = table_of(Prediction), table_of(Pipeline), table_of(Chain), table_of(Run)
@@ -151,7 +151,7 @@ def scored(asked: Asked, metrics: Sequence[str], columns: Sequence[str] = ()) ->
 
     A refit of a chain that is there is no row of its own: its scores stand beside those of that chain. `league` is what
     is ranked together, `same` what is the same configuration trained on the same data; `is_known` tells whether its
-    score need not be computed from arrays.
+    score need not be computed from arrays, and `is_pruned` that it cannot predict any more.
 
     Parameters
     ----------
@@ -179,12 +179,13 @@ def scored(asked: Asked, metrics: Sequence[str], columns: Sequence[str] = ()) ->
         joined = joined.outerjoin(computed, computed.c.chain_id == own.c.chain_id)
     if final is not None:
         joined = joined.outerjoin(final, final.c.chain_id == own.c.chain_id)
-    config = cast(PIPELINES.c.expanded_config, String)
+    config = configuration(own.c.chain_id)
     query = select(
         *(own.c[name] for name in KEYS),
         ranked_by.label("ranked_by"),
         score.label("score"),
         is_known.label("is_known"),
+        own.c.chain_id.in_(PRUNED).label("is_pruned"),
         # The database sorts NaN above all numbers; who predicts NaN of some samples is no better than anybody.
         case((score < INFINITY, _order(score, ranked_by, metrics, asked.ascending))).label("order"),
         _joined(league).label("league"),
@@ -270,12 +271,13 @@ def ranked(asked: Asked, metrics: Sequence[str], *, copies: bool) -> CTE:
     Returns
     -------
     CTE
-        What `scored` tells of the best chain, or else the newest; `rank` (from 1, among what is ranked together),
+        What `scored` tells of the best chain (of equal ones what can predict, or else the newest); `rank` (from 1,
+        among what is ranked together),
         `place` (from 1, among all; what has the newest row comes first), `copies` (how many chains are of the
         configuration), `total`, and `known` (how many have a score that need not be computed).
     """
     rows = scored(asked, metrics)
-    best_first = (rows.c.order.asc().nulls_last(), rows.c.created_at.desc(), rows.c.chain_id)
+    best_first = (rows.c.order.asc().nulls_last(), rows.c.is_pruned, rows.c.created_at.desc(), rows.c.chain_id)
     copy = func.row_number().over(partition_by=rows.c.same, order_by=best_first).label("copy")
     number = func.count().over(partition_by=rows.c.same).label("copies")
     counted = select(rows, copy, number).subquery("counted")

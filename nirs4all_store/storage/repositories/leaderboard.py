@@ -55,7 +55,7 @@ class Wanted:
     folds : tuple of str
         Of each chain, keep the rows of the first of these folds that it has; empty: keep all.
     once : bool
-        Keep the best of what was trained with the same configuration.
+        Keep the best of what was trained with the same configuration; of equal ones what can predict, or the newest.
     """
 
     n: int
@@ -101,10 +101,12 @@ def ranked(rows: pl.DataFrame, wanted: Wanted, arrays: Arrays) -> pl.DataFrame:
     else:
         order = pl.col("score") if wanted.ascending else -pl.col("score")
     rows = rows.with_columns(order=order, newest=-pl.col("created_at").max().over(league).dt.timestamp())
-    rows = rows.sort("newest", *league, "order", "prediction_id")
     if wanted.once:
-        same = [*league, "expanded_config", "model_name", "preprocessings", "branch_id", "fold_id", "partition"]
+        same = [*league, "configuration", "model_name", "preprocessings", "branch_id", "fold_id", "partition"]
+        # Of equal ones, as in `chain_summaries.ranked`: what can predict, or else the newest.
+        rows = rows.sort("order", "is_pruned", -pl.col("created_at").dt.timestamp(), "chain_id")
         rows = rows.unique(same, keep="first", maintain_order=True)
+    rows = rows.sort("newest", *league, "order", "prediction_id")
     group = league if wanted.group_by is None else [*league, wanted.group_by]
     rows = rows.with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(group))
     return rows.filter(pl.col("rank") <= wanted.n).select(*ranking.PREDICTIONS.c.keys(), "score", "rank")

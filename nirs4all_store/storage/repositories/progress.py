@@ -110,14 +110,17 @@ class Progress(Repository):
 
     def logs_since(self, run_id: str, log_id: str | None, limit: int) -> pl.DataFrame:
         """Return log lines of a run that came after another one; see `WorkspaceStore.logs_since`."""
-        run = self._run(checked_text(run_id, "run_id"))
+        run_id = checked_text(run_id, "run_id")
         query = select(LOGS, PIPELINES.c.name.label("pipeline_name")).join(
             PIPELINES, PIPELINES.c.pipeline_id == LOGS.c.pipeline_id
         )
-        query = query.where(PIPELINES.c.run_id == run["run_id"])
+        query = query.where(PIPELINES.c.run_id == run_id)
         if log_id is not None:
             query = query.where(*self._after(checked_text(log_id, "log_id")))
-        return self._tables.frame(query.order_by(LOGS.c.created_at, LOGS.c.log_id).limit(limit))
+        found = self._tables.frame(query.order_by(LOGS.c.created_at, LOGS.c.log_id).limit(limit))
+        if found.is_empty():
+            self._run(run_id)
+        return found
 
     def _after(self, log_id: str) -> list[ColumnElement[bool]]:
         """Return the conditions of log lines that came after one; if it is gone, after the time that its id tells."""

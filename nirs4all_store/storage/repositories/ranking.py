@@ -8,12 +8,25 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Double, Select, bindparam, case, cast, distinct, func, literal_column, select
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Select,
+    String,
+    bindparam,
+    case,
+    cast,
+    distinct,
+    func,
+    literal_column,
+    select,
+)
 
+from ...chains import SCORE_ONLY
 from ...errors import InvalidInputError
 from ...metrics import lower_is_better
 from ..columns import table_of
-from ..models import Pipeline, Prediction
+from ..models import Chain, Pipeline, Prediction
 
 INFINITY = cast(literal_column("'Infinity'"), Double)
 PREDICTIONS, PIPELINES = table_of(Prediction), table_of(Pipeline)
@@ -23,6 +36,16 @@ FOLDS = func.coalesce(func.json_extract_string(PIPELINES.c.judged_by, "$.folds")
 """The hash of the folds by which a pipeline was judged."""
 DATASET = case((func.length(PIPELINES.c.dataset_hash) == 64, PIPELINES.c.dataset_hash), else_=PIPELINES.c.dataset_name)
 """The SHA-256 of all that a pipeline was trained on; its name where there is none (nirs4all 0.7.0 hashed settings)."""
+NO_CONFIGURATION = ("{}", "[]", "null")
+"""What stands for the configuration of a pipeline whose models one's own code made: nobody knows which are the same."""
+PRUNED = select(table_of(Chain).c.chain_id).where(table_of(Chain).c.fold_strategy == SCORE_ONLY)
+"""The chains that cannot predict any more."""
+
+
+def configuration(own_id: ColumnElement[str]) -> ColumnElement[str]:
+    """Return the text by which models of the same configuration are known; without one, the id."""
+    text = cast(PIPELINES.c.expanded_config, String)
+    return func.coalesce(case((text.not_in(NO_CONFIGURATION), text)), own_id)
 
 
 class Ranked(NamedTuple):
@@ -94,7 +117,14 @@ def number_of_leagues(of_run: bool) -> Select[Any]:
 @lru_cache
 def candidates(ranked: Ranked) -> Select[Any]:
     """Return the SELECT of what `leaderboard` has to know of each prediction."""
-    told = (PIPELINES.c.expanded_config, DATASET.label("dataset"), FOLDS.label("folds"), PIPELINES.c.judged_by)
+    own_id = func.coalesce(PREDICTIONS.c.chain_id, PREDICTIONS.c.prediction_id)
+    told = (
+        configuration(own_id).label("configuration"),
+        func.coalesce(PREDICTIONS.c.chain_id.in_(PRUNED), False).label("is_pruned"),
+        DATASET.label("dataset"),
+        FOLDS.label("folds"),
+        PIPELINES.c.judged_by,
+    )
     joined = select(PREDICTIONS, *told).join(PIPELINES, PIPELINES.c.pipeline_id == PREDICTIONS.c.pipeline_id)
     return joined.where(*ranked.conditions)
 
