@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 from nirs4all_store import InvalidInputError, load_bundle
 from nirs4all_store.cli import app
 from nirs4all_store.datasets import read_dataset
-from nirs4all_store.training import pipelines_of
+from nirs4all_store.training import near_names, pipelines_of
 from nirs4all_store.validation import did_you_mean, nearest
 
 PLS = "sklearn.cross_decomposition.PLSRegression"
@@ -51,6 +51,23 @@ def test_a_name_is_near_by_its_characters_and_whatever_its_capitals() -> None:
         ("chemotool.scatter.StandardNormalVariate", "did you mean chemotools.scatter.StandardNormalVariate?"),
         ("SNV", "there is no class SNV; did you mean chemotools.scatter.StandardNormalVariate?"),
         ("PLSR", "did you mean sklearn.cross_decomposition.PLSRegression?"),
+        # These once were what merely looks alike, as chemotools.baseline.ArPls for PLS, or nothing.
+        ("PLS", "no class PLS; did you mean sklearn.cross_decomposition.PLSRegression?"),
+        ("sklearn.cross_decomposition.PLS", "did you mean sklearn.cross_decomposition.PLSRegression?"),
+        ("pls", "did you mean sklearn.cross_decomposition.PLSRegression?"),
+        ("SG", "did you mean chemotools.derivative.SavitzkyGolay or chemotools.smooth.SavitzkyGolayFilter?"),
+        ("SavGol", "did you mean chemotools.derivative.SavitzkyGolay or chemotools.smooth.SavitzkyGolayFilter?"),
+        ("RF", "did you mean sklearn.ensemble.RandomForestRegressor or sklearn.ensemble.RandomForestClassifier?"),
+        ("sklearn.svm.SVM", "did you mean sklearn.svm.SVR or sklearn.svm.SVC?"),
+        ("LDA", "did you mean sklearn.discriminant_analysis.LinearDiscriminantAnalysis?"),
+        ("KNN", "did you mean sklearn.neighbors.KNeighborsRegressor or sklearn.neighbors.KNeighborsClassifier?"),
+        ("Detrend", "did you mean chemotools.baseline.PolynomialCorrection or chemotools.baseline.LinearCorrection?"),
+        ("MeanCenter", "no class MeanCenter; use sklearn.preprocessing.StandardScaler with with_std: false"),
+        ("Autoscale", "did you mean sklearn.preprocessing.StandardScaler?"),
+        ("chemotools.scatter.EMSC", "did you mean chemotools.scatter.ExtendedMultiplicativeScatterCorrection?"),
+        ("PLS-DA", "scikit-learn has no PLS-DA: you can use sklearn.discriminant_analysis.LinearDiscriminantAnalysis"),
+        ("MinMax", "did you mean sklearn.preprocessing.MinMaxScaler?"),
+        ("Ridg", "did you mean sklearn.linear_model.Ridge or sklearn.linear_model.RidgeCV or "),
         (
             "chemotool.Unheard",
             "there is no class chemotool.Unheard: no package 'chemotool' is installed; did you mean ",
@@ -85,6 +102,13 @@ def test_a_module_that_lacks_another_one_is_told_apart_from_a_name_that_nothing_
         assert message in str(caught.value)
     for name in ("mine", "alone"):
         sys.modules.pop(name, None)
+
+
+def test_short_names_of_the_field_are_names_of_classes_that_are_there() -> None:
+    classes = near_names._public_classes()
+    assert {name for names in near_names.SHORT_NAMES.values() for name in names.split()} <= {*classes}
+    named = {word.rstrip(",") for text in near_names.NO_CLASSES.values() for word in text.split() if "sklearn." in word}
+    assert named <= {*classes.values()}
 
 
 @pytest.mark.parametrize(

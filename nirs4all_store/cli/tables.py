@@ -108,6 +108,8 @@ def _parts(text: str, level: int) -> list[str]:
 
 def broken_at(width: int, text: str) -> list[str]:
     """Return the lines of a text of which none is wider, broken between words, or inside one that is wider."""
+    if cell_len(text) <= width:
+        return [text.rstrip()]
     return [line.rstrip() for line in _broken(width, text, 0)]
 
 

@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import inspect
 import pkgutil
+import re
 import warnings
 from collections.abc import Collection
 from types import ModuleType
@@ -18,6 +19,42 @@ PACKAGES = ("sklearn", "chemotools")
 """Where a class is looked for by its last name alone."""
 NO_OPERATORS = ("conftest", "datasets", "experimental", "externals", "plotting", "tests")
 """Modules of these packages that need not be imported to find classes."""
+SHORT_NAMES = {
+    "als": "AsLs",
+    "ann": "MLPRegressor MLPClassifier",
+    "autoscale": "StandardScaler",
+    "autoscaling": "StandardScaler",
+    "derivative": "SavitzkyGolay NorrisWilliams",
+    "detrend": "PolynomialCorrection LinearCorrection",
+    "emsc": "ExtendedMultiplicativeScatterCorrection",
+    "ica": "FastICA",
+    "knn": "KNeighborsRegressor KNeighborsClassifier",
+    "lda": "LinearDiscriminantAnalysis",
+    "loo": "LeaveOneOut",
+    "loocv": "LeaveOneOut",
+    "mlr": "LinearRegression",
+    "msc": "MultiplicativeScatterCorrection",
+    "ols": "LinearRegression",
+    "pls": "PLSRegression",
+    "pls1": "PLSRegression",
+    "pls2": "PLSRegression",
+    "plsr": "PLSRegression",
+    "rf": "RandomForestRegressor RandomForestClassifier",
+    "savgol": "SavitzkyGolay SavitzkyGolayFilter",
+    "sg": "SavitzkyGolay SavitzkyGolayFilter",
+    "snv": "StandardNormalVariate",
+    "svm": "SVR SVC",
+}
+"""What the field calls these classes, without capitals and hyphens."""
+NO_CLASSES = {
+    "center": "; use sklearn.preprocessing.StandardScaler with with_std: false",
+    "meancenter": "; use sklearn.preprocessing.StandardScaler with with_std: false",
+    "meancentering": "; use sklearn.preprocessing.StandardScaler with with_std: false",
+    "pcr": "; write two steps, sklearn.decomposition.PCA and sklearn.linear_model.LinearRegression",
+    "plsda": "; scikit-learn has no PLS-DA: you can use sklearn.discriminant_analysis.LinearDiscriminantAnalysis "
+    "after sklearn.decomposition.PCA",
+}
+"""What to write for what the field has a name for, and scikit-learn no class."""
 
 
 def advice(name: str) -> str:
@@ -27,9 +64,15 @@ def advice(name: str) -> str:
     problem, near = _in_its_module(name) if is_installed and inside else ("", [])
     if first in PACKAGES or not is_installed:
         last, classes = name.rpartition(".")[2], _public_classes()
+        may_be_short = first in PACKAGES or not inside
+        short = re.sub(r"[-_ ]", "", last.casefold())
         if last in classes:
             near = [classes[last]]
-        elif not near and (first in PACKAGES or not inside):
+        elif may_be_short and short in NO_CLASSES:
+            return NO_CLASSES[short]
+        elif may_be_short and short in SHORT_NAMES:
+            near = [classes[one] for one in SHORT_NAMES[short].split() if one in classes]
+        elif may_be_short and not near:
             near = [classes[one] for one in _like(last, classes)]
     if near:
         return f"; did you mean {' or '.join(near)}?"
@@ -89,10 +132,10 @@ def _public_classes() -> dict[str, str]:
 
 
 def _like(name: str, classes: Collection[str]) -> list[str]:
-    """Return the classes that are called nearly so, or of which this is the beginning or the initials, as SNV is."""
-    initials = {one: "".join(filter(str.isupper, one)) for one in classes}
-    short = [one for one in classes if len(name) > 1 and (initials[one] == name or one.startswith(name))]
-    return nearest(name, classes) or short[:MOST_SUGGESTED]
+    """Return the classes of which this is the beginning, shortest first, or the initials, else what is nearly so."""
+    begin = [one for one in classes if len(name) > 1 and one.casefold().startswith(name.casefold())]
+    initials = [one for one in classes if len(name) > 1 and "".join(filter(str.isupper, one)) == name]
+    return (sorted(begin, key=len) or initials)[:MOST_SUGGESTED] or nearest(name, classes)
 
 
 def _is_operator(kind: type, module: str) -> bool:
