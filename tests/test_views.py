@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
@@ -320,6 +321,10 @@ def test_models_that_differ_in_their_preprocessing_alone_once_read_the_same(stor
     assert {*steps["first"], *steps["other"]} == {f"PCA(n_components={n}, whiten=False)" for n in (2, 3)}
     (model,) = [step for step in (store.get_chain(first) or {})["steps"] if step["operator_class"] == "Ridge"]
     assert model["params"]["model"]["params"] == {"alpha": 1.0}, "what is set to its default was not kept"
+    same = PipelineRunner(store).run([KFold(2), StandardScaler(), PCA(2), Ridge()], (X, X[:, 0]), refit=False)
+    both = pl.concat([views.held_out(same), views.held_out(found)])
+    told = views.list_models(store, both).table["preprocessings"]
+    assert told[0] == "StandardScaler > PCA (n_components=2)", "whiten=False is the default, and no difference"
 
 
 def test_programs_once_got_other_scores_of_a_model_than_people(store: WorkspaceStore) -> None:

@@ -102,7 +102,11 @@ def run(
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Train all pipelines of a configuration, store them, and rank them."""
+    """Train all pipelines of a configuration, store them, and rank them.
+
+    Without a cross-validator in the configuration, each is validated on five shuffled folds, always the same ones; with
+    --groups, samples of a group stay in one fold. Then a final model is fitted on all samples.
+    """
     from ..chains import check_average
     from ..datasets import read_dataset, samples_of
     from ..store import WorkspaceStore

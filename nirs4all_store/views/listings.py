@@ -250,40 +250,6 @@ def with_params(row: Mapping[str, Any]) -> str:
     return str(row["model_name"]) + f" ({params})" * bool(params)
 
 
-def preprocessing_texts(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
-    """Return the preprocessing of models, with the parameters in which those differ that are else called the same."""
-    steps = [_steps_before(store, row) for row in rows]
-    alike: dict[Any, list[list[tuple[str, dict[str, Any]]]]] = {}
-    for row, own in zip(rows, steps, strict=True):
-        alike.setdefault(row["preprocessings"], []).append(own)
-    texts: list[str | None] = []
-    for row, own in zip(rows, steps, strict=True):
-        others = alike[row["preprocessings"]]
-        told = []
-        for place, (name, params) in enumerate(own):
-            differing = [
-                f"{key}={clipped(repr(value))}"
-                for key, value in params.items()
-                if any(len(other) == len(own) and other[place][1].get(key) != value for other in others)
-            ]
-            told.append(name + (f" ({', '.join(differing)})" if differing else ""))
-        texts.append(" > ".join(told) if own else row["preprocessings"])
-    return texts
-
-
-def _steps_before(store: WorkspaceStore, row: Mapping[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-    """Return the steps that `preprocessings` names with their parameters; none where the chain has others."""
-    names = row["preprocessings"].split(" > ") if row["preprocessings"] else []
-    chain = store.get_chain(row["chain_id"]) if names and row["chain_id"] is not None else None
-    steps = chain["steps"] if chain is not None and isinstance(chain["steps"], list) else []
-    found = [
-        (str(step.get("operator_class")), dict_of(step.get("params")))
-        for step in steps
-        if isinstance(step, dict) and step.get("operator_class") in names
-    ]
-    return found if [name for name, _ in found] == names else []
-
-
 def text_of(value: Any) -> str:
     """Return a value as people read it, on one line."""
     if value is None:

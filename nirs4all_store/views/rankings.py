@@ -13,7 +13,8 @@ from ..errors import InvalidInputError
 from ..metrics import FIELD_NAMES, MAIN, NAMES, TARGETS, WEIGHTED, label
 from ..store import WorkspaceStore
 from .judged import LIKE_THE_BEST, judged
-from .listings import Listing, dict_of, preprocessing_texts, text_of, texts_of, with_params
+from .listings import Listing, dict_of, text_of, texts_of, with_params
+from .preprocessing import preprocessing_texts
 
 SHORT_HASH = 8
 WHERE_SEVERAL = ("n", "dataset", "target", "data", "run", "judged by")

@@ -1,0 +1,57 @@
+"""How the preprocessing of a model is told, so that models that differ in it alone can be told apart. No printing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..store import WorkspaceStore
+from .listings import clipped, dict_of
+
+Steps = list[tuple[str, dict[str, Any]]]
+"""The name and the parameters of each step."""
+
+
+def preprocessing_texts(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+    """Return the preprocessing of models, with the parameters in which those differ that are else called the same."""
+    given, changed = ([read(store, row) for row in rows] for read in (_given, _changed))
+    alike: dict[Any, list[Steps]] = {}
+    for row, steps in zip(rows, changed, strict=True):
+        alike.setdefault(row["preprocessings"], []).append(steps)
+    texts: list[str | None] = []
+    for row, told, steps in zip(rows, given, changed, strict=True):
+        others = [own for own in alike[row["preprocessings"]] if len(own) == len(steps)]
+        parts = []
+        for place, (name, params) in enumerate(steps):
+            keys = dict.fromkeys(key for own in others for key in own[place][1])
+            values = params | (told[place][1] if len(told) == len(steps) else {})
+            differing = [key for key in keys if any(own[place][1].get(key) != params.get(key) for own in others)]
+            known = ", ".join(f"{key}={clipped(repr(values[key]))}" for key in differing if key in values)
+            parts.append(name + f" ({known})" * bool(known))
+        texts.append(" > ".join(parts) if steps else row["preprocessings"])
+    return texts
+
+
+def _given(store: WorkspaceStore, row: Mapping[str, Any]) -> Steps:
+    """Return the steps with all parameters that were set, as the chain has them."""
+    chain = store.get_chain(row["chain_id"]) if row["preprocessings"] and row["chain_id"] is not None else None
+    steps = chain["steps"] if chain is not None and isinstance(chain["steps"], list) else []
+    return _named(row, [(step.get("operator_class"), step.get("params")) for step in steps if isinstance(step, dict)])
+
+
+def _changed(store: WorkspaceStore, row: Mapping[str, Any]) -> Steps:
+    """Return the steps with the parameters that are not the defaults, by which two configurations are the same."""
+    pipeline = store.get_pipeline(row["pipeline_id"]) if row["preprocessings"] else None
+    config = pipeline["expanded_config"] if pipeline is not None else None
+    found = []
+    for step in config if isinstance(config, list) else []:
+        told = dict_of(step.get("transformer") or step) if isinstance(step, dict) else {"class": step}
+        found.append((str(told.get("class")).rpartition(".")[2], told.get("params")))
+    return _named(row, found)
+
+
+def _named(row: Mapping[str, Any], steps: Sequence[tuple[Any, Any]]) -> Steps:
+    """Return the steps that `preprocessings` names; none where there are others."""
+    names = row["preprocessings"].split(" > ") if row["preprocessings"] else []
+    found = [(str(name), dict_of(params)) for name, params in steps if name in names]
+    return found if [name for name, _ in found] == names else []
