@@ -67,7 +67,9 @@ def widths_within(available: int, rows: Rows, whole: Sequence[bool]) -> list[int
     whole : sequence of bool
         Whether the cells of a column are never broken, but for its title: a number that is cut is another number.
     """
-    widths, room = natural_widths(rows), available - GAP * (len(whole) - 1)
+    room = available - GAP * (len(whole) - 1)
+    natural = natural_widths(rows)
+    widths = [width if is_whole else min(width, available) for width, is_whole in zip(natural, whole, strict=True)]
     columns = [*zip(*rows, strict=True)]
     for level in range(ANYWHERE + 1):
         least = [_least(cells, is_whole, level) for cells, is_whole in zip(columns, whole, strict=True)]

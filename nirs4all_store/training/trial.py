@@ -6,6 +6,7 @@ are variables, PCA does not. So what looks like too many is tried, on the smalle
 
 from __future__ import annotations
 
+import json
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -14,12 +15,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.cross_decomposition import CCA, PLSSVD, PLSCanonical
+from sklearn.feature_selection import SelectorMixin
 
 from ..chains import estimator_type, inference
 from ..datasets import TrainingData
 from ..errors import StoreError
 from .cross_validation import fit_steps, splits
-from .pipeline_config import PipelineSpec
+from .evaluation import Array
+from .fitting import Samples, fit_transformer, wavelengths_after
+from .pipeline_config import PipelineSpec, Step
 from .repeats import Folds
 
 COMPONENTS = "n_components"
@@ -55,6 +59,7 @@ def line_of_refusals(pipelines: Sequence[PipelineSpec], data: TrainingData) -> s
     One that fails for another reason is not counted: training will tell.
     """
     folds: dict[str, Folds] = {}
+    selected: dict[str, int] = {}
     found: list[Doubt] = []
     for pipeline in pipelines:
         if not any(_components_of(operator) for _, operator in _operators(pipeline)):
@@ -66,7 +71,7 @@ def line_of_refusals(pipelines: Sequence[PipelineSpec], data: TrainingData) -> s
         except StoreError:  # Training will tell.
             continue
         rows = min((trained for trained, _ in folds[pipeline.folds_key]), key=len)
-        doubts = _doubts(pipeline, samples, rows)
+        doubts = _doubts(pipeline, samples, rows, selected)
         refusal = _refusal_of(pipeline, samples, rows, max(doubt.position for doubt in doubts)) if doubts else ""
         if COMPONENTS in refusal:
             numbers = re.findall(r"[0-9]+", refusal)
@@ -93,8 +98,11 @@ def _components_of(operator: Any, names: Sequence[str] = (COMPONENTS,)) -> int:
     return min((int(value) for value in wanted if isinstance(value, int | np.integer) and value > 0), default=0)
 
 
-def _doubts(pipeline: PipelineSpec, data: TrainingData, rows: Any) -> list[Doubt]:
-    """Return where there are as many components as samples, variables or classes, or more than anything else allows."""
+def _doubts(pipeline: PipelineSpec, data: TrainingData, rows: Array, selected: dict[str, int]) -> list[Doubt]:
+    """Return where there are as many components as samples, variables or classes, or more than anything else allows.
+
+    `selected` remembers how many variables selectors leave.
+    """
     found = []
     samples, variables = len(rows), data.X.shape[1]
     # From how many components on they may be refused, and what there is of which they need more.
@@ -111,12 +119,37 @@ def _doubts(pipeline: PipelineSpec, data: TrainingData, rows: Any) -> list[Doubt
             if components >= max(least, 2):
                 found.append(Doubt(position, components, most, limit))
         left = _components_of(operator, NARROWING) if hasattr(operator, "transform") else 0
+        # Only the fitted selector knows, and one with an estimator may fit it very often.
+        if isinstance(operator, SelectorMixin) and not left and not hasattr(operator, "estimator"):
+            before = pipeline.steps[: position + 1]
+            key = json.dumps([pipeline.folds_key, *(step.config for step in before)], default=str)
+            if key not in selected:
+                selected[key] = _variables_after(before, data, rows)
+            left = selected[key]
         if left:  # All steps that follow have no more.
             limits.append((left + 1, left, f"{left} variable{'s' * (left > 1)} after {type(operator).__name__}"))
     return found
 
 
-def _refusal_of(pipeline: PipelineSpec, data: TrainingData, rows: Any, last: int) -> str:
+def _variables_after(steps: Sequence[Step], data: TrainingData, rows: Array) -> int:
+    """Return how many variables are left after some steps are fitted on some rows; 0 if they fail."""
+    X, samples, wavelengths = data.X[rows], Samples.of(data, rows), data.wavelengths
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            for step in steps:
+                if step.kind == "transformer":
+                    before = X
+                    operator, X = fit_transformer(step, X, samples, wavelengths)
+                    wavelengths = wavelengths_after(operator, before, X, wavelengths)
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # Training will tell.
+        return 0
+    return int(np.shape(X)[1])
+
+
+def _refusal_of(pipeline: PipelineSpec, data: TrainingData, rows: Array, last: int) -> str:
     """Return what a pipeline says where it cannot be fitted on some rows up to its last step in doubt; else nothing."""
     steps = [step for position, step in enumerate(pipeline.steps) if position <= last or step.kind == "target"]
     try:

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, TransformerMixin
 from sklearn.cross_decomposition import CCA, PLSRegression
 from sklearn.decomposition import PCA, KernelPCA
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.feature_selection import SelectKBest, f_regression
+from sklearn.feature_selection import RFE, SelectKBest, SelectPercentile, f_regression
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 from sklearn.naive_bayes import GaussianNB
@@ -22,7 +22,7 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from nirs4all_store import PipelineRunner, TrainingFailedError, WorkspaceStore
 from nirs4all_store.datasets import read_dataset
-from nirs4all_store.training import cross_validation, pipelines_of, progress, trial
+from nirs4all_store.training import cross_validation, fitting, pipelines_of, progress, trial
 from nirs4all_store.training.trial import line_of_refusals
 
 X = np.random.default_rng(0).normal(size=(12, 20))
@@ -83,6 +83,11 @@ CLASSES = np.array(["a", "b", "c"])[np.arange(12) % 3]
         ),
         ([LinearDiscriminantAnalysis(n_components=3)], CLASSES, "n_components 3 needs more than the 3 classes"),
         ([LinearDiscriminantAnalysis(n_components=3), GaussianNB()], CLASSES, "needs more than the 3 classes"),
+        (
+            [SelectPercentile(f_regression, percentile=20), pls(3, 6)],
+            Y,
+            "needs more than the 4 variables after SelectPerc",
+        ),
         ([CCA(2)], Y, "n_components 2 needs more than the 1 target"),
         ([PCA(8, svd_solver="arpack"), Ridge()], Y, "n_components 8 needs more than the 8 samples of a fold"),
     ],
@@ -108,6 +113,8 @@ def test_components_were_compared_with_the_variables_before_the_first_step_alone
         ([LinearDiscriminantAnalysis(n_components=2)], CLASSES),
         ([PCA(5), LinearDiscriminantAnalysis()], CLASSES),
         ([PCA(8), pls(8)], Y),
+        ([SelectPercentile(f_regression, percentile=20), pls(3)], Y),
+        ([RFE(Ridge()), pls(3)], Y),
     ],
 )
 def test_what_can_be_trained_is_never_said_to_fail(steps: list[Any], y: Any) -> None:
@@ -132,6 +139,13 @@ class Counted(Ridge):  # type: ignore[misc]
     def fit(self, X: Any, y: Any) -> "Counted":
         self.fits.append(len(X))
         return self
+
+
+def test_a_selector_is_fitted_once_for_all_pipelines_that_begin_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    fits = []
+    monkeypatch.setattr(trial, "fit_transformer", lambda *given: fits.append(given) or fitting.fit_transformer(*given))
+    assert line([FOLDS, SelectPercentile(f_regression, percentile=20), pls(2, 3, 4)]) is None
+    assert len(fits) == 1
 
 
 def test_the_steps_after_the_one_in_doubt_are_not_tried() -> None:
