@@ -87,12 +87,13 @@ class Queries:
         ChainPage
             `total` is the number of rows of all pages. The columns of `rows`: `rank`, `chain_id`, `score` and `metric`
             (what was ranked by); `rmsecv`, `rmsecv_sd` (over repeats), `rmsecv_se` (its standard error from the spread
-            over folds, of one repeat), `fold_mean`, `fold_sd` and `n_folds` (of the folds' own scores), `rmsep` and
-            `rmsec` (of the model that predicts), `r2`, `rpd`, `bias`, `accuracy` and `mcc` of what the folds held out;
-            `val_score`, `test_score`, `train_score` as the chain was judged; `has_final`; `model_name`, `model_class`,
-            `preprocessings`, `best_params` (JSON), `task_type`, `n_samples`, `n_features`, `dataset_name`,
-            `dataset_id`, `judged_by` (JSON), `run_id`, `run_name`, `pipeline_id`, `created_at`, `copies` (how many
-            chains are of this configuration), and `target`.
+            over folds; null where samples are held out several times), `fold_mean` and `fold_sd` (of the folds' own
+            scores; null where one has none) and `n_folds`, `rmsep` and `rmsec` (of the model that predicts), `r2`,
+            `rpd`, `bias`, `accuracy` and `mcc` of what the folds held out; `val_score`, `test_score`, `train_score` as
+            the chain was judged (with `target`, these and those of folds are the target's own `metric`); `has_final`;
+            `model_name`, `model_class`, `preprocessings`, `best_params` (JSON), `task_type`, `n_samples`, `n_features`,
+            `dataset_name`, `dataset_id`, `judged_by` (JSON), `run_id`, `run_name`, `pipeline_id`, `created_at`,
+            `copies` (how many chains are of this configuration), and `target`.
 
         Raises
         ------

@@ -60,7 +60,7 @@ def test_models_are_listed_without_the_score_of_test_data_where_there_is_none(
 
 def test_a_ranking_tells_how_much_the_folds_differ(store: WorkspaceStore, chain_id: str) -> None:
     pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
-    for fold, score in (("1", 0.1), ("2", 0.3), ("3", float("nan"))):
+    for fold, score in (("1", 0.1), ("2", 0.3)):
         add_prediction(store, pipeline_id, chain_id=chain_id, fold_id=fold, partition="val", val_score=score)
     folds = store.query_predictions(partition="val").filter(pl.col("fold_id").is_in(["0", "1", "2"]))["val_score"]
     listing = views.list_models(store, views.held_out(store.query_predictions()))
@@ -75,6 +75,9 @@ def test_a_ranking_tells_how_much_the_folds_differ(store: WorkspaceStore, chain_
     assert {"RMSEP", "RMSECV ±folds"} & {*tested.table.columns} == {"RMSEP"}, (
         "how much RMSECV differs once stood beside RMSEP alone"
     )
+    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="3", partition="val", val_score=float("nan"))
+    unknown = views.list_models(store, views.held_out(store.query_predictions()))
+    assert unknown.rows["sd_over_folds"].to_list() == [None], "that of the other folds would tell of another model"
 
 
 def test_each_ranking_once_started_a_process_to_tell_how_much_the_folds_differ(

@@ -1,6 +1,7 @@
 """Chains ranked in one row each, counted by their values, and scores in classes."""
 
 import json
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import r2_score, root_mean_squared_error
-from sklearn.model_selection import KFold, RepeatedKFold, cross_val_predict
+from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit, TimeSeriesSplit, cross_val_predict
 
 from nirs4all_store import InvalidInputError, InvalidTypeError, PipelineRunner, WorkspaceStore
 from nirs4all_store.storage import ChainRecord, Prediction, PredictionArrays
@@ -87,6 +88,32 @@ def test_of_repeats_the_spread_over_repeats_is_told_and_no_standard_error(traine
     repeats = [np.sqrt(np.mean(np.concatenate(errors[at : at + 3]) ** 2)) for at in (0, 3)]
     assert (row["rmsecv"], row["rmsecv_sd"]) == pytest.approx((np.mean(repeats), np.std(repeats, ddof=1)))
     assert row["rmsecv_se"] is None
+
+
+def test_more_splits_of_the_same_samples_made_the_standard_error_smaller(store: WorkspaceStore) -> None:
+    shuffled = [ShuffleSplit(splits, test_size=0.5, random_state=0) for splits in (4, 8)]
+    for splitter in (*shuffled, TimeSeriesSplit(3), KFold(3)):
+        PipelineRunner(store).run([splitter, Ridge()], (X, PROTEIN), refit=False)
+    errors = {row["n_folds"]: row["rmsecv_se"] for row in chains(store) if row["n_folds"] != 3}
+    assert errors == {4: None, 8: None}
+    once = [row for row in chains(store) if row["n_folds"] == 3]
+    for row, splitter in zip(once, (KFold(3), TimeSeriesSplit(3)), strict=True):
+        fits = [(Ridge().fit(X[fit], PROTEIN[fit]), rows) for fit, rows in splitter.split(X)]
+        squares = [np.mean((model.predict(X[rows]) - PROTEIN[rows]) ** 2) for model, rows in fits]
+        assert row["rmsecv_se"] == pytest.approx(np.std(squares, ddof=1) / np.sqrt(3) / 2 / np.sqrt(np.mean(squares)))
+
+
+def test_a_mean_of_the_folds_that_have_a_score_was_shown_for_all(store: WorkspaceStore) -> None:
+    _, pipeline_id = add_pipeline(store)
+    for name, scores in (("some", [0.1, 0.2, math.nan]), ("none", [math.nan] * 3), ("one", [0.1, None, 0.3])):
+        chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+        told = {"chain_id": chain_id, "model_name": name, "scores": None}
+        add_prediction(store, pipeline_id, fold_id="avg", val_score=math.nan, **told)
+        for fold, score in enumerate(scores):
+            add_prediction(store, pipeline_id, fold_id=str(fold), val_score=score, **told)
+    nothing = dict.fromkeys(["rmsecv", "rmsecv_se", "fold_mean", "fold_sd"])
+    assert [{name: row[name] for name in nothing} for row in chains(store)] == [nothing] * 3
+    assert [row["n_folds"] for row in chains(store)] == [3] * 3
 
 
 @pytest.mark.parametrize("rank_by", [None, "r2", "rmse", "bias", "rpd", "accuracy", "mcc"])
@@ -266,6 +293,21 @@ def test_a_target_has_its_own_scores_and_a_mean_of_units_is_refused(trained: Wor
         assert (row["score"], row["r2"]) == pytest.approx((root_mean_squared_error(y, held_out), r2_score(y, held_out)))
     assert found["protein"] != found["moisture"]
     assert chains(trained, target="fat") == []
+
+
+@pytest.mark.parametrize(("rank_by", "score"), [(None, root_mean_squared_error), ("r2", r2_score)])
+def test_beside_the_scores_of_a_target_stood_those_of_all(
+    trained: WorkspaceStore, rank_by: str | None, score: Any
+) -> None:
+    (row,) = chains(trained, rank_by, target="moisture", dataset_name="both")
+    y = X[:, 1]
+    fits = [(Ridge().fit(X[fit], y[fit]), fit, rows) for fit, rows in KFold(3).split(X)]
+    folds = [score(y[rows], model.predict(X[rows])) for model, _, rows in fits]
+    assert (row["fold_mean"], row["fold_sd"]) == pytest.approx((np.mean(folds), np.std(folds, ddof=1)))
+    assert row["val_score"] == row["score"] == pytest.approx(score(y, cross_val_predict(Ridge(), X, y, cv=KFold(3))))
+    seen = np.sum([np.where(np.isin(range(24), fit), model.predict(X), 0) for model, fit, _ in fits], axis=0) / 2
+    assert row["train_score"] == pytest.approx(score(y, seen))
+    assert (row["rmsecv_se"] is None) == (rank_by == "r2")
 
 
 def test_words_are_searched_in_any_case_and_have_no_wildcards(trained: WorkspaceStore) -> None:

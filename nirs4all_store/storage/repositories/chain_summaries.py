@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 
 from ...datasets import AVERAGE, FINAL, PARTITIONS
-from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNPREDICTED, directions
+from ...metrics import BEST_VALUE, COVERAGE, MAIN, NAMES, TARGETS, UNPREDICTED, directions
 from ..columns import table_of
 from ..models import Chain, Pipeline, Prediction, Run
 from .prediction_filters import Shape, conditions
@@ -128,19 +128,29 @@ def rows_to_score(asked: Asked) -> Select[Any]:
     return query.order_by(is_final.desc(), PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.prediction_id)
 
 
-def folds_of(chains: CTE) -> CTE:
-    """Return the SELECT of how the scores of each chain's folds differ, of what each held out."""
-    score = PREDICTIONS.c.val_score
+def folds_of(chains: CTE, target: str | None) -> CTE:
+    """Return the SELECT of how the scores of each chain's folds differ, of what each held out.
+
+    They are NULL where one of the folds has no score: the mean of the others would look better than the chain is.
+    """
+    told: ColumnElement[float | None] = PREDICTIONS.c.val_score
+    if target is not None:
+        told = json_number(_of_target(PREDICTIONS.c.scores[VAL], target), chains.c.ranked_by)
+    score = case((told < INFINITY, told))
+    values = {
+        "fold_mean": func.avg(score),
+        "fold_sd": func.stddev_samp(score),
+        "mse_sd": func.stddev_samp(score * score),
+    }
+    are_all = func.count(score) == func.count()
     return (
         select(
             PREDICTIONS.c.chain_id,
-            func.avg(score).label("fold_mean"),
-            func.stddev_samp(score).label("fold_sd"),
-            func.stddev_samp(score * score).label("mse_sd"),
-            func.count(score).label("n_folds"),
+            *(case((are_all, value)).label(name) for name, value in values.items()),
+            func.count().label("n_folds"),
         )
-        .where(PREDICTIONS.c.chain_id.in_(select(chains.c.chain_id)), PREDICTIONS.c.partition == VAL)
-        .where(PREDICTIONS.c.fold_id.regexp_match(NUMBERED), score < INFINITY)
+        .join(chains, chains.c.chain_id == PREDICTIONS.c.chain_id)
+        .where(PREDICTIONS.c.partition == VAL, PREDICTIONS.c.fold_id.regexp_match(NUMBERED))
         .group_by(PREDICTIONS.c.chain_id)
         .cte("folds")
     )
@@ -240,13 +250,11 @@ def _score(own: FromClause, final: FromClause | None, ranked_by: Any, asked: Ask
         return func.coalesce(*values, null())
     values = []
     for place, is_there in places:
-        scores = place.c.scores[asked.partition]
-        for told in [scores] if asked.target is None else [scores[TARGETS][asked.target], scores]:
-            # To look for the word first spares decoding the JSON of almost all rows once more.
-            might_miss = cast(place.c.scores, String).contains(UNPREDICTED)
-            missed = and_(is_there, might_miss, told[UNPREDICTED].as_string().is_not(None))
-            value = json_number(told, ranked_by)
-            values.append(case((missed, cast(literal("NaN"), Double)), (is_there, value)))
+        scores = _of_target(place.c.scores[asked.partition], asked.target)
+        # To look for the word first spares decoding the JSON of almost all rows once more.
+        might_miss = cast(place.c.scores, String).contains(UNPREDICTED)
+        missed = and_(is_there, might_miss, scores[UNPREDICTED].as_string().is_not(None))
+        values.append(case((missed, cast(literal("NaN"), Double)), (is_there, json_number(scores, ranked_by))))
     return func.coalesce(*values, null())
 
 
@@ -272,9 +280,8 @@ def ranked(asked: Asked, metrics: Sequence[str], *, copies: bool) -> CTE:
     -------
     CTE
         What `scored` tells of the best chain (of equal ones what can predict, or else the newest); `rank` (from 1,
-        among what is ranked together),
-        `place` (from 1, among all; what has the newest row comes first), `copies` (how many chains are of the
-        configuration), `total`, and `known` (how many have a score that need not be computed).
+        among what is ranked together), `place` (from 1, among all; what has the newest row comes first), `copies` (how
+        many chains are of the configuration), `total`, and `known` (how many have a score that need not be computed).
     """
     rows = scored(asked, metrics)
     best_first = (rows.c.order.asc().nulls_last(), rows.c.is_pruned, rows.c.created_at.desc(), rows.c.chain_id)
@@ -346,28 +353,41 @@ def several_targets(filters: Shape, metric: str, partition: str) -> Select[Any]:
 
 
 def _told_of(found: CTE, target: str | None) -> Select[Any]:
-    own, final, folds = PREDICTIONS.alias("own"), final_rows(found), folds_of(found)
+    own, final, folds = PREDICTIONS.alias("own"), final_rows(found), folds_of(found, target)
     is_together = and_(own.c.fold_id == AVERAGE, own.c.partition == VAL)
     val, test, train = (_of_target(own.c.scores[partition], target) for partition in PARTITIONS)
     final_test, final_train = (_of_target(final.c.scores[partition], target) for partition in PARTITIONS[1:])
-    is_rmse = own.c.metric == "rmse"
-    rmsecv = func.coalesce(json_number(val, "rmse"), case((is_rmse, own.c.val_score)))
+    told: Sequence[Any] = (
+        own.c.val_score,
+        own.c.test_score,
+        own.c.train_score,
+        final.c.test_score,
+        final.c.train_score,
+    )
+    if target is not None:
+        told = [json_number(one, found.c.ranked_by) for one in (val, test, train, final_test, final_train)]
+    val_score, test_score, train_score, final_test_score, final_train_score = told
+    is_rmse = (own.c.metric if target is None else found.c.ranked_by) == "rmse"
+    pooled = func.coalesce(json_number(val, "rmse"), case((is_rmse, val_score)))
+    rmsecv = case((pooled < INFINITY, pooled))  # There is none where some samples have no prediction.
     # The error of a mean of squared errors, as it spreads over the folds, turned into that of its root.
     error = folds.c.mse_sd / func.sqrt(folds.c.n_folds) / (2 * func.nullif(rmsecv, 0))
-    of_one_repeat = func.coalesce(json_number(PIPELINES.c.judged_by, "n_repeats"), 1) == 1
+    # What is held out several times makes it smaller without new samples.
+    times = json_number(PIPELINES.c.judged_by, "n_repeats"), json_number(PIPELINES.c.judged_by, COVERAGE, "several")
+    are_held_out_once = and_(func.coalesce(times[0], 1) == 1, func.coalesce(times[1], 0) == 0)
     columns = {
         "rmsecv": case((is_together, rmsecv)),
         "rmsecv_sd": case((is_together, json_number(val, "rmse_sd"))),
-        "rmsecv_se": case((and_(is_together, is_rmse, of_one_repeat), error)),
+        "rmsecv_se": case((and_(is_together, is_rmse, are_held_out_once), error)),
         "fold_mean": folds.c.fold_mean,
         "fold_sd": folds.c.fold_sd,
         "n_folds": func.coalesce(folds.c.n_folds, 0),
         "rmsep": func.coalesce(json_number(final_test, "rmse"), json_number(test, "rmse")),
         "rmsec": func.coalesce(json_number(final_train, "rmse"), json_number(train, "rmse")),
         **{name: case((is_together, json_number(val, name))) for name in ("r2", "rpd", "bias", "accuracy", "mcc")},
-        "val_score": case((is_together, own.c.val_score)),
-        "test_score": func.coalesce(final.c.test_score, own.c.test_score),
-        "train_score": func.coalesce(final.c.train_score, own.c.train_score),
+        "val_score": case((is_together, val_score)),
+        "test_score": func.coalesce(final_test_score, test_score),
+        "train_score": func.coalesce(final_train_score, train_score),
         "has_final": final.c.chain_id.is_not(None),
     }
     joined = found.join(own, own.c.prediction_id == found.c.prediction_id)
@@ -393,4 +413,7 @@ def _told_of(found: CTE, target: str | None) -> Select[Any]:
 
 def _of_target(scores: Any, target: str | None) -> Any:
     """Return the scores of a target, where there are several, else all."""
-    return scores if target is None else type_coerce(func.coalesce(scores[TARGETS][target], scores), JSON)
+    if target is None:
+        return scores
+    are_several = scores[TARGETS].as_string().is_not(None)
+    return type_coerce(case((are_several, scores[TARGETS][target]), else_=scores), JSON)

@@ -62,7 +62,9 @@ class Progress(Repository):
 
     def of_run(self, run_id: str, best: dict[str, Any] | None) -> RunProgress:
         """Return how far a run is; see `WorkspaceStore.run_progress`."""
-        run = self._run(run_id)
+        run = self._tables.row(Run, run_id)
+        if run is None:
+            raise _no_run(run_id)
         of_run = PIPELINES.c.run_id == run_id
         grouped = select(PIPELINES.c.status, func.count().label("n")).where(of_run).group_by(PIPELINES.c.status)
         counts = dict(self._tables.frame(grouped).sort("status").iter_rows())
@@ -75,12 +77,6 @@ class Progress(Repository):
         seconds = 0.0 if run["status"] != "running" else None if left is None else left * spent / done
         failures = self._failures(run_id) if "failed" in counts else NO_FAILURES
         return RunProgress(run_id, run["name"], run["status"], planned, counts, failures, seconds, best)
-
-    def _run(self, run_id: str) -> dict[str, Any]:
-        run = self._tables.row(Run, run_id)
-        if run is None:
-            raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
-        return run
 
     def _failures(self, run_id: str) -> pl.DataFrame:
         failed = select(PIPELINES.c.pipeline_id, PIPELINES.c.error).where(
@@ -118,8 +114,8 @@ class Progress(Repository):
         if log_id is not None:
             query = query.where(*self._after(checked_text(log_id, "log_id")))
         found = self._tables.frame(query.order_by(LOGS.c.created_at, LOGS.c.log_id).limit(limit))
-        if found.is_empty():
-            self._run(run_id)
+        if found.is_empty() and not self._tables.exists(Run, run_id):
+            raise _no_run(run_id)
         return found
 
     def _after(self, log_id: str) -> list[ColumnElement[bool]]:
@@ -129,6 +125,10 @@ class Progress(Repository):
             return [tuple_(LOGS.c.created_at, LOGS.c.log_id) > tuple_(last["created_at"], log_id)]
         time = time_of(log_id)
         return [] if time is None else [LOGS.c.created_at >= time]
+
+
+def _no_run(run_id: str) -> NotFoundError:
+    return NotFoundError(f"there is no run {run_id!r}; see list_runs()")
 
 
 @cache
