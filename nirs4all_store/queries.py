@@ -80,7 +80,8 @@ class Queries:
         limit : int, optional
             How many rows a page has; None: all.
         after : str, optional
-            `next` of the page before.
+            `next` of the page before, of the same question; only `limit` may be another. No row is lost or shown again
+            because others were deleted, trained, or trained again since.
 
         Returns
         -------
@@ -98,8 +99,8 @@ class Queries:
         Raises
         ------
         InvalidInputError
-            The metric, the partition, the page or a filter is unknown, nobody knows whether a lower value of a metric
-            is better, or a mean over several targets would have no unit.
+            The metric, the partition, the page or a filter is unknown, `after` is of another question, nobody knows
+            whether a lower value of a metric is better, or a mean over several targets would have no unit.
         """
         wanted = WantedChains(filters, search, rank_by, partition, target, ascending)
         with self._reading() as uow:

@@ -130,7 +130,7 @@ def calls(world: World) -> list[Callable[[], Any]]:
         lambda: store.list_runs(dataset="wheat"),
         lambda: store.rank_chains(copies=True),
         lambda: store.rank_chains("r2", target="protein", search="pls"),
-        lambda: store.rank_chains("rmsep", limit=1, after=f"0:{world.chain_id}"),
+        lambda: store.rank_chains("rmsep", limit=1, after=store.rank_chains("rmsep", limit=1).next),
         lambda: store.facets(["dataset_name", "run_id", "branch_id", "dataset_id"]),
         lambda: store.score_histogram("rmse", bins=3),
         lambda: store.parameter_profile("n_components"),

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from sklearn.model_selection import KFold, RepeatedKFold, ShuffleSplit, TimeSeri
 from nirs4all_store import InvalidInputError, InvalidTypeError, PipelineRunner, WorkspaceStore
 from nirs4all_store.storage import ChainRecord, Prediction, PredictionArrays
 from nirs4all_store.storage.columns import table_of
-from nirs4all_store.storage.repositories import chain_summaries
+from nirs4all_store.storage.repositories import chain_pages
 from nirs4all_store.storage.repositories.prediction_filters import FILTERS
 from nirs4all_store.testing.contract import add_pipeline, add_prediction
 
@@ -198,10 +198,61 @@ def test_pages_follow_one_another_and_none_is_lost_where_chains_come_and_go(stor
     assert (second.rows["chain_id"].to_list(), second.total) == (ids[2:4], 6)
     last = store.rank_chains(limit=2, after=second.next)
     assert (last.rows["chain_id"].to_list(), last.next) == (ids[4:], None)
-    nothing = store.rank_chains(limit=2, after=f"9:{ids[-1]}")
-    assert (nothing.rows.height, nothing.total, nothing.next) == (0, 6, None)
     with pytest.raises(InvalidInputError, match="is no page"):
         store.rank_chains(after="second")
+
+
+def leave(store: WorkspaceStore, chain_ids: Sequence[str]) -> None:
+    for chain_id in chain_ids:
+        store.delete_pipeline((store.get_chain(chain_id) or {})["pipeline_id"])
+
+
+@pytest.mark.parametrize("gone", [slice(4, 5), slice(0, 5), slice(0, 1), slice(5, 12)], ids=str)
+def test_a_page_skipped_rows_where_those_before_it_were_deleted(store: WorkspaceStore, gone: slice) -> None:
+    run_id = store.begin_run("run")
+    ids = [recorded(store, run_id, [{"k": k}], float(k)) for k in range(12)]
+    first = store.rank_chains(limit=5)
+    leave(store, ids[gone])
+    second = store.rank_chains(limit=5, after=first.next)
+    assert second.rows["chain_id"].to_list() == [chain_id for chain_id in ids[5:10] if chain_id not in ids[gone]]
+    assert second.total == 12 - len(ids[gone])
+
+
+def test_a_page_showed_rows_again_where_the_last_one_was_trained_again(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("run")
+    ids = [recorded(store, run_id, [{"k": k}], float(k)) for k in range(6)]
+    pages = [store.rank_chains(limit=3, copies=copies) for copies in (False, True)]
+    again = recorded(store, run_id, [{"k": 2}], 2.0)
+    for k, score in ((7, 0.1), (8, 0.2)):
+        recorded(store, run_id, [{"k": k}], score)
+    assert store.rank_chains(after=pages[0].next).rows["chain_id"].to_list() == ids[3:]
+    assert store.rank_chains(after=pages[1].next, copies=True).rows["chain_id"].to_list() == [again, *ids[3:]]
+
+
+def test_a_page_that_ends_without_scores_goes_on_among_those_and_with_another_ranking(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("run")
+    _, pipeline_id = add_pipeline(store)
+    older = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+    add_prediction(store, pipeline_id, chain_id=older, fold_id="avg", val_score=0.1, metric="mae")
+    ids = [recorded(store, run_id, [{"k": k}], score) for k, score in enumerate((0.2, math.nan, math.nan, math.nan))]
+    after, found = None, []
+    for limit in (2, 1, 1, 1):
+        page = store.rank_chains(limit=limit, after=after)
+        found += page.rows["chain_id"].to_list()
+        after = page.next
+    assert (found, after) == ([*ids, older], None)
+
+
+def test_a_page_of_another_question_was_taken(store: WorkspaceStore) -> None:
+    run_id = store.begin_run("run")
+    for k in range(4):
+        recorded(store, run_id, [{"k": k}], float(k))
+    after = store.rank_chains(limit=2, metric="rmse").next
+    others: list[dict[str, Any]] = [{}, {"metric": "rmse", "ascending": False}, {"metric": ["rmse", "r2"]}]
+    for asked in (*others, {"metric": "rmse", "search": "a"}, {"metric": "rmse", "copies": True}):
+        with pytest.raises(InvalidInputError, match="after= is of another ranking; ask as for the page before"):
+            store.rank_chains(after=after, **asked)
+    assert store.rank_chains(after=after, metric="rmse", limit=1).rows.height == 1
 
 
 def test_a_chain_without_a_row_of_all_folds_has_no_score_and_comes_last(store: WorkspaceStore) -> None:
@@ -324,10 +375,10 @@ def test_a_question_is_compiled_once_and_answered_for_its_own_values(store: Work
     for chain_id, name in zip(ids, ("A/B_5", "A/BC", "50D"), strict=True):
         assert [row["chain_id"] for row in chains(store, search=name)] == [chain_id]
         assert [row["chain_id"] for row in chains(store, chain_id=chain_id)] == [chain_id]
-    made = chain_summaries.page.cache_info().misses
+    made = chain_pages.page.cache_info().misses
     assert {row["chain_id"] for row in chains(store, chain_id=ids[1:])} == {*ids[1:]}
     assert {row["chain_id"] for row in chains(store, chain_id=ids[:2])} == {*ids[:2]}
-    assert chain_summaries.page.cache_info().misses == made + 1
+    assert chain_pages.page.cache_info().misses == made + 1
 
 
 def test_filters_take_one_value_or_several(trained: WorkspaceStore) -> None:

@@ -14,7 +14,6 @@ from sqlalchemy import (
     ARRAY,
     CTE,
     JSON,
-    BigInteger,
     ColumnElement,
     Double,
     FromClause,
@@ -32,8 +31,8 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from ...datasets import AVERAGE, FINAL, PARTITIONS
-from ...metrics import BEST_VALUE, COVERAGE, MAIN, NAMES, TARGETS, UNPREDICTED, directions
+from ...datasets import AVERAGE, FINAL
+from ...metrics import BEST_VALUE, MAIN, NAMES, TARGETS, UNPREDICTED, directions
 from ..columns import table_of
 from ..models import Chain, Pipeline, Prediction, Run
 from .prediction_filters import Shape, conditions
@@ -41,8 +40,6 @@ from .ranking import DATASET, FOLDS, INFINITY, PRUNED, configuration
 from .wanted_chains import ESCAPE, VAL, Asked
 
 PREDICTIONS, PIPELINES, CHAINS, RUNS = table_of(Prediction), table_of(Pipeline), table_of(Chain), table_of(Run)
-NUMBERED = "^[0-9]+$"
-"""The names of the folds that held out samples are numbers."""
 TOGETHER = and_(PREDICTIONS.c.fold_id == AVERAGE, PREDICTIONS.c.partition == VAL)
 """The rows of what all folds of a chain held out."""
 SEPARATOR = "\x1f"
@@ -126,34 +123,6 @@ def rows_to_score(asked: Asked) -> Select[Any]:
     query = query.where(PREDICTIONS.c.partition == asked.partition, PREDICTIONS.c.fold_id.in_(folds))
     is_final = PREDICTIONS.c.fold_id == FINAL
     return query.order_by(is_final.desc(), PREDICTIONS.c.created_at.desc(), PREDICTIONS.c.prediction_id)
-
-
-def folds_of(chains: CTE, target: str | None) -> CTE:
-    """Return the SELECT of how the scores of each chain's folds differ, of what each held out.
-
-    They are NULL where one of the folds has no score: the mean of the others would look better than the chain is.
-    """
-    told: ColumnElement[float | None] = PREDICTIONS.c.val_score
-    if target is not None:
-        told = json_number(_of_target(PREDICTIONS.c.scores[VAL], target), chains.c.ranked_by)
-    score = case((told < INFINITY, told))
-    values = {
-        "fold_mean": func.avg(score),
-        "fold_sd": func.stddev_samp(score),
-        "mse_sd": func.stddev_samp(score * score),
-    }
-    are_all = func.count(score) == func.count()
-    return (
-        select(
-            PREDICTIONS.c.chain_id,
-            *(case((are_all, value)).label(name) for name, value in values.items()),
-            func.count().label("n_folds"),
-        )
-        .join(chains, chains.c.chain_id == PREDICTIONS.c.chain_id)
-        .where(PREDICTIONS.c.partition == VAL, PREDICTIONS.c.fold_id.regexp_match(NUMBERED))
-        .group_by(PREDICTIONS.c.chain_id)
-        .cte("folds")
-    )
 
 
 def scored(asked: Asked, metrics: Sequence[str], columns: Sequence[str] = ()) -> CTE:
@@ -250,7 +219,7 @@ def _score(own: FromClause, final: FromClause | None, ranked_by: Any, asked: Ask
         return func.coalesce(*values, null())
     values = []
     for place, is_there in places:
-        scores = _of_target(place.c.scores[asked.partition], asked.target)
+        scores = of_target(place.c.scores[asked.partition], asked.target)
         # To look for the word first spares decoding the JSON of almost all rows once more.
         might_miss = cast(place.c.scores, String).contains(UNPREDICTED)
         missed = and_(is_there, might_miss, scores[UNPREDICTED].as_string().is_not(None))
@@ -273,65 +242,6 @@ def _order(score: Any, ranked_by: Any, metrics: Sequence[str], ascending: bool |
     return case(*orders, (ranked_by.in_(lower), score), (ranked_by.in_(higher), -score))
 
 
-def ranked(asked: Asked, metrics: Sequence[str], *, copies: bool) -> CTE:
-    """Return the SELECT of one row for each configuration trained on the same data; with `copies`, for each chain.
-
-    Returns
-    -------
-    CTE
-        What `scored` tells of the best chain (of equal ones what can predict, or else the newest); `rank` (from 1,
-        among what is ranked together), `place` (from 1, among all; what has the newest row comes first), `copies` (how
-        many chains are of the configuration), `total`, and `known` (how many have a score that need not be computed).
-    """
-    rows = scored(asked, metrics)
-    best_first = (rows.c.order.asc().nulls_last(), rows.c.is_pruned, rows.c.created_at.desc(), rows.c.chain_id)
-    copy = func.row_number().over(partition_by=rows.c.same, order_by=best_first).label("copy")
-    number = func.count().over(partition_by=rows.c.same).label("copies")
-    counted = select(rows, copy, number).subquery("counted")
-    newest = func.max(counted.c.created_at).over(partition_by=counted.c.league).label("newest")
-    kept = select(counted, newest) if copies else select(counted, newest).where(counted.c.copy == 1)
-    placed = kept.subquery("placed")
-    first = (placed.c.order.asc().nulls_last(), placed.c.chain_id)
-    return select(
-        placed,
-        func.row_number().over(partition_by=placed.c.league, order_by=first).label("rank"),
-        func.row_number().over(order_by=(placed.c.newest.desc(), placed.c.league, *first)).label("place"),
-        func.count().over().label("total"),
-        func.count(case((placed.c.is_known, 1))).over().label("known"),
-    ).cte("ranked")
-
-
-# Cached, as all statements here that are asked often: to make and compile one takes a tenth of the time that it runs.
-@lru_cache
-def page(asked: Asked, metrics: tuple[str, ...], *, copies: bool, is_limited: bool, is_next: bool) -> Select[Any]:
-    """Return the SELECT of the rows of one page, with all that is told of each chain.
-
-    Parameters
-    ----------
-    asked, metrics, copies
-        As for `ranked`.
-    is_limited : bool
-        Whether it has at most `limit` rows, which is a bound parameter.
-    is_next : bool
-        Whether it follows a row, which has the id `after`, and had the `place`: that counts where the row is gone.
-    """
-    chains = ranked(asked, metrics, copies=copies)
-    rows = select(chains).order_by(chains.c.place)
-    if is_limited:
-        rows = rows.limit(bindparam("limit", type_=BigInteger))
-    if is_next:
-        place, chain_id = bindparam("place", type_=BigInteger), bindparam("after", type_=String)
-        now = select(chains.c.place).where(chains.c.chain_id == chain_id).scalar_subquery()
-        rows = rows.where(chains.c.place > func.coalesce(now, place))
-    return _told_of(rows.cte("page"), asked.target)
-
-
-@lru_cache
-def number_of(asked: Asked, metrics: tuple[str, ...], *, copies: bool) -> Select[Any]:
-    """Return the SELECT of how many rows all pages have."""
-    return select(func.count()).select_from(ranked(asked, metrics, copies=copies))
-
-
 @lru_cache
 def metrics_of(filters: Shape) -> Select[Any]:
     """Return the SELECT of the metrics of rows that have scores by which chains are ranked.
@@ -352,66 +262,7 @@ def several_targets(filters: Shape, metric: str, partition: str) -> Select[Any]:
     return select(scores.as_string().label("scores")).where(*is_such).limit(1)
 
 
-def _told_of(found: CTE, target: str | None) -> Select[Any]:
-    own, final, folds = PREDICTIONS.alias("own"), final_rows(found), folds_of(found, target)
-    is_together = and_(own.c.fold_id == AVERAGE, own.c.partition == VAL)
-    val, test, train = (_of_target(own.c.scores[partition], target) for partition in PARTITIONS)
-    final_test, final_train = (_of_target(final.c.scores[partition], target) for partition in PARTITIONS[1:])
-    told: Sequence[Any] = (
-        own.c.val_score,
-        own.c.test_score,
-        own.c.train_score,
-        final.c.test_score,
-        final.c.train_score,
-    )
-    if target is not None:
-        told = [json_number(one, found.c.ranked_by) for one in (val, test, train, final_test, final_train)]
-    val_score, test_score, train_score, final_test_score, final_train_score = told
-    is_rmse = (own.c.metric if target is None else found.c.ranked_by) == "rmse"
-    pooled = func.coalesce(json_number(val, "rmse"), case((is_rmse, val_score)))
-    rmsecv = case((pooled < INFINITY, pooled))  # There is none where some samples have no prediction.
-    # The error of a mean of squared errors, as it spreads over the folds, turned into that of its root.
-    error = folds.c.mse_sd / func.sqrt(folds.c.n_folds) / (2 * func.nullif(rmsecv, 0))
-    # What is held out several times makes it smaller without new samples.
-    times = json_number(PIPELINES.c.judged_by, "n_repeats"), json_number(PIPELINES.c.judged_by, COVERAGE, "several")
-    are_held_out_once = and_(func.coalesce(times[0], 1) == 1, func.coalesce(times[1], 0) == 0)
-    columns = {
-        "rmsecv": case((is_together, rmsecv)),
-        "rmsecv_sd": case((is_together, json_number(val, "rmse_sd"))),
-        "rmsecv_se": case((and_(is_together, is_rmse, are_held_out_once), error)),
-        "fold_mean": folds.c.fold_mean,
-        "fold_sd": folds.c.fold_sd,
-        "n_folds": func.coalesce(folds.c.n_folds, 0),
-        "rmsep": func.coalesce(json_number(final_test, "rmse"), json_number(test, "rmse")),
-        "rmsec": func.coalesce(json_number(final_train, "rmse"), json_number(train, "rmse")),
-        **{name: case((is_together, json_number(val, name))) for name in ("r2", "rpd", "bias", "accuracy", "mcc")},
-        "val_score": case((is_together, val_score)),
-        "test_score": func.coalesce(final_test_score, test_score),
-        "train_score": func.coalesce(final_train_score, train_score),
-        "has_final": final.c.chain_id.is_not(None),
-    }
-    joined = found.join(own, own.c.prediction_id == found.c.prediction_id)
-    joined = joined.join(PIPELINES, PIPELINES.c.pipeline_id == found.c.pipeline_id)
-    joined = joined.outerjoin(RUNS, RUNS.c.run_id == PIPELINES.c.run_id)
-    joined = joined.outerjoin(final, final.c.chain_id == found.c.chain_id)
-    joined = joined.outerjoin(folds, folds.c.chain_id == found.c.chain_id)
-    return (
-        select(
-            *(found.c[name] for name in ("place", "rank", "chain_id", "score")),
-            found.c.ranked_by.label("metric"),
-            *(value.label(name) for name, value in columns.items()),
-            *(own.c[name] for name in ("model_name", "model_class", "preprocessings", "best_params", "task_type")),
-            *(own.c[name] for name in ("n_samples", "n_features", "dataset_name")),
-            *(PIPELINES.c[name] for name in ("dataset_id", "judged_by", "run_id")),
-            RUNS.c.name.label("run_name"),
-            *(found.c[name] for name in ("pipeline_id", "created_at", "copies", "total", "known")),
-        )
-        .select_from(joined)
-        .order_by(found.c.place)
-    )
-
-
-def _of_target(scores: Any, target: str | None) -> Any:
+def of_target(scores: Any, target: str | None) -> Any:
     """Return the scores of a target, where there are several, else all."""
     if target is None:
         return scores

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import lru_cache
 from typing import Any
 
@@ -17,7 +21,7 @@ from ...validation import checked_int, checked_page, checked_text
 from ..columns import table_of
 from ..models import Pipeline, Prediction
 from ..table_gateway import Repository
-from . import chain_summaries, ranking, score_profiles
+from . import chain_pages, chain_summaries, ranking, score_profiles
 from .leaderboard import Wanted, no_common_unit, targets_in, with_scores
 from .prediction_filters import FILTERS, Shape, bound, conditions
 from .predictions import PredictionRepo
@@ -61,19 +65,20 @@ class Summaries(Repository):
         limit, _ = checked_page(limit, 0)
         metrics = self._metrics(wanted)
         self._refuse_means_with_a_unit(wanted)
-        values = {"limit": limit, **_place_of(after)}
+        question = _question(wanted, copies=copies)
+        values = {"limit": limit, **_row_before(after, question)}
         kind = {"copies": copies, "is_limited": limit is not None, "is_next": after is not None}
-        found = self._tables.frame(chain_summaries.page(wanted.asked, metrics, **kind), wanted.values | values)
+        found = self._tables.frame(chain_pages.page(wanted.asked, metrics, **kind), wanted.values | values)
         if found.height and found["known"][0] < found["total"][0]:
             wanted = replace(wanted, computed=self._computed(wanted))
-            found = self._tables.frame(chain_summaries.page(wanted.asked, metrics, **kind), wanted.values | values)
+            found = self._tables.frame(chain_pages.page(wanted.asked, metrics, **kind), wanted.values | values)
         total = found["total"][0] if found.height else self._number_of(wanted, metrics, copies=copies)
         last = found.row(-1, named=True) if found.height else None
         has_more = last is not None and found.height == limit and last["place"] < total
-        rows = found.drop("total", "known", "place").with_columns(
+        rows = found.drop("total", "known", "place", *chain_pages.SORTED_BY).with_columns(
             pl.Series("target", [", ".join(names) or None for names in map(targets_in, found["judged_by"])], pl.String)
         )
-        return ChainPage(rows, total, f"{last['place']}:{last['chain_id']}" if last is not None and has_more else None)
+        return ChainPage(rows, total, _token(last, question) if last is not None and has_more else None)
 
     def _computed(self, wanted: WantedChains) -> dict[str, float]:
         """Return scores that are not stored, of the chains of which there are arrays to compute them from."""
@@ -84,7 +89,7 @@ class Summaries(Repository):
         return dict(found.unique("of", keep="first", maintain_order=True).select("of", "score").iter_rows())
 
     def _number_of(self, wanted: WantedChains, metrics: tuple[str, ...], *, copies: bool) -> int:
-        query = chain_summaries.number_of(wanted.asked, metrics, copies=copies)
+        query = chain_pages.number_of(wanted.asked, metrics, copies=copies)
         return int(self._tables.frame(query, wanted.values).item())
 
     def _metrics(self, wanted: WantedChains) -> tuple[str, ...]:
@@ -185,10 +190,30 @@ def _checked(wanted: WantedChains) -> WantedChains:
     )
 
 
-def _place_of(after: str | None) -> dict[str, Any]:
+def _question(wanted: WantedChains, *, copies: bool) -> str:
+    """Return a text that is another one for other rows, or for another order of them."""
+    order = (wanted.metric, wanted.partition, wanted.target, wanted.ascending, copies)
+    told = json.dumps([order, wanted.search, sorted(replace(wanted, search="").values.items())], default=str)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _token(row: Mapping[str, Any], question: str) -> str:
+    """Return what the next page is asked for by: the question, and by which values the last row was sorted."""
+    values = [question, row["newest"].isoformat(), *(row[name] for name in ("league", "order", "known_as"))]
+    return base64.urlsafe_b64encode(json.dumps(values).encode()).decode()
+
+
+def _row_before(after: str | None, question: str) -> dict[str, Any]:
+    """Return by which values the last row of the page before was sorted, as bound parameters."""
     if after is None:
         return {}
-    place, separator, chain_id = checked_text(after, "after").partition(":")
-    if not (separator and place.isdecimal()):
-        raise InvalidInputError(f"after={after!r} is no page; give what the page before has as next")
-    return {"place": checked_int(int(place), "after", 64), "after": chain_id}
+    try:
+        asked, newest, league, order, known_as = json.loads(base64.urlsafe_b64decode(checked_text(after, "after")))
+        values = (datetime.fromisoformat(newest), str(league), None if order is None else float(order), str(known_as))
+    except (ValueError, TypeError) as error:
+        raise InvalidInputError(f"after={after!r} is no page; give what the page before has as next") from error
+    if asked != question:
+        raise InvalidInputError(
+            "after= is of another ranking; ask as for the page before (only limit may differ), or without after="
+        )
+    return {f"after_{name}": value for name, value in zip(chain_pages.SORTED_BY, values, strict=True)}
