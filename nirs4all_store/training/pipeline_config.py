@@ -150,8 +150,9 @@ def _printed(step: Step) -> str:
 
 
 def _short(value: Any) -> str:
-    """Return a parameter in a name: an operator as its class, anything long without its end."""
-    text = str(value["class"]).rpartition(".")[2] if isinstance(value, dict) and "class" in value else repr(value)
+    """Return a parameter in a name: an operator as its class, a function as its name, anything long without its end."""
+    named = (value.get("class") or value.get("function")) if isinstance(value, dict) else None
+    text = str(named).rpartition(".")[2] if named else repr(value)
     return text if len(text) <= LONGEST_PARAMETER else f"{text[: LONGEST_PARAMETER - 3]}..."
 
 

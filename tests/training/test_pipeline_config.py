@@ -391,6 +391,8 @@ def test_a_name_once_left_out_what_is_set_to_the_default_and_what_comes_before_t
     bagged = {"class": "sklearn.ensemble.BaggingRegressor", "params": {"estimator": pls, "n_estimators": 10}}
     assert names([{"model": bagged}]) == ["BaggingRegressor(estimator=PLSRegression, n_estimators=10)"]
     assert pipelines_of([Silent(alpha=2)])[0].name == "Silent(alpha=2)"
+    squared = FunctionTransformer(np.square)
+    assert names([squared, Ridge()]) == ["FunctionTransformer(func=square) > Ridge()"]
 
 
 def test_a_model_that_is_no_estimator_of_scikit_learn_is_a_model_where_it_is_called_one() -> None:
