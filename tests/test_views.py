@@ -155,9 +155,14 @@ def test_models_that_cannot_be_compared_are_listed_with_what_differs(store: Work
     table = views.list_models(store, views.rank(store, 5)).table
     told = table.select("#", "R²", "± sd", "target", "judged by").rows()
     assert told == [
-        (1, 0.9, 0.01, "moisture", "Splitter(f2); held out: 3 samples never"),
-        (1, 0.9, 0.01, "protein", "Splitter(f1)"),
+        (1, 0.9, 0.01, "moisture", "A"),
+        (1, 0.9, 0.01, "protein", "B"),
     ]
+    notes = views.list_models(store, views.rank(store, 5)).notes
+    assert notes == ["judged by A: Splitter(f2); held out: 3 samples never", "judged by B: Splitter(f1)"]
+    alone = views.list_models(store, views.rank(store, 5, target="moisture"), target="moisture")
+    assert "judged by" not in alone.table.columns
+    assert alone.notes == ["judged by Splitter(f2); held out: 3 samples never"], "what is unusual is always said"
     assert views.rank(store, 5, "r2")["score"].to_list() == [0.9, 0.9]
     assert views.rank(store, 5, "rmsep").is_empty()
 

@@ -17,6 +17,7 @@ from .listings import Listing, dict_of, text_of, texts_of, with_params
 from .preprocessing import preprocessing_texts
 
 SHORT_HASH = 8
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 WHERE_SEVERAL = ("n", "dataset", "target", "data", "run", "judged by")
 """Columns of a ranking that are shown where models differ in them, and so are ranked apart."""
 TEXTS = ("chain_id", "model", "preprocessings", "metric", *WHERE_SEVERAL[1:])
@@ -125,10 +126,10 @@ def list_models(
     if len({*zip(columns["dataset"], columns["target"], strict=True)}) < len({*hashes}):
         columns["data"] = [content[:SHORT_HASH] for content in hashes]
     columns["run"] = [chains.get(row["chain_id"], {}).get("run_name") for row in rows]
-    columns["judged by"] = [_split_text(own) for own in told]
+    columns["judged by"], judges = _judges([_split_text(own) for own in told])
     kept = {name: values for name, values in columns.items() if name not in WHERE_SEVERAL or len(set(values)) > 1}
-    if any(own.get("coverage") or own.get(WEIGHTED) for own in told):
-        kept["judged by"] = columns["judged by"]
+    is_unusual = any(own.get("coverage") or own.get(WEIGHTED) for own in told)
+    notes = [*found.notes, *(judges if "judged by" in kept or is_unusual else [])]
     table = pl.DataFrame(kept, schema_overrides=dict.fromkeys([key for key in TEXTS if key in kept], pl.String))
     named = pl.Series("target", columns["target"], dtype=pl.String)
     averaged = [pl.Series(name.replace(" ", "_"), values, strict=False) for name, values in averages.items()]
@@ -139,7 +140,7 @@ def list_models(
         pl.Series("sd_over_folds", spreads, dtype=pl.Float64),
         pl.Series("like_the_best", [LIKE_THE_BEST in str(mark) for mark in found.marks], dtype=pl.Boolean),
     ]
-    return Listing(found.predictions.with_columns(named, *told_so, *averaged), table, found.notes)
+    return Listing(found.predictions.with_columns(named, *told_so, *averaged), table, notes)
 
 
 def _show_final_scores(store: WorkspaceStore, rows: Sequence[dict[str, Any]], target: str | None) -> None:
@@ -168,6 +169,15 @@ def _put_target(row: dict[str, Any], of_final: Mapping[str, Any], target: str) -
     main = MAIN["classification" if "classification" in row["task_type"] else "regression"]
     row |= {"metric": main, "scores": own, "of_target": True}
     row |= {f"{part}_score": (final.get(part) or own[part]).get(main) for part in PARTITIONS}
+
+
+def _judges(texts: Sequence[str | None]) -> tuple[list[str | None], list[str]]:
+    """Return a letter for what judged each model, and what each letter is, for which a table has no room."""
+    different = [text for text in dict.fromkeys(texts) if text is not None]
+    letters = {text: LETTERS[place] if place < len(LETTERS) else f"{place + 1}" for place, text in enumerate(different)}
+    if len(different) == 1:
+        return [*texts], [f"judged by {different[0]}"]
+    return [letters.get(text or "") for text in texts], [f"judged by {letters[text]}: {text}" for text in different]
 
 
 def _split_text(judged: Mapping[str, Any]) -> str | None:

@@ -74,7 +74,7 @@ def test_scores_with_and_without_weights_are_never_ranked_together(store: Worksp
         assert ranked["chain_id"].to_list() == [weighted["chain_id"][0], plain["chain_id"][0]]
         assert ranked["rank"].to_list() == [1, 1]
     table = views.list_models(store, views.rank(store, 5)).table
-    assert table["judged by"].to_list() == [f"{CV}; samples count by their weights", repr(CV)]
+    assert table["judged by"].to_list() == ["A", "B"], "a table of 80 columns has no room for the text"
     again = runner.run([CV, Ridge()], DATA, refit=False, weighted_scores=True, resume=True)
     assert (runner.run_id, again["chain_id"][0]) == (None, weighted["chain_id"][0])
 
