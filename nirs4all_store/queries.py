@@ -124,46 +124,62 @@ class Queries:
         columns: Iterable[str] = ("dataset_name", "model_name", "preprocessings", "run_id"),
         *,
         rank_by: str | None = None,
+        target: str | None = None,
         search: str = "",
         **filters: Any,
     ) -> pl.DataFrame:
         """Return how many chains have each value of some columns, and how they score.
 
+        `rank_by`, `target`, `search` and filters are those of `rank_chains`, and so is what is refused.
+
         Returns
         -------
         polars.DataFrame
-            `column`, `value` (text), `chains`, and `best` and `median`, their scores; these are NULL where the chains
-            of a value are not ranked together, and `best` where the metric is best at a value, as a bias is at 0.
+            `column`, `value` (text), `chains` (as many as `rank_chains` has rows for this value: those of the same
+            configuration count once), and `best` and `median`, the scores of all of them; these are NULL where the
+            chains of a value are not ranked together, and `best` where the metric is best at a value, as a bias at 0.
         """
-        wanted = WantedChains(filters, search, rank_by)
+        wanted = WantedChains(filters, search, rank_by, target=target)
         with self._reading() as uow:
             return uow.summaries.facets(checked_texts(columns, "columns"), wanted)
 
     def score_histogram(
-        self, rank_by: str | None = None, *, bins: int = 20, partition: str = "val", search: str = "", **filters: Any
+        self,
+        rank_by: str | None = None,
+        *,
+        bins: int = 20,
+        partition: str = "val",
+        target: str | None = None,
+        search: str = "",
+        **filters: Any,
     ) -> pl.DataFrame:
         """Return how many chains have a score in each of some classes of equal width.
+
+        What is not ranked together has classes of its own. All but `bins` is as for `rank_chains`, and so is what is
+        refused.
 
         Returns
         -------
         polars.DataFrame
-            `lower`, `upper` and `chains`, the lowest first; classes without a chain are left out.
+            `ranking` (from 1, in the order of `rank_chains`), its `dataset_name` and `metric`, `lower`, `upper` and
+            `chains` (those of the same configuration count once), the lowest class first; classes without a chain are
+            left out.
         """
-        wanted = WantedChains(filters, search, rank_by, partition)
+        wanted = WantedChains(filters, search, rank_by, partition, target)
         with self._reading() as uow:
             return uow.summaries.score_histogram(wanted, bins)
 
     def parameter_profile(
-        self, name: str, *, rank_by: str | None = None, search: str = "", **filters: Any
+        self, name: str, *, rank_by: str | None = None, target: str | None = None, search: str = "", **filters: Any
     ) -> pl.DataFrame:
         """Return how chains score with each value of a parameter of their model, such as `n_components`.
 
         Returns
         -------
         polars.DataFrame
-            `value` (text), `chains`, `best` and `median`, by value; see `facets`.
+            `value` (text), `chains`, `best` and `median`, by value; see `facets`, also for what is given.
         """
-        wanted = WantedChains(filters, search, rank_by)
+        wanted = WantedChains(filters, search, rank_by, target=target)
         with self._reading() as uow:
             return uow.summaries.parameter_profile(name, wanted)
 

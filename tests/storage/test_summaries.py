@@ -424,14 +424,48 @@ def test_values_are_listed_and_counted_with_their_best_scores(trained: Workspace
     rows = {(row["column"], row["value"]): row for row in found.to_dicts()}
     best = {row["model_name"]: row["score"] for row in reversed(chains(trained, dataset_name="wheat"))}
     assert rows["model_name", "Ridge"]["best"] == pytest.approx(best["Ridge"])
-    counts = {"Ridge": 4, "PLSRegression": 2, "LogisticRegression": 1}
+    counts = {"Ridge": 2, "PLSRegression": 1, "LogisticRegression": 1}
     assert {name: rows["model_name", name]["chains"] for name in counts} == counts
     everything = trained.facets(["task_type"]).filter(value="regression")
     assert everything.select("best", "median").row(0) == (None, None), "they are not ranked together"
 
 
+def test_copies_were_counted_that_the_ranking_does_not_show(trained: WorkspaceStore) -> None:
+    total = trained.rank_chains(dataset_name="wheat").total
+    assert trained.facets(["dataset_name"], dataset_name="wheat")["chains"].to_list() == [total]
+    assert trained.score_histogram(dataset_name="wheat")["chains"].sum() == total
+    runs = trained.facets(["run_id"], dataset_name="wheat")
+    for run_id, count in runs.select("value", "chains").iter_rows():
+        assert count == trained.rank_chains(run_id=run_id).total, "in each run they are no copies"
+
+
+def test_scores_that_are_not_ranked_together_were_in_one_class(trained: WorkspaceStore) -> None:
+    found = trained.score_histogram(bins=3)
+    ranked = trained.rank_chains(copies=True).rows
+    leagues = ranked.group_by("dataset_name", "metric", "judged_by", maintain_order=True).agg(pl.col("score"))
+    own = found.group_by("ranking", "dataset_name", "metric", maintain_order=True)
+    ends = own.agg(pl.col("lower").min(), pl.col("upper").max())
+    assert ends["ranking"].to_list() == [*range(1, leagues.height + 1)]
+    assert ends.select("dataset_name", "metric").equals(leagues.select("dataset_name", "metric"))
+    assert ends["lower"].to_list() == pytest.approx(leagues["score"].list.min().to_list())
+    assert ends["upper"].to_list() == pytest.approx(leagues["score"].list.max().to_list())
+
+
+def test_what_refuses_a_mean_over_targets_took_no_target(trained: WorkspaceStore) -> None:
+    asks = [
+        lambda **asked: trained.score_histogram("rmse", **asked)["lower"],
+        lambda **asked: trained.parameter_profile("alpha", rank_by="rmse", **asked)["best"],
+        lambda **asked: trained.facets(["model_name"], rank_by="rmse", **asked)["best"],
+    ]
+    score = trained.rank_chains("rmse", target="protein", dataset_name="both").rows["score"].item()
+    for ask in asks:
+        with pytest.raises(InvalidInputError, match="name one of them with target="):
+            ask(dataset_name="both")
+        assert ask(dataset_name="both", target="protein").to_list() in ([score], [])
+
+
 def test_scores_in_classes_are_all_chains(trained: WorkspaceStore) -> None:
-    scores = trained.rank_chains(dataset_name="wheat", copies=True).rows["score"].to_numpy()
+    scores = trained.rank_chains(dataset_name="wheat").rows["score"].to_numpy()
     counts, ends = np.histogram(scores, bins=4)
     found = trained.score_histogram(dataset_name="wheat", bins=4)
     assert found["chains"].to_list() == [count for count in counts.tolist() if count]
@@ -447,7 +481,7 @@ def test_a_parameter_has_its_best_and_median_score_by_value(trained: WorkspaceSt
     scores = {json.loads(row["best_params"]).get("alpha"): row["score"] for row in ranked}
     assert found["value"].to_list() == ["0.1", "100.0"]
     assert found["best"].to_list() == pytest.approx([scores[0.1], scores[100.0]])
-    assert found["chains"].to_list() == [2, 2]
+    assert found["chains"].to_list() == [1, 1]
     assert trained.parameter_profile("n_trees").is_empty()
 
 

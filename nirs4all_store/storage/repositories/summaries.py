@@ -133,6 +133,7 @@ class Summaries(Repository):
         unknown = [column for column in columns if column not in OF_CHAINS]
         if unknown or not columns:
             raise InvalidInputError(f"chains are not counted by {unknown}; use some of {', '.join(OF_CHAINS)}")
+        self._refuse_means_with_a_unit(wanted)
         found = self._tables.frame(score_profiles.facets(wanted.asked, tuple(columns)), wanted.values)
         place = pl.col("column").replace_strict([*columns], [*range(len(columns))], return_dtype=pl.Int64)
         return score_profiles.with_best(found).sort(place, -pl.col("chains"), "value")
