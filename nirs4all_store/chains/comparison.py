@@ -217,8 +217,8 @@ def _interval(differences: Any, times: Any) -> tuple[float | None, float | None]
     from scipy.stats import bootstrap
 
     found = bootstrap(
-        (differences, times),
-        lambda values, weights, axis: np.average(values, axis=axis, weights=weights),
+        (differences * times, times),
+        lambda sums, counts, axis: sums.sum(axis=axis) / counts.sum(axis=axis),
         n_resamples=RESAMPLES,
         batch=max(1, VALUES_AT_ONCE // len(differences)),
         confidence_level=LEVEL,
