@@ -131,8 +131,8 @@ def _repeats(predictions: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def are_classes(predictions: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether predictions are of classes."""
-    return any(row["task_type"] == "classification" for row in predictions)
+    """Tell whether predictions are of classes, also those of nirs4all, which has `binary_classification`."""
+    return any("classification" in (row["task_type"] or "") for row in predictions)
 
 
 def _with_samples(frame: pl.DataFrame, samples: pl.DataFrame, references: Sequence[str]) -> pl.DataFrame:

@@ -12,6 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore
 from nirs4all_store.chains import check_average, sample_frame, score_frame
+from nirs4all_store.chains.sample_frames import are_classes
 
 GENERATOR = np.random.default_rng(0)
 SPECTRA = GENERATOR.normal(size=(30, 12)).cumsum(axis=1)
@@ -20,6 +21,11 @@ GRADE = np.where(np.median(PROTEIN) < PROTEIN, "high", "low")
 TABLE = pl.DataFrame(SPECTRA, schema=[str(1100 + 2 * number) for number in range(12)])
 Y = {"protein": PROTEIN, "moisture": PROTEIN**2, "grade": GRADE, "kind": np.where(np.arange(30) % 2, "a", "b")}
 NAMES = [f"s{number // 3}" for number in range(30)]
+
+
+def test_classes_of_nirs4all_once_were_taken_for_numbers() -> None:
+    assert are_classes([{"task_type": "binary_classification"}])
+    assert not are_classes([{"task_type": "regression"}, {"task_type": None}])
 
 
 def trained(store: WorkspaceStore, config: list[Any], target: Any, **parts: Any) -> str:
