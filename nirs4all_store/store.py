@@ -614,7 +614,8 @@ class WorkspaceStore(Queries):
         ----------
         pipeline_id : str
         steps : list of dict
-            Each with `step_idx, operator_class, params, artifact_id, stateless`.
+            Each with `step_idx, operator_class, params, artifact_id, stateless`; `applies_to="y"`, `ways` and `members`
+            say what is no line of transformers: see the page on chains.
         model_step_idx : int
             The `step_idx` of the model.
         model_class : str
@@ -626,7 +627,8 @@ class WorkspaceStore(Queries):
             fold, the model last. From the first step that is fitted per fold on, everything that
             transforms X is in the fold's list.
         shared_artifacts : dict of str to (str or list of str)
-            Step index as text to one artifact id or an ordered list.
+            Step index as text to one artifact id or an ordered list; under `_source_map` the step index to the
+            artifacts of each source of spectra.
         branch_path : list of int, optional
         source_index : int, optional
         attachments : dict of str to str, optional

@@ -1,3 +1,4 @@
+from . import composites as composites
 from . import domain as domain
 from . import inference as inference
 from . import probabilities as probabilities

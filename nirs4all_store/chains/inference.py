@@ -397,4 +397,4 @@ def parts_of(fitted: Any) -> list[Any]:
 
 def _is_from_pure_package(value: Any) -> bool:
     module = getattr(value, "__module__", None) if inspect.isroutine(value) else type(value).__module__
-    return str(module or "builtins").split(".")[0] in PURE_PACKAGES
+    return hasattr(type(value), "changes_nothing") or str(module or "builtins").split(".")[0] in PURE_PACKAGES

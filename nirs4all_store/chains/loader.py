@@ -12,10 +12,12 @@ from typing import Any
 
 from ..artifacts import ArtifactFiles, codecs
 from ..errors import ArtifactLoadError, ChainReplayError, StoreError, UntrustedArtifactError
+from .composites import Part, build
 from .domain import DOMAIN, checked_domain
 from .fitted import FittedChain
 from .intervals import RESIDUALS, checked_residuals
 from .plan import Row, plan_replay
+from .probabilities import PredictionError
 from .training_columns import TrainedOn
 
 CACHE_BYTES = 256 * 2**20
@@ -105,15 +107,24 @@ class ChainLoader:
         failed: dict[str | None, tuple[str, StoreError]] = {}
         get = self.load if fresh else self._keep
 
-        def load(label: str, artifact_id: str, fold: str | None = None) -> tuple[str, Any]:
-            where = f"{label}{'' if fold is None else f' of fold {fold}'}, artifact {artifact_id}"
+        def load(label: str, part: Part, fold: str | None = None) -> tuple[str, Any]:
+            def load_one(artifact_id: str) -> Any:
+                where = f"{label}{'' if fold is None else f' of fold {fold}'}, artifact {artifact_id}"
+                try:
+                    row = artifacts.get(artifact_id)
+                    if row is None:
+                        raise ChainReplayError("it is not registered")
+                    return get(row)
+                except (ChainReplayError, ArtifactLoadError, UntrustedArtifactError) as error:
+                    failed.setdefault(fold, (where, error))
+                    raise
+
             try:
-                row = artifacts.get(artifact_id)
-                if row is None:
-                    raise ChainReplayError("it is not registered")
-                return label, get(row)
-            except (ChainReplayError, ArtifactLoadError, UntrustedArtifactError) as error:
-                failed.setdefault(fold, (where, error))
+                return label, build(part, load_one)
+            except PredictionError as error:
+                failed.setdefault(fold, (label, ChainReplayError(str(error))))
+            except (ChainReplayError, ArtifactLoadError, UntrustedArtifactError):
+                pass  # `load_one` has noted it.
             return label, None
 
         shared = [load(*entry) for entry in wanted.shared]
@@ -126,8 +137,8 @@ class ChainLoader:
         )
         steps = planned.domain_steps(wanted) if isinstance(domain, dict) else None
         try:
-            domain_steps = steps and [(label, get(artifacts[item])) for label, item in steps]
-        except (KeyError, ArtifactLoadError, UntrustedArtifactError):
+            domain_steps = steps and [(label, build(part, lambda item: get(artifacts[item]))) for label, part in steps]
+        except (KeyError, ArtifactLoadError, PredictionError, UntrustedArtifactError):
             domain = domain_steps = None  # These folds predict without, and it is said that nothing tells.
         return FittedChain(name, shared, loaded, TrainedOn.of(chain), domain, residuals, domain_steps=domain_steps)
 

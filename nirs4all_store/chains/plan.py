@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import ChainReplayError, InvalidInputError, StoreError
 from ..validation import checked_text
+from .composites import Part, build, ids_of
 from .schema import (
+    APPLIES_TO,
+    MEMBERS,
     SOURCE_MAP,
+    WAYS,
     artifact_ids,
     as_ids,
     check_order,
@@ -32,23 +37,30 @@ class Plan:
 
     Attributes
     ----------
-    shared : list of (str, str)
-        A label for messages, and an artifact id.
-    folds : dict of str to list of (str, str)
+    shared : list of (str, part)
+        A label for messages, and an artifact id or what is put together of several; see `composites`.
+    folds : dict of str to list of (str, part)
         The same for each fold, the model last.
     predict_fold : str or None
         The fold that predicts alone, if nothing else is asked for: the one of the final model.
     """
 
-    shared: list[tuple[str, str]]
-    folds: dict[str, list[tuple[str, str]]]
+    shared: list[tuple[str, Part]]
+    folds: dict[str, list[tuple[str, Part]]]
     predict_fold: str | None
 
     @property
     def ids(self) -> list[str]:
         """Every artifact that is applied, each once."""
         entries = [*self.shared, *(entry for fold in self.folds.values() for entry in fold)]
-        return list(dict.fromkeys(artifact_id for _, artifact_id in entries))
+        return list(dict.fromkeys(artifact_id for _, part in entries for artifact_id in ids_of(part)))
+
+    def built(self, load: Callable[[str], Any]) -> tuple[list[tuple[str, Any]], dict[str, list[tuple[str, Any]]]]:
+        """Return `shared` and `folds` with the objects themselves; `load` returns that of an artifact id."""
+        shared = [(label, build(part, load)) for label, part in self.shared]
+        return shared, {
+            fold: [(label, build(part, load)) for label, part in entries] for fold, entries in self.folds.items()
+        }
 
     def chosen(self, folds: str | None = None) -> Plan:
         """Return the plan with those folds alone that are to predict.
@@ -82,7 +94,7 @@ class Plan:
             )
         return replace(self, folds={fold: self.folds[fold] for fold in names})
 
-    def domain_steps(self, chosen: Plan) -> list[tuple[str, str]] | None:
+    def domain_steps(self, chosen: Plan) -> list[tuple[str, Part]] | None:
         """Return what the X of the chain's domain comes out of; None where the first of the chosen folds has the same.
 
         It is that of the final model, or else of the first fold; see `training.domains`.
@@ -135,18 +147,24 @@ def _planned(chain: Row) -> Plan:
 
 def _plan(chain: Row) -> Plan:
     shared_artifacts = chain["shared_artifacts"] or {}
-    _check_one_source(chain, shared_artifacts)
     _check_each_belongs_to_a_step(chain, shared_artifacts)
     before_model = sorted(
         (step for step in chain["steps"] if step["step_idx"] < chain["model_step_idx"]),
         key=lambda step: int(step["step_idx"]),
     )
+    of_y = [
+        item
+        for step in before_model
+        if step.get(APPLIES_TO) == "y"
+        for item in as_ids(shared_artifacts.get(str(step["step_idx"]))) or as_ids(step.get("artifact_id"))
+    ]
+    before_model = [step for step in before_model if step.get(APPLIES_TO) != "y"]
     predict_fold = chain.get("predict_fold")
     check_predict_fold(predict_fold, chain["fold_artifacts"] or {})
     checked_attachments(chain.get("attachments"))
     return Plan(
         _shared_entries(before_model, shared_artifacts),
-        _fold_entries(chain, before_model, shared_artifacts),
+        _fold_entries(chain, before_model, shared_artifacts, of_y),
         predict_fold,
     )
 
@@ -161,23 +179,35 @@ def _check_each_belongs_to_a_step(chain: Row, shared_artifacts: Row) -> None:
         )
 
 
-def _check_one_source(chain: Row, shared_artifacts: Row) -> None:
-    for idx, sources in (shared_artifacts.get(SOURCE_MAP) or {}).items():
-        if len(sources) > 1:
-            raise ChainReplayError(
-                f"chain {chain['chain_id']}: step {idx} treats {len(sources)} sources apart, and a replay has one X; "
-                "save a chain of its own for each source"
-            )
+def _ways(step: Row, shared_artifacts: Row) -> list[Row]:
+    """Return the ways in which a step transforms X side by side: its own, or one for each source of spectra."""
+    sources = (shared_artifacts.get(SOURCE_MAP) or {}).get(str(step["step_idx"])) or {}
+    if len(sources) > 1:
+        return [{"source": int(source), "artifacts": sources[source]} for source in sorted(sources, key=int)]
+    return step.get(WAYS) or []
 
 
-def _shared_entries(before_model: list[Row], shared_artifacts: Row) -> list[tuple[str, str]]:
-    entries: list[tuple[str, str]] = []
+def _shared_entries(before_model: list[Row], shared_artifacts: Row) -> list[tuple[str, Part]]:
+    entries: list[tuple[str, Part]] = []
     done: set[str] = set()
     for step in before_model:
         idx = str(step["step_idx"])
         shared = as_ids(shared_artifacts.get(idx))
         # nirs4all 0.7 lists under a step's `artifact_ids` what belongs to other models of the pipeline.
         own = as_ids(step.get("artifact_id"))
+        ways = _ways(step, shared_artifacts)
+        if ways and idx in done:
+            continue
+        if ways:
+            part = _side_by_side(step, ways)
+            if not set(shared) <= set(ids_of(part)):
+                raise ChainReplayError(
+                    f"{_label(step)} has ways with the artifacts {ids_of(part)}, shared_artifacts[{idx!r}] {shared}; "
+                    "save it again"
+                )
+            entries.append((_label(step), part))
+            done.add(idx)
+            continue
         if shared and not set(own) <= set(shared):
             raise ChainReplayError(
                 f"{_label(step)} names the artifact {own}, shared_artifacts[{idx!r}] only {shared}; save it again"
@@ -191,7 +221,18 @@ def _shared_entries(before_model: list[Row], shared_artifacts: Row) -> list[tupl
     return entries
 
 
-def _fold_entries(chain: Row, before_model: list[Row], shared_artifacts: Row) -> dict[str, list[tuple[str, str]]]:
+def _side_by_side(step: Row, ways: list[Row]) -> Part:
+    found = []
+    for way in ways:
+        own: Row = {"steps": [(f"{_label(step)}, artifact {item}", item) for item in as_ids(way.get("artifacts"))]}
+        own |= {"source": way["source"]} if "source" in way else {}
+        found.append(own | ({"models": as_ids(way["models"])} if way.get("models") else {}))
+    return {"side_by_side": found}
+
+
+def _fold_entries(
+    chain: Row, before_model: list[Row], shared_artifacts: Row, of_y: list[str]
+) -> dict[str, list[tuple[str, Part]]]:
     name, model_idx = f"chain {chain['chain_id']}", chain["model_step_idx"]
     folds = {fold: as_ids(entry) for fold, entry in (chain["fold_artifacts"] or {}).items()}
     if not folds:  # One model without folds.
@@ -207,8 +248,20 @@ def _fold_entries(chain: Row, before_model: list[Row], shared_artifacts: Row) ->
                 f"{name}: {_label(per_fold[len(ids) - 1])} is not stateless, but none of its fitted objects is stored "
                 f"for fold {fold}; train and save the chain again"
             )
-    model = f"model {chain['model_class']}"
-    return {fold: [*((f"artifact {item}", item) for item in ids[:-1]), (model, ids[-1])] for fold, ids in folds.items()}
+    label = f"model {chain['model_class']}"
+    models = [step for step in chain["steps"] if step["step_idx"] == model_idx and step.get(MEMBERS)]
+    members = models[0][MEMBERS] if models else {}
+    return {
+        fold: [*((f"artifact {item}", item) for item in ids[:-1]), (label, _model(ids[-1], members, of_y))]
+        for fold, ids in folds.items()
+    }
+
+
+def _model(artifact_id: str, members: Row, of_y: list[str]) -> Part:
+    """Return the part that predicts: the model, with what transforms y."""
+    model: Part = {"member": members["model"], "of": artifact_id} if "model" in members else artifact_id
+    y: list[Part] = [*of_y, *([{"member": members["y"], "of": artifact_id}] if "y" in members else [])]
+    return {"model": model, "y": y} if y else model
 
 
 def _label(step: Row) -> str:

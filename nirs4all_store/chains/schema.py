@@ -10,8 +10,16 @@ import numpy as np
 from ..errors import InvalidInputError, InvalidTypeError
 from ..validation import checked_int, checked_text
 
-# nirs4all keeps a map of sources under this key of `shared_artifacts`; it is no step.
 SOURCE_MAP = "_source_map"
+"""The key of `shared_artifacts` that says which artifacts of a step are for which source of spectra; it is no step."""
+WAYS = "ways"
+"""The key of a step that transforms X in several ways, whose results stand side by side; each way is a dict."""
+OF_WAYS = ("artifacts", "models")
+"""The keys of a way that name artifacts: transformers in their order, and models whose mean prediction it gives."""
+APPLIES_TO = "applies_to"
+"""The key of a step that transforms y, as `"y"`: its inverse is applied to what the model predicts."""
+MEMBERS = "members"
+"""The key of a model step whose artifact is a dict: which member is the `model`, and which transforms `y`."""
 # What nirs4all calls a chain without fitted objects.
 SCORE_ONLY = "score_only"
 
@@ -34,18 +42,16 @@ def artifact_ids(chain: dict[str, Any]) -> list[str]:
     if isinstance(shared, dict):
         shared = {key: value for key, value in shared.items() if key != SOURCE_MAP}
     steps = chain["steps"] if isinstance(chain["steps"], list) else []
-    own = [[step.get("artifact_id"), step.get("artifact_ids")] for step in steps if isinstance(step, dict)]
+    known = [step for step in steps if isinstance(step, dict)]
+    own = [[step.get("artifact_id"), step.get("artifact_ids"), _of_ways(step)] for step in known]
     return list(dict.fromkeys(_texts([shared, chain["fold_artifacts"], own, chain.get("attachments")])))
 
 
 def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
     """Return a chain in which each artifact that it names is named by another id."""
-    renamed = [
-        step | {key: _renamed(step[key], ids) for key in ("artifact_id", "artifact_ids") if key in step}
-        for step in chain["steps"]
-    ]
+    renamed = [_step_with_ids(step, ids) for step in chain["steps"]]
     shared = {
-        key: value if key == SOURCE_MAP else _renamed(value, ids)
+        key: _renamed(value, ids) if key != SOURCE_MAP else _renamed(value, _KeepUnknown(ids))
         for key, value in (chain["shared_artifacts"] or {}).items()
     }
     attached = {"attachments": _renamed(chain["attachments"], ids)} if chain.get("attachments") else {}
@@ -60,10 +66,41 @@ def with_ids(chain: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
     )
 
 
+def _of_ways(step: dict[str, Any]) -> list[str]:
+    """Return the artifact ids that the ways of a step name; a damaged row has none."""
+    ways = step.get(WAYS)
+    found = [way.get(key) for way in ways if isinstance(way, dict) for key in OF_WAYS] if isinstance(ways, list) else []
+    return _texts(found)
+
+
+def _check_ways(step: dict[str, Any], where: str) -> None:
+    ways = step.get(WAYS)
+    if ways is None:
+        return
+    if not isinstance(ways, list) or not ways or not all(isinstance(way, dict) for way in ways):
+        raise InvalidTypeError(f"{where}['ways'] must be a list of dicts, one for each way")
+    for number, way in enumerate(ways):
+        for key in OF_WAYS:
+            _checked_entry(way.get(key), f"{where}['ways'][{number}]['{key}']")
+
+
+class _KeepUnknown(dict[str, str]):
+    """nirs4all's map of sources may name what the chain does not have."""
+
+    def __missing__(self, key: str) -> str:
+        return key
+
+
+def _step_with_ids(step: dict[str, Any], ids: Mapping[str, str]) -> dict[str, Any]:
+    found = step | {key: _renamed(step[key], ids) for key in ("artifact_id", "artifact_ids") if key in step}
+    ways = [way | {key: _renamed(way[key], ids) for key in OF_WAYS if key in way} for way in step.get(WAYS) or ()]
+    return found | ({WAYS: ways} if ways else {})
+
+
 def without_objects(chain: dict[str, Any]) -> dict[str, Any]:
     """Return what the row of a chain has instead once its fitted objects are gone, and its scores are kept."""
     steps = [
-        {name: value for name, value in step.items() if name != "artifact_ids"}
+        {name: value for name, value in step.items() if name not in ("artifact_ids", WAYS)}
         for step in checked_steps(chain["steps"])
     ]
     return {
@@ -110,6 +147,11 @@ def checked_steps(steps: Any) -> list[dict[str, Any]]:
             _checked_entry(step.get(key), f"{where}['{key}']")
         if not isinstance(step.get("stateless"), bool | np.bool_ | None):
             raise InvalidTypeError(f"{where}['stateless'] is {step['stateless']!r}; give True or False")
+        _check_ways(step, where)
+        if step.get(APPLIES_TO) not in (None, "X", "y"):
+            raise InvalidInputError(f"{where}['applies_to'] is {step[APPLIES_TO]!r}; a step applies to 'X' or 'y'")
+        if not isinstance(step.get(MEMBERS), dict | None) or not {*(step.get(MEMBERS) or ())} <= {"model", "y"}:
+            raise InvalidInputError(f"{where}['members'] is {step[MEMBERS]!r}; name the member for 'model' and for 'y'")
         checked.append(step)
     return checked
 
@@ -221,13 +263,18 @@ def check_order(steps: list[dict[str, Any]], model_step_idx: int, shared: dict[s
 
 def _given(steps: list[dict[str, Any]], shared: dict[str, Any]) -> list[tuple[int, str]]:
     """Return the step index and the name of each entry that gives a step its artifacts for all folds."""
+    of_y = {step["step_idx"] for step in steps if step.get(APPLIES_TO) == "y"}
     found = [(int(key), f"shared_artifacts[{key!r}]") for key in shared if key != SOURCE_MAP and as_ids(shared[key])]
-    return found + [
-        (step["step_idx"], f"the artifact_id of step {step['step_idx']}") for step in steps if step.get("artifact_id")
+    found += [
+        (step["step_idx"], f"the artifact_id of step {step['step_idx']}")
+        for step in steps
+        if step.get("artifact_id") or _of_ways(step)
     ]
+    return [(idx, name) for idx, name in found if idx not in of_y]
 
 
 def is_fitted_per_fold(step: dict[str, Any], shared: dict[str, Any]) -> bool:
     """Tell whether a step before the model has its objects in the folds' lists."""
     own = as_ids(step.get("artifact_id") or step.get("artifact_ids"))  # nirs4all 0.7 wrote a list.
+    own += _of_ways(step)
     return not step.get("stateless") and not shared.get(str(step["step_idx"])) and not own

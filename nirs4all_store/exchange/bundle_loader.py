@@ -21,7 +21,9 @@ from ..chains import (
     as_estimator,
     checked_domain,
     checked_residuals,
+    composites,
     plan_replay,
+    probabilities,
 )
 from ..errors import ArtifactLoadError, InvalidInputError, UntrustedArtifactError
 from ..filesystem import checked_path
@@ -74,15 +76,19 @@ def load_bundle(
 def _fitted(bundle: Bundle, plan: Plan, folds: str | None, trust: Trust, name: str) -> FittedChain:
     wanted = plan.chosen(folds)
     loaded = {item: _load(bundle, item, trust, name) for item in wanted.ids}
-    shared = [(label, loaded[item]) for label, item in wanted.shared]
-    by_fold = {fold: [(label, loaded[item]) for label, item in entries] for fold, entries in wanted.folds.items()}
+    try:
+        shared, by_fold = wanted.built(loaded.__getitem__)
+    except probabilities.PredictionError as error:
+        raise ArtifactLoadError(f"{name}: {error}; the bundle is damaged: export it again") from error
     domain, residuals = (
         _attached(bundle, role, checked, trust, name)
         for role, checked in ((DOMAIN, checked_domain), (RESIDUALS, checked_residuals))
     )
     steps = plan.domain_steps(wanted) if isinstance(domain, dict) else None
     try:
-        domain_steps = steps and [(label, _load(bundle, item, trust, name)) for label, item in steps]
+        domain_steps = steps and [
+            (label, composites.build(part, lambda item: _load(bundle, item, trust, name))) for label, part in steps
+        ]
     except (ArtifactLoadError, UntrustedArtifactError):
         domain = domain_steps = None  # These folds predict without, and it is said that nothing tells.
     return FittedChain(name, shared, by_fold, TrainedOn.of(bundle.chain), domain, residuals, domain_steps=domain_steps)

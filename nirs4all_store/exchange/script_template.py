@@ -247,8 +247,10 @@ def main():
         loaded = {{digest: load_object(digest) for digest in OBJECTS}}
     except (ImportError, AttributeError) as error:
         raise SystemExit(f"an object in this file cannot be loaded here: {{error}}; it was fitted with {{PACKAGES}}")
-    shared = [(label, loaded[digest]) for label, digest in SHARED]
-    folds = {{fold: [(label, loaded[digest]) for label, digest in entries] for fold, entries in FOLDS.items()}}
+    shared = [(label, build(part, loaded.__getitem__)) for label, part in SHARED]
+    folds = {{
+        fold: [(label, build(part, loaded.__getitem__)) for label, part in entries] for fold, entries in FOLDS.items()
+    }}
     try:
         for path in filter(os.path.exists, filter(None, (options.X, options.wavelengths))):
             if not os.path.isfile(path):

@@ -9,7 +9,7 @@ import textwrap
 from pathlib import Path
 from types import ModuleType
 
-from ..chains import DOMAIN, TrainedOn, domain, inference, plan_replay, probabilities
+from ..chains import DOMAIN, TrainedOn, composites, domain, inference, plan_replay, probabilities
 from ..datasets import column_names, table_layout, text_lines, wavelength_grids
 from ..errors import UntrustedArtifactError
 from ..filesystem import with_suffix_added, write_atomic
@@ -18,7 +18,8 @@ from .bundle_reader import Row
 from .bundle_writer import packages_of
 from .script_template import SCRIPT
 
-CARRIED = (probabilities, inference, domain, wavelength_grids, column_names, table_layout, text_lines)
+Entries = list[tuple[str, composites.Part]]
+CARRIED = (probabilities, inference, composites, domain, wavelength_grids, column_names, table_layout, text_lines)
 """The modules of which a script has the text: each needs numpy alone, and those before it."""
 
 
@@ -42,6 +43,7 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         )
     domain_id = (chain["attachments"] or {}).get(DOMAIN)
     carried = [*wanted.ids, *([] if domain_id is None else [domain_id])]
+    hashes = {item: row["content_hash"] for item, row in rows.items()}
     objects = {
         rows[item]["content_hash"]: (rows[item]["format"], contents[rows[item]["content_hash"]]) for item in carried
     }
@@ -58,14 +60,18 @@ def write_script(chain: Row, artifacts: list[Row], contents: dict[str, bytes], o
         votes=trained_on.votes,
         y_range=trained_on.y_range,
         domain=None if domain_id is None else rows[domain_id]["content_hash"],
-        shared=[(label, rows[item]["content_hash"]) for label, item in wanted.shared],
-        folds={
-            fold: [(label, rows[item]["content_hash"]) for label, item in entries]
-            for fold, entries in wanted.folds.items()
-        },
+        shared=_with_hashes(wanted.shared, hashes),
+        folds={fold: _with_hashes(entries, hashes) for fold, entries in wanted.folds.items()},
         objects=_objects_source(objects),
     )
     return write_atomic(with_suffix_added(output_path, ".n4a.py"), script.encode())
+
+
+def _with_hashes(
+    entries: list[tuple[str, composites.Part]], hashes: dict[str, str]
+) -> list[tuple[str, composites.Part]]:
+    """Return entries of a plan in which each object is named by its SHA-256."""
+    return [(label, composites.renamed(part, hashes)) for label, part in entries]
 
 
 def _source_below_imports(module: ModuleType) -> str:

@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
 
-from nirs4all_store import ChainReplayError, InvalidInputError, InvalidTypeError, WorkspaceStore
+from nirs4all_store import InvalidInputError, InvalidTypeError, WorkspaceStore
 from nirs4all_store.chains.plan import plan_replay
 from nirs4all_store.testing.contract import add_pipeline
 
@@ -79,7 +79,7 @@ def test_ids_of_other_types_are_refused(store: WorkspaceStore, ids: dict[str, st
             save(store, [step(0)], 0, folds)
 
 
-def test_sources_that_are_treated_apart_are_not_replayed_on_one_X() -> None:
+def test_sources_that_are_treated_apart_once_were_not_replayed() -> None:
     chain = {
         "chain_id": "c",
         "steps": [step(0), step(1)],
@@ -92,5 +92,5 @@ def test_sources_that_are_treated_apart_are_not_replayed_on_one_X() -> None:
     one = chain["shared_artifacts"] | {"_source_map": {"0": {"0": ["a", "b"]}}}  # type: ignore[operator]
     assert plan_replay(chain | {"shared_artifacts": one}).ids == ["a", "b", "m"]
     two = chain["shared_artifacts"] | {"_source_map": {"0": {"0": ["a"], "1": ["b"]}}}  # type: ignore[operator]
-    with pytest.raises(ChainReplayError, match="step 0 treats 2 sources apart"):
-        plan_replay(chain | {"shared_artifacts": two})
+    ways = [{"steps": [(f"step 0 (o), artifact {name}", name)], "source": place} for place, name in enumerate("ab")]
+    assert plan_replay(chain | {"shared_artifacts": two}).shared == [("step 0 (o)", {"side_by_side": ways})]
