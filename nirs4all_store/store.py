@@ -1593,7 +1593,9 @@ class WorkspaceStore(Queries):
                 raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
             del run["owner"]  # Which machine it was says nothing elsewhere.
             pipelines, chains = uow.runs.pipelines_of(run_id), uow.chains.of_run(run_id)
-        return write_atomic(path, to_yaml({"run": run, "pipelines": pipelines, "chains": chains}).encode())
+        # `run_id` and `pipelines` are where readers of nirs4all 0.7's files look for them.
+        told = {"run_id": run_id, "run": run, "pipelines": pipelines, "chains": chains}
+        return write_atomic(path, to_yaml(told).encode())
 
     def export_predictions_parquet(self, output_path: str | os.PathLike[str], **filters: Any) -> Path:
         """Write the rows of `query_predictions(**filters)` as Parquet; another filter raises `InvalidTypeError`."""

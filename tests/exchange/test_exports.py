@@ -107,6 +107,7 @@ def test_a_run_lost_its_unusual_line_ends_in_yaml(store: WorkspaceStore, tmp_pat
     run_id = store.begin_run("a\x85b", config, [{"name": "d"}])
     text = store.export_run(run_id, tmp_path / "run").read_text(encoding="utf-8")
     assert yaml.safe_load(text)["run"]["name"] == "a\x85b"
+    assert yaml.safe_load(text)["run_id"] == run_id, "readers of nirs4all's files look for it at the top"
     assert yaml.safe_load(text)["run"]["config"] == config
     assert "é" in text
 
