@@ -128,7 +128,7 @@ def _as_wanted(store: WorkspaceStore, found: pl.DataFrame, text: str, kinds: Seq
         raise InvalidInputError(f"{text!r} may be one of {fitting.height:,}: {_candidates(store, fitting)}; {advice}")
     wanted = " or ".join(kind[:-1] for kind in kinds) or "run, dataset, pipeline, chain or prediction"
     advice = LISTED_BY[kinds[0] if kinds else "chains"]
-    if not found.height and store.list_runs(limit=1).is_empty():
+    if not found.height and "datasets" not in kinds and store.list_runs(limit=1).is_empty():
         raise InvalidInputError(f"{text!r} is nothing here: the workspace has no run; `run CONFIG DATA` trains models")
     if not found.height:
         named = "name or id" if not kinds or "runs" in kinds or tuple(kinds) == ("datasets",) else "id"

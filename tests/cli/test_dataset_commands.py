@@ -81,6 +81,6 @@ def test_a_dataset_is_shown_with_its_first_samples_and_can_be_corrected(here: Pa
     row = the_dataset()
     assert [row[name] for name in ("name", "units", "wavelength_unit")] == ["wheat of 2026", {"protein": "%"}, "nm"]
     assert "2 for 1 targets, protein" in command(f"dataset update {dataset_id} --unit % --unit g", 1)
-    assert "no dataset has the name or id 'zz', or an id that begins or ends so; `datasets` shows" in command(
-        "dataset show zz", 1
+    assert "no dataset has the name or id 'zzzz', or an id that begins or ends so; `datasets` shows" in command(
+        "dataset show zzzz", 1
     )
