@@ -216,17 +216,20 @@ class Queries:
             fold = None if holds_out_again(rows["judged_by"]) else AVERAGE
             stored = [stored_predictions(uow, chain_id, "val", fold) for chain_id in ids]
             folds = uow.predictions.held_out_scores(ids)
+            pipelines = [uow.runs.get_pipeline(chain["pipeline_id"]) or {} for chain, *_ in stored]
         absent = [chain_id for chain_id in ids if chain_id not in rows["chain_id"]]
         if absent:
             raise NotFoundError(f"chain {absent[0]} has no predictions to compare; or it is a refit: give its chain")
         samples = {name: self.load_artifact(name) for name in {name for *_, name in stored} if name is not None}
         compared = []
-        for chain, predictions, name in stored:
+        for (chain, predictions, name), pipeline in zip(stored, pipelines, strict=True):
+            config = pipeline.get("expanded_config")
             targets = TrainedOn.of(chain).target_names
             predictions = [row for row in predictions if (row["fold_id"] == AVERAGE) == (fold == AVERAGE)]
             frame = sample_frame(predictions, targets, samples[name] if name else None)
             own = folds.filter(chain_id=chain["chain_id"]).select("fold_id", "val_score")
-            compared.append(Compared(chain, dict(own.iter_rows()), predictions, targets, frame))
+            steps = config if isinstance(config, list) else []
+            compared.append(Compared(chain, dict(own.iter_rows()), predictions, targets, frame, steps))
         order = pl.DataFrame({"chain_id": ids})
         return compare(order.join(rows.drop("rank"), on="chain_id", how="left", maintain_order="left"), compared)
 

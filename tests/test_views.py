@@ -17,6 +17,7 @@ from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, fi
 from nirs4all_store.engine.duckdb import readonly_sql
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 from nirs4all_store.views import listings
+from nirs4all_store.views.overview import overview_of
 
 
 @pytest.fixture
@@ -327,6 +328,9 @@ def test_models_that_differ_in_their_preprocessing_alone_once_read_the_same(stor
     (first, second) = found["chain_id"].unique(maintain_order=True)
     steps = store.compare_chains([first, second]).steps
     assert {*steps["first"], *steps["other"]} == {f"PCA(n_components={n}, whiten=False)" for n in (2, 3)}
+    pca3 = found.filter(pl.col("chain_id") == (first if "3" in steps["first"][0] else second))["chain_id"][0]
+    alike = PipelineRunner(store).run([KFold(2), StandardScaler(), PCA(3), Ridge()], (X, X[:, 0]), refit=False)
+    assert store.compare_chains([pca3, alike["chain_id"][0]]).steps.is_empty(), "a default that was set once differed"
     (model,) = [step for step in (store.get_chain(first) or {})["steps"] if step["operator_class"] == "Ridge"]
     assert model["params"]["model"]["params"] == {"alpha": 1.0}, "what is set to its default was not kept"
     same = PipelineRunner(store).run([KFold(2), StandardScaler(), PCA(2), Ridge()], (X, X[:, 0]), refit=False)
@@ -362,6 +366,31 @@ def test_a_ranking_by_one_target_once_told_the_scores_of_all(store: WorkspaceSto
     assert {"RMSEC", "RPD"} <= {*one} and "metric" not in one
 
 
+def test_scores_of_two_metrics_once_stood_in_one_row(store: WorkspaceStore) -> None:
+    X = np.random.default_rng(0).normal(size=(20, 3))
+    one = PipelineRunner(store).run([KFold(2), Ridge()], (X, X[:, 0]), refit=False)["chain_id"][0]
+    both = PipelineRunner(store).run([KFold(2), Ridge()], (X, X[:, :2]), refit=False)["chain_id"][0]
+    told = views.compare_chains(store, one, both).table["what"].to_list()
+    assert "score of cross-validation" not in told and "fold 0" not in told, "R² stood beside RMSE"
+
+
+def test_a_score_once_stood_beside_the_name_of_another_metric(store: WorkspaceStore, chain_id: str) -> None:
+    pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
+    chain_id = add_chain(store, pipeline_id)
+    scores = {"val": {"rmse": 0.3, "r2": 0.8}}
+    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", val_score=0.3, partition="val", scores=scores)
+    found = views.rank(store, 1, "r2")
+    assert views.list_models(store, found, ranked_by="r2").table["r2"].to_list() == [0.8]
+
+
+def test_a_model_that_predicts_nothing_was_the_best_of_its_run(store: WorkspaceStore) -> None:
+    run_id, pipeline_id = add_pipeline(store)
+    chain_id = add_chain(store, pipeline_id)
+    add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="avg", val_score=float("nan"), partition="val")
+    assert "its best" not in dict(overview_of(store))
+    assert "best" not in views.show(store, "runs", run_id).answer
+
+
 def test_single_folds_among_others_are_not_marked_as_like_the_best(store: WorkspaceStore, chain_id: str) -> None:
     pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
     add_prediction(store, pipeline_id, chain_id=chain_id, fold_id="1", val_score=0.39, partition="val")
@@ -393,7 +422,10 @@ def test_two_chains_once_were_compared_by_ids_and_times_alone(store: WorkspaceSt
     ), "a program could not read how the errors differ"
     assert float(told["from (95 %), y"][1]) < float(told["to (95 %), y"][1])
     assert "score of cross-validation" not in told
-    assert re.fullmatch(r"y: for \d+ of 20 samples the other errs less, for \d+ more; .* \(95 %: .* to .*\)", sentence)
+    assert re.fullmatch(
+        r"y: for \d+ of 20 samples the other errs less, for \d+ more; .* \(95 %: .* to .*\): the first errs less",
+        sentence,
+    )
     assert "chain_id" not in told
     with_ids = views.compare_chains(store, ids[0], ids[1], ids=True)
     assert with_ids.rows.filter(pl.col("what") == "chain_id").height == 1

@@ -5,6 +5,7 @@ Why errors are compared in pairs: docs/decisions/0029.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
@@ -81,6 +82,8 @@ class Compared:
     target_names : list of str, or None
     samples : polars.DataFrame
         What `sample_frame` makes of them.
+    config : list
+        The steps of its pipeline, of which each has the parameters that are not the defaults.
     """
 
     chain: Row
@@ -88,12 +91,13 @@ class Compared:
     predictions: Sequence[Row]
     target_names: Sequence[str] | None
     samples: pl.DataFrame
+    config: Sequence[Any] = ()
 
 
 def compare(scores: pl.DataFrame, chains: Sequence[Compared]) -> ChainComparison:
     """Return how chains differ from the first of them."""
     first, *others = chains
-    steps = [row for other in others for row in _differing_steps(first.chain, other.chain)]
+    steps = [row for other in others for row in _differing_steps(first, other)]
     schema = {"chain_id": pl.String, "step": pl.Int64, "first": pl.String, "other": pl.String}
     why = _why_not_paired(scores, chains)
     return ChainComparison(
@@ -112,16 +116,25 @@ def holds_out_again(judged_by: pl.Series) -> bool:
     return any(bool(own.any()) for own in times)
 
 
-def _differing_steps(first: Row, other: Row) -> list[tuple[str, int, str | None, str | None]]:
-    ours, theirs = (sorted(checked_steps(chain["steps"]), key=itemgetter("step_idx")) for chain in (first, other))
-    names = [[str(step.get("operator_class")) for step in own] for own in (ours, theirs)]
-    matcher = SequenceMatcher(None, names[0], names[1], autojunk=False)
+def _differing_steps(first: Compared, other: Compared) -> list[tuple[str, int, str | None, str | None]]:
+    ours, theirs = _told_steps(first), _told_steps(other)
+    matcher = SequenceMatcher(None, [name for name, *_ in ours], [name for name, *_ in theirs], autojunk=False)
     found: list[tuple[str, int, str | None, str | None]] = []
     for _, start, end, other_start, other_end in matcher.get_opcodes():
-        pairs = zip_longest(map(_text, ours[start:end]), map(_text, theirs[other_start:other_end]))
-        for place, (here, there) in enumerate(pairs):
-            if here != there:
-                found.append((other["chain_id"], min(start + place, end) + (here is not None), here, there))
+        pairs = zip_longest(ours[start:end], theirs[other_start:other_end], fillvalue=(None, None, None))
+        for place, ((_, here, does), (_, there, does_other)) in enumerate(pairs):
+            if does != does_other:
+                found.append((other.chain["chain_id"], min(start + place, end) + (here is not None), here, there))
+    return found
+
+
+def _told_steps(compared: Compared) -> list[tuple[str | None, str | None, str | None]]:
+    """Return of each step its name, how it is told, and what it does: one that sets a default does the same."""
+    found: list[tuple[str | None, str | None, str | None]] = []
+    for step in sorted(checked_steps(compared.chain["steps"]), key=itemgetter("step_idx")):
+        name, place = str(step.get("operator_class")), step["step_idx"]
+        config = json.dumps(compared.config[place]) if 0 <= place < len(compared.config) else ""
+        found.append((name, _text(step), config if f'{name}"' in config else _text(step)))
     return found
 
 

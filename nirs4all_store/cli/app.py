@@ -47,6 +47,8 @@ class _Commands(TyperGroup):
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Find a command by its name, or by what other programs call it."""
+        if cmd_name == "resume":  # typer would ask whether `restore` was meant, which replaces the workspace.
+            raise UsageError("there is no command resume; `run CONFIG DATA --resume` goes on where a run has stopped")
         return super().get_command(ctx, ALIASES.get(cmd_name, cmd_name))
 
     def invoke(self, ctx: Any) -> Any:

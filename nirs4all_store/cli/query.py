@@ -10,7 +10,7 @@ from rich.console import Console
 
 from .. import views
 from ..errors import InvalidInputError, UsageError
-from . import completion
+from . import completion, tables
 from .output import (
     ANY_ID,
     CHAIN_WORDS,
@@ -35,7 +35,7 @@ from .output import (
     show_ranking,
     show_rows,
 )
-from .terminal import has, put
+from .terminal import cell, has, put
 
 if TYPE_CHECKING:
     import polars as pl
@@ -158,15 +158,16 @@ def top(
             problem, _, advice = str(error).partition(";")
             if "target=" in advice:
                 raise InvalidInputError(f"{problem};{advice.replace('target=', '--target')}") from error
-            raise InvalidInputError(f"{problem}; choose one of them with --metric") from error
+            raise InvalidInputError(
+                f"{problem}; choose one of them with --metric, or name a run, as in `top last`"
+            ) from error
         if found.is_empty():
             wanted = {"dataset_name": dataset, "fold_id": None if fold == "any" else fold, "metric": metric}
             rows = store.query_predictions(partition=partition, run_id=run_id)
             views.refuse_without_scores(store, metric, partition, run_id=run_id, dataset_name=dataset)
             _refuse_unmatched(rows, wanted, f"{partition}_score")
-        show_ranking(
-            store, views.list_models(store, found, average, limit, ranked, target), as_json=as_json, as_csv=as_csv
-        )
+        best = views.list_models(store, found, average, limit, ranked, target, metric)
+        show_ranking(store, best, as_json=as_json, as_csv=as_csv)
 
 
 def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], score: str) -> None:
@@ -265,7 +266,9 @@ def _print_shown(found: Details, short: dict[str, str], *, as_json: bool, traceb
     if as_json:
         print_json(found.values)
         return
-    print_line(Console(), found.answer, style="bold")
+    console = Console()
+    answer = tables.broken_at(console.width, cell(found.answer)) if console.is_terminal else [found.answer]
+    print_line(console, *answer, style="bold")
     if found.drawn is not None:
         picture = draw(found.drawn)
         put((picture if has(picture) else picture.translate(BOXES)) + "\n")

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from .. import views
+from ..errors import UsageError
 from .data_options import (
     Data,
     Groups,
@@ -112,6 +113,8 @@ def run(
     from ..store import WorkspaceStore
     from ..training import PipelineLibrary, PipelineRunner, find_config, line_of_refusals, pipelines_of
 
+    if data.suffix.lower() in (".yaml", ".yml", ".json"):
+        raise UsageError(f"{data} is no data by its name: the configuration comes first, as in `run {data} {config}`")
     parts = {"y": y, "unit": unit, "groups": groups, "join": join, "weights": weights, "sample": sample}
     dataset = read_dataset(given_parts(data, **parts, test=test, split=split), target)
     if average is not None:

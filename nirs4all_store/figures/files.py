@@ -151,7 +151,8 @@ def _scores_of(part: Part, rmse: str) -> str:
         scores = scores_of("regression", part.y, part.y_pred)
     unit = f" {part.unit}" if part.unit else ""
     lines = [f"n = {scores.get('n', len(part.y))}"]
-    named = (("rmse", rmse, unit), ("r2", "R²", ""), ("bias", "bias", unit), ("slope", "slope", ""))
+    named = [("rmse", rmse, unit), ("r2", "R²", ""), ("bias", "bias", unit)]
+    named.append(("slope", "slope of measured\non predicted", ""))  # The picture has them the other way round.
     lines += [f"{name} = {scores[key]:.4g}{after}" for key, name, after in named if key in scores]
     return "\n".join(lines)
 

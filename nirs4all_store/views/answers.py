@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import polars as pl
+
 from ..errors import InvalidInputError
 from ..storage import cause_of
 from ..store import WorkspaceStore
@@ -44,10 +46,13 @@ def _of_run(store: WorkspaceStore, run: Mapping[str, Any]) -> str:
     told = f"run {run['name']}, {run['status']}: {counted(total, 'pipeline')}"
     told += f", {failed:,} failed" if failed else ""
     try:
-        best = rank(store, 1, run_id=run["run_id"])["chain_id"]
+        ranked = rank(store, 1, run_id=run["run_id"])
     except InvalidInputError:  # Of models that are judged by several metrics there is no best.
         return told
-    return told + (f"; the best: {_of_one_chain(store, best[0])}" if len(best) == 1 and best[0] else "")
+    best = ranked.filter(pl.col("val_score").is_not_nan())["chain_id"]
+    return told + (
+        f"; the best: {_of_one_chain(store, best[0])}" if ranked.height == len(best) == 1 and best[0] else ""
+    )
 
 
 def _of_dataset(_: WorkspaceStore, dataset: Mapping[str, Any]) -> str:

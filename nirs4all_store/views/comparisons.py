@@ -47,7 +47,7 @@ def compare_chains(store: WorkspaceStore, one: str, other: str, *, ids: bool = F
         Also tell where all that is stored of them differs: ids, times, artifacts.
     """
     found = store.compare_chains([one, other])
-    rows = [*_scores(found), *_errors(found), *_folds(found), *_steps(found)]
+    rows = [*_scores(found), *_errors(found), *(_folds(found) if _is_one_metric(found) else []), *_steps(found)]
     if ids:
         rows += differences(details_of(store, "chains", one), details_of(store, "chains", other))
     texts = [(what, *_texts(a, b)) for what, a, b in rows]
@@ -69,9 +69,15 @@ def _errors(found: ChainComparison) -> list[tuple[str, Any, Any]]:
 
 def _scores(found: ChainComparison) -> list[tuple[str, Any, Any]]:
     first, second = found.scores.to_dicts()
-    rows = [(title, first[name], second[name]) for name, title in SCORES.items() if _is_told(name, first, second)]
+    told = [name for name in SCORES if _is_told(name, first, second) and (name != "val_score" or _is_one_metric(found))]
+    rows = [(SCORES[name], first[name], second[name]) for name in told]
     about = [(title, first[name], second[name]) for name, title in ABOUT.items() if first[name] != second[name]]
     return [*rows, *about]
+
+
+def _is_one_metric(found: ChainComparison) -> bool:
+    """Tell whether both were judged by the same metric: R² beside RMSE would look like a comparison."""
+    return found.scores["metric"].n_unique() == 1
 
 
 def _is_told(name: str, *chains: Mapping[str, Any]) -> bool:
@@ -95,17 +101,22 @@ def _texts(one: Any, other: Any) -> tuple[str, str]:
 def _sentences(found: ChainComparison) -> list[str]:
     if found.paired is None:
         return [str(found.not_paired)]
+    total = max(found.scores["n_samples"].drop_nulls().to_list(), default=0)
     return [
-        f"{row['target']}: for {row['n_better']:,} of {row['n']:,} samples the other errs less, for {row['n_worse']:,} "
-        f"more; on average {text_of(row['first'])} and {text_of(row['other'])}, a difference of "
-        f"{row['difference']:+.3g}{_interval(row)}"
+        f"{row['target']}: for {row['n_better']:,} of {row['n']:,} samples{_left_out(row['n'], total)} the other errs "
+        f"less, for {row['n_worse']:,} more; on average {text_of(row['first'])} and {text_of(row['other'])}, a "
+        f"difference of {row['difference']:+.3g}{_interval(row)}"
         for row in found.paired.to_dicts()
     ]
+
+
+def _left_out(n: int, total: int) -> str:
+    return f" (of {total:,}: the others have no value or no prediction)" if n < total else ""
 
 
 def _interval(row: Mapping[str, Any]) -> str:
     if row["lower"] is None:
         return ""
-    is_clear = row["lower"] > 0 or row["upper"] < 0
-    verdict = "" if is_clear else ": too little to tell them apart"
+    clear = "the first" if row["lower"] > 0 else "the other" if row["upper"] < 0 else None
+    verdict = f": {clear} errs less" if clear else ": too little to tell them apart"
     return f" (95 %: {row['lower']:+.3g} to {row['upper']:+.3g}){verdict}"

@@ -175,12 +175,13 @@ def compare(store: WorkspaceStore, kind: str, one: str, other: str) -> Listing:
     answers = tuple(answer_of(store, kind, values) for values in (first, second))
     found = [("what it is", *answers)] if answers[0] != answers[1] else []
     found += differences(first, second)
+    notes = [] if found else [f"they are the same {kind[:-1]}" if one == other else "they do not differ"]
     texts = [(what, *apart(a, b)) for what, a, b in found]
     rows, table = (
         pl.DataFrame(data, schema={"what": pl.String, "one": value, "other": value}, orient="row")
         for data, value in ((found, pl.Object), (texts, pl.String))
     )
-    return Listing(rows, table)
+    return Listing(rows, table, notes)
 
 
 def _without_owner(values: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import polars as pl
 
 from ..errors import InvalidInputError
 from ..store import WorkspaceStore
+from ..validation import did_you_mean
 from .listings import text_of, with_zone
 from .rankings import rank
 
@@ -77,6 +78,9 @@ def _of_word(store: WorkspaceStore, text: str, ranked: Callable[[], Ranked]) -> 
         return _described(store, _best(store, run_id)["chain_id"])
     if not word and run.isdecimal():
         chains = [chain for number, chain in ranked() if number == int(run)]
+        if not chains and ranked():
+            last = max(number for number, _ in ranked())
+            raise InvalidInputError(f"{text} is no row of the ranking that was last shown here, which had {last:,}")
         if not chains:
             raise InvalidInputError(
                 f"{text} is row {run} of the ranking that was last shown in this shell for this workspace, and there "
@@ -132,7 +136,10 @@ def _as_wanted(store: WorkspaceStore, found: pl.DataFrame, text: str, kinds: Seq
         raise InvalidInputError(f"{text!r} is nothing here: the workspace has no run; `run CONFIG DATA` trains models")
     if not found.height:
         named = "name or id" if not kinds or "runs" in kinds or tuple(kinds) == ("datasets",) else "id"
-        raise InvalidInputError(f"no {wanted} has the {named} {text!r}, or an id that begins or ends so; {advice}")
+        near = did_you_mean(text, [LAST, BEST, *store.list_runs()["name"], *store.list_datasets()["name"]])
+        raise InvalidInputError(
+            f"no {wanted} has the {named} {text!r}, or an id that begins or ends so{near or f'; {advice}'}"
+        )
     chain = found.filter(kind="chains")
     if chain.height == found.height == 1 and "pipelines" in kinds:
         pipeline_id = str((store.get_chain(chain["id"][0]) or {})["pipeline_id"])

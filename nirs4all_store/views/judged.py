@@ -123,7 +123,7 @@ def _notes(rows: Sequence[Mapping[str, Any]], alike: Mapping[int, list[int]], sh
     more = len({place for places in alike.values() for place in places} - {*shown})
     simplest = [_simplest([rows[place] for place in places]) for places in alike.values()]
     named = [with_params(row) + f" {row['preprocessings'] or ''}".rstrip() for row in simplest if row is not None]
-    told = f"; the simplest of them: {', '.join(named)}" if named else ""
+    told = f"; the simplest of them: {', '.join(dict.fromkeys(named))}" if named else ""
     beyond = f", and {more:,} more that {'is' if more == 1 else 'are'} not listed" if more else ""
     return [f"{LIKE_THE_BEST} within one standard error of the best{beyond}{told}"]
 

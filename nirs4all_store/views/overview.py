@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +14,10 @@ from .rankings import rank
 
 NEXT = {
     None: ("run CONFIG DATA --target COLUMN", "trains models"),
-    "completed": ("top", "ranks all models; `show best@last` and `predict best@last NEW_DATA` use the best"),
+    "completed": ("top last", "ranks its models; `show best@last` and `predict best@last NEW_DATA` use the best"),
     "failed": ("pipelines last", "lists what has failed; `show` and an id of these say why"),
     "interrupted": ("run CONFIG DATA --resume", "goes on where the last run stopped"),
-    "running": ("runs", "shows when the run has ended; `top` ranks what is there so far"),
+    "running": ("runs", "shows when the run has ended; `top last` ranks what is there so far"),
 }
 """What to do next, by the status of the last run."""
 
@@ -71,5 +72,5 @@ def _best_of(store: WorkspaceStore, run_id: str) -> list[tuple[str, str]]:
             f"{label(row['metric'], row['partition'])} {text_of(row['val_score'])}",
         )
         for row in rows
-        if row["chain_id"] in short
+        if row["chain_id"] in short and not math.isnan(row["val_score"] or 0.0)
     ]

@@ -74,6 +74,7 @@ def list_models(
     limit: int | None = None,
     more: Callable[[int], pl.DataFrame] | None = None,
     target: str | None = None,
+    ranked_by: str | None = None,
 ) -> Listing:
     """Return ranked predictions as one chooses among models: each with its parameters and scores.
 
@@ -93,6 +94,8 @@ def list_models(
         best.
     target : str, optional
         Of models of several targets the one by which they are ranked: its scores are listed.
+    ranked_by : str, optional
+        By what they are ranked, where that is not what they were judged by: the title of that score.
 
     Raises
     ------
@@ -117,7 +120,7 @@ def list_models(
         chains.get(row["chain_id"], {}).get("fold_sd") if is_so else None
         for row, is_so in zip(rows, is_whole, strict=True)
     ]
-    columns |= _score_columns(rows, spreads)
+    columns |= _score_columns(rows, spreads, ranked_by or "score")
     averages = {} if average is None else _by_sample(store, rows, average)
     columns |= averages
     columns["n"] = [row["n_samples"] for row in rows]
@@ -126,6 +129,9 @@ def list_models(
     if len({*zip(columns["dataset"], columns["target"], strict=True)}) < len({*hashes}):
         columns["data"] = [content[:SHORT_HASH] for content in hashes]
     columns["run"] = [chains.get(row["chain_id"], {}).get("run_name") for row in rows]
+    copies = [chains.get(row["chain_id"], {}).get("copies") or 1 for row in rows]
+    if max(copies, default=1) > 1:
+        columns["copies"] = copies  # How many models of this configuration there are; by default the best is listed.
     columns["judged by"], judges = _judges([_split_text(own) for own in told])
     kept = {name: values for name, values in columns.items() if name not in WHERE_SEVERAL or len(set(values)) > 1}
     is_unusual = any(own.get("coverage") or own.get(WEIGHTED) for own in told)
@@ -190,7 +196,9 @@ def _split_text(judged: Mapping[str, Any]) -> str | None:
     return f"{splitter}{weighted}{held_out}" if splitter else None
 
 
-def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | None]) -> dict[str, list[Any]]:
+def _score_columns(
+    rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | None], title_of_score: str
+) -> dict[str, list[Any]]:
     """Return the columns of scores: under the field's names where all are errors of all folds together, else ours."""
     metrics = {row["metric"] for row in rows}
     together = all(row["fold_id"] in (AVERAGE, FINAL) for row in rows)
@@ -204,7 +212,7 @@ def _score_columns(rows: Sequence[Mapping[str, Any]], spreads: Sequence[float | 
         columns[title] = values
     ranked = [(row.get("score"), row[f"{row['partition']}_score"]) for row in rows]
     if any(score is not None and score != own and own == own for score, own in ranked):  # NaN does not equal itself.
-        columns = {"score": [score for score, _ in ranked]} | columns
+        columns = {title_of_score: [score for score, _ in ranked]} | columns
     held_out = [dict_of(dict_of(row["scores"]).get(row["partition"])) for row in rows]
     for name, title in (("rmse_sd", "± sd"), ("r2", "R²"), ("rpd", "RPD"), ("mcc", "MCC"), ("accuracy", "accuracy")):
         values = [own.get(name) for own in held_out]

@@ -145,7 +145,7 @@ def test_a_number_means_a_row_of_the_ranking_that_this_shell_has_shown(
     assert json.loads(command("show @1 --json"))["chain_id"] == here[1]["chain"]
     command("top --all")
     assert json.loads(command("show @2 --json"))["chain_id"] == here[1]["chain"]
-    assert "row 3 of the ranking" in command("show @3", 1)
+    assert "@3 is no row of the ranking that was last shown here, which had 2" in command("show @3", 1)
     with monkeypatch.context() as elsewhere:
         elsewhere.setattr(last_ranking, "this_session", lambda: "another shell")
         assert "`nirs4all-store top` first" in command("show @1", 1)

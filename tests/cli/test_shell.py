@@ -50,7 +50,7 @@ def test_without_a_command_the_workspace_is_shown(here: str) -> None:
     assert str(Path("workspace").absolute()) in told
     assert "first, completed: 1 pipeline, begun 20" in told
     assert re.search(rf"its best +{here[-8:]}, .* on wheat: RMSECV 0\.25\n", told)
-    assert "`nirs4all-store top`" in told
+    assert "`nirs4all-store top last`" in told
 
 
 def test_without_a_command_and_without_a_workspace_the_first_step_is_shown(here: str) -> None:
@@ -115,6 +115,21 @@ def test_what_fails_otherwise_ends_with_1(here: str) -> None:
     command("import model.n4a", 1)
     command("runs -w nowhere", 1)
     assert "Usage" in command("shw", 2)
+
+
+def test_who_wanted_to_resume_was_led_to_restore(here: str) -> None:
+    told = command("resume", 2)
+    assert "--resume` goes on" in told
+    assert "restore" not in told
+
+
+def test_data_before_the_configuration_once_was_no_table(here: str) -> None:
+    assert "the configuration comes first, as in `run pls.yaml wheat.csv`" in command("run wheat.csv pls.yaml", 2)
+
+
+def test_names_that_are_nearly_right_are_suggested(here: str) -> None:
+    assert "did you mean 'first'?" in command("show frist", 1)
+    assert "did you mean 'best'?" in command("show bestt", 1)
 
 
 def test_an_option_that_does_not_exist_once_was_nearly_another_one(here: str) -> None:
