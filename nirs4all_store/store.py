@@ -784,10 +784,14 @@ class WorkspaceStore(Queries):
             The data cannot be read, lack columns of training, or have a missing value in each row; `keep` is none of
             these; the chain has no such folds; it has no intervals (the message says why).
         """
-        from .chains import predict_table
+        from .chains import predict_table, with_word_of_calibration
 
         fitted, intervals = self._fitted(chain_id, folds), self._intervals(chain_id, interval)
-        return predict_table(fitted, data, keep=keep, resample=resample, average=average, intervals=intervals)
+        found = predict_table(fitted, data, keep=keep, resample=resample, average=average, intervals=intervals)
+        if not found.scores:
+            return found
+        with self._reading() as uow:
+            return with_word_of_calibration(found, uow.predictions.of_chain(chain_id))
 
     def chain_samples(self, chain_id: str, partition: str | None = None, *, average: str | None = None) -> pl.DataFrame:
         """Return the stored predictions of a chain by sample: one frame, a row for each sample of each prediction.

@@ -34,6 +34,7 @@ from .plan import plan_replay as plan_replay
 from .plan import problem_of as problem_of
 from .prediction_table import PredictionTable as PredictionTable
 from .prediction_table import predict_table as predict_table
+from .prediction_table import with_word_of_calibration as with_word_of_calibration
 from .probabilities import all_classes as all_classes
 from .probabilities import as_columns as as_columns
 from .probabilities import is_choice as is_choice

@@ -5,7 +5,9 @@ Where the table has the references, too, it tells how good the predictions are.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,18 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..datasets import ROWS_COUNT_FROM_ZERO, Spectra, column_names, table_files, table_layout, values_of
+from ..datasets import (
+    FINAL,
+    ROWS_COUNT_FROM_ZERO,
+    Spectra,
+    column_names,
+    table_files,
+    table_layout,
+    values_of,
+)
 from ..errors import ChainInputError, InvalidInputError
 from ..filesystem import checked_path
-from ..metrics import Scores
+from ..metrics import TARGETS, Scores
 from .fitted import FittedChain, warning_of
 from .fold_intervals import FoldIntervals
 from .inference import is_classifier
@@ -165,6 +175,32 @@ def predict_table(
         "; ".join(filter(None, [warning_of(told), _about_gaps(n_filled), *_about_intervals(told, intervals)])) or None,
         {target: unread for target, (*_, unread) in read.items() if unread is not None},
     )
+
+
+def with_word_of_calibration(found: PredictionTable, predictions: Sequence[Mapping[str, Any]]) -> PredictionTable:
+    """Return predictions with a warning if their references are those that the model was fitted on.
+
+    Then it errs by its stored RMSEC, to the digits in which sums differ, and that would be read as the RMSEP.
+
+    Parameters
+    ----------
+    found : PredictionTable
+    predictions : sequence of dict
+        Those of the chain that are stored, with `scores`.
+    """
+    trained = [row for row in predictions if row["fold_id"] == FINAL and row["partition"] == "train"]
+    for target, scores in found.scores.items():
+        for row in trained:
+            stored = (row["scores"] or {}).get("train") or {}
+            own = (stored.get(TARGETS) or {}).get(target) or stored
+            if scores.get("n") == own.get("n") and _is_close(scores.get("rmse"), own.get("rmse")):
+                word = f"{target}: these are the samples that the chain was fitted on; its error says little of others"
+                return replace(found, warning="; ".join(filter(None, [word, found.warning])))
+    return found
+
+
+def _is_close(one: float | None, other: float | None) -> bool:
+    return one is not None and other is not None and math.isclose(one, other, rel_tol=1e-9)
 
 
 def _spectra(chain: FittedChain, data: Any, *, resample: bool) -> Spectra:

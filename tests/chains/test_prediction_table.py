@@ -45,6 +45,14 @@ def chain(store: WorkspaceStore) -> str:
     return trained(store, protein=pl.Series(PROTEIN))
 
 
+def test_the_error_on_the_calibration_once_was_called_rmsep(store: WorkspaceStore, chain: str) -> None:
+    word = "protein: these are the samples that the chain was fitted on"
+    assert str(store.predict_table(chain, described(SPECTRA)).warning).startswith(word)
+    others = described(SPECTRA).with_columns(protein=pl.Series(PROTEIN + 0.01))
+    assert word not in str(store.predict_table(chain, others).warning)
+    assert word not in str(store.predict_table(chain, described(SPECTRA)[:30]).warning)
+
+
 def test_predictions_once_stood_behind_hundreds_of_spectra_that_predict_nothing(
     store: WorkspaceStore, chain: str
 ) -> None:
