@@ -24,7 +24,7 @@ PLANNED = "n_pipelines"
 ENDED = ("completed", "failed")
 TRACEBACK = "Traceback (most recent call last):"
 NAMES_ERROR = re.compile(r"[\w.]*(Error|Exception)(:|$)")
-NO_FAILURES = pl.DataFrame(schema={"cause": pl.String, "pipelines": pl.Int64, "pipeline_id": pl.String})
+OF_FAILURES = {"cause": pl.String, "pipelines": pl.Int64, "pipeline_id": pl.String}
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ class Progress(Repository):
         left = None if planned is None or not done else max(0, planned - done)
         spent = (utc_now() - run["created_at"]).total_seconds()
         seconds = 0.0 if run["status"] != "running" else None if left is None else left * spent / done
-        failures = self._failures(run_id) if "failed" in counts else NO_FAILURES
+        failures = self._failures(run_id) if "failed" in counts else pl.DataFrame(schema=OF_FAILURES)
         return RunProgress(run_id, run["name"], run["status"], planned, counts, failures, seconds, best)
 
     def _failures(self, run_id: str) -> pl.DataFrame:
