@@ -11,7 +11,7 @@ from ..errors import InvalidInputError
 from ..storage import cause_of
 from ..store import WorkspaceStore
 from .drawings import title_of
-from .listings import counted, dict_of, score_text, text_of, texts_of, with_params
+from .listings import counted, dict_of, score_text, text_of, texts_of, way_of, with_params
 from .rankings import rank
 
 SCORES = {"rmsep": "RMSEP", "rmsec": "RMSEC", "r2": "R²", "rpd": "RPD", "accuracy": "accuracy", "mcc": "MCC"}
@@ -75,8 +75,8 @@ def _of_pipeline(_: WorkspaceStore, pipeline: Mapping[str, Any]) -> str:
 
 
 def _of_chain(store: WorkspaceStore, chain: Mapping[str, Any]) -> str:
-    before = f"{chain['preprocessings']} > " if chain["preprocessings"] else ""
-    return _of_one_chain(store, chain["chain_id"]) or f"{before}{chain['model_class']}: no predictions are stored"
+    way = way_of(chain["preprocessings"], chain["model_class"])
+    return _of_one_chain(store, chain["chain_id"]) or f"{way}: no predictions are stored"
 
 
 def _of_one_chain(store: WorkspaceStore, chain_id: str) -> str:
@@ -87,7 +87,7 @@ def _of_one_chain(store: WorkspaceStore, chain_id: str) -> str:
         return ""
     (row,) = rows
     target = f", {row['target']}" if row["target"] not in (None, row["dataset_name"]) else ""
-    return f"{_way(row)} on {row['dataset_name']}{target}: {_scored(row)}"
+    return f"{way_of(row['preprocessings'], with_params(row))} on {row['dataset_name']}{target}: {_scored(row)}"
 
 
 def _of_prediction(_: WorkspaceStore, prediction: Mapping[str, Any]) -> str:
@@ -96,11 +96,6 @@ def _of_prediction(_: WorkspaceStore, prediction: Mapping[str, Any]) -> str:
     told = f": {metric} {text_of(score)}" if score is not None else ""
     size = "" if prediction["n_samples"] is None else f", {counted(prediction['n_samples'], 'sample')}"
     return f"{title_of(prediction)}{told}{size}"
-
-
-def _way(row: Mapping[str, Any]) -> str:
-    """Return the way from a spectrum to a value: the preprocessing and the model."""
-    return (f"{row['preprocessings']} > " if row["preprocessings"] else "") + with_params(row)
 
 
 def _scored(row: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import polars as pl
 
 from ..exchange import inspect_bundle
 from .details import Details
-from .listings import Listing, counted
+from .listings import Listing, counted, way_of
 
 LISTED_OBJECTS = ("operator_class", "format", "size_bytes", "imports")
 
@@ -27,9 +27,9 @@ def show_bundle(path: Path) -> Details:
     table = rows.select(LISTED_OBJECTS).with_columns(
         imports=pl.Series([one.problem or ", ".join(one.imports or []) for one in found.objects])
     )
-    before = f"{found.chain['preprocessings']} > " if found.chain.get("preprocessings") else ""
+    way = way_of(found.chain.get("preprocessings"), found.chain["model_class"])
     answer = (
-        f"bundle {found.path.name}: {before}{found.chain['model_class']}, {counted(len(found.objects), 'object')}; "
+        f"bundle {found.path.name}: {way}, {counted(len(found.objects), 'object')}; "
         "to predict with it runs what they import"
     )
     values = {"path": str(found.path), "versions": found.versions, "content_hash": found.content_sha256} | found.chain

@@ -11,7 +11,7 @@ import polars as pl
 from ..datasets import AVERAGE, PARTITIONS
 from ..metrics import COVERAGE
 from ..store import WorkspaceStore
-from .listings import with_params
+from .listings import way_of, with_params
 
 MOST_FOLDS = 10
 """Of more folds, nobody would tell the colours apart."""
@@ -61,7 +61,7 @@ def _held_out(store: WorkspaceStore, prediction: dict[str, Any]) -> dict[str, An
 
 def title_of(prediction: Mapping[str, Any]) -> str:
     """Return of which model, data and samples a prediction is."""
-    before = f"{prediction['preprocessings']} > " if prediction.get("preprocessings") else ""
+    way = way_of(prediction.get("preprocessings"), with_params(prediction))
     fold = "" if prediction["fold_id"] in (AVERAGE, "final") else f", fold {prediction['fold_id']}"
     part = OF_PARTITION.get(prediction["partition"], prediction["partition"])
-    return f"{before}{with_params(prediction)}, {prediction['dataset_name']}: {part}{fold}"
+    return f"{way}, {prediction['dataset_name']}: {part}{fold}"

@@ -77,9 +77,10 @@ def _of_word(store: WorkspaceStore, text: str, ranked: Callable[[], Ranked]) -> 
         run_id = find_id(store, run, ("runs",))[1] if run else None
         return _described(store, _best(store, run_id)["chain_id"])
     if not word and run.isdecimal():
-        chains = [chain for number, chain in ranked() if number == int(run)]
-        if not chains and ranked():
-            last = max(number for number, _ in ranked())
+        rows = ranked()
+        chains = [chain for number, chain in rows if number == int(run)]
+        if not chains and rows:
+            last = max(number for number, _ in rows)
             raise InvalidInputError(f"{text} is no row of the ranking that was last shown here, which had {last:,}")
         if not chains:
             raise InvalidInputError(

@@ -244,6 +244,11 @@ def _told_in_full(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(selectors.binary().bin.encode("hex"), ours.dt.replace_time_zone("UTC"))
 
 
+def way_of(preprocessings: str | None, model: str) -> str:
+    """Return the way from a spectrum to a value: the preprocessing, if there is any, and the model."""
+    return f"{preprocessings} > {model}" if preprocessings else model
+
+
 def with_params(row: Mapping[str, Any]) -> str:
     """Return the model of a prediction with the parameters that its configuration sets."""
     params = ", ".join(f"{name}={clipped(repr(value))}" for name, value in dict_of(row["best_params"]).items())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,22 +15,30 @@ Steps = list[tuple[str, dict[str, Any]]]
 
 def preprocessing_texts(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
     """Return the preprocessing of models, with the parameters in which those differ that are else called the same."""
-    given, changed = ([read(store, row) for row in rows] for read in (_given, _changed))
+    counts = Counter(row["preprocessings"] for row in rows)
+    # What stands alone differs from nothing.
+    changed = [_changed(store, row) if counts[row["preprocessings"]] > 1 else [] for row in rows]
     alike: dict[Any, list[Steps]] = {}
     for row, steps in zip(rows, changed, strict=True):
         alike.setdefault(row["preprocessings"], []).append(steps)
-    texts: list[str | None] = []
-    for row, told, steps in zip(rows, given, changed, strict=True):
-        others = [own for own in alike[row["preprocessings"]] if len(own) == len(steps)]
-        parts = []
-        for place, (name, params) in enumerate(steps):
-            keys = dict.fromkeys(key for own in others for key in own[place][1])
-            values = params | (told[place][1] if len(told) == len(steps) else {})
-            differing = [key for key in keys if any(own[place][1].get(key) != params.get(key) for own in others)]
-            known = ", ".join(f"{key}={clipped(repr(values[key]))}" for key in differing if key in values)
-            parts.append(name + f" ({known})" * bool(known))
-        texts.append(" > ".join(parts) if steps else row["preprocessings"])
-    return texts
+    return [
+        _text(store, row, steps, [own for own in alike[row["preprocessings"]] if len(own) == len(steps)])
+        for row, steps in zip(rows, changed, strict=True)
+    ]
+
+
+def _text(store: WorkspaceStore, row: Mapping[str, Any], steps: Steps, others: Sequence[Steps]) -> str | None:
+    if all(own == steps for own in others):
+        preprocessings: str | None = row["preprocessings"]
+        return preprocessings
+    told, parts = _given(store, row), []
+    for place, (name, params) in enumerate(steps):
+        keys = dict.fromkeys(key for own in others for key in own[place][1])
+        values = params | (told[place][1] if len(told) == len(steps) else {})
+        differing = [key for key in keys if any(own[place][1].get(key) != params.get(key) for own in others)]
+        known = ", ".join(f"{key}={clipped(repr(values[key]))}" for key in differing if key in values)
+        parts.append(name + f" ({known})" * bool(known))
+    return " > ".join(parts)
 
 
 def _given(store: WorkspaceStore, row: Mapping[str, Any]) -> Steps:
