@@ -1,5 +1,31 @@
 """The mapped classes, under the name that queries import them by."""
 
-from .storage import Artifact, Base, Chain, Dataset, Log, Pipeline, Prediction, PredictionArrays, Run
+from .storage import (
+    Artifact,
+    Base,
+    Chain,
+    Dataset,
+    Label,
+    LabelLink,
+    Log,
+    Pipeline,
+    Prediction,
+    PredictionArrays,
+    Result,
+    Run,
+)
 
-__all__ = ["Artifact", "Base", "Chain", "Dataset", "Log", "Pipeline", "Prediction", "PredictionArrays", "Run"]
+__all__ = [
+    "Artifact",
+    "Base",
+    "Chain",
+    "Dataset",
+    "Label",
+    "LabelLink",
+    "Log",
+    "Pipeline",
+    "Prediction",
+    "PredictionArrays",
+    "Result",
+    "Run",
+]

@@ -323,6 +323,25 @@ class Queries:
         with self._reading() as uow:
             return uow.usage.of_all(by)
 
+    def get_result(self, result_id: str) -> Row | None:
+        """Return a result with its `document` as it was given, and its `fingerprint`, the SHA-256 of it; or None."""
+        with self._reading() as uow:
+            return uow.results.get(result_id)
+
+    def list_results(
+        self,
+        kind: str | None = None,
+        *,
+        run_id: str | None = None,
+        pipeline_id: str | None = None,
+        chain_id: str | None = None,
+        prediction_id: str | None = None,
+    ) -> pl.DataFrame:
+        """Return the results of a kind, and about a row, without their documents, as a frame, newest first."""
+        links = {"run_id": run_id, "pipeline_id": pipeline_id, "chain_id": chain_id, "prediction_id": prediction_id}
+        with self._reading() as uow:
+            return uow.results.list(kind=kind, **links)
+
     def environment(self, chain_id: str) -> pl.DataFrame:
         """Return with which versions a chain's fitted objects were made, and which are here.
 

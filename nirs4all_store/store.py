@@ -1262,7 +1262,59 @@ class WorkspaceStore(Queries):
     def delete_prediction(self, prediction_id: str) -> bool:
         """Delete a prediction and its arrays; return whether it was there."""
         with self._writing() as uow:
+            uow.results.delete_of_prediction(prediction_id)
             return uow.predictions.delete(prediction_id)
+
+    # -- results ------------------------------------------------------------------------------
+
+    def save_result(
+        self,
+        kind: str,
+        name: str | None,
+        document: str | Mapping[str, Any] | Sequence[Any],
+        *,
+        run_id: str | None = None,
+        pipeline_id: str | None = None,
+        chain_id: str | None = None,
+        prediction_id: str | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Save a document about a run, a pipeline, a chain or a prediction, such as a search of parameters.
+
+        It is deleted with what it is about.
+
+        Parameters
+        ----------
+        kind : str
+            What it is, in a word: "calibration", "tuning".
+        name : str or None
+        document : str, or what JSON can hold
+            Text is kept as it is, character by character. Other values become JSON text with sorted keys.
+        run_id, pipeline_id, chain_id, prediction_id : str, optional
+            What it is about.
+        details : dict, optional
+            More values, to find it by in `sql()`.
+
+        Returns
+        -------
+        str
+            Its id. The same document of the same kind, name and owner is one result.
+
+        Raises
+        ------
+        NotFoundError
+            A row that it is about does not exist.
+        InvalidInputError
+            A value cannot be stored.
+        """
+        links = {
+            "run_id": run_id,
+            "pipeline_id": pipeline_id,
+            "chain_id": chain_id,
+            "prediction_id": prediction_id,
+        }
+        with self._writing() as uow:
+            return uow.results.add(kind, name, document, links, details)
 
     # -- artifacts ----------------------------------------------------------------------------
 
@@ -1627,7 +1679,7 @@ class WorkspaceStore(Queries):
         max_bytes: int = 500_000_000,
         timeout: float = 60.0,
     ) -> pl.DataFrame:
-        """Run one SELECT of your own over the eight tables, on what is committed; nothing can be changed.
+        """Run one SELECT of your own over the tables, on what is committed; nothing can be changed.
 
         A query that only compares, calculates, groups, sorts, and joins by numbers and names, runs in this process
         within 400 MB. A query with anything else (windows, lists, patterns, PIVOT, most functions) runs in a process of

@@ -5,10 +5,13 @@ from .models import Base as Base
 from .models import Chain as Chain
 from .models import Dataset as Dataset
 from .models import Json as Json
+from .models import Label as Label
+from .models import LabelLink as LabelLink
 from .models import Log as Log
 from .models import Pipeline as Pipeline
 from .models import Prediction as Prediction
 from .models import PredictionArrays as PredictionArrays
+from .models import Result as Result
 from .models import Run as Run
 from .process_identity import this_process as this_process
 from .process_identity import this_session as this_session

@@ -11,7 +11,20 @@ from sqlalchemy import JSON, BigInteger, Column, DateTime, Double, Integer, Stri
 
 from ..errors import InvalidInputError, InvalidTypeError, WorkspaceCorruptError
 from ..validation import checked_float, checked_int, checked_text, json_text
-from .models import Artifact, Base, Chain, Dataset, Log, Pipeline, Prediction, PredictionArrays, Run
+from .models import (
+    Artifact,
+    Base,
+    Chain,
+    Dataset,
+    Label,
+    LabelLink,
+    Log,
+    Pipeline,
+    Prediction,
+    PredictionArrays,
+    Result,
+    Run,
+)
 
 Model = type[Base]
 Row = tuple[Model, str]
@@ -26,7 +39,19 @@ KINDS: tuple[tuple[Any, str, Callable[[Any], bool]], ...] = (
 )
 """The types of columns, what they hold, and which types of polars that is."""
 
-PARENTS_FIRST: tuple[Model, ...] = (Run, Artifact, Dataset, Pipeline, Chain, Prediction, PredictionArrays, Log)
+PARENTS_FIRST: tuple[Model, ...] = (
+    Run,
+    Artifact,
+    Dataset,
+    Label,
+    Pipeline,
+    Chain,
+    Prediction,
+    PredictionArrays,
+    Log,
+    LabelLink,
+    Result,
+)
 
 
 def table_of(model: Model) -> Table:

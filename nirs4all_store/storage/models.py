@@ -1,4 +1,4 @@
-"""The eight tables of a workspace as classes that SQLAlchemy maps; they have no methods.
+"""The tables of a workspace as classes that SQLAlchemy maps; they have no methods.
 
 Only the migrations make the tables; a test compares both, column by column. Foreign keys are declared for database
 servers, and are not made in DuckDB, where they make an atomic deletion impossible (docs/decisions/0001).
@@ -249,4 +249,61 @@ class Log(Base):
     message: Mapped[str | None]
     details: Mapped[dict[str, Any] | None]
     level: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Label(Base):
+    """A name for what belongs together.
+
+    `kind` is `project`, `tag`, `star` or `note`. `name` is what it is called; a note's text is its `description`.
+    """
+
+    __tablename__ = "labels"
+
+    label_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    name: Mapped[str]
+    description: Mapped[str | None]
+    color: Mapped[str | None]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+
+
+class LabelLink(Base):
+    """Says that a run, pipeline, chain or dataset has a label; `owner_kind` is one of these words."""
+
+    __tablename__ = "label_links"
+    __table_args__ = (_parent("label_id", "labels.label_id"),)
+
+    link_id: Mapped[str] = mapped_column(primary_key=True)
+    label_id: Mapped[str]
+    owner_kind: Mapped[str]
+    owner_id: Mapped[str]
+    created_at: Mapped[datetime]
+
+
+class Result(Base):
+    """A document about a run, pipeline, chain or prediction: a calibration, a search, a test of robustness.
+
+    `document` is kept as it was given, character by character. `fingerprint` is the SHA-256 of its UTF-8.
+    """
+
+    __tablename__ = "results"
+    __table_args__ = (
+        _parent("run_id", "runs.run_id"),
+        _parent("pipeline_id", "pipelines.pipeline_id"),
+        _parent("chain_id", "chains.chain_id"),
+        _parent("prediction_id", "predictions.prediction_id"),
+    )
+
+    result_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str]
+    name: Mapped[str | None]
+    run_id: Mapped[str | None]
+    pipeline_id: Mapped[str | None]
+    chain_id: Mapped[str | None]
+    prediction_id: Mapped[str | None]
+    fingerprint: Mapped[str]
+    document: Mapped[str]
+    details: Mapped[dict[str, Any] | None]
     created_at: Mapped[datetime]

@@ -26,7 +26,7 @@ from .write_buffer import WriteBuffer
 
 
 class Tables:
-    """The eight tables inside one transaction.
+    """All tables inside one transaction.
 
     Parameters
     ----------

@@ -21,11 +21,14 @@ from .repositories import (
     DatasetRepo,
     IdLookup,
     Integrity,
+    LabelRepo,
     PredictionRepo,
     Progress,
+    ResultRepo,
     RunRepo,
     Summaries,
     Usage,
+    WholeRows,
 )
 from .transaction import Transaction
 
@@ -51,7 +54,7 @@ class UnitOfWork:
     Attributes
     ----------
     session : sqlalchemy.orm.Session
-    runs, datasets, chains, predictions, artifacts, summaries, progress, usage
+    runs, datasets, chains, predictions, artifacts, results, labels, summaries, progress, usage
         The repositories.
     writes : bool
         Whether it may write.
@@ -125,6 +128,21 @@ class UnitOfWork:
     def artifacts(self) -> ArtifactRepo:
         """The rows of artifacts."""
         return ArtifactRepo(self._tables)
+
+    @property
+    def results(self) -> ResultRepo:
+        """Documents about runs, pipelines, chains and predictions."""
+        return ResultRepo(self._tables)
+
+    @property
+    def labels(self) -> LabelRepo:
+        """Names for what belongs together."""
+        return LabelRepo(self._tables)
+
+    @property
+    def whole_rows(self) -> WholeRows:
+        """Rows as another workspace has them."""
+        return WholeRows(self._tables)
 
     @property
     def integrity(self) -> Integrity:

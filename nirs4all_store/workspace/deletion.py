@@ -27,7 +27,8 @@ def delete_run(uow: UnitOfWork, run_id: str, delete_artifacts: bool) -> int:
     # None would mean the pipelines of all runs.
     run_id = checked_text(run_id, "run_id")
     pipelines = uow.runs.list_pipelines(run_id=run_id)["pipeline_id"].to_list()
-    return delete_pipelines(uow, pipelines, delete_artifacts) + uow.runs.delete(run_id)
+    deleted = delete_pipelines(uow, pipelines, delete_artifacts) + uow.results.delete_of_run(run_id)
+    return deleted + uow.labels.unlink("run", [run_id]) + uow.runs.delete(run_id)
 
 
 def delete_pipelines(uow: UnitOfWork, pipeline_ids: list[str], delete_artifacts: bool) -> int:
@@ -35,7 +36,7 @@ def delete_pipelines(uow: UnitOfWork, pipeline_ids: list[str], delete_artifacts:
     pipeline_ids = [checked_text(pipeline_id, "pipeline_id") for pipeline_id in pipeline_ids]
     deleted, released = delete_results(uow, pipeline_ids)
     datasets = uow.datasets.of_pipelines(pipeline_ids)
-    deleted += uow.runs.delete_pipeline(*pipeline_ids)
+    deleted += uow.labels.unlink("pipeline", pipeline_ids) + uow.runs.delete_pipeline(*pipeline_ids)
     count, of_datasets = _delete_datasets(uow, uow.datasets.unused(among=datasets))
     deleted, released = deleted + count, released | of_datasets
     if delete_artifacts:
@@ -48,11 +49,11 @@ def _delete_datasets(uow: UnitOfWork, dataset_ids: Iterable[str]) -> tuple[int, 
     ids = list(dataset_ids)
     users = uow.datasets.artifact_users(ids)
     uow.artifacts.release(artifact_id for artifact_id, named_by in users.items() for _ in named_by)
-    return uow.datasets.delete(ids), set(users)
+    return uow.labels.unlink("dataset", ids) + uow.datasets.delete(ids), set(users)
 
 
 def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[str]]:
-    """Delete the results of pipelines: chains, predictions and arrays.
+    """Delete the results of pipelines: chains, predictions and arrays, and what is said about these.
 
     Returns
     -------
@@ -63,10 +64,10 @@ def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[s
         and their counts stay too high until a repair.
     """
     released: set[str] = set()
-    deleted = uow.predictions.delete_of_pipelines(pipeline_ids)
+    deleted = uow.results.delete_of_pipelines(pipeline_ids) + uow.predictions.delete_of_pipelines(pipeline_ids)
     for found in uow.chains.uses_in_parts(pipeline_ids):
         uow.predictions.detach(found.chain_ids)
-        deleted += uow.chains.delete(*found.chain_ids)
+        deleted += uow.labels.unlink("chain", found.chain_ids) + uow.chains.delete(*found.chain_ids)
         uow.artifacts.release(item for item, users in found.users.items() for _ in users)
         released.update(found.users)
     return deleted, released

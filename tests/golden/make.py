@@ -13,6 +13,7 @@ what each chain must predict from `X_new`, and the arrays of some predictions.
 import json
 import tempfile
 import zipfile
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from sqlalchemy import text
 
 from nirs4all_store import WorkspaceStore
 from nirs4all_store.engine import HEAD
+from nirs4all_store.models import Label
 
 RNG = np.random.default_rng(0)
 X, X_NEW = RNG.normal(size=(30, 12)), RNG.normal(size=(5, 12))
 Y = X @ RNG.normal(size=12)
+WHEN = datetime(2026, 11, 30)
 TABLES = ("runs", "datasets", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
+TABLES = (*TABLES, "labels", "label_links", "results")
 
 
 def make(folder: Path) -> dict[str, Any]:
@@ -103,7 +107,11 @@ def make(folder: Path) -> dict[str, Any]:
             expected["best"].append(prediction_id)
             expected["y_pred"][prediction_id] = [1.0, 2.0, number]
             store.log_step(pipeline_id, 0, "Ridge", "end", 3, "done", {"n": 1})
+            store.save_result("tuning", "search", "{}\n", chain_id=chain_id, details={"trials": number})
             with store.unit_of_work() as uow:
+                label = {"label_id": f"label {number}", "kind": "project", "name": f"wheat {number}"}
+                uow.whole_rows.add(Label, label | {"created_at": WHEN, "updated_at": WHEN})
+                uow.labels.link(f"label {number}", "run", run_id)
                 for table in ("runs", "pipelines"):
                     values = {"status": status, "run": run_id}
                     uow.session.execute(text(f"UPDATE {table} SET status = :status WHERE run_id = :run"), values)

@@ -3,6 +3,7 @@
 import os
 import pickle
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,11 @@ from nirs4all_store import (
 from nirs4all_store.engine.duckdb import connection, memory_database
 from nirs4all_store.engine.duckdb.memory_database import MemoryDatabase
 from nirs4all_store.engine.duckdb.row_io import DuckDBRows
+from nirs4all_store.models import Label
 from nirs4all_store.testing.contract import X, Y, add_chain, add_pipeline, add_prediction
 
 TABLES = ("runs", "datasets", "pipelines", "chains", "predictions", "prediction_arrays", "artifacts", "logs")
+TABLES = (*TABLES, "labels", "label_links", "results")
 
 
 def rows_of(store: WorkspaceStore, table: str) -> pl.DataFrame:
@@ -50,6 +53,12 @@ def filled(address: str) -> str:
             prediction_id = add_prediction(store, pipeline_id, chain_id=chain_id, fold_id=str(fold))
             store.save_prediction_arrays(prediction_id, Y, Y, weights=np.ones(40))
         store.log_step(pipeline_id, 0, "PLS", "end", 3, details={"n": [1.5, None]})
+        store.save_result("tuning", None, "{}", chain_id=chain_id)
+        with store.unit_of_work() as uow:
+            told = {"label_id": "a", "kind": "tag", "name": "wheat"}
+            uow.whole_rows.add(Label, told | dict.fromkeys(("created_at", "updated_at"), datetime(2026, 11, 30)))
+            uow.labels.link("a", "chain", chain_id)
+            uow.commit()
         return chain_id
 
 

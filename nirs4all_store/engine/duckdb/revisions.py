@@ -15,6 +15,7 @@ REVISIONS = (
     "0007_original_template",
     "0008_judged_by",
     "0009_datasets",
+    "0010_labels_and_results",
 )
 """The names of all migration files, oldest first. Other files in their folder are not used."""
 HEAD = REVISIONS[-1].partition("_")[0]

@@ -8,12 +8,15 @@ from .chains import ChainRepo
 from .datasets import DatasetRepo
 from .id_lookup import IdLookup
 from .integrity import Integrity
+from .labels import LabelRepo
 from .predictions import PredictionRepo
 from .progress import PLANNED, Progress, RunProgress, cause_of
+from .results import ResultRepo
 from .runs import RunRepo
 from .summaries import ChainPage, Summaries
 from .usage import Usage
 from .wanted_chains import WantedChains
+from .whole_rows import WholeRows
 
 __all__ = [
     "PLANNED",
@@ -23,12 +26,15 @@ __all__ = [
     "DatasetRepo",
     "IdLookup",
     "Integrity",
+    "LabelRepo",
     "PredictionRepo",
     "Progress",
+    "ResultRepo",
     "RunProgress",
     "RunRepo",
     "Summaries",
     "Usage",
     "WantedChains",
+    "WholeRows",
     "cause_of",
 ]

@@ -5,22 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import JSON, func, select
+from sqlalchemy import JSON, func, or_, select
 
 from ...errors import StoreError
 from ...validation import parse_json
 from ..array_columns import decode_all, sample_counts
 from ..columns import Model, key_of, table_of
-from ..models import Artifact, Chain, Dataset, Log, Pipeline, Prediction, PredictionArrays, Run
+from ..models import (
+    Artifact,
+    Chain,
+    Dataset,
+    Label,
+    LabelLink,
+    Log,
+    Pipeline,
+    Prediction,
+    PredictionArrays,
+    Result,
+    Run,
+)
 from ..table_gateway import Repository
 
 RUNS, PIPELINES, CHAINS = table_of(Run), table_of(Pipeline), table_of(Chain)
 PREDICTIONS, ARRAYS, LOGS = table_of(Prediction), table_of(PredictionArrays), table_of(Log)
-DATASETS = table_of(Dataset)
+DATASETS, LABELS, LINKS, RESULTS = table_of(Dataset), table_of(Label), table_of(LabelLink), table_of(Result)
 
 _PIPELINES = select(PIPELINES.c.pipeline_id).where(PIPELINES.c.run_id.in_(select(RUNS.c.run_id)))
 _CHAINS = select(CHAINS.c.chain_id).where(CHAINS.c.pipeline_id.in_(_PIPELINES))
 _PREDICTIONS = select(PREDICTIONS.c.prediction_id).where(PREDICTIONS.c.pipeline_id.in_(_PIPELINES))
+_OWNERS: dict[str, Any] = {
+    "run": select(RUNS.c.run_id),
+    "pipeline": _PIPELINES,
+    "chain": _CHAINS,
+    "dataset": select(DATASETS.c.dataset_id),
+}
+_OF_RESULTS: dict[Any, Any] = {
+    RESULTS.c.run_id: select(RUNS.c.run_id),
+    RESULTS.c.pipeline_id: _PIPELINES,
+    RESULTS.c.chain_id: _CHAINS,
+    RESULTS.c.prediction_id: _PREDICTIONS,
+}
 # A row whose parent is an orphan is an orphan itself, so that one removal finds all of them.
 ORPHANS: dict[Model, Any] = {
     Pipeline: PIPELINES.c.run_id.not_in(select(RUNS.c.run_id)),
@@ -28,6 +52,11 @@ ORPHANS: dict[Model, Any] = {
     Prediction: PREDICTIONS.c.pipeline_id.not_in(_PIPELINES),
     PredictionArrays: ARRAYS.c.prediction_id.not_in(_PREDICTIONS),
     Log: LOGS.c.pipeline_id.not_in(_PIPELINES),
+    LabelLink: or_(
+        LINKS.c.label_id.not_in(select(LABELS.c.label_id)),
+        *((LINKS.c.owner_kind == kind) & LINKS.c.owner_id.not_in(ids) for kind, ids in _OWNERS.items()),
+    ),
+    Result: or_(*(column.is_not(None) & column.not_in(ids) for column, ids in _OF_RESULTS.items())),
 }
 _NAMES_NO_CHAIN = (
     PREDICTIONS.c.chain_id.is_not(None)
@@ -40,7 +69,7 @@ _NAMES_NO_DATASET = (
     & PIPELINES.c.run_id.in_(select(RUNS.c.run_id))
 )
 SCAN_ROWS = 2_000
-ALL: tuple[Model, ...] = (Run, Dataset, *ORPHANS, Artifact)
+ALL: tuple[Model, ...] = (Run, Dataset, Label, *ORPHANS, Artifact)
 
 
 class Integrity(Repository):
@@ -92,7 +121,7 @@ class Integrity(Repository):
 
     @property
     def tables(self) -> list[str]:
-        """The names of the eight tables."""
+        """The names of all tables."""
         return [model.__tablename__ for model in ALL]
 
     def unreadable(self, table: str) -> Iterator[tuple[str, str]]:

@@ -1,0 +1,85 @@
+"""The repository of results: documents about a run, a pipeline, a chain or a prediction."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import polars as pl
+from sqlalchemy import or_, select
+
+from ...errors import InvalidInputError
+from ...identifiers import new_id, utc_now
+from ...validation import checked_text, json_text
+from ..columns import table_of
+from ..models import Chain, Pipeline, Prediction, Result, Run
+from ..table_gateway import Repository
+
+RESULTS, CHAINS, PREDICTIONS = table_of(Result), table_of(Chain), table_of(Prediction)
+LINKS = {"run_id": Run, "pipeline_id": Pipeline, "chain_id": Chain, "prediction_id": Prediction}
+"""What a result can be about, and the rows that these ids name."""
+LISTED = [column for column in RESULTS.columns if column.name != "document"]
+
+
+class ResultRepo(Repository):
+    """Reads and writes results inside one unit of work."""
+
+    def add(
+        self, kind: str, name: str | None, document: Any, links: Mapping[str, str | None], details: Any = None
+    ) -> str:
+        """Add a result, or find the same one; return its id. See `WorkspaceStore.save_result`."""
+        text = document if isinstance(document, str) else _canonical(document)
+        row: dict[str, Any] = {"kind": kind, "name": name, "fingerprint": _fingerprint(text)}
+        row |= {key: self._tables.require(LINKS[key], value) for key, value in links.items() if value is not None}
+        same = select(RESULTS.c.result_id, RESULTS.c.document).where(
+            *(RESULTS.c[key].is_not_distinct_from(row.get(key)) for key in (*row, *LINKS))
+        )
+        found = [one["result_id"] for one in self._tables.rows(same) if one["document"] == text]
+        if found:
+            return str(found[0])
+        result_id = new_id()
+        own = {"result_id": result_id, "document": text, "details": details, "created_at": utc_now()}
+        self._tables.add_new(Result, row | own)
+        return result_id
+
+    def get(self, result_id: str) -> dict[str, Any] | None:
+        """Return a result as a dict, or None if there is none with this id."""
+        return self._tables.row(Result, result_id)
+
+    def list(self, **filters: str | None) -> pl.DataFrame:
+        """Return the results that have these values, without their documents, newest first."""
+        query = select(*LISTED).order_by(RESULTS.c.created_at.desc(), RESULTS.c.result_id.desc())
+        wanted = {name: checked_text(value, name) for name, value in filters.items() if value is not None}
+        return self._tables.frame(query.where(*(RESULTS.c[name] == value for name, value in wanted.items())))
+
+    def delete_of_run(self, run_id: str) -> int:
+        """Delete the results about a run; return how many there were."""
+        return self._tables.delete(Result, RESULTS.c.run_id, [run_id])
+
+    def delete_of_pipelines(self, pipeline_ids: Iterable[str]) -> int:
+        """Delete the results about pipelines, their chains and predictions; return how many there were."""
+        ids = list(pipeline_ids)
+        chains = select(CHAINS.c.chain_id).where(CHAINS.c.pipeline_id.in_(ids))
+        predictions = select(PREDICTIONS.c.prediction_id).where(PREDICTIONS.c.pipeline_id.in_(ids))
+        below = or_(
+            RESULTS.c.pipeline_id.in_(ids), RESULTS.c.chain_id.in_(chains), RESULTS.c.prediction_id.in_(predictions)
+        )
+        return self._tables.delete(Result, RESULTS.c.result_id, select(RESULTS.c.result_id).where(below))
+
+    def delete_of_prediction(self, prediction_id: str) -> int:
+        """Delete the results about a prediction; return how many there were."""
+        return self._tables.delete(Result, RESULTS.c.prediction_id, [prediction_id])
+
+
+def _canonical(document: Any) -> str:
+    """Return JSON text that is equal for equal values."""
+    text = json_text(document, "document")
+    if text is None:
+        raise InvalidInputError("document is None; give the text, or what JSON can hold")
+    return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def _fingerprint(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
