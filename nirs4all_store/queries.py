@@ -263,7 +263,10 @@ class Queries:
         """
         run_id = checked_text(run_id, "run_id")
         with self._reading() as uow:
-            best = uow.summaries.rank_chains(WantedChains({"run_id": run_id}), limit=1).rows.to_dicts()
+            try:
+                best = uow.summaries.rank_chains(WantedChains({"run_id": run_id}), limit=1).rows.to_dicts()
+            except InvalidInputError:  # By a metric of which nobody knows what is better, there is no best.
+                best = []
             return uow.progress.of_run(run_id, best[0] if best else None)
 
     def logs_since(self, run_id: str, log_id: str | None = None, *, limit: int = 1000) -> pl.DataFrame:

@@ -9,9 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 from sklearn.decomposition import PCA
-from sklearn.linear_model import Ridge
+from sklearn.dummy import DummyClassifier
+from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.model_selection import KFold
 from sklearn.preprocessing import StandardScaler
+from stored_models import add_model
 
 from nirs4all_store import InvalidInputError, PipelineRunner, WorkspaceStore, figures, views
 from nirs4all_store.engine.duckdb import readonly_sql
@@ -431,3 +433,75 @@ def test_two_chains_once_were_compared_by_ids_and_times_alone(store: WorkspaceSt
     assert with_ids.rows.filter(pl.col("what") == "chain_id").height == 1
     (why,) = views.compare_chains(store, ids[1], ids[2]).notes
     assert why.startswith("not paired: the chains were judged by different folds")
+
+
+def test_classes_numbers_and_several_targets_were_refused_where_each_can_be_ranked(store: WorkspaceStore) -> None:
+    rng = np.random.default_rng(0)
+    X, runner = rng.normal(size=(30, 3)), PipelineRunner(store)
+    for y in (X[:, 0], np.where(X[:, 0] > 0, "high", "low"), pl.DataFrame({"protein": X[:, 0], "fat": X[:, 1]})):
+        model = LogisticRegression() if getattr(y, "dtype", None) == "<U4" else Ridge()
+        runner.run([KFold(2), model], {"X": X, "y": y}, refit=False)
+    classes, several, numbers = views.list_rankings(store, views.rank(store, 9))
+    assert [own.table["#"].to_list() for own in (several, classes, numbers)] == [[1], [1], [1]]
+    assert "RMSECV ±folds" in numbers.table.columns
+    assert classes.table["metric"].to_list() == ["balanced_accuracy"]
+    assert "R²" not in classes.table.columns
+    assert several.notes == ["r2 is the mean over protein, fat; to rank by one, name it as the target (--target)"]
+    together = listings.Listing.together([classes, several, numbers]).rows
+    assert together["metric"].to_list() == ["balanced_accuracy", "r2", "rmse"]
+    of_one = views.list_models(store, views.rank(store, 9, target="fat"), target="fat")
+    assert (of_one.table["#"].to_list(), of_one.notes) == ([1], [])
+    with pytest.raises(InvalidInputError, match=r"a mean of rmse over protein, fat has no unit"):
+        views.rank(store, 9, "rmse")
+    (nothing,) = views.list_rankings(store, views.rank(store, 0))
+    assert nothing.rows.is_empty()
+
+
+def test_nobody_was_told_that_no_model_has_learnt_anything(store: WorkspaceStore) -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(30, 4)), rng.normal(size=30)
+    found = PipelineRunner(store).run([KFold(3), Ridge()], {"X": X, "y": y, "name": "noise"}, refit=False)
+    (scores,) = views.held_out(found)["scores"].str.json_decode(
+        pl.Struct({"val": pl.Struct({"rmse": pl.Float64, "rpd": pl.Float64})})
+    )
+    rmsecv, deviation = scores["val"]["rmse"], np.std(y, ddof=1)
+    assert rmsecv > deviation
+    told = f"no model of noise is better than the mean of y: RMSECV is {rmsecv:.4g}, and the standard deviation of y "
+    assert views.list_models(store, views.held_out(found)).notes == [f"{told}{deviation:.4g}"]
+    assert views.list_models(store, views.rank(store, 9, "bias")).notes == [], "the first by bias need not be the best"
+    PipelineRunner(store).run([KFold(3), Ridge()], {"X": X, "y": X[:, 0], "name": "noise"}, refit=False)
+    (better,) = views.list_rankings(store, views.rank(store, 9))
+    assert len(better.notes) == 1, "it is said of each ranking by itself"
+    guessed = PipelineRunner(store).run([KFold(3), DummyClassifier()], (X, np.where(y > 0, "a", "b")), refit=False)
+    assert views.list_models(store, views.held_out(guessed)).notes == [
+        "no model of dataset is better than a guess: MCC is 0"
+    ]
+
+
+def test_runs_once_were_compared_without_the_scores_of_their_best_models(store: WorkspaceStore) -> None:
+    X = np.random.default_rng(0).normal(size=(30, 4))
+    y = X[:, 0] + X[:, 1]
+    runs = []
+    for alpha in (1.0, 50.0):
+        PipelineRunner(store).run([KFold(3), Ridge(alpha)], (X, y), name=f"alpha {alpha}", refit=False)
+        runs.append(store.list_runs(limit=1)["run_id"][0])
+    listing = views.compare_runs(store, *runs)
+    told = {row["what"]: (row["one"], row["other"]) for row in listing.table.to_dicts()}
+    assert told["the best"] == ("Ridge", "Ridge (alpha=50.0)")
+    bests = [store.rank_chains(run_id=run_id).rows["rmsecv"][0] for run_id in runs]
+    assert told["RMSECV"] == tuple(f"{score:.4g}" for score in bests)
+    assert told["name"] == ("alpha 1.0", "alpha 50.0")
+    assert "the first errs less" in listing.notes[0]
+    assert not {"run_id", "created_at", "owner.pid"} & {*told}
+    assert {"run_id", "created_at"} <= {*views.compare_runs(store, *runs, ids=True).table["what"]}
+    store.fail_pipeline(store.begin_pipeline(runs[0], "p", {}, [], "wheat", "hash"), "ValueError: no")
+    told = {row["what"]: (row["one"], row["other"]) for row in views.compare_runs(store, *runs).table.to_dicts()}
+    assert (told["pipelines"], told["failed"]) == (("2", "1"), ("1", "0"))
+
+
+def test_a_run_by_a_metric_of_which_nobody_knows_what_is_better_could_not_be_shown(store: WorkspaceStore) -> None:
+    runs = [add_model(store, name, 0.2, metric="own")["run"] for name in ("one", "other")]
+    assert store.run_progress(runs[0]).best is None
+    assert views.show(store, "runs", runs[0]).answer == "run one, running: 1 pipeline"
+    assert views.compare_runs(store, *runs).table["what"].to_list() == ["pipelines", "name"]
+    assert dict(overview_of(store))["last run"].startswith("other, running: 1 pipeline")

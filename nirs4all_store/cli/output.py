@@ -238,12 +238,17 @@ def show_rows(store: WorkspaceStore, listing: Listing, *, as_json: bool, as_csv:
     print_rows(listing, short, as_json=as_json, as_csv=as_csv)
 
 
-def show_ranking(store: WorkspaceStore, listing: Listing, *, as_json: bool, as_csv: bool) -> None:
-    """Print a ranking as `show_rows` does; `@3` means its row 3 from then on, if people have seen it."""
-    show_rows(store, listing, as_json=as_json, as_csv=as_csv)
-    if not (as_json or as_csv):
-        places = [int(str(place).rstrip(views.LIKE_THE_BEST)) for place in listing.table["#"]]
-        remember(store.workspace_path, zip(places, listing.rows["chain_id"], strict=True))
+def show_rankings(store: WorkspaceStore, listings: Sequence[Listing], *, as_json: bool, as_csv: bool) -> None:
+    """Print rankings as `show_rows` does, for programs as one; `@3` means row 3 from then on, if people saw it."""
+    if as_json or as_csv:
+        print_rows(views.Listing.together(listings), as_json=as_json, as_csv=as_csv)
+        return
+    for number, listing in enumerate(listings):
+        if number:
+            put("\n")
+        show_rows(store, listing, as_json=False, as_csv=False)
+    places = [int(str(place).rstrip(views.LIKE_THE_BEST)) for listing in listings for place in listing.table["#"]]
+    remember(store.workspace_path, zip(places, views.Listing.together(listings).rows["chain_id"], strict=True))
 
 
 def print_rows(listing: Listing, short: dict[str, str] | None = None, *, as_json: bool, as_csv: bool) -> None:

@@ -32,7 +32,7 @@ from .output import (
     print_rows,
     reading,
     refuse_output,
-    show_ranking,
+    show_rankings,
     show_rows,
 )
 from .terminal import cell, has, put
@@ -166,8 +166,8 @@ def top(
             rows = store.query_predictions(partition=partition, run_id=run_id)
             views.refuse_without_scores(store, metric, partition, run_id=run_id, dataset_name=dataset)
             _refuse_unmatched(rows, wanted, f"{partition}_score")
-        best = views.list_models(store, found, average, limit, ranked, target, metric)
-        show_ranking(store, best, as_json=as_json, as_csv=as_csv)
+        best = views.list_rankings(store, found, average, limit, ranked, target, metric)
+        show_rankings(store, best, as_json=as_json, as_csv=as_csv)
 
 
 def _refuse_unmatched(predictions: pl.DataFrame, wanted: dict[str, str | None], score: str) -> None:
@@ -290,20 +290,25 @@ def compare(
     other: Annotated[
         str, typer.Argument(metavar="OTHER", autocompletion=completion.anything, help="Another one of the same kind.")
     ],
-    ids: Annotated[bool, typer.Option("--ids", help="Of chains also compare ids, times and artifacts.")] = False,
+    ids: Annotated[
+        bool, typer.Option("--ids", help="Of runs and chains also compare ids, times and artifacts.")
+    ] = False,
     as_json: Json = False,
     as_csv: Csv = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
     """Show where two runs, datasets, pipelines, chains, predictions or artifacts differ.
 
-    Of chains: scores, fold by fold, the steps that differ, and whether their errors for the same samples do.
+    Of chains: scores, fold by fold, the steps that differ, and whether their errors for the same samples do. Of runs:
+    the scores of their best models, and whether the errors of these differ.
     """
     with reading(workspace) as store:
         kind, first = find(store, one)
         second = find(store, other, kind)[1]
         if kind == "chains" and first != second:
             found = views.compare_chains(store, first, second, ids=ids)
+        elif kind == "runs" and first != second:
+            found = views.compare_runs(store, first, second, ids=ids)
         else:
             found = views.compare(store, kind, first, second)
         show_rows(store, found, as_json=as_json, as_csv=as_csv)

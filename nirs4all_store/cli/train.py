@@ -36,7 +36,7 @@ from .output import (
     Workspace,
     print_error,
     print_line,
-    show_ranking,
+    show_rankings,
 )
 from .predict import count_of_missing
 
@@ -142,8 +142,8 @@ def run(
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
         print_line(Console(stderr=True), *views.lines_of_left_out(found, dataset))
-        best = views.list_models(store, views.held_out(found), average, limit)
-        show_ranking(store, best, as_json=as_json, as_csv=as_csv)
+        best = views.list_rankings(store, views.held_out(found), average, limit)
+        show_rankings(store, best, as_json=as_json, as_csv=as_csv)
         if runner.run_id is not None:
             _tell_failures(store, runner.run_id)
 

@@ -123,7 +123,8 @@ def _of_arrays(parts: dict[str, Any], target: Any) -> dict[str, Any]:
     for name, value in parts.items():
         refuse_deep(value, name)
     if table_files.is_table(parts.get("y")):
-        parts |= targets_of_file(parts, target, None, len(np.asarray(parts["X"])))._asdict()
+        targets = targets_of_file(parts, target, None, len(np.asarray(parts["X"])))
+        parts |= {"y": targets.y, "target_names": targets.target_names, "units": targets.units}
     else:
         refuse_target(target)
         if parts.get("unit") is not None:

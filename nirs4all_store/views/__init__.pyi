@@ -1,5 +1,6 @@
 from .bundles import show_bundle as show_bundle
 from .comparisons import compare_chains as compare_chains
+from .comparisons import compare_runs as compare_runs
 from .details import Details as Details
 from .details import compare as compare
 from .details import details_of as details_of
@@ -30,5 +31,6 @@ from .rankings import first_unmatched as first_unmatched
 from .rankings import held_out as held_out
 from .rankings import lines_of_left_out as lines_of_left_out
 from .rankings import list_models as list_models
+from .rankings import list_rankings as list_rankings
 from .rankings import rank as rank
 from .rankings import refuse_without_scores as refuse_without_scores

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import polars as pl
-
-from ..errors import InvalidInputError
 from ..storage import cause_of
 from ..store import WorkspaceStore
 from .drawings import title_of
-from .listings import counted, dict_of, score_text, text_of, texts_of, way_of, with_params
-from .rankings import rank
+from .listings import SCORES_OF_CHAINS, counted, score_text, targets_text, text_of, way_of, with_params
+from .rankings import best_chains
 
-SCORES = {"rmsep": "RMSEP", "rmsec": "RMSEC", "r2": "R²", "rpd": "RPD", "accuracy": "accuracy", "mcc": "MCC"}
-"""What is told of a chain beside the score that it was judged by, and what the field calls it."""
+BESIDE = ("rmsep", "rmsec", "r2", "rpd", "accuracy", "mcc")
+"""What is told of a chain beside the score that it was judged by."""
 
 
 def answer_of(store: WorkspaceStore, kind: str, values: Mapping[str, Any]) -> str:
@@ -45,14 +42,8 @@ def _of_run(store: WorkspaceStore, run: Mapping[str, Any]) -> str:
     total, failed = sum(counts.values()), counts.get("failed", 0)
     told = f"run {run['name']}, {run['status']}: {counted(total, 'pipeline')}"
     told += f", {failed:,} failed" if failed else ""
-    try:
-        ranked = rank(store, 1, run_id=run["run_id"])
-    except InvalidInputError:  # Of models that are judged by several metrics there is no best.
-        return told
-    best = ranked.filter(pl.col("val_score").is_not_nan())["chain_id"]
-    return told + (
-        f"; the best: {_of_one_chain(store, best[0])}" if ranked.height == len(best) == 1 and best[0] else ""
-    )
+    bests = best_chains(store, run["run_id"])
+    return told + (f"; the best: {_of_one_chain(store, bests[0])}" if len(bests) == 1 else "")
 
 
 def _of_dataset(_: WorkspaceStore, dataset: Mapping[str, Any]) -> str:
@@ -61,9 +52,8 @@ def _of_dataset(_: WorkspaceStore, dataset: Mapping[str, Any]) -> str:
         for name, word in (("n_samples", "sample"), ("n_features", "variable"))
         if dataset[name] is not None
     ]
-    units = dict_of(dataset["units"])
-    targets = [f"{name} ({units[name]})" if name in units else name for name in texts_of(dataset["target_names"])]
-    return f"dataset {dataset['name']}: {', '.join([*counts, *targets])}".removesuffix(": ")
+    told = ", ".join([*counts, *filter(None, [targets_text(dataset)])])
+    return f"dataset {dataset['name']}: {told}".removesuffix(": ")
 
 
 def _of_pipeline(_: WorkspaceStore, pipeline: Mapping[str, Any]) -> str:
@@ -104,9 +94,6 @@ def _scored(row: Mapping[str, Any]) -> str:
         return "no score of what the folds held out is stored"
     spread = "" if row["fold_sd"] is None else f" ±{row['fold_sd']:.2g} over {row['n_folds']:,} folds"
     told = [f"{score_text(row['metric'], row['val_score'])}{spread}"]
-    told += [f"{title} {text_of(row[name])}" for name, title in SCORES.items() if _is_told(row, name)]
+    beside = [name for name in BESIDE if row[name] is not None and name != row["metric"]]
+    told += [f"{SCORES_OF_CHAINS[name]} {text_of(row[name])}" for name in beside]
     return ", ".join(told)
-
-
-def _is_told(row: Mapping[str, Any], name: str) -> bool:
-    return row[name] is not None and name != row["metric"]

@@ -171,7 +171,7 @@ def _lines_of_step(step: Any) -> list[str]:
 
 def compare(store: WorkspaceStore, kind: str, one: str, other: str) -> Listing:
     """Return where two things of one kind differ, and what is there in each."""
-    first, second = (_without_owner(details_of(store, kind, name)) for name in (one, other))
+    first, second = (without_owner(details_of(store, kind, name)) for name in (one, other))
     answers = tuple(answer_of(store, kind, values) for values in (first, second))
     found = [("what it is", *answers)] if answers[0] != answers[1] else []
     found += differences(first, second)
@@ -184,7 +184,7 @@ def compare(store: WorkspaceStore, kind: str, one: str, other: str) -> Listing:
     return Listing(rows, table, notes)
 
 
-def _without_owner(values: dict[str, Any]) -> dict[str, Any]:
+def without_owner(values: dict[str, Any]) -> dict[str, Any]:
     """Return what is stored of a thing without the process that made it: it says nothing of how two runs differ."""
     return {name: value for name, value in values.items() if name != "owner"}
 

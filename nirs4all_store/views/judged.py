@@ -10,7 +10,7 @@ import polars as pl
 
 from ..datasets import AVERAGE
 from ..store import WorkspaceStore
-from .listings import decoded, dict_of, with_params
+from .listings import decoded, dict_of, text_of, texts_of, with_params
 
 LIKE_THE_BEST = "*"
 """Marks models that are as good as the best, as far as one can tell."""
@@ -33,6 +33,11 @@ class Judged:
     chains: dict[str, dict[str, Any]]
     notes: list[str]
     sizes: list[tuple[int, int]]
+
+    @property
+    def bests(self) -> list[dict[str, Any]]:
+        """The rows that are first in their rankings."""
+        return [row for row, mark in zip(self.rows, self.marks, strict=True) if _place(mark) == 1]
 
     def may_go_on(self, asked: int) -> bool:
         """Tell whether models of which nobody has asked may be like the best, too."""
@@ -90,6 +95,10 @@ def _marked(places: Sequence[int], alike: Mapping[int, list[int]]) -> list[Any]:
     return [f"{place}{LIKE_THE_BEST * (number in marked)}" for number, place in enumerate(places)]
 
 
+def _place(mark: Any) -> int:
+    return int(str(mark).rstrip(LIKE_THE_BEST))
+
+
 def _told_of(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
     """Return what is told of each chain by its id; nothing of predictions that are not of all folds together."""
     chains = [row["chain_id"] for row in rows if row["fold_id"] == AVERAGE and row["chain_id"] is not None]
@@ -145,3 +154,30 @@ def _simplest(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
 
 def _number_of_steps(row: Mapping[str, Any]) -> int:
     return len(row["preprocessings"].split(" > ")) if row["preprocessings"] else 0
+
+
+def notes_on_scores(found: Judged) -> list[str]:
+    """Return what scores alone do not say: over which targets they are means, and where no model has learnt anything.
+
+    The scores are those that are listed, so that of one target among several there is no mean.
+    """
+    means = [
+        f"{row['metric']} is the mean over {', '.join(targets)}; to rank by one, name it as the target (--target)"
+        for row, own in zip(found.rows, found.told, strict=True)
+        if len(targets := texts_of(own.get("targets"))) > 1 and not row.get("of_target")
+    ]
+    return [*dict.fromkeys(means), *(note for row in found.bests for note in _of_guesses(row))]
+
+
+def _of_guesses(best: Mapping[str, Any]) -> list[str]:
+    """Return the sentence that says that the best of a ranking is no better than who does not look at X; else none."""
+    if best["fold_id"] != AVERAGE or best.get("score") not in (None, best["val_score"]):
+        return []  # Others may be better than the first, by what they were judged by.
+    scores = dict_of(dict_of(best["scores"]).get(best["partition"]))
+    rmse, rpd, mcc = (scores.get(name) for name in ("rmse", "rpd", "mcc"))
+    where = f"no model of {best['dataset_name']} is better than"
+    if rmse is not None and rpd is not None and rpd <= 1:
+        return [
+            f"{where} the mean of y: RMSECV is {text_of(rmse)}, and the standard deviation of y {text_of(rpd * rmse)}"
+        ]
+    return [f"{where} a guess: MCC is {text_of(mcc)}"] if mcc is not None and mcc <= 0 else []

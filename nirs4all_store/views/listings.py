@@ -45,6 +45,20 @@ COLUMNS_OF_WORST = ("row", "target", "reference", "predicted", "error")
 SCORES_OF_NEW = {"rmse": "RMSEP", "sep": "SEP", "bias": "bias", "slope": "slope", "r2": "R²"}
 SCORES_OF_NEW |= {"accuracy": "accuracy", "balanced_accuracy": "balanced accuracy", "f1": "F1", "mcc": "MCC"}
 """The scores that are shown of predictions of new spectra, and what the field calls them."""
+SCORES_OF_CHAINS = {
+    "rmsecv": "RMSECV",
+    "rmsecv_se": "standard error of RMSECV",
+    "rmsecv_sd": "sd over repeats",
+    "val_score": "score of cross-validation",
+    "rmsep": "RMSEP",
+    "rmsec": "RMSEC",
+    "r2": "R²",
+    "rpd": "RPD",
+    "bias": "bias",
+    "accuracy": "accuracy",
+    "mcc": "MCC",
+}
+"""What is told of each chain, and what the field calls it."""
 ISO = "%Y-%m-%dT%H:%M:%S%.6f%:z"
 
 
@@ -70,6 +84,11 @@ class Listing:
     def of(cls, rows: pl.DataFrame, columns: Sequence[str] | None = None) -> Listing:
         """Return a listing of which people see some columns, None: all."""
         return cls(rows, rows if columns is None else rows.select(columns))
+
+    @classmethod
+    def together(cls, listings: Sequence[Listing]) -> Listing:
+        """Return the rows of several listings, for programs, as one."""
+        return cls.of(pl.concat([one.rows for one in listings], how="diagonal_relaxed"))
 
     @property
     def ids(self) -> list[str]:
@@ -133,7 +152,7 @@ def _duration(seconds: float | None) -> str | None:
 def list_datasets(store: WorkspaceStore, limit: int) -> Listing:
     """Return the datasets, newest first, with the unit of each target."""
     rows = store.list_datasets().head(limit)
-    targets = [_targets(decoded(row)) for row in rows.select("target_names", "units").to_dicts()]
+    targets = [targets_text(decoded(row)) for row in rows.select("target_names", "units").to_dicts()]
     table = rows.with_columns(targets=pl.Series(targets, dtype=pl.String))
     return Listing(rows, table.select(LISTED_DATASETS))
 
@@ -144,7 +163,8 @@ def list_samples(store: WorkspaceStore, dataset_id: str, limit: int) -> Listing:
     return Listing.of(pl.DataFrame() if artifact_id is None else store.load_artifact(artifact_id).head(limit))
 
 
-def _targets(dataset: Mapping[str, Any]) -> str:
+def targets_text(dataset: Mapping[str, Any]) -> str:
+    """Return the targets of a dataset with their units."""
     units = dict_of(dataset["units"])
     names = texts_of(dataset["target_names"]) or list(units)
     return ", ".join(f"{name} ({units[name]})" if name in units else f"{name}" for name in names)

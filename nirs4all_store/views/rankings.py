@@ -12,7 +12,7 @@ from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..errors import InvalidInputError
 from ..metrics import FIELD_NAMES, MAIN, NAMES, TARGETS, WEIGHTED, label
 from ..store import WorkspaceStore
-from .judged import LIKE_THE_BEST, judged
+from .judged import LIKE_THE_BEST, judged, notes_on_scores
 from .listings import Listing, dict_of, text_of, texts_of, with_params
 from .preprocessing import preprocessing_texts
 
@@ -56,15 +56,63 @@ def rank(
     metric, partition = FIELD_NAMES.get(metric or "", (metric, partition))
     is_known = metric is not None and any(metric in names for names in NAMES.values())
     together = AVERAGE if partition == PARTITIONS[0] else [FINAL, AVERAGE]
-    return store.top_predictions(
-        limit,
-        metric if is_known and metric is not None else f"{partition}_score",
-        partition=partition,
-        score_metric=None if is_known else metric,
-        fold_id=together if fold is None else None if fold == "any" else fold,
-        once=once,
-        **filters,
-    )
+
+    def ranked(task: str | None = None) -> pl.DataFrame:
+        return store.top_predictions(
+            limit,
+            metric if is_known and metric is not None else f"{partition}_score",
+            partition=partition,
+            score_metric=None if is_known else metric,
+            task_type=task,
+            fold_id=together if fold is None else None if fold == "any" else fold,
+            once=once,
+            **filters,
+        )
+
+    try:
+        return ranked()
+    except InvalidInputError:  # Of classes a high score is the best, of numbers a low one.
+        tasks = store.distinct("task_type", dataset_name=filters.get("dataset_name"), run_id=filters.get("run_id"))
+        if len(tasks) < 2 or metric is not None:
+            raise
+        return pl.concat([ranked(task) for task in tasks])
+
+
+def best_chains(store: WorkspaceStore, run_id: str) -> list[str]:
+    """Return the chain that is the best of a run; of each ranking, where its models cannot be compared."""
+    try:
+        ranked = rank(store, 1, run_id=run_id)
+    except InvalidInputError:  # Of models that are judged by several metrics there is no best.
+        return []
+    return ranked.filter(pl.col("val_score").is_not_nan())["chain_id"].drop_nulls().to_list()
+
+
+def list_rankings(
+    store: WorkspaceStore,
+    predictions: pl.DataFrame,
+    average: str | None = None,
+    limit: int | None = None,
+    more: Callable[[int], pl.DataFrame] | None = None,
+    target: str | None = None,
+    ranked_by: str | None = None,
+) -> list[Listing]:
+    """Return a listing for each metric by which models were judged, so that each has columns of its own.
+
+    Classes, numbers, and several targets at once are judged by different ones. Parameters and errors are those of
+    `list_models`.
+    """
+
+    def more_of(metric: str | None) -> Callable[[int], pl.DataFrame] | None:
+        return None if more is None else lambda count: _of_metric(more(count), metric)
+
+    return [
+        list_models(store, _of_metric(predictions, metric), average, limit, more_of(metric), target, ranked_by)
+        for metric in predictions["metric"].unique(maintain_order=True)
+    ] or [list_models(store, predictions)]
+
+
+def _of_metric(predictions: pl.DataFrame, metric: str | None) -> pl.DataFrame:
+    return predictions.filter(pl.col("metric").eq_missing(metric))
 
 
 def list_models(
@@ -135,7 +183,7 @@ def list_models(
     columns["judged by"], judges = _judges([_split_text(own) for own in told])
     kept = {name: values for name, values in columns.items() if name not in WHERE_SEVERAL or len(set(values)) > 1}
     is_unusual = any(own.get("coverage") or own.get(WEIGHTED) for own in told)
-    notes = [*found.notes, *(judges if "judged by" in kept or is_unusual else [])]
+    notes = [*found.notes, *notes_on_scores(found), *(judges if "judged by" in kept or is_unusual else [])]
     table = pl.DataFrame(kept, schema_overrides=dict.fromkeys([key for key in TEXTS if key in kept], pl.String))
     named = pl.Series("target", columns["target"], dtype=pl.String)
     averaged = [pl.Series(name.replace(" ", "_"), values, strict=False) for name, values in averages.items()]

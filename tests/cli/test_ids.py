@@ -176,7 +176,9 @@ def test_a_row_that_is_marked_as_like_the_best_keeps_its_number(
     here: list[dict[str, str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     table = pl.DataFrame({"#": ["1*", "2"], "chain_id": [made["chain"] for made in here]})
-    monkeypatch.setattr("nirs4all_store.cli.query.views.list_models", lambda *_: Listing(table, table, ["* as good"]))
+    monkeypatch.setattr(
+        "nirs4all_store.cli.query.views.list_rankings", lambda *_: [Listing(table, table, ["* as good"])]
+    )
     told = CliRunner().invoke(app, ["top"])
     assert (told.stdout.splitlines()[1].split(), told.stderr) == (["1*", here[0]["chain"][-8:]], "* as good\n")
     assert json.loads(command("show @1 --json"))["chain_id"] == here[0]["chain"]

@@ -152,6 +152,14 @@ def test_a_column_without_values_once_left_no_row() -> None:
     assert (data.X.shape, "1150" in data.columns, len(data.wavelengths)) == ((30, 11), False, 11)
 
 
+def test_an_array_whose_y_is_a_frame_was_taken_for_spectra_with_the_names_of_no_column() -> None:
+    frame = pl.DataFrame({"first": X[:, 0], "other": X[:, 1]})
+    assert told({"X": X, "y": frame}, None) == []  # An IndexError, since a column of X has the values of y.
+    data = read_dataset({"X": X, "y": frame})
+    assert (data.columns, data.target_names) == (None, ["first", "other"])
+    assert data.content_hash == read_dataset({"X": X, "y": frame.to_numpy()}).content_hash
+
+
 def test_a_target_among_the_columns_of_a_file_without_names_was_read_from_the_spectra(tmp_path: Path) -> None:
     SCANS.select("brix", *NAMES).write_csv(tmp_path / "spectra.csv", include_header=False)
     np.save(tmp_path / "brix.npy", SCANS["brix"].to_numpy())

@@ -44,7 +44,7 @@ class RunProgress:
     seconds_left : float or None
         If the rest goes as what is done went; None where nobody can tell, 0 for a run that has ended.
     best : dict or None
-        The row of `rank_chains` that is first.
+        The row of `rank_chains` that is first; None where there is none, or nobody knows what is better.
     """
 
     run_id: str
