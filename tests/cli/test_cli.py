@@ -709,7 +709,8 @@ def test_the_shell_once_had_no_groups_no_test_data_and_no_file_of_references(her
     assert "DataWarning" not in grouped.output
     split = wheat.with_columns(split=pl.Series(["train"] * 15 + ["test"] * 6))
     split.write_csv("split.csv")
-    parted = command("run ridge.yaml split.csv -t glucose --split split --groups lot --sample sample -n 1 -w other")
+    line = "run ridge.yaml split.csv -t glucose --split split --groups lot --sample sample -n 1 -w other"
+    parted = CliRunner().invoke(app, shlex.split(line)).stdout
     # The same scores, from one file.
     assert parted.split()[-3:] == grouped.stdout.split()[-3:]
 
