@@ -52,6 +52,7 @@ from .errors import WorkspaceTooNewError as WorkspaceTooNewError
 from .exchange import BundledObject as BundledObject
 from .exchange import BundleInfo as BundleInfo
 from .exchange import ImportedBundle as ImportedBundle
+from .exchange import ImportReport as ImportReport
 from .exchange import inspect_bundle as inspect_bundle
 from .exchange import load_bundle as load_bundle
 from .storage import ArtifactRepo as ArtifactRepo

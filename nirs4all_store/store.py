@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from datetime import timedelta
 from functools import partial
@@ -49,7 +49,7 @@ from .workspace import (
 
 if TYPE_CHECKING:
     from .chains import ChainClassifier, ChainRegressor, FittedChain, FoldIntervals, PredictionTable
-    from .exchange import ImportedBundle
+    from .exchange import ImportedBundle, ImportReport
     from .workspace import CheckReport, PruneReport, RepairReport
 
 Row = dict[str, Any]
@@ -1603,6 +1603,70 @@ class WorkspaceStore(Queries):
         bundle = read_bundle(checked_path(path, "path"))
         with self._writing() as uow:
             return import_bundle(uow, bundle, trust)
+
+    def import_workspace(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        trusted: Any = False,
+        spectra: Mapping[str, Any] | None = None,
+        timezone: str | None = None,
+        dry_run: bool = False,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> ImportReport:
+        """Bring a workspace of nirs4all 0.8 to 1.4 into this one: each of its runs becomes a run here.
+
+        Ids of runs, pipelines, chains and predictions are kept, so that importing again adds only what is new. Each
+        run is one transaction. The source is only read.
+
+        Parameters
+        ----------
+        path : path-like
+            The folder that nirs4all calls its workspace. One of 0.7 is upgraded instead; see `upgrade_workspace`.
+        trusted : bool or list of types
+            Whether fitted objects may be loaded, as for `import_bundle`. What was imported without it can be imported
+            again with it.
+        spectra : dict, optional
+            For each dataset (by its name, its hash, or the id of a run) an array of shape (n_samples, n_features), a
+            file, or a list of these, one below the other: the calibration first, then the test set, as nirs4all
+            counts samples. With `trusted`, each chain is compared with what its training stored.
+        timezone : str, optional
+            Where the computer stood on which nirs4all 0.8 wrote local times, as "Europe/Paris"; by default here.
+        dry_run : bool
+            Tell what would come, and change nothing.
+        progress : callable, optional
+            Is told what is done, how many runs are done, and of how many.
+
+        Returns
+        -------
+        ImportReport
+            Rows by table, what is known of each chain's replay, and what has not come along.
+
+        Raises
+        ------
+        WorkspaceNotFoundError
+            There is no database of nirs4all.
+        InvalidInputError
+            It is a workspace of this package, or of nirs4all 0.7, or there is no such time zone.
+        WorkspaceCorruptError
+            Its database or a file of arrays cannot be read.
+        """
+        from .exchange import import_workspace
+
+        self._workspace.check_writable(read_only=self._read_only)
+        start = partial(
+            import_workspace,
+            path=checked_path(path, "path"),
+            trust=codecs.checked_trust(trusted),
+            spectra=dict(spectra or {}),
+            timezone=timezone,
+            dry_run=dry_run,
+            progress=progress or (lambda what, done, total: None),
+        )
+        if not dry_run:
+            return start(self._writing)
+        with self.unit_of_work() as uow:  # Without a commit nothing of it is kept.
+            return start(lambda: nullcontext(uow))
 
     def trust_chain(self, chain_id: str, trusted: Any) -> None:
         """Set what the imported objects of a chain may import when they are loaded.

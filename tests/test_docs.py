@@ -14,10 +14,12 @@ from typing import Any
 
 import joblib
 import numpy as np
+import polars as pl
 import pytest
 from chemotools.datasets import load_fermentation_train
 from commands import COMMANDS
 from legacy import make_legacy
+from old_workspaces import TEST, TRAIN, X, write_screening
 from programs import run, run_script
 from typer.testing import CliRunner
 
@@ -42,6 +44,13 @@ def spectra(folder: Path) -> None:
 def old(folder: Path) -> None:
     """Write a workspace of nirs4all 0.7.1."""
     make_legacy(folder / "old", "0.7.1")
+
+
+def of_nirs4all(folder: Path) -> None:
+    """Write a workspace of nirs4all 1.0, and its spectra."""
+    write_screening(folder / "old")
+    for name, rows in (("train", TRAIN), ("test", TEST)):
+        pl.DataFrame(X[rows], schema=[str(number) for number in range(X.shape[1])]).write_csv(folder / f"{name}.csv")
 
 
 def killed(folder: Path) -> None:
@@ -91,6 +100,7 @@ PAGES: dict[str, Callable[[Path], None] | None] = {
     "docs/how-to/share.md": None,
     "docs/how-to/production.md": None,
     "docs/how-to/upgrade.md": old,
+    "docs/how-to/import-from-nirs4all.md": of_nirs4all,
     "docs/how-to/recover.md": killed,
     "docs/how-to/restore.md": None,
     "docs/how-to/ask-sql.md": None,

@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pytest
 from fence import Touched
+from old_workspaces import write_screening
 from programs import Process, programs, says, tell
 
 from nirs4all_store import WorkspaceStore
@@ -68,6 +69,8 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
             uow.runs.add("inside")
             uow.commit()
 
+    if not (folder / "old").exists():
+        write_screening(folder / "old")
     return {
         "transaction": lambda: in_block(store.transaction()),
         "unit_of_work": joined,
@@ -136,6 +139,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "shorten_ids": lambda: store.shorten_ids([run_id]),
         "export_chain": lambda: store.export_chain(chain_id, folder / "chain"),
         "import_bundle": lambda: store.import_bundle(folder / "chain.n4a"),
+        "import_workspace": lambda: store.import_workspace(folder / "old"),
         "trust_chain": lambda: store.trust_chain(chain_id, True),
         "export_pipeline_config": lambda: store.export_pipeline_config(pipeline_id, folder / "pipeline"),
         "export_run": lambda: store.export_run(run_id, folder / "run"),

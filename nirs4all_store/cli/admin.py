@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from .. import engine, validation, views
+from .. import engine, views
 from ..errors import StoreError, UsageError
 from . import completion
 from .output import (
@@ -34,6 +34,7 @@ from .output import (
     print_json,
     print_line,
     print_rows,
+    progress_bar,
     reading,
     show_rows,
 )
@@ -180,8 +181,6 @@ def show_upgrade(
 
     Alembic's own command line calls it, too, with its own `migrations`.
     """
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
-
     from ..workspace import upgrade_workspace
 
     escape_what_the_terminal_lacks()  # Alembic's command line has not called it yet.
@@ -190,16 +189,9 @@ def show_upgrade(
     if dry_run:
         print_line(console, "Nothing was changed (dry run).")
         return
-    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task("", total=None)
+    with progress_bar(console) as tell:
         report = upgrade_workspace(
-            folder,
-            timeout=timeout,
-            migrations=migrations or engine.run_migrations,
-            progress=lambda what, done, total: bar.update(
-                task, description=validation.printable(what), completed=done, total=total
-            ),
+            folder, timeout=timeout, migrations=migrations or engine.run_migrations, progress=tell
         )
     if report.copy is None:
         print_line(console, "There was nothing to do.")

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from .. import exchange
-from ..errors import InvalidInputError
+from .. import exchange, views
+from ..errors import InvalidInputError, UsageError
 from ..filesystem import with_suffix_added
 from . import completion
 from .output import (
     CHAIN_WORDS,
     DEFAULT_WORKSPACE,
+    Json,
     Overwrite,
     Trusted,
     Workspace,
     find,
     parse_path,
+    print_json,
     print_line,
+    progress_bar,
     reading,
     refuse_output,
 )
@@ -84,17 +88,88 @@ def export(
 
 @app.command("import", epilog="nirs4all-store import model.n4a")
 def import_(
-    bundle: Annotated[Path, typer.Argument(parser=parse_path, metavar="BUNDLE", help="A .n4a file.")],
+    source: Annotated[
+        Path,
+        typer.Argument(parser=parse_path, metavar="SOURCE", help="A .n4a file, or a workspace of nirs4all 0.8 to 1.4."),
+    ],
     trusted: Trusted = False,
+    spectra: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--spectra",
+            metavar="DATASET=FILE",
+            help="With --trusted: spectra with which each model of a workspace is checked, the calibration first. Give "
+            "it again for the test set.",
+        ),
+    ] = None,
+    timezone: Annotated[
+        str | None,
+        typer.Option(metavar="ZONE", help="Where nirs4all 0.8 ran, as Europe/Paris; its times are local."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would come of a workspace, and change nothing.")
+    ] = False,
+    as_json: Json = False,
     workspace: Workspace = DEFAULT_WORKSPACE,
 ) -> None:
-    """Import a bundle into the workspace, as a new run."""
+    """Import a bundle as a new run, or all runs of a workspace of nirs4all.
+
+    Importing again adds only what is new.
+    """
+    if source.is_dir():
+        _import_workspace(source, workspace, trusted, _files_of(spectra or []), timezone, dry_run, as_json)
+        return
+    if spectra or timezone or dry_run:
+        raise UsageError(f"{source} is no folder; --spectra, --timezone and --dry-run are for workspaces of nirs4all")
+    _import_bundle(source, workspace, trusted, as_json)
+
+
+def _import_bundle(bundle: Path, workspace: Path, trusted: bool, as_json: bool) -> None:
     from ..store import WorkspaceStore
 
     exchange.inspect_bundle(bundle)  # A file that is no bundle is refused before a workspace is made.
     with WorkspaceStore(workspace) as store:
         done = store.import_bundle(bundle, trusted)
+    if as_json:
+        print_json({"run_id": done.run_id, "chain_id": done.chain_id, "is_new": done.is_new})
+        return
     print_line(Console(), f"chain {done.chain_id} of run {done.run_id}")
     if not trusted:
         line = "It predicts once you trust it: store.trust_chain(chain_id, True), or import it with --trusted."
         print_line(Console(), line)
+
+
+def _files_of(given: list[str]) -> dict[str, list[Path]]:
+    """Return the files of each dataset, of `DATASET=FILE`."""
+    found: dict[str, list[Path]] = {}
+    for text in given:
+        name, is_given, file = text.rpartition("=")
+        if not is_given:
+            raise UsageError(f"--spectra {text}: give DATASET=FILE, such as wheat=train.csv")
+        found.setdefault(name, []).append(parse_path(file))
+    return found
+
+
+def _import_workspace(
+    folder: Path,
+    workspace: Path,
+    trusted: bool,
+    spectra: dict[str, list[Path]],
+    timezone: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    from ..store import WorkspaceStore
+
+    console = Console()
+    exchange.database_of(folder)  # A folder that is no workspace is refused before one is made.
+    is_new = dry_run and not workspace.exists()
+    with WorkspaceStore("memory:dry run" if is_new else workspace) as store, progress_bar(console) as tell:
+        report = store.import_workspace(
+            folder, trusted=trusted, spectra=spectra, timezone=timezone, dry_run=dry_run, progress=tell
+        )
+        lines = views.lines_of_import(store, report)
+    if as_json:
+        print_json(asdict(report))
+    else:
+        print_line(console, *lines)

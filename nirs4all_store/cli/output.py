@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -145,6 +146,21 @@ def print_json(value: Any) -> None:
 def print_csv(frame: pl.DataFrame) -> None:
     """Print rows as CSV."""
     put(for_programs(frame.write_csv()))
+
+
+@contextmanager
+def progress_bar(console: Console) -> Iterator[Callable[[str, int, int], None]]:
+    """Show a bar on a terminal; what it gives is told what is done, how much of it, and of how much."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+
+        def tell(what: str, done: int, total: int) -> None:
+            bar.update(task, description=validation.printable(what), completed=done, total=total)
+
+        yield tell
 
 
 def confirm(question: str) -> None:
@@ -292,5 +308,5 @@ def find(store: WorkspaceStore, text: str, *kinds: str) -> tuple[str, str]:
 
 
 Trusted = Annotated[
-    bool, typer.Option("--trusted", help="You trust whoever made the bundle: loading its objects may run code.")
+    bool, typer.Option("--trusted", help="You trust whoever made it: loading its objects may run code.")
 ]

@@ -35,3 +35,5 @@ from .duckdb.upgrade import plan_upgrade as plan_upgrade
 from .duckdb.upgrade import upgrade_database as upgrade_database
 from .findings import Differences as Differences
 from .findings import Finding as Finding
+from .foreign import ForeignDatabase as ForeignDatabase
+from .foreign import foreign_database as foreign_database

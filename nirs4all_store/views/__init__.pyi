@@ -9,6 +9,7 @@ from .details import show as show
 from .drawings import drawing_of as drawing_of
 from .ids import described as described
 from .ids import find_id as find_id
+from .imports import lines_of_import as lines_of_import
 from .judged import LIKE_THE_BEST as LIKE_THE_BEST
 from .listings import IDS as IDS
 from .listings import Listing as Listing

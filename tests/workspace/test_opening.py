@@ -308,6 +308,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "backup": (tmp_path / "b",),
         "unit_of_work": (),
         "import_bundle": (tmp_path / "m",),
+        "import_workspace": (tmp_path / "old",),
         "trust_chain": (unknown, True),
         "sql": ("SELECT 1",),
         "check": (),

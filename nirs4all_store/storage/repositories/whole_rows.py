@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import select
 
-from ..array_columns import checked_arrays, encode_all
+from ..array_columns import ARRAY_NAMES, checked_arrays, encode_all
 from ..columns import Model, key_of
 from ..models import PredictionArrays
 from ..table_gateway import Repository
@@ -18,21 +18,26 @@ class WholeRows(Repository):
 
     def known(self, model: Model, keys: Iterable[str]) -> set[str]:
         """Return those of some keys that rows of a table have."""
-        key = key_of(model)
-        return {row[key.name] for row in self._tables.rows(select(key).where(key.in_(list(keys))))}
+        key, keys = key_of(model), list(keys)
+        if not keys:
+            return set()
+        return {row[key.name] for row in self._tables.rows(select(key).where(key.in_(keys)))}
 
     def add(self, model: Model, row: Mapping[str, Any]) -> str:
-        """Add a row; return its key.
+        """Add a row whose key no other row has, as `known` tells; return its key.
 
         Raises
         ------
-        DuplicateError
-            A row has this key.
         InvalidInputError
             A value does not fit its column.
         """
-        self._tables.add(model, row)
+        self._tables.add_new(model, row)
         return str(row[key_of(model).name])
+
+    def change(self, model: Model, key: str, values: Mapping[str, Any]) -> None:
+        """Set columns of a row that has changed where it comes from."""
+        self._tables.update(model, key, **values)
+        self._tables.lookups.invalidate()  # A chain that was loaded would predict as before.
 
     def add_arrays(self, prediction_id: str, arrays: Mapping[str, Any]) -> None:
         """Add the arrays of a prediction that has none.
@@ -40,7 +45,7 @@ class WholeRows(Repository):
         Other than `PredictionRepo.add_arrays`, which takes what a program gives, it asks nothing of the weights:
         nirs4all stores one for each fold, also where the chain of these folds is gone.
         """
-        checked = {name: checked_arrays(value, name) for name, value in arrays.items()}
+        checked = {name: checked_arrays(arrays.get(name), name) for name in ARRAY_NAMES}
         self._tables.add_encoded(
             PredictionArrays, prediction_id, encode_all(checked) | {"prediction_id": prediction_id}
         )

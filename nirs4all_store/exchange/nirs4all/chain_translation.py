@@ -1,0 +1,148 @@
+"""Says a chain of nirs4all in our terms, so that its replay gives what its training stored.
+
+nirs4all replays some of its own chains wrongly: it skips the transformers of a branch, averages the codes of classes,
+applies scalers of y to X. What each of its forms means was seen in real workspaces of 0.8.1 to 1.4.10.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ...chains import SOURCE_MAP, as_ids
+from ...errors import ChainReplayError
+
+Row = dict[str, Any]
+Ids = list[str]
+
+META_MODEL = "MetaModel"
+DICT_ARTIFACT = "dagml_host_replay"
+"""The key of a model step whose artifact is a dict, with a scikit-learn pipeline and what transforms y."""
+MEMBERS = {"model": "estimator", "y": "y_transform"}
+WITH_PREPROCESSING = "FoldPreprocessedModel"
+"""The class of a model that has fitted what transforms X for itself; the chain names the same steps once more."""
+FINAL_FOLDS = ("fold_final", "final")
+ENCODER = "encoder"
+"""The type of an artifact that transforms y."""
+
+
+def own_chain(chain: Row, artifacts: Mapping[str, Row], others: Sequence[Row]) -> Row:
+    """Return a chain as `save_chain` takes it.
+
+    Parameters
+    ----------
+    chain : dict
+        A row of nirs4all's, its JSON decoded.
+    artifacts : mapping of str to dict
+        The rows of the artifacts by id.
+    others : list of dict
+        The chains of the same pipeline: the models under a model over models.
+
+    Raises
+    ------
+    ChainReplayError
+        Nobody knows what it means.
+    """
+    folds = {fold: as_ids(entry) for fold, entry in (chain["fold_artifacts"] or {}).items()}
+    model_idx, shared = chain["model_step_idx"], of_shared(chain)
+    if not folds and shared.get(model_idx):  # One model without folds, up to 1.0.
+        *shared[model_idx], model = shared[model_idx]
+        folds = {"fold_all": [model]}
+    is_meta = chain["model_class"] == META_MODEL
+    steps = [_models_below(chain, others)] if is_meta else _steps(chain, shared, artifacts)
+    if any((artifacts.get(ids[-1]) or {}).get("operator_class") == WITH_PREPROCESSING for ids in folds.values()):
+        steps = [step for step in steps if step["stateless"] or step.get("applies_to") == "y"]
+    steps = [step | {"step_idx": number} for number, step in enumerate(steps)]
+    source_map = {str(step["step_idx"]): step.pop("sources") for step in steps if "sources" in step}
+    last: Row = next((step for step in chain["steps"] if step["step_idx"] == model_idx and _is_model(step, folds)), {})
+    steps.append(
+        {"step_idx": len(steps), "operator_class": chain["model_class"], "params": last.get("params") or {}}
+        | {"artifact_id": None, "stateless": False}
+        | ({"members": MEMBERS} if DICT_ARTIFACT in last else {})
+    )
+    return {
+        "steps": steps,
+        "model_step_idx": len(steps) - 1,
+        "model_class": chain["model_class"],
+        "preprocessings": chain["preprocessings"] or "",
+        "fold_strategy": chain["fold_strategy"],
+        "fold_artifacts": {fold: ids[0] if len(ids) == 1 else ids for fold, ids in folds.items()},
+        "shared_artifacts": {
+            str(step["step_idx"]): step.pop("shared") for step in steps if step.get("shared") is not None
+        }
+        | ({SOURCE_MAP: source_map} if source_map else {}),
+        "branch_path": chain["branch_path"],
+        "source_index": chain["source_index"],
+        "predict_fold": next((fold for fold in FINAL_FOLDS if fold in folds), None),
+    }
+
+
+def decoded(text: Any) -> Any:
+    """Return what JSON text stands for; nirs4all's may have NaN and infinities."""
+    return json.loads(text) if isinstance(text, str) and text else text
+
+
+def of_shared(chain: Row) -> dict[int, Ids]:
+    """Return the ids of what is fitted once for all folds, by the index of the step."""
+    return {int(idx): as_ids(ids) for idx, ids in (chain["shared_artifacts"] or {}).items() if idx != SOURCE_MAP}
+
+
+def _is_model(step: Row, folds: Mapping[str, Ids]) -> bool:
+    models = {ids[-1] for ids in folds.values() if ids}
+    return DICT_ARTIFACT in step or bool(models & {*_own(step)})
+
+
+def _own(step: Row) -> Ids:
+    return as_ids(step.get("artifact_ids")) or as_ids(step.get("artifact_id"))
+
+
+def _steps(chain: Row, shared: dict[int, Ids], artifacts: Mapping[str, Row]) -> list[Row]:
+    """Return the steps before the model, each with what it applies under `shared` or in its ways."""
+    sources = (chain["shared_artifacts"] or {}).get(SOURCE_MAP) or {}
+    found: list[Row] = []
+    for idx in sorted({step["step_idx"] for step in chain["steps"]} | {*shared}):
+        at = [step for step in chain["steps"] if step["step_idx"] == idx]
+        found += [_described(step, []) for step in at if step.get("stateless") and not _own(step)]
+        of_sources = sources.get(str(idx)) or {}
+        if len(of_sources) > 1:
+            ids = [item for source in sorted(of_sources, key=int) for item in as_ids(of_sources[source])]
+            found.append(_described(at[0] if at else {}, ids) | {"sources": of_sources})
+            continue
+        for artifact_id in shared.get(idx, []):
+            step = next((step for step in at if artifact_id in _own(step)), at[0] if at else {})
+            own = _described(step, [artifact_id])
+            if _is_of_y(step, artifacts.get(artifact_id) or {}):
+                own["applies_to"] = "y"
+            found.append(own)
+    return found
+
+
+def _described(step: Row, ids: Ids | None) -> Row:
+    told = {"operator_class": step.get("operator_class"), "params": step.get("params") or {}}
+    return told | {"artifact_id": None, "stateless": ids == []} | ({"shared": ids} if ids else {})
+
+
+def _is_of_y(step: Row, artifact: Row) -> bool:
+    params = step.get("params")
+    return artifact.get("artifact_type") == ENCODER or (isinstance(params, dict) and "y_processing" in params)
+
+
+def _models_below(chain: Row, others: Sequence[Row]) -> Row:
+    """Return the step that gives a model over models the predictions of these, side by side."""
+    below = sorted(
+        (one for one in others if one["model_step_idx"] < chain["model_step_idx"] and one["model_class"] != META_MODEL),
+        key=lambda one: int(one["model_step_idx"]),
+    )
+    if not below:
+        raise ChainReplayError(
+            f"chain {chain['chain_id']} is a model over models, and its pipeline has no chain of these"
+        )
+    ways = []
+    for one in below:
+        shared = of_shared(one)
+        if (one["shared_artifacts"] or {}).get(SOURCE_MAP):
+            raise ChainReplayError(f"chain {chain['chain_id']} is over models of several sources")
+        models = [as_ids(entry)[-1] for entry in (one["fold_artifacts"] or {}).values()]
+        ways.append({"artifacts": [item for idx in sorted(shared) for item in shared[idx]], "models": models})
+    return {"operator_class": "models below", "params": {}, "artifact_id": None, "stateless": False, "ways": ways}

@@ -1,0 +1,55 @@
+"""What an import of a workspace has done."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import polars as pl
+
+VERIFIED, DIFFERS, NO_FILES = "verified", "differs", "no files"
+NOT_CHECKED, DOUBTFUL, FAILS, NEEDS = "not checked", "doubtful", "fails", "needs"
+
+
+@dataclass
+class ImportReport:
+    """What an import did, or would do.
+
+    Attributes
+    ----------
+    source : Path
+    is_dry_run : bool
+    runs : list of str
+        The runs that are new or have grown.
+    rows : dict of str to int
+        How many rows were added to each table.
+    chains : dict of str to dict
+        For each chain its `verdict`, and what belongs to it: `difference`, `reason`, `replaced`. `verified`: it gives
+        what its training stored. `differs`: it does not. `no files`: nirs4all has not kept its fitted objects. `needs
+        PACKAGE`: which is not installed here. `fails`: it cannot predict. `not checked`: nobody trusted its objects, or
+        gave the spectra. `doubtful`: the same, and another chain names an object by the same id.
+    not_carried : dict of str to int
+        What has not come along, and how often.
+    """
+
+    source: Path
+    is_dry_run: bool
+    runs: list[str] = field(default_factory=list)
+    rows: Counter[str] = field(default_factory=Counter)
+    chains: dict[str, dict[str, object]] = field(default_factory=dict)
+    not_carried: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def verdicts(self) -> dict[str, int]:
+        """How many chains have each verdict."""
+        return dict(Counter(str(told["verdict"]) for told in self.chains.values()))
+
+    def frame(self) -> pl.DataFrame:
+        """Return one row for each chain: `chain_id`, `verdict`, `difference` (relative), `reason`."""
+        rows = [
+            (chain_id, told["verdict"], told.get("difference"), told.get("reason"))
+            for chain_id, told in self.chains.items()
+        ]
+        schema = {"chain_id": pl.String, "verdict": pl.String, "difference": pl.Float64, "reason": pl.String}
+        return pl.DataFrame(rows, schema=schema, orient="row")
