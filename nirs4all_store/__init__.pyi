@@ -23,6 +23,7 @@ from .errors import DataWarning as DataWarning
 from .errors import DuplicateError as DuplicateError
 from .errors import EngineError as EngineError
 from .errors import FrozenChainError as FrozenChainError
+from .errors import IntegrationError as IntegrationError
 from .errors import InvalidInputError as InvalidInputError
 from .errors import InvalidTypeError as InvalidTypeError
 from .errors import NotFoundError as NotFoundError
@@ -55,6 +56,7 @@ from .exchange import ImportedBundle as ImportedBundle
 from .exchange import ImportReport as ImportReport
 from .exchange import inspect_bundle as inspect_bundle
 from .exchange import load_bundle as load_bundle
+from .identifiers import __version__ as __version__
 from .storage import ArtifactRepo as ArtifactRepo
 from .storage import ChainPage as ChainPage
 from .storage import ChainRecord as ChainRecord
@@ -69,7 +71,6 @@ from .storage import UnitOfWork as UnitOfWork
 from .store import WorkspaceStore as WorkspaceStore
 from .training import PipelineLibrary as PipelineLibrary
 from .training import PipelineRunner as PipelineRunner
-from .version import __version__ as __version__
 from .workspace import CheckReport as CheckReport
 from .workspace import PruneReport as PruneReport
 from .workspace import RepairReport as RepairReport

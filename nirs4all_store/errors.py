@@ -162,5 +162,9 @@ class TemplateExistsError(StoreError, FileExistsError):
     """A template of that name is already in the library."""
 
 
+class IntegrationError(StoreError, RuntimeError):
+    """Another package that this one is to work with is absent or of another version, or asks for what is not here."""
+
+
 class DataWarning(UserWarning):
     """Data that can be used, and of which something is probably not as it was meant."""

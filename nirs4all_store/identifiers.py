@@ -1,4 +1,4 @@
-"""Ids and moments: made so that they sort by when they were made."""
+"""Ids and moments, made so that they sort by when they were made; and the version of this package, in one place."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import uuid_utils
 
 from .errors import InvalidInputError, InvalidTypeError
-from .validation import type_text
 
+__version__ = "0.1.0"
 # A UUID of version 7 has room for so many parts of a millisecond.
 TICKS_PER_MS = 4096
 _last_tick = 0
@@ -56,6 +56,8 @@ def time_before(span: timedelta, more: timedelta = timedelta(0)) -> datetime:
         `span` is no timedelta, or is negative.
     """
     if not isinstance(span, timedelta):
+        from .validation import type_text  # It needs numpy, which whoever asks for the version does not.
+
         raise InvalidTypeError(f"grace must be a datetime.timedelta, not {type_text(span)}")
     if span < timedelta(0):
         raise InvalidInputError(f"grace must not be negative, but is {span}")

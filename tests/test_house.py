@@ -24,7 +24,7 @@ MODULES = sorted(path.relative_to(PACKAGE).with_suffix("").as_posix() for path i
 ROOMS = (
     ("cli",),
     ("figures", "views"),
-    ("testing", "training"),
+    ("integrations", "testing", "training"),
     ("store",),
     ("queries",),
     ("exchange", "workspace"),
@@ -33,7 +33,7 @@ ROOMS = (
     ("artifacts", "datasets", "engine"),
     ("call_boundary", "filesystem", "identifiers"),
     ("failpoints", "metrics", "validation"),
-    ("errors", "version"),
+    ("errors",),
 )
 # Names that pickles or our documents have, of what lies elsewhere now.
 REEXPORTS = {"estimator", "fitted", "inference", "models", "trained_on"}

@@ -11,8 +11,8 @@ from typer.core import TyperGroup
 
 from .. import views
 from ..errors import StoreError, UsageError, WorkspaceNotFoundError
+from ..identifiers import __version__
 from ..validation import nearest
-from ..version import __version__
 from . import admin, dataset, exchange, library, predict, query, train
 from .admin import show_upgrade
 from .output import DEFAULT_WORKSPACE, Workspace, print_error, print_line, reading, warns_once

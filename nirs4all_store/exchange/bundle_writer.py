@@ -14,10 +14,9 @@ from ..artifacts import SCRIPTS, codec, codecs, is_only_here, packages_in, sha25
 from ..chains import RESIDUALS, TrainedOn, plan_replay
 from ..errors import InvalidInputError, StoreError
 from ..filesystem import atomic_write, with_suffix_added
-from ..identifiers import utc_now
+from ..identifiers import __version__, utc_now
 from ..storage import ChainRecord, Pipeline, PredictionRecord
 from ..validation import FLOAT_KEY, reject_duplicate_keys, without_odd_floats
-from ..version import __version__
 from .bundle_loader import imports_of
 from .bundle_reader import (
     ARTIFACT_KEYS,

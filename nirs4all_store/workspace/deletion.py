@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from ..artifacts import normalize
+from ..chains import artifact_ids
 from ..failpoints import Failpoint, hit
 from ..storage import UnitOfWork
 from ..validation import checked_text
@@ -71,6 +72,16 @@ def delete_results(uow: UnitOfWork, pipeline_ids: list[str]) -> tuple[int, set[s
         uow.artifacts.release(item for item, users in found.users.items() for _ in users)
         released.update(found.users)
     return deleted, released
+
+
+def delete_chain(uow: UnitOfWork, chain: dict[str, Any]) -> None:
+    """Delete a chain with what is said about it, and the artifacts that nothing else uses."""
+    chain_id, named = chain["chain_id"], artifact_ids(chain)
+    uow.results.delete_of_chain(chain_id)
+    uow.labels.unlink("chain", [chain_id])
+    uow.chains.delete(chain_id)
+    uow.artifacts.release(named)
+    drop_artifacts(uow, uow.artifacts.collectable(None, among=named))
 
 
 def drop_artifacts(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:

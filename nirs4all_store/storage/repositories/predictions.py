@@ -192,7 +192,7 @@ class PredictionRepo(Repository):
         wanted = {"chain_id": checked_text(chain_id, "chain_id"), "partition": partition, "fold_id": fold_id}
         self.refuse_other_columns()
         rows = self._tables.rows(self._selection(wanted))
-        arrays = self._arrays_of([row["prediction_id"] for row in rows])
+        arrays = self.arrays_of([row["prediction_id"] for row in rows])
         empty: Row = dict.fromkeys(ARRAY_ARGUMENTS)
         return [row | arrays.get(row["prediction_id"], empty) for row in rows]
 
@@ -291,14 +291,14 @@ class PredictionRepo(Repository):
         rank = rank if wanted.group_by is None else rank.over(wanted.group_by)
         return found.with_columns(score=pl.col(wanted.metric), rank=rank)
 
-    def _arrays_of(self, prediction_ids: Sequence[str]) -> dict[str, Row]:
+    def arrays_of(self, prediction_ids: Sequence[str]) -> dict[str, Row]:
         """Return the arrays of predictions by id; those without arrays are left out."""
         rows = self._tables.rows_with_arrays(select(ARRAYS).where(ARRAYS.c.prediction_id.in_(prediction_ids)))
         return {row["prediction_id"]: decode_all(row) for row in rows}
 
     def parts_of(self, rows: pl.DataFrame) -> dict[str, list[Row]]:
         """Return the arrays of predictions by id: one part, or of all folds together one for each repeat."""
-        found = {name: [arrays] for name, arrays in self._arrays_of(rows["prediction_id"].to_list()).items()}
+        found = {name: [arrays] for name, arrays in self.arrays_of(rows["prediction_id"].to_list()).items()}
         together = rows.filter(fold_id=AVERAGE, partition=PARTITIONS[0]).drop_nulls(["chain_id", "n_samples"])
         together = together.filter(pl.col("prediction_id").is_in([*found]))
         query = select(PREDICTIONS).where(
@@ -310,7 +310,7 @@ class PredictionRepo(Repository):
             own = folds.filter(chain_id=chain_id)
             if own["n_samples"].sum() > count:  # Some samples were held out several times.
                 ids = own["prediction_id"].to_list()
-                arrays = self._arrays_of(ids)
+                arrays = self.arrays_of(ids)
                 parts = [arrays[key] for key in ids if key in arrays]
                 if len(parts) == len(ids) and all(part["sample_indices"] is not None for part in parts):
                     found[name] = leaderboard.by_repeat(parts)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -54,6 +54,18 @@ class ResultRepo(Repository):
         wanted = {name: checked_text(value, name) for name, value in filters.items() if value is not None}
         return self._tables.frame(query.where(*(RESULTS.c[name] == value for name, value in wanted.items())))
 
+    def documents(self, kind: str, link: str, ids: Sequence[str]) -> dict[str, Sequence[str]]:
+        """Return the documents of a kind about some rows, oldest first, by the ids of these.
+
+        `link` says what these are: `chain_id`, for example.
+        """
+        column = RESULTS.c[link]
+        found: dict[str, Any] = {}
+        query = select(column, RESULTS.c.document).where(RESULTS.c.kind == kind, column.in_(ids))
+        for row in self._tables.rows(query.order_by(RESULTS.c.created_at, RESULTS.c.result_id)):
+            found.setdefault(row[link], []).append(row["document"])
+        return found
+
     def delete_of_run(self, run_id: str) -> int:
         """Delete the results about a run; return how many there were."""
         return self._tables.delete(Result, RESULTS.c.run_id, [run_id])
@@ -67,6 +79,10 @@ class ResultRepo(Repository):
             RESULTS.c.pipeline_id.in_(ids), RESULTS.c.chain_id.in_(chains), RESULTS.c.prediction_id.in_(predictions)
         )
         return self._tables.delete(Result, RESULTS.c.result_id, select(RESULTS.c.result_id).where(below))
+
+    def delete_of_chain(self, chain_id: str) -> int:
+        """Delete the results about a chain; return how many there were."""
+        return self._tables.delete(Result, RESULTS.c.chain_id, [chain_id])
 
     def delete_of_prediction(self, prediction_id: str) -> int:
         """Delete the results about a prediction; return how many there were."""

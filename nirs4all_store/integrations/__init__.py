@@ -1,0 +1,1 @@
+"""Other packages that keep their workspaces in this store."""

@@ -1,0 +1,339 @@
+"""`Adapter`, what both versions of nirs4all ask of a workspace, by their names and in their shapes, on our store."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from inspect import signature
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from ...errors import DuplicateError, WorkspaceError
+from ...identifiers import new_id
+from ...store import WorkspaceStore
+from .arrays import Arrays
+from .documents import OF_CHAIN, OF_PREDICTION, Row, plain, text_of
+from .own_store import REFIT, OwnStore
+
+Key = tuple[Any, ...]
+KEY = ("chain_id", "fold_id", "partition", "model_name", "branch_id")
+"""What says that two predictions of a pipeline are the same."""
+SCORES = {"val_score": "val", "test_score": "test", "train_score": "train"}
+PREDICTION_FIELDS = [name for name in signature(WorkspaceStore.save_prediction).parameters if name != "self"]
+RELATION = {
+    "prediction_scope",
+    "prediction_level",
+    "evaluation_scope",
+    "reduction_role",
+    "reduction_id",
+    "physical_sample_id",
+    "origin_sample_id",
+    "derived_unit_id",
+    "unit_level",
+    "unit_id",
+    "row_id",
+    "sample_influence_weight",
+}
+"""What nirs4all says since 1.0 of predictions of several sources."""
+JSON_OF_CHAIN = ("steps", "fold_artifacts", "shared_artifacts", "branch_path")
+CHAIN_SCHEMA = {
+    "chain_id": pl.String,
+    "pipeline_id": pl.String,
+    "steps": pl.String,
+    "model_step_idx": pl.Int64,
+    "model_class": pl.String,
+    "preprocessings": pl.String,
+    "fold_strategy": pl.String,
+    "fold_artifacts": pl.String,
+    "shared_artifacts": pl.String,
+    "branch_path": pl.String,
+    "source_index": pl.Int64,
+    "dataset_name": pl.String,
+    "created_at": pl.Datetime,
+}
+
+
+class Adapter:
+    """A workspace as nirs4all uses it. What is not here is a method of our `WorkspaceStore`.
+
+    nirs4all saves a chain before the artifacts that it names, and looks at both only afterwards. So chains and
+    artifacts wait for the next call of another kind, and are saved together then: all of them or none.
+
+    Parameters
+    ----------
+    workspace_path : path-like
+    read_only : bool
+
+    Raises
+    ------
+    WorkspaceError
+        It is a workspace of nirs4all's own, or cannot be opened as it is.
+    """
+
+    def __init__(self, workspace_path: Any, *, read_only: bool = False) -> None:
+        path = Path(workspace_path)
+        if (path / "store.sqlite").exists() and not (path / "store.duckdb").exists():
+            raise WorkspaceError(
+                f"{path} is a workspace of nirs4all's own (store.sqlite), and nothing was changed: give nirs4all "
+                "another folder, and bring what is here into it with nirs4all-store import"
+            )
+        self._own = OwnStore(path, read_only=read_only)
+        self._waiting = threading.local()  # Each thread trains a pipeline of its own.
+        self._keys: tuple[str, dict[Key, str]] = ("", {})
+
+    @property
+    def own(self) -> OwnStore:
+        """Our store, after what waited was saved."""
+        self._save_waiting()
+        return self._own
+
+    def _save_waiting(self) -> None:
+        artifacts, chains = self._queue("artifacts"), self._queue("chains")
+        if artifacts or chains:
+            self._waiting.artifacts, self._waiting.chains = [], []
+            self._own.save_together(artifacts, chains)
+
+    def _queue(self, name: str) -> list[Row]:
+        queue: list[Row] = self._waiting.__dict__.setdefault(name, [])
+        return queue
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(OwnStore, name):
+            raise AttributeError(f"nirs4all's store has {name!r}, which is not carried; see train-with-nirs4all.md")
+        return getattr(self.own, name)
+
+    # -- life ---------------------------------------------------------------------------------
+
+    @property
+    def workspace_path(self) -> Path:
+        """The folder."""
+        return self._own.workspace_path
+
+    def close(self) -> None:
+        """Save what waits, and release the workspace; closing twice is fine."""
+        own = self.__dict__.get("_own")
+        if own is None:  # It could not be opened.
+            return
+        try:
+            self._save_waiting()
+        finally:
+            own.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make all calls in a block one transaction; nested use joins the outer one."""
+        with self.own.transaction():
+            yield
+            self._save_waiting()
+
+    # -- runs and pipelines -------------------------------------------------------------------
+
+    def begin_run(self, name: str, config: Any = None, datasets: Any = None) -> str:
+        """Begin a run; see `WorkspaceStore.begin_run`."""
+        return self.own.begin_run(name, plain(config), plain(datasets))
+
+    def complete_run(self, run_id: str, summary: Any = None) -> None:
+        """Mark a run completed."""
+        self.own.complete_run(run_id, plain(summary))
+
+    def begin_pipeline(
+        self,
+        run_id: str,
+        name: str,
+        expanded_config: Any,
+        generator_choices: Any,
+        dataset_name: str,
+        dataset_hash: str,
+        original_template: Any = None,
+    ) -> str:
+        """Begin a pipeline; see `WorkspaceStore.begin_pipeline`."""
+        return self.own.begin_pipeline(
+            run_id,
+            name,
+            plain(expanded_config),
+            plain(generator_choices),
+            dataset_name,
+            dataset_hash,
+            original_template=plain(original_template),
+        )
+
+    def complete_pipeline(self, pipeline_id: str, best_val: Any, best_test: Any, metric: str, duration_ms: Any) -> None:
+        """Mark a pipeline completed. A refit validates nothing: its 0.0 is no score."""
+        own = self.own
+        pipeline = own.get_pipeline(pipeline_id) or {"name": ""}
+        is_filled = best_val == 0.0 and pipeline["name"].endswith(REFIT)
+        own.complete_pipeline(pipeline_id, None if is_filled else best_val, best_test, metric, duration_ms)
+
+    def _drop_waiting(self, pipeline_id: str) -> None:
+        """Forget the chains of a pipeline that failed; artifacts without a chain are collected later."""
+        self._waiting.chains = [chain for chain in self._queue("chains") if chain["pipeline_id"] != pipeline_id]
+
+    # -- chains and artifacts -----------------------------------------------------------------
+
+    def save_chain(
+        self,
+        pipeline_id: str,
+        steps: Sequence[Mapping[str, Any]],
+        model_step_idx: int,
+        model_class: str,
+        preprocessings: str,
+        fold_strategy: str,
+        fold_artifacts: Mapping[str, Any],
+        shared_artifacts: Mapping[str, Any],
+        branch_path: Sequence[int] | None = None,
+        source_index: int | None = None,
+        dataset_name: str | None = None,
+        relation_replay_manifest: Any = None,
+    ) -> str:
+        """Let a chain wait for its artifacts; return its id.
+
+        One that names what never comes is refused at the next call of another kind, with the names.
+        """
+        manifest = relation_replay_manifest
+        chain = {
+            "chain_id": new_id(),
+            "pipeline_id": pipeline_id,
+            "steps": steps,
+            "model_step_idx": model_step_idx,
+            "model_class": model_class,
+            "preprocessings": preprocessings,
+            "fold_strategy": fold_strategy,
+            "fold_artifacts": fold_artifacts,
+            "shared_artifacts": shared_artifacts,
+            "branch_path": branch_path,
+            "source_index": source_index,
+            "relation_replay_manifest": manifest.to_dict() if hasattr(manifest, "to_dict") else manifest,
+        }
+        self._queue("chains").append(plain(chain))
+        return str(chain["chain_id"])
+
+    def get_chain(self, chain_id: str) -> Row | None:
+        """Return a chain as nirs4all wrote it, or None."""
+        row = self.own.get_chain(chain_id)
+        if row is None:
+            return None
+        return self._as_written([row])[0]
+
+    def get_chains_for_pipeline(self, pipeline_id: str) -> pl.DataFrame:
+        """Return a pipeline's chains as nirs4all wrote them, oldest first, with JSON as text."""
+        ids = self.own.get_chains_for_pipeline(pipeline_id)["chain_id"].to_list()
+        rows = self._as_written([row for row in map(self._own.get_chain, ids) if row is not None])
+        told = [row | {name: text_of(row[name]) for name in JSON_OF_CHAIN} for row in rows]
+        return pl.DataFrame([{name: row.get(name) for name in CHAIN_SCHEMA} for row in told], schema=CHAIN_SCHEMA)
+
+    def _as_written(self, rows: Sequence[Row]) -> list[Row]:
+        """Return chains as nirs4all wrote them; one that it did not write as our replay needs it."""
+        documents = self._own.documents(OF_CHAIN, "chain_id", [row["chain_id"] for row in rows])
+        pipelines = {name: self._own.get_pipeline(name) or {} for name in {row["pipeline_id"] for row in rows}}
+        return [
+            {"relation_replay_manifest": None}
+            | row
+            | documents.get(row["chain_id"], {})
+            | {"dataset_name": pipelines[row["pipeline_id"]].get("dataset_name")}
+            for row in rows
+        ]
+
+    def register_existing_artifact(
+        self,
+        artifact_id: str,
+        path: str,
+        content_hash: str,
+        operator_class: str,
+        artifact_type: str,
+        format: str,
+        size_bytes: int,
+    ) -> str:
+        """Let a file that is there become an artifact, together with the chain that names it; return the id."""
+        row = {
+            "artifact_id": artifact_id,
+            "path": path,
+            "content_hash": content_hash,
+            "operator_class": operator_class,
+            "artifact_type": artifact_type,
+            "format": format,
+            "size_bytes": size_bytes,
+        }
+        self._queue("artifacts").append(row)
+        return artifact_id
+
+    def cleanup_transient_artifacts(self, run_id: str, dataset_name: str, winning_pipeline_ids: Any = None) -> int:
+        """Remove nothing, so that each chain predicts on; `prune` removes the objects of those that are not the best.
+
+        nirs4all calls it after a refit. Its own store removes files then that chains still name.
+        """
+        return 0
+
+    # -- predictions --------------------------------------------------------------------------
+
+    def save_prediction(self, *args: Any, **more: Any) -> str:
+        """Save a prediction, in the place of the same one of the pipeline, whose id it gets; see `WorkspaceStore`."""
+        row = dict(zip(PREDICTION_FIELDS, args, strict=False)) | more
+        told = {name: plain(row.pop(name)) for name in RELATION & row.keys()}
+        said = {name: value for name, value in told.items() if value is not None}
+        row |= {name: plain(row[name]) for name in ("scores", "best_params")} | {"chain_id": row["chain_id"] or None}
+        for name, partition in SCORES.items():
+            if row["scores"] and row[name] == 0.0 and not row["scores"].get(partition):
+                row[name] = None  # nirs4all 0.7 has 0.0 where there is no score, which would be the best of all.
+        own = self.own
+        keys = self._keys_of(row["pipeline_id"])
+        key = tuple(row[name] for name in KEY)
+        row["prediction_id"] = keys.get(key, row.get("prediction_id"))
+        with own.transaction():
+            try:
+                prediction_id = own.save_prediction(**row)
+            except DuplicateError:
+                own.delete_prediction(row["prediction_id"])
+                prediction_id = own.save_prediction(**row)
+            if said:
+                own.save_result(OF_PREDICTION, None, said, prediction_id=prediction_id)
+        keys[key] = prediction_id
+        return prediction_id
+
+    def _keys_of(self, pipeline_id: str) -> dict[Key, str]:
+        """Return the predictions of a pipeline by what says that two are the same; of the last one they are kept."""
+        if self._keys[0] != pipeline_id:
+            rows = self._own.query_predictions(pipeline_id=pipeline_id).select(*KEY, "prediction_id").rows()
+            self._keys = pipeline_id, {row[:-1]: row[-1] for row in rows}
+        return self._keys[1]
+
+    @property
+    def array_store(self) -> Arrays:
+        """The arrays of predictions."""
+        return Arrays(lambda: self.own, self.workspace_path)
+
+    def get_prediction_arrays(self, prediction_id: str) -> Row | None:
+        """Return the arrays of a prediction, or None."""
+        return self.array_store.load_single(prediction_id)
+
+    def get_chain_predictions(
+        self, chain_id: str, partition: str | None = None, fold_id: str | None = None
+    ) -> pl.DataFrame:
+        """Return the predictions of a chain, by partition and fold."""
+        found = self.own.query_predictions(chain_id=chain_id, partition=partition, fold_id=fold_id)
+        return found.sort("partition", "fold_id", maintain_order=True)
+
+    def delete_prediction(self, prediction_id: str) -> bool:
+        """Delete a prediction, its chain if that has no other one, and its pipeline if that has no other chain."""
+        return self._delete([prediction_id]) > 0
+
+    def _delete(self, prediction_ids: Sequence[str]) -> int:
+        own = self.own
+        self._keys = ("", {})
+        with own.transaction():
+            rows = [row for row in map(own.get_prediction, prediction_ids) if row is not None]
+            for row in rows:
+                own.delete_prediction(row["prediction_id"])
+            own.drop_empty({row["chain_id"] for row in rows if row["chain_id"] is not None})
+        return len(rows)

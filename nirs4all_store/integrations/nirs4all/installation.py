@@ -1,0 +1,67 @@
+"""Puts our store in the place of nirs4all's own."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from types import ModuleType
+from typing import Any
+
+from ...errors import IntegrationError
+
+ADAPTERS = {"0.7.1": "v0_7", "1.4.10": "v1_4"}
+"""The versions of nirs4all that were tried, and the module here for each."""
+STORE_MODULE = "nirs4all.pipeline.storage.workspace_store"
+NAME = "WorkspaceStore"
+_their_store: Any = None
+
+
+def install() -> None:
+    """Let nirs4all keep its workspaces in our store, in this process and from now on.
+
+    Call it before nirs4all opens a workspace; afterwards nothing of a program has to change. A second call changes
+    nothing. A process that this one starts calls it again if it opens a workspace itself.
+
+    Raises
+    ------
+    IntegrationError
+        nirs4all is not installed, or in a version that was not tried. Nothing was changed.
+    """
+    module = importlib.import_module(f".{_adapter_module()}", __package__)
+    adapter, own = module.Store, getattr(importlib.import_module(STORE_MODULE), NAME)
+    if own is adapter:
+        return
+    global _their_store
+    _their_store = own
+    module.prepare()
+    # Some modules import the class when they are imported, others when they need it.
+    for theirs in _modules():
+        for name, value in list(vars(theirs).items()):
+            if value is own:
+                setattr(theirs, name, adapter)
+    predictions = importlib.import_module("nirs4all.data.predictions").Predictions
+    if hasattr(predictions, "register_store_backend"):  # Since 1.0.
+        predictions.register_store_backend(adapter)
+
+
+def their_store() -> Any:
+    """Return nirs4all's own class, some of whose methods work on ours, as those that write its bundles."""
+    return _their_store
+
+
+def _adapter_module() -> str:
+    tried = " or ".join(ADAPTERS)
+    try:
+        found = version("nirs4all")
+    except PackageNotFoundError:
+        raise IntegrationError(f"nirs4all is not installed; install nirs4all {tried}") from None
+    if found not in ADAPTERS:
+        raise IntegrationError(
+            f"nirs4all {found} is installed, which nobody has tried on this store; install nirs4all {tried}"
+        )
+    return ADAPTERS[found]
+
+
+def _modules() -> list[ModuleType]:
+    return [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "nirs4all"]

@@ -1,0 +1,152 @@
+"""Our store, with what only the adapter asks for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ...artifacts import checked_hash
+from ...call_boundary import all_public
+from ...chains import SOURCE_MAP, artifact_ids, as_ids, problem_of, with_ids, without_objects
+from ...errors import ChainReplayError, InvalidInputError
+from ...exchange import own_chain
+from ...storage import ChainRecord, UnitOfWork
+from ...store import WorkspaceStore
+from ...workspace import deletion
+from .documents import OF_CHAIN, Row
+
+REFIT = "_refit"
+"""The ending of the name of a pipeline that nirs4all trains anew on all samples."""
+
+DESCRIBED = ("chain_id", "pipeline_id", "model_class", "preprocessings", "branch_path", "source_index")
+
+
+@all_public
+class OwnStore(WorkspaceStore):
+    """A workspace into which nirs4all writes."""
+
+    def save_together(self, artifacts: Sequence[Row], chains: Sequence[Row]) -> None:
+        """Save chains and artifacts that one process has made, all of them or none.
+
+        Parameters
+        ----------
+        artifacts : list of dict
+            The arguments of `register_existing_artifact`.
+        chains : list of dict
+            As nirs4all has them, each with its `chain_id`. They may name these artifacts, and others that are there.
+
+        Raises
+        ------
+        NotFoundError
+            A chain names an artifact that is neither among these nor in the workspace.
+        """
+        with self.transaction():
+            renamed = {row["artifact_id"]: self.register_new(row) for row in artifacts}
+            for chain in chains:
+                self.add_chain(chain, renamed)
+
+    def register_new(self, row: Row) -> str:
+        """Register a file under its id, or under another one if the id has other content; return the id.
+
+        nirs4all 0.7 makes ids of names: the same pipeline on other data has the same ids. It keeps the first object
+        then, so that a chain predicts with the model of another run.
+        """
+        content_hash = checked_hash(row["content_hash"])
+        for name in (row["artifact_id"], f"{row['artifact_id']}@{content_hash[:12]}"):
+            with self._reading() as uow:
+                known = uow.artifacts.get(name)
+            if known is None:
+                return self.register_existing_artifact(**row | {"artifact_id": name})
+            if known["content_hash"] == content_hash:
+                return name
+        raise InvalidInputError(f"artifact {row['artifact_id']!r} is there with other content; give it another id")
+
+    def add_chain(self, chain: Row, renamed: Mapping[str, str]) -> None:
+        """Add a chain of nirs4all's: as our replay needs it, and beside it as it is."""
+        chain = with_ids(chain, {item: renamed.get(item, item) for item in artifact_ids(chain)})
+        with self._writing() as uow:
+            chain_id = uow.chains.add(ChainRecord.of(_own(uow, chain)))
+            uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
+            uow.results.add(OF_CHAIN, None, json.dumps(chain), {"chain_id": chain_id})
+
+    def documents(self, kind: str, link: str, ids: Sequence[str]) -> dict[str, Any]:
+        """Return what the documents of a kind say about some rows, by the ids of these."""
+        with self._reading() as uow:
+            told = uow.results.documents(kind, link, ids)
+        return {
+            name: {key: item for text in texts for key, item in json.loads(text).items()}
+            for name, texts in told.items()
+        }
+
+    def load_arrays(self, prediction_ids: Sequence[str]) -> dict[str, Row]:
+        """Return the arrays of predictions by id; those without arrays are left out."""
+        with self._reading() as uow:
+            return uow.predictions.arrays_of(prediction_ids)
+
+    def mark_failed(self, pipeline_id: str, error: str) -> None:
+        """Mark a pipeline failed; what it has saved stays."""
+        with self._writing() as uow:
+            uow.runs.fail_pipeline(pipeline_id, error)
+
+    def drop_empty(self, chain_ids: Iterable[str]) -> None:
+        """Delete those chains that have no prediction any more, and the pipelines that have no chain then."""
+        with self._writing() as uow:
+            empty = [chain for chain in map(uow.chains.get, chain_ids) if chain is not None]
+            empty = [chain for chain in empty if not uow.predictions.of_chain(chain["chain_id"])]
+            for chain in empty:
+                deletion.delete_chain(uow, chain)
+            pipelines = {chain["pipeline_id"] for chain in empty}
+            deletion.delete_pipelines(uow, [one for one in pipelines if uow.chains.list(one).is_empty()], True)
+
+
+def _own(uow: UnitOfWork, chain: Row) -> Row:
+    """Return a chain of nirs4all's as ours; one of which nobody knows what it means keeps its scores only."""
+    described = {name: chain[name] for name in DESCRIBED}
+    bare = {"steps": _bare(chain["steps"]), "model_step_idx": max(chain["model_step_idx"], 0)}
+    nothing = described | bare | without_objects(bare)
+    if not artifact_ids(chain):
+        return nothing
+    others = _chains_of(uow, chain["pipeline_id"])
+    try:
+        own = described | own_chain(chain, uow.artifacts.get_many(artifact_ids(chain)), others)
+        problem = problem_of(own | {"attachments": None, "predict_fold": own["predict_fold"]})
+    except ChainReplayError as error:
+        problem = str(error)
+    if problem is not None:
+        return nothing | {"verification": {"verdict": "fails", "reason": problem}}
+    return own | {"refit_of": _refit_of(uow, chain)}
+
+
+def _bare(steps: Sequence[Row]) -> list[Row]:
+    return [{name: step.get(name) for name in ("step_idx", "operator_class")} | {"params": {}} for step in steps]
+
+
+def _chains_of(uow: UnitOfWork, pipeline_id: str) -> list[Row]:
+    """Return the chains of a pipeline as nirs4all wrote them."""
+    ids = uow.chains.list(pipeline_id)["chain_id"].to_list()
+    return [json.loads(texts[-1]) for texts in uow.results.documents(OF_CHAIN, "chain_id", ids).values()]
+
+
+def _refit_of(uow: UnitOfWork, chain: Row) -> str | None:
+    """Return the chain that was cross-validated, of which this one is the final model, if there is no doubt.
+
+    nirs4all calls the pipeline of final models as the other one and `_refit`; 0.7 calls all of them `pipeline_refit`.
+    """
+    pipeline = uow.runs.get_pipeline(chain["pipeline_id"])
+    if pipeline is None or not pipeline["name"].endswith(REFIT):
+        return None
+    rows = uow.runs.list_pipelines(pipeline["run_id"], pipeline["dataset_name"]).select("pipeline_id", "name").rows()
+    judged = {row for row in rows if not row[1].endswith(REFIT)}
+    named = {row for row in judged if row[1] == pipeline["name"].removesuffix(REFIT)} or judged
+    chains = [one for pipeline_id, _ in named for one in _chains_of(uow, pipeline_id)]
+    found = [one["chain_id"] for one in chains if _way(uow, one) == _way(uow, chain)]
+    return str(found[0]) if len(found) == 1 else None
+
+
+def _way(uow: UnitOfWork, chain: Row) -> list[Any]:
+    """Return what the final model of a chain has in common with it: the model, and what is fitted before it."""
+    shared = {int(key): as_ids(ids) for key, ids in (chain["shared_artifacts"] or {}).items() if key != SOURCE_MAP}
+    ids = [item for key in sorted(shared) for item in shared[key]]
+    rows = uow.artifacts.get_many(ids)
+    return [chain["model_class"], *(rows[item]["operator_class"] for item in ids if item in rows)]

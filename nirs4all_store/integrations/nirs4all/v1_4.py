@@ -1,0 +1,194 @@
+"""What nirs4all 1.4.10 asks of a workspace.
+
+nirs4all is imported where something of it is needed, so that this module can be imported without it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Self
+
+import polars as pl
+
+from .adapter import JSON_OF_CHAIN, RELATION, Adapter
+from .documents import OF_PREDICTION, Row, text_of
+from .installation import their_store
+from .summaries import matching, summaries
+
+TASKS = {
+    "reg": ("regression",),
+    "classification": ("classification", "binary_classification", "multiclass_classification"),
+    "clf": ("classification", "binary_classification", "multiclass_classification"),
+    "binary": ("binary_classification",),
+    "multiclass": ("multiclass_classification",),
+}
+"""The short names of tasks, and which tasks they mean."""
+OLD_SCORES = {
+    f"{kind}_{name}": f"cv_{name}"
+    for kind in ("min", "max", "avg")
+    for name in ("val_score", "test_score", "train_score")
+}
+
+
+def prepare() -> None:
+    """Let nirs4all write the file of each fitted object at once.
+
+    It would write those of a variant of a sweep only once it is known to be the best so far, after its chain was saved.
+    """
+    from nirs4all.pipeline.storage.artifacts.artifact_registry import ArtifactRegistry
+
+    ArtifactRegistry.begin_deferred = lambda registry: None
+
+
+class Store(Adapter):
+    """A workspace, in the place of nirs4all's `WorkspaceStore`."""
+
+    @classmethod
+    def open_readonly(cls, workspace_path: Any) -> Self:
+        """Open a workspace that is there, for reading."""
+        return cls(workspace_path, read_only=True)
+
+    def fail_pipeline(self, pipeline_id: str, error: str) -> None:
+        """Mark a pipeline failed. The models that it had finished stay: nirs4all has saved them just before."""
+        self._drop_waiting(pipeline_id)
+        self.own.mark_failed(pipeline_id, error)
+
+    # -- predictions --------------------------------------------------------------------------
+
+    def get_prediction(self, prediction_id: str, load_arrays: bool = False) -> Row | None:
+        """Return a prediction, or None; with `load_arrays` also its arrays and what belongs to them."""
+        row = self.own.get_prediction(prediction_id)
+        if row is None:
+            return None
+        beside = self._own.documents(OF_PREDICTION, "prediction_id", [prediction_id]).get(prediction_id, {})
+        said = {name: beside[name] for name in RELATION & beside.keys()}
+        arrays: Row = (load_arrays and self.array_store.load_single(prediction_id)) or {}
+        return row | said | arrays
+
+    def query_predictions(
+        self,
+        dataset_name: str | None = None,
+        model_class: str | None = None,
+        partition: str | None = None,
+        fold_id: str | None = None,
+        branch_id: int | None = None,
+        pipeline_id: str | None = None,
+        run_id: str | None = None,
+        task_type: str | None = None,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> pl.DataFrame:
+        """Return the predictions that match; those of the last second first, and within a second the oldest first."""
+        found = self.own.query_predictions(
+            dataset_name,
+            model_class,
+            partition,
+            fold_id,
+            branch_id,
+            pipeline_id,
+            run_id,
+            task_type=TASKS.get(task_type or "", task_type),
+        )
+        second = pl.col("created_at").dt.truncate("1s")
+        return found.sort(second, descending=True, maintain_order=True).slice(offset, limit)
+
+    def top_predictions(
+        self,
+        n: int,
+        metric: str = "val_score",
+        ascending: bool = True,
+        partition: str = "val",
+        dataset_name: str | None = None,
+        task_type: str | None = None,
+        group_by: str | None = None,
+    ) -> pl.DataFrame:
+        """Return the best predictions by a column, of all or of each group, whatever judged them."""
+        found = self.query_predictions(dataset_name, partition=partition, task_type=task_type)
+        ranked = found.sort(metric, descending=not ascending, nulls_last=True, maintain_order=True)
+        return ranked.head(n) if group_by is None else ranked.group_by(group_by, maintain_order=True).head(n)
+
+    def delete_dataset_predictions(self, dataset_name: str) -> int:
+        """Delete the predictions of a dataset, and the chains and pipelines that have none then."""
+        return self._delete(self.own.query_predictions(dataset_name=dataset_name)["prediction_id"].to_list())
+
+    def compact_arrays(self, dataset_name: str | None = None) -> dict[str, Row]:
+        """Change nothing: what is deleted is gone at once."""
+        return {}
+
+    # -- chains -------------------------------------------------------------------------------
+
+    def update_chain_summary(self, chain_id: str) -> None:
+        """Change nothing: a summary is computed when it is asked for."""
+        self._save_waiting()
+
+    def bulk_update_chain_summaries(self, chain_ids: list[str]) -> None:
+        """Change nothing, as `update_chain_summary`."""
+        self._save_waiting()
+
+    def query_chain_summaries(
+        self,
+        run_id: Any = None,
+        pipeline_id: Any = None,
+        chain_id: Any = None,
+        dataset_name: Any = None,
+        model_class: Any = None,
+        metric: str | None = None,
+        task_type: str | None = None,
+    ) -> pl.DataFrame:
+        """Return a row for each chain: the means over folds, and the scores of the refit."""
+        own = self.own
+        wanted = {"run_id": run_id, "pipeline_id": pipeline_id, "chain_id": chain_id, "dataset_name": dataset_name}
+        wanted = {name: value for name, value in wanted.items() if value not in (None, [], ())}
+        predictions = own.query_predictions(**wanted)
+        chains = self._chains_of(predictions["chain_id"].drop_nulls().unique(maintain_order=True).to_list())
+        return matching(summaries(chains, predictions), model_class=model_class, metric=metric, task_type=task_type)
+
+    def count_chain_summaries(self, *args: Any, **filters: Any) -> int:
+        """Return how many rows `query_chain_summaries` has."""
+        return len(self.query_chain_summaries(*args, **filters))
+
+    def query_top_chains(
+        self,
+        metric: str | None = None,
+        n: int = 10,
+        offset: int = 0,
+        score_column: str = "cv_val_score",
+        ascending: bool | None = None,
+        **filters: Any,
+    ) -> pl.DataFrame:
+        """Return the best rows of `query_chain_summaries` by a score; those without it come last."""
+        if ascending is None:
+            from nirs4all.core.metrics import infer_ascending
+
+            ascending = infer_ascending(metric) if metric else True
+        found = self.query_chain_summaries(metric=metric, **filters)
+        column = OLD_SCORES.get(score_column, score_column)
+        return found.sort(column, descending=not ascending, nulls_last=True, maintain_order=True).slice(offset, n)
+
+    def _chains_of(self, chain_ids: list[str]) -> list[Row]:
+        rows = [row for row in map(self._own.get_chain, chain_ids) if row is not None]
+        found = []
+        for row in self._as_written(rows):
+            pipeline = self._own.get_pipeline(row["pipeline_id"]) or {}
+            manifest = row["relation_replay_manifest"] or {}
+            told = {"run_id": pipeline.get("run_id"), "pipeline_status": pipeline.get("status")}
+            told |= {f"relation_replay_{name}": manifest.get(name) for name in ("version", "fingerprint")}
+            told |= {name: text_of(row[name]) for name in (*JSON_OF_CHAIN, "relation_replay_manifest")}
+            found.append(row | told)
+        return found
+
+    # -- out ----------------------------------------------------------------------------------
+
+    def export_chain(
+        self, chain_id: str, output_path: Any, format: str = "n4a", relation_replay_manifest: Any = None
+    ) -> Path:
+        """Write a chain as nirs4all's own bundle, which its `predict` and our `import_bundle` read."""
+        self._save_waiting()
+        return Path(their_store().export_chain(self, chain_id, output_path, format, relation_replay_manifest))
+
+    def _validate_chain_export(self, chain_id: str) -> None:
+        their_store()._validate_chain_export(self, chain_id)
+
+    def _fetch_pl(self, sql: str, params: Any = None) -> pl.DataFrame:
+        """Run a SELECT over our tables; nirs4all asks by it for the pipelines of a run as they were begun."""
+        return self.own.sql(sql, params)

@@ -1,0 +1,273 @@
+"""What nirs4all's names do on our store; nirs4all itself is not needed (test_nirs4all.py trains with it)."""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
+
+from nirs4all_store import IntegrationError, NotFoundError, WorkspaceError, WorkspaceStore
+from nirs4all_store.integrations.nirs4all import __main__ as program
+from nirs4all_store.integrations.nirs4all import install, installation
+from nirs4all_store.integrations.nirs4all.adapter import Adapter
+from nirs4all_store.integrations.nirs4all.documents import plain
+from nirs4all_store.integrations.nirs4all.summaries import matching, summaries
+from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
+
+X = np.random.default_rng(0).normal(size=(12, 3))
+Y = X @ [1.0, 2.0, 3.0]
+NO_CHAIN = {"steps": [], "model_step_idx": -1, "model_class": "", "preprocessings": "", "fold_strategy": "score_only"}
+NO_CHAIN |= {"fold_artifacts": {}, "shared_artifacts": {}}
+
+
+@pytest.fixture
+def adapter(tmp_path: Path) -> Iterator[Adapter]:
+    with Adapter(f"memory:{tmp_path}") as adapter:
+        yield adapter
+
+
+@pytest.fixture
+def in_folder(tmp_path: Path) -> Iterator[Adapter]:
+    with Adapter(tmp_path / "w") as adapter:
+        yield adapter
+
+
+def written(adapter: Adapter, artifact_id: str, obj: Any, kind: str = "transformer") -> dict[str, Any]:
+    """Write a fitted object as nirs4all does; return what it registers then."""
+    name = type(obj).__name__
+    path = adapter.workspace_path / "artifacts" / "ab" / f"{kind}_{name}_{artifact_id}_{id(obj)}.joblib"
+    path.parent.mkdir(exist_ok=True)
+    joblib.dump(obj, path)
+    row = {"artifact_id": artifact_id, "path": f"ab/{path.name}", "operator_class": name, "artifact_type": kind}
+    row |= {"content_hash": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}", "format": "joblib"}
+    return row | {"size_bytes": path.stat().st_size}
+
+
+def chain_of(scaler: str, model: str, fold: str = "fold_0", name: str = "StandardScaler") -> dict[str, Any]:
+    steps = [
+        {"step_idx": 1, "operator_class": name, "params": {}, "artifact_ids": [scaler], "stateless": False},
+        {"step_idx": 2, "operator_class": "KFold", "params": {}, "artifact_ids": [], "stateless": True},
+        {"step_idx": 3, "operator_class": "LinearRegression", "params": {}, "artifact_ids": [model]},
+    ]
+    return {
+        "steps": steps,
+        "model_step_idx": 3,
+        "model_class": "LinearRegression",
+        "preprocessings": "Std",
+        "fold_strategy": "per_fold",
+        "fold_artifacts": {fold: model},
+        "shared_artifacts": {"1": [scaler]},
+    }
+
+
+def train(adapter: Adapter, pipeline_id: str, name: str, scaler: Any = None, fold: str = "fold_0") -> str:
+    """Save a chain and then its artifacts, as nirs4all does; return the chain's id."""
+    scaler = (scaler or StandardScaler()).fit(X)
+    model = LinearRegression().fit(scaler.transform(X), Y)
+    chain = chain_of(f"{name}:scaler", f"{name}:model", fold, type(scaler).__name__)
+    chain_id = adapter.save_chain(pipeline_id, **chain)
+    adapter.register_existing_artifact(**written(adapter, f"{name}:scaler", scaler))
+    adapter.register_existing_artifact(**written(adapter, f"{name}:model", model, "model"))
+    return chain_id
+
+
+def test_a_chain_saved_before_its_artifacts_once_ended_the_training(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    chain_id = train(in_folder, pipeline_id, "first")
+    assert in_folder.get_chains_for_pipeline(pipeline_id)["model_step_idx"].to_list() == [3]
+    assert np.allclose(in_folder.replay_chain(chain_id, X), Y)
+    found = in_folder.get_chain(chain_id) or {}
+    assert found["steps"] == chain_of("first:scaler", "first:model")["steps"]
+    assert [step["step_idx"] for step in (in_folder.own.get_chain(chain_id) or {})["steps"]] == [0, 1, 2]
+    assert in_folder.own.check(deep=True).findings == []
+
+
+def test_a_chain_whose_artifacts_never_come_is_refused_by_name(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    in_folder.save_chain(pipeline_id, **chain_of("gone:scaler", "gone:model"))
+    with pytest.raises(NotFoundError, match="gone:scaler"):
+        in_folder.get_chains_for_pipeline(pipeline_id)
+    assert in_folder.get_chains_for_pipeline(pipeline_id).is_empty()
+    with pytest.raises(NotFoundError, match="gone:model"), in_folder.transaction():
+        in_folder.complete_run(in_folder.begin_run("another"))
+        in_folder.save_chain(pipeline_id, **chain_of("gone:scaler", "gone:model"))
+    assert in_folder.list_runs()["name"].to_list() == ["run"]
+
+
+def test_the_same_ids_of_another_run_once_led_to_its_models(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    first = train(in_folder, pipeline_id, "config")
+    _, other_pipeline = add_pipeline(in_folder.own)
+    other = train(in_folder, other_pipeline, "config", MinMaxScaler())
+    assert np.allclose(in_folder.replay_chain(first, X), Y)
+    assert np.allclose(in_folder.replay_chain(other, X), Y)
+    assert "@" in (in_folder.get_chain(other) or {})["fold_artifacts"]["fold_0"]
+    assert in_folder.own.check(deep=True).findings == []
+
+
+def test_a_final_model_stands_in_the_row_of_its_chain(in_folder: Adapter) -> None:
+    own = in_folder.own
+    run_id = own.begin_run("run")
+    judged, other, final = (own.begin_pipeline(run_id, name, None, None, "d") for name in ("a", "b", "a_refit"))
+    of_folds = train(in_folder, judged, "a")
+    train(in_folder, other, "b", MinMaxScaler())
+    refit = train(in_folder, final, "f", fold="fold_final")
+    in_folder.complete_pipeline(final, 0.0, 0.5, "rmse", 1)
+    found = in_folder.own.get_chain(refit) or {}
+    assert (found["refit_of"], found["predict_fold"]) == (of_folds, "fold_final")
+    assert (own.get_pipeline(final) or {})["best_val"] is None
+
+
+def test_a_prediction_saved_again_takes_the_place_of_the_first(adapter: Adapter) -> None:
+    _, pipeline_id = add_pipeline(adapter.own)
+    chain_id = add_chain(adapter.own, pipeline_id)
+    first = add_prediction(adapter, pipeline_id, chain_id=chain_id, prediction_id="short-id", val_score=1.0)
+    again = add_prediction(adapter, pipeline_id, chain_id=chain_id, prediction_id="other", val_score=2.0)
+    assert first == again == "short-id"
+    assert adapter.own.query_predictions()["val_score"].to_list() == [2.0]
+    add_prediction(adapter, pipeline_id, chain_id=chain_id, prediction_id="short-id", fold_id="1")
+    assert adapter.own.query_predictions()["fold_id"].to_list() == ["1"]
+
+
+def test_a_score_that_was_never_computed_is_no_zero(adapter: Adapter) -> None:
+    _, pipeline_id = add_pipeline(adapter.own)
+    zeros = {"val_score": 0.0, "test_score": 0.0, "train_score": 0.0}
+    scores = {"train": {"rmse": 0.0}, "test": {}, "val": {}}
+    add_prediction(adapter, pipeline_id, fold_id="final", partition="train", scores=scores, **zeros)
+    row = adapter.own.query_predictions().select("val_score", "test_score", "train_score").row(0)
+    assert row == (None, None, 0.0)
+
+
+def test_what_our_columns_do_not_hold_is_kept_beside(adapter: Adapter) -> None:
+    _, pipeline_id = add_pipeline(adapter.own)
+    name = add_prediction(adapter, pipeline_id, unit_level="sample", row_id=None)
+    arrays = {"y_true": np.array([[1.0], [2.0]]), "y_pred": np.array([1.5, 2.5], dtype=np.float32)}
+    more = {"sample_indices": [4, 5], "weights": [np.nan], "sample_metadata": {"id": ["a", "b"]}, "X": np.ones((2, 3))}
+    assert adapter.array_store.save_batch([{"prediction_id": name} | arrays | more]) == 1
+    found = adapter.array_store.load_single(name) or {}
+    assert found["y_true"].tolist() == [1.0, 2.0]
+    assert (found["y_pred"].dtype, found["sample_indices"].dtype) == (np.float64, np.int32)
+    assert np.isnan(found["weights"]).tolist() == [True]
+    assert (found["sample_metadata"], found["result_metadata"]) == ({"id": ["a", "b"]}, {})
+    assert found["X"].shape == (2, 3)
+    assert found["spectra"] is None
+    assert adapter.own.documents("nirs4all", "prediction_id", [name])[name]["unit_level"] == "sample"
+    assert adapter.array_store.load_dataset("wheat")["y_pred"].to_list() == [[1.5, 2.5]]
+    assert adapter.array_store.stats()["datasets"] == {"wheat": {"rows": 1, "bytes": 0}}
+    assert adapter.array_store.integrity_check({name, "gone"})["missing_ids"] == ["gone"]
+
+
+def test_the_last_prediction_takes_its_chain_and_pipeline_with_it(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    chain_id = train(in_folder, pipeline_id, "first")
+    names = [add_prediction(in_folder, pipeline_id, chain_id=chain_id, fold_id=fold) for fold in "01"]
+    assert in_folder.delete_prediction(names[0])
+    assert in_folder.get_chain(chain_id) is not None
+    assert in_folder.delete_prediction(names[1])
+    assert not in_folder.delete_prediction(names[1])
+    assert in_folder.list_pipelines().is_empty()
+    assert not [*(in_folder.workspace_path / "artifacts").rglob("*.joblib")]
+    assert in_folder.own.check(deep=True).findings == []
+
+
+def test_a_chain_without_objects_keeps_its_scores(adapter: Adapter) -> None:
+    _, pipeline_id = add_pipeline(adapter.own)
+    chain_id = adapter.save_chain(pipeline_id, **NO_CHAIN)
+    assert (adapter.get_chain(chain_id) or {})["model_step_idx"] == -1
+    assert adapter.own.check(deep=True).findings == []
+
+
+def test_a_chain_that_nobody_understands_keeps_its_scores_and_says_why(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    model = written(in_folder, "m", LinearRegression().fit(X, Y), "model")
+    told = NO_CHAIN | {"model_class": "MetaModel", "model_step_idx": 3, "fold_artifacts": {"fold_0": "m"}}
+    chain_id = in_folder.save_chain(pipeline_id, **told)
+    in_folder.register_existing_artifact(**model)
+    found = in_folder.own.get_chain(chain_id) or {}
+    assert found["verification"]["verdict"] == "fails"
+    assert "model over models" in found["verification"]["reason"]
+    assert in_folder.own.check(deep=True).findings == []
+
+
+def test_summaries_are_the_means_over_folds_and_the_scores_of_the_refit(adapter: Adapter) -> None:
+    _, pipeline_id = add_pipeline(adapter.own)
+    chain_id = add_chain(adapter.own, pipeline_id)
+    for fold, score in (("0", 1.0), ("1", 3.0), ("avg", 9.0), ("0_agg", 9.0)):
+        scores = {"val": {"rmse": score}}
+        add_prediction(adapter, pipeline_id, chain_id=chain_id, fold_id=fold, val_score=score, scores=scores)
+    final = {"fold_id": "final", "partition": "test", "refit_context": "standalone", "test_score": 7.0}
+    add_prediction(adapter, pipeline_id, chain_id=chain_id, **final)
+    chain = {"chain_id": chain_id, "pipeline_id": pipeline_id, "model_class": "PLSRegression"}
+    found = summaries([chain, {"chain_id": "without predictions"}], adapter.own.query_predictions())
+    wanted = {"cv_val_score": 2.0, "cv_fold_count": 2, "cv_scores": '{"val": {"rmse": 2.0}}', "final_test_score": 7.0}
+    (row,) = found.rows(named=True)
+    assert {name: row[name] for name in wanted} == wanted
+    assert len(matching(found, model_class="PLS%", metric=["rmse", "r2"], task_type=None)) == 1
+    assert matching(found, model_class="PLS").is_empty()
+
+
+def test_an_object_that_json_cannot_hold_is_kept_as_its_text() -> None:
+    assert plain({"n": np.int64(2), "steps": (StandardScaler(),), 3: np.arange(2)}) == {
+        "n": 2,
+        "steps": ["StandardScaler()"],
+        "3": [0, 1],
+    }
+
+
+def test_what_is_not_carried_is_said_by_name(adapter: Adapter) -> None:
+    with pytest.raises(AttributeError, match="'compact_everything', which is not carried"):
+        _ = adapter.compact_everything
+    assert not hasattr(adapter, "_conn")
+
+
+def test_a_workspace_of_nirs4alls_own_is_refused_and_not_touched(tmp_path: Path) -> None:
+    (tmp_path / "store.sqlite").write_bytes(b"SQLite format 3\0")
+    with pytest.raises(WorkspaceError, match="nirs4all-store import"):
+        Adapter(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["store.sqlite"]
+
+
+@pytest.mark.parametrize(("found", "said"), [(None, "not installed"), ("2.0", "nirs4all 2.0 is installed")])
+def test_an_absent_or_unknown_nirs4all_is_refused(monkeypatch: pytest.MonkeyPatch, found: Any, said: str) -> None:
+    def version(name: str) -> str:
+        if found is None:
+            raise installation.PackageNotFoundError(name)
+        return str(found)
+
+    monkeypatch.setattr(installation, "version", version)
+    with pytest.raises(IntegrationError, match=said):
+        install()
+
+
+def test_a_script_is_run_as_python_runs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\n"
+        "Path(sys.argv[1]).write_text(' '.join([__name__, *sys.argv, sys.path[0]]))"
+    )
+    monkeypatch.setattr(program, "install", lambda: None)
+    monkeypatch.setattr(sys, "argv", ["python -m", str(script), str(tmp_path / "said"), "more"])
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    program.main()
+    assert (tmp_path / "said").read_text().split() == [
+        "__main__",
+        str(script),
+        str(tmp_path / "said"),
+        "more",
+        str(tmp_path),
+    ]
+    monkeypatch.setattr(sys, "argv", ["python -m"])
+    with pytest.raises(SystemExit, match="usage"):
+        program.main()
+
+
+def test_a_store_in_the_adapter_is_the_same_workspace(adapter: Adapter, tmp_path: Path) -> None:
+    run_id = adapter.begin_run("run", {"folds": np.int64(3)}, [{"name": "wheat"}])
+    with WorkspaceStore(f"memory:{tmp_path}") as store:
+        assert (store.get_run(run_id) or {})["config"] == {"folds": 3}

@@ -1,0 +1,125 @@
+"""nirs4all trains on our store, in environments of their own: by hand, with `-m slow`. pip gets nirs4all for them."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from test_wheel import build_wheel, run
+
+HERE = Path(__file__).parent
+TRAINING, CHECKING, USING = (HERE / f"nirs4all_{name}.py" for name in ("training", "checking", "using"))
+ENGINES = [("1.4.10", "default"), ("1.4.10", "legacy"), ("0.7.1", "only")]
+KINDS = ["sweep", "y", "two", "classes", "words", "branches", "merge", "augmentation", "sources", "scans", "no-folds"]
+MORE = {("1.4.10", "legacy"): ["selection", "stack"], ("0.7.1", "only"): ["stack"]}
+"""What one engine trains and another one refuses by itself."""
+OURS = ("-m", "nirs4all_store.integrations.nirs4all")
+TOLERANCE = 1e-5  # nirs4all trains on floats of 32 bits.
+
+
+@pytest.fixture(scope="module")
+def pythons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path]]:
+    """Give the Python of an environment with our wheel and nirs4all, by its version."""
+    folder = tmp_path_factory.mktemp("nirs4all")
+    wheel, found = build_wheel(folder), {}
+    for version in dict(ENGINES):
+        run("python3", "-m", "venv", folder / version, folder=folder)
+        found[version] = folder / version / "bin" / "python"
+        run(found[version], "-m", "pip", "install", "-q", f"nirs4all=={version}", wheel, folder=folder)
+    return found
+
+
+def said(text: str) -> Any:
+    """Return what a program printed as its last line."""
+    return json.loads(text.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "engine"), ENGINES)
+def test_what_its_training_stored_is_what_its_chains_replay(
+    pythons: dict[str, Path], tmp_path: Path, version: str, engine: str
+) -> None:
+    kinds = [*KINDS, *MORE.get((version, engine), [])]
+    run(pythons[version], *OURS, TRAINING, tmp_path / "w", engine, *kinds, folder=tmp_path)
+    found = said(run(pythons[version], CHECKING, tmp_path / "w", folder=tmp_path))
+    assert found["findings"] == []
+    # nirs4all 0.7 cannot fit the final models of a stack; it says so, and goes on.
+    failed = [row["name"] for row in found["pipelines"] if row["status"] != "completed"]
+    assert failed == (["pipeline_refit"] if version == "0.7.1" else [])
+    assert [row["failed"] for row in found["pipelines"] if row["failed"]] == []
+    assert max(row["worst"] for row in found["pipelines"]) < TOLERANCE
+    # The newer engine keeps only the final model of the best.
+    assert sum(row["compared"] > 0 for row in found["pipelines"]) >= len(kinds)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "engine"), ENGINES[1:])
+def test_it_predicts_exports_reads_and_deletes_by_its_own_means(
+    pythons: dict[str, Path], tmp_path: Path, version: str, engine: str
+) -> None:
+    found = said(run(pythons[version], *OURS, USING, tmp_path, engine, folder=tmp_path))
+    assert found["store"].startswith("nirs4all_store")
+    # By a result, nirs4all 0.7 weighs the folds.
+    for way in ("by chain", "by result's bundle", *(("by result", "by bundle") if version == "1.4.10" else ())):
+        assert np.allclose(found[way], found["replay"], rtol=TOLERANCE), way
+    assert (found["deleted"], found["left"]) == ([True, False], found["predictions"] - 1)
+    if version == "1.4.10":
+        assert found["predictions"] == found["read again"] == found["n_predictions"]
+        assert [folds for _, folds in found["summaries"]] == [3, 3, 0]
+    program = (
+        "import json, sys; from nirs4all_store import WorkspaceStore; from nirs4all_training import X_NEW\n"
+        "with WorkspaceStore('elsewhere') as store:\n"
+        "    chain_id = store.import_bundle('chain.n4a', trusted=True).chain_id\n"
+        "    print(json.dumps(store.replay_chain(chain_id, X_NEW).tolist()))"
+    )
+    (tmp_path / "nirs4all_training.py").write_bytes(TRAINING.read_bytes())
+    imported = said(run(pythons[version], "-c", program, folder=tmp_path))
+    assert np.allclose(imported, found["replay"], rtol=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "engine"), ENGINES)
+def test_two_processes_at_once_lose_nothing(
+    pythons: dict[str, Path], tmp_path: Path, version: str, engine: str
+) -> None:
+    command = [pythons[version], *OURS, TRAINING, tmp_path / "w", engine]
+    both = [subprocess.Popen([*map(str, command), *kinds], cwd=tmp_path) for kinds in (KINDS[:3], KINDS[:3])]
+    assert [process.wait() for process in both] == [0, 0]
+    found = said(run(pythons[version], CHECKING, tmp_path / "w", folder=tmp_path))
+    assert found["findings"] == []
+    statuses = [row["status"] for row in found["pipelines"]]
+    once = len(statuses) // 2
+    assert statuses == ["completed"] * 2 * once
+    names = sorted(row["name"] for row in found["pipelines"])
+    assert names[::2] == names[1::2]
+    assert max(row["worst"] for row in found["pipelines"]) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "engine"), ENGINES)
+def test_without_install_nothing_of_it_changes(
+    pythons: dict[str, Path], tmp_path: Path, version: str, engine: str
+) -> None:
+    program = "from nirs4all_training import train; print(train('w', 'sweep', {!r}).best['val_score'])"
+    (tmp_path / "nirs4all_training.py").write_bytes(TRAINING.read_bytes())
+    (tmp_path / "program.py").write_text(program.format(engine))
+    own = run(pythons[version], "program.py", folder=tmp_path).splitlines()[-1]
+    written = "store.sqlite" if version == "1.4.10" else "store.duckdb"
+    assert (tmp_path / "w" / written).is_file()
+    (tmp_path / "w").rename(tmp_path / "theirs")
+    ours = run(pythons[version], *OURS, "program.py", folder=tmp_path).splitlines()[-1]
+    assert float(ours) == float(own)
+
+
+@pytest.mark.slow
+def test_a_script_without_nirs4all_here_says_what_to_install(tmp_path: Path) -> None:
+    wheel = build_wheel(tmp_path)
+    run("python3", "-m", "venv", tmp_path / "env", folder=tmp_path)
+    python = tmp_path / "env" / "bin" / "python"
+    run(python, "-m", "pip", "install", "-q", wheel, folder=tmp_path)
+    done = subprocess.run([python, *OURS, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("Error: nirs4all is not installed; install nirs4all 0.7.1 or 1.4.10")
