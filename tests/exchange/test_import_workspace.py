@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 import pytest
 from old_workspaces import FOLDS, TEST, TRAIN, OldWorkspace, X, Y, add_models, step, write_screening
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, MinMaxScaler, StandardScaler
@@ -179,7 +180,92 @@ def of_models_over_models(old: OldWorkspace, pipeline_id: str) -> tuple[str, Any
     return old.chain(pipeline_id, steps, {"fold_final": "m"}, {"1": ["s"]}), lambda x: meta.predict(seen(x))
 
 
-KINDS = (of_scaled_y, of_two_sources, of_no_folds, of_the_new_engine, of_models_over_models)
+def add_views(old: OldWorkspace, pipeline_id: str, action: str, after: list[Any], seen: Any) -> tuple[str, Any]:
+    """Add a chain that augments features, and scales some of its views afterwards."""
+    for number, fitted in enumerate((MinMaxScaler().fit(X[TRAIN]), StandardScaler().fit(X[TRAIN]))):
+        old.artifact(fitted, f"a{number}", "transformer")
+    for number, fitted in enumerate(after):
+        old.artifact(fitted, f"s{number}", "transformer")
+    model = Ridge().fit(seen(X[TRAIN]), Y[TRAIN])
+    operators = {"feature_augmentation": ["MinMaxScaler", "StandardScaler"], "action": action}
+    scalers = [f"s{number}" for number in range(len(after))]
+    steps = [step(1, "MinMaxScaler, StandardScaler", "a0", "a1", params=operators), step(2, "StandardScaler", *scalers)]
+    steps.append(step(3, "Ridge", old.artifact(model, "m")))
+    chain_id = old.chain(pipeline_id, steps, {"fold_final": "m"}, {"1": ["a0", "a1"], "2": scalers})
+    return chain_id, lambda x: model.predict(seen(x))
+
+
+def of_augmented_features(old: OldWorkspace, pipeline_id: str) -> tuple[str, Any]:
+    first = MinMaxScaler().fit(X[TRAIN]), StandardScaler().fit(X[TRAIN])
+    copies = [X[TRAIN], *(one.transform(X[TRAIN]) for one in first)]
+    after = [StandardScaler().fit(copy) for copy in copies]
+
+    def seen(x: Any) -> Any:
+        return np.hstack(
+            [one.transform(v) for one, v in zip(after, [x, *(f.transform(x) for f in first)], strict=True)]
+        )
+
+    return add_views(old, pipeline_id, "extend", after, seen)
+
+
+def of_replaced_features(old: OldWorkspace, pipeline_id: str) -> tuple[str, Any]:
+    """X itself stays, and is not scaled: so nirs4all does, whatever the word says."""
+    first = MinMaxScaler().fit(X[TRAIN]), StandardScaler().fit(X[TRAIN])
+    after = [StandardScaler().fit(one.transform(X[TRAIN])) for one in first]
+
+    def seen(x: Any) -> Any:
+        return np.hstack([x, *(last.transform(one.transform(x)) for one, last in zip(first, after, strict=True))])
+
+    return add_views(old, pipeline_id, "replace", after, seen)
+
+
+def of_merged_branches(old: OldWorkspace, pipeline_id: str) -> tuple[str, Any]:
+    """Two steps in the first branch and one in the second, as only the configuration tells."""
+    scaler, other = StandardScaler().fit(X[TRAIN]), MinMaxScaler().fit(X[TRAIN])
+    few = PCA(3).fit(scaler.transform(X[TRAIN]))
+
+    def seen(x: Any) -> Any:
+        return np.hstack([few.transform(scaler.transform(x)), other.transform(x)])
+
+    model = Ridge().fit(seen(X[TRAIN]), Y[TRAIN])
+    for name, fitted in (("s", scaler), ("p", few), ("o", other)):
+        old.artifact(fitted, name, "transformer")
+    config = {"steps": [{"branch": [["StandardScaler", "PCA"], ["MinMaxScaler"]]}, {"merge": "features"}]}
+    pipeline_id = old.pipeline(old.run("merged"), "p", expanded_config=config)
+    steps = [step(1, name, item) for name, item in (("StandardScaler", "s"), ("PCA", "p"), ("MinMaxScaler", "o"))]
+    steps += [
+        step(2, "features", stateless=True, params={"merge": "features"}),
+        step(4, "Ridge", old.artifact(model, "m")),
+    ]
+    chain_id = old.chain(pipeline_id, steps, {"fold_final": "m"}, {"1": ["s", "p", "o"]}, branch_path=[1])
+    return chain_id, lambda x: model.predict(seen(x))
+
+
+def of_concatenated_features(old: OldWorkspace, pipeline_id: str) -> tuple[str, Any]:
+    few, scaler = PCA(3).fit(X[TRAIN]), StandardScaler().fit(X[TRAIN])
+
+    def seen(x: Any) -> Any:
+        return np.hstack([few.transform(x), scaler.transform(x)])
+
+    model = Ridge().fit(seen(X[TRAIN]), Y[TRAIN])
+    old.artifact(few, "p", "transformer")
+    old.artifact(scaler, "s", "transformer")
+    steps = [step(1, "PCA, StandardScaler", "p", "s", params={"concat_transform": ["PCA", "StandardScaler"]})]
+    steps.append(step(3, "Ridge", old.artifact(model, "m")))
+    return old.chain(pipeline_id, steps, {"fold_final": "m"}, {"1": ["p", "s"]}), lambda x: model.predict(seen(x))
+
+
+KINDS = (
+    of_scaled_y,
+    of_two_sources,
+    of_no_folds,
+    of_the_new_engine,
+    of_models_over_models,
+    of_augmented_features,
+    of_replaced_features,
+    of_merged_branches,
+    of_concatenated_features,
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -196,6 +282,46 @@ def test_each_kind_of_chain_predicts_what_its_objects_do(
     else:
         assert found.tolist() == expected(X_NEW).tolist()
     assert store.check(deep=True).findings == []
+
+
+def test_branches_that_nobody_can_tell_apart_predict_nothing(store: WorkspaceStore, tmp_path: Path) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    chain_id, _ = of_merged_branches(old, "")
+    old.database.execute("UPDATE pipelines SET expanded_config = '[]'")
+    old.close()
+    report = store.import_workspace(tmp_path / "old", trusted=True)
+    assert report.chains[chain_id]["verdict"] == "fails"
+    assert "nothing tells which of them belong together" in str(report.chains[chain_id]["reason"])
+    assert store.check(deep=True).findings == []
+
+
+def test_a_final_model_over_models_is_found_by_its_cross_validation(store: WorkspaceStore, tmp_path: Path) -> None:
+    """Its base models were refitted in pipelines of their own, and nothing in its own row tells of them."""
+    old = OldWorkspace(tmp_path / "old")
+    run_id = old.run("r")
+    scaler = StandardScaler().fit(X[TRAIN])
+    below = [Ridge(alpha).fit(scaler.transform(X[TRAIN]), Y[TRAIN]) for alpha in (1, 50)]
+    old.artifact(scaler, "s", "transformer")
+    first = old.pipeline(run_id, "stack_p0")
+    refits = []
+    for number, model in enumerate(below):
+        steps = [step(1, "StandardScaler", "s"), step(2, "Ridge", old.artifact(model, f"b{number}"))]
+        old.chain(first, steps, {"fold_0": f"b{number}"}, {"1": ["s"]}, branch_path=[number])
+        pipeline_id = old.pipeline(run_id, f"pipeline_stacking_refit_base_{number}")
+        refits.append(old.chain(pipeline_id, steps, {"fold_final": f"b{number}"}, {"1": ["s"]}))
+
+    def seen(x: Any) -> Any:
+        return np.column_stack([model.predict(scaler.transform(x)) for model in below])
+
+    meta = Ridge().fit(seen(X[TRAIN]), Y[TRAIN])
+    merge = step(3, "predictions", stateless=True, params={"merge": "predictions"})
+    judged = old.chain(first, [merge, step(4, "Ridge", old.artifact(meta, "m"))], {"fold_0": "m"}, {})
+    pipeline_id = old.pipeline(run_id, "pipeline_stacking_refit_meta")
+    final = old.chain(pipeline_id, [step(2, "Ridge", "m")], {"fold_final": "m"}, {})
+    old.close()
+    store.import_workspace(tmp_path / "old", trusted=True)
+    assert (store.get_chain(final) or {})["refit_of"] == judged
+    np.testing.assert_allclose(store.replay_chain(final, X_NEW), meta.predict(seen(X_NEW)))
 
 
 def test_importing_again_brings_only_what_is_new(store: WorkspaceStore, tmp_path: Path) -> None:

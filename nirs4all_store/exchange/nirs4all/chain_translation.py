@@ -12,6 +12,17 @@ from typing import Any
 
 from ...chains import SOURCE_MAP, as_ids
 from ...errors import ChainReplayError
+from .feature_views import (
+    AUGMENTATION,
+    CONCATENATION,
+    FEATURES,
+    PREDICTIONS,
+    Views,
+    branches_of,
+    groups_of,
+    merges,
+    param_of,
+)
 
 Row = dict[str, Any]
 Ids = list[str]
@@ -27,7 +38,7 @@ ENCODER = "encoder"
 """The type of an artifact that transforms y."""
 
 
-def own_chain(chain: Row, artifacts: Mapping[str, Row], others: Sequence[Row]) -> Row:
+def own_chain(chain: Row, artifacts: Mapping[str, Row], below: Sequence[Row] | None = None, config: Any = None) -> Row:
     """Return a chain as `save_chain` takes it.
 
     Parameters
@@ -36,8 +47,10 @@ def own_chain(chain: Row, artifacts: Mapping[str, Row], others: Sequence[Row]) -
         A row of nirs4all's, its JSON decoded.
     artifacts : mapping of str to dict
         The rows of the artifacts by id.
-    others : list of dict
-        The chains of the same pipeline: the models under a model over models.
+    below : list of dict, optional
+        The chains whose predictions it gets, in order, if it is a model over models; see `chains_below`.
+    config : object, optional
+        The expanded configuration of its pipeline, which tells the branches apart.
 
     Raises
     ------
@@ -49,8 +62,10 @@ def own_chain(chain: Row, artifacts: Mapping[str, Row], others: Sequence[Row]) -
     if not folds and shared.get(model_idx):  # One model without folds, up to 1.0.
         *shared[model_idx], model = shared[model_idx]
         folds = {"fold_all": [model]}
-    is_meta = chain["model_class"] == META_MODEL
-    steps = [_models_below(chain, others)] if is_meta else _steps(chain, shared, artifacts)
+    if below is not None:
+        steps = [_models_below(chain, below, artifacts, config)]
+    else:
+        steps = _steps(chain, shared, artifacts, config)
     if any((artifacts.get(ids[-1]) or {}).get("operator_class") == WITH_PREPROCESSING for ids in folds.values()):
         steps = [step for step in steps if step["stateless"] or step.get("applies_to") == "y"]
     steps = [step | {"step_idx": number} for number, step in enumerate(steps)]
@@ -97,10 +112,11 @@ def _own(step: Row) -> Ids:
     return as_ids(step.get("artifact_ids")) or as_ids(step.get("artifact_id"))
 
 
-def _steps(chain: Row, shared: dict[int, Ids], artifacts: Mapping[str, Row]) -> list[Row]:
+def _steps(chain: Row, shared: dict[int, Ids], artifacts: Mapping[str, Row], config: Any) -> list[Row]:
     """Return the steps before the model, each with what it applies under `shared` or in its ways."""
     sources = (chain["shared_artifacts"] or {}).get(SOURCE_MAP) or {}
     found: list[Row] = []
+    views: Views | None = None
     for idx in sorted({step["step_idx"] for step in chain["steps"]} | {*shared}):
         at = [step for step in chain["steps"] if step["step_idx"] == idx]
         found += [_described(step, []) for step in at if step.get("stateless") and not _own(step)]
@@ -109,13 +125,56 @@ def _steps(chain: Row, shared: dict[int, Ids], artifacts: Mapping[str, Row]) -> 
             ids = [item for source in sorted(of_sources, key=int) for item in as_ids(of_sources[source])]
             found.append(_described(at[0] if at else {}, ids) | {"sources": of_sources})
             continue
-        for artifact_id in shared.get(idx, []):
-            step = next((step for step in at if artifact_id in _own(step)), at[0] if at else {})
-            own = _described(step, [artifact_id])
-            if _is_of_y(step, artifacts.get(artifact_id) or {}):
-                own["applies_to"] = "y"
-            found.append(own)
-    return found
+        of_y = [item for item in shared.get(idx, []) if _is_of_y(_step_of(item, at), artifacts.get(item) or {})]
+        found += [_described(_step_of(item, at), [item]) | {"applies_to": "y"} for item in of_y]
+        ids = [item for item in shared.get(idx, []) if item not in of_y]
+        groups = _side_by_side(chain, at, idx, ids, config)
+        if groups is not None or (views is not None and not views.takes(ids) and ids):
+            found += _as_step(views)
+            views = None
+        if groups is not None and param_of(at, AUGMENTATION) is not None:
+            views = Views.augmented(groups, views)
+        elif groups is not None:
+            found += _as_step(Views(groups))
+        elif views is not None and ids:
+            views.transform(ids)
+        else:
+            found += [_described(_step_of(item, at), [item]) for item in ids]
+    return found + _as_step(views)
+
+
+def _side_by_side(chain: Row, at: list[Row], idx: int, ids: Ids, config: Any) -> list[Ids] | None:
+    """Return the transformers of a step that all get the same X, in groups; None if they follow one another.
+
+    Raises
+    ------
+    ChainReplayError
+        They do, and nobody knows which belong to which way.
+    """
+    operators = param_of(at, AUGMENTATION) or param_of(at, CONCATENATION)
+    if operators is not None and not ids:  # So did 1.0 with a concatenation.
+        raise ChainReplayError(f"nirs4all kept no transformer of step {idx} of chain {chain['chain_id']}")
+    is_branch = operators is None and len(ids) > 1 and merges(chain, FEATURES) and len(at) > 1
+    if (operators is None and not is_branch) or not ids:
+        return None
+    groups = branches_of(config, idx, ids) if is_branch else groups_of(operators, ids)
+    if groups is None:
+        raise ChainReplayError(
+            f"chain {chain['chain_id']} has {len(ids)} transformers side by side in step {idx}, and nothing tells "
+            "which of them belong together"
+        )
+    return groups
+
+
+def _as_step(views: Views | None) -> list[Row]:
+    if views is None:
+        return []
+    told: Row = {"operator_class": "side by side", "params": {}, "artifact_id": None, "stateless": False}
+    return [told | {"ways": views.as_ways()}]
+
+
+def _step_of(artifact_id: str, at: list[Row]) -> Row:
+    return next((step for step in at if artifact_id in _own(step)), at[0] if at else {})
 
 
 def _described(step: Row, ids: Ids | None) -> Row:
@@ -128,21 +187,26 @@ def _is_of_y(step: Row, artifact: Row) -> bool:
     return artifact.get("artifact_type") == ENCODER or (isinstance(params, dict) and "y_processing" in params)
 
 
-def _models_below(chain: Row, others: Sequence[Row]) -> Row:
+def is_over_models(chain: Row) -> bool:
+    """Tell whether a chain is a model over the predictions of others."""
+    return chain["model_class"] == META_MODEL or merges(chain, PREDICTIONS)
+
+
+def chains_below(chain: Row, others: Sequence[Row]) -> list[Row]:
+    """Return those of some chains of the same pipeline whose predictions a model over models gets, in order."""
+    below = [one for one in others if one["model_step_idx"] < chain["model_step_idx"] and not is_over_models(one)]
+    return sorted(below, key=lambda one: int(one["model_step_idx"]))
+
+
+def _models_below(chain: Row, below: Sequence[Row], artifacts: Mapping[str, Row], config: Any) -> Row:
     """Return the step that gives a model over models the predictions of these, side by side."""
-    below = sorted(
-        (one for one in others if one["model_step_idx"] < chain["model_step_idx"] and one["model_class"] != META_MODEL),
-        key=lambda one: int(one["model_step_idx"]),
-    )
     if not below:
-        raise ChainReplayError(
-            f"chain {chain['chain_id']} is a model over models, and its pipeline has no chain of these"
-        )
+        raise ChainReplayError(f"chain {chain['chain_id']} is a model over models, and there is no chain of these")
     ways = []
     for one in below:
-        shared = of_shared(one)
-        if (one["shared_artifacts"] or {}).get(SOURCE_MAP):
-            raise ChainReplayError(f"chain {chain['chain_id']} is over models of several sources")
+        steps = [step for step in _steps(one, of_shared(one), artifacts, config) if not step["stateless"]]
+        if any("shared" not in step or "sources" in step or "applies_to" in step for step in steps):
+            raise ChainReplayError(f"chain {chain['chain_id']} is over a model that is more than a line of steps")
         models = [as_ids(entry)[-1] for entry in (one["fold_artifacts"] or {}).values()]
-        ways.append({"artifacts": [item for idx in sorted(shared) for item in shared[idx]], "models": models})
+        ways.append({"artifacts": [item for step in steps for item in step["shared"]], "models": models})
     return {"operator_class": "models below", "params": {}, "artifact_id": None, "stateless": False, "ways": ways}

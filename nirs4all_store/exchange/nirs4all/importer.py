@@ -22,7 +22,7 @@ from ...storage import Chain, Label, Log, Pipeline, Prediction, Result, Run, Uni
 from . import checking
 from .chain_translation import decoded, own_chain
 from .objects import Import, Writing, add_lost_files, add_object, add_unused_objects
-from .refits import refits_of
+from .refits import models_below, refits_of
 from .report import DOUBTFUL, FAILS, NO_FILES, NOT_CHECKED, ImportReport
 from .rows import left_over, own_row, without_best, without_zeros
 from .source import Row, Source, open_source
@@ -176,7 +176,7 @@ def _add_chains(uow: UnitOfWork, job: Import, pipelines: list[Row], chains: dict
     for pipeline in pipelines:
         for row in chains[pipeline["pipeline_id"]]:
             if row["chain_id"] not in known:
-                own, told = _translated(job, row, chains[pipeline["pipeline_id"]], add_artifact)
+                own, told = _translated(job, row, models_below(row, chains, refits), pipeline, add_artifact)
                 if told["verdict"] == DOUBTFUL:
                     own["attachments"] = _perhaps_its_own(uow, job, contents, own)
                 made = (
@@ -195,7 +195,9 @@ def _as_it_was(row: Row) -> Row:
     return {f"nirs4all_{name}": row.get(name) for name in ("steps", "fold_artifacts", "shared_artifacts")}
 
 
-def _translated(job: Import, row: Row, others: list[Row], add: Callable[[str], str]) -> tuple[Row, Row]:
+def _translated(
+    job: Import, row: Row, below: list[Row] | None, pipeline: Row, add: Callable[[str], str]
+) -> tuple[Row, Row]:
     """Return the row of a chain, with its objects as far as these are there, and what is told of its replay."""
     named = {"chain_id": row["chain_id"], "pipeline_id": row["pipeline_id"], "attachments": None}
     described = {name: row.get(name) for name in ("branch_path", "source_index", "preprocessings", "fold_strategy")}
@@ -205,8 +207,10 @@ def _translated(job: Import, row: Row, others: list[Row], add: Callable[[str], s
     if not (row.get("fold_artifacts") or row.get("shared_artifacts")):
         return nothing, {"verdict": NO_FILES, "reason": "nirs4all kept no fitted objects of it"}
     try:
-        own = named | own_chain(row, job.source.artifacts, others)
-    except (ChainReplayError, KeyError, TypeError, ValueError, AttributeError) as error:
+        own = named | own_chain(row, job.source.artifacts, below, decoded(pipeline.get("expanded_config")))
+    except ChainReplayError as error:
+        return nothing, {"verdict": FAILS, "reason": str(error)}
+    except (KeyError, TypeError, ValueError, AttributeError) as error:  # A row that nirs4all never writes.
         return nothing, {"verdict": FAILS, "reason": f"its steps are not understood: {error!r:.300}"}
     ids, missing = _ids_of(own, add)
     own = _without_folds(own, missing)
@@ -261,7 +265,7 @@ def _without_folds(own: Row, missing: Iterable[str]) -> Row:
 
 
 def _add_predictions(uow: UnitOfWork, job: Import, pipeline_ids: list[str], run: Row) -> None:
-    rows = {row["prediction_id"]: row for row in _below(job, "predictions", pipeline_ids)}
+    rows = {row["prediction_id"]: row for row in _rows_below(job, "predictions", pipeline_ids)}
     for prediction_id in uow.whole_rows.known(Prediction, rows):
         del rows[prediction_id]
     chains = uow.whole_rows.known(Chain, {row["chain_id"] for row in rows.values() if row.get("chain_id")})
@@ -272,7 +276,7 @@ def _add_predictions(uow: UnitOfWork, job: Import, pipeline_ids: list[str], run:
         _add_prediction(uow, job, row, {}, chains, run)
 
 
-def _below(job: Import, table: str, pipeline_ids: list[str]) -> Iterator[Row]:
+def _rows_below(job: Import, table: str, pipeline_ids: list[str]) -> Iterator[Row]:
     for pipeline_id in pipeline_ids:
         yield from job.source.database.rows(table, "pipeline_id", pipeline_id)
 
@@ -293,7 +297,7 @@ def _add_prediction(uow: UnitOfWork, job: Import, row: Row, told: Row, chains: s
 
 
 def _add_logs(uow: UnitOfWork, job: Import, pipeline_ids: list[str], run: Row) -> None:
-    rows = {row["log_id"]: row for row in _below(job, "logs", pipeline_ids)}
+    rows = {row["log_id"]: row for row in _rows_below(job, "logs", pipeline_ids)}
     known = uow.whole_rows.known(Log, rows)
     for log_id, row in rows.items():
         if log_id not in known:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -79,12 +80,15 @@ def without_zeros(row: Row) -> Row:
 
 def without_best(row: Row) -> Row:
     """Return a pipeline that only fits a final model without a `best_val` of 0.0."""
-    is_zero = row["name"].endswith(REFIT) and row["best_val"] == 0.0
+    is_zero = REFIT.fullmatch(row["name"]) and row["best_val"] == 0.0
     return row | ({"best_val": None} if is_zero else {})
 
 
-REFIT = "_refit"
-"""How the name of a pipeline ends that fits the final models of another one, in the same run."""
+REFIT = re.compile(r"(?P<first>.+?)(?P<over_models>_stacking)?_refit(?:_(?P<part>.+))?")
+"""How a pipeline is called that fits the final models of another one, in the same run.
+
+`<first>_refit`, `<first>_refit_<by what it was chosen>`, or `pipeline_stacking_refit_base_0` and `..._meta`.
+"""
 
 
 def left_over(model: Model, row: Row, more: Row | None = None) -> str | None:
