@@ -6,7 +6,7 @@ from pathlib import Path
 
 import duckdb
 import pytest
-from sqlalchemy import text
+from sqlalchemy import case, func, literal_column, select, text
 
 from nirs4all_store import (
     EngineError,
@@ -116,6 +116,14 @@ def test_after_an_error_of_the_engine_in_a_read_everything_was_kept_against_its_
         with pytest.raises(EngineError, match="nothing of this transaction is kept"), store._reading() as uow:
             uow.session.execute(text("SELECT :value"), {"value": object()})
     assert run_names(store) == set()
+
+
+def test_what_the_engine_raises_while_rows_are_read_is_its_own_error(store: WorkspaceStore) -> None:
+    row = func.unnest(func.range(300_000))
+    late = select(case((literal_column("n") == 200_000, func.error("late")), else_=literal_column("n")).label("m"))
+    with pytest.raises(EngineError, match=r"the database refused a statement: .*late"), store._reading() as uow:
+        uow.summaries._tables.frame(late.select_from(select(row.label("n")).subquery()), {})
+    assert store.list_runs().is_empty()
 
 
 def test_a_unit_of_work_that_is_entered_again_once_kept_nothing_and_said_so_to_nobody(store: WorkspaceStore) -> None:

@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from typing import Any
 
 import polars as pl
-from sqlalchemy import func, literal, null, or_, select, union_all
+from sqlalchemy import ColumnElement, func, literal, null, or_, select, union_all
 
 from ...validation import checked_text
 from ..columns import Model, key_of, table_of
 from ..models import Artifact, Chain, Dataset, Pipeline, Prediction, Run
 from ..table_gateway import Repository
 
-NAMES = {
-    Run: Run.name,
-    Dataset: Dataset.name,
-    Pipeline: Pipeline.name,
-    Chain: Chain.model_class,
+PREDICTIONS = table_of(Prediction)
+# Of tables, not of mapped classes, whose statements take twice as long to compile.
+NAMES: dict[Model, ColumnElement[Any]] = {
+    Run: table_of(Run).c.name,
+    Dataset: table_of(Dataset).c.name,
+    Pipeline: table_of(Pipeline).c.name,
+    Chain: table_of(Chain).c.model_class,
     Prediction: func.concat_ws(
-        ", ", Prediction.model_name, literal("fold ") + Prediction.fold_id, Prediction.partition
+        ", ", PREDICTIONS.c.model_name, literal("fold ") + PREDICTIONS.c.fold_id, PREDICTIONS.c.partition
     ),
-    Artifact: Artifact.operator_class,
+    Artifact: table_of(Artifact).c.operator_class,
 }
 """What tells people which row it is."""
 CALLED: tuple[Model, ...] = (Run, Dataset)
@@ -36,6 +39,9 @@ _ALL = union_all(
         )
         for model, name in NAMES.items()
     )
+).subquery()
+_IDS = union_all(
+    *(select(literal(table_of(model).name).label("kind"), key_of(model).label("id")) for model in NAMES)
 ).subquery()
 
 
@@ -65,15 +71,15 @@ class IdLookup(Repository):
 
         An ending with which another id of the kind begins is too short, too: `find` would find both.
         """
-        wanted = self._tables.rows(select(_ALL.c.kind, _ALL.c.id).where(_ALL.c.id.in_(list(ids))))
+        wanted = self._tables.rows(select(_IDS.c.kind, _IDS.c.id).where(_IDS.c.id.in_(list(ids))))
         ends = {row["id"][-min_length:] for row in wanted}
         # `right` and `left` take twice as long.
-        start = func.greatest(1, func.length(_ALL.c.id) - min_length + 1)
-        parts = (func.substring(_ALL.c.id, start), func.substring(_ALL.c.id, 1, min_length))
+        start = func.greatest(1, func.length(_IDS.c.id) - min_length + 1)
+        parts = (func.substring(_IDS.c.id, start), func.substring(_IDS.c.id, 1, min_length))
         ambiguous = or_(*(part.in_(ends) for part in parts))
-        of_kinds = _ALL.c.kind.in_({row["kind"] for row in wanted})
+        of_kinds = _IDS.c.kind.in_({row["kind"] for row in wanted})
         others: dict[str, set[str]] = {}
-        for row in self._tables.rows(select(_ALL.c.kind, _ALL.c.id).where(of_kinds, ambiguous)):
+        for row in self._tables.rows(select(_IDS.c.kind, _IDS.c.id).where(of_kinds, ambiguous)):
             others.setdefault(row["kind"], set()).add(row["id"])
         return {row["id"]: _shortest(row["id"], others[row["kind"]] - {row["id"]}, min_length) for row in wanted}
 
