@@ -1578,7 +1578,7 @@ class WorkspaceStore(Queries):
         Parameters
         ----------
         path : path-like
-            Written by this package, or by nirs4all 0.7.
+            Written by this package, or by nirs4all 0.7 to 1.4.
         trusted : bool or list of types
             Unpickling runs code that the file names. True: you trust whoever made the file. A list of types, or of
             their full names: its objects may import these and nothing else. False: its objects are stored, and not

@@ -1,6 +1,6 @@
 """Reads a bundle (`.n4a`) from any source: everything in it is checked before it is used, and nothing is unpickled.
 
-It also reads bundles that nirs4all 0.7 wrote, which have no hashes.
+It also reads bundles that nirs4all wrote, most of which have no hashes.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import stat
 import zipfile
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..filesystem import near_files
 from ..storage import ChainRecord, Pipeline, PredictionRecord, Record
 from ..validation import reject_duplicate_keys
 from .legacy_bundle import read_old
+from .nirs4all.bundles import MEMBERS, is_of_steps, read_of_steps
 
 FORMAT = "nirs4all_store.n4a"
 FORMAT_VERSION = 2
@@ -30,7 +32,9 @@ FORMAT_VERSION = 2
 # them, too.
 FIRST_VERSION = 1
 MANIFEST, CHAIN = "manifest.json", "chain.json"
-MEMBER = re.compile(r"manifest\.json|chain\.json|artifacts/[0-9A-Za-z_][0-9A-Za-z_.+-]{0,199}")
+MEMBER = re.compile(
+    rf"manifest\.json|chain\.json|{'|'.join(map(re.escape, MEMBERS))}|artifacts/[0-9A-Za-z_][0-9A-Za-z_.+-]{{0,199}}"
+)
 MAX_MEMBERS = 10_000
 MAX_BYTES = 4 * 2**30
 # What a member may expand to: fitted objects full of zeros shrink to a hundredth.
@@ -152,8 +156,11 @@ def read_bundle(path: Path) -> Bundle:
         with zipfile.ZipFile(path) as archive:
             members = _read_members(archive, path)
         manifest = _json_of(members, MANIFEST)
-        if "format" not in manifest and "chain_id" in manifest:
-            chain, rows = read_old(manifest, _json_of(members, CHAIN), members)
+        if "format" not in manifest and manifest.keys() & {"chain_id", "bundle_format_version"}:
+            if is_of_steps(members):
+                chain, rows = read_of_steps(manifest, members, partial(_json_of, members))
+            else:
+                chain, rows = read_old(manifest, _json_of(members, CHAIN), members)
             return _bundle(path, manifest, chain, rows, members, {}, [], has_hashes=False)
         _check_manifest(manifest, members)
         parts = _with_keys(_json_of(members, CHAIN), ("chain", "artifacts", "pipeline", "predictions"))
