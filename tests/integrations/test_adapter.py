@@ -4,7 +4,8 @@ import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import joblib
 import numpy as np
@@ -14,10 +15,11 @@ from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from nirs4all_store import IntegrationError, NotFoundError, WorkspaceError, WorkspaceStore
 from nirs4all_store.integrations.nirs4all import __main__ as program
-from nirs4all_store.integrations.nirs4all import install, installation
+from nirs4all_store.integrations.nirs4all import families, install, installation
 from nirs4all_store.integrations.nirs4all.adapter import Adapter
 from nirs4all_store.integrations.nirs4all.documents import plain
 from nirs4all_store.integrations.nirs4all.summaries import matching, summaries
+from nirs4all_store.integrations.nirs4all.v1_4 import Store
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
 
 X = np.random.default_rng(0).normal(size=(12, 3))
@@ -210,6 +212,94 @@ def test_summaries_are_the_means_over_folds_and_the_scores_of_the_refit(adapter:
     assert {name: row[name] for name in wanted} == wanted
     assert len(matching(found, model_class="PLS%", metric=["rmse", "r2"], task_type=None)) == 1
     assert matching(found, model_class="PLS").is_empty()
+
+
+class Fit(NamedTuple):
+    """What nirs4all's results of searches are to the adapter."""
+
+    tuning: Any
+    best_value: float = 0.5
+    n_trials: int = 3
+    fingerprint: str = "print"
+
+    def to_json(self, indent: int | None) -> str:
+        return '{"best":  0.5}\n'
+
+    @classmethod
+    def from_json(cls, text: str) -> "Fit":
+        assert text == '{"best":  0.5}\n'
+        return cls(None)
+
+
+def test_a_family_of_results_is_kept_character_by_character(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(families.FAMILIES, "tuning", families.Family("tuning_id", "result_json", __name__, "Fit"))
+    tuning = SimpleNamespace(fingerprint="f", engine="e", metric="rmse", direction="min", to_dict=lambda: {"a": 1})
+    with Store(f"memory:{tmp_path}") as store:
+        run_id, _ = add_pipeline(store.own)
+        name = store.save_tuning_result(Fit(tuning), name="search", run_id=run_id, metadata={"by": "me"})
+        other = store.save_tuning_result(Fit(tuning), tuning_id="own id")
+        assert (store.load_tuning_result(name).n_trials, store.load_tuning_result("print").n_trials) == (3, 3)
+        (last, first) = store.list_tuning_results().rows(named=True)
+        assert (last["tuning_id"], first["tuning_id"]) == (other, name) == ("own id", name)
+        assert (first["result_json"], first["metadata"]) == ('{"best":  0.5}\n', '{"by": "me"}')
+        assert (first["run_id"], first["tuning_json"]) == (run_id, '{"a": 1, "fingerprint": "f"}')
+        with pytest.raises(NotFoundError, match="list_tuning_results"):
+            store.load_tuning_result("absent")
+        with pytest.raises(NotFoundError, match="gone"):
+            store.save_tuning_result(Fit(tuning), chain_id="gone")
+        with pytest.raises(TypeError, match="Fit of nirs4all"):
+            store.save_tuning_result(SimpleNamespace(tuning=tuning, best_value=0, n_trials=0))
+        monkeypatch.setattr(Fit, "from_json", lambda text: Fit(None, fingerprint="another"))
+        with pytest.raises(ValueError, match="fingerprint differs"):
+            store.load_tuning_result(name)
+
+
+def test_a_run_is_in_one_project_at_a_time(tmp_path: Path) -> None:
+    with Store(f"memory:{tmp_path}") as store:
+        run_id, other_id = store.begin_run("run"), store.begin_run("other")
+        corn, wheat = store.get_or_create_project("corn"), store.create_project("wheat", "of 2026")
+        assert store.get_or_create_project("corn") == corn
+        for project_id in (corn, wheat, wheat):
+            store.set_run_project(run_id, project_id)
+        assert (store.get_run(run_id) or {})["project_id"] == wheat
+        assert store.list_runs(project_id=wheat)["run_id"].to_list() == [run_id]
+        assert store.list_runs()["project_id"].to_list() == [None, wheat]
+        store.update_project(wheat, "barley", color="red")
+        assert (store.get_project_by_name("barley") or {})["color"] == "red"
+        assert store.list_projects()["name"].to_list() == ["barley", "corn"]
+        store.delete_project(wheat)
+        assert (store.get_project(wheat), (store.get_run(run_id) or {})["project_id"]) == (None, None)
+        store.own.delete_run(other_id)
+        assert store.own.check(deep=True).findings == []
+
+
+def test_what_readers_of_1_4_ask_has_its_shapes(tmp_path: Path) -> None:
+    with Store(f"memory:{tmp_path}") as store:
+        run_id, pipeline_id = add_pipeline(store.own)
+        chains = [add_chain(store.own, pipeline_id) for _ in range(2)]
+        scored = zip((chains[0], chains[0], chains[1]), "010", (1.0, 3.0, 1.5), strict=True)
+        names = [
+            add_prediction(store, pipeline_id, chain_id=chain_id, fold_id=fold, val_score=score)
+            for chain_id, fold, score in scored
+        ]
+        assert store.query_top_chains(ascending=True)["chain_id"].to_list() == [chains[1], chains[0]]
+        assert store.query_top_chains(n=1, offset=1, score_column="avg_val_score", ascending=True)[
+            "cv_val_score"
+        ].to_list() == [2.0]
+        (row,) = store.query_chain_summaries(run_id=run_id, chain_id=[chains[1]], model_class="PLS%").rows(named=True)
+        assert (row["run_id"], row["pipeline_status"], row["dataset_name"]) == (run_id, "running", "wheat")
+        assert store.count_chain_summaries(metric="r2") == 0
+        assert store.get_chain_predictions(chains[0], "val")["fold_id"].to_list() == ["0", "1"]
+        assert store.top_predictions(1)["prediction_id"].to_list() == [names[0]]
+        assert len(store.top_predictions(1, group_by="chain_id")) == 2
+        assert len(store.query_predictions(task_type="reg", limit=2)) == 2
+        assert store.query_predictions(task_type="clf").is_empty()
+        assert store._fetch_pl("SELECT count(*) AS n FROM chains")["n"].to_list() == [2]
+        assert (store.get_prediction(names[0], load_arrays=True) or {}).get("y_pred") is None
+        store.fail_pipeline(pipeline_id, "a later model failed")
+        assert (store.get_pipeline(pipeline_id)["status"], len(store.query_predictions())) == ("failed", 3)
+        assert store.delete_dataset_predictions("wheat") == 3
+        assert store.list_pipelines().is_empty()
 
 
 def test_an_object_that_json_cannot_hold_is_kept_as_its_text() -> None:

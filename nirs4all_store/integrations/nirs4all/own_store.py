@@ -6,12 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...artifacts import checked_hash
+from ...artifacts import checked_hash, sha256
 from ...call_boundary import all_public
 from ...chains import SOURCE_MAP, artifact_ids, as_ids, problem_of, with_ids, without_objects
 from ...errors import ChainReplayError, InvalidInputError
 from ...exchange import own_chain
-from ...storage import ChainRecord, UnitOfWork
+from ...identifiers import new_id, utc_now
+from ...storage import ChainRecord, Label, Result, UnitOfWork
 from ...store import WorkspaceStore
 from ...workspace import deletion
 from .documents import OF_CHAIN, Row
@@ -19,6 +20,7 @@ from .documents import OF_CHAIN, Row
 REFIT = "_refit"
 """The ending of the name of a pipeline that nirs4all trains anew on all samples."""
 
+PROJECT = "project"
 DESCRIBED = ("chain_id", "pipeline_id", "model_class", "preprocessings", "branch_path", "source_index")
 
 
@@ -98,6 +100,52 @@ class OwnStore(WorkspaceStore):
                 deletion.delete_chain(uow, chain)
             pipelines = {chain["pipeline_id"] for chain in empty}
             deletion.delete_pipelines(uow, [one for one in pipelines if uow.chains.list(one).is_empty()], True)
+
+    # -- results and projects -----------------------------------------------------------------
+
+    def add_result(
+        self, result_id: str, kind: str, name: str, document: str, links: Mapping[str, str], details: Row
+    ) -> None:
+        """Add a result under an id of nirs4all's; its document is kept character by character."""
+        fingerprint = sha256(document.encode())
+        row = {"result_id": result_id, "kind": kind, "name": name, "fingerprint": fingerprint, "created_at": utc_now()}
+        with self._writing() as uow:
+            uow.results.require_links(links)
+            uow.whole_rows.add(Result, row | {"document": document, "details": details} | dict(links))
+
+    def add_project(self, name: str, description: str, color: str) -> str:
+        """Add a project; return its id."""
+        now, label_id = utc_now(), new_id()
+        row = {"label_id": label_id, "kind": PROJECT, "name": name, "description": description, "color": color}
+        with self._writing() as uow:
+            return uow.whole_rows.add(Label, row | {"created_at": now, "updated_at": now})
+
+    def projects(self) -> list[Row]:
+        """Return the projects, oldest first."""
+        with self._reading() as uow:
+            return list(uow.labels.of_kind(PROJECT))
+
+    def change_project(self, project_id: str, values: Mapping[str, str]) -> None:
+        """Change what a project says of itself."""
+        with self._writing() as uow:
+            uow.whole_rows.change(Label, project_id, dict(values) | {"updated_at": utc_now()})
+
+    def delete_project(self, project_id: str) -> None:
+        """Delete a project; its runs stay."""
+        with self._writing() as uow:
+            uow.labels.delete(project_id)
+
+    def set_project(self, run_id: str, project_id: str) -> None:
+        """Put a run into a project, and out of the one that it was in."""
+        with self._writing() as uow:
+            uow.labels.unlink_one("run", run_id, [row["label_id"] for row in uow.labels.of_kind(PROJECT)])
+            uow.labels.link(project_id, "run", run_id)
+
+    def project_of_runs(self) -> dict[str, str]:
+        """Return the id of the project of each run that is in one."""
+        with self._reading() as uow:
+            links = uow.labels.list_links().filter(owner_kind="run", kind=PROJECT)
+        return dict(links.select("owner_id", "label_id").iter_rows())
 
 
 def _own(uow: UnitOfWork, chain: Row) -> Row:

@@ -10,8 +10,9 @@ from typing import Any, Self
 
 import polars as pl
 
-from .adapter import JSON_OF_CHAIN, RELATION, Adapter
+from .adapter import JSON_OF_CHAIN, RELATION
 from .documents import OF_PREDICTION, Row, text_of
+from .families import WithFamilies
 from .installation import their_store
 from .summaries import matching, summaries
 
@@ -40,7 +41,7 @@ def prepare() -> None:
     ArtifactRegistry.begin_deferred = lambda registry: None
 
 
-class Store(Adapter):
+class Store(WithFamilies):
     """A workspace, in the place of nirs4all's `WorkspaceStore`."""
 
     @classmethod

@@ -37,6 +37,18 @@ class LabelRepo(Repository):
         query = select(LINKS.c.owner_kind, LINKS.c.owner_id, LABELS).join(LABELS, LABELS.c.label_id == LINKS.c.label_id)
         return self._tables.frame(query.order_by(LINKS.c.created_at, LINKS.c.link_id))
 
+    def delete(self, label_id: str) -> int:
+        """Delete a label, and take it from whatever has it; return how many rows there were."""
+        return self._tables.delete(LabelLink, LINKS.c.label_id, [label_id]) + self._tables.delete(
+            Label, LABELS.c.label_id, [label_id]
+        )
+
+    def unlink_one(self, owner_kind: str, owner_id: str, label_ids: Iterable[str]) -> int:
+        """Take some labels from a run, pipeline, chain or dataset; return how many links there were."""
+        of_owner = (LINKS.c.owner_kind == owner_kind) & (LINKS.c.owner_id == owner_id)
+        wanted = select(LINKS.c.link_id).where(of_owner & LINKS.c.label_id.in_(list(label_ids)))
+        return self._tables.delete(LabelLink, LINKS.c.link_id, wanted)
+
     def unlink(self, owner_kind: str, owner_ids: Iterable[str]) -> int:
         """Take all labels from runs, pipelines, chains or datasets; return how many links there were."""
         ids = list(owner_ids)

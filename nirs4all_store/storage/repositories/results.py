@@ -32,7 +32,7 @@ class ResultRepo(Repository):
         """Add a result, or find the same one; return its id. See `WorkspaceStore.save_result`."""
         text = document if isinstance(document, str) else _canonical(document)
         row: dict[str, Any] = {"kind": kind, "name": name, "fingerprint": _fingerprint(text)}
-        row |= {key: self._tables.require(LINKS[key], value) for key, value in links.items() if value is not None}
+        row |= self.require_links(links)
         same = select(RESULTS.c.result_id, RESULTS.c.document).where(
             *(RESULTS.c[key].is_not_distinct_from(row.get(key)) for key in (*row, *LINKS))
         )
@@ -43,6 +43,10 @@ class ResultRepo(Repository):
         own = {"result_id": result_id, "document": text, "details": details, "created_at": utc_now()}
         self._tables.add_new(Result, row | own)
         return result_id
+
+    def require_links(self, links: Mapping[str, str | None]) -> dict[str, str]:
+        """Return what a result is about, without None; what does not exist raises `NotFoundError`."""
+        return {key: self._tables.require(LINKS[key], value) for key, value in links.items() if value is not None}
 
     def get(self, result_id: str) -> dict[str, Any] | None:
         """Return a result as a dict, or None if there is none with this id."""
