@@ -10,6 +10,8 @@ from .importer import ImportedBundle as ImportedBundle
 from .importer import import_bundle as import_bundle
 from .nirs4all.chain_translation import own_chain as own_chain
 from .nirs4all.importer import import_workspace as import_workspace
+from .nirs4all.refits import models_below as models_below
+from .nirs4all.refits import refits_of as refits_of
 from .nirs4all.report import ImportReport as ImportReport
 from .nirs4all.source import database_of as database_of
 from .yaml_export import to_yaml as to_yaml

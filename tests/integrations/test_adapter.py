@@ -361,3 +361,13 @@ def test_a_store_in_the_adapter_is_the_same_workspace(adapter: Adapter, tmp_path
     run_id = adapter.begin_run("run", {"folds": np.int64(3)}, [{"name": "wheat"}])
     with WorkspaceStore(f"memory:{tmp_path}") as store:
         assert (store.get_run(run_id) or {})["config"] == {"folds": 3}
+
+
+def test_a_final_model_of_0_7_says_only_by_its_steps_of_which_pipeline_it_is(in_folder: Adapter) -> None:
+    own = in_folder.own
+    run_id = own.begin_run("run")
+    first, second, final = (own.begin_pipeline(run_id, name, None, None, "d") for name in ("a", "b", "pipeline_refit"))
+    train(in_folder, first, "a")
+    judged = train(in_folder, second, "b", MinMaxScaler())
+    refit = train(in_folder, final, "f", MinMaxScaler(), fold="fold_final")
+    assert (in_folder.own.get_chain(refit) or {})["refit_of"] == judged

@@ -8,9 +8,9 @@ from typing import Any
 
 from ...artifacts import checked_hash, sha256
 from ...call_boundary import all_public
-from ...chains import SOURCE_MAP, artifact_ids, as_ids, problem_of, with_ids, without_objects
+from ...chains import artifact_ids, problem_of, with_ids, without_objects
 from ...errors import ChainReplayError, InvalidInputError
-from ...exchange import own_chain
+from ...exchange import models_below, own_chain, refits_of
 from ...identifiers import new_id, utc_now
 from ...storage import ChainRecord, Label, Result, UnitOfWork
 from ...store import WorkspaceStore
@@ -20,6 +20,8 @@ from .documents import OF_CHAIN, Row
 REFIT = "_refit"
 """The ending of the name of a pipeline that nirs4all trains anew on all samples."""
 
+OF_ANY = f"pipeline{REFIT}"
+"""How nirs4all 0.7 calls each pipeline of final models, whichever of the run's it is of."""
 PROJECT = "project"
 DESCRIBED = ("chain_id", "pipeline_id", "model_class", "preprocessings", "branch_path", "source_index")
 
@@ -45,8 +47,11 @@ class OwnStore(WorkspaceStore):
         """
         with self.transaction():
             renamed = {row["artifact_id"]: self.register_new(row) for row in artifacts}
-            for chain in chains:
-                self.add_chain(chain, renamed)
+            named = [
+                with_ids(chain, {item: renamed.get(item, item) for item in artifact_ids(chain)}) for chain in chains
+            ]
+            for chain in named:
+                self.add_chain(chain, named)
 
     def register_new(self, row: Row) -> str:
         """Register a file under its id, or under another one if the id has other content; return the id.
@@ -64,11 +69,10 @@ class OwnStore(WorkspaceStore):
                 return name
         raise InvalidInputError(f"artifact {row['artifact_id']!r} is there with other content; give it another id")
 
-    def add_chain(self, chain: Row, renamed: Mapping[str, str]) -> None:
-        """Add a chain of nirs4all's: as our replay needs it, and beside it as it is."""
-        chain = with_ids(chain, {item: renamed.get(item, item) for item in artifact_ids(chain)})
+    def add_chain(self, chain: Row, together: Sequence[Row]) -> None:
+        """Add a chain of nirs4all's, one of some: as our replay needs it, and beside it as it is."""
         with self._writing() as uow:
-            chain_id = uow.chains.add(ChainRecord.of(_own(uow, chain)))
+            chain_id = uow.chains.add(ChainRecord.of(_own(uow, chain, together)))
             uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
             uow.results.add(OF_CHAIN, None, json.dumps(chain), {"chain_id": chain_id})
 
@@ -148,22 +152,47 @@ class OwnStore(WorkspaceStore):
         return dict(links.select("owner_id", "label_id").iter_rows())
 
 
-def _own(uow: UnitOfWork, chain: Row) -> Row:
+def _own(uow: UnitOfWork, chain: Row, together: Sequence[Row]) -> Row:
     """Return a chain of nirs4all's as ours; one of which nobody knows what it means keeps its scores only."""
     described = {name: chain[name] for name in DESCRIBED}
     bare = {"steps": _bare(chain["steps"]), "model_step_idx": max(chain["model_step_idx"], 0)}
     nothing = described | bare | without_objects(bare)
     if not artifact_ids(chain):
         return nothing
-    others = _chains_of(uow, chain["pipeline_id"])
+    pipeline = uow.runs.get_pipeline(chain["pipeline_id"]) or {}
+    chains, refits = _siblings(uow, pipeline, together)
     try:
-        own = described | own_chain(chain, uow.artifacts.get_many(artifact_ids(chain)), others)
-        problem = problem_of(own | {"attachments": None, "predict_fold": own["predict_fold"]})
+        rows, below = uow.artifacts.get_many(artifact_ids(chain)), models_below(chain, chains, refits)
+        own = described | own_chain(chain, rows, below, pipeline.get("expanded_config"))
+        problem = problem_of(own | {"attachments": None})
     except ChainReplayError as error:
         problem = str(error)
     if problem is not None:
         return nothing | {"verification": {"verdict": "fails", "reason": problem}}
-    return own | {"refit_of": _refit_of(uow, chain)}
+    return own | {"refit_of": refits.get(chain["chain_id"])}
+
+
+def _siblings(uow: UnitOfWork, pipeline: Row, together: Sequence[Row]) -> tuple[dict[str, list[Row]], dict[str, str]]:
+    """Return the chains that say what one of a pipeline means, by pipeline, and which of them are refits of which.
+
+    Those of its run for one of final models, of which more may be saved together with it; else those of its pipeline.
+    """
+    is_refit = REFIT in pipeline["name"]
+    pipelines = uow.runs.pipelines_of(pipeline["run_id"]) if is_refit else [pipeline]
+    chains = {row["pipeline_id"]: _chains_of(uow, row["pipeline_id"]) for row in pipelines}
+    known = {chain["chain_id"] for rows in chains.values() for chain in rows}
+    for chain in together:
+        if chain["chain_id"] not in known:
+            chains.setdefault(chain["pipeline_id"], []).append(chain)
+    if not is_refit:
+        return chains, {}
+    rows = uow.artifacts.get_many([item for rows in chains.values() for chain in rows for item in artifact_ids(chain)])
+    if pipeline["name"] != OF_ANY:
+        return chains, refits_of(pipelines, chains, rows)
+    judged = [row for row in pipelines if REFIT not in row["name"] and row["dataset_name"] == pipeline["dataset_name"]]
+    together_judged = [chain for row in judged for chain in chains[row["pipeline_id"]]]
+    of_any = {"pipeline_id": "", "name": OF_ANY.removesuffix(REFIT), "dataset_name": pipeline["dataset_name"]}
+    return chains, refits_of([of_any, pipeline], chains | {"": together_judged}, rows)
 
 
 def _bare(steps: Sequence[Row]) -> list[Row]:
@@ -174,27 +203,3 @@ def _chains_of(uow: UnitOfWork, pipeline_id: str) -> list[Row]:
     """Return the chains of a pipeline as nirs4all wrote them."""
     ids = uow.chains.list(pipeline_id)["chain_id"].to_list()
     return [json.loads(texts[-1]) for texts in uow.results.documents(OF_CHAIN, "chain_id", ids).values()]
-
-
-def _refit_of(uow: UnitOfWork, chain: Row) -> str | None:
-    """Return the chain that was cross-validated, of which this one is the final model, if there is no doubt.
-
-    nirs4all calls the pipeline of final models as the other one and `_refit`; 0.7 calls all of them `pipeline_refit`.
-    """
-    pipeline = uow.runs.get_pipeline(chain["pipeline_id"])
-    if pipeline is None or not pipeline["name"].endswith(REFIT):
-        return None
-    rows = uow.runs.list_pipelines(pipeline["run_id"], pipeline["dataset_name"]).select("pipeline_id", "name").rows()
-    judged = {row for row in rows if not row[1].endswith(REFIT)}
-    named = {row for row in judged if row[1] == pipeline["name"].removesuffix(REFIT)} or judged
-    chains = [one for pipeline_id, _ in named for one in _chains_of(uow, pipeline_id)]
-    found = [one["chain_id"] for one in chains if _way(uow, one) == _way(uow, chain)]
-    return str(found[0]) if len(found) == 1 else None
-
-
-def _way(uow: UnitOfWork, chain: Row) -> list[Any]:
-    """Return what the final model of a chain has in common with it: the model, and what is fitted before it."""
-    shared = {int(key): as_ids(ids) for key, ids in (chain["shared_artifacts"] or {}).items() if key != SOURCE_MAP}
-    ids = [item for key in sorted(shared) for item in shared[key]]
-    rows = uow.artifacts.get_many(ids)
-    return [chain["model_class"], *(rows[item]["operator_class"] for item in ids if item in rows)]
