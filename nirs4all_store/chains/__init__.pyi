@@ -27,6 +27,12 @@ from .intervals import RESIDUALS as RESIDUALS
 from .intervals import checked_residuals as checked_residuals
 from .loader import ChainLoader as ChainLoader
 from .loader import replay_chain as replay_chain
+from .nirs4all_chains import ENCODER as ENCODER
+from .nirs4all_chains import META_MODEL as META_MODEL
+from .nirs4all_chains import chains_below as chains_below
+from .nirs4all_chains import is_over_models as is_over_models
+from .nirs4all_chains import of_shared as of_shared
+from .nirs4all_chains import own_chain as own_chain
 from .plan import MEAN as MEAN
 from .plan import Plan as Plan
 from .plan import check_nothing_is_left_out as check_nothing_is_left_out

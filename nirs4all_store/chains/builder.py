@@ -6,6 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InvalidInputError
+from .feature_views import AUGMENTATION, BRANCH, CONCATENATION, FEATURES, MERGE
+from .nirs4all_chains import Y_PROCESSING, own_chain
+
+COMPOSITE = (Y_PROCESSING, AUGMENTATION, CONCATENATION)
+"""The keys of a step's configuration that say more than that its objects follow one another."""
 
 
 @dataclass
@@ -132,9 +137,13 @@ class ChainBuilder:
         before = [
             step
             for step in self._steps
-            if step not in self._models and step.step_index < model.step_index and _is_on_way(step, model)
+            if step not in self._models
+            and step.step_index < model.step_index
+            and (_is_on_way(step, model) or self._is_merged(step, model))
         ]
         self._check_index_of_its_own(model)
+        if any(set(step.operator_config or {}) & {*COMPOSITE, MERGE} for step in before):
+            return self._composite(model, before)
         fitted = [step for step in before if _ids(step)]
         first_per_fold = next((i for i, step in enumerate(fitted) if step.artifacts.fold_artifact_ids), len(fitted))
         folds = _folds(model)
@@ -153,6 +162,31 @@ class ChainBuilder:
             "source_index": None,
         }
 
+    def _is_merged(self, step: Any, model: Any) -> bool:
+        """Tell whether a step of a branch is before a merge: the model gets the features of all branches."""
+        merges = [one.step_index for one in self._steps if (one.operator_config or {}).get(MERGE) == FEATURES]
+        return any(step.step_index < index <= model.step_index for index in merges)
+
+    def _composite(self, model: Any, before: list[Any]) -> dict[str, Any]:
+        """Return a chain that scales y, or whose X goes several ways: as nirs4all tells it, and then as we do."""
+        if per_fold := [step.operator_class for step in before if step.artifacts.fold_artifact_ids]:
+            raise InvalidInputError(
+                f"{per_fold[0]} is fitted per fold, in a chain with scaled targets or ways side by side; fit it once"
+            )
+        told = {
+            "chain_id": "of this trace",
+            "steps": [_told(step) for step in (*before, model)],
+            "model_step_idx": model.step_index,
+            "model_class": model.operator_class,
+            "preprocessings": self._trace.preprocessing_chain,
+            "fold_strategy": "per_fold" if model.artifacts.fold_artifact_ids else "shared",
+            "fold_artifacts": _folds(model),
+            "shared_artifacts": _shared([step for step in before if _ids(step)]),
+            "branch_path": list(model.branch_path) if model.branch_path else None,
+            "source_index": None,
+        }
+        return own_chain(told, {}, None, _branches(before))
+
     def _check_index_of_its_own(self, model: Any) -> None:
         others = [step for step in self._steps if step not in self._models and step.step_index == model.step_index]
         for step in others:
@@ -170,6 +204,21 @@ class ChainBuilder:
                 f"step {step.step_index} ({step.operator_class}) was fitted on folds {sorted(own)}, "
                 f"its model on {sorted(folds)}; fit both on the same folds"
             )
+
+
+def _told(step: Any) -> dict[str, Any]:
+    described = _described(step, True)
+    return {name: value for name, value in described.items() if name != "artifact_id"} | {"artifact_ids": _ids(step)}
+
+
+def _branches(before: list[Any]) -> list[Any]:
+    """Return a configuration that says which transformers are in which branch, as `branches_of` reads it."""
+    steps: dict[int, dict[int, list[str]]] = {}
+    for step in before:
+        if step.branch_path:
+            steps.setdefault(step.step_index, {}).setdefault(step.branch_path[0], []).extend(_ids(step))
+    last = max(steps, default=0)
+    return [{BRANCH: [ids for _, ids in sorted(steps.get(idx, {}).items())]} for idx in range(1, last + 1)]
 
 
 def _is_on_way(step: Any, model: Any) -> bool:

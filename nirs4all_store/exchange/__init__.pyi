@@ -8,7 +8,6 @@ from .formats import FORMATS as FORMATS
 from .formats import ExportedChain as ExportedChain
 from .importer import ImportedBundle as ImportedBundle
 from .importer import import_bundle as import_bundle
-from .nirs4all.chain_translation import own_chain as own_chain
 from .nirs4all.importer import import_workspace as import_workspace
 from .nirs4all.refits import models_below as models_below
 from .nirs4all.refits import refits_of as refits_of

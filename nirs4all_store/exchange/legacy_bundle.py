@@ -11,9 +11,8 @@ import re
 from typing import Any
 
 from ..artifacts import CODECS, sha256
-from ..chains import SOURCE_MAP, as_ids
+from ..chains import SOURCE_MAP, as_ids, own_chain
 from ..errors import BundleError
-from .nirs4all.chain_translation import own_chain
 
 NAME = re.compile(r"artifacts/(?P<kind_and_class>.+)_(?P<digits>[0-9a-f]{12})(?P<extension>\.[a-z]+)")
 

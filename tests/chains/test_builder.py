@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.decomposition import PCA
 from sklearn.linear_model import Ridge
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
 from nirs4all_store import ChainBuilder, ExecutionStep, ExecutionTrace, InvalidInputError, StepArtifacts, WorkspaceStore
+from nirs4all_store.testing.contract import add_pipeline
 
 
 def step(idx: int, name: str, ids: list[str] | None = None, **more: Any) -> ExecutionStep:
@@ -334,3 +336,56 @@ def test_a_step_with_the_index_of_its_model_once_was_dropped() -> None:
 def test_a_fold_without_a_model_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"no artifact for \['fold_0'\]"):
         ChainBuilder(ExecutionTrace([model(1, {0: [], 1: "m"})], 1)).build()
+
+
+X = np.random.default_rng(5).normal(size=(30, 6))
+Y = X @ np.arange(6.0) + 40
+
+
+def replayed(store: WorkspaceStore, steps: list[tuple[int, dict[str, Any], list[int], list[Any]]]) -> Any:
+    """Predict with a chain that is built of steps: index, configuration, branch path, fitted objects."""
+    _, pipeline_id = add_pipeline(store)
+    trace = ExecutionTrace()
+    for index, config, path, fitted in steps:
+        ids = [store.save_artifact(one, type(one).__name__, "model" if "model" in config else "o") for one in fitted]
+        trace.steps.append(ExecutionStep(index, "op", config, "train", path, StepArtifacts(ids)))
+    chain_id = store.save_chain(pipeline_id, **ChainBuilder(trace).build())
+    return store.replay_chain(chain_id, X)
+
+
+def test_a_scaler_of_y_is_inverted_and_not_applied_to_x(store: WorkspaceStore) -> None:
+    scaler, of_y = StandardScaler().fit(X), MinMaxScaler().fit(Y[:, None])
+    model = Ridge().fit(scaler.transform(X), of_y.transform(Y[:, None])[:, 0])
+    of_target = {"y_processing": "MinMaxScaler"}
+    steps = [(1, {}, [], [scaler]), (2, of_target, [], [of_y]), (3, {"model": "Ridge"}, [], [model])]
+    expected = of_y.inverse_transform(model.predict(scaler.transform(X))[:, None])[:, 0]
+    np.testing.assert_allclose(replayed(store, steps), expected)
+
+
+def test_augmented_features_stand_beside_x(store: WorkspaceStore) -> None:
+    ways = [StandardScaler().fit(X), MinMaxScaler().fit(X)]
+    seen = np.hstack([X, *(one.transform(X) for one in ways)])
+    model = Ridge().fit(seen, Y)
+    augmentation = {"feature_augmentation": ["StandardScaler", "MinMaxScaler"]}
+    found = replayed(store, [(1, augmentation, [], ways), (2, {"model": "Ridge"}, [], [model])])
+    np.testing.assert_allclose(found, model.predict(seen))
+
+
+def test_merged_branches_stand_side_by_side(store: WorkspaceStore) -> None:
+    scaler, other = StandardScaler().fit(X), MinMaxScaler().fit(X)
+    few = PCA(2).fit(scaler.transform(X))
+    seen = np.hstack([few.transform(scaler.transform(X)), other.transform(X)])
+    model = Ridge().fit(seen, Y)
+    branches = [(1, {}, [0], [scaler]), (1, {}, [0], [few]), (1, {}, [1], [other])]
+    found = replayed(store, [*branches, (2, {"merge": "features"}, [], []), (3, {"model": "Ridge"}, [], [model])])
+    np.testing.assert_allclose(found, model.predict(seen))
+
+
+def test_ways_side_by_side_that_are_fitted_per_fold_are_refused() -> None:
+    steps = [
+        ExecutionStep(1, "SNV", {}, artifacts=StepArtifacts(fold_artifact_ids={0: "s"})),
+        ExecutionStep(2, "Scaler", {"y_processing": "Scaler"}, artifacts=StepArtifacts(["y"])),
+        ExecutionStep(3, "Ridge", {"model": "Ridge"}, artifacts=StepArtifacts(fold_artifact_ids={0: "m"})),
+    ]
+    with pytest.raises(InvalidInputError, match="SNV is fitted per fold"):
+        ChainBuilder(ExecutionTrace(steps)).build()

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from typing import Any
 
 from ...artifacts import checked_hash, sha256
-from ...chains import as_ids
+from ...chains import ENCODER, as_ids, is_over_models, of_shared, own_chain
 from ...errors import BundleError
-from .chain_translation import ENCODER, is_over_models, of_shared, own_chain
 
 Row = dict[str, Any]
 FILE = re.compile(

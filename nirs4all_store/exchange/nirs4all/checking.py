@@ -8,10 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ...chains import ChainLoader, artifact_ids, with_ids
+from ...chains import META_MODEL, ChainLoader, artifact_ids, with_ids
 from ...errors import InvalidInputError, StoreError
 from ...storage import Chain, UnitOfWork
-from .chain_translation import META_MODEL
 from .objects import Import, add_lost_files
 from .report import DIFFERS, DOUBTFUL, FAILS, NEEDS, NOT_CHECKED, VERIFIED
 

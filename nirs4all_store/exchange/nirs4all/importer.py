@@ -14,18 +14,17 @@ from typing import Any
 import numpy as np
 
 from ...artifacts import Trust, sha256
-from ...chains import artifact_ids, as_ids, problem_of, with_ids, without_objects
+from ...chains import artifact_ids, as_ids, own_chain, problem_of, with_ids, without_objects
 from ...datasets import read_spectra
 from ...errors import ArtifactCorruptError, ArtifactMissingError, ChainReplayError, InvalidInputError
 from ...identifiers import new_id, utc_now
 from ...storage import Chain, Label, Log, Pipeline, Prediction, Result, Run, UnitOfWork
 from . import checking
-from .chain_translation import decoded, own_chain
 from .objects import Import, Writing, add_lost_files, add_object, add_unused_objects
 from .refits import models_below, refits_of
 from .report import DOUBTFUL, FAILS, NO_FILES, NOT_CHECKED, ImportReport
 from .rows import left_over, own_row, without_best, without_zeros
-from .source import Row, Source, open_source
+from .source import Row, Source, decoded, open_source
 
 KIND = "nirs4all"
 """The kind of a result that holds what a row of nirs4all says beyond our columns."""

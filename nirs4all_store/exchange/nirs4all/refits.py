@@ -10,8 +10,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from ...chains import as_ids
-from .chain_translation import chains_below, is_over_models, of_shared
+from ...chains import as_ids, chains_below, is_over_models, of_shared
 from .rows import REFIT
 
 Row = dict[str, Any]

@@ -10,8 +10,7 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, Integer, String
 
 from ...storage import Base, Chain, Log, Pipeline, Prediction, Run
-from .chain_translation import decoded
-from .source import Source
+from .source import Source, decoded
 
 Row = dict[str, Any]
 Model = type[Base]

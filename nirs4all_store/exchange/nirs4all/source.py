@@ -6,6 +6,7 @@ what: docs/decisions/0032.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,7 +20,6 @@ from ...engine import ForeignDatabase, foreign_database
 from ...errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError, StoreError, WorkspaceNotFoundError
 from ...filesystem import content_of
 from .arrays import ArrayFiles
-from .chain_translation import decoded
 
 Row = dict[str, Any]
 SQLITE, DUCKDB = "store.sqlite", "store.duckdb"
@@ -105,6 +105,11 @@ class Source:
         inside = self.folder / "artifacts"
         named = {inside / row["artifact_path"] for row in self.artifacts.values() if row["artifact_path"]}
         return sorted(path for path in inside.rglob("*") if path.is_file() and path not in named)
+
+
+def decoded(text: Any) -> Any:
+    """Return what JSON text stands for; nirs4all's may have NaN and infinities."""
+    return json.loads(text) if isinstance(text, str) and text else text
 
 
 @contextmanager

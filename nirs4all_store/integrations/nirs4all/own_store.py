@@ -8,9 +8,9 @@ from typing import Any
 
 from ...artifacts import checked_hash, sha256
 from ...call_boundary import all_public
-from ...chains import artifact_ids, problem_of, with_ids, without_objects
+from ...chains import artifact_ids, own_chain, problem_of, with_ids, without_objects
 from ...errors import ChainReplayError, InvalidInputError
-from ...exchange import models_below, own_chain, refits_of
+from ...exchange import models_below, refits_of
 from ...identifiers import new_id, utc_now
 from ...storage import ChainRecord, Label, Result, UnitOfWork
 from ...store import WorkspaceStore

@@ -6,12 +6,10 @@ applies scalers of y to X. What each of its forms means was seen in real workspa
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ...chains import SOURCE_MAP, as_ids
-from ...errors import ChainReplayError
+from ..errors import ChainReplayError
 from .feature_views import (
     AUGMENTATION,
     CONCATENATION,
@@ -23,6 +21,7 @@ from .feature_views import (
     merges,
     param_of,
 )
+from .schema import SOURCE_MAP, as_ids
 
 Row = dict[str, Any]
 Ids = list[str]
@@ -34,8 +33,8 @@ MEMBERS = {"model": "estimator", "y": "y_transform"}
 WITH_PREPROCESSING = "FoldPreprocessedModel"
 """The class of a model that has fitted what transforms X for itself; the chain names the same steps once more."""
 FINAL_FOLDS = ("fold_final", "final")
-ENCODER = "encoder"
-"""The type of an artifact that transforms y."""
+Y_PROCESSING, ENCODER = "y_processing", "encoder"
+"""What a step and an artifact say that transform y."""
 
 
 def own_chain(chain: Row, artifacts: Mapping[str, Row], below: Sequence[Row] | None = None, config: Any = None) -> Row:
@@ -91,11 +90,6 @@ def own_chain(chain: Row, artifacts: Mapping[str, Row], below: Sequence[Row] | N
         "source_index": chain["source_index"],
         "predict_fold": next((fold for fold in FINAL_FOLDS if fold in folds), None),
     }
-
-
-def decoded(text: Any) -> Any:
-    """Return what JSON text stands for; nirs4all's may have NaN and infinities."""
-    return json.loads(text) if isinstance(text, str) and text else text
 
 
 def of_shared(chain: Row) -> dict[int, Ids]:
@@ -184,7 +178,7 @@ def _described(step: Row, ids: Ids | None) -> Row:
 
 def _is_of_y(step: Row, artifact: Row) -> bool:
     params = step.get("params")
-    return artifact.get("artifact_type") == ENCODER or (isinstance(params, dict) and "y_processing" in params)
+    return artifact.get("artifact_type") == ENCODER or (isinstance(params, dict) and Y_PROCESSING in params)
 
 
 def is_over_models(chain: Row) -> bool:
