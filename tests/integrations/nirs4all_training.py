@@ -7,6 +7,7 @@ import sys
 
 import nirs4all
 import numpy as np
+from lightgbm import LGBMRegressor
 from nirs4all.data import SpectroDataset
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.ensemble import RandomForestClassifier
@@ -49,6 +50,7 @@ KINDS = {
         Y,
     ),
     "selection": ([StandardScaler(), SelectKBest(f_regression, k=10), FOLDS, {"model": PLSRegression(4)}], Y),
+    "boosted": ([StandardScaler(), FOLDS, {"model": LGBMRegressor(n_estimators=10, verbose=-1, n_jobs=1)}], Y),
     "sources": ([MinMaxScaler(), FOLDS, {"model": PLSRegression(4)}], Y),
     "scans": ([MinMaxScaler(), FOLDS, {"model": PLSRegression(4)}], Y),
     "no-folds": ([MinMaxScaler(), {"model": PLSRegression(4)}], Y),

@@ -3,6 +3,7 @@
 import hashlib
 import sys
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
@@ -271,6 +272,21 @@ def test_a_run_is_in_one_project_at_a_time(tmp_path: Path) -> None:
         assert (store.get_project(wheat), (store.get_run(run_id) or {})["project_id"]) == (None, None)
         store.own.delete_run(other_id)
         assert store.own.check(deep=True).findings == []
+
+
+def test_an_object_is_found_by_its_cache_key_as_long_as_it_is_there(tmp_path: Path) -> None:
+    with Store(f"memory:{tmp_path}") as store:
+        scaler = StandardScaler().fit(X)
+        kept = store.save_artifact_with_cache_key(scaler, "StandardScaler", "transformer", "joblib", "steps", "x", "d")
+        other = store.save_artifact_with_cache_key(scaler.scale_, "ndarray", "transformer", "joblib", "steps", "z", "e")
+        assert store.find_cached_artifact("steps", "x") == kept
+        assert store.find_cached_artifact("steps", "y") is None
+        assert (store.invalidate_dataset_cache("d"), store.invalidate_dataset_cache("d")) == (1, 0)
+        assert store.find_cached_artifact("steps", "x") is None
+        assert store.find_cached_artifact("steps", "z") == other
+        store.own.gc_artifacts(grace=timedelta(0))
+        assert store.find_cached_artifact("steps", "z") is None
+        assert store.list_results().is_empty()
 
 
 def test_what_readers_of_1_4_ask_has_its_shapes(tmp_path: Path) -> None:

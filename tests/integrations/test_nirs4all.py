@@ -13,7 +13,8 @@ from test_wheel import build_wheel, run
 HERE = Path(__file__).parent
 TRAINING, CHECKING, USING = (HERE / f"nirs4all_{name}.py" for name in ("training", "checking", "using"))
 ENGINES = [("1.4.10", "default"), ("1.4.10", "legacy"), ("0.7.1", "only")]
-KINDS = ["sweep", "y", "two", "classes", "words", "branches", "merge", "augmentation", "sources", "scans", "no-folds"]
+KINDS = ["sweep", "y", "two", "classes", "words", "branches", "merge", "augmentation", "boosted"]
+KINDS += ["sources", "scans", "no-folds"]
 MORE = {("1.4.10", "legacy"): ["selection", "stack"], ("0.7.1", "only"): ["stack"]}
 """What one engine trains and another one refuses by itself."""
 OURS = ("-m", "nirs4all_store.integrations.nirs4all")
@@ -28,7 +29,7 @@ def pythons(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Path
     for version in dict(ENGINES):
         run("python3", "-m", "venv", folder / version, folder=folder)
         found[version] = folder / version / "bin" / "python"
-        run(found[version], "-m", "pip", "install", "-q", f"nirs4all=={version}", wheel, folder=folder)
+        run(found[version], "-m", "pip", "install", "-q", f"nirs4all=={version}", "lightgbm", wheel, folder=folder)
     return found
 
 

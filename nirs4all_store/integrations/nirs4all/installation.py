@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
+from functools import wraps
 from importlib.metadata import PackageNotFoundError, version
 from types import ModuleType
 from typing import Any
 
+from ...artifacts import CODECS
 from ...errors import IntegrationError
 
 ADAPTERS = {"0.7.1": "v0_7", "1.4.10": "v1_4"}
@@ -34,6 +36,7 @@ def install() -> None:
         return
     global _their_store
     _their_store = own
+    _write_what_we_load()
     module.prepare()
     # Some modules import the class when they are imported, others when they need it.
     for theirs in _modules():
@@ -43,6 +46,22 @@ def install() -> None:
     predictions = importlib.import_module("nirs4all.data.predictions").Predictions
     if hasattr(predictions, "register_store_backend"):  # Since 1.0.
         predictions.register_store_backend(adapter)
+
+
+def _write_what_we_load() -> None:
+    """Let nirs4all write a fitted object with joblib where it would take a format that nothing here loads.
+
+    It has some for Keras, PyTorch, XGBoost, LightGBM and CatBoost, which keep less of the object: its `get_params`.
+    """
+    registry: Any = importlib.import_module("nirs4all.pipeline.storage.artifacts.artifact_registry")
+    to_bytes = registry.to_bytes
+
+    @wraps(to_bytes)
+    def to_known_bytes(obj: Any, format_hint: str | None = None) -> tuple[bytes, str]:
+        content, format = to_bytes(obj, format_hint)
+        return (content, format) if format in CODECS else to_bytes(obj, "sklearn")
+
+    registry.to_bytes = to_known_bytes
 
 
 def their_store() -> Any:

@@ -76,6 +76,11 @@ class OwnStore(WorkspaceStore):
             uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
             uow.results.add(OF_CHAIN, None, json.dumps(chain), {"chain_id": chain_id})
 
+    def has_artifact(self, artifact_id: str) -> bool:
+        """Tell whether there is an artifact with an id."""
+        with self._reading() as uow:
+            return uow.artifacts.get(artifact_id) is not None
+
     def documents(self, kind: str, link: str, ids: Sequence[str]) -> dict[str, Any]:
         """Return what the documents of a kind say about some rows, by the ids of these."""
         with self._reading() as uow:
@@ -116,6 +121,11 @@ class OwnStore(WorkspaceStore):
         with self._writing() as uow:
             uow.results.require_links(links)
             uow.whole_rows.add(Result, row | {"document": document, "details": details} | dict(links))
+
+    def delete_results(self, result_ids: Sequence[str]) -> int:
+        """Delete results; return how many there were."""
+        with self._writing() as uow:
+            return uow.results.delete(result_ids)
 
     def add_project(self, name: str, description: str, color: str) -> str:
         """Add a project; return its id."""

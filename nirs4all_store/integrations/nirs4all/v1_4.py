@@ -11,6 +11,7 @@ from typing import Any, Self
 import polars as pl
 
 from .adapter import JSON_OF_CHAIN, RELATION
+from .artifact_cache import WithArtifactCache
 from .documents import OF_PREDICTION, Row, text_of
 from .families import WithFamilies
 from .installation import their_store
@@ -41,7 +42,7 @@ def prepare() -> None:
     ArtifactRegistry.begin_deferred = lambda registry: None
 
 
-class Store(WithFamilies):
+class Store(WithFamilies, WithArtifactCache):
     """A workspace, in the place of nirs4all's `WorkspaceStore`."""
 
     @classmethod

@@ -70,6 +70,10 @@ class ResultRepo(Repository):
             found.setdefault(row[link], []).append(row["document"])
         return found
 
+    def delete(self, result_ids: Iterable[str]) -> int:
+        """Delete results by their ids; return how many there were."""
+        return self._tables.delete(Result, RESULTS.c.result_id, list(result_ids))
+
     def delete_of_run(self, run_id: str) -> int:
         """Delete the results about a run; return how many there were."""
         return self._tables.delete(Result, RESULTS.c.run_id, [run_id])
