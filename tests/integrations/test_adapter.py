@@ -326,6 +326,12 @@ def test_an_object_that_json_cannot_hold_is_kept_as_its_text() -> None:
     }
 
 
+def test_a_store_that_nobody_keeps_was_closed_before_its_call(tmp_path: Path) -> None:
+    Adapter(tmp_path / "w").begin_run("run")
+    Adapter(tmp_path / "w").begin_run("another")
+    assert len(Adapter(tmp_path / "w").list_runs()) == 2
+
+
 def test_what_is_not_carried_is_said_by_name(adapter: Adapter) -> None:
     with pytest.raises(AttributeError, match="'compact_everything', which is not carried"):
         _ = adapter.compact_everything

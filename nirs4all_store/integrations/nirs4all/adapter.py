@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from inspect import signature
 from pathlib import Path
 from typing import Any, Self
@@ -103,7 +104,9 @@ class Adapter:
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(OwnStore, name):
             raise AttributeError(f"nirs4all's store has {name!r}, which is not carried; see train-with-nirs4all.md")
-        return getattr(self.own, name)
+        found = getattr(self.own, name)
+        # A call keeps the adapter, whose end would close the store, as in `WorkspaceStore(folder).list_runs()`.
+        return partial(_call, self, found) if callable(found) else found
 
     # -- life ---------------------------------------------------------------------------------
 
@@ -337,3 +340,7 @@ class Adapter:
                 own.delete_prediction(row["prediction_id"])
             own.drop_empty({row["chain_id"] for row in rows if row["chain_id"] is not None})
         return len(rows)
+
+
+def _call(_adapter: Adapter, method: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    return method(*args, **options)
