@@ -452,10 +452,12 @@ class WorkspaceStore(Queries):
         with self._reading() as uow:
             return uow.runs.get_pipeline(pipeline_id)
 
-    def list_pipelines(self, run_id: str | None = None, dataset_name: str | None = None) -> pl.DataFrame:
-        """Return pipelines, newest first, of one run or dataset or of all."""
+    def list_pipelines(
+        self, run_id: str | None = None, dataset_name: str | None = None, *, pipeline_ids: Iterable[str] | None = None
+    ) -> pl.DataFrame:
+        """Return pipelines, newest first: of one run or dataset, those with these ids as far as they exist, or all."""
         with self._reading() as uow:
-            return uow.runs.list_pipelines(run_id, dataset_name)
+            return uow.runs.list_pipelines(run_id, dataset_name, pipeline_ids)
 
     def delete_pipeline(self, pipeline_id: str) -> int:
         """Delete a pipeline and all below it, as `delete_run` does; return how many rows, 0 for an unknown one."""

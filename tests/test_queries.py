@@ -88,6 +88,18 @@ def test_what_was_judged_by_other_folds_or_data_is_not_paired(store: WorkspaceSt
     assert (found.paired, found.not_paired) == (None, "not paired: the chains were trained on different data")
 
 
+def test_chains_of_one_calibration_with_other_test_sets_once_were_no_pair(store: WorkspaceStore) -> None:
+    labels = np.where(Y > 0, "high", "low")
+    for y, model, is_paired in ((Y, Ridge(), True), (labels, LogisticRegression(), False)):
+        tested = ({"X": X, "y": y, "X_test": X[:count], "y_test": y[:count]} for count in (5, 6))
+        first, other = (chains_of(store, [KFold(3), model], data=data)[0] for data in tested)
+        found = store.compare_chains([first, other])
+        assert found.scores["dataset_id"].n_unique() == 2
+        assert (found.not_paired is None) == is_paired, "other data may have the same labels"
+        if found.paired is not None:
+            assert found.paired.select("n", "difference").rows() == [(24, 0.0)]
+
+
 def test_scans_of_one_sample_are_one_pair_and_classes_are_right_or_wrong(store: WorkspaceStore) -> None:
     classes = np.where(X[:, 1] > 0, "wheat", "oats")
     names, lots = np.repeat(np.arange(12), 2).astype(str), np.repeat(np.arange(12), 2)

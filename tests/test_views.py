@@ -478,6 +478,26 @@ def test_nobody_was_told_that_no_model_has_learnt_anything(store: WorkspaceStore
     ]
 
 
+def test_a_ranking_once_read_all_pipelines_for_its_few_rows(
+    store: WorkspaceStore, chain_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pipeline_id = (store.get_chain(chain_id) or {})["pipeline_id"]
+    other = add_model(store, "other", 0.3)["pipeline"]
+    assert store.list_pipelines(pipeline_ids=[pipeline_id, "none"])["pipeline_id"].to_list() == [pipeline_id]
+    assert store.list_pipelines(pipeline_ids=[]).is_empty()
+    asked, list_pipelines = [], WorkspaceStore.list_pipelines
+
+    def spy(self: WorkspaceStore, *given: Any, **options: Any) -> pl.DataFrame:
+        found = list_pipelines(self, *given, **options)
+        asked.append(found["pipeline_id"].to_list())
+        return found
+
+    monkeypatch.setattr(WorkspaceStore, "list_pipelines", spy)
+    monkeypatch.delattr(WorkspaceStore, "get_pipeline")
+    views.list_models(store, views.rank(store, 1, dataset_name="wheat"), limit=1)
+    assert asked == [[other]]
+
+
 def test_runs_once_were_compared_without_the_scores_of_their_best_models(store: WorkspaceStore) -> None:
     X = np.random.default_rng(0).normal(size=(30, 4))
     y = X[:, 0] + X[:, 1]

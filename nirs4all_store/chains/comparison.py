@@ -158,7 +158,7 @@ def _fold_by_fold(chains: Sequence[Compared]) -> pl.DataFrame:
 
 
 def _why_not_paired(scores: pl.DataFrame, chains: Sequence[Compared]) -> str | None:
-    if scores["dataset_id"].n_unique() > 1:
+    if scores["dataset_id"].n_unique() > 1 and not _have_the_same_references(chains):
         return "not paired: the chains were trained on different data"
     folds = scores["judged_by"].str.json_path_match("$.folds")
     if folds.null_count() or folds.n_unique() > 1:
@@ -169,6 +169,22 @@ def _why_not_paired(scores: pl.DataFrame, chains: Sequence[Compared]) -> str | N
     if len({tuple(own.sort()) for own in rows}) > 1:
         return "not paired: the chains do not predict the same samples"
     return None
+
+
+def _have_the_same_references(chains: Sequence[Compared]) -> bool:
+    """Tell whether the values measured of each row are the same, as where data differ in their test set alone.
+
+    Labels of classes are too few to tell samples apart.
+    """
+    if any(are_classes(chain.predictions) for chain in chains):
+        return False
+    first, *others = (
+        chain.samples.select("row", *(true for _, true, _, _ in targets_in(chain.samples, chain.target_names)))
+        .unique("row", keep="first")
+        .sort("row")
+        for chain in chains
+    )
+    return first.height > 0 and all(first.equals(other) for other in others)
 
 
 def _pairs(first: Compared, other: Compared) -> list[Row]:

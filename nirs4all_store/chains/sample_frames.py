@@ -131,8 +131,15 @@ def _repeats(predictions: Sequence[dict[str, Any]]) -> list[list[str]]:
 
 
 def are_classes(predictions: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether predictions are of classes, also those of nirs4all, which has `binary_classification`."""
-    return any("classification" in (row["task_type"] or "") for row in predictions)
+    """Tell whether predictions are of classes, whatever who wrote them calls that: nirs4all `binary_classification`."""
+    return any(
+        "classification" in (row["task_type"] or "") or _are_labels(row.get("y_true")) or _are_labels(row.get("y_pred"))
+        for row in predictions
+    )
+
+
+def _are_labels(values: Array | None) -> bool:
+    return values is not None and np.asarray(values).dtype.kind not in "biuf"
 
 
 def _with_samples(frame: pl.DataFrame, samples: pl.DataFrame, references: Sequence[str]) -> pl.DataFrame:

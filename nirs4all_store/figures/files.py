@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from ..chains import are_classes
 from ..errors import InvalidInputError
 from ..filesystem import atomic_write
 from ..validation import printable
-from .parts import Part, are_classes, confusion_of, name_of_rmse, parts_of, short_names
+from .parts import Part, confusion_of, name_of_rmse, parts_of, short_names
 
 FORMATS = {".png": "png", ".svg": "svg", ".pdf": "pdf", ".html": "svg"}
 PAGE = (
@@ -92,7 +93,7 @@ def _figure(prediction: dict[str, Any]) -> Any:
     from matplotlib.figure import Figure
 
     parts = parts_of(prediction)
-    of_classes = are_classes(prediction)
+    of_classes = are_classes([prediction])
     sizes = [_size_of_counts(part) if of_classes else POINTS_SIZE for part in parts]
     widths, heights = zip(*sizes, strict=True)
     figure = Figure(figsize=(max(widths), sum(heights)), layout="constrained")

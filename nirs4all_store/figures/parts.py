@@ -129,12 +129,6 @@ def _alike(names: Sequence[str]) -> list[list[int]]:
     return [of_name for of_name in places.values() if len(of_name) > 1]
 
 
-def are_classes(prediction: dict[str, Any]) -> bool:
-    """Tell whether classes were predicted, whatever its writer calls that: nirs4all has `binary_classification`."""
-    arrays = (np.asarray(prediction[name]) for name in ("y_true", "y_pred"))
-    return "classification" in prediction["task_type"] or any(array.dtype.kind not in "biuf" for array in arrays)
-
-
 def confusion_of(part: Part) -> tuple[Array, Array]:
     """Return the classes, and how often each (a row) was predicted as which (a column)."""
     classes, codes = np.unique(np.concatenate([part.y, part.y_pred]), return_inverse=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .parts import Part, are_classes, confusion_of, parts_of, short_names
+from ..chains import are_classes
+from .parts import Part, confusion_of, parts_of, short_names
 
 WIDTH, HEIGHT = 64, 22
 MOST_BESIDE, GAP = 80, 2
@@ -18,7 +19,7 @@ def draw(prediction: dict[str, Any]) -> str:
     y, y_pred = prediction.get("y_true"), prediction.get("y_pred")
     if y is None or y_pred is None or not len(y):
         return "There is nothing to draw: its true values are not known."
-    one = _counts if are_classes(prediction) else _points
+    one = _counts if are_classes([prediction]) else _points
     parts = parts_of(prediction)
     drawn = ["\n".join(filter(None, [one(part), part.unpredicted])) for part in parts]
     if len(parts) == 1:

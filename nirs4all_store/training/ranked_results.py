@@ -20,7 +20,8 @@ def ranked(store: WorkspaceStore, pipeline_ids: list[str]) -> pl.DataFrame:
     What was judged by other folds or metrics is ranked apart.
     """
     frame = pl.concat([store.query_predictions(pipeline_id=pipeline_id) for pipeline_id in pipeline_ids])
-    judged = store.list_pipelines().select("pipeline_id", folds=pl.col("judged_by").str.json_path_match("$.folds"))
+    pipelines = store.list_pipelines(pipeline_ids=pipeline_ids)
+    judged = pipelines.select("pipeline_id", folds=pl.col("judged_by").str.json_path_match("$.folds"))
     frame = frame.join(judged, on="pipeline_id", how="left", maintain_order="left")
     lower = pl.col("metric").map_elements(lower_is_better, pl.Boolean)
     order = pl.when(lower).then(pl.col("val_score")).otherwise(-pl.col("val_score"))

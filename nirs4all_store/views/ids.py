@@ -25,6 +25,8 @@ LISTED_BY = {
     "artifacts": "`sql 'SELECT artifact_id FROM artifacts'` shows the ids of artifacts",
 }
 """The kinds of things that have ids, and how to see those."""
+NOTHING = pl.DataFrame(schema=dict.fromkeys(("kind", "id", "name"), pl.String) | {"created_at": pl.Datetime("us")})
+"""What `WorkspaceStore.find` returns where it finds nothing."""
 Ranked = Sequence[tuple[int, str]]
 """The rows of a ranking as people saw it: the number and the id of the chain."""
 
@@ -100,12 +102,12 @@ def _best(store: WorkspaceStore, run_id: str | None) -> pl.DataFrame:
 
 
 def _described(store: WorkspaceStore, ids: Iterable[str]) -> pl.DataFrame:
-    return pl.concat([store.find(name) for name in dict.fromkeys(ids)] or [store.find("-").clear()])
+    return pl.concat([NOTHING, *(store.find(name) for name in dict.fromkeys(ids))])
 
 
 def _by_name_or_id(store: WorkspaceStore, text: str, kinds: Sequence[str]) -> pl.DataFrame:
     """Return what has this id, else what people have called so, else those with such a part of an id."""
-    found = store.find(text) if text else store.find("-").clear()
+    found = store.find(text) if text else NOTHING
     if text in found["id"]:
         return found
     # A dataset and the run on it are often called the same.

@@ -21,8 +21,8 @@ class Judged:
     """Models of rankings that are listed, with what keeps them apart and which are like the best.
 
     `rows`, `told` (by what each was judged), `hashes` (of its data) and `marks` (its place) have one item for each;
-    `chains` are the rows of `rank_chains` by id; `sizes` has how many models of each ranking are known, and how many
-    of these are like its best.
+    `chains` and `pipelines` are the rows of `rank_chains` and `list_pipelines` by id; `sizes` has how many models of
+    each ranking are known, and how many of these are like its best.
     """
 
     predictions: pl.DataFrame
@@ -31,6 +31,7 @@ class Judged:
     hashes: list[Any]
     marks: list[Any]
     chains: dict[str, dict[str, Any]]
+    pipelines: dict[str, dict[str, Any]]
     notes: list[str]
     sizes: list[tuple[int, int]]
 
@@ -56,10 +57,10 @@ def judged(store: WorkspaceStore, predictions: pl.DataFrame, limit: int | None) 
         How many models of each ranking are listed; None: all. The others only count among those like the best.
     """
     rows = [decoded(row) for row in predictions.to_dicts()]
-    pipelines = store.list_pipelines().select("pipeline_id", "judged_by", "dataset_hash").iter_rows()
-    known = {key: (dict_of(text, "judged_by"), content) for key, text, content in pipelines}
-    by_what = [known.get(row["pipeline_id"], ({}, None)) for row in rows]
-    told, hashes = [own for own, _ in by_what], [content for _, content in by_what]
+    found = store.list_pipelines(pipeline_ids=predictions["pipeline_id"].drop_nulls().unique())
+    pipelines = {row["pipeline_id"]: row for row in found.iter_rows(named=True)}
+    of_rows = [pipelines.get(row["pipeline_id"], {}) for row in rows]  # A damaged workspace may lack one.
+    told, hashes = [dict_of(own.get("judged_by")) for own in of_rows], [own.get("dataset_hash") for own in of_rows]
     keys = _keys(rows, told, hashes)
     places = [row.get("rank") or keys[: number + 1].count(keys[number]) for number, row in enumerate(rows)]
     shown = [number for number, place in enumerate(places) if limit is None or place <= limit]
@@ -74,6 +75,7 @@ def judged(store: WorkspaceStore, predictions: pl.DataFrame, limit: int | None) 
         hashes=[hashes[number] for number in shown],
         marks=[marks[number] for number in shown],
         chains=chains,
+        pipelines=pipelines,
         notes=_notes(rows, alike, shown),
         sizes=[(keys.count(keys[best]), len(own)) for best, own in known_alike.items()],
     )

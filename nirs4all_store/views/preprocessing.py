@@ -7,17 +7,25 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..store import WorkspaceStore
-from .listings import clipped, dict_of
+from .listings import clipped, dict_of, from_json
 
 Steps = list[tuple[str, dict[str, Any]]]
 """The name and the parameters of each step."""
 
 
-def preprocessing_texts(store: WorkspaceStore, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
-    """Return the preprocessing of models, with the parameters in which those differ that are else called the same."""
+def preprocessing_texts(
+    store: WorkspaceStore, rows: Sequence[Mapping[str, Any]], pipelines: Mapping[str, Mapping[str, Any]]
+) -> list[str | None]:
+    """Return the preprocessing of models, with the parameters in which those differ that are else called the same.
+
+    `pipelines` are the rows of `list_pipelines` by id.
+    """
     counts = Counter(row["preprocessings"] for row in rows)
     # What stands alone differs from nothing.
-    changed = [_changed(store, row) if counts[row["preprocessings"]] > 1 else [] for row in rows]
+    changed = [
+        [] if counts[row["preprocessings"]] == 1 else _changed(row, pipelines.get(row["pipeline_id"], {}))
+        for row in rows
+    ]
     alike: dict[Any, list[Steps]] = {}
     for row, steps in zip(rows, changed, strict=True):
         alike.setdefault(row["preprocessings"], []).append(steps)
@@ -48,10 +56,9 @@ def _given(store: WorkspaceStore, row: Mapping[str, Any]) -> Steps:
     return _named(row, [(step.get("operator_class"), step.get("params")) for step in steps if isinstance(step, dict)])
 
 
-def _changed(store: WorkspaceStore, row: Mapping[str, Any]) -> Steps:
+def _changed(row: Mapping[str, Any], pipeline: Mapping[str, Any]) -> Steps:
     """Return the steps with the parameters that are not the defaults, by which two configurations are the same."""
-    pipeline = store.get_pipeline(row["pipeline_id"]) if row["preprocessings"] else None
-    config = pipeline["expanded_config"] if pipeline is not None else None
+    config = from_json(pipeline.get("expanded_config"), "expanded_config")
     found = []
     for step in config if isinstance(config, list) else []:
         told = dict_of(step.get("transformer") or step) if isinstance(step, dict) else {"class": step}

@@ -161,7 +161,7 @@ def list_models(
         "chain_id": [row["chain_id"] for row in rows],
         # With a space, at which a narrow terminal breaks it.
         "model": [with_params(row) for row in rows],
-        "preprocessings": preprocessing_texts(store, rows),
+        "preprocessings": preprocessing_texts(store, rows, found.pipelines),
     }
     is_whole = [row["fold_id"] == AVERAGE and not row.get("of_target") for row in rows]
     spreads = [

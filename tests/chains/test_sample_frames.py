@@ -26,6 +26,8 @@ NAMES = [f"s{number // 3}" for number in range(30)]
 def test_classes_of_nirs4all_once_were_taken_for_numbers() -> None:
     assert are_classes([{"task_type": "binary_classification"}])
     assert not are_classes([{"task_type": "regression"}, {"task_type": None}])
+    assert are_classes([{"task_type": None, "y_true": np.array(["a", "b"]), "y_pred": None}])
+    assert not are_classes([{"task_type": None, "y_true": np.array([1.0, 2.0]), "y_pred": None}])
 
 
 def trained(store: WorkspaceStore, config: list[Any], target: Any, **parts: Any) -> str:

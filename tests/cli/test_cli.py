@@ -410,6 +410,9 @@ def test_a_chain_once_refused_the_spectra_that_it_was_resumed_with(here: Path) -
     for name in ("{}", "X{}"):
         table.rename(name.format).with_columns(p=pl.Series(range(20))).write_csv("wheat.csv")
         command("run pls.yaml wheat.csv -t p --resume")
+    told = CliRunner().invoke(app, shlex.split("run pls.yaml wheat.csv -t p --resume --json"))
+    assert "nothing was trained: the workspace has all of these pipelines" in told.stderr
+    assert len(json.loads(told.stdout)) == 4
     chains = rows("top")
     assert len(chains) == 4
     chain = chains[0]["chain_id"]

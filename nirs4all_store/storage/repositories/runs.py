@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import polars as pl
@@ -12,7 +12,7 @@ from sqlalchemy import Select, func, select, update
 from ...errors import InvalidInputError, InvalidTypeError, RunInUseError
 from ...identifiers import new_id, utc_now
 from ...metrics import WEIGHTED
-from ...validation import checked_float, checked_page, checked_text, parse_json
+from ...validation import checked_float, checked_page, checked_text, checked_texts, parse_json
 from ..columns import table_of
 from ..models import Chain, Dataset, Log, Pipeline, Prediction, Run
 from ..process_identity import is_alive, is_gone, is_same, this_process
@@ -226,13 +226,17 @@ class RunRepo(Repository):
         judged_by = (self.get_pipeline(pipeline_id) or {}).get("judged_by")
         return isinstance(judged_by, dict) and bool(judged_by.get(WEIGHTED))
 
-    def list_pipelines(self, run_id: str | None = None, dataset_name: str | None = None) -> pl.DataFrame:
-        """Return the pipelines of a run, of a dataset, or all of them, as a frame, newest first."""
+    def list_pipelines(
+        self, run_id: str | None = None, dataset_name: str | None = None, pipeline_ids: Iterable[str] | None = None
+    ) -> pl.DataFrame:
+        """Return the pipelines of a run, of a dataset, with some ids, or all, as a frame, newest first."""
         query = select(PIPELINES).order_by(PIPELINES.c.created_at.desc(), PIPELINES.c.pipeline_id.desc())
         if run_id is not None:
             query = query.where(PIPELINES.c.run_id == checked_text(run_id, "run_id"))
         if dataset_name is not None:
             query = query.where(PIPELINES.c.dataset_name == checked_text(dataset_name, "dataset_name"))
+        if pipeline_ids is not None:
+            query = query.where(PIPELINES.c.pipeline_id.in_(checked_texts(pipeline_ids, "pipeline_ids")))
         return self._tables.frame(query)
 
     def pipelines_of(self, run_id: str) -> Any:
