@@ -45,7 +45,6 @@ from .probabilities import all_classes as all_classes
 from .probabilities import as_columns as as_columns
 from .probabilities import is_choice as is_choice
 from .probabilities import on_classes as on_classes
-from .sample_frames import are_classes as are_classes
 from .sample_frames import sample_frame as sample_frame
 from .sample_frames import score_frame as score_frame
 from .scans import check_average as check_average

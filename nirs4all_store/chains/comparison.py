@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from .sample_frames import are_classes, targets_in
+from ..metrics import are_classes
+from .sample_frames import targets_in
 from .schema import checked_steps
 
 LONGEST = 80

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from ..datasets import AVERAGE
-from ..metrics import is_missing, over_repeats, repeats_of
+from ..metrics import are_classes, is_missing, over_repeats, repeats_of
 from .scans import check_average, scores_by_sample, scores_by_scan, with_averages
 
 Array = Any
@@ -128,18 +128,6 @@ def _repeats(predictions: Sequence[dict[str, Any]]) -> list[list[str]]:
     ends = np.cumsum([len(row["sample_indices"]) for row in folds])[:-1]
     repeats = repeats_of(np.split(places, ends), len(rows)) or [[*range(len(folds))]]
     return [[folds[number]["fold_id"] for number in repeat] for repeat in repeats]
-
-
-def are_classes(predictions: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether predictions are of classes, whatever who wrote them calls that: nirs4all `binary_classification`."""
-    return any(
-        "classification" in (row["task_type"] or "") or _are_labels(row.get("y_true")) or _are_labels(row.get("y_pred"))
-        for row in predictions
-    )
-
-
-def _are_labels(values: Array | None) -> bool:
-    return values is not None and np.asarray(values).dtype.kind not in "biuf"
 
 
 def _with_samples(frame: pl.DataFrame, samples: pl.DataFrame, references: Sequence[str]) -> pl.DataFrame:

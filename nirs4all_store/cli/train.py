@@ -142,9 +142,7 @@ def run(
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")
             raise typer.Exit(INTERRUPTED) from None
         if runner.run_id is None:
-            print_line(
-                Console(stderr=True), "nothing was trained: the workspace has all these pipelines; ranked again:"
-            )
+            print_line(Console(stderr=True), "nothing was trained: the workspace has all of these pipelines")
         print_line(Console(stderr=True), *views.lines_of_left_out(found, dataset))
         best = views.list_rankings(store, views.held_out(found), average, limit)
         show_rankings(store, best, as_json=as_json, as_csv=as_csv)

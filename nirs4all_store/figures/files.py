@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..chains import are_classes
 from ..errors import InvalidInputError
 from ..filesystem import atomic_write
+from ..metrics import are_classes
 from ..validation import printable
 from .parts import Part, confusion_of, name_of_rmse, parts_of, short_names
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..chains import are_classes
+from ..metrics import are_classes
 from .parts import Part, confusion_of, parts_of, short_names
 
 WIDTH, HEIGHT = 64, 22

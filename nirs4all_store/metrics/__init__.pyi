@@ -18,3 +18,4 @@ from .scores import Scores as Scores
 from .scores import over_repeats as over_repeats
 from .scores import score_of as score_of
 from .scores import scores_of as scores_of
+from .tasks import are_classes as are_classes

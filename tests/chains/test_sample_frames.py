@@ -12,7 +12,7 @@ from sklearn.neighbors import KNeighborsClassifier
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore
 from nirs4all_store.chains import check_average, sample_frame, score_frame
-from nirs4all_store.chains.sample_frames import are_classes
+from nirs4all_store.metrics import are_classes
 
 GENERATOR = np.random.default_rng(0)
 SPECTRA = GENERATOR.normal(size=(30, 12)).cumsum(axis=1)
