@@ -161,6 +161,8 @@ def test_what_our_columns_do_not_hold_is_kept_beside(adapter: Adapter) -> None:
     assert found["X"].shape == (2, 3)
     assert found["spectra"] is None
     assert adapter.own.documents("nirs4all", "prediction_id", [name])[name]["unit_level"] == "sample"
+    adapter.array_store.save_batch([{"prediction_id": name, "y_true": None, "y_pred": np.array([1.5, 2.5])}])
+    assert (adapter.array_store.load_single(name) or {})["y_true"] is None
     assert adapter.array_store.load_dataset("wheat")["y_pred"].to_list() == [[1.5, 2.5]]
     assert adapter.array_store.stats()["datasets"] == {"wheat": {"rows": 1, "bytes": 0}}
     assert adapter.array_store.integrity_check({name, "gone"})["missing_ids"] == ["gone"]

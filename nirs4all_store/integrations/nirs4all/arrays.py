@@ -15,9 +15,7 @@ from .own_store import OwnStore
 
 Array = npt.NDArray[Any]
 NUMBERS = ("y_true", "y_pred", "y_proba")
-OF_SAMPLES = ("sample_indices", "weights")
-"""What our columns take if it has a value for each sample; nirs4all also gives one for each fold."""
-FIELDS = (*NUMBERS, "X", "spectra", *OF_SAMPLES, "sample_metadata", "result_metadata")
+FIELDS = (*NUMBERS, "X", "spectra", "sample_indices", "weights", "sample_metadata", "result_metadata")
 TOLD = ("dataset_name", "model_name", "fold_id", "partition", "metric", "val_score", "task_type")
 
 
@@ -38,15 +36,9 @@ class Arrays:
 
     def save_batch(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Save the arrays of predictions; they replace those that these have. Return how many predictions it was."""
-        own, count = self._store(), 0
-        with own.transaction():
-            for record in records:
-                arrays, beside = _parted(record)
-                own.save_prediction_arrays(record["prediction_id"], **arrays)
-                if beside:
-                    own.save_result(OF_PREDICTION, None, beside, prediction_id=record["prediction_id"])
-                count += 1
-        return count
+        parted = [(str(record["prediction_id"]), *_parted(record)) for record in records]
+        self._store().save_arrays(parted)
+        return len(parted)
 
     def load_batch(self, prediction_ids: Sequence[str], dataset_name: str | None = None) -> dict[str, Row]:
         """Return the arrays of predictions by id; those without arrays are left out."""
@@ -102,9 +94,9 @@ def _parted(record: Mapping[str, Any]) -> tuple[Row, Row]:
     arrays: Row = {name: _flat(record.get(name)) for name in NUMBERS}
     counts = {len(array) for array in arrays.values() if array is not None}
     given = {name: record.get(name) for name in FIELDS if name not in NUMBERS}
-    for name in OF_SAMPLES:
-        value = given[name]
-        arrays[name] = given.pop(name) if value is not None and {len(value)} == counts else None
+    arrays["weights"] = _flat(given.pop("weights"))  # Of samples or of folds.
+    places = given["sample_indices"]
+    arrays["sample_indices"] = given.pop("sample_indices") if places is not None and {len(places)} == counts else None
     return arrays, {
         name: plain(np.asarray(value) if name in ("X", "spectra") else value)
         for name, value in given.items()
@@ -122,7 +114,7 @@ def _flat(value: Any) -> Array | None:
 
 def _joined(arrays: Mapping[str, Any], beside: Row) -> Row:
     found: Row = {name: arrays.get(name) if arrays.get(name) is not None else beside.get(name) for name in FIELDS}
-    for name in (*NUMBERS, "X", "spectra", *OF_SAMPLES):
+    for name in (*NUMBERS, "X", "spectra", "sample_indices", "weights"):
         if found[name] is not None:
             array = np.asarray(found[name])
             found[name] = array.astype(float) if array.dtype.kind in "bf" else array

@@ -15,7 +15,7 @@ from ...identifiers import new_id, utc_now
 from ...storage import ChainRecord, Label, Result, UnitOfWork
 from ...store import WorkspaceStore
 from ...workspace import deletion
-from .documents import OF_CHAIN, Row
+from .documents import OF_CHAIN, OF_PREDICTION, Row
 
 REFIT = "_refit"
 """The ending of the name of a pipeline that nirs4all trains anew on all samples."""
@@ -74,7 +74,7 @@ class OwnStore(WorkspaceStore):
         with self._writing() as uow:
             chain_id = uow.chains.add(ChainRecord.of(_own(uow, chain, together)))
             uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
-            uow.results.add(OF_CHAIN, None, json.dumps(chain), {"chain_id": chain_id})
+            uow.whole_rows.add(Result, _document(OF_CHAIN, chain) | {"chain_id": chain_id})
 
     def has_artifact(self, artifact_id: str) -> bool:
         """Tell whether there is an artifact with an id."""
@@ -89,6 +89,23 @@ class OwnStore(WorkspaceStore):
             name: {key: item for text in texts for key, item in json.loads(text).items()}
             for name, texts in told.items()
         }
+
+    def save_arrays(self, records: Sequence[tuple[str, Row, Row]]) -> None:
+        """Save arrays of predictions, which replace those that they have, and what our columns do not take of them.
+
+        Parameters
+        ----------
+        records : list of (str, dict, dict)
+            The id of a prediction, its arrays by name, and what is kept beside.
+        """
+        with self._writing() as uow:
+            known = uow.predictions.arrays_of([prediction_id for prediction_id, _, _ in records])
+            uow.predictions.delete_arrays([*known])
+            for prediction_id, arrays, beside in records:
+                uow.results.require_links({"prediction_id": prediction_id})
+                uow.whole_rows.add_arrays(prediction_id, arrays)
+                if beside:
+                    uow.whole_rows.add(Result, _document(OF_PREDICTION, beside) | {"prediction_id": prediction_id})
 
     def load_arrays(self, prediction_ids: Sequence[str]) -> dict[str, Row]:
         """Return the arrays of predictions by id; those without arrays are left out."""
@@ -160,6 +177,13 @@ class OwnStore(WorkspaceStore):
         with self._reading() as uow:
             links = uow.labels.list_links().filter(owner_kind="run", kind=PROJECT)
         return dict(links.select("owner_id", "label_id").iter_rows())
+
+
+def _document(kind: str, told: Row) -> Row:
+    """Return the row of a result that has a document."""
+    text = json.dumps(told)
+    row = {"result_id": new_id(), "kind": kind, "fingerprint": sha256(text.encode()), "document": text}
+    return row | {"created_at": utc_now()}
 
 
 def _own(uow: UnitOfWork, chain: Row, together: Sequence[Row]) -> Row:

@@ -324,6 +324,10 @@ class PredictionRepo(Repository):
         """Delete the predictions of pipelines with their arrays; return how many rows there were."""
         return self.delete_many(PREDICTIONS.c.pipeline_id, checked_texts(pipeline_ids, "pipeline ids"))
 
+    def delete_arrays(self, prediction_ids: Sequence[str]) -> int:
+        """Delete the arrays of predictions, which stay; return how many had some."""
+        return self._tables.delete(PredictionArrays, ARRAYS.c.prediction_id, prediction_ids)
+
     def detach(self, chain_ids: Iterable[str]) -> None:
         """Set `chain_id` to NULL in the predictions that name one of these chains, so that they can stay without it."""
         ids = checked_texts(chain_ids, "chain ids")
