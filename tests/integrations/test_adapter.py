@@ -1,6 +1,8 @@
 """What nirs4all's names do on our store; nirs4all itself is not needed (test_nirs4all.py trains with it)."""
 
 import hashlib
+import io
+import json
 import sys
 from collections.abc import Iterator
 from datetime import timedelta
@@ -44,11 +46,18 @@ def in_folder(tmp_path: Path) -> Iterator[Adapter]:
 def written(adapter: Adapter, artifact_id: str, obj: Any, kind: str = "transformer") -> dict[str, Any]:
     """Write a fitted object as nirs4all does; return what it registers then."""
     name = type(obj).__name__
-    path = adapter.workspace_path / "artifacts" / "ab" / f"{kind}_{name}_{artifact_id}_{id(obj)}.joblib"
+    joblib.dump(obj, stream := io.BytesIO())
+    digest = hashlib.sha256(stream.getvalue()).hexdigest()
+    path = adapter.workspace_path / "artifacts" / digest[:2] / f"{kind}_{name}_{digest[:12]}.joblib"
     path.parent.mkdir(exist_ok=True)
-    joblib.dump(obj, path)
-    row = {"artifact_id": artifact_id, "path": f"ab/{path.name}", "operator_class": name, "artifact_type": kind}
-    row |= {"content_hash": f"sha256:{hashlib.sha256(path.read_bytes()).hexdigest()}", "format": "joblib"}
+    path.write_bytes(stream.getvalue())
+    row = {
+        "artifact_id": artifact_id,
+        "path": f"{digest[:2]}/{path.name}",
+        "operator_class": name,
+        "artifact_type": kind,
+    }
+    row |= {"content_hash": f"sha256:{digest}", "format": "joblib"}
     return row | {"size_bytes": path.stat().st_size}
 
 
@@ -117,7 +126,9 @@ def test_the_same_ids_of_another_run_once_led_to_its_models(in_folder: Adapter) 
 def test_a_final_model_stands_in_the_row_of_its_chain(in_folder: Adapter) -> None:
     own = in_folder.own
     run_id = own.begin_run("run")
-    judged, other, final = (own.begin_pipeline(run_id, name, None, None, "d") for name in ("a", "b", "a_refit"))
+    judged, other, final = (
+        own.begin_pipeline(run_id, name, None, None, "d") for name in ("a", "b", "a_refit_rmsecvt2")
+    )
     of_folds = train(in_folder, judged, "a")
     train(in_folder, other, "b", MinMaxScaler())
     refit = train(in_folder, final, "f", fold="fold_final")
@@ -289,6 +300,23 @@ def test_an_object_is_found_by_its_cache_key_as_long_as_it_is_there(tmp_path: Pa
         store.own.gc_artifacts(grace=timedelta(0))
         assert store.find_cached_artifact("steps", "z") is None
         assert store.list_results().is_empty()
+
+
+def test_a_whole_run_is_told_in_strict_json(tmp_path: Path) -> None:
+    with Store(f"memory:{tmp_path}") as store:
+        run_id, pipeline_id = add_pipeline(store.own)
+        store.log_step(pipeline_id, 1, "StandardScaler", "end", 5)
+        store.complete_pipeline(pipeline_id, float("nan"), 0.5, "rmse", 7)
+        add_prediction(store, pipeline_id, refit_context="standalone")
+        found = Store.get_studio_run_detail_v1(f"memory:{tmp_path}", run_id) or {}
+        assert json.loads(json.dumps(found, allow_nan=False)) == found
+        assert (found["config"], found["summary"]) == ({"has_refit": True, "seed": 1}, {})
+        (pipeline,) = found["pipelines"]
+        assert (pipeline["best_val"], pipeline["best_test"], pipeline["total_duration_ms"]) == (None, 0.5, 5)
+        runtime = Store.get_studio_run_detail_runtime_v1(f"memory:{tmp_path}", run_id) or {}
+        assert runtime["pipeline_runtime"][0]["engine"] is None
+        assert Store.get_studio_run_detail_v1(f"memory:{tmp_path}", "gone") is None
+        assert Store.get_studio_run_detail_runtime_v1(f"memory:{tmp_path}", "gone") is None
 
 
 def test_what_readers_of_1_4_ask_has_its_shapes(tmp_path: Path) -> None:

@@ -176,7 +176,7 @@ class Adapter:
         """Mark a pipeline completed. A refit validates nothing: its 0.0 is no score."""
         own = self.own
         pipeline = own.get_pipeline(pipeline_id) or {"name": ""}
-        is_filled = best_val == 0.0 and pipeline["name"].endswith(REFIT)
+        is_filled = best_val == 0.0 and REFIT in pipeline["name"]
         own.complete_pipeline(pipeline_id, None if is_filled else best_val, best_test, metric, duration_ms)
 
     def _drop_waiting(self, pipeline_id: str) -> None:

@@ -18,7 +18,7 @@ from ...workspace import deletion
 from .documents import OF_CHAIN, OF_PREDICTION, Row
 
 REFIT = "_refit"
-"""The ending of the name of a pipeline that nirs4all trains anew on all samples."""
+"""What is in the name of a pipeline that nirs4all trains anew on all samples; by what it was chosen may follow."""
 
 OF_ANY = f"pipeline{REFIT}"
 """How nirs4all 0.7 calls each pipeline of final models, whichever of the run's it is of."""

@@ -13,8 +13,8 @@ import polars as pl
 from .adapter import JSON_OF_CHAIN, RELATION
 from .artifact_cache import WithArtifactCache
 from .documents import OF_PREDICTION, Row, text_of
-from .families import WithFamilies
 from .installation import their_store
+from .run_detail import WithRunDetail
 from .summaries import matching, summaries
 
 TASKS = {
@@ -42,7 +42,7 @@ def prepare() -> None:
     ArtifactRegistry.begin_deferred = lambda registry: None
 
 
-class Store(WithFamilies, WithArtifactCache):
+class Store(WithRunDetail, WithArtifactCache):
     """A workspace, in the place of nirs4all's `WorkspaceStore`."""
 
     @classmethod
