@@ -345,6 +345,13 @@ class Queries:
         with self._reading() as uow:
             return uow.results.list(kind=kind, **links)
 
+    def untrusted_chains(self, chain_ids: Iterable[str]) -> list[str]:
+        """Return which of some chains were imported and predict nothing before `trust_chain` allows it."""
+        ids = checked_texts(chain_ids, "chain_ids")
+        with self._reading() as uow:
+            untrusted = uow.artifacts.untrusted()
+            return [name for name in ids if untrusted and not untrusted.isdisjoint(uow.chains.artifact_ids(name))]
+
     def environment(self, chain_id: str) -> pl.DataFrame:
         """Return with which versions a chain's fitted objects were made, and which are here.
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..storage import cause_of
 from ..store import WorkspaceStore
 from .drawings import title_of
+from .judged import NOT_TRUSTED
 from .listings import SCORES_OF_CHAINS, counted, score_text, targets_text, text_of, way_of, with_params
 from .rankings import best_chains
 
@@ -66,7 +67,8 @@ def _of_pipeline(_: WorkspaceStore, pipeline: Mapping[str, Any]) -> str:
 
 def _of_chain(store: WorkspaceStore, chain: Mapping[str, Any]) -> str:
     way = way_of(chain["preprocessings"], chain["model_class"])
-    return _of_one_chain(store, chain["chain_id"]) or f"{way}: no predictions are stored"
+    told = _of_one_chain(store, chain["chain_id"]) or f"{way}: no predictions are stored"
+    return told + (f"; {NOT_TRUSTED}" if store.untrusted_chains([chain["chain_id"]]) else "")
 
 
 def _of_one_chain(store: WorkspaceStore, chain_id: str) -> str:

@@ -14,6 +14,7 @@ from .listings import decoded, dict_of, text_of, texts_of, with_params
 
 LIKE_THE_BEST = "*"
 """Marks models that are as good as the best, as far as one can tell."""
+NOT_TRUSTED = "imported, and predicts only once you trust who made it: import it again with --trusted"
 
 
 @dataclass(frozen=True)
@@ -158,17 +159,25 @@ def _number_of_steps(row: Mapping[str, Any]) -> int:
     return len(row["preprocessings"].split(" > ")) if row["preprocessings"] else 0
 
 
-def notes_on_scores(found: Judged) -> list[str]:
-    """Return what scores alone do not say: over which targets they are means, and where no model has learnt anything.
+def notes_on(store: WorkspaceStore, found: Judged) -> list[str]:
+    """Return what scores alone do not say.
 
-    The scores are those that are listed, so that of one target among several there is no mean.
+    That is which models cannot predict yet, over which targets scores are means, and where no model has learnt
+    anything. The scores are those that are listed, so that of one target among several there is no mean.
     """
+    untrusted = store.untrusted_chains({row["chain_id"] for row in found.rows} - {None})
+    pairs = zip(found.marks, found.rows, strict=True)
+    numbers = ", ".join(str(_place(mark)) for mark, row in pairs if row["chain_id"] in untrusted)
     means = [
         f"{row['metric']} is the mean over {', '.join(targets)}; to rank by one, name it as the target (--target)"
         for row, own in zip(found.rows, found.told, strict=True)
         if len(targets := texts_of(own.get("targets"))) > 1 and not row.get("of_target")
     ]
-    return [*dict.fromkeys(means), *(note for row in found.bests for note in _of_guesses(row))]
+    return [
+        *([f"row {numbers}: {NOT_TRUSTED}"] if numbers else []),
+        *dict.fromkeys(means),
+        *(note for row in found.bests for note in _of_guesses(row)),
+    ]
 
 
 def _of_guesses(best: Mapping[str, Any]) -> list[str]:

@@ -12,7 +12,7 @@ from ..datasets import AVERAGE, FINAL, PARTITIONS, TrainingData
 from ..errors import InvalidInputError
 from ..metrics import FIELD_NAMES, MAIN, NAMES, TARGETS, WEIGHTED, label
 from ..store import WorkspaceStore
-from .judged import LIKE_THE_BEST, judged, notes_on_scores
+from .judged import LIKE_THE_BEST, judged, notes_on
 from .listings import Listing, dict_of, text_of, texts_of, with_params
 from .preprocessing import preprocessing_texts
 
@@ -183,7 +183,7 @@ def list_models(
     columns["judged by"], judges = _judges([_split_text(own) for own in told])
     kept = {name: values for name, values in columns.items() if name not in WHERE_SEVERAL or len(set(values)) > 1}
     is_unusual = any(own.get("coverage") or own.get(WEIGHTED) for own in told)
-    notes = [*found.notes, *notes_on_scores(found), *(judges if "judged by" in kept or is_unusual else [])]
+    notes = [*found.notes, *notes_on(store, found), *(judges if "judged by" in kept or is_unusual else [])]
     table = pl.DataFrame(kept, schema_overrides=dict.fromkeys([key for key in TEXTS if key in kept], pl.String))
     named = pl.Series("target", columns["target"], dtype=pl.String)
     averaged = [pl.Series(name.replace(" ", "_"), values, strict=False) for name, values in averages.items()]

@@ -30,6 +30,7 @@ from nirs4all_store import (
     WorkspaceStore,
     inspect_bundle,
     load_bundle,
+    views,
 )
 from nirs4all_store.artifacts.artifact_files import sha256
 from nirs4all_store.exchange import bundle_reader
@@ -153,6 +154,18 @@ def test_an_imported_chain_is_not_loaded_until_somebody_trusts_it(tmp_path: Path
         store.close()
     with WorkspaceStore(tmp_path / "here") as store:
         np.testing.assert_array_equal(store.replay_chain(chain_id, X), np.load(tmp_path / "expected.npy"))
+
+
+def test_an_import_that_nobody_trusts_once_was_the_best_without_a_mark(tmp_path: Path, bundle: Path) -> None:
+    with WorkspaceStore(tmp_path / "here") as store:
+        chain_id = store.import_bundle(bundle).chain_id
+        why = "imported, and predicts only once you trust who made it: import it again with --trusted"
+        assert store.untrusted_chains([chain_id, "none"]) == [chain_id]
+        assert views.list_models(store, views.rank(store, 1, fold="any")).notes == [f"row 1: {why}"]
+        assert views.show(store, "chains", chain_id).answer.endswith(f"; {why}")
+        store.trust_chain(chain_id, True)
+        assert store.untrusted_chains([chain_id]) == []
+        assert views.list_models(store, views.rank(store, 1, fold="any")).notes == []
 
 
 def test_trust_does_not_touch_what_the_workspace_saved_itself(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from sqlalchemy import JSON, bindparam, case, func, literal, null, select, update
+from sqlalchemy import JSON, String, bindparam, case, cast, func, literal, null, select, update
 
 from ...artifacts import Trust, normalize
 from ...identifiers import new_id, time_before, utc_now
@@ -39,6 +39,11 @@ IMPORTED_AGAIN = (
     .values(ref_count=ARTIFACTS.c.ref_count + 1, unclaimed=ARTIFACTS.c.unclaimed + 1, saved_at=bindparam("now"))
 )
 SAVED_AGAIN = IMPORTED_AGAIN.values(trust=null())  # What this workspace saves itself needs no trust of a user.
+
+UNTRUSTED = select(ARTIFACTS.c.artifact_id).where(
+    cast(ARTIFACTS.c.trust, String) == "[]", ARTIFACTS.c.format.in_(["joblib", "pickle", "cloudpickle"])
+)
+"""Objects that somebody else has pickled, and nobody trusts."""
 
 
 class ArtifactRepo(Repository):
@@ -218,6 +223,10 @@ class ArtifactRepo(Repository):
     def get_many(self, ids: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return the rows of these artifacts by id, as far as they exist."""
         return {row["artifact_id"]: row for row in self._tables.rows_of(Artifact, ids)}
+
+    def untrusted(self) -> set[str]:
+        """Return the ids of imported objects that are not loaded before somebody trusts them."""
+        return set(self._tables.frame(UNTRUSTED, {})["artifact_id"])
 
     def get_by_hash(self, content_hash: str, format: str | None = None) -> dict[str, Any] | None:
         """Return the oldest row of a content (in a format, if one is given) without its JSON columns, or None."""
