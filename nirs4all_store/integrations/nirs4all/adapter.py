@@ -16,7 +16,7 @@ from ...errors import DuplicateError, WorkspaceError
 from ...identifiers import new_id
 from ...store import WorkspaceStore
 from .arrays import Arrays
-from .documents import OF_CHAIN, OF_PREDICTION, Row, plain, text_of
+from .documents import OF_PREDICTION, Row, plain, text_of
 from .own_store import REFIT, OwnStore
 
 Key = tuple[Any, ...]
@@ -224,29 +224,14 @@ class Adapter:
 
     def get_chain(self, chain_id: str) -> Row | None:
         """Return a chain as nirs4all wrote it, or None."""
-        row = self.own.get_chain(chain_id)
-        if row is None:
-            return None
-        return self._as_written([row])[0]
+        return next(iter(self.own.chains_as_written([chain_id])), None)
 
     def get_chains_for_pipeline(self, pipeline_id: str) -> pl.DataFrame:
         """Return a pipeline's chains as nirs4all wrote them, oldest first, with JSON as text."""
-        ids = self.own.get_chains_for_pipeline(pipeline_id)["chain_id"].to_list()
-        rows = self._as_written([row for row in map(self._own.get_chain, ids) if row is not None])
+        own = self.own
+        rows = own.chains_as_written(own.get_chains_for_pipeline(pipeline_id)["chain_id"].to_list())
         told = [row | {name: text_of(row[name]) for name in JSON_OF_CHAIN} for row in rows]
         return pl.DataFrame([{name: row.get(name) for name in CHAIN_SCHEMA} for row in told], schema=CHAIN_SCHEMA)
-
-    def _as_written(self, rows: Sequence[Row]) -> list[Row]:
-        """Return chains as nirs4all wrote them; one that it did not write as our replay needs it."""
-        documents = self._own.documents(OF_CHAIN, "chain_id", [row["chain_id"] for row in rows])
-        pipelines = {name: self._own.get_pipeline(name) or {} for name in {row["pipeline_id"] for row in rows}}
-        return [
-            {"relation_replay_manifest": None}
-            | row
-            | documents.get(row["chain_id"], {})
-            | {"dataset_name": pipelines[row["pipeline_id"]].get("dataset_name")}
-            for row in rows
-        ]
 
     def register_existing_artifact(
         self,

@@ -81,6 +81,23 @@ class OwnStore(WorkspaceStore):
         with self._reading() as uow:
             return uow.artifacts.get(artifact_id) is not None
 
+    def chains_as_written(self, chain_ids: Sequence[str]) -> list[Row]:
+        """Return chains as nirs4all wrote them, in this order; those that it did not write as our replay needs them.
+
+        Each also has the `run_id`, the `dataset_name` and the `pipeline_status` of its pipeline.
+        """
+        with self._reading() as uow:
+            rows = uow.chains.get_many(chain_ids)
+            pipelines = uow.runs.get_pipelines({row["pipeline_id"] for row in rows.values()})
+        written = self.documents(OF_CHAIN, "chain_id", chain_ids)
+        found = []
+        for row in (rows[name] for name in chain_ids if name in rows):
+            pipeline = pipelines.get(row["pipeline_id"], {})
+            of_pipeline = {name: pipeline.get(name) for name in ("run_id", "dataset_name")}
+            of_pipeline |= {"pipeline_status": pipeline.get("status"), "relation_replay_manifest": None}
+            found.append(of_pipeline | row | written.get(row["chain_id"], {}))
+        return found
+
     def documents(self, kind: str, link: str, ids: Sequence[str]) -> dict[str, Any]:
         """Return what the documents of a kind say about some rows, by the ids of these."""
         with self._reading() as uow:

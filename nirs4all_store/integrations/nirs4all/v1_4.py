@@ -142,8 +142,9 @@ class Store(WithRunDetail, WithArtifactCache):
         wanted = {"run_id": run_id, "pipeline_id": pipeline_id, "chain_id": chain_id, "dataset_name": dataset_name}
         wanted = {name: value for name, value in wanted.items() if value not in (None, [], ())}
         predictions = own.query_predictions(**wanted)
-        chains = self._chains_of(predictions["chain_id"].drop_nulls().unique(maintain_order=True).to_list())
-        return matching(summaries(chains, predictions), model_class=model_class, metric=metric, task_type=task_type)
+        chains = own.chains_as_written(predictions["chain_id"].drop_nulls().unique(maintain_order=True).to_list())
+        found = summaries(map(_as_text, chains), predictions)
+        return matching(found, model_class=model_class, metric=metric, task_type=task_type)
 
     def count_chain_summaries(self, *args: Any, **filters: Any) -> int:
         """Return how many rows `query_chain_summaries` has."""
@@ -167,18 +168,6 @@ class Store(WithRunDetail, WithArtifactCache):
         column = OLD_SCORES.get(score_column, score_column)
         return found.sort(column, descending=not ascending, nulls_last=True, maintain_order=True).slice(offset, n)
 
-    def _chains_of(self, chain_ids: list[str]) -> list[Row]:
-        rows = [row for row in map(self._own.get_chain, chain_ids) if row is not None]
-        found = []
-        for row in self._as_written(rows):
-            pipeline = self._own.get_pipeline(row["pipeline_id"]) or {}
-            manifest = row["relation_replay_manifest"] or {}
-            told = {"run_id": pipeline.get("run_id"), "pipeline_status": pipeline.get("status")}
-            told |= {f"relation_replay_{name}": manifest.get(name) for name in ("version", "fingerprint")}
-            told |= {name: text_of(row[name]) for name in (*JSON_OF_CHAIN, "relation_replay_manifest")}
-            found.append(row | told)
-        return found
-
     # -- out ----------------------------------------------------------------------------------
 
     def export_chain(
@@ -194,3 +183,10 @@ class Store(WithRunDetail, WithArtifactCache):
     def _fetch_pl(self, sql: str, params: Any = None) -> pl.DataFrame:
         """Run a SELECT over our tables; nirs4all asks by it for the pipelines of a run as they were begun."""
         return self.own.sql(sql, params)
+
+
+def _as_text(chain: Row) -> Row:
+    """Return a chain with JSON as text, as the columns of a summary have it."""
+    manifest = chain["relation_replay_manifest"] or {}
+    told = {f"relation_replay_{name}": manifest.get(name) for name in ("version", "fingerprint")}
+    return chain | told | {name: text_of(chain[name]) for name in (*JSON_OF_CHAIN, "relation_replay_manifest")}

@@ -73,6 +73,10 @@ class ChainRepo(Repository):
         """Return a chain as a dict, or None if there is none with this id."""
         return self._tables.row(Chain, chain_id)
 
+    def get_many(self, chain_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the rows of these chains by id, as far as they exist."""
+        return {row["chain_id"]: row for row in self._tables.rows_of(Chain, chain_ids)}
+
     def list(self, pipeline_id: str) -> pl.DataFrame:
         """Return the chains of a pipeline as a frame, oldest first."""
         query = select(CHAINS).where(CHAINS.c.pipeline_id == checked_text(pipeline_id, "pipeline_id"))

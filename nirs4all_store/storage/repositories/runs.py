@@ -221,6 +221,10 @@ class RunRepo(Repository):
         """Return a pipeline as a dict, or None if there is none with this id."""
         return self._tables.row(Pipeline, pipeline_id)
 
+    def get_pipelines(self, pipeline_ids: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the rows of these pipelines by id, as far as they exist."""
+        return {row["pipeline_id"]: row for row in self._tables.rows_of(Pipeline, pipeline_ids)}
+
     def has_weighted_scores(self, pipeline_id: str) -> bool:
         """Tell whether the weights of samples count in the scores of a pipeline."""
         judged_by = (self.get_pipeline(pipeline_id) or {}).get("judged_by")
