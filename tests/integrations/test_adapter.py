@@ -149,6 +149,19 @@ def test_a_prediction_saved_again_takes_the_place_of_the_first(adapter: Adapter)
     assert adapter.own.query_predictions()["fold_id"].to_list() == ["1"]
 
 
+def test_two_predictions_of_one_kind_in_one_flush_are_the_last_one(adapter: Adapter) -> None:
+    _, pipeline_id = add_pipeline(adapter.own)
+    with adapter.transaction():
+        names = [add_prediction(adapter, pipeline_id, prediction_id=name, val_score=1.0) for name in ("a", "b")]
+        assert names == ["a", "a"]
+        records = [
+            {"prediction_id": name, "y_pred": np.full(2, value)} for name, value in zip(names, (1, 2), strict=True)
+        ]
+        assert adapter.array_store.save_batch(records) == 1
+    assert (adapter.get_prediction_arrays("a") or {})["y_pred"].tolist() == [2, 2]
+    assert adapter.own.check(deep=True).findings == []
+
+
 def test_a_score_that_was_never_computed_is_no_zero(adapter: Adapter) -> None:
     _, pipeline_id = add_pipeline(adapter.own)
     zeros = {"val_score": 0.0, "test_score": 0.0, "train_score": 0.0}

@@ -36,7 +36,7 @@ class Arrays:
 
     def save_batch(self, records: Iterable[Mapping[str, Any]]) -> int:
         """Save the arrays of predictions; they replace those that these have. Return how many predictions it was."""
-        parted = [(str(record["prediction_id"]), *_parted(record)) for record in records]
+        parted = {str(record["prediction_id"]): _parted(record) for record in records}  # The last one counts.
         self._store().save_arrays(parted)
         return len(parted)
 

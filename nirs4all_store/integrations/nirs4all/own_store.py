@@ -107,18 +107,17 @@ class OwnStore(WorkspaceStore):
             for name, texts in told.items()
         }
 
-    def save_arrays(self, records: Sequence[tuple[str, Row, Row]]) -> None:
+    def save_arrays(self, records: Mapping[str, tuple[Row, Row]]) -> None:
         """Save arrays of predictions, which replace those that they have, and what our columns do not take of them.
 
         Parameters
         ----------
-        records : list of (str, dict, dict)
-            The id of a prediction, its arrays by name, and what is kept beside.
+        records : dict of str to (dict, dict)
+            By the id of a prediction: its arrays by name, and what is kept beside.
         """
         with self._writing() as uow:
-            known = uow.predictions.arrays_of([prediction_id for prediction_id, _, _ in records])
-            uow.predictions.delete_arrays([*known])
-            for prediction_id, arrays, beside in records:
+            uow.predictions.delete_arrays([*uow.predictions.arrays_of([*records])])
+            for prediction_id, (arrays, beside) in records.items():
                 uow.results.require_links({"prediction_id": prediction_id})
                 uow.whole_rows.add_arrays(prediction_id, arrays)
                 if beside:
