@@ -22,6 +22,16 @@ def predicted(**what):
     return np.asarray(found.y_pred, dtype=float).ravel().tolist()
 
 
+def of_branches(folder):
+    """Give what the bundle of each chain of branches predicts, and what its replay does."""
+    result = train(folder / "branches", "branches", "legacy")
+    with WorkspaceStore(folder / "branches") as store:
+        for chain_id in store.query_chain_summaries()["chain_id"]:
+            replay = np.ravel(store.replay_chain(chain_id, X_NEW)).tolist()
+            bundle = result.export(folder / f"{chain_id}.n4a", chain_id=chain_id)
+            yield predicted(model=str(bundle)), replay
+
+
 def use(folder, engine):
     """Return predictions of one chain, made in each way that there is, and what else nirs4all finds and deletes."""
     workspace = folder / "workspace"
@@ -35,6 +45,8 @@ def use(folder, engine):
         told["by bundle"] = predicted(model=str(bundle))
     told["by result's bundle"] = predicted(model=str(result.export(folder / "best.n4a")))
     result.export(folder / "chain.n4a.py", format="n4a.py", chain_id=best["chain_id"])
+    if OLD:
+        told["branches"] = [*of_branches(folder)]
     with WorkspaceStore(workspace) as store:
         told["store"] = type(store).__module__
         told["replay"] = np.ravel(store.replay_chain(best["chain_id"], X_NEW)).tolist()

@@ -20,6 +20,7 @@ from nirs4all_store import IntegrationError, NotFoundError, WorkspaceError, Work
 from nirs4all_store.integrations.nirs4all import __main__ as program
 from nirs4all_store.integrations.nirs4all import families, install, installation
 from nirs4all_store.integrations.nirs4all.adapter import Adapter
+from nirs4all_store.integrations.nirs4all.bundles import AsLine, is_line
 from nirs4all_store.integrations.nirs4all.documents import plain
 from nirs4all_store.integrations.nirs4all.summaries import matching, summaries
 from nirs4all_store.integrations.nirs4all.v1_4 import Store
@@ -373,6 +374,20 @@ def test_a_store_that_nobody_keeps_was_closed_before_its_call(tmp_path: Path) ->
     Adapter(tmp_path / "w").begin_run("run")
     Adapter(tmp_path / "w").begin_run("another")
     assert len(Adapter(tmp_path / "w").list_runs()) == 2
+
+
+def test_a_branch_once_was_a_bundle_whose_transformers_were_taken_for_models(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    chain_id = train(in_folder, pipeline_id, "first")
+    chain = in_folder.own.get_chain(chain_id) or {}
+    assert is_line(chain)
+    line = AsLine(in_folder, chain)
+    found = line.get_chain(chain_id)
+    assert ([step["step_idx"] for step in found["steps"]], found["model_step_idx"]) == ([1, 2, 3], 3)
+    assert found["shared_artifacts"] == {"1": ["first:scaler"]}
+    assert line.get_pipeline(pipeline_id) is None
+    assert line.get_artifact_path("first:scaler").is_file()
+    assert not is_line(chain | {"steps": [chain["steps"][0] | {"applies_to": "y"}]})
 
 
 def test_what_is_not_carried_is_said_by_name(adapter: Adapter) -> None:

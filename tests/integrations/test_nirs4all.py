@@ -66,6 +66,8 @@ def test_it_predicts_exports_reads_and_deletes_by_its_own_means(
     # By a result, nirs4all 0.7 weighs the folds.
     for way in ("by chain", "by result's bundle", *(("by result", "by bundle") if version == "1.4.10" else ())):
         assert np.allclose(found[way], found["replay"], rtol=TOLERANCE), way
+    for by_bundle, replay in found.get("branches", []):
+        assert np.allclose(by_bundle, replay, rtol=TOLERANCE)
     assert (found["deleted"], found["left"]) == ([True, False], found["predictions"] - 1)
     if version == "1.4.10":
         assert found["predictions"] == found["read again"] == found["n_predictions"]

@@ -12,6 +12,7 @@ import polars as pl
 
 from .adapter import JSON_OF_CHAIN, RELATION
 from .artifact_cache import WithArtifactCache
+from .bundles import AsLine, is_line
 from .documents import OF_PREDICTION, Row, text_of
 from .installation import their_store
 from .run_detail import WithRunDetail
@@ -174,8 +175,10 @@ class Store(WithRunDetail, WithArtifactCache):
         self, chain_id: str, output_path: Any, format: str = "n4a", relation_replay_manifest: Any = None
     ) -> Path:
         """Write a chain as nirs4all's own bundle, which its `predict` and our `import_bundle` read."""
-        self._save_waiting()
-        return Path(their_store().export_chain(self, chain_id, output_path, format, relation_replay_manifest))
+        chain = self.own.get_chain(chain_id)
+        is_branch = chain is not None and chain["branch_path"] and is_line(chain)
+        store = AsLine(self, chain) if chain is not None and is_branch else self
+        return Path(their_store().export_chain(store, chain_id, output_path, format, relation_replay_manifest))
 
     def _validate_chain_export(self, chain_id: str) -> None:
         their_store()._validate_chain_export(self, chain_id)
