@@ -97,7 +97,7 @@ def test_commands_once_wrote_among_the_artifacts(here: Path, line: str) -> None:
         ("run ridge.yaml wheat.csv", "in a shell with --target"),
         ("info nowhere", "in a shell with `nirs4all-store init`"),
         ("library show nowhere", "in a shell `nirs4all-store library list`"),
-        ("sql 'SELECT * FROM nowhere'", "The tables are artifacts, runs, datasets, pipelines"),
+        ("sql 'SELECT * FROM nowhere'", "The tables are artifacts, labels, runs, datasets"),
     ],
 )
 def test_errors_once_named_ways_out_that_a_shell_does_not_have(here: Path, line: str, way_out: str) -> None:
