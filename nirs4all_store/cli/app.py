@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ from .terminal import escape_what_the_terminal_lacks
 __all__ = ["app", "show_upgrade"]
 
 ALIASES = {"list": "runs", "ls": "runs"}
+RARELY = 10_000
+"""After so many new objects Python looks for garbage."""
 USAGE_ERROR = 2
 """The exit code where the command line itself is wrong, as that of typer's own errors."""
 
@@ -34,7 +37,13 @@ class _Commands(TyperGroup):
     def main(self, *args: Any, **options: Any) -> Any:
         """Run a command; characters that the terminal cannot show are printed as escapes."""
         escape_what_the_terminal_lacks()
-        return super().main(*args, **options)
+        usual = gc.get_threshold()
+        # What is imported is no garbage: to look for it 300 times takes a twentieth of the time of a listing.
+        gc.set_threshold(RARELY, *usual[1:])
+        try:
+            return super().main(*args, **options)
+        finally:
+            gc.set_threshold(*usual)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Accept `--debug` anywhere in the line, also after the command, and `help` as a command."""

@@ -1,5 +1,6 @@
 """How the command line is used: where options stand, what it says without a command, what it completes and pipes."""
 
+import gc
 import json
 import re
 import shlex
@@ -121,6 +122,20 @@ def test_who_wanted_to_resume_was_led_to_restore(here: str) -> None:
     told = command("resume", 2)
     assert "--resume` goes on" in told
     assert "restore" not in told
+
+
+def test_a_command_looks_for_garbage_rarely_and_leaves_that_as_it_was(
+    here: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual, during = gc.get_threshold(), []
+
+    def refused(*_: object) -> None:
+        during.append(gc.get_threshold())
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(WorkspaceStore, "run_summaries", refused)
+    assert "ZeroDivisionError" in command("runs", 1)
+    assert (during[0][0] > usual[0], gc.get_threshold()) == (True, usual)
 
 
 def test_data_before_the_configuration_once_was_no_table(here: str) -> None:
