@@ -189,6 +189,11 @@ def test_what_our_columns_do_not_hold_is_kept_beside(adapter: Adapter) -> None:
     adapter.array_store.save_batch([{"prediction_id": name, "y_true": None, "y_pred": np.array([1.5, 2.5])}])
     assert (adapter.array_store.load_single(name) or {})["y_true"] is None
     assert adapter.array_store.load_dataset("wheat")["y_pred"].to_list() == [[1.5, 2.5]]
+    pairs = adapter.array_store.save_batch(
+        [{"prediction_id": name, "y_pred": np.ones((2, 2)), "result_metadata": {"a": 1}}]
+    )
+    table = adapter.array_store.load_dataset("wheat")
+    assert (pairs, table["y_pred_shape"].to_list(), table["result_metadata"].to_list()) == (1, [[2, 2]], ['{"a": 1}'])
     assert adapter.array_store.stats()["datasets"] == {"wheat": {"rows": 1, "bytes": 0}}
     assert adapter.array_store.integrity_check({name, "gone"})["missing_ids"] == ["gone"]
 

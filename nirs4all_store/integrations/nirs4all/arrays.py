@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from .documents import OF_PREDICTION, Row, plain
+from .documents import OF_PREDICTION, Row, plain, text_of
 from .own_store import OwnStore
 
 Array = npt.NDArray[Any]
@@ -52,13 +52,14 @@ class Arrays:
         return self.load_batch([prediction_id]).get(prediction_id)
 
     def load_dataset(self, dataset_name: str) -> pl.DataFrame:
-        """Return the predictions of a dataset with their arrays as lists."""
+        """Return the predictions of a dataset with their arrays, as nirs4all's Parquet file of it has them."""
         rows = self._store().query_predictions(dataset_name=dataset_name).select("prediction_id", *TOLD)
         arrays = self.load_batch(rows["prediction_id"].to_list())
         if not arrays:
             raise FileNotFoundError(f"dataset {dataset_name!r} has no arrays")
         told = [row for row in rows.iter_rows(named=True) if row["prediction_id"] in arrays]
-        return pl.DataFrame([row | _listed(arrays[row["prediction_id"]]) for row in told])
+        listed = [row | _listed(arrays[row["prediction_id"]]) for row in told]
+        return pl.DataFrame(listed, infer_schema_length=None)
 
     def list_datasets(self) -> list[str]:
         """Return the names of the datasets that have predictions."""
@@ -126,4 +127,11 @@ def _joined(arrays: Mapping[str, Any], beside: Row) -> Row:
 
 
 def _listed(arrays: Row) -> Row:
-    return {name: value.ravel().tolist() if isinstance(value, np.ndarray) else value for name, value in arrays.items()}
+    """Return arrays as columns of a Parquet file of nirs4all's: lists with their shapes, and JSON as text."""
+    row: Row = {name: text_of(arrays[name] or None) for name in ("sample_metadata", "result_metadata")}
+    for name in (*NUMBERS, "X", "spectra", "sample_indices", "weights"):
+        value = arrays[name]
+        row[name] = None if value is None else value.ravel().tolist()
+        if name in (*NUMBERS, "X", "spectra"):
+            row[f"{name}_shape"] = [*value.shape] if value is not None and value.ndim > 1 else None
+    return row
