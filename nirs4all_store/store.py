@@ -1659,6 +1659,7 @@ class WorkspaceStore(Queries):
         start = partial(
             import_workspace,
             path=checked_path(path, "path"),
+            target=self._workspace.blobs.folder and self._workspace.blobs.folder.parent,
             trust=codecs.checked_trust(trusted),
             spectra=dict(spectra or {}),
             timezone=timezone,

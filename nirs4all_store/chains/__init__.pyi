@@ -28,7 +28,6 @@ from .intervals import checked_residuals as checked_residuals
 from .loader import ChainLoader as ChainLoader
 from .loader import replay_chain as replay_chain
 from .nirs4all_chains import ENCODER as ENCODER
-from .nirs4all_chains import META_MODEL as META_MODEL
 from .nirs4all_chains import chains_below as chains_below
 from .nirs4all_chains import is_over_models as is_over_models
 from .nirs4all_chains import of_shared as of_shared

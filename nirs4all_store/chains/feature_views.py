@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from ..errors import ChainReplayError
+
 Row = dict[str, Any]
 Ids = list[str]
 
 AUGMENTATION, CONCATENATION, BRANCH, MERGE = "feature_augmentation", "concat_transform", "branch", "merge"
-FEATURES, PREDICTIONS = "features", "predictions"
+FEATURES, PREDICTIONS, ALL = "features", "predictions", "all"
 
 
 class Views:
@@ -65,7 +67,7 @@ def groups_of(operators: Any, ids: Ids) -> list[Ids] | None:
     return [ids[start : start + length] for start, length in zip(starts, lengths, strict=True)]
 
 
-def branches_of(config: Any, step_idx: int, ids: Ids) -> list[Ids] | None:
+def branches_of(config: Any, step_idx: int, ids: Ids, *, without_models: bool = False) -> list[Ids] | None:
     """Return the transformers of each branch of a step, as the configuration of its pipeline tells; None: it does not.
 
     Parameters
@@ -76,15 +78,46 @@ def branches_of(config: Any, step_idx: int, ids: Ids) -> list[Ids] | None:
         Counted from 1.
     ids : list of str
         All transformers of the step.
+    without_models : bool
+        Whether branches end in models, which are not among these.
     """
     steps = config.get("steps") if isinstance(config, Mapping) else config
     step = steps[step_idx - 1] if isinstance(steps, list) and 0 < step_idx <= len(steps) else None
     branches = step.get(BRANCH) if isinstance(step, dict) else None
     if isinstance(branches, dict):
         branches = [*branches.values()]
+    if without_models and isinstance(branches, list):
+        branches = [[one for one in branch if not _is_model(one)] for branch in branches if isinstance(branch, list)]
     return groups_of(branches, ids)
 
 
-def merges(chain: Row, what: str) -> bool:
-    """Tell whether a chain merges the features, or the predictions, of branches."""
-    return any(param_of([step], MERGE) == what for step in chain["steps"])
+def _is_model(step: Any) -> bool:
+    return isinstance(step, dict) and "model" in step
+
+
+def merged(chain: Row) -> tuple[Any, Any]:
+    """Return of which branches a chain merges the features, and of which the predictions: "all", a list, or None.
+
+    Raises
+    ------
+    ChainReplayError
+        It merges in a way that nobody has seen yet.
+    """
+    told = param_of(chain["steps"], MERGE)
+    if told is None:
+        return None, None
+    if isinstance(told, str):
+        told = {"all": {FEATURES: ALL, PREDICTIONS: ALL}}.get(told, {told: ALL})
+    parts = (told.get(FEATURES), told.get(PREDICTIONS)) if isinstance(told, dict) else (told, None)
+    if not all(part in (None, ALL) or _is_of_numbers(part) for part in parts):
+        raise ChainReplayError(f"chain {chain.get('chain_id')} merges {told!r:.200}, which is not understood")
+    return parts
+
+
+def _is_of_numbers(part: Any) -> bool:
+    return isinstance(part, list) and all(type(number) is int for number in part)
+
+
+def chosen(items: Sequence[Any], part: Any) -> list[Any]:
+    """Return those of the branches that are merged."""
+    return [*items] if part == ALL else [items[number] for number in part if number < len(items)]

@@ -11,14 +11,14 @@ from typing import Any
 
 from ..errors import ChainReplayError
 from .feature_views import (
+    ALL,
     AUGMENTATION,
     CONCATENATION,
-    FEATURES,
-    PREDICTIONS,
     Views,
     branches_of,
+    chosen,
     groups_of,
-    merges,
+    merged,
     param_of,
 )
 from .schema import SOURCE_MAP, as_ids
@@ -34,7 +34,8 @@ WITH_PREPROCESSING = "FoldPreprocessedModel"
 """The class of a model that has fitted what transforms X for itself; the chain names the same steps once more."""
 FINAL_FOLDS = ("fold_final", "final")
 Y_PROCESSING, ENCODER = "y_processing", "encoder"
-"""What a step and an artifact say that transform y."""
+SAMPLE_AUGMENTATION, SPLITTER = "sample_augmentation", "splitter"
+"""What a step and an artifact say that transform y, and those that are not applied to new spectra."""
 
 
 def own_chain(chain: Row, artifacts: Mapping[str, Row], below: Sequence[Row] | None = None, config: Any = None) -> Row:
@@ -121,7 +122,7 @@ def _steps(chain: Row, shared: dict[int, Ids], artifacts: Mapping[str, Row], con
             continue
         of_y = [item for item in shared.get(idx, []) if _is_of_y(_step_of(item, at), artifacts.get(item) or {})]
         found += [_described(_step_of(item, at), [item]) | {"applies_to": "y"} for item in of_y]
-        ids = [item for item in shared.get(idx, []) if item not in of_y]
+        ids = [item for item in shared.get(idx, []) if item not in of_y and _predicts(item, at, artifacts)]
         groups = _side_by_side(chain, at, idx, ids, config)
         if groups is not None or (views is not None and not views.takes(ids) and ids):
             found += _as_step(views)
@@ -148,7 +149,8 @@ def _side_by_side(chain: Row, at: list[Row], idx: int, ids: Ids, config: Any) ->
     operators = param_of(at, AUGMENTATION) or param_of(at, CONCATENATION)
     if operators is not None and not ids:  # So did 1.0 with a concatenation.
         raise ChainReplayError(f"nirs4all kept no transformer of step {idx} of chain {chain['chain_id']}")
-    is_branch = operators is None and len(ids) > 1 and merges(chain, FEATURES) and len(at) > 1
+    features, _ = merged(chain)
+    is_branch = operators is None and len(ids) > 1 and features is not None and len(at) > 1
     if (operators is None and not is_branch) or not ids:
         return None
     groups = branches_of(config, idx, ids) if is_branch else groups_of(operators, ids)
@@ -157,7 +159,7 @@ def _side_by_side(chain: Row, at: list[Row], idx: int, ids: Ids, config: Any) ->
             f"chain {chain['chain_id']} has {len(ids)} transformers side by side in step {idx}, and nothing tells "
             "which of them belong together"
         )
-    return groups
+    return chosen(groups, features) if is_branch else groups
 
 
 def _as_step(views: Views | None) -> list[Row]:
@@ -181,22 +183,48 @@ def _is_of_y(step: Row, artifact: Row) -> bool:
     return artifact.get("artifact_type") == ENCODER or (isinstance(params, dict) and Y_PROCESSING in params)
 
 
+def _predicts(artifact_id: str, at: list[Row], artifacts: Mapping[str, Row]) -> bool:
+    """Tell whether an object is applied to new spectra: no splitter is, and nothing that only makes more samples."""
+    is_splitter = (artifacts.get(artifact_id) or {}).get("artifact_type") == SPLITTER
+    return not is_splitter and param_of([_step_of(artifact_id, at)], SAMPLE_AUGMENTATION) is None
+
+
 def is_over_models(chain: Row) -> bool:
     """Tell whether a chain is a model over the predictions of others."""
-    return chain["model_class"] == META_MODEL or merges(chain, PREDICTIONS)
+    try:
+        return chain["model_class"] == META_MODEL or merged(chain)[1] is not None
+    except ChainReplayError:  # What it merges is said when it is translated.
+        return False
 
 
-def chains_below(chain: Row, others: Sequence[Row]) -> list[Row]:
-    """Return those of some chains of the same pipeline whose predictions a model over models gets, in order."""
+def chains_below(chain: Row, others: Sequence[Row], *, every_branch: bool = False) -> list[Row]:
+    """Return those of some chains of the same pipeline whose predictions a model over models gets, in order.
+
+    Of the branches it may have chosen some; its final model gets those of all (`every_branch`).
+    """
     below = [one for one in others if one["model_step_idx"] < chain["model_step_idx"] and not is_over_models(one)]
-    return sorted(below, key=lambda one: int(one["model_step_idx"]))
+    below = sorted(below, key=lambda one: int(one["model_step_idx"]))
+    return below if every_branch else chosen(below, merged(chain)[1] or ALL)
+
+
+def _merged_features(chain: Row, config: Any) -> list[Ids]:
+    """Return the transformers of those branches whose features a model over models gets before the predictions."""
+    features, _ = merged(chain)
+    shared = of_shared(chain)
+    if features is None or not shared:
+        return []
+    idx = max(shared)
+    groups = branches_of(config, idx, shared[idx], without_models=True)
+    if groups is None or len(shared) > 1:
+        raise ChainReplayError(f"chain {chain['chain_id']} merges features of branches that nothing tells apart")
+    return chosen(groups, features)
 
 
 def _models_below(chain: Row, below: Sequence[Row], artifacts: Mapping[str, Row], config: Any) -> Row:
     """Return the step that gives a model over models the predictions of these, side by side."""
     if not below:
         raise ChainReplayError(f"chain {chain['chain_id']} is a model over models, and there is no chain of these")
-    ways = []
+    ways: list[Row] = [{"artifacts": group} for group in _merged_features(chain, config)]
     for one in below:
         steps = [step for step in _steps(one, of_shared(one), artifacts, config) if not step["stateless"]]
         if any("shared" not in step or "sources" in step or "applies_to" in step for step in steps):

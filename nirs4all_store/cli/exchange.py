@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -162,7 +161,7 @@ def _import_workspace(
     from ..store import WorkspaceStore
 
     console = Console()
-    exchange.database_of(folder)  # A folder that is no workspace is refused before one is made.
+    exchange.refuse_same(exchange.database_of(folder).parent, workspace)  # Before a workspace is made.
     is_new = dry_run and not workspace.exists()
     with WorkspaceStore("memory:dry run" if is_new else workspace) as store, progress_bar(console) as tell:
         report = store.import_workspace(
@@ -170,6 +169,6 @@ def _import_workspace(
         )
         lines = views.lines_of_import(store, report)
     if as_json:
-        print_json(asdict(report))
+        print_json(report.as_dict())
     else:
         print_line(console, *lines)

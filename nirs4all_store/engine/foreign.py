@@ -52,8 +52,9 @@ def foreign_database(path: Path) -> Iterator[ForeignDatabase]:
     """
     with TemporaryDirectory(prefix="nirs4all-store-") as folder:
         copy = _copied(path, Path(folder))
-        is_sqlite = copy.read_bytes()[: len(SQLITE_HEADER)] == SQLITE_HEADER
-        with _sqlite(path, copy) if is_sqlite else _duckdb(copy) as database:
+        with copy.open("rb") as stream:
+            is_sqlite = stream.read(len(SQLITE_HEADER)) == SQLITE_HEADER
+        with _sqlite(path, copy) if is_sqlite else _duckdb(path, copy) as database:
             yield database
 
 
@@ -88,8 +89,14 @@ def _sqlite(path: Path, copy: Path) -> Iterator[ForeignDatabase]:
 
 
 @contextmanager
-def _duckdb(copy: Path) -> Iterator[ForeignDatabase]:
-    with closing(connect(copy)) as connection:
+def _duckdb(path: Path, copy: Path) -> Iterator[ForeignDatabase]:
+    try:
+        connection = connect(copy)
+    except WorkspaceCorruptError as error:
+        raise WorkspaceCorruptError(
+            f"{path} cannot be read: {error.__cause__ or error}; nothing was changed"
+        ) from error
+    with closing(connection):
         yield _DuckdbDatabase(connection)
 
 
@@ -112,7 +119,8 @@ class _DuckdbDatabase:
         self._connection = connection
         self.columns: dict[str, list[str]] = {}
         found = connection.execute(
-            "SELECT table_name, column_name FROM system.information_schema.columns ORDER BY ordinal_position"
+            "SELECT table_name, column_name FROM duckdb_columns() "
+            "JOIN duckdb_tables() USING (database_name, table_name) ORDER BY column_index"
         )
         for table, column in found.fetchall():
             self.columns.setdefault(table, []).append(column)

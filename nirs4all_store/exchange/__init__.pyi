@@ -13,4 +13,5 @@ from .nirs4all.refits import models_below as models_below
 from .nirs4all.refits import refits_of as refits_of
 from .nirs4all.report import ImportReport as ImportReport
 from .nirs4all.source import database_of as database_of
+from .nirs4all.source import refuse_same as refuse_same
 from .yaml_export import to_yaml as to_yaml

@@ -20,9 +20,27 @@ from ..engine import (
     plan_upgrade,
     upgrade_database,
 )
-from ..errors import WorkspaceCorruptError
+from ..errors import WorkspaceCorruptError, WorkspaceError
 from ..filesystem import refuse_missing, share_alike
 from .layout import DATABASE_NAME, refuse_no_folder, refuse_odd_places
+
+SQLITE = "store.sqlite"
+"""The database of nirs4all from 0.8.4 on."""
+
+
+def refuse_beside_sqlite(folder: Path) -> None:
+    """Refuse to begin a workspace in one of nirs4all's: each would remove objects of the other from `artifacts/`.
+
+    Raises
+    ------
+    WorkspaceError
+        The folder has nirs4all's database.
+    """
+    if (folder / SQLITE).exists():
+        raise WorkspaceError(
+            f"{folder} is a workspace of nirs4all, which has {SQLITE}; give another folder, and bring what is in this "
+            f"one with nirs4all-store import {folder} --workspace OTHER"
+        )
 
 
 def open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool) -> FileDatabase:
@@ -55,6 +73,7 @@ def open_database(folder: Path, *, read_only: bool, create: bool, upgrade: bool)
                 f"{log} is there without {path.name}, which it belongs to; nothing was changed: "
                 "put the database back, or move the log away to start anew"
             )
+        refuse_beside_sqlite(folder)
         migrator.create(path)
     else:
         check_is_duckdb(path)

@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from old_workspaces import FOLDS, TEST, TRAIN, OldWorkspace, X, Y, add_models, step, write_screening
+from old_workspaces import FOLDS, TEST, TRAIN, OldWorkspace, X, Y, add_models, step, told_of, write_screening
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import LabelEncoder, MinMaxScaler, StandardScaler
 from typer.testing import CliRunner
 
 from nirs4all_store import ChainReplayError, InvalidInputError, UntrustedArtifactError, WorkspaceStore
 from nirs4all_store.cli.app import app
-from nirs4all_store.errors import WorkspaceCorruptError, WorkspaceNotFoundError
+from nirs4all_store.errors import WorkspaceCorruptError, WorkspaceError, WorkspaceNotFoundError
 
 RNG = np.random.default_rng(4)
 X_NEW = RNG.normal(size=(5, 8))
@@ -341,7 +342,7 @@ def test_importing_again_brings_only_what_is_new(store: WorkspaceStore, tmp_path
     old.prediction(pipeline_id, None, "1", "val", y_pred=Y[:4], y_true=Y[:4])
     old.close()
     report = store.import_workspace(tmp_path / "old")
-    assert (dict(report.rows), report.runs) == ({"predictions": 1, "prediction_arrays": 1}, [run_id])
+    assert (dict(report.rows), report.runs) == ({"prediction_arrays": 2, "predictions": 1}, [run_id])
     assert (store.get_run(run_id) or {})["status"] == "completed"
     assert (store.get_pipeline(pipeline_id) or {})["best_val"] == 0.25
     assert store.get_prediction(first) is not None
@@ -549,6 +550,163 @@ def test_what_is_no_workspace_of_nirs4all_is_refused(store: WorkspaceStore, tmp_
         store.import_workspace(tmp_path / "old", timezone="Mars/Phobos")
 
 
+def test_a_workspace_was_begun_in_the_folder_of_nirs4all_and_removed_its_models(
+    source: tuple[Path, tuple[str, str]], tmp_path: Path
+) -> None:
+    before = sorted(source[0].rglob("*"))
+    done = CliRunner().invoke(app, ["import", str(source[0]), "-w", str(source[0])])
+    assert (done.exit_code, "stays as it is" in done.output) == (1, True)
+    with pytest.raises(WorkspaceError, match="is a workspace of nirs4all"), WorkspaceStore(source[0]):
+        pass
+    assert [path for path in sorted(source[0].rglob("*")) if path.name != ".store.lock"] == before
+    with WorkspaceStore(tmp_path / "duck") as store, pytest.raises(InvalidInputError, match="stays as it is"):
+        shutil.copy(source[0] / "store.sqlite", tmp_path / "duck")
+        store.import_workspace(tmp_path / "duck")
+
+
+def test_a_classifier_was_verified_by_its_classes_alone(store: WorkspaceStore, tmp_path: Path) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    codes = (np.digitize(Y, [0]), np.digitize(Y + RNG.normal(size=30) / 3, [0]))
+    for name, own in zip(("first", "second"), codes, strict=True):
+        model = LogisticRegression().fit(X[TRAIN], own[TRAIN])
+        pipeline_id = old.pipeline(old.run("r", run_id=name), "p")
+        old.artifact(model, "m", with_row=name == "first")
+        chain_id = old.chain(pipeline_id, [step(1, "LogisticRegression", "m")], {"final": "m"}, {})
+        told = told_of(model.predict(X[TEST]).astype(float), TEST, own.astype(float))
+        told |= {"y_proba": model.predict_proba(X[TEST]), "y_proba_shape": [10, 2]}
+        old.prediction(pipeline_id, chain_id, "final", "test", task_type="binary_classification", **told)
+    old.close()
+    report = store.import_workspace(tmp_path / "old", trusted=True, spectra={"wheat": X})
+    assert report.verdicts == {"verified": 2}
+    np.testing.assert_allclose(store.load_chain(chain_id).predict_proba(X_NEW), model.predict_proba(X_NEW))
+
+
+def test_values_far_from_zero_hid_the_wrong_model(store: WorkspaceStore, tmp_path: Path) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    add_models(old, old.run("same", run_id="first"), "same_p0", y=2e5 + Y / 10)
+    chains = add_models(old, old.run("same", run_id="second"), "same_p0", y=2e5 - Y / 10, with_row=False)
+    old.close()
+    report = store.import_workspace(tmp_path / "old", trusted=True, spectra={"wheat": X})
+    # The models of two folds differ by less than floats of 32 bits tell there, so that nobody can say which is whose.
+    assert [report.chains[chain_id]["verdict"] for chain_id in chains] == ["differs", "differs"]
+
+
+def test_the_mean_of_the_folds_that_were_left_was_called_verified(
+    store: WorkspaceStore, source: tuple[Path, tuple[str, str]], tmp_path: Path
+) -> None:
+    folder, (chain_id, _) = source
+    shutil.copytree(folder, tmp_path / "whole")
+    with sqlite3.connect(folder / "store.sqlite") as database:
+        ((path,),) = database.execute(
+            "SELECT artifact_path FROM artifacts WHERE artifact_id = 'screen_a$m:1'"
+        ).fetchall()
+    (folder / "artifacts" / path).unlink()
+    report = store.import_workspace(folder, trusted=True, spectra={"wheat": X})
+    assert report.chains[chain_id]["verdict"] == "no files"
+    report = store.import_workspace(tmp_path / "whole", trusted=True, spectra={"wheat": X})
+    assert report.chains[chain_id]["verdict"] == "verified"
+    assert store.check(deep=True).findings == []
+
+
+def test_what_was_not_there_at_the_first_import_never_came(
+    store: WorkspaceStore, source: tuple[Path, tuple[str, str]], tmp_path: Path
+) -> None:
+    shutil.copytree(source[0], tmp_path / "cut")
+    shutil.rmtree(tmp_path / "cut" / "arrays")
+    shutil.rmtree(tmp_path / "cut" / "artifacts")
+    with sqlite3.connect(tmp_path / "cut" / "store.sqlite") as database:
+        database.execute("UPDATE runs SET project_id = NULL")
+    assert store.import_workspace(tmp_path / "cut").verdicts == {"no files": 2}
+    report = store.import_workspace(source[0], trusted=True, spectra={"wheat": X})
+    assert (report.rows["prediction_arrays"], report.rows["label_links"], report.verdicts) == (9, 1, {"verified": 2})
+    assert store.check(deep=True).findings == []
+
+
+def test_one_odd_value_stopped_the_import_of_all_runs(store: WorkspaceStore, tmp_path: Path) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    pipeline_id = old.pipeline(old.run("odd", created_at="yesterday"), "p", metric="\0")
+    odd = old.prediction(pipeline_id, None, "0", "val", best_params="n=3", val_score="high", y_pred=[1.0])
+    old.add("chains", pipeline_id=pipeline_id, steps="{}", fold_artifacts="[1]", model_class="Ridge")
+    add_models(old, old.run("good"), "good_p0")
+    old.arrays.append({"prediction_id": "x", "y_proba": [1.0, 2.0, 3.0], "y_proba_shape": [2, 2]})
+    old.close()
+    report = store.import_workspace(tmp_path / "old")
+    assert (report.rows["runs"], report.rows["predictions"]) == (2, 10)
+    (kept,) = store.list_results("nirs4all", prediction_id=odd)["result_id"]
+    document = json.loads((store.get_result(kept) or {})["document"])
+    assert (document["best_params"], document["val_score"]) == ("n=3", "high")
+    assert any("fit no column" in what for what in report.not_carried)
+
+
+def test_a_damaged_file_of_arrays_stops_nothing(store: WorkspaceStore, source: tuple[Path, tuple[str, str]]) -> None:
+    (source[0] / "arrays" / "other.parquet").write_bytes(b"PAR1")
+    report = store.import_workspace(source[0])
+    assert report.rows["prediction_arrays"] == 9
+    assert any("other.parquet" in what for what in report.not_carried)
+
+
+def test_noise_for_training_was_added_to_new_spectra(store: WorkspaceStore, tmp_path: Path) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    scaler = StandardScaler().fit(X[TRAIN])
+    model = Ridge().fit(scaler.transform(X[TRAIN]), Y[TRAIN])
+    old.artifact(MinMaxScaler().fit(X), "noise", "transformer")
+    old.artifact(KFold(3), "k", "splitter")
+    old.artifact(scaler, "s", "transformer")
+    steps = [step(1, "Noise", "noise", params={"sample_augmentation": {"count": 1}}), step(2, "StandardScaler", "s")]
+    steps += [step(3, "KFold", "k"), step(4, "Ridge", old.artifact(model, "m"))]
+    shared = {"1": ["noise"], "2": ["s"], "3": ["k"]}
+    chain_id = old.chain(old.pipeline(old.run("r"), "p"), steps, {"final": "m"}, shared)
+    old.close()
+    store.import_workspace(tmp_path / "old", trusted=True)
+    np.testing.assert_allclose(store.replay_chain(chain_id, X_NEW), model.predict(scaler.transform(X_NEW)))
+
+
+def test_wrong_spectra_once_decided_for_ever(store: WorkspaceStore, source: tuple[Path, tuple[str, str]]) -> None:
+    assert store.import_workspace(source[0], trusted=True, spectra={"wheat": X[:, :5]}).verdicts == {"differs": 2}
+    assert store.import_workspace(source[0], trusted=True, spectra={"wheat": X[TRAIN]}).verdicts == {"differs": 2}
+    assert store.import_workspace(source[0]).verdicts == {"differs": 2}
+    assert store.import_workspace(source[0], trusted=True, spectra={"wheat": X}).verdicts == {"verified": 2}
+
+
+def test_importing_again_made_a_failed_run_run(store: WorkspaceStore, tmp_path: Path) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    run_id = old.run("r", status="running")
+    old.close()
+    store.import_workspace(tmp_path / "old")
+    store.fail_run(run_id, "killed by the power cut")
+    store.import_workspace(tmp_path / "old")
+    assert (store.get_run(run_id) or {})["status"] == "failed"
+
+
+def test_a_refit_was_joined_with_a_chain_of_other_transformers(store: WorkspaceStore, tmp_path: Path) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    run_id = old.run("r")
+    old.artifact(MinMaxScaler().fit(X), "a", "transformer")
+    old.artifact(StandardScaler().fit(X), "b", "transformer")
+    old.artifact(Ridge().fit(X, Y), "m")
+    first, again = old.pipeline(run_id, "p"), old.pipeline(run_id, "p_refit")
+    for name, scaler in (("MinMaxScaler", "a"), ("MinMaxScaler", "a")):
+        old.chain(first, [step(1, name, scaler), step(2, "Ridge", "m")], {"fold_0": "m"}, {"1": [scaler]})
+    steps = {
+        name: [step(1, name, one), step(2, "Ridge", "m")]
+        for name, one in (("StandardScaler", "b"), ("MinMaxScaler", "a"))
+    }
+    refits = [old.chain(again, own, {"fold_final": "m"}, {"1": own[0]["artifact_ids"]}) for own in steps.values()]
+    old.close()
+    store.import_workspace(tmp_path / "old")
+    assert [(store.get_chain(one) or {})["refit_of"] for one in refits] == [None, None]
+
+
+def test_the_log_of_a_run_says_what_is_known_of_its_chains(
+    store: WorkspaceStore, source: tuple[Path, tuple[str, str]]
+) -> None:
+    store.import_workspace(source[0], trusted=True, spectra={"wheat": X})
+    pipeline_id = (store.get_chain(source[1][0]) or {})["pipeline_id"]
+    line = store.get_pipeline_log(pipeline_id).row(0, named=True)
+    assert "2 verified chains" in line["message"]
+    assert {told["verdict"] for told in json.loads(line["details"])["chains"].values()} == {"verified"}
+
+
 def test_the_command_says_what_came_and_what_cannot_predict(
     tmp_path: Path, source: tuple[Path, tuple[str, str]]
 ) -> None:
@@ -566,7 +724,9 @@ def test_the_command_says_what_came_and_what_cannot_predict(
     assert "predictions 9" in run()
     spectra = ["--trusted", *(f"--spectra=wheat={tmp_path / name}.csv" for name in ("train", "test"))]
     assert "chains verified: 2" in run(*spectra)
-    assert json.loads(run("--json"))["rows"] == {}
+    again = json.loads(run("--json"))
+    assert (again["rows"], again["verdicts"]) == ({}, {})
+    assert json.loads(run("--json", "-w", f"{folder}2"))["rows"]["predictions"] == 9
     refused = CliRunner().invoke(app, ["import", str(source[0]), "-w", folder, "--spectra", "wheat"])
     assert (refused.exit_code, "DATASET=FILE" in refused.output) == (2, True)
 

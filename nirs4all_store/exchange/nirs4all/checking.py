@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
 import numpy as np
 
-from ...chains import META_MODEL, ChainLoader, artifact_ids, with_ids
-from ...errors import InvalidInputError, StoreError
+from ...chains import ChainLoader, artifact_ids, as_ids, with_ids
+from ...errors import ArtifactLoadError, StoreError, UntrustedArtifactError
 from ...storage import Chain, UnitOfWork
-from .objects import Import, add_lost_files
+from .objects import Contents, Import, add_lost_files
 from .report import DIFFERS, DOUBTFUL, FAILS, NEEDS, NOT_CHECKED, VERIFIED
 
 Row = dict[str, Any]
 TOLERANCE = 1e-5
 """How far predictions may differ, relative to the largest: nirs4all trains on floats of 32 bits."""
-MOST_TRIES = 1000
+OF_RANGE = 1e-3
+"""How far, relative to the range of the predictions: values far from zero would hide all differences among them."""
+ROUNDING = 8 * float(np.finfo(np.float32).eps)
+MOST_TRIES = 20_000
 """How many combinations of files without rows are tried for one chain."""
 NO_FOLDS = ("", "all")
 UNTRUSTED = "nobody has said that its objects may be loaded; import again, as trusted"
@@ -27,111 +31,159 @@ OTHER_SPECTRA = (
 )
 
 
-def check_run(job: Import, run_id: str) -> None:
-    """Check the chains of a run that nobody has checked yet, and write down what was found."""
+@dataclass(frozen=True)
+class Stored:
+    """What one model of a chain predicted at its training."""
+
+    fold: str
+    X: Any
+    y_pred: Any
+    y_proba: Any
+
+
+def check_run(job: Import, run_id: str) -> bool:
+    """Check the chains of a run that are not verified yet; return whether anything is known that was not before."""
+    changed = False
     with job.writing() as uow:
         for chain in uow.chains.of_run(run_id):
             told = chain["verification"] or {}
-            if told.get("verdict") in (NOT_CHECKED, DOUBTFUL) or str(told.get("verdict")).startswith((NEEDS, DIFFERS)):
-                found = _checked(uow, job, chain)
-                if found != told:
-                    uow.whole_rows.change(Chain, chain["chain_id"], {"verification": found})
-                job.report.chains[chain["chain_id"]] = found
+            if told.get("verdict") in (None, VERIFIED) or not artifact_ids(chain):
+                continue
+            found = _checked(uow, job, chain)
+            if found != told:
+                uow.whole_rows.change(Chain, chain["chain_id"], {"verification": found})
+                changed = True
+            job.report.chains[chain["chain_id"]] = found
+    return changed
 
 
 def _checked(uow: UnitOfWork, job: Import, chain: Row) -> Row:
     """Return what is told of a chain; objects are loaded only if somebody trusts them."""
     before: Row = chain["verification"]
+    unknown = before if before["verdict"] == DOUBTFUL else {"verdict": NOT_CHECKED}
     if not job.trust:
-        return before | {"reason": UNTRUSTED}
+        return before | {"reason": UNTRUSTED} if before["verdict"] in (NOT_CHECKED, DOUBTFUL) else before
     uow.artifacts.trust_also(artifact_ids(chain), job.trust)
-    artifacts = uow.artifacts.get_many(artifact_ids(chain))
+    bare = chain | {"attachments": None}
+    artifacts = uow.artifacts.get_many(artifact_ids(bare))
     loader = ChainLoader(uow.blobs)
     problem = next(filter(None, (_problem(loader, row) for row in artifacts.values())), None)
     if problem is not None:
-        return problem
-    pipeline = uow.runs.get_pipeline(chain["pipeline_id"]) or {}
-    keys = (pipeline["run_id"], pipeline["dataset_hash"], pipeline["dataset_name"])
+        return unknown | problem
+    keys = _keys(uow, chain)
     X = next((job.spectra[key] for key in keys if key in job.spectra), None)
-    if X is None:
-        return before | {"reason": f"the spectra of {pipeline['dataset_name']!r} were not given"}
-    stored = [*_stored(uow, chain, X)]
-    if not stored:
-        return before | {"reason": "its training stored no predictions of one model to compare with"}
-    found = _compared(loader, chain, artifacts, stored)
+    stored, reason = _stored(uow, chain, X) if X is not None else ([], f"the spectra of {keys[-1]!r} were not given")
+    if reason:
+        return before if before["verdict"] == DIFFERS else unknown | {"reason": reason}
+    found = _compared(loader, bare, artifacts, stored)
     if found["verdict"] == DIFFERS:
-        return _with_lost_files(uow, job, chain, stored) or found | {"reason": OTHER_SPECTRA}
-    if found["verdict"] == VERIFIED:
-        _name(uow, chain, chain | {"attachments": None})
+        return _with_lost_files(uow, job, chain, stored, found)
+    _name(uow, chain, bare)
     return found
+
+
+def _keys(uow: UnitOfWork, chain: Row) -> list[Any]:
+    """Return by what the spectra of a chain may be given: its run, the hash of its dataset, and its name.
+
+    A final model over models has a dataset of their predictions; its spectra are those of its cross-validation.
+    """
+    judged = uow.chains.get(chain["refit_of"]) if chain["refit_of"] else None
+    pipelines = [uow.runs.get_pipeline(one["pipeline_id"]) or {} for one in (chain, judged) if one is not None]
+    return [pipeline.get(key) for pipeline in pipelines for key in ("run_id", "dataset_hash", "dataset_name")]
 
 
 def _problem(loader: ChainLoader, artifact: Row) -> Row | None:
     """Return what is told of a chain one of whose objects cannot be loaded here; None if this one can."""
     try:
         loader.load(artifact)
-    except StoreError as error:
-        cause = error.__cause__
-        is_absent = isinstance(cause, ModuleNotFoundError) and cause.name
-        verdict = f"{NEEDS} {str(cause.name).split('.')[0]}" if is_absent else FAILS  # type: ignore[union-attr]
-        reason = (
-            f"to load its {artifact['operator_class']}"
-            if is_absent
-            else f"{artifact['operator_class']}: {error!s:.300}"
-        )
-        return {"verdict": verdict, "reason": reason}
+    except UntrustedArtifactError as error:
+        return {"reason": f"{artifact['operator_class']}: {error!s:.300}"}
+    except ArtifactLoadError as error:
+        cause, name = error.__cause__, artifact["operator_class"]
+        if isinstance(cause, ModuleNotFoundError) and cause.name:
+            return {"verdict": f"{NEEDS} {cause.name.split('.')[0]}", "reason": f"to load its {name}"}
+        return {"verdict": FAILS, "reason": f"{name}: {error!s:.300}"}
     return None
 
 
-def _stored(uow: UnitOfWork, chain: Row, X: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Give what single models of a chain predicted at their training: the fold, the spectra, and the predictions.
+def _stored(uow: UnitOfWork, chain: Row, X: Any) -> tuple[list[Stored], str]:
+    """Return what each model of a chain that predicts has predicted at its training, or why nobody can compare.
 
     Those of the test set, where there is one. A model over models is fitted on what others predict of samples that they
     have not seen, so that its predictions of the calibration cannot be given again.
     """
-    folds = {fold.removeprefix("fold_") for fold in chain["fold_artifacts"]}
-    rows = [row for row in uow.predictions.with_arrays(chain["chain_id"]) if row["y_pred"] is not None]
+    folds = [chain["predict_fold"]] if chain["predict_fold"] else [*chain["fold_artifacts"]]
+    wanted = {fold.removeprefix("fold_") for fold in folds}
+    rows = [row for row in uow.predictions.with_arrays(chain["chain_id"]) if _can_compare(row)]
     rows = [row | {"fold": NO_FOLDS[1] if row["fold_id"] == NO_FOLDS[0] else row["fold_id"]} for row in rows]
-    rows = [row for row in rows if row["fold"] in folds and len(row["y_pred"])]
-    is_meta = chain["model_class"] == META_MODEL
-    partitions = ("test",) if is_meta or any(row["partition"] == "test" for row in rows) else ("val", "train")
-    for row in rows:
-        places = row["sample_indices"]
-        if row["partition"] in partitions and places is not None and len(places) and max(places) < len(X):
-            yield row["fold"], X[np.asarray(places, dtype=int)], row["y_pred"]
+    rows = [row for row in rows if row["fold"] in wanted]
+    tested = {row["fold"] for row in rows if row["partition"] == "test"}
+    is_meta = any("models" in way for step in chain["steps"] for way in step.get("ways") or ())
+    rows = [row for row in rows if row["partition"] == "test" or (row["fold"] not in tested and not is_meta)]
+    if lacking := sorted(wanted - {row["fold"] for row in rows}):
+        return [], f"its training stored no predictions to compare those of {', '.join(lacking)} with"
+    most = max(int(np.max(row["sample_indices"])) for row in rows)
+    if most >= len(X):
+        return (
+            [],
+            f"its training saw at least {most + 1} samples, and the spectra are of {len(X)}: give the test set, too",
+        )
+    return [
+        Stored(row["fold"], X[np.asarray(row["sample_indices"], dtype=int)], row["y_pred"], row["y_proba"])
+        for row in rows
+    ], ""
 
 
-def _compared(loader: ChainLoader, chain: Row, artifacts: dict[str, Row], stored: list[tuple[str, Any, Any]]) -> Row:
-    worst = 0.0
-    for fold, X, y_pred in stored:
+def _can_compare(row: Row) -> bool:
+    """Tell whether a prediction says of which samples it is, and is more than NaN."""
+    y_pred, places = row["y_pred"], row["sample_indices"]
+    if y_pred is None or places is None or not len(places) or len(y_pred) != len(places):
+        return False
+    return y_pred.dtype.kind not in "f" or bool(np.isfinite(y_pred).any())
+
+
+def _compared(loader: ChainLoader, chain: Row, artifacts: dict[str, Row], stored: Iterable[Stored]) -> Row:
+    """Return whether a chain predicts what its training stored, and how far it is from it at most."""
+    worst, is_equal, count = 0.0, True, 0
+    for one in stored:
         try:
-            worst = max(worst, _difference(loader.fitted(chain, artifacts, fresh=False, folds=fold).predict(X), y_pred))
+            fitted = loader.fitted(chain, artifacts, fresh=False, folds=one.fold)
+            pairs = [(fitted.predict(one.X), one.y_pred)]
+            if one.y_proba is not None:
+                pairs.append((fitted.predict_proba(one.X), one.y_proba))
         except StoreError as error:
-            return {"verdict": FAILS, "reason": f"fold {fold}: {error!s:.500}"}
-    told: Row = {"verdict": VERIFIED if worst <= TOLERANCE else DIFFERS, "difference": worst, "compared": len(stored)}
-    return told
+            return {"verdict": DIFFERS, "reason": f"{error!s:.500}"}
+        for predicted, given in pairs:
+            difference, is_near = _difference(predicted, given)
+            worst, is_equal = max(worst, difference), is_equal and is_near
+        count += 1
+    return {"verdict": VERIFIED if is_equal else DIFFERS, "difference": worst, "compared": count}
 
 
-def _difference(predicted: Any, stored: Any) -> float:
-    """Return the largest difference of numbers relative to the largest of them, or the share of unequal classes."""
+def _difference(predicted: Any, stored: Any) -> tuple[float, bool]:
+    """Return the largest difference relative to the largest value (of classes: how many differ), and if it is small."""
     predicted, stored = np.ravel(predicted), np.ravel(stored)
     if predicted.shape != stored.shape:
-        return float("inf")
+        return float("inf"), False
     if predicted.dtype.kind in "OUT" and stored.dtype.kind in "fiu":
         predicted = _codes(predicted, stored)
     if predicted.dtype.kind not in "fiub" or stored.dtype.kind not in "fiub":
-        return float(np.mean(predicted.astype(str) != stored.astype(str)))
-    scale = np.nanmax(np.abs(stored), initial=0) or 1.0
+        unequal = float(np.mean(predicted.astype(str) != stored.astype(str)))
+        return unequal, unequal == 0
+    known = stored[np.isfinite(stored)].astype(float)
+    scale, span = float(np.max(np.abs(known), initial=0)) or 1.0, float(np.ptp(known)) if len(known) else 0.0
     same = (predicted == stored) | (np.isnan(predicted) & np.isnan(stored))
-    far = np.where(same, 0.0, np.abs(predicted - stored))
-    return float(np.max(np.nan_to_num(far, nan=np.inf), initial=0) / scale)
+    far = np.nan_to_num(np.where(same, 0.0, np.abs(predicted - stored)), nan=np.inf)
+    most = float(np.max(far, initial=0))
+    allowed = min(TOLERANCE * scale, max(OF_RANGE * span, ROUNDING * scale)) if span else TOLERANCE * scale
+    return most / scale, most <= allowed
 
 
 def _codes(words: Any, stored: Any) -> Any:
     """Return the numbers of classes that are text: nirs4all counts them in the order of the alphabet, and keeps these.
 
-    A class that was never predicted here has a number, too: each class gets the number that most often stands for it,
-    and if these are not in the order of the alphabet, there are none.
+    Each class gets the number that most often stands for it; if these are not in the order of the alphabet, there are
+    none.
     """
     classes = np.unique(words)
     codes = [np.unique(stored[words == one], return_counts=True) for one in classes]
@@ -140,29 +192,36 @@ def _codes(words: Any, stored: Any) -> Any:
     return numbers[np.searchsorted(classes, words)] if in_order else np.full(len(words), np.nan)
 
 
-def _with_lost_files(uow: UnitOfWork, job: Import, chain: Row, stored: list[tuple[str, Any, Any]]) -> Row | None:
-    """Give a chain those files without rows that give its predictions, if only one choice of models does, and say so.
+def _with_lost_files(uow: UnitOfWork, job: Import, chain: Row, stored: list[Stored], found: Row) -> Row:
+    """Give a chain those files that give its predictions, if only one choice of models does, and say so.
 
     nirs4all up to 1.0 names objects by the pipeline's name and steps, and ignores an object whose name it has: a second
-    run of the same name names the first one's models, and its own lie there without a row.
+    run of the same name names the first one's models, and its own lie there without a row, or with one of a third run.
     """
     bare = chain | {"attachments": None}
     own = uow.artifacts.get_many(artifact_ids(bare))
-    contents: dict[str, bytes] = {}
-    lost: dict[str, list[str]] = {}
+    contents: Contents = {}
+    others: dict[str, list[str]] = {}
     for artifact_id, row in own.items():
-        lost[artifact_id] = add_lost_files(uow, job, contents, {(row["artifact_type"], row["operator_class"])})
+        kind = {(row["artifact_type"], row["operator_class"])}
+        others[artifact_id] = add_lost_files(uow, job, contents, kind, all_files=True)
     uow.blobs.put_many(contents)
-    artifacts = own | uow.artifacts.get_many([item for ids in lost.values() for item in ids])
-    fits = [*_fitting(ChainLoader(uow.blobs), bare, artifacts, lost, stored)]
+    artifacts = own | uow.artifacts.get_many({item for ids in others.values() for item in ids})
+    choices = {item: list(dict.fromkeys([item, *ids])) for item, ids in others.items()}
+    loader = ChainLoader(uow.blobs)
+    if (tries := _tries(bare, choices)) > MOST_TRIES:
+        return {"reason": f"{OTHER_SPECTRA}; {tries:,} choices of files were too many to try"} | found
+    fits = [*_fitting(loader, bare, artifacts, choices, stored)]
     # A transformer that was fitted for the folds and again for the final model is two files that do the same.
     if len({str(with_ids(bare, fit)["fold_artifacts"]) for fit in fits}) != 1:
-        return None
+        return {"reason": OTHER_SPECTRA} | found
     changed = with_ids(bare, fits[0])
     _name(uow, chain, changed)
     taken = {old: artifacts[new]["artifact_path"] for old, new in fits[0].items() if old != new}
-    found = _compared(ChainLoader(uow.blobs), changed, artifacts, stored)
-    return found | {"replaced": taken, "reason": "the files that its run wrote were found without a row, and taken"}
+    return _compared(loader, changed, artifacts, stored) | {
+        "replaced": taken,
+        "reason": "its objects were those of another run of the same name; the files that its own run wrote were taken",
+    }
 
 
 def _name(uow: UnitOfWork, chain: Row, changed: Row) -> None:
@@ -174,41 +233,42 @@ def _name(uow: UnitOfWork, chain: Row, changed: Row) -> None:
         uow.artifacts.claim(artifact_ids(changed))
 
 
+def _shared_of(chain: Row) -> list[str]:
+    of_folds = {item for entry in chain["fold_artifacts"].values() for item in as_ids(entry)}
+    return [item for item in artifact_ids(chain) if item not in of_folds]
+
+
+def _tries(chain: Row, choices: dict[str, list[str]]) -> int:
+    shared = _shared_of(chain)
+    of_shared = int(np.prod([len(choices[item]) for item in shared], initial=1))
+    return of_shared * sum(len(ids) for item, ids in choices.items() if item not in shared)
+
+
 def _fitting(
-    loader: ChainLoader, chain: Row, artifacts: dict[str, Row], lost: dict[str, list[str]], stored: list[Any]
+    loader: ChainLoader, chain: Row, artifacts: dict[str, Row], choices: dict[str, list[str]], stored: list[Stored]
 ) -> Iterator[dict[str, str]]:
     """Give each choice of files with which every stored prediction comes out."""
-    own = artifact_ids(chain)
-    of_folds = {
-        item for entry in chain["fold_artifacts"].values() for item in ([entry] if isinstance(entry, str) else entry)
-    }
-    shared = [item for item in own if item not in of_folds]
-    choices = [[item, *lost.get(item, [])] for item in shared]
-    if np.prod([len(ids) for ids in choices], initial=1) * sum(map(len, lost.values())) > MOST_TRIES:
-        return
-    folds = {fold.removeprefix("fold_"): entry for fold, entry in chain["fold_artifacts"].items()}
-    same = {item: item for item in own}
-    for choice in product(*choices):
+    shared = _shared_of(chain)
+    same = {item: item for item in artifact_ids(chain)}
+    models = {fold.removeprefix("fold_"): as_ids(entry)[-1] for fold, entry in chain["fold_artifacts"].items()}
+    judged = {one.fold for one in stored}
+    for choice in product(*(choices[item] for item in shared)):
         taken = same | dict(zip(shared, choice, strict=True))
-        for fold, entry in folds.items():
-            item = entry if isinstance(entry, str) else entry[-1]
-            of_fold = [one for one in stored if one[0] == fold]
+        for fold in judged:
+            of_fold = [one for one in stored if one.fold == fold]
             good = [
                 other
-                for other in (item, *lost.get(item, []))
-                if of_fold and _is_equal(loader, chain, artifacts, taken | {item: other}, of_fold)
+                for other in choices[models[fold]]
+                if _is_equal(loader, chain, artifacts, taken | {models[fold]: other}, of_fold)
             ]
             if len(good) != 1:
                 break
-            taken[item] = good[0]
+            taken[models[fold]] = good[0]
         else:
             yield taken
 
 
 def _is_equal(
-    loader: ChainLoader, chain: Row, artifacts: dict[str, Row], taken: dict[str, str], stored: list[Any]
+    loader: ChainLoader, chain: Row, artifacts: dict[str, Row], taken: dict[str, str], stored: list[Stored]
 ) -> bool:
-    try:
-        return bool(_compared(loader, with_ids(chain, taken), artifacts, stored)["verdict"] == VERIFIED)
-    except InvalidInputError:
-        return False
+    return bool(_compared(loader, with_ids(chain, taken), artifacts, stored)["verdict"] == VERIFIED)

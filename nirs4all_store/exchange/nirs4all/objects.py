@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import PurePosixPath
 from typing import Any
 
-from ...artifacts import CODECS, Trust, codec, sha256
+from ...artifacts import CODECS, Trust, checked_hash, codec, sha256
 from ...errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError
 from ...storage import UnitOfWork
 from .report import ImportReport
@@ -71,9 +72,10 @@ def add_object(uow: UnitOfWork, job: Import, contents: Contents, ids: dict[str, 
         Nothing here loads its format.
     """
     row, content = job.source.artifacts.get(artifact_id, {}), job.source.content(artifact_id)
-    if row["format"] not in FORMATS:
-        raise InvalidInputError(f"a {row['operator_class']} is kept as {row['format']!r}, which nothing here loads")
-    described = (FORMATS[row["format"]], row.get("operator_class"), row.get("artifact_type"))
+    format = row.get("format") or ENDINGS.get(PurePosixPath(row["artifact_path"]).suffix)
+    if format not in FORMATS:
+        raise InvalidInputError(f"its {row.get('operator_class')} is kept as {format!r}, which nothing here loads")
+    described = (FORMATS[format], row.get("operator_class"), row.get("artifact_type"))
     key = f"{described[0]}:{sha256(content)}"
     if key not in ids:
         ids[key] = _add(uow, job, contents, content, *described)
@@ -95,18 +97,22 @@ def _add(
     artifact_id = uow.artifacts.add(path, digest, operator_class, artifact_type, format, len(content), None, job.trust)
     uow.artifacts.trust_also([artifact_id], job.trust or [])
     contents[path] = content
-    job.report.rows["artifacts"] += known is None
+    if known is None:
+        job.report.rows["artifacts"] += 1
     return artifact_id
 
 
-def add_lost_files(uow: UnitOfWork, job: Import, contents: Contents, kinds: set[tuple[str, str]]) -> list[str]:
-    """Add the files that no row of nirs4all names, of these types and classes; return their ids.
+def add_lost_files(
+    uow: UnitOfWork, job: Import, contents: Contents, kinds: set[tuple[str, str]], *, all_files: bool = False
+) -> list[str]:
+    """Add the files of some types and classes that no row of nirs4all names, or all of them; return their ids.
 
     nirs4all up to 1.0 names objects by the pipeline's name and steps, and ignores an object whose name it has: what a
-    second run of the same name fits lies there without a row.
+    second run of the same name fits lies there without a row, until another run writes the same bytes.
     """
+    paths = job.source.files() if all_files else job.source.files_without_rows()
     found = []
-    for path in job.source.files_without_rows():
+    for path in paths:
         for kind, operator_class in kinds:
             if path.name.startswith(f"{kind}_{operator_class}_") and path.suffix in ENDINGS:
                 described = (ENDINGS[path.suffix], operator_class, kind)
@@ -115,15 +121,17 @@ def add_lost_files(uow: UnitOfWork, job: Import, contents: Contents, kinds: set[
 
 
 def add_unused_objects(uow: UnitOfWork, job: Import) -> None:
-    """Add objects that no chain names; `gc_artifacts` treats them as any that is saved and not used."""
+    """Add objects that no chain here names; `gc_artifacts` treats them as any that is saved and not used."""
     contents: Contents = {}
-    for artifact_id in job.source.artifacts.keys() - job.first_users.keys():
+    for artifact_id, row in job.source.artifacts.items():
         try:
-            if uow.artifacts.get_by_hash(sha256(job.source.content(artifact_id))) is None:
-                add_object(uow, job, contents, {}, artifact_id)
+            digest = row.get("content_hash")
+            if digest and uow.artifacts.get_by_hash(checked_hash(digest, ArtifactCorruptError)) is not None:
+                continue
+            add_object(uow, job, contents, {}, artifact_id)
         except (ArtifactMissingError, ArtifactCorruptError):
-            job.report.not_carried["artifacts that no chain names, and whose file is gone or was changed"] += 1
+            job.report.not_carried["artifacts whose file is gone or was changed"] += 1
         except InvalidInputError:
-            job.report.not_carried["artifacts that no chain names, in a format that nothing here loads"] += 1
+            job.report.not_carried[f"artifacts in the format {row.get('format')!r}, which nothing here loads"] += 1
     if not job.report.is_dry_run:
         uow.blobs.put_many(contents)

@@ -7,7 +7,8 @@ their own. Which of them belongs to which chain of the first is told by the mode
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from ...chains import as_ids, chains_below, is_over_models, of_shared
@@ -28,11 +29,11 @@ def refits_of(pipelines: list[Row], chains: Mapping[str, list[Row]], artifacts: 
     artifacts : mapping of str to dict
         The rows of artifacts by id.
     """
-    first = {(row["name"], row.get("dataset_name")): row["pipeline_id"] for row in pipelines}
+    first = {(row.get("name"), row.get("dataset_name")): row["pipeline_id"] for row in pipelines}
     refits: dict[str, list[Row]] = {}
     found: dict[str, str] = {}
     for row in pipelines:
-        named = REFIT.fullmatch(row["name"])
+        named = REFIT.fullmatch(str(row.get("name")))
         if named is None:
             continue
         judged = first.get((named["first"], row.get("dataset_name")))
@@ -41,8 +42,9 @@ def refits_of(pipelines: list[Row], chains: Mapping[str, list[Row]], artifacts: 
         elif judged is not None:
             refits.setdefault(judged, []).extend(chains[row["pipeline_id"]])
     for pipeline_id, of_pipeline in refits.items():
-        for way_of in (_way, _model):
-            found |= _pairs(chains[pipeline_id], of_pipeline, found, lambda row, way=way_of: way(row, artifacts))
+        for with_params in (True, False):
+            way_of = partial(_way, artifacts=artifacts, with_params=with_params)
+            found |= _pairs(chains[pipeline_id], of_pipeline, found, way_of)
     return found
 
 
@@ -51,7 +53,7 @@ def _of_stack(part: str, final: list[Row], chains: Mapping[str, list[Row]]) -> d
     metas = [row for rows in chains.values() for row in rows if is_over_models(row)]
     if len(metas) != 1 or len(final) != 1:
         return {}
-    below = chains_below(metas[0], chains[metas[0]["pipeline_id"]])
+    below = chains_below(metas[0], chains[metas[0]["pipeline_id"]], every_branch=True)
     number = part.removeprefix("base_")
     if part == "meta":
         return {final[0]["chain_id"]: metas[0]["chain_id"]}
@@ -82,37 +84,31 @@ def models_below(row: Row, chains: Mapping[str, list[Row]], refits: Mapping[str,
     if judged is None or not is_over_models(judged):
         return None
     final = {first: by_id[refit] for refit, first in refits.items()}
-    below = chains_below(judged, chains[judged["pipeline_id"]])
+    below = chains_below(judged, chains[judged["pipeline_id"]], every_branch=True)
     return [final[one["chain_id"]] for one in below if one["chain_id"] in final]
 
 
-def _pairs(judged: list[Row], refits: list[Row], known: Mapping[str, str], way_of: Any) -> dict[str, str]:
-    """Pair chains and refits that are made in the same way: with the only one, or in their order, one by one."""
-    taken = {*known.values()}
-    found: dict[str, str] = {}
-    ways: dict[Any, tuple[list[str], list[str]]] = {}
-    for rows, side in ((judged, 0), (refits, 1)):
-        for row in rows:
-            if row["chain_id"] not in (taken if side == 0 else known):
-                ways.setdefault(way_of(row), ([], []))[side].append(row["chain_id"])
-    for of_folds, final in ways.values():
-        if len(of_folds) == 1:  # It may have been chosen, and fitted, for several reasons.
-            found |= dict.fromkeys(final, of_folds[0])
-        elif len(of_folds) == len(final):
-            found |= dict(zip(final, of_folds, strict=True))
+def _pairs(
+    judged: list[Row], refits: list[Row], known: Mapping[str, str], way_of: Callable[[Row], Any]
+) -> dict[str, str]:
+    """Pair refits with the only chain that is made in the same way: where there are several, nobody can tell."""
+    ways: dict[Any, list[str]] = {}
+    for row in judged:
+        ways.setdefault(way_of(row), []).append(row["chain_id"])
+    found = {}
+    for row in refits:
+        same = ways.get(way_of(row), [])
+        if len(same) == 1 and row["chain_id"] not in known:  # It may have been chosen, and fitted, for several reasons.
+            found[row["chain_id"]] = same[0]
     return found
 
 
-def _way(row: Row, artifacts: Mapping[str, Row]) -> Any:
-    """Return what tells a chain from others of its pipeline: its transformers, in order, its model and its name."""
+def _way(row: Row, artifacts: Mapping[str, Row], with_params: bool) -> Any:
+    """Return what tells a chain from others of its pipeline: its transformers, in order, and its model."""
     shared = of_shared(row)
     classes = [(artifacts.get(item) or {}).get("operator_class") for idx in sorted(shared) for item in shared[idx]]
     folds = [as_ids(entry) for entry in (row["fold_artifacts"] or {}).values()]
     own = {ids[-1] for ids in folds if ids}
-    models = [step for step in row["steps"] or [] if own & {*as_ids(step.get("artifact_ids"))}]
+    models = [step for step in row["steps"] if own & {*as_ids(step.get("artifact_ids"))}] if with_params else []
     params = json.dumps([step.get("params") for step in models], sort_keys=True, default=str)
-    return (*_model(row, artifacts), tuple(classes), params)
-
-
-def _model(row: Row, artifacts: Mapping[str, Row]) -> Any:
-    return row.get("model_name"), row.get("model_class")
+    return row.get("model_name"), row["model_class"], tuple(classes), params

@@ -40,10 +40,43 @@ class ImportReport:
     chains: dict[str, dict[str, object]] = field(default_factory=dict)
     not_carried: Counter[str] = field(default_factory=Counter)
 
+    def copy(self) -> ImportReport:
+        """Return what is told so far."""
+        counts = Counter(self.rows), dict(self.chains), Counter(self.not_carried)
+        return ImportReport(self.source, self.is_dry_run, [*self.runs], *counts)
+
+    def take_back(self, before: ImportReport) -> None:
+        """Tell what was told before, since what came after it was rolled back."""
+        self.runs, self.rows, self.chains, self.not_carried = (
+            before.runs,
+            before.rows,
+            before.chains,
+            before.not_carried,
+        )
+
+    def since(self, before: ImportReport) -> ImportReport:
+        """Return what was told since."""
+        chains = {chain_id: told for chain_id, told in self.chains.items() if before.chains.get(chain_id) != told}
+        return ImportReport(
+            self.source, self.is_dry_run, [], self.rows - before.rows, chains, self.not_carried - before.not_carried
+        )
+
     @property
     def verdicts(self) -> dict[str, int]:
         """How many chains have each verdict."""
         return dict(Counter(str(told["verdict"]) for told in self.chains.values()))
+
+    def as_dict(self) -> dict[str, object]:
+        """Return all of it as JSON can hold it."""
+        return {
+            "source": str(self.source),
+            "is_dry_run": self.is_dry_run,
+            "runs": self.runs,
+            "rows": dict(self.rows),
+            "verdicts": self.verdicts,
+            "chains": self.chains,
+            "not_carried": dict(self.not_carried),
+        }
 
     def frame(self) -> pl.DataFrame:
         """Return one row for each chain: `chain_id`, `verdict`, `difference` (relative), `reason`."""

@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import JSON, DateTime, Integer, String
 
 from ...storage import Base, Chain, Log, Pipeline, Prediction, Run
-from .source import Source, decoded
+from .json_text import decoded
+from .source import ODD, Source
 
 Row = dict[str, Any]
 Model = type[Base]
@@ -31,8 +32,8 @@ COMPUTED: dict[Model, frozenset[str]] = {
 """Columns that say again what other rows say: a project is a label here, and scores of chains are computed."""
 
 
-def own_row(model: Model, row: Row, source: Source, created_at: Any) -> Row:
-    """Return a row for one of our tables.
+def own_row(model: Model, row: Row, source: Source, created_at: Any) -> tuple[Row, Row]:
+    """Return a row for one of our tables, and the values of its columns that are no JSON or no time.
 
     Parameters
     ----------
@@ -45,14 +46,19 @@ def own_row(model: Model, row: Row, source: Source, created_at: Any) -> Row:
         Where it has none: that of what it belongs to.
     """
     found: Row = {}
+    odd: Row = {}
     for name, kind, instead in _columns(model):
-        value = row.get(name)
+        given = value = row.get(name)
         if kind is JSON:
-            value = decoded(value)
-        elif kind is DateTime:
-            value = source.time(value)
+            try:
+                value = decoded(given)
+            except (ValueError, RecursionError):
+                value, odd[name] = None, given
+        elif kind is DateTime and given is not None:
+            value = source.time(given)
+            odd |= {} if value is not None or given == "" else {name: given}
         found[name] = value if value is not None or instead is None else created_at if instead is DateTime else instead
-    return found
+    return found, odd
 
 
 @cache
@@ -92,6 +98,6 @@ REFIT = re.compile(r"(?P<first>.+?)(?P<over_models>_stacking)?_refit(?:_(?P<part
 
 def left_over(model: Model, row: Row, more: Row | None = None) -> str | None:
     """Return, as JSON text, what a row says for which our table has no column; None if that is nothing."""
-    known = _known(model)
+    known = _known(model) | {ODD}
     rest = {name: value for name, value in row.items() if name not in known and value is not None} | (more or {})
     return json.dumps(rest, default=str, ensure_ascii=False, sort_keys=True) if rest else None

@@ -20,12 +20,14 @@ PROJECT = "project"
 class LabelRepo(Repository):
     """Reads and writes labels inside one unit of work."""
 
-    def link(self, label_id: str, owner_kind: str, owner_id: str) -> None:
-        """Give a run, pipeline, chain or dataset a label, if it does not have it."""
+    def link(self, label_id: str, owner_kind: str, owner_id: str) -> bool:
+        """Give a run, pipeline, chain or dataset a label; return whether it did not have it."""
         has_it = (LINKS.c.label_id == label_id) & (LINKS.c.owner_kind == owner_kind) & (LINKS.c.owner_id == owner_id)
-        if not self._tables.rows(select(LINKS.c.link_id).where(has_it)):
+        is_new = not self._tables.rows(select(LINKS.c.link_id).where(has_it))
+        if is_new:
             row = {"label_id": self._tables.require(Label, label_id), "owner_kind": owner_kind, "owner_id": owner_id}
             self._tables.add_new(LabelLink, row | {"link_id": new_id(), "created_at": utc_now()})
+        return is_new
 
     def of_kind(self, kind: str) -> Any:
         """Return the labels of a kind as a list of dicts, oldest first."""

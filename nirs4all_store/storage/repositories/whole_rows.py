@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import String, select
 
+from ...errors import InvalidInputError
 from ..array_columns import ARRAY_NAMES, checked_arrays, encode_all
-from ..columns import Model, key_of
+from ..columns import Model, checked_value, key_of, table_of
 from ..models import PredictionArrays
 from ..table_gateway import Repository
 
@@ -33,6 +34,17 @@ class WholeRows(Repository):
         """
         self._tables.add_new(model, row)
         return str(row[key_of(model).name])
+
+    def fitting(self, model: Model, row: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return a row with the values that fit their columns, and apart from it those that do not."""
+        kept, odd = dict(row), {}
+        for column in table_of(model).columns:
+            try:
+                checked_value(column, row.get(column.name))
+            except InvalidInputError:
+                odd[column.name] = row.get(column.name)
+                kept[column.name] = None if column.nullable else "" if isinstance(column.type, String) else 0
+        return kept, odd
 
     def change(self, model: Model, key: str, values: Mapping[str, Any]) -> None:
         """Set columns of a row that has changed where it comes from."""

@@ -1,0 +1,150 @@
+"""Adds a run of nirs4all with its pipelines, predictions and log lines, as far as they are not here yet."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from ...artifacts import sha256
+from ...errors import InvalidInputError
+from ...identifiers import new_id, utc_now
+from ...storage import Chain, Label, Log, Pipeline, Prediction, PredictionArrays, Result, Run, UnitOfWork
+from . import chain_rows
+from .objects import Import
+from .report import ImportReport
+from .rows import left_over, own_row, without_best, without_zeros
+from .source import Row
+
+KIND = "nirs4all"
+"""The kind of a result that holds what a row of nirs4all says beyond our columns."""
+LINKS = {"run_id": Run, "pipeline_id": Pipeline, "chain_id": Chain, "prediction_id": Prediction}
+RUNNING = "running"
+ENDED = ("status", "completed_at", "error", "summary")
+PIPELINE_ENDED = ("status", "completed_at", "best_val", "best_test", "metric", "duration_ms", "error")
+"""What runs and pipelines say anew when they have ended."""
+STORED = ("y_true", "y_pred", "y_proba", "sample_indices", "weights")
+DESCRIBED = ("sample_metadata", "result_metadata")
+
+
+def add_run(uow: UnitOfWork, job: Import, row: Row) -> str | None:
+    """Add what a run has that is not here yet; return its first pipeline, or None if it has none."""
+    run, odd = own_row(Run, row, job.source, utc_now())
+    known = uow.runs.get(run["run_id"])
+    if known is None:
+        add(uow, job, Run, run, row, odd)
+        for told in run["datasets"] if isinstance(run["datasets"], list) else []:
+            if isinstance(told, dict) and isinstance(told.get("name"), str) and "\0" not in told["name"]:
+                uow.datasets.add_told(told)
+    elif known["status"] == RUNNING != run["status"]:  # Here nobody has said since how it ended.
+        uow.whole_rows.change(Run, run["run_id"], {name: run[name] for name in ENDED})
+    _link_project(uow, job, row)
+    pipelines = list(job.source.database.rows("pipelines", "run_id", run["run_id"]))
+    _add_pipelines(uow, job, pipelines, run)
+    ids = [row["pipeline_id"] for row in pipelines]
+    predictions = {one["prediction_id"]: one for one in _rows_below(job, "predictions", ids)}
+    predicted = {one.get("chain_id") for one in predictions.values()}
+    for own, chain, told in chain_rows.of_run(uow, job, pipelines, predicted):
+        add(uow, job, Chain, own, chain, told)
+    _add_predictions(uow, job, predictions, run)
+    _add_logs(uow, job, ids, run)
+    return ids[0] if ids else None
+
+
+def add(uow: UnitOfWork, job: Import, model: Any, own: Row, row: Row, more: Row | None = None) -> None:
+    """Add a row, and beside it, as a result, what our table has no column for, or cannot hold."""
+    more = dict(more or {})
+    try:
+        key = uow.whole_rows.add(model, own)
+    except InvalidInputError:
+        own, odd = uow.whole_rows.fitting(model, own)
+        more |= odd
+        key = uow.whole_rows.add(model, own)
+    job.report.rows[model.__tablename__] += 1
+    if more.get("odd") or any(name in own and own[name] in (None, "", 0) for name in more):
+        job.report.not_carried[f"values of {model.__tablename__} that fit no column, and are kept as results"] += 1
+    rest = left_over(model, row, more)
+    link = next((name for name, linked in LINKS.items() if linked is model), None)
+    if rest is not None and link is not None:
+        told = {"result_id": new_id(), "kind": KIND, "name": model.__tablename__, link: key, "document": rest}
+        uow.whole_rows.add(Result, told | {"fingerprint": sha256(rest.encode()), "created_at": own["created_at"]})
+        job.report.rows["results"] += 1
+
+
+def _link_project(uow: UnitOfWork, job: Import, row: Row) -> None:
+    project = row.get("project_id")
+    if project and uow.whole_rows.known(Label, [project]):
+        if uow.labels.link(project, "run", row["run_id"]):
+            job.report.rows["label_links"] += 1
+    elif project:
+        job.report.not_carried[f"a project that is gone, {project}"] += 1
+
+
+def _add_pipelines(uow: UnitOfWork, job: Import, rows: list[Row], run: Row) -> None:
+    known = uow.whole_rows.known(Pipeline, [row["pipeline_id"] for row in rows])
+    for row in rows:
+        own, odd = own_row(Pipeline, row, job.source, run["created_at"])
+        own = without_best(own)
+        if row["pipeline_id"] not in known:
+            own["dataset_id"] = uow.datasets.of_name(own["dataset_name"], own["dataset_hash"])
+            add(uow, job, Pipeline, own, row, odd)
+        elif (uow.runs.get_pipeline(row["pipeline_id"]) or {})["status"] == RUNNING != own["status"]:
+            uow.whole_rows.change(Pipeline, row["pipeline_id"], {name: own[name] for name in PIPELINE_ENDED})
+
+
+def _rows_below(job: Import, table: str, pipeline_ids: list[str]) -> Iterator[Row]:
+    for pipeline_id in pipeline_ids:
+        yield from job.source.database.rows(table, "pipeline_id", pipeline_id)
+
+
+def _add_predictions(uow: UnitOfWork, job: Import, rows: dict[str, Row], run: Row) -> None:
+    """Add predictions, and the arrays that were not there when a prediction was imported."""
+    known = uow.whole_rows.known(Prediction, rows)
+    wanted = rows.keys() - (uow.whole_rows.known(PredictionArrays, known) if known else set())
+    chains = uow.whole_rows.known(Chain, {row["chain_id"] for row in rows.values() if row.get("chain_id")})
+    n_samples = {prediction_id: row.get("n_samples") for prediction_id, row in rows.items()}
+    with_arrays = set()
+    for prediction_id, told in job.source.arrays.of([one for one in rows if one in wanted], n_samples):
+        with_arrays.add(prediction_id)
+        if prediction_id not in known:
+            _add_prediction(uow, job, rows[prediction_id], told, chains, run)
+        _add_arrays(uow, job, prediction_id, told)
+    for prediction_id in rows.keys() - known - with_arrays:
+        _add_prediction(uow, job, rows[prediction_id], {}, chains, run)
+
+
+def _add_prediction(uow: UnitOfWork, job: Import, row: Row, told: Row, chains: set[str], run: Row) -> None:
+    own, odd = own_row(Prediction, row, job.source, run["created_at"])
+    own = without_zeros(own)
+    odd |= {name: told[name] for name in DESCRIBED if name in told}
+    if own["chain_id"] is not None and own["chain_id"] not in chains:
+        odd["chain_id"], own["chain_id"] = own["chain_id"], None
+    add(uow, job, Prediction, own, row, odd)
+
+
+def _add_arrays(uow: UnitOfWork, job: Import, prediction_id: str, told: Row) -> None:
+    stored = {name: told[name] for name in STORED if name in told}
+    if stored:
+        uow.whole_rows.add_arrays(prediction_id, stored)
+        job.report.rows["prediction_arrays"] += 1
+    for name in told.keys() & {"X", "spectra"}:
+        job.report.not_carried[f"{name} of predictions: spectra belong to datasets"] += 1
+
+
+def _add_logs(uow: UnitOfWork, job: Import, pipeline_ids: list[str], run: Row) -> None:
+    rows = {row["log_id"]: row for row in _rows_below(job, "logs", pipeline_ids)}
+    known = uow.whole_rows.known(Log, rows)
+    for log_id, row in rows.items():
+        if log_id not in known:
+            own, odd = own_row(Log, row, job.source, run["created_at"])
+            if odd or (own["details"] is not None and not isinstance(own["details"], dict)):
+                own["details"] = {"details": own["details"]} | odd
+            add(uow, job, Log, own, row)
+
+
+def tell(uow: UnitOfWork, pipeline_id: str, told: ImportReport) -> None:
+    """Write what an import has brought of a run, and what is known of its chains, into its log."""
+    counts = {**told.rows, **{f"{verdict} chains": count for verdict, count in told.verdicts.items()}}
+    message = f"imported from {told.source}: {', '.join(f'{count} {what}' for what, count in counts.items())}"
+    details = {"rows": dict(told.rows), "chains": told.chains, "not_carried": dict(told.not_carried)}
+    own = {"log_id": new_id(), "pipeline_id": pipeline_id, "step_idx": 0, "event": "import", "level": "info"}
+    uow.whole_rows.add(Log, own | {"message": message, "details": details, "created_at": utc_now()})
