@@ -249,6 +249,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "run_summaries": (),
         "run_progress": (unknown,),
         "usage": (),
+        "untrusted_chains": ([unknown],),
         "save_result": ("tuning", None, "{}"),
         "get_result": (unknown,),
         "list_results": (),
