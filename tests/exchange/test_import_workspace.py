@@ -745,7 +745,7 @@ def test_real_workspaces_predict_what_was_checked(name: str, tmp_path: Path) -> 
                 assert report.rows[table] == expected["rows"][table], table
         checked = 0
         for key, truth in truths.items():
-            chain_id, what = key.split("|")
+            chain_id, _, what = key.partition("|")
             if what == "truth" and not str(report.chains[chain_id]["verdict"]).startswith("needs"):
                 replayed = np.ravel(store.replay_chain(chain_id, x_new))
                 if truth.dtype.kind == "f":
