@@ -15,7 +15,7 @@ from .objects import Contents, Import, add_lost_files, add_object
 from .refits import models_below, refits_of
 from .report import DOUBTFUL, FAILS, NO_FILES, NOT_CHECKED
 from .rows import COMPUTED
-from .source import ODD, Row
+from .source import Row
 
 HEALED = (
     "steps",
@@ -83,7 +83,7 @@ def _lacks_objects(here: Row) -> bool:
 
 def _kept(row: Row, told: Row, *, has_scores: bool) -> Row | None:
     """Return what nirs4all says of a chain that nothing here says again."""
-    kept = dict(row.get(ODD) or {})
+    kept: Row = {}
     if told["verdict"] in (NO_FILES, FAILS):
         kept |= {f"nirs4all_{name}": row.get(name) for name in ("steps", "fold_artifacts", "shared_artifacts")}
     if has_scores:

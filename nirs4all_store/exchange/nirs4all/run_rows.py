@@ -13,7 +13,7 @@ from . import chain_rows
 from .objects import Import
 from .report import ImportReport
 from .rows import left_over, own_row, without_best, without_zeros
-from .source import Row
+from .source import ODD, Row
 
 KIND = "nirs4all"
 """The kind of a result that holds what a row of nirs4all says beyond our columns."""
@@ -44,25 +44,43 @@ def add_run(uow: UnitOfWork, job: Import, row: Row) -> str | None:
     predictions = {one["prediction_id"]: one for one in _rows_below(job, "predictions", ids)}
     predicted = {one.get("chain_id") for one in predictions.values()}
     for own, chain, told in chain_rows.of_run(uow, job, pipelines, predicted):
-        add(uow, job, Chain, own, chain, told)
+        add(uow, job, Chain, own, chain, chain.get(ODD), told)
     _add_predictions(uow, job, predictions, run)
     _add_logs(uow, job, ids, run)
     return ids[0] if ids else None
 
 
-def add(uow: UnitOfWork, job: Import, model: Any, own: Row, row: Row, more: Row | None = None) -> None:
-    """Add a row, and beside it, as a result, what our table has no column for, or cannot hold."""
-    more = dict(more or {})
+def add(
+    uow: UnitOfWork, job: Import, model: Any, own: Row, row: Row, odd: Row | None = None, more: Row | None = None
+) -> None:
+    """Add a row, and beside it, as a result, what our table has no column for, or cannot hold.
+
+    Parameters
+    ----------
+    uow : UnitOfWork
+    job : Import
+    model : type
+        The mapped class.
+    own, row : dict
+        Our row, and theirs.
+    odd : dict, optional
+        Values that fit no column of ours.
+    more : dict, optional
+        What else is to be kept.
+    """
+    odd = dict(odd or {})
     try:
         key = uow.whole_rows.add(model, own)
     except InvalidInputError:
-        own, odd = uow.whole_rows.fitting(model, own)
-        more |= odd
+        own, misfits = uow.whole_rows.fitting(model, own)
+        odd |= misfits
         key = uow.whole_rows.add(model, own)
     job.report.rows[model.__tablename__] += 1
-    if more.get("odd") or any(name in own and own[name] in (None, "", 0) for name in more):
-        job.report.not_carried[f"values of {model.__tablename__} that fit no column, and are kept as results"] += 1
-    rest = left_over(model, row, more)
+    if odd:
+        job.report.not_carried[f"values of {model.__tablename__} that fit no column, and are kept as results"] += len(
+            odd
+        )
+    rest = left_over(model, row, odd | (more or {}))
     link = next((name for name, linked in LINKS.items() if linked is model), None)
     if rest is not None and link is not None:
         told = {"result_id": new_id(), "kind": KIND, "name": model.__tablename__, link: key, "document": rest}
@@ -115,10 +133,10 @@ def _add_predictions(uow: UnitOfWork, job: Import, rows: dict[str, Row], run: Ro
 def _add_prediction(uow: UnitOfWork, job: Import, row: Row, told: Row, chains: set[str], run: Row) -> None:
     own, odd = own_row(Prediction, row, job.source, run["created_at"])
     own = without_zeros(own)
-    odd |= {name: told[name] for name in DESCRIBED if name in told}
+    more = {name: told[name] for name in DESCRIBED if name in told}
     if own["chain_id"] is not None and own["chain_id"] not in chains:
         odd["chain_id"], own["chain_id"] = own["chain_id"], None
-    add(uow, job, Prediction, own, row, odd)
+    add(uow, job, Prediction, own, row, odd, more)
 
 
 def _add_arrays(uow: UnitOfWork, job: Import, prediction_id: str, told: Row) -> None:
