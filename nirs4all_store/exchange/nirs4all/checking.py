@@ -25,6 +25,7 @@ MOST_TRIES = 20_000
 """How many combinations of files without rows are tried for one chain."""
 NO_FOLDS = ("", "all")
 UNTRUSTED = "nobody has said that its objects may be loaded; import again, as trusted"
+REPLACED = "its objects were those of another run of the same name; the files that its own run wrote were taken"
 OTHER_SPECTRA = (
     "with these spectra its objects do not give what its training stored; if another dataset has the same name, give "
     "the spectra by the id of the run"
@@ -199,29 +200,35 @@ def _with_lost_files(uow: UnitOfWork, job: Import, chain: Row, stored: list[Stor
     run of the same name names the first one's models, and its own lie there without a row, or with one of a third run.
     """
     bare = chain | {"attachments": None}
+    loader = ChainLoader(uow.blobs)
+    for all_files in (False, True):
+        choices, artifacts = _choices(uow, job, bare, all_files=all_files)
+        if (tries := _tries(bare, choices)) > MOST_TRIES:
+            return {"reason": f"{OTHER_SPECTRA}; {tries:,} choices of files were too many to try"} | found
+        fits = [*_fitting(loader, bare, artifacts, choices, stored)]
+        # A transformer that was fitted for the folds and again for the final model is two files that do the same.
+        if len({str(with_ids(bare, fit)["fold_artifacts"]) for fit in fits}) == 1:
+            changed = with_ids(bare, fits[0])
+            _name(uow, chain, changed)
+            taken = {old: artifacts[new]["artifact_path"] for old, new in fits[0].items() if old != new}
+            told = {"replaced": taken, "reason": REPLACED}
+            return _compared(loader, changed, artifacts, stored) | told
+    return {"reason": OTHER_SPECTRA} | found
+
+
+def _choices(
+    uow: UnitOfWork, job: Import, bare: Row, *, all_files: bool
+) -> tuple[dict[str, list[str]], dict[str, Row]]:
+    """Return for each object of a chain those that it might be: itself, lost ones of its class, or all of its class."""
     own = uow.artifacts.get_many(artifact_ids(bare))
     contents: Contents = {}
-    others: dict[str, list[str]] = {}
+    choices: dict[str, list[str]] = {}
     for artifact_id, row in own.items():
         kind = {(row["artifact_type"], row["operator_class"])}
-        others[artifact_id] = add_lost_files(uow, job, contents, kind, all_files=True)
+        others = add_lost_files(uow, job, contents, kind, all_files=all_files)
+        choices[artifact_id] = list(dict.fromkeys([artifact_id, *others]))
     uow.blobs.put_many(contents)
-    artifacts = own | uow.artifacts.get_many({item for ids in others.values() for item in ids})
-    choices = {item: list(dict.fromkeys([item, *ids])) for item, ids in others.items()}
-    loader = ChainLoader(uow.blobs)
-    if (tries := _tries(bare, choices)) > MOST_TRIES:
-        return {"reason": f"{OTHER_SPECTRA}; {tries:,} choices of files were too many to try"} | found
-    fits = [*_fitting(loader, bare, artifacts, choices, stored)]
-    # A transformer that was fitted for the folds and again for the final model is two files that do the same.
-    if len({str(with_ids(bare, fit)["fold_artifacts"]) for fit in fits}) != 1:
-        return {"reason": OTHER_SPECTRA} | found
-    changed = with_ids(bare, fits[0])
-    _name(uow, chain, changed)
-    taken = {old: artifacts[new]["artifact_path"] for old, new in fits[0].items() if old != new}
-    return _compared(loader, changed, artifacts, stored) | {
-        "replaced": taken,
-        "reason": "its objects were those of another run of the same name; the files that its own run wrote were taken",
-    }
+    return choices, own | uow.artifacts.get_many({item for ids in choices.values() for item in ids})
 
 
 def _name(uow: UnitOfWork, chain: Row, changed: Row) -> None:
