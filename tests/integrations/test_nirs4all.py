@@ -11,7 +11,12 @@ import pytest
 from test_wheel import build_wheel, run
 
 HERE = Path(__file__).parent
-TRAINING, CHECKING, USING = (HERE / f"nirs4all_{name}.py" for name in ("training", "checking", "using"))
+NAMES = ("training", "checking", "using", "importing")
+TRAINING, CHECKING, USING, IMPORTING = (HERE / f"nirs4all_{name}.py" for name in NAMES)
+SHARED = Path(__file__).parents[3] / "shared" / "old_workspaces"
+REAL = sorted(
+    path.parent for path in SHARED.glob("nirs4all-*/expected_replay.npz") if (path.parent / "workspace").is_dir()
+)
 ENGINES = [("1.4.10", "default"), ("1.4.10", "legacy"), ("0.7.1", "only")]
 KINDS = ["sweep", "y", "two", "classes", "words", "branches", "merge", "augmentation", "boosted"]
 KINDS += ["sources", "scans", "no-folds"]
@@ -126,3 +131,33 @@ def test_a_script_without_nirs4all_here_says_what_to_install(tmp_path: Path) -> 
     done = subprocess.run([python, *OURS, "script.py"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("Error: nirs4all is not installed; install nirs4all 0.7.1 or 1.4.10")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL, reason="needs ../shared/old_workspaces")
+def test_imported_workspaces_predict_what_was_checked(pythons: dict[str, Path], tmp_path: Path) -> None:
+    found = said(run(pythons["1.4.10"], IMPORTING, *REAL, folder=tmp_path))
+    assert {name: told["equal"] for name, told in found.items()} == {
+        name: told["checked"] for name, told in found.items()
+    }
+    assert sum(told["checked"] for told in found.values()) >= len(REAL)
+    assert {told["findings"] for told in found.values()} == {0}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["default", "legacy"])
+def test_what_it_trained_by_itself_is_imported_and_verified(
+    pythons: dict[str, Path], tmp_path: Path, engine: str
+) -> None:
+    kinds = [*KINDS, *MORE.get(("1.4.10", engine), [])]
+    run(pythons["1.4.10"], TRAINING, tmp_path / "own", engine, *kinds, folder=tmp_path)
+    program = (
+        "import json; from nirs4all_store import WorkspaceStore; from nirs4all_training import X\n"
+        "with WorkspaceStore('ours') as store:\n"
+        f"    report = store.import_workspace('own', trusted=True, spectra=dict.fromkeys({kinds}, X))\n"
+        "    print(json.dumps(report.verdicts))"
+    )
+    (tmp_path / "nirs4all_training.py").write_bytes(TRAINING.read_bytes())
+    verdicts = said(run(pythons["1.4.10"], "-c", program, folder=tmp_path))
+    assert verdicts.keys() <= {"verified", "no files"}
+    assert verdicts["verified"] >= len(kinds)
