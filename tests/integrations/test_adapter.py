@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -16,7 +17,7 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from nirs4all_store import IntegrationError, NotFoundError, WorkspaceError, WorkspaceStore
+from nirs4all_store import DuplicateError, IntegrationError, NotFoundError, WorkspaceError, WorkspaceStore
 from nirs4all_store.integrations.nirs4all import __main__ as program
 from nirs4all_store.integrations.nirs4all import families, install, installation
 from nirs4all_store.integrations.nirs4all.adapter import Adapter
@@ -111,6 +112,46 @@ def test_a_chain_whose_artifacts_never_come_is_refused_by_name(in_folder: Adapte
         in_folder.complete_run(in_folder.begin_run("another"))
         in_folder.save_chain(pipeline_id, **chain_of("gone:scaler", "gone:model"))
     assert in_folder.list_runs()["name"].to_list() == ["run"]
+
+
+def test_a_bad_chain_once_took_the_good_ones_with_it(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    good = train(in_folder, pipeline_id, "good")
+    bad = in_folder.save_chain(pipeline_id, **chain_of("gone:scaler", "gone:model"))
+    with pytest.raises(NotFoundError, match=f"chain {bad} names"):
+        in_folder.list_runs()
+    assert in_folder.get_chains_for_pipeline(pipeline_id)["chain_id"].to_list() == [good]
+
+
+def test_a_chain_that_waited_once_outlived_its_transaction(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    with pytest.raises(ValueError, match="stop"), in_folder.transaction():
+        train(in_folder, pipeline_id, "first")
+        raise ValueError("stop")
+    assert in_folder.get_chains_for_pipeline(pipeline_id).is_empty()
+
+
+def test_what_a_thread_had_waiting_was_lost_at_the_end(in_folder: Adapter) -> None:
+    _, pipeline_id = add_pipeline(in_folder.own)
+    thread = threading.Thread(target=train, args=(in_folder, pipeline_id, "first"))
+    thread.start()
+    thread.join()
+    in_folder.close()
+    with WorkspaceStore(in_folder.workspace_path) as store:
+        assert store.get_chains_for_pipeline(pipeline_id).height == 1
+
+
+def test_an_id_of_another_pipeline_once_removed_its_prediction(in_folder: Adapter) -> None:
+    _, first = add_pipeline(in_folder.own)
+    _, other = add_pipeline(in_folder.own)
+    row = {"chain_id": None, "dataset_name": "d", "model_name": "m", "model_class": "M", "fold_id": "0"}
+    row |= {"partition": "val", "metric": "rmse", "task_type": "regression", "prediction_id": "same"}
+    row |= dict.fromkeys(("val_score", "test_score", "train_score", "n_samples", "n_features", "scores", "best_params"))
+    row |= dict.fromkeys(("preprocessings", "branch_id", "branch_name", "exclusion_count", "exclusion_rate"))
+    in_folder.save_prediction(pipeline_id=first, **row)
+    with pytest.raises(DuplicateError):
+        in_folder.save_prediction(pipeline_id=other, **row)
+    assert (in_folder.get_prediction("same") or {})["pipeline_id"] == first
 
 
 def test_the_same_ids_of_another_run_once_led_to_its_models(in_folder: Adapter) -> None:

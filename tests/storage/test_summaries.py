@@ -103,6 +103,28 @@ def test_more_splits_of_the_same_samples_made_the_standard_error_smaller(store: 
         assert row["rmsecv_se"] == pytest.approx(np.std(squares, ddof=1) / np.sqrt(3) / 2 / np.sqrt(np.mean(squares)))
 
 
+def test_what_the_models_say_of_their_own_samples_was_called_rmsecv(store: WorkspaceStore) -> None:
+    """nirs4all 0.7 stores for all folds together what the mean of their models predicts of the calibration."""
+    _, pipeline_id = add_pipeline(store)
+    chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
+    y = np.arange(12.0) ** 1.5
+    held_out = [np.arange(12)[fold::3] for fold in range(3)]
+    errors = np.cos(np.arange(12))
+    for fold, rows in enumerate(held_out):
+        rmse = float(np.sqrt(np.mean(errors[rows] ** 2)))
+        told = {"chain_id": chain_id, "fold_id": str(fold), "n_samples": len(rows), "val_score": rmse}
+        prediction_id = add_prediction(store, pipeline_id, **told)
+        store.save_prediction_arrays(prediction_id, y[rows], (y + errors)[rows], sample_indices=rows)
+    scores = {"val": {"rmse": 0.08, "r2": 0.9999, "rpd": 100.0, "bias": 0.01}}
+    told = {"chain_id": chain_id, "fold_id": "avg", "n_samples": 12, "val_score": 0.7, "scores": scores}
+    prediction_id = add_prediction(store, pipeline_id, **told)
+    store.save_prediction_arrays(prediction_id, y, y + errors / 9, sample_indices=np.arange(12))
+    (row,) = chains(store)
+    assert [row[name] for name in ("score", "rmsecv", "r2", "rpd", "bias")] == [0.7, None, None, None, None]
+    assert chains(store, "rmse")[0]["score"] == pytest.approx(root_mean_squared_error(y, y + errors))
+    assert chains(store, "r2")[0]["score"] == pytest.approx(r2_score(y, y + errors))
+
+
 def test_a_mean_of_the_folds_that_have_a_score_was_shown_for_all(store: WorkspaceStore) -> None:
     _, pipeline_id = add_pipeline(store)
     for name, scores in (("some", [0.1, 0.2, math.nan]), ("none", [math.nan] * 3), ("one", [0.1, None, 0.3])):

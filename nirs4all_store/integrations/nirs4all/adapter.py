@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -57,6 +58,14 @@ CHAIN_SCHEMA = {
 }
 
 
+@dataclass
+class Waiting:
+    """The artifacts and chains of one thread that wait to be saved together."""
+
+    artifacts: list[Row] = field(default_factory=list)
+    chains: list[Row] = field(default_factory=list)
+
+
 class Adapter:
     """A workspace as nirs4all uses it. What is not here is a method of our `WorkspaceStore`.
 
@@ -79,10 +88,10 @@ class Adapter:
         if (path / "store.sqlite").exists() and not (path / "store.duckdb").exists():
             raise WorkspaceError(
                 f"{path} is a workspace of nirs4all's own (store.sqlite), and nothing was changed: give nirs4all "
-                "another folder, and bring what is here into it with nirs4all-store import"
+                f"another folder, and bring what is here into it: nirs4all-store import {path} --workspace FOLDER"
             )
         self._own = OwnStore(path, read_only=read_only)
-        self._waiting = threading.local()  # Each thread trains a pipeline of its own.
+        self._waiting: dict[int, Waiting] = {}  # Each thread trains a pipeline of its own.
         self._keys: tuple[str, dict[Key, str]] = ("", {})
 
     @property
@@ -91,15 +100,14 @@ class Adapter:
         self._save_waiting()
         return self._own
 
-    def _save_waiting(self) -> None:
-        artifacts, chains = self._queue("artifacts"), self._queue("chains")
-        if artifacts or chains:
-            self._waiting.artifacts, self._waiting.chains = [], []
-            self._own.save_together(artifacts, chains)
+    def _save_waiting(self, thread: int | None = None) -> None:
+        waiting = self._waiting.pop(threading.get_ident() if thread is None else thread, None)
+        if waiting is not None:
+            self._own.save_together(waiting.artifacts, waiting.chains)
 
-    def _queue(self, name: str) -> list[Row]:
-        queue: list[Row] = self._waiting.__dict__.setdefault(name, [])
-        return queue
+    @property
+    def _of_this_thread(self) -> Waiting:
+        return self._waiting.setdefault(threading.get_ident(), Waiting())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(OwnStore, name):
@@ -121,7 +129,8 @@ class Adapter:
         if own is None:  # It could not be opened.
             return
         try:
-            self._save_waiting()
+            for thread in [*self._waiting]:  # A thread may have ended before what it made was asked for.
+                self._save_waiting(thread)
         finally:
             own.close()
 
@@ -138,7 +147,11 @@ class Adapter:
     def transaction(self) -> Iterator[None]:
         """Make all calls in a block one transaction; nested use joins the outer one."""
         with self.own.transaction():
-            yield
+            try:
+                yield
+            except BaseException:  # What was made in a block goes with it.
+                self._waiting.pop(threading.get_ident(), None)
+                raise
             self._save_waiting()
 
     # -- runs and pipelines -------------------------------------------------------------------
@@ -181,7 +194,8 @@ class Adapter:
 
     def _drop_waiting(self, pipeline_id: str) -> None:
         """Forget the chains of a pipeline that failed; artifacts without a chain are collected later."""
-        self._waiting.chains = [chain for chain in self._queue("chains") if chain["pipeline_id"] != pipeline_id]
+        waiting = self._of_this_thread
+        waiting.chains = [chain for chain in waiting.chains if chain["pipeline_id"] != pipeline_id]
 
     # -- chains and artifacts -----------------------------------------------------------------
 
@@ -219,7 +233,7 @@ class Adapter:
             "source_index": source_index,
             "relation_replay_manifest": manifest.to_dict() if hasattr(manifest, "to_dict") else manifest,
         }
-        self._queue("chains").append(plain(chain))
+        self._of_this_thread.chains.append(plain(chain))
         return str(chain["chain_id"])
 
     def get_chain(self, chain_id: str) -> Row | None:
@@ -253,7 +267,7 @@ class Adapter:
             "format": format,
             "size_bytes": size_bytes,
         }
-        self._queue("artifacts").append(row)
+        self._of_this_thread.artifacts.append(row)
         return artifact_id
 
     def cleanup_transient_artifacts(self, run_id: str, dataset_name: str, winning_pipeline_ids: Any = None) -> int:
@@ -282,6 +296,9 @@ class Adapter:
             try:
                 prediction_id = own.save_prediction(**row)
             except DuplicateError:
+                before = own.get_prediction(row["prediction_id"]) or {}
+                if before.get("pipeline_id") != row["pipeline_id"]:
+                    raise
                 own.delete_prediction(row["prediction_id"])
                 prediction_id = own.save_prediction(**row)
             if said:

@@ -9,7 +9,7 @@ from typing import Any
 from ...artifacts import checked_hash, sha256
 from ...call_boundary import all_public
 from ...chains import artifact_ids, own_chain, problem_of, with_ids, without_objects
-from ...errors import ChainReplayError, InvalidInputError
+from ...errors import ChainReplayError, InvalidInputError, NotFoundError
 from ...exchange import models_below, refits_of
 from ...identifiers import new_id, utc_now
 from ...storage import ChainRecord, Label, Result, UnitOfWork
@@ -31,7 +31,7 @@ class OwnStore(WorkspaceStore):
     """A workspace into which nirs4all writes."""
 
     def save_together(self, artifacts: Sequence[Row], chains: Sequence[Row]) -> None:
-        """Save chains and artifacts that one process has made, all of them or none.
+        """Save chains and artifacts that one process has made, in one transaction.
 
         Parameters
         ----------
@@ -43,8 +43,11 @@ class OwnStore(WorkspaceStore):
         Raises
         ------
         NotFoundError
-            A chain names an artifact that is neither among these nor in the workspace.
+            A chain names an artifact that is neither among these nor in the workspace. The others are saved.
         """
+        there = {row["artifact_id"] for row in artifacts}
+        gone = {chain["chain_id"]: self._absent(chain, there) for chain in chains}
+        chains = [chain for chain in chains if not gone[chain["chain_id"]]]
         with self.transaction():
             renamed = {row["artifact_id"]: self.register_new(row) for row in artifacts}
             named = [
@@ -52,6 +55,14 @@ class OwnStore(WorkspaceStore):
             ]
             for chain in named:
                 self.add_chain(chain, named)
+        if told := [f"chain {chain_id} names {ids}" for chain_id, ids in gone.items() if ids]:
+            raise NotFoundError(
+                f"{'; '.join(told)}: artifacts that nobody has registered; such a chain is not saved, the others are"
+            )
+
+    def _absent(self, chain: Row, there: set[str]) -> list[str]:
+        """Return the artifacts that a chain names and nobody has."""
+        return [item for item in artifact_ids(chain) if item not in there and not self.has_artifact(item)]
 
     def register_new(self, row: Row) -> str:
         """Register a file under its id, or under another one if the id has other content; return the id.

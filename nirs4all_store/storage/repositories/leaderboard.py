@@ -247,6 +247,23 @@ def by_repeat(folds: Sequence[Row]) -> list[Row]:
     return [_joined([folds[number] for number in repeat]) for repeat in repeats or [[*range(len(folds))]]]
 
 
+def is_held_out(together: Row, folds: Sequence[Row]) -> bool:
+    """Tell whether the predictions of all folds together are those of the folds, each for what it held out.
+
+    nirs4all 0.7 stores there what the mean of all models predicts, most of which were trained on the sample: RMSE of
+    these looks better than RMSECV is.
+    """
+    places = together["sample_indices"]
+    held_out = _joined(folds)["y_pred"]
+    if places is None or held_out is None or together["y_pred"].shape != held_out.shape:
+        return True
+    order = np.argsort(np.concatenate([fold["sample_indices"] for fold in folds]), kind="stable")
+    ours, theirs = together["y_pred"][np.argsort(places, kind="stable")], held_out[order]
+    if ours.dtype.kind not in "fiu" or theirs.dtype.kind not in "fiu":
+        return bool(np.array_equal(ours, theirs))
+    return bool(np.allclose(ours, theirs, rtol=1e-6, atol=0, equal_nan=True))
+
+
 def _joined(folds: Sequence[Row]) -> Row:
     """Return the arrays of several folds one after the other; None for those that do not go together."""
     joined: Row = {}

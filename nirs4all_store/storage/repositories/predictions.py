@@ -306,14 +306,15 @@ class PredictionRepo(Repository):
         )
         folds = self._tables.frame(query).with_columns(number=pl.col("fold_id").cast(pl.Int64, strict=False))
         folds = folds.drop_nulls("number").sort("number")
+        arrays = self.arrays_of(folds["prediction_id"].to_list())
         for name, chain_id, count in together.select("prediction_id", "chain_id", "n_samples").iter_rows():
             own = folds.filter(chain_id=chain_id)
-            if own["n_samples"].sum() > count:  # Some samples were held out several times.
-                ids = own["prediction_id"].to_list()
-                arrays = self.arrays_of(ids)
-                parts = [arrays[key] for key in ids if key in arrays]
-                if len(parts) == len(ids) and all(part["sample_indices"] is not None for part in parts):
-                    found[name] = leaderboard.by_repeat(parts)
+            parts = [arrays[key] for key in own["prediction_id"].to_list() if key in arrays]
+            if len(parts) < max(own.height, 2) or any(part["sample_indices"] is None for part in parts):
+                continue
+            is_again = own["n_samples"].sum() > count  # Some samples were held out several times.
+            if is_again or not leaderboard.is_held_out(found[name][0], parts):
+                found[name] = leaderboard.by_repeat(parts)
         return found
 
     def delete(self, prediction_id: str) -> bool:
