@@ -103,7 +103,8 @@ def test_more_splits_of_the_same_samples_made_the_standard_error_smaller(store: 
         assert row["rmsecv_se"] == pytest.approx(np.std(squares, ddof=1) / np.sqrt(3) / 2 / np.sqrt(np.mean(squares)))
 
 
-def test_what_the_models_say_of_their_own_samples_was_called_rmsecv(store: WorkspaceStore) -> None:
+@pytest.mark.parametrize("metric", ["rmse", "mse"])
+def test_what_the_models_say_of_their_own_samples_was_called_rmsecv(store: WorkspaceStore, metric: str) -> None:
     """nirs4all 0.7 stores for all folds together what the mean of their models predicts of the calibration."""
     _, pipeline_id = add_pipeline(store)
     chain_id = store.save_chain(pipeline_id, [], 0, "Ridge", "", "none", {}, {})
@@ -111,12 +112,19 @@ def test_what_the_models_say_of_their_own_samples_was_called_rmsecv(store: Works
     held_out = [np.arange(12)[fold::3] for fold in range(3)]
     errors = np.cos(np.arange(12))
     for fold, rows in enumerate(held_out):
-        rmse = float(np.sqrt(np.mean(errors[rows] ** 2)))
-        told = {"chain_id": chain_id, "fold_id": str(fold), "n_samples": len(rows), "val_score": rmse}
-        prediction_id = add_prediction(store, pipeline_id, **told)
+        mse = float(np.mean(errors[rows] ** 2))
+        told = {"chain_id": chain_id, "fold_id": str(fold), "n_samples": len(rows), "metric": metric}
+        prediction_id = add_prediction(store, pipeline_id, val_score=mse if metric == "mse" else math.sqrt(mse), **told)
         store.save_prediction_arrays(prediction_id, y[rows], (y + errors)[rows], sample_indices=rows)
     scores = {"val": {"rmse": 0.08, "r2": 0.9999, "rpd": 100.0, "bias": 0.01}}
-    told = {"chain_id": chain_id, "fold_id": "avg", "n_samples": 12, "val_score": 0.7, "scores": scores}
+    told = {
+        "chain_id": chain_id,
+        "fold_id": "avg",
+        "n_samples": 12,
+        "val_score": 0.7,
+        "scores": scores,
+        "metric": metric,
+    }
     prediction_id = add_prediction(store, pipeline_id, **told)
     store.save_prediction_arrays(prediction_id, y, y + errors / 9, sample_indices=np.arange(12))
     (row,) = chains(store)

@@ -132,7 +132,7 @@ def _told_of(found: CTE, target: str | None) -> Select[Any]:
     rmsecv = case((pooled < INFINITY, pooled))  # There is none where some samples have no prediction.
     # The error of all samples lies among those of the folds. nirs4all 0.7 has a lower one, of samples that most of the
     # models were trained on.
-    is_too_low = and_(PIPELINES.c.judged_by.is_(None), is_rmse, pooled < folds.c.lowest * (1 - ROUNDING))
+    is_too_low = and_(PIPELINES.c.judged_by.is_(None), pooled < folds.c.lowest * (1 - ROUNDING))
     is_together = and_(is_row, not_(func.coalesce(is_too_low, false())))
     # The error of a mean of squared errors, as it spreads over the folds, turned into that of its root.
     error = folds.c.mse_sd / func.sqrt(folds.c.n_folds) / (2 * func.nullif(rmsecv, 0))
@@ -184,11 +184,13 @@ def folds_of(chains: CTE, target: str | None) -> CTE:
     if target is not None:
         told = json_number(of_target(PREDICTIONS.c.scores[VAL], target), chains.c.ranked_by)
     score = case((told < INFINITY, told))
+    by_metric = case((PREDICTIONS.c.metric == "rmse", score), (PREDICTIONS.c.metric == "mse", func.sqrt(score)))
+    rmse = func.coalesce(json_number(of_target(PREDICTIONS.c.scores[VAL], target), "rmse"), by_metric)
     values = {
         "fold_mean": func.avg(score),
         "fold_sd": func.stddev_samp(score),
         "mse_sd": func.stddev_samp(score * score),
-        "lowest": func.min(score),
+        "lowest": func.min(rmse),
     }
     are_all = func.count(score) == func.count()
     return (
