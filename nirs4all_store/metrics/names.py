@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..errors import WorkspaceCorruptError
+
 Array = Any
 
 NAMES = {
@@ -93,7 +95,17 @@ BEST_VALUE = {"bias": 0.0, "slope": 1.0}
 
 
 def lower_is_better(metric: str) -> bool | None:
-    """Tell whether a lower value of a metric is better; None if it is not known, or neither is."""
+    """Tell whether a lower value of a metric is better; None if it is not known, or neither is.
+
+    Raises
+    ------
+    WorkspaceCorruptError
+        It is no text, as in a damaged workspace that is opened to be read.
+    """
+    if not isinstance(metric, str):
+        raise WorkspaceCorruptError(
+            f"a stored metric is {metric!r:.60}, and no name; see check(), and restore the workspace from a backup"
+        )
     name = metric.lower().replace("-", "_").replace(" ", "_")
     if name.startswith("neg_") or name in HIGHER_IS_BETTER:
         return False

@@ -190,7 +190,10 @@ def list_models(
     of_chains = [chains.get(row["chain_id"], {}) for row in rows]
     told_so = [
         *(pl.Series(name, [row[name] for row in rows], dtype=pl.Float64) for name in ("test_score", "train_score")),
-        *(pl.Series(name, [own.get(name) for own in of_chains], dtype=pl.String) for name in ("run_id", "run_name")),
+        *(
+            pl.Series(name, [own.get(name) for own in of_chains], dtype=pl.String, strict=False)
+            for name in ("run_id", "run_name")
+        ),
         pl.Series("sd_over_folds", spreads, dtype=pl.Float64),
         pl.Series("like_the_best", [LIKE_THE_BEST in str(mark) for mark in found.marks], dtype=pl.Boolean),
     ]

@@ -14,7 +14,7 @@ from ...errors import NotFoundError
 from ...identifiers import time_of, utc_now
 from ...metrics import directions
 from ...validation import checked_text
-from ..columns import table_of
+from ..columns import refuse_other_columns, table_of
 from ..models import Log, Pipeline, Run
 from ..table_gateway import Repository
 
@@ -65,6 +65,7 @@ class Progress(Repository):
         run = self._tables.row(Run, run_id)
         if run is None:
             raise _no_run(run_id)
+        refuse_other_columns(RUNS, pl.DataFrame({"created_at": [run["created_at"]]}))
         of_run = PIPELINES.c.run_id == run_id
         grouped = select(PIPELINES.c.status, func.count().label("n")).where(of_run).group_by(PIPELINES.c.status)
         counts = dict(self._tables.frame(grouped).sort("status").iter_rows())
@@ -95,6 +96,7 @@ class Progress(Repository):
 
     def of_runs(self, runs: pl.DataFrame) -> pl.DataFrame:
         """Return rows of runs with what their pipelines come to; see `WorkspaceStore.run_summaries`."""
+        refuse_other_columns(RUNS, runs)
         totals = self._tables.frame(_totals(), {"run_ids": runs["run_id"].to_list()})
         found = runs.join(totals, on="run_id", how="left", maintain_order="left")
         lower, higher, *_ = directions({*found["metric"]} - {None})
@@ -153,7 +155,8 @@ def cause_of(error: str) -> str:
     Of a traceback it is the line that names the last exception, as `ValueError: Input X contains NaN.`: what follows is
     advice, or notes. Of any other text it is the last line that names an error, or else the last line.
     """
-    lines = [line.rstrip() for line in error.splitlines() if line.strip()]
+    # A damaged workspace may have a number in the place of an error.
+    lines = [line.rstrip() for line in str(error).splitlines() if line.strip()]
     starts = [number for number, line in enumerate(lines) if line == TRACEBACK]
     if starts:
         # The lines of calls are indented, so the first line that is not is the exception's.

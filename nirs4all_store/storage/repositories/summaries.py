@@ -18,7 +18,7 @@ from ...datasets import PARTITIONS
 from ...errors import InvalidInputError
 from ...metrics import FIELD_NAMES, MAIN, NAMES, UNIT_FREE, directions
 from ...validation import checked_int, checked_page, checked_text
-from ..columns import table_of
+from ..columns import refuse_other_columns, table_of
 from ..models import Pipeline, Prediction
 from ..table_gateway import Repository
 from . import chain_pages, chain_summaries, ranking, score_profiles
@@ -72,6 +72,7 @@ class Summaries(Repository):
         if found.height and found["known"][0] < found["total"][0]:
             wanted = replace(wanted, computed=self._computed(wanted))
             found = self._tables.frame(chain_pages.page(wanted.asked, metrics, **kind), wanted.values | values)
+        refuse_other_columns(PREDICTIONS, found)
         total = found["total"][0] if found.height else self._number_of(wanted, metrics, copies=copies)
         last = found.row(-1, named=True) if found.height else None
         has_more = last is not None and found.height == limit and last["place"] < total
