@@ -1,31 +1,5 @@
 """The mapped classes, under the name that queries import them by."""
 
-from .storage import (
-    Artifact,
-    Base,
-    Chain,
-    Dataset,
-    Label,
-    LabelLink,
-    Log,
-    Pipeline,
-    Prediction,
-    PredictionArrays,
-    Result,
-    Run,
-)
+from lazy_loader import attach_stub
 
-__all__ = [
-    "Artifact",
-    "Base",
-    "Chain",
-    "Dataset",
-    "Label",
-    "LabelLink",
-    "Log",
-    "Pipeline",
-    "Prediction",
-    "PredictionArrays",
-    "Result",
-    "Run",
-]
+__getattr__, __dir__, __all__ = attach_stub(__package__, __file__)

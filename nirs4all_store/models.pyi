@@ -1,0 +1,12 @@
+from .storage import Artifact as Artifact
+from .storage import Base as Base
+from .storage import Chain as Chain
+from .storage import Dataset as Dataset
+from .storage import Label as Label
+from .storage import LabelLink as LabelLink
+from .storage import Log as Log
+from .storage import Pipeline as Pipeline
+from .storage import Prediction as Prediction
+from .storage import PredictionArrays as PredictionArrays
+from .storage import Result as Result
+from .storage import Run as Run
