@@ -29,6 +29,7 @@ from .loader import ChainLoader as ChainLoader
 from .loader import replay_chain as replay_chain
 from .nirs4all_chains import ENCODER as ENCODER
 from .nirs4all_chains import chains_below as chains_below
+from .nirs4all_chains import is_of_y as is_of_y
 from .nirs4all_chains import is_over_models as is_over_models
 from .nirs4all_chains import of_shared as of_shared
 from .nirs4all_chains import own_chain as own_chain

@@ -120,7 +120,7 @@ def _steps(chain: Row, shared: dict[int, Ids], artifacts: Mapping[str, Row], con
             ids = [item for source in sorted(of_sources, key=int) for item in as_ids(of_sources[source])]
             found.append(_described(at[0] if at else {}, ids) | {"sources": of_sources})
             continue
-        of_y = [item for item in shared.get(idx, []) if _is_of_y(_step_of(item, at), artifacts.get(item) or {})]
+        of_y = [item for item in shared.get(idx, []) if _is_encoder(item, artifacts) or is_of_y(_step_of(item, at))]
         found += [_described(_step_of(item, at), [item]) | {"applies_to": "y"} for item in of_y]
         ids = [item for item in shared.get(idx, []) if item not in of_y and _predicts(item, at, artifacts)]
         groups = _side_by_side(chain, at, idx, ids, config)
@@ -178,9 +178,14 @@ def _described(step: Row, ids: Ids | None) -> Row:
     return told | {"artifact_id": None, "stateless": ids == []} | ({"shared": ids} if ids else {})
 
 
-def _is_of_y(step: Row, artifact: Row) -> bool:
+def is_of_y(step: Row) -> bool:
+    """Tell whether a step of nirs4all transforms y."""
     params = step.get("params")
-    return artifact.get("artifact_type") == ENCODER or (isinstance(params, dict) and Y_PROCESSING in params)
+    return isinstance(params, dict) and Y_PROCESSING in params
+
+
+def _is_encoder(artifact_id: str, artifacts: Mapping[str, Row]) -> bool:
+    return (artifacts.get(artifact_id) or {}).get("artifact_type") == ENCODER
 
 
 def _predicts(artifact_id: str, at: list[Row], artifacts: Mapping[str, Row]) -> bool:

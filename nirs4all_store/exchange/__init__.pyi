@@ -12,6 +12,7 @@ from .nirs4all.importer import import_workspace as import_workspace
 from .nirs4all.refits import models_below as models_below
 from .nirs4all.refits import refits_of as refits_of
 from .nirs4all.report import ImportReport as ImportReport
+from .nirs4all.run_rows import BEYOND_COLUMNS as BEYOND_COLUMNS
 from .nirs4all.source import database_of as database_of
 from .nirs4all.source import refuse_same as refuse_same
 from .yaml_export import to_yaml as to_yaml

@@ -11,7 +11,7 @@ import re
 from typing import Any
 
 from ..artifacts import CODECS, sha256
-from ..chains import SOURCE_MAP, as_ids, own_chain
+from ..chains import SOURCE_MAP, as_ids, is_of_y, own_chain
 from ..errors import BundleError
 
 NAME = re.compile(r"artifacts/(?P<kind_and_class>.+)_(?P<digits>[0-9a-f]{12})(?P<extension>\.[a-z]+)")
@@ -34,7 +34,7 @@ def read_old(manifest: Row, chain: Row, members: dict[str, bytes]) -> tuple[Row,
     wanted = {item: classes.get(item) for ids in shared.values() for item in ids}
     wanted |= dict.fromkeys(models, manifest["model_class"])
     rows = _rows(wanted, set(models), members)
-    if any("y_processing" in (step.get("params") or {}) for step in chain["steps"]):
+    if any(map(is_of_y, chain["steps"])):
         described = {"chain_id": manifest["chain_id"], "branch_path": None, "source_index": None}
         described |= {name: manifest[name] for name in ("model_class", "preprocessings", "fold_strategy")}
         own = own_chain(described | chain, {row["artifact_id"]: row for row in rows})

@@ -20,6 +20,8 @@ from .records import LogRecord as LogRecord
 from .records import PredictionRecord as PredictionRecord
 from .records import Record as Record
 from .repositories import PLANNED as PLANNED
+from .repositories import PROJECT as PROJECT
+from .repositories import RESULT_LINKS as RESULT_LINKS
 from .repositories import ArtifactRepo as ArtifactRepo
 from .repositories import ChainPage as ChainPage
 from .repositories import ChainRepo as ChainRepo

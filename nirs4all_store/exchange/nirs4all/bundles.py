@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ...artifacts import checked_hash, sha256
-from ...chains import ENCODER, as_ids, is_over_models, of_shared, own_chain
+from ...chains import ENCODER, as_ids, is_of_y, is_over_models, of_shared, own_chain
 from ...errors import BundleError
 
 Row = dict[str, Any]
@@ -21,7 +21,8 @@ FILE = re.compile(
 )
 MEMBERS = ("pipeline.json", "train_pipeline.json", "trace.json", "fold_weights.json", "relation_replay_manifest.json")
 """What their bundles have beside objects, the manifest and the chain."""
-FORMATS = {".joblib": "joblib", ".pkl": "pickle"}
+ENDINGS = {".joblib": "joblib", ".pkl": "pickle"}
+"""In which format files are that end so."""
 HASHES, WEIGHTS, CONFIG = "artifact_integrity", "fold_weights.json", "pipeline.json"
 
 Json = Callable[[str], Row]
@@ -72,7 +73,7 @@ def read_of_steps(manifest: Row, members: dict[str, bytes], json_of: Json) -> tu
 def _files(members: dict[str, bytes]) -> list[Row]:
     """Return what the names of the files say, in the order of steps and of objects in a step."""
     found = [(name, FILE.fullmatch(name)) for name in members if name.startswith("artifacts/")]
-    if odd := [name for name, told in found if told is None or told["extension"] not in FORMATS]:
+    if odd := [name for name, told in found if told is None or told["extension"] not in ENDINGS]:
         raise BundleError(f"it has {odd[0]!r:.100}, whose name says no step, or whose format nothing here loads")
     files = [
         {"member": name, "idx": int(told["idx"]), "fold": told["fold"], "sub": int(told["sub"] or 0)}
@@ -150,10 +151,7 @@ def _step(number: int, told: Any, files: list[Row]) -> Row:
 
 def _types(chain: Row) -> dict[str, str]:
     """Return of which type the objects of a chain are, as far as its steps say: `encoder` transforms y."""
-    of_y = [
-        step for step in chain["steps"] if isinstance(step.get("params"), dict) and "y_processing" in step["params"]
-    ]
-    found = {item: ENCODER for step in of_y for item in as_ids(step.get("artifact_ids"))}
+    found = {item: ENCODER for step in filter(is_of_y, chain["steps"]) for item in as_ids(step.get("artifact_ids"))}
     return found | {item: "model" for entry in (chain["fold_artifacts"] or {}).values() for item in as_ids(entry)}
 
 
@@ -163,7 +161,7 @@ def _row(artifact_id: str, artifact_type: str | None, file: Row, content: bytes)
         "content_hash": sha256(content),
         "operator_class": file["name"] or None,
         "artifact_type": artifact_type or "transformer",
-        "format": FORMATS[file["extension"]],
+        "format": ENDINGS[file["extension"]],
         "size_bytes": len(content),
         "provenance": None,
         "member": file["member"],

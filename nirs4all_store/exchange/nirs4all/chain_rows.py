@@ -115,15 +115,15 @@ def _translated(
     own = with_ids(own, ids)
     if said := problem_of(own):
         return nothing, {"verdict": FAILS, "reason": said}
-    named = [
-        item for entry in (*row["fold_artifacts"].values(), *row["shared_artifacts"].values()) for item in _ids(entry)
-    ]
-    is_doubtful = any(job.first_users.get(item, row["pipeline_id"]) != row["pipeline_id"] for item in named)
+    is_doubtful = any(job.first_users.get(item, row["pipeline_id"]) != row["pipeline_id"] for item in named_by(row))
     return own, {"verdict": DOUBTFUL if is_doubtful else NOT_CHECKED}
 
 
-def _ids(entry: Any) -> list[str]:
-    return as_ids(entry) if isinstance(entry, str | list) else []
+def named_by(row: Row) -> list[str]:
+    """Return the ids of the artifacts that a chain of nirs4all names, in order, some of them twice."""
+    parts = (row["fold_artifacts"], row["shared_artifacts"])
+    entries = [entry for part in parts for key, entry in part.items() if not key.startswith("_")]
+    return [item for entry in entries if isinstance(entry, str | list) for item in as_ids(entry)]
 
 
 def _without_objects(row: Row) -> Row:

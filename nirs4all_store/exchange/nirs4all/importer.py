@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from ...artifacts import Trust, sha256
-from ...chains import as_ids
+from ...artifacts import Trust
 from ...datasets import read_spectra
 from ...errors import ArtifactCorruptError, ChainReplayError, InvalidInputError
 from ...identifiers import utc_now
-from ...storage import Label, Result, UnitOfWork
-from . import checking, run_rows
+from ...storage import PROJECT, RESULT_LINKS, Label, Result, UnitOfWork
+from . import chain_rows, checking, run_rows
 from .objects import Import, Writing, add_unused_objects
 from .report import ImportReport
 from .source import Row, Source, open_source
@@ -95,11 +94,8 @@ def _first_users(source: Source) -> dict[str, str]:
     )
     for pipeline in pipelines:
         for chain in source.chains_of(pipeline["pipeline_id"]):
-            for entries in (chain["fold_artifacts"], chain["shared_artifacts"]):
-                for key, entry in entries.items():
-                    if not key.startswith("_") and isinstance(entry, str | list):
-                        for artifact_id in as_ids(entry):
-                            found.setdefault(artifact_id, pipeline["pipeline_id"])
+            for artifact_id in chain_rows.named_by(chain):
+                found.setdefault(artifact_id, pipeline["pipeline_id"])
     return found
 
 
@@ -108,7 +104,7 @@ def _add_projects(uow: UnitOfWork, job: Import) -> None:
     known = uow.whole_rows.known(Label, [row["project_id"] for row in rows])
     for row in rows:
         if row["project_id"] not in known:
-            told = {"label_id": row["project_id"], "kind": "project", "name": row["name"]}
+            told = {"label_id": row["project_id"], "kind": PROJECT, "name": row["name"]}
             told |= {name: row.get(name) for name in ("description", "color")}
             made = job.source.time(row.get("created_at")) or utc_now()
             changed = job.source.time(row.get("updated_at")) or made
@@ -144,31 +140,29 @@ def _add_results(uow: UnitOfWork, job: Import) -> None:
         for row in rows:
             if row[key] in known:
                 continue
-            links = {name: row.get(name) for name in run_rows.LINKS}
-            there = {
-                name: value
-                for name, value in links.items()
-                if value and uow.whole_rows.known(run_rows.LINKS[name], [value])
-            }
-            text = row.get(document) or ""
-            own = {
-                "result_id": row[key],
-                "kind": table.removesuffix("_results"),
-                "name": row.get("name"),
-                "fingerprint": sha256(text.encode()),
-                "document": text,
-                "details": {name: value for name, value in row.items() if name not in (document, "created_at")},
-                "created_at": job.source.time(row.get("created_at")) or utc_now(),
-            }
-            uow.whole_rows.add(Result, own | there)
+            links = {name: row.get(name) for name in RESULT_LINKS}
+            uow.results.write(
+                table.removesuffix("_results"),
+                row.get(document) or "",
+                {
+                    name: value
+                    for name, value in links.items()
+                    if value and uow.whole_rows.known(RESULT_LINKS[name], [value])
+                },
+                result_id=row[key],
+                name=row.get("name"),
+                details={name: value for name, value in row.items() if name not in (document, "created_at")},
+                created_at=job.source.time(row.get("created_at")),
+            )
             job.report.rows["results"] += 1
 
 
 def _tell_what_is_left(job: Import, runs: set[str]) -> None:
     """Say what hangs on nothing, what could not be read, and what is not looked at."""
     database, told = job.source.database, job.report.not_carried
-    pipelines = {row["pipeline_id"] for row in database.rows("pipelines") if row["run_id"] in runs}
-    lost = {"pipelines": sum(row["run_id"] not in runs for row in database.rows("pipelines"))}
+    runs_of = {row["pipeline_id"]: row["run_id"] for row in database.rows("pipelines")}
+    pipelines = {pipeline_id for pipeline_id, run_id in runs_of.items() if run_id in runs}
+    lost = {"pipelines": len(runs_of) - len(pipelines)}
     predictions = set()
     for table in ("chains", "predictions", "logs"):
         for row in database.rows(table):

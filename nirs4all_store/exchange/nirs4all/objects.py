@@ -11,13 +11,12 @@ from typing import Any
 from ...artifacts import CODECS, Trust, checked_hash, codec, sha256
 from ...errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError
 from ...storage import UnitOfWork
+from .bundles import ENDINGS
 from .report import ImportReport
 from .source import Source
 
 FORMATS = {name: name for name in CODECS} | {"sklearn_pickle": "pickle", "pytorch_pickle": "pickle"}
 """Their names of formats, and ours."""
-ENDINGS = {".joblib": "joblib", ".pkl": "pickle"}
-"""How files end of which no row tells the format."""
 
 Writing = Callable[[], AbstractContextManager[UnitOfWork]]
 Contents = dict[str, bytes]

@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ...artifacts import sha256
 from ...errors import InvalidInputError
 from ...identifiers import new_id, utc_now
-from ...storage import Chain, Label, Log, Pipeline, Prediction, PredictionArrays, Result, Run, UnitOfWork
+from ...storage import RESULT_LINKS, Chain, Label, Log, Pipeline, Prediction, PredictionArrays, Run, UnitOfWork
 from . import chain_rows
 from .objects import Import
 from .report import ImportReport
 from .rows import left_over, own_row, without_best, without_zeros
 from .source import ODD, Row
 
-KIND = "nirs4all"
+BEYOND_COLUMNS = "nirs4all"
 """The kind of a result that holds what a row of nirs4all says beyond our columns."""
-LINKS = {"run_id": Run, "pipeline_id": Pipeline, "chain_id": Chain, "prediction_id": Prediction}
 RUNNING = "running"
 ENDED = ("status", "completed_at", "error", "summary")
 PIPELINE_ENDED = ("status", "completed_at", "best_val", "best_test", "metric", "duration_ms", "error")
@@ -81,10 +79,10 @@ def add(
             odd
         )
     rest = left_over(model, row, odd | (more or {}))
-    link = next((name for name, linked in LINKS.items() if linked is model), None)
+    link = next((name for name, linked in RESULT_LINKS.items() if linked is model), None)
     if rest is not None and link is not None:
-        told = {"result_id": new_id(), "kind": KIND, "name": model.__tablename__, link: key, "document": rest}
-        uow.whole_rows.add(Result, told | {"fingerprint": sha256(rest.encode()), "created_at": own["created_at"]})
+        name, created_at = model.__tablename__, own["created_at"]
+        uow.results.write(BEYOND_COLUMNS, rest, {link: key}, name=name, created_at=created_at)
         job.report.rows["results"] += 1
 
 

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
+from ...exchange import BEYOND_COLUMNS
+
 Row = dict[str, Any]
 
-OF_CHAIN = "nirs4all chain"
-OF_PREDICTION = "nirs4all"
+OF_CHAIN, OF_PREDICTION = "nirs4all chain", BEYOND_COLUMNS
 """The kinds of the results. An import keeps what it finds of predictions under the same kind and names."""
 
 

@@ -14,6 +14,7 @@ import polars as pl
 
 from ...errors import NotFoundError
 from ...identifiers import new_id
+from ...storage import RESULT_LINKS
 from .adapter import Adapter
 from .documents import Row, plain, text_of
 
@@ -38,7 +39,6 @@ FAMILIES = {
     "tuning": Family("tuning_id", "result_json", f"{CONTRACTS}.tuning_contracts", "TuningResult"),
     "robustness": Family("robustness_id", "report_json", "nirs4all.api.robustness", "RobustnessReport"),
 }
-LINKS = ("run_id", "pipeline_id", "chain_id", "prediction_id")
 COLOR = "#14b8a6"
 """The colour that nirs4all gives a project."""
 
@@ -106,7 +106,7 @@ class WithFamilies(Adapter):
         if not isinstance(result, family.type):
             raise TypeError(f"a {kind} result is a {family.name} of nirs4all, not {type(result).__name__}")
         told = {"name": about.get("name", ""), "metadata": text_of(plain(about.get("metadata") or {}))}
-        links = {name: about[name] for name in LINKS if about.get(name) is not None}
+        links = {name: about[name] for name in RESULT_LINKS if about.get(name) is not None}
         key = about.get(family.key) or new_id()
         details = {family.key: key} | told | links | columns | {"result_fingerprint": result.fingerprint}
         self.own.add_result(key, kind, told["name"], result.to_json(indent=None), links, details)

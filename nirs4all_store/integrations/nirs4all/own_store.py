@@ -6,13 +6,13 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ...artifacts import checked_hash, sha256
+from ...artifacts import checked_hash
 from ...call_boundary import all_public
 from ...chains import artifact_ids, own_chain, problem_of, with_ids, without_objects
 from ...errors import ChainReplayError, InvalidInputError, NotFoundError
 from ...exchange import models_below, refits_of
 from ...identifiers import new_id, utc_now
-from ...storage import ChainRecord, Label, Result, UnitOfWork
+from ...storage import PROJECT, ChainRecord, Label, UnitOfWork
 from ...store import WorkspaceStore
 from ...workspace import deletion
 from .documents import OF_CHAIN, OF_PREDICTION, Row
@@ -22,7 +22,6 @@ REFIT = "_refit"
 
 OF_ANY = f"pipeline{REFIT}"
 """How nirs4all 0.7 calls each pipeline of final models, whichever of the run's it is of."""
-PROJECT = "project"
 DESCRIBED = ("chain_id", "pipeline_id", "model_class", "preprocessings", "branch_path", "source_index")
 
 
@@ -85,7 +84,7 @@ class OwnStore(WorkspaceStore):
         with self._writing() as uow:
             chain_id = uow.chains.add(ChainRecord.of(_own(uow, chain, together)))
             uow.artifacts.claim(uow.chains.artifact_ids(chain_id), chain_id)
-            uow.whole_rows.add(Result, _document(OF_CHAIN, chain) | {"chain_id": chain_id})
+            uow.results.write(OF_CHAIN, json.dumps(chain), {"chain_id": chain_id})
 
     def has_artifact(self, artifact_id: str) -> bool:
         """Tell whether there is an artifact with an id."""
@@ -129,10 +128,10 @@ class OwnStore(WorkspaceStore):
         with self._writing() as uow:
             uow.predictions.delete_arrays([*uow.predictions.arrays_of([*records])])
             for prediction_id, (arrays, beside) in records.items():
-                uow.results.require_links({"prediction_id": prediction_id})
+                link = uow.results.require_links({"prediction_id": prediction_id})
                 uow.whole_rows.add_arrays(prediction_id, arrays)
                 if beside:
-                    uow.whole_rows.add(Result, _document(OF_PREDICTION, beside) | {"prediction_id": prediction_id})
+                    uow.results.write(OF_PREDICTION, json.dumps(beside), link)
 
     def load_arrays(self, prediction_ids: Sequence[str]) -> dict[str, Row]:
         """Return the arrays of predictions by id; those without arrays are left out."""
@@ -160,11 +159,9 @@ class OwnStore(WorkspaceStore):
         self, result_id: str, kind: str, name: str, document: str, links: Mapping[str, str], details: Row
     ) -> None:
         """Add a result under an id of nirs4all's; its document is kept character by character."""
-        fingerprint = sha256(document.encode())
-        row = {"result_id": result_id, "kind": kind, "name": name, "fingerprint": fingerprint, "created_at": utc_now()}
         with self._writing() as uow:
-            uow.results.require_links(links)
-            uow.whole_rows.add(Result, row | {"document": document, "details": details} | dict(links))
+            there = uow.results.require_links(links)
+            uow.results.write(kind, document, there, result_id=result_id, name=name, details=details)
 
     def delete_results(self, result_ids: Sequence[str]) -> int:
         """Delete results; return how many there were."""
@@ -204,13 +201,6 @@ class OwnStore(WorkspaceStore):
         with self._reading() as uow:
             links = uow.labels.list_links().filter(owner_kind="run", kind=PROJECT)
         return dict(links.select("owner_id", "label_id").iter_rows())
-
-
-def _document(kind: str, told: Row) -> Row:
-    """Return the row of a result that has a document."""
-    text = json.dumps(told)
-    row = {"result_id": new_id(), "kind": kind, "fingerprint": sha256(text.encode()), "document": text}
-    return row | {"created_at": utc_now()}
 
 
 def _own(uow: UnitOfWork, chain: Row, together: Sequence[Row]) -> Row:

@@ -8,10 +8,10 @@ from .chains import ChainRepo
 from .datasets import DatasetRepo
 from .id_lookup import IdLookup
 from .integrity import Integrity
-from .labels import LabelRepo
+from .labels import PROJECT, LabelRepo
 from .predictions import PredictionRepo
 from .progress import PLANNED, Progress, RunProgress, cause_of
-from .results import ResultRepo
+from .results import RESULT_LINKS, ResultRepo
 from .runs import RunRepo
 from .summaries import ChainPage, Summaries
 from .usage import Usage
@@ -20,6 +20,8 @@ from .whole_rows import WholeRows
 
 __all__ = [
     "PLANNED",
+    "PROJECT",
+    "RESULT_LINKS",
     "ArtifactRepo",
     "ChainPage",
     "ChainRepo",

@@ -15,6 +15,7 @@ from ..table_gateway import Repository
 
 LABELS, LINKS = table_of(Label), table_of(LabelLink)
 PROJECT = "project"
+"""The kind of a label that runs have which belong together."""
 
 
 class LabelRepo(Repository):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 from sqlalchemy import or_, select
 
+from ...artifacts import sha256
 from ...errors import InvalidInputError
 from ...identifiers import new_id, utc_now
 from ...validation import checked_text, json_text
@@ -18,7 +19,7 @@ from ..models import Chain, Pipeline, Prediction, Result, Run
 from ..table_gateway import Repository
 
 RESULTS, CHAINS, PREDICTIONS = table_of(Result), table_of(Chain), table_of(Prediction)
-LINKS = {"run_id": Run, "pipeline_id": Pipeline, "chain_id": Chain, "prediction_id": Prediction}
+RESULT_LINKS = {"run_id": Run, "pipeline_id": Pipeline, "chain_id": Chain, "prediction_id": Prediction}
 """What a result can be about, and the rows that these ids name."""
 LISTED = [column for column in RESULTS.columns if column.name != "document"]
 
@@ -31,22 +32,42 @@ class ResultRepo(Repository):
     ) -> str:
         """Add a result, or find the same one; return its id. See `WorkspaceStore.save_result`."""
         text = document if isinstance(document, str) else _canonical(document)
-        row: dict[str, Any] = {"kind": kind, "name": name, "fingerprint": _fingerprint(text)}
-        row |= self.require_links(links)
+        there = self.require_links(links)
+        row: dict[str, Any] = {"kind": kind, "name": name, "fingerprint": sha256(text.encode())} | there
         same = select(RESULTS.c.result_id, RESULTS.c.document).where(
-            *(RESULTS.c[key].is_not_distinct_from(row.get(key)) for key in (*row, *LINKS))
+            *(RESULTS.c[key].is_not_distinct_from(row.get(key)) for key in (*row, *RESULT_LINKS))
         )
         found = [one["result_id"] for one in self._tables.rows(same) if one["document"] == text]
-        if found:
-            return str(found[0])
-        result_id = new_id()
-        own = {"result_id": result_id, "document": text, "details": details, "created_at": utc_now()}
+        return str(found[0]) if found else self.write(kind, text, there, name=name, details=details)
+
+    def write(
+        self,
+        kind: str,
+        text: str,
+        links: Mapping[str, str],
+        *,
+        result_id: str | None = None,
+        name: str | None = None,
+        details: Any = None,
+        created_at: datetime | None = None,
+    ) -> str:
+        """Write a document about rows that exist, whether or not there is the same one; return its id."""
+        row = {
+            "result_id": new_id() if result_id is None else result_id,
+            "kind": kind,
+            "name": name,
+            "details": details,
+            **links,
+        }
+        own = {"fingerprint": sha256(text.encode()), "document": text, "created_at": created_at or utc_now()}
         self._tables.add_new(Result, row | own)
-        return result_id
+        return str(row["result_id"])
 
     def require_links(self, links: Mapping[str, str | None]) -> dict[str, str]:
         """Return what a result is about, without None; what does not exist raises `NotFoundError`."""
-        return {key: self._tables.require(LINKS[key], value) for key, value in links.items() if value is not None}
+        return {
+            key: self._tables.require(RESULT_LINKS[key], value) for key, value in links.items() if value is not None
+        }
 
     def get(self, result_id: str) -> dict[str, Any] | None:
         """Return a result as a dict, or None if there is none with this id."""
@@ -103,7 +124,3 @@ def _canonical(document: Any) -> str:
     if text is None:
         raise InvalidInputError("document is None; give the text, or what JSON can hold")
     return json.dumps(json.loads(text), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _fingerprint(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
