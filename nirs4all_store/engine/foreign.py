@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import WorkspaceBusyError, WorkspaceCorruptError
 from ..filesystem import refuse_odd
@@ -25,18 +25,45 @@ MOST_COPIES = 5
 FETCHED = 1000
 """How many rows are read at once."""
 
+COLUMNS_OF_SQLITE = (
+    "SELECT tables.name, columns.name FROM sqlite_master AS tables, pragma_table_info(tables.name) AS columns "
+    "WHERE tables.type = 'table' ORDER BY tables.rowid, columns.cid"
+)
+COLUMNS_OF_DUCKDB = (
+    "SELECT table_name, column_name FROM duckdb_columns() "
+    "JOIN duckdb_tables() USING (database_name, table_name) ORDER BY column_index"
+)
+
 Row = dict[str, Any]
 
 
-class ForeignDatabase(Protocol):
-    """A database of another program, opened for reading."""
+class ForeignDatabase:
+    """A database of another program, opened for reading.
 
-    @property
-    def columns(self) -> Mapping[str, list[str]]:
+    Parameters
+    ----------
+    connection : duckdb.DuckDBPyConnection or sqlite3.Connection
+    columns : iterable of (str, str)
+        The names of the tables, each with the name of a column, in order.
+    """
+
+    def __init__(self, connection: Any, columns: Iterable[tuple[str, str]]) -> None:
+        self._connection = connection
+        self.columns: dict[str, list[str]] = {}
         """The names of the columns of each table."""
+        for table, column in columns:
+            self.columns.setdefault(table, []).append(column)
 
     def rows(self, table: str, column: str | None = None, value: str | None = None) -> Iterator[Row]:
         """Give the rows of a table, or those that have a value in a column; none of a table that is not there."""
+        if table not in self.columns:
+            return
+        query = f"SELECT * FROM {quoted_name(table)}"  # noqa: S608  # A quoted name cannot end the query.
+        where = "" if column is None else f" WHERE {quoted_name(column)} = ?"
+        cursor = self._connection.cursor().execute(query + where, [] if column is None else [value])
+        names = [told[0] for told in cursor.description]
+        while rows := cursor.fetchmany(FETCHED):
+            yield from (dict(zip(names, row, strict=True)) for row in rows)
 
 
 @contextmanager
@@ -83,7 +110,7 @@ def _states(files: list[Path]) -> dict[Path, tuple[int, int, int]]:
 def _sqlite(path: Path, copy: Path) -> Iterator[ForeignDatabase]:
     try:
         with closing(sqlite3.connect(copy)) as connection:
-            yield _SqliteDatabase(connection)
+            yield ForeignDatabase(connection, connection.execute(COLUMNS_OF_SQLITE))
     except sqlite3.DatabaseError as error:
         raise WorkspaceCorruptError(f"{path} cannot be read: {error}; nothing was changed") from error
 
@@ -97,45 +124,4 @@ def _duckdb(path: Path, copy: Path) -> Iterator[ForeignDatabase]:
             f"{path} cannot be read: {error.__cause__ or error}; nothing was changed"
         ) from error
     with closing(connection):
-        yield _DuckdbDatabase(connection)
-
-
-class _SqliteDatabase:
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._connection = connection
-        tables = [name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        self.columns = {
-            table: [row[1] for row in connection.execute(f"PRAGMA table_info({quoted_name(table)})")]
-            for table in tables
-        }
-
-    def rows(self, table: str, column: str | None = None, value: str | None = None) -> Iterator[Row]:
-        if table in self.columns:
-            yield from _dicts(self._connection.execute(*_query(table, column, value)))
-
-
-class _DuckdbDatabase:
-    def __init__(self, connection: Any) -> None:
-        self._connection = connection
-        self.columns: dict[str, list[str]] = {}
-        found = connection.execute(
-            "SELECT table_name, column_name FROM duckdb_columns() "
-            "JOIN duckdb_tables() USING (database_name, table_name) ORDER BY column_index"
-        )
-        for table, column in found.fetchall():
-            self.columns.setdefault(table, []).append(column)
-
-    def rows(self, table: str, column: str | None = None, value: str | None = None) -> Iterator[Row]:
-        if table in self.columns:
-            yield from _dicts(self._connection.cursor().execute(*_query(table, column, value)))
-
-
-def _query(table: str, column: str | None, value: str | None) -> tuple[str, list[str | None]]:
-    query = f"SELECT * FROM {quoted_name(table)}"  # noqa: S608  # A quoted name cannot end the query.
-    return (query, []) if column is None else (f"{query} WHERE {quoted_name(column)} = ?", [value])
-
-
-def _dicts(cursor: Any) -> Iterator[Row]:
-    names = [column[0] for column in cursor.description]
-    while rows := cursor.fetchmany(FETCHED):
-        yield from (dict(zip(names, row, strict=True)) for row in rows)
+        yield ForeignDatabase(connection, connection.execute(COLUMNS_OF_DUCKDB).fetchall())
