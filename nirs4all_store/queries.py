@@ -350,7 +350,8 @@ class Queries:
         ids = checked_texts(chain_ids, "chain_ids")
         with self._reading() as uow:
             untrusted = uow.artifacts.untrusted()
-            return [name for name in ids if untrusted and not untrusted.isdisjoint(uow.chains.artifact_ids(name))]
+            chains = uow.chains.get_many(ids) if untrusted else {}
+            return [name for name in ids if name in chains and not untrusted.isdisjoint(artifact_ids(chains[name]))]
 
     def environment(self, chain_id: str) -> pl.DataFrame:
         """Return with which versions a chain's fitted objects were made, and which are here.

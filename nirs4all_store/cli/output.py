@@ -263,7 +263,7 @@ def show_rankings(store: WorkspaceStore, listings: Sequence[Listing], *, as_json
         if number:
             put("\n")
         show_rows(store, listing, as_json=False, as_csv=False)
-    places = [int(str(place).rstrip(views.LIKE_THE_BEST)) for listing in listings for place in listing.table["#"]]
+    places = [views.place_of(mark) for listing in listings for mark in listing.table["#"]]
     remember(store.workspace_path, zip(places, views.Listing.together(listings).rows["chain_id"], strict=True))
 
 

@@ -39,7 +39,7 @@ class Judged:
     @property
     def bests(self) -> list[dict[str, Any]]:
         """The rows that are first in their rankings."""
-        return [row for row, mark in zip(self.rows, self.marks, strict=True) if _place(mark) == 1]
+        return [row for row, mark in zip(self.rows, self.marks, strict=True) if place_of(mark) == 1]
 
     def may_go_on(self, asked: int) -> bool:
         """Tell whether models of which nobody has asked may be like the best, too."""
@@ -98,7 +98,8 @@ def _marked(places: Sequence[int], alike: Mapping[int, list[int]]) -> list[Any]:
     return [f"{place}{LIKE_THE_BEST * (number in marked)}" for number, place in enumerate(places)]
 
 
-def _place(mark: Any) -> int:
+def place_of(mark: Any) -> int:
+    """Return the number in front of a row of a ranking, which may have the mark of those like the best."""
     return int(str(mark).rstrip(LIKE_THE_BEST))
 
 
@@ -167,7 +168,7 @@ def notes_on(store: WorkspaceStore, found: Judged) -> list[str]:
     """
     untrusted = store.untrusted_chains({row["chain_id"] for row in found.rows} - {None})
     pairs = zip(found.marks, found.rows, strict=True)
-    numbers = ", ".join(str(_place(mark)) for mark, row in pairs if row["chain_id"] in untrusted)
+    numbers = ", ".join(str(place_of(mark)) for mark, row in pairs if row["chain_id"] in untrusted)
     means = [
         f"{row['metric']} is the mean over {', '.join(targets)}; to rank by one, name it as the target (--target)"
         for row, own in zip(found.rows, found.told, strict=True)

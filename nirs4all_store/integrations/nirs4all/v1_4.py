@@ -16,7 +16,7 @@ from .bundles import AsLine, is_line
 from .documents import OF_PREDICTION, Row, text_of
 from .installation import their_store
 from .run_detail import WithRunDetail
-from .summaries import matching, summaries
+from .summaries import SCORES, matching, summaries
 
 TASKS = {
     "reg": ("regression",),
@@ -26,11 +26,8 @@ TASKS = {
     "multiclass": ("multiclass_classification",),
 }
 """The short names of tasks, and which tasks they mean."""
-OLD_SCORES = {
-    f"{kind}_{name}": f"cv_{name}"
-    for kind in ("min", "max", "avg")
-    for name in ("val_score", "test_score", "train_score")
-}
+OLD_SCORES = {f"{kind}_{name}": f"cv_{name}" for kind in ("min", "max", "avg") for name in SCORES}
+"""Older names of columns of summaries, and the columns that they mean."""
 
 
 def prepare() -> None:
