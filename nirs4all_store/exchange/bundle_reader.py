@@ -68,6 +68,7 @@ MANIFEST_KEYS = (
     "format",
     "format_version",
     "created_at",
+    "exported_at",  # Not in each: the first bundles have `created_at` only.
     "chain_id",
     "model_class",
     "versions",

@@ -6,7 +6,7 @@ import json
 import platform
 import zipfile
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ from .bundle_reader import (
 
 
 def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], results: Row, output_path: Path) -> Path:
-    """Write a `.n4a`.
+    """Write a `.n4a`; its manifest says when, so that two exports of a chain are equal but for that.
 
     Parameters
     ----------
@@ -84,10 +84,12 @@ def write_bundle(chain: Row, artifacts: list[Row], contents: dict[str, bytes], r
     read = json.loads(text, object_pairs_hook=reject_duplicate_keys)  # As readers have it, who compare the hash of it.
     members = {CHAIN: text}
     members |= {_member(row): contents[row["content_hash"]] for row in artifacts}
+    now = utc_now()
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION if has_newer else FIRST_VERSION,
-        "created_at": utc_now(),
+        "created_at": now,
+        "exported_at": now.replace(tzinfo=UTC),  # As readers of nirs4all 0.7's bundles look for it, with its zone.
         "chain_id": chain["chain_id"],
         "model_class": chain["model_class"],
         "versions": {

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import zipfile
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,19 @@ def test_a_bundle_has_a_manifest_with_the_hash_of_every_other_member(store: Work
     again = store.export_chain(chain_id, tmp_path / "again")
     with zipfile.ZipFile(again) as archive:
         assert json.loads(archive.read("manifest.json"))["sha256"] == manifest["sha256"]
+
+
+def test_readers_of_nirs4all_found_no_time_in_a_bundle(store: WorkspaceStore, tmp_path: Path) -> None:
+    chain_id = add_chain(store, add_pipeline(store)[1])
+    path = store.export_chain(chain_id, tmp_path / "m")
+    with zipfile.ZipFile(path) as archive:
+        manifest = json.loads(archive.read("manifest.json"))
+    at = datetime.fromisoformat(manifest["exported_at"])
+    assert (at.utcoffset(), at.replace(tzinfo=None).isoformat()) == (timedelta(0), manifest["created_at"])
+    assert manifest["model_class"] == (store.get_chain(chain_id) or {})["model_class"]
+    del manifest["exported_at"]
+    from_before = rewritten(path, manifest=json.dumps(manifest).encode())
+    assert read_bundle(from_before).content_sha256 == read_bundle(path).content_sha256
 
 
 def test_the_json_of_a_bundle_with_nan_once_was_no_json(store: WorkspaceStore, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_a_run_lost_its_unusual_line_ends_in_yaml(store: WorkspaceStore, tmp_pat
     text = store.export_run(run_id, tmp_path / "run").read_text(encoding="utf-8")
     assert yaml.safe_load(text)["run"]["name"] == "a\x85b"
     assert yaml.safe_load(text)["run_id"] == run_id, "readers of nirs4all's files look for it at the top"
+    assert yaml.safe_load(text)["pipelines"] == [], "and for these"
     assert yaml.safe_load(text)["run"]["config"] == config
     assert "é" in text
 
