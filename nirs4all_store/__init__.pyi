@@ -54,6 +54,7 @@ from .exchange import BundledObject as BundledObject
 from .exchange import BundleInfo as BundleInfo
 from .exchange import ImportedBundle as ImportedBundle
 from .exchange import ImportReport as ImportReport
+from .exchange import VerifyReport as VerifyReport
 from .exchange import inspect_bundle as inspect_bundle
 from .exchange import load_bundle as load_bundle
 from .identifiers import __version__ as __version__

@@ -33,7 +33,7 @@ from .errors import (
 from .filesystem import atomic_write, checked_path, with_suffix_added, write_atomic
 from .queries import Queries, stored_predictions
 from .storage import Base, Call, ChainRecord, LogRecord, PredictionRecord, UnitOfWork
-from .validation import checked_text, checked_timeout, file_text
+from .validation import checked_text, checked_texts, checked_timeout, file_text
 from .workspace import (
     Workspace,
     backup,
@@ -49,7 +49,7 @@ from .workspace import (
 
 if TYPE_CHECKING:
     from .chains import ChainClassifier, ChainRegressor, FittedChain, FoldIntervals, PredictionTable
-    from .exchange import ImportedBundle, ImportReport
+    from .exchange import ImportedBundle, ImportReport, VerifyReport
     from .workspace import CheckReport, PruneReport, RepairReport
 
 Row = dict[str, Any]
@@ -1626,8 +1626,7 @@ class WorkspaceStore(Queries):
         path : path-like
             The folder that nirs4all calls its workspace. One of 0.7 is upgraded instead; see `upgrade_workspace`.
         trusted : bool or list of types
-            Whether fitted objects may be loaded, as for `import_bundle`. What was imported without it can be imported
-            again with it.
+            Whether fitted objects may be loaded, as for `import_bundle`. `verify` takes it, too, later.
         spectra : dict, optional
             For each dataset (by its name, its hash, or the id of a run) an array of shape (n_samples, n_features), a
             file, or a list of these, one below the other: the calibration first, then the test set, as nirs4all
@@ -1670,6 +1669,58 @@ class WorkspaceStore(Queries):
             return start(self._writing)
         with self.unit_of_work() as uow:  # Without a commit nothing of it is kept.
             return start(lambda: nullcontext(uow))
+
+    def verify(
+        self,
+        ids: str | Iterable[str] | None = None,
+        *,
+        trusted: Any = False,
+        spectra: Mapping[str, Any] | None = None,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> VerifyReport:
+        """Compare what chains predict with what their training stored, and keep what is found with each chain.
+
+        It checks what `import_workspace` could not, for want of trust, spectra or packages; and it tells of any chain
+        whether it still predicts what it did, as after an upgrade of scikit-learn. Each chain is one transaction. What
+        cannot be compared this time changes nothing that was found before.
+
+        Parameters
+        ----------
+        ids : str or iterable of str, optional
+            Chains, or runs: all their chains. By default those that `import_workspace` brought and that are not
+            verified.
+        trusted : bool or list of types
+            What imported objects may import when they are loaded, as for `import_bundle`, from now on. False: what was
+            trusted before is loaded.
+        spectra : dict, optional
+            As for `import_workspace`. A dataset that was trained on here needs none: its spectra are those that the
+            workspace keeps; see `attach_dataset`.
+        progress : callable, optional
+            Is told what is done, how many chains are done, and of how many.
+
+        Returns
+        -------
+        VerifyReport
+            What was found of each chain, and whether none has changed what it predicts.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such chain or run.
+        InvalidInputError
+            The spectra are no arrays or files of one width.
+        """
+        from .exchange import verify
+
+        self._workspace.check_writable(read_only=self._read_only)
+        wanted = None if ids is None else checked_texts([ids] if isinstance(ids, str) else ids, "ids")
+        return verify(
+            self._writing,
+            wanted,
+            codecs.checked_trust(trusted),
+            dict(spectra or {}),
+            progress or (lambda what, done, total: None),
+        )
 
     def trust_chain(self, chain_id: str, trusted: Any) -> None:
         """Set what the imported objects of a chain may import when they are loaded.

@@ -79,13 +79,18 @@ def _deleted(store: WorkspaceStore) -> Iterable[tuple[str, str]]:
     yield from _pipelines(store)
 
 
+def _verified(store: WorkspaceStore) -> Iterable[tuple[str, str]]:
+    yield from _runs(store)
+    yield from _chains(store)
+
+
 def _all(store: WorkspaceStore) -> Iterable[tuple[str, str]]:
     yield from _deleted(store)
     yield from _chains(store)  # Last: where `top` needs to be told a metric, there are none.
 
 
 runs, chains, datasets = map(_from_workspace, (_runs, _chains, _datasets))
-pipelines, deleted, anything = map(_from_workspace, (_pipelines, _deleted, _all))
+pipelines, deleted, verified, anything = map(_from_workspace, (_pipelines, _deleted, _verified, _all))
 
 
 def metrics() -> list[str]:

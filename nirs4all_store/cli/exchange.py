@@ -1,4 +1,4 @@
-"""The commands `export` and `import`."""
+"""The commands `export`, `import` and `verify`."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from .output import (
     Overwrite,
     Trusted,
     Workspace,
+    existing,
     find,
     parse_path,
     print_json,
@@ -29,6 +30,15 @@ from .output import (
 )
 
 app = typer.Typer()
+Spectra = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--spectra",
+        metavar="DATASET=FILE",
+        help="Spectra with which models are checked, the calibration first; imported ones need --trusted, too. Give it "
+        "again for the test set.",
+    ),
+]
 EXPORTED = ("chains", "pipelines", "runs")
 
 
@@ -92,15 +102,7 @@ def import_(
         typer.Argument(parser=parse_path, metavar="SOURCE", help="A .n4a file, or a workspace of nirs4all 0.8 to 1.4."),
     ],
     trusted: Trusted = False,
-    spectra: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--spectra",
-            metavar="DATASET=FILE",
-            help="With --trusted: spectra with which each model of a workspace is checked, the calibration first. Give "
-            "it again for the test set.",
-        ),
-    ] = None,
+    spectra: Spectra = None,
     timezone: Annotated[
         str | None,
         typer.Option(metavar="ZONE", help="Where nirs4all 0.8 ran, as Europe/Paris; its times are local."),
@@ -172,3 +174,36 @@ def _import_workspace(
         print_json(report.as_dict())
     else:
         print_line(console, *lines)
+
+
+@app.command(epilog="nirs4all-store verify best")
+def verify(
+    beginnings: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[ID]...",
+            autocompletion=completion.verified,
+            help=f"Chains by {CHAIN_WORDS}, runs by their name or last, either by a part of its id. By default all "
+            "imported chains that are not verified.",
+        ),
+    ] = None,
+    trusted: Trusted = False,
+    spectra: Spectra = None,
+    as_json: Json = False,
+    workspace: Workspace = DEFAULT_WORKSPACE,
+) -> None:
+    """Check whether models predict what they did at their training, as after an import or an upgrade of packages.
+
+    Spectra that the workspace keeps need not be given. The exit code is 1 if a model differs, or cannot predict here.
+    """
+    console = Console()
+    with existing(workspace) as store, progress_bar(console) as tell:
+        ids = [find(store, beginning, "chains", "runs")[1] for beginning in beginnings or []]
+        report = store.verify(ids or None, trusted=trusted, spectra=_files_of(spectra or []), progress=tell)
+        lines = views.lines_of_verification(store, report)
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        print_line(console, *lines)
+    if not report.is_sound:
+        raise typer.Exit(1)

@@ -15,4 +15,6 @@ from .nirs4all.report import ImportReport as ImportReport
 from .nirs4all.run_rows import BEYOND_COLUMNS as BEYOND_COLUMNS
 from .nirs4all.source import database_of as database_of
 from .nirs4all.source import refuse_same as refuse_same
+from .verdicts import VerifyReport as VerifyReport
+from .verifying import verify as verify
 from .yaml_export import to_yaml as to_yaml

@@ -10,6 +10,7 @@ from .drawings import drawing_of as drawing_of
 from .ids import described as described
 from .ids import find_id as find_id
 from .imports import lines_of_import as lines_of_import
+from .imports import lines_of_verification as lines_of_verification
 from .judged import place_of as place_of
 from .listings import IDS as IDS
 from .listings import Listing as Listing

@@ -310,6 +310,7 @@ def test_every_method_of_a_closed_store_raises(tmp_path: Path) -> None:
         "unit_of_work": (),
         "import_bundle": (tmp_path / "m",),
         "import_workspace": (tmp_path / "old",),
+        "verify": (),
         "trust_chain": (unknown, True),
         "sql": ("SELECT 1",),
         "check": (),

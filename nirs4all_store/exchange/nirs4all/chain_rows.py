@@ -10,10 +10,11 @@ from ...chains import artifact_ids, as_ids, own_chain, problem_of, with_ids, wit
 from ...errors import ArtifactCorruptError, ArtifactMissingError, ChainReplayError, InvalidInputError
 from ...identifiers import utc_now
 from ...storage import Chain, UnitOfWork
+from ..lost_files import perhaps
+from ..verdicts import DOUBTFUL, FAILS, NO_FILES, NOT_CHECKED
 from .json_text import readable
 from .objects import Contents, Import, add_lost_files, add_object
 from .refits import models_below, refits_of
-from .report import DOUBTFUL, FAILS, NO_FILES, NOT_CHECKED
 from .rows import COMPUTED
 from .source import Row
 
@@ -159,4 +160,4 @@ def _perhaps_its_own(uow: UnitOfWork, job: Import, contents: Contents, own: Row)
     """Return the lost files that may be those of a chain, which keeps them until it is verified."""
     rows = uow.artifacts.get_many(artifact_ids(own)).values()
     lost = add_lost_files(uow, job, contents, {(row["artifact_type"], row["operator_class"]) for row in rows})
-    return {f"perhaps its own {number}": item for number, item in enumerate(dict.fromkeys(lost), 1)} or None
+    return perhaps(lost)

@@ -9,13 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ...artifacts import Trust
-from ...datasets import read_spectra
 from ...errors import ArtifactCorruptError, ChainReplayError, InvalidInputError
 from ...identifiers import utc_now
 from ...storage import PROJECT, RESULT_LINKS, Label, Result, UnitOfWork
+from ..samples import given_spectra
 from . import chain_rows, checking, run_rows
 from .objects import Import, Writing, add_unused_objects
 from .report import ImportReport
@@ -52,7 +50,7 @@ def import_workspace(
     """Import a workspace; see `WorkspaceStore.import_workspace`. A dry run's `writing` keeps nothing."""
     with open_source(path, timezone, target) as source:
         report = ImportReport(source.folder, dry_run)
-        job = Import(source, writing, trust, _arrays_of(spectra), report, _first_users(source))
+        job = Import(source, writing, trust, given_spectra(spectra), report, _first_users(source))
         with writing() as uow:
             _add_projects(uow, job)
         runs = sorted(source.database.rows("runs"), key=lambda row: _moment(source, row))
@@ -65,20 +63,6 @@ def import_workspace(
         _tell_what_is_left(job, {row["run_id"] for row in runs})
         progress("done", len(runs), len(runs))
         return report
-
-
-def _arrays_of(spectra: dict[str, Any]) -> dict[str, Any]:
-    """Return the spectra of each dataset as one array; parts stand one below the other."""
-    found = {}
-    for name, given in spectra.items():
-        is_list = isinstance(given, list | tuple) and any(isinstance(one, str | Path | np.ndarray) for one in given)
-        parts = given if is_list else [given]
-        try:
-            X = np.vstack([read_spectra(Path(one)).X if isinstance(one, str | Path) else one for one in parts])
-            found[name] = X.astype(float)
-        except (TypeError, ValueError) as error:
-            raise InvalidInputError(f"the spectra of {name!r} are no arrays of one width: {error}") from error
-    return found
 
 
 def _moment(source: Source, row: Row) -> str:

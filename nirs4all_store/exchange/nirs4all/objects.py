@@ -6,11 +6,11 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
 
 from ...artifacts import CODECS, Trust, checked_hash, codec, sha256
 from ...errors import ArtifactCorruptError, ArtifactMissingError, InvalidInputError
 from ...storage import UnitOfWork
+from ..samples import Samples
 from .bundles import ENDINGS
 from .report import ImportReport
 from .source import Source
@@ -34,8 +34,8 @@ class Import:
         Opens a unit of work.
     trust : True, list of str or None
         What the fitted objects may import when they are loaded.
-    spectra : dict of str to ndarray
-        The spectra of datasets by name, hash or run, of shape (n_samples, n_features): training first, then test.
+    spectra : dict of str to Samples
+        The spectra of datasets by name, hash or run: training first, then test.
     report : ImportReport
     first_users : dict of str to str
         The pipeline whose chain was the first to name an artifact.
@@ -44,7 +44,7 @@ class Import:
     source: Source
     writing: Writing
     trust: Trust
-    spectra: dict[str, Any]
+    spectra: dict[str, Samples]
     report: ImportReport
     first_users: dict[str, str]
 

@@ -6,14 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import polars as pl
-
-VERIFIED, DIFFERS, NO_FILES = "verified", "differs", "no files"
-NOT_CHECKED, DOUBTFUL, FAILS, NEEDS = "not checked", "doubtful", "fails", "needs"
+from ..verdicts import Verdicts
 
 
 @dataclass
-class ImportReport:
+class ImportReport(Verdicts):
     """What an import did, or would do.
 
     Attributes
@@ -61,11 +58,6 @@ class ImportReport:
             self.source, self.is_dry_run, [], self.rows - before.rows, chains, self.not_carried - before.not_carried
         )
 
-    @property
-    def verdicts(self) -> dict[str, int]:
-        """How many chains have each verdict."""
-        return dict(Counter(str(told["verdict"]) for told in self.chains.values()))
-
     def as_dict(self) -> dict[str, object]:
         """Return all of it as JSON can hold it."""
         return {
@@ -77,12 +69,3 @@ class ImportReport:
             "chains": self.chains,
             "not_carried": dict(self.not_carried),
         }
-
-    def frame(self) -> pl.DataFrame:
-        """Return one row for each chain: `chain_id`, `verdict`, `difference` (relative), `reason`."""
-        rows = [
-            (chain_id, told["verdict"], told.get("difference"), told.get("reason"))
-            for chain_id, told in self.chains.items()
-        ]
-        schema = {"chain_id": pl.String, "verdict": pl.String, "difference": pl.Float64, "reason": pl.String}
-        return pl.DataFrame(rows, schema=schema, orient="row")

@@ -1,0 +1,63 @@
+"""Asks chains of a workspace whether they predict what their training stored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
+
+from ..artifacts import Trust
+from ..errors import ArtifactLoadError, ChainReplayError, InvalidInputError, NotFoundError
+from ..storage import UnitOfWork
+from .checking import Given, check_chain, keep_verdict
+from .lost_files import attached
+from .samples import KeptSpectra, given_spectra
+from .verdicts import FAILS, VERIFIED, VerifyReport
+
+ODD = (ArtifactLoadError, ChainReplayError, InvalidInputError, KeyError, TypeError, ValueError, AttributeError)
+"""What is raised by rows that came from elsewhere, and no program has written: it is told of their chain alone."""
+
+
+def verify(
+    writing: Callable[[], AbstractContextManager[UnitOfWork]],
+    ids: Iterable[str] | None,
+    trust: Trust,
+    spectra: Mapping[str, Any],
+    progress: Callable[[str, int, int], None],
+) -> VerifyReport:
+    """Check chains; see `WorkspaceStore.verify`. Each is a transaction of its own that `writing` opens."""
+    given = Given(trust, given_spectra(spectra), [attached], KeptSpectra())
+    with writing() as uow:
+        chain_ids = _waiting(uow) if ids is None else _chains_of(uow, ids)
+    report = VerifyReport()
+    for number, chain_id in enumerate(chain_ids):
+        progress(f"chain {chain_id}", number, len(chain_ids))
+        with writing() as uow:
+            chain = uow.chains.get(chain_id)
+            if chain is None:  # Somebody has deleted it meanwhile.
+                continue
+            try:
+                found = check_chain(uow, chain, given)
+            except ODD as error:
+                found = {"verdict": FAILS, "reason": f"it cannot be checked: {error!r:.300}"}
+            keep_verdict(uow, chain, found)
+        report.chains[chain_id] = found
+    progress("done", len(chain_ids), len(chain_ids))
+    return report
+
+
+def _waiting(uow: UnitOfWork) -> list[str]:
+    return [chain_id for chain_id, told in uow.chains.verifications().items() if told.get("verdict") != VERIFIED]
+
+
+def _chains_of(uow: UnitOfWork, ids: Iterable[str]) -> list[str]:
+    """Return the ids of chains, and of all chains of runs, each once."""
+    found: dict[str, None] = {}
+    for one in ids:
+        if uow.chains.get(one) is not None:
+            found[one] = None
+        elif uow.runs.get(one) is not None:
+            found |= dict.fromkeys(chain["chain_id"] for chain in uow.chains.of_run(one))
+        else:
+            raise NotFoundError(f"there is no chain and no run {one!r}; see rank_chains() and list_runs()")
+    return list(found)
