@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from . import models, reading, whole, writing
+from . import asking, listing, models, reading, whole, writing
 from .cases import Case
 from .world import Worlds
 
@@ -29,6 +29,8 @@ CASES: dict[str, Callable[[Worlds], Case]] = {
     "14": whole.creating,
     "15a": reading.file,
     "15b": reading.dataset,
+    **asking.CASES,
+    **listing.CASES,
 }
 
 CURVE = ("1", "2", "4a", "4b", "10b")

@@ -10,12 +10,14 @@ from typing import Any
 import duckdb
 import numpy as np
 from sklearn.cross_decomposition import PLSRegression
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from nirs4all_store import WorkspaceStore
+from nirs4all_store import PipelineRunner, WorkspaceStore
 from nirs4all_store.engine.duckdb.connection import SAFE_CONFIG
 from nirs4all_store.storage.columns import table_of
 from nirs4all_store.storage.models import Prediction, PredictionArrays
+
+from .leaderboard import Leaderboard
 
 WITH_ARRAYS = 20_000
 """How many of the predictions have arrays at most; 200 values each."""
@@ -230,10 +232,23 @@ class Worlds:
         """A workspace of many predictions, for writing: what was just written is read at another speed."""
         return World(self.folder / "growing", self.many)
 
+    @cached_property
+    def leaderboard(self) -> Leaderboard:
+        """A workspace of many chains, for asking."""
+        return Leaderboard(self.folder / "leaderboard", self.many)
+
+    @cached_property
+    def trained(self) -> Path:
+        """The folder of a workspace in which two models were trained."""
+        folder = self.folder / "trained"
+        sweep = [{"_or_": [StandardScaler(), MinMaxScaler()]}, {"model": PLSRegression(2)}]
+        PipelineRunner(folder, progress=False).run(sweep, (X[:, :50], X[:, :3].sum(axis=1)))
+        return folder
+
     def close(self) -> None:
         """Close all."""
         for world in vars(self).values():
-            if isinstance(world, World):
+            if isinstance(world, World | Leaderboard):
                 world.close()
 
 

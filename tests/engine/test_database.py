@@ -18,7 +18,7 @@ from nirs4all_store import WorkspaceCorruptError, failpoints
 from nirs4all_store.engine.duckdb import connection, database, file_database, migrator
 from nirs4all_store.engine.duckdb.connection import connect, raw_connection
 from nirs4all_store.engine.duckdb.database import IDLE_CONNECTIONS
-from nirs4all_store.engine.duckdb.dialect import CachingDialect, Connections
+from nirs4all_store.engine.duckdb.dialect import CachingDialect, CachingPreparer, Connections
 from nirs4all_store.engine.duckdb.file_database import FileDatabase, _remove_folded
 
 
@@ -245,6 +245,13 @@ def test_the_engine_folded_a_log_in_by_its_name_when_it_ended(path: Path) -> Non
     with connect(path) as connection:
         connection.execute("CREATE TABLE notes (text VARCHAR)")
     assert path.with_name("store.duckdb.wal").exists()
+
+
+def test_the_words_that_duckdb_reserves_are_those_that_are_quoted() -> None:
+    with duckdb.connect() as connection:
+        found = connection.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'")
+        reserved = {word for (word,) in found.fetchall()}
+    assert reserved <= CachingPreparer(CachingDialect()).reserved_words
 
 
 def test_a_connection_that_an_error_had_broken_was_given_to_the_next() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from functools import cache
 from typing import Any
 
 import duckdb
@@ -21,20 +20,22 @@ from ..base import Pieces
 DRIVER = "duckdb+caching"
 
 
-@cache
-def _reserved_words() -> frozenset[str]:
-    # duckdb-engine asks duckdb's default connection. A forked child that inherits its threads would die at its end.
-    with duckdb.connect() as connection:
-        words = connection.execute("SELECT keyword_name FROM duckdb_keywords() WHERE keyword_category = 'reserved'")
-        return frozenset(PGIdentifierPreparer.reserved_words).union(*words.fetchall())
+OWN_WORDS = frozenset(
+    ("describe", "lambda", "lateral", "pivot", "pivot_longer", "pivot_wider", "qualify", "show", "summarize", "unpivot")
+)
+"""What DuckDB reserves beside the words of PostgreSQL."""
 
 
 class CachingPreparer(DuckDBIdentifierPreparer):
-    """Quotes names; it asks DuckDB for the reserved words once, and not for each engine."""
+    """Quotes names; the reserved words are known.
+
+    duckdb-engine asks duckdb's default connection for them, for each engine. A forked child that inherits the threads
+    of that connection would die at its end, and to ask takes a twentieth of the time of a listing.
+    """
 
     def __init__(self, dialect: Dialect, **kwargs: Any) -> None:
         PGIdentifierPreparer.__init__(self, dialect, **kwargs)
-        self.reserved_words = {*_reserved_words()}
+        self.reserved_words = {*PGIdentifierPreparer.reserved_words, *OWN_WORDS}
 
 
 class CachingDialect(Dialect):
