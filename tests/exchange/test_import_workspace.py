@@ -697,6 +697,30 @@ def test_a_refit_was_joined_with_a_chain_of_other_transformers(store: WorkspaceS
     assert [(store.get_chain(one) or {})["refit_of"] for one in refits] == [None, None]
 
 
+def test_refits_of_branches_of_the_same_classes_stood_in_rows_of_their_own(
+    store: WorkspaceStore, tmp_path: Path
+) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    run_id = old.run("r")
+    old.artifact(StandardScaler().fit(X), "s", "transformer")
+    old.artifact(Ridge().fit(X, Y), "m")
+    ways = [[{"class": "Smooth", "params": {"window": width}}, "Ridge"] for width in (5, 11, 15, 15)]
+    judged_by = old.pipeline(run_id, "p", expanded_config=["KFold", {"branch": ways}])
+    steps = [step(1, "Branch"), step(1, "Smooth", "s"), step(1, "Ridge", "m")]
+    judged = [old.chain(judged_by, steps, {"fold_0": "m"}, {"1": ["s"]}, branch_path=[place]) for place in range(4)]
+    own = [step(1, "FullTrain"), step(2, "Smooth", "s"), step(3, "Ridge", "m")]
+    refits = []
+    for steps_of_refit in [ways[1], ways[0], ways[3], ["Smooth", "Ridge"]]:
+        config = ["<nirs4all._FullTrainFoldSplitter object at 0x7f8d>", *steps_of_refit]
+        pipeline_id = old.pipeline(run_id, "p_refit", expanded_config=config)
+        refits.append(old.chain(pipeline_id, own, {"fold_final": "m"}, {"2": ["s"]}))
+    old.close()
+    store.import_workspace(tmp_path / "old")
+    found = [(store.get_chain(one) or {})["refit_of"] for one in refits]
+    assert found[:2] == [judged[1], judged[0]]
+    assert found[2:] == [None, None], "of the same two, and of no branch of this configuration, nobody can tell"
+
+
 def test_the_log_of_a_run_says_what_is_known_of_its_chains(
     store: WorkspaceStore, source: tuple[Path, tuple[str, str]]
 ) -> None:

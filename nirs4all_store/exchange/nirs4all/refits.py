@@ -1,7 +1,8 @@
 """Finds the chain of which another one is the final model.
 
 nirs4all fits final models in more pipelines of the same run, which are called as the first and `_refit`, with chains of
-their own. Which of them belongs to which chain of the first is told by the model and its transformers.
+their own. Which of them belongs to which chain of the first is told by the model and its transformers; where several
+chains have the same, by the configuration, which is that of the first with one of its branches in place.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from functools import partial
 from typing import Any
 
 from ...chains import as_ids, chains_below, is_over_models, of_shared
+from .json_text import readable
 from .rows import REFIT
 
 Row = dict[str, Any]
+SPLITTER = "_FullTrainFoldSplitter"
+"""What stands in the configuration of a refit in place of its folds: all samples are in one."""
 
 
 def refits_of(pipelines: list[Row], chains: Mapping[str, list[Row]], artifacts: Mapping[str, Row]) -> dict[str, str]:
@@ -41,10 +45,11 @@ def refits_of(pipelines: list[Row], chains: Mapping[str, list[Row]], artifacts: 
             found |= _of_stack(named["part"] or "", chains[row["pipeline_id"]], chains)
         elif judged is not None:
             refits.setdefault(judged, []).extend(chains[row["pipeline_id"]])
+    is_same = partial(_has_config_of, {row["pipeline_id"]: readable(row.get("expanded_config")) for row in pipelines})
     for pipeline_id, of_pipeline in refits.items():
         for with_params in (True, False):
             way_of = partial(_way, artifacts=artifacts, with_params=with_params)
-            found |= _pairs(chains[pipeline_id], of_pipeline, found, way_of)
+            found |= _pairs(chains[pipeline_id], of_pipeline, found, way_of, is_same)
     return found
 
 
@@ -89,17 +94,46 @@ def models_below(row: Row, chains: Mapping[str, list[Row]], refits: Mapping[str,
 
 
 def _pairs(
-    judged: list[Row], refits: list[Row], known: Mapping[str, str], way_of: Callable[[Row], Any]
+    judged: list[Row],
+    refits: list[Row],
+    known: Mapping[str, str],
+    way_of: Callable[[Row], Any],
+    is_same: Callable[[Row, Row], bool],
 ) -> dict[str, str]:
     """Pair refits with the only chain that is made in the same way: where there are several, nobody can tell."""
-    ways: dict[Any, list[str]] = {}
+    ways: dict[Any, list[Row]] = {}
     for row in judged:
-        ways.setdefault(way_of(row), []).append(row["chain_id"])
+        ways.setdefault(way_of(row), []).append(row)
     found = {}
     for row in refits:
         same = ways.get(way_of(row), [])
+        if len(same) > 1:
+            same = [one for one in same if is_same(row, one)]
         if len(same) == 1 and row["chain_id"] not in known:  # It may have been chosen, and fitted, for several reasons.
-            found[row["chain_id"]] = same[0]
+            found[row["chain_id"]] = same[0]["chain_id"]
+    return found
+
+
+def _has_config_of(configs: Mapping[str, Any], refit: Row, judged: Row) -> bool:
+    """Tell whether the configuration of a refit is that of another chain, but for how samples are split."""
+    own = _in_place(configs.get(refit["pipeline_id"]), [])
+    other = _in_place(configs.get(judged["pipeline_id"]), judged.get("branch_path") or [])
+    return 0 < len(own) == len(other) and all(
+        one == step or (isinstance(one, str) and SPLITTER in one) for one, step in zip(own, other, strict=True)
+    )
+
+
+def _in_place(config: Any, branch_path: list[Any]) -> list[Any]:
+    """Return the steps of a configuration, each branch replaced by the steps of one of its ways, as a path says."""
+    steps = config.get("steps") if isinstance(config, dict) else config
+    path = iter(branch_path)
+    found: list[Any] = []
+    for step in steps if isinstance(steps, list) else []:
+        told = step.get("branch") if isinstance(step, dict) else None
+        ways = [*told.values()] if isinstance(told, dict) else told if isinstance(told, list) else []
+        place = next(path, None) if ways else None
+        way = ways[place] if isinstance(place, int) and place < len(ways) else step
+        found += way if isinstance(way, list) else [way]
     return found
 
 
