@@ -498,3 +498,19 @@ def test_a_final_model_of_0_7_says_only_by_its_steps_of_which_pipeline_it_is(in_
     judged = train(in_folder, second, "b", MinMaxScaler())
     refit = train(in_folder, final, "f", MinMaxScaler(), fold="fold_final")
     assert (in_folder.own.get_chain(refit) or {})["refit_of"] == judged
+
+
+def test_a_final_model_of_0_7_with_the_same_classes_as_two_others_stood_alone(in_folder: Adapter) -> None:
+    own = in_folder.own
+    run_id = own.begin_run("run")
+    splitter = "<nirs4all.refit._FullTrainFoldSplitter object at 0x7f>"
+    configs = {
+        "a": ["KFold", {"window": 5}],
+        "b": ["KFold", {"window": 11}],
+        "pipeline_refit": [splitter, {"window": 11}],
+    }
+    first, second, final = (own.begin_pipeline(run_id, name, told, None, "d") for name, told in configs.items())
+    train(in_folder, first, "a")
+    judged = train(in_folder, second, "b")
+    refit = train(in_folder, final, "f", fold="fold_final")
+    assert (in_folder.own.get_chain(refit) or {})["refit_of"] == judged

@@ -243,7 +243,7 @@ def _siblings(uow: UnitOfWork, pipeline: Row, together: Sequence[Row]) -> tuple[
     judged = [row for row in pipelines if REFIT not in row["name"] and row["dataset_name"] == pipeline["dataset_name"]]
     together_judged = [chain for row in judged for chain in chains[row["pipeline_id"]]]
     of_any = {"pipeline_id": "", "name": OF_ANY.removesuffix(REFIT), "dataset_name": pipeline["dataset_name"]}
-    return chains, refits_of([of_any, pipeline], chains | {"": together_judged}, rows)
+    return chains, refits_of([*judged, of_any, pipeline], chains | {"": together_judged}, rows)
 
 
 def _bare(steps: Sequence[Row]) -> list[Row]:
