@@ -18,7 +18,8 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import wraps
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar
@@ -217,6 +218,40 @@ def free_what_was_cut_off() -> None:
         if gc.get_stats()[-1]["collections"] != before or time.monotonic() >= deadline:
             return
         time.sleep(COLLECTION_POLL_SECONDS)
+
+
+@contextmanager
+def keeping_interrupts() -> Iterator[Callable[[], None]]:
+    """Give a function that raises Ctrl-C if it was thrown away; a long call calls it between its parts.
+
+    Python handles signals late while it collects garbage: in the first function that this calls, as a weak reference
+    does, and there it throws away what the handler raises. At the end of the block it is raised, too.
+    """
+    handler = _handler_of(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield lambda: None
+        return
+    heard: list[BaseException] = []
+
+    def note(number: int, frame: FrameType | None) -> Any:
+        try:
+            return handler(number, frame)
+        except BaseException as error:
+            heard.append(error)
+            raise
+
+    def check() -> None:
+        if heard:
+            raise heard.pop()
+
+    _set_handler(signal.SIGINT, note)
+    try:
+        yield check
+        check()
+    finally:
+        heard.clear()  # It keeps alive all that it was raised in.
+        if _handler_of(signal.SIGINT) is note:
+            _set_handler(signal.SIGINT, handler)
 
 
 def public(call: Callable[P, R]) -> Callable[P, R]:

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from ..artifacts import Trust
+from ..call_boundary import keeping_interrupts
 from ..errors import ArtifactLoadError, ChainReplayError, InvalidInputError, NotFoundError
 from ..storage import UnitOfWork
 from .checking import Given, check_chain, keep_verdict
@@ -14,6 +15,7 @@ from .lost_files import attached
 from .samples import KeptSpectra, given_spectra
 from .verdicts import FAILS, VERIFIED, VerifyReport
 
+Row = dict[str, Any]
 ODD = (ArtifactLoadError, ChainReplayError, InvalidInputError, KeyError, TypeError, ValueError, AttributeError)
 """What is raised by rows that came from elsewhere, and no program has written: it is told of their chain alone."""
 
@@ -30,20 +32,29 @@ def verify(
     with writing() as uow:
         chain_ids = _waiting(uow) if ids is None else _chains_of(uow, ids)
     report = VerifyReport()
-    for number, chain_id in enumerate(chain_ids):
-        progress(f"chain {chain_id}", number, len(chain_ids))
-        with writing() as uow:
-            chain = uow.chains.get(chain_id)
-            if chain is None:  # Somebody has deleted it meanwhile.
-                continue
-            try:
-                found = check_chain(uow, chain, given)
-            except ODD as error:
-                found = {"verdict": FAILS, "reason": f"it cannot be checked: {error!r:.300}"}
-            keep_verdict(uow, chain, found)
-        report.chains[chain_id] = found
+    with keeping_interrupts() as check_interrupts:
+        for number, chain_id in enumerate(chain_ids):
+            check_interrupts()
+            progress(f"chain {chain_id}", number, len(chain_ids))
+            with writing() as uow:
+                found = _checked(uow, chain_id, given)
+            if found is not None:
+                report.chains[chain_id] = found
     progress("done", len(chain_ids), len(chain_ids))
     return report
+
+
+def _checked(uow: UnitOfWork, chain_id: str, given: Given) -> Row | None:
+    """Check a chain and store what is found; return it, or None if somebody has deleted the chain meanwhile."""
+    chain = uow.chains.get(chain_id)
+    if chain is None:
+        return None
+    try:
+        found = check_chain(uow, chain, given)
+    except ODD as error:
+        found = {"verdict": FAILS, "reason": f"it cannot be checked: {error!r:.300}"}
+    keep_verdict(uow, chain, found)
+    return found
 
 
 def _waiting(uow: UnitOfWork) -> list[str]:

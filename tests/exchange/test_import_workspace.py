@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import sqlite3
 import sys
 from collections.abc import Callable
@@ -523,6 +524,40 @@ def test_an_import_that_is_stopped_leaves_whole_runs(store: WorkspaceStore, tmp_
     assert store.count_predictions() == 9
     assert store.import_workspace(tmp_path / "old").runs == ["b"]
     assert store.count_predictions() == 18
+
+
+class Freed:
+    """Presses Ctrl-C while Python frees it, which throws away what the handler raises."""
+
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_while_python_freed_something_was_thrown_away(
+    store: WorkspaceStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = OldWorkspace(tmp_path / "old")
+    for name in ("a", "b"):
+        add_models(old, old.run(name, run_id=name), f"{name}_p0")
+    old.close()
+    thrown_away: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: thrown_away.append(told.exc_type))
+    steps: list[str] = []
+
+    def tell(what: str, done: int, total: int) -> None:
+        steps.append(what)
+        if len(steps) == 1:
+            Freed()
+
+    with pytest.raises(KeyboardInterrupt):
+        store.import_workspace(tmp_path / "old", progress=tell)
+    assert (steps, thrown_away) == (["run a"], [KeyboardInterrupt])
+    assert store.list_runs()["name"].to_list() == ["a"]
+    steps.clear()
+    with pytest.raises(KeyboardInterrupt):
+        store.verify(store.get_chains_for_pipeline(store.list_pipelines()["pipeline_id"][0])["chain_id"], progress=tell)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert store.import_workspace(tmp_path / "old").runs == ["b"]
 
 
 def test_a_dry_run_tells_and_changes_nothing(store: WorkspaceStore, source: tuple[Path, tuple[str, str]]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...artifacts import Trust
+from ...call_boundary import keeping_interrupts
 from ...errors import ArtifactCorruptError, ChainReplayError, InvalidInputError
 from ...identifiers import utc_now
 from ...storage import PROJECT, RESULT_LINKS, Label, Result, UnitOfWork
@@ -48,13 +49,14 @@ def import_workspace(
     progress: Callable[[str, int, int], None],
 ) -> ImportReport:
     """Import a workspace; see `WorkspaceStore.import_workspace`. A dry run's `writing` keeps nothing."""
-    with open_source(path, timezone, target) as source:
+    with keeping_interrupts() as check_interrupts, open_source(path, timezone, target) as source:
         report = ImportReport(source.folder, dry_run)
         job = Import(source, writing, trust, given_spectra(spectra), report, _first_users(source))
         with writing() as uow:
             _add_projects(uow, job)
         runs = sorted(source.database.rows("runs"), key=lambda row: _moment(source, row))
         for number, row in enumerate(runs):
+            check_interrupts()
             progress(f"run {row.get('name')}", number, len(runs))
             _import_run(job, row)
         with writing() as uow:
