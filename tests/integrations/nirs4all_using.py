@@ -9,6 +9,7 @@ from pathlib import Path
 
 import nirs4all
 import numpy as np
+import yaml
 from nirs4all.data import Predictions
 from nirs4all.pipeline.storage import WorkspaceStore
 from nirs4all_training import X_NEW, train
@@ -56,6 +57,8 @@ def use(folder, engine):
                 row[:2] for row in store.query_top_chains().select("cv_val_score", "cv_fold_count").rows()
             ]
             told["read again"] = Predictions.from_workspace(workspace).num_predictions
+        run = yaml.safe_load(store.export_run(store.list_runs()["run_id"][0], folder / "run.yaml").read_text())
+        told["run"] = [run["name"], run["status"], len(run["pipelines"])]
         first = store.query_predictions()["prediction_id"][0]
         told["deleted"] = [store.delete_prediction(first), store.delete_prediction(first)]
         told["left"] = len(store.query_predictions())

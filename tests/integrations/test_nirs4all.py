@@ -73,6 +73,7 @@ def test_it_predicts_exports_reads_and_deletes_by_its_own_means(
         assert np.allclose(found[way], found["replay"], rtol=TOLERANCE), way
     for by_bundle, replay in found.get("branches", []):
         assert np.allclose(by_bundle, replay, rtol=TOLERANCE)
+    assert (found["run"][0].startswith("sweep"), *found["run"][1:]) == (True, "completed", 3)
     assert (found["deleted"], found["left"]) == ([True, False], found["predictions"] - 1)
     if version == "1.4.10":
         assert found["predictions"] == found["read again"] == found["n_predictions"]

@@ -18,6 +18,7 @@ from ...identifiers import new_id
 from ...store import WorkspaceStore
 from .arrays import Arrays
 from .documents import OF_PREDICTION, Row, plain, text_of
+from .installation import their_store
 from .own_store import REFIT, OwnStore
 
 Key = tuple[Any, ...]
@@ -276,6 +277,15 @@ class Adapter:
         nirs4all calls it after a refit. Its own store removes files then that chains still name.
         """
         return 0
+
+    def export_run(self, run_id: str, output_path: Any) -> Path:
+        """Write a run with its pipelines and chains as nirs4all's YAML."""
+        self._save_waiting()
+        return Path(their_store().export_run(self, run_id, output_path))
+
+    def _fetch_pl(self, sql: str, params: Any = None) -> pl.DataFrame:
+        """Run a SELECT over our tables; nirs4all asks by it for the pipelines of a run as they were begun."""
+        return self.own.sql(sql, params)
 
     # -- predictions --------------------------------------------------------------------------
 

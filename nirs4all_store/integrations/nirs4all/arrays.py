@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from .documents import OF_PREDICTION, Row, plain, text_of
 from .own_store import OwnStore
 
 Array = npt.NDArray[Any]
-NUMBERS = ("y_true", "y_pred", "y_proba")
+LABELS = ("y_true", "y_pred")
+NUMBERS = (*LABELS, "y_proba")
 FIELDS = (*NUMBERS, "X", "spectra", "sample_indices", "weights", "sample_metadata", "result_metadata")
 TOLD = ("dataset_name", "model_name", "fold_id", "partition", "metric", "val_score", "task_type")
 
@@ -58,7 +60,7 @@ class Arrays:
         if not arrays:
             raise FileNotFoundError(f"dataset {dataset_name!r} has no arrays")
         told = [row for row in rows.iter_rows(named=True) if row["prediction_id"] in arrays]
-        listed = [row | _listed(arrays[row["prediction_id"]]) for row in told]
+        listed = [row | _listed(arrays[row["prediction_id"]], row["task_type"]) for row in told]
         return pl.DataFrame(listed, infer_schema_length=None)
 
     def list_datasets(self) -> list[str]:
@@ -80,6 +82,10 @@ class Arrays:
     def delete_batch(self, prediction_ids: Iterable[str], dataset_name: str | None = None) -> int:
         """Delete nothing: arrays go with their predictions."""
         return 0
+
+    def compact(self, dataset_name: str | None = None) -> dict[str, Row]:
+        """Change nothing: what is deleted is gone at once."""
+        return {}
 
     def has_pending_tombstones(self) -> bool:
         """Return False: what is deleted is gone at once."""
@@ -126,12 +132,24 @@ def _joined(arrays: Mapping[str, Any], beside: Row) -> Row:
     return found
 
 
-def _listed(arrays: Row) -> Row:
+def _listed(arrays: Row, task_type: str) -> Row:
     """Return arrays as columns of a Parquet file of nirs4all's: lists with their shapes, and JSON as text."""
     row: Row = {name: text_of(arrays[name] or None) for name in ("sample_metadata", "result_metadata")}
     for name in (*NUMBERS, "X", "spectra", "sample_indices", "weights"):
         value = arrays[name]
-        row[name] = None if value is None else value.ravel().tolist()
+        is_labels = name in LABELS and value is not None and value.dtype.kind != "f" and "classification" in task_type
+        row[name] = None if value is None or is_labels else value.ravel().tolist()
         if name in (*NUMBERS, "X", "spectra"):
             row[f"{name}_shape"] = [*value.shape] if value is not None and value.ndim > 1 else None
+        if name in LABELS:
+            row[f"{name}_labels"] = _labels(value) if is_labels else None
     return row
+
+
+def _labels(classes: Array) -> str:
+    """Return classes as nirs4all's Parquet files have them, which keep numbers only: places in a list of names."""
+    is_text = classes.dtype.kind not in "iu"
+    names, places = np.unique(classes.astype(str) if is_text else classes, return_inverse=True)
+    kind = "str" if is_text else "int64"
+    told = {"schema_version": 1, "label_type": kind, "vocabulary": names.tolist(), "indices": places.ravel().tolist()}
+    return json.dumps(told | {"shape": [*classes.shape]})

@@ -12,6 +12,7 @@ from typing import Any
 
 import polars as pl
 
+from ...errors import InvalidInputError
 from .documents import Row
 
 FOLDS_TOGETHER = ("avg", "w_avg")
@@ -118,3 +119,15 @@ def matching(frame: pl.DataFrame, **filters: Any) -> pl.DataFrame:
         elif wanted is not None and not isinstance(wanted, list | tuple):
             frame = frame.filter(pl.col(name) == wanted)
     return frame
+
+
+def ranked(frame: pl.DataFrame, column: str, *, ascending: bool) -> pl.DataFrame:
+    """Return rows by a column, those without a value last; an unknown column raises `InvalidInputError`."""
+    return frame.sort(known(frame, column), descending=not ascending, nulls_last=True, maintain_order=True)
+
+
+def known(frame: pl.DataFrame, column: str) -> str:
+    """Return the name of a column that is there; another one raises `InvalidInputError`."""
+    if column not in frame.columns:
+        raise InvalidInputError(f"there is no column {column!r} here; use one of {', '.join(frame.columns)}")
+    return column

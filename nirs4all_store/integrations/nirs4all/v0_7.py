@@ -9,8 +9,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
+from ...metrics import lower_is_better
 from .adapter import Adapter
+from .aggregated import by_metric
+from .documents import text_of
 from .installation import their_store
+from .summaries import matching, ranked
 
 
 def prepare() -> None:
@@ -56,3 +62,32 @@ class Store(Adapter):
         """Write a chain as nirs4all's own bundle, which its `predict` and our `import_bundle` read."""
         self._save_waiting()
         return Path(their_store().export_chain(self, chain_id, output_path, format))
+
+    def query_aggregated_predictions(
+        self,
+        run_id: str | None = None,
+        pipeline_id: str | None = None,
+        chain_id: str | None = None,
+        dataset_name: str | None = None,
+        model_class: str | None = None,
+        metric: str | None = None,
+    ) -> pl.DataFrame:
+        """Return a row for each chain, metric and dataset: counts, and the least, largest and mean scores."""
+        own = self.own
+        predictions = own.query_predictions(dataset_name, pipeline_id=pipeline_id, run_id=run_id, chain_id=chain_id)
+        ids = predictions["chain_id"].drop_nulls().unique(maintain_order=True).to_list()
+        chains = [row | {"branch_path": text_of(row["branch_path"])} for row in own.chains_as_written(ids)]
+        return matching(by_metric(chains, predictions), model_class=model_class, metric=metric)
+
+    def query_top_aggregated_predictions(
+        self,
+        metric: str,
+        n: int = 10,
+        score_column: str = "avg_val_score",
+        ascending: bool | None = None,
+        **filters: Any,
+    ) -> pl.DataFrame:
+        """Return the best rows of `query_aggregated_predictions` by a score; those without it come last."""
+        found = self.query_aggregated_predictions(metric=metric, **filters)
+        is_ascending = lower_is_better(metric) is not False if ascending is None else ascending
+        return ranked(found, score_column, ascending=is_ascending).head(n)

@@ -5,18 +5,20 @@ nirs4all is imported where something of it is needed, so that this module can be
 
 from __future__ import annotations
 
+from functools import wraps
 from pathlib import Path
 from typing import Any, Self
 
 import polars as pl
 
 from .adapter import JSON_OF_CHAIN, RELATION
+from .aggregated import with_scope
 from .artifact_cache import WithArtifactCache
 from .bundles import AsLine, is_line
 from .documents import OF_PREDICTION, Row, text_of
 from .installation import their_store
 from .run_detail import WithRunDetail
-from .summaries import SCORES, matching, summaries
+from .summaries import SCORES, known, matching, ranked, summaries
 
 TASKS = {
     "reg": ("regression",),
@@ -31,13 +33,22 @@ OLD_SCORES = {f"{kind}_{name}": f"cv_{name}" for kind in ("min", "max", "avg") f
 
 
 def prepare() -> None:
-    """Let nirs4all write the file of each fitted object at once.
+    """Let nirs4all write the file of each fitted object at once, and let it know which files are ours.
 
     It would write those of a variant of a sweep only once it is known to be the best so far, after its chain was saved.
+    And what `store.sqlite` does not name, it takes for leftovers of failed runs, which it deletes when it is asked to.
     """
     from nirs4all.pipeline.storage.artifacts.artifact_registry import ArtifactRegistry
 
     ArtifactRegistry.begin_deferred = lambda registry: None
+    scan = ArtifactRegistry._scan_all_manifest_references
+
+    @wraps(scan)
+    def scan_ours_too(registry: Any, include_memory: bool = True, include_store: bool = True) -> set[str]:
+        found: set[str] = scan(registry, include_memory, include_store)
+        return found | (_files_of(registry.workspace) if include_store else set())
+
+    ArtifactRegistry._scan_all_manifest_references = scan_ours_too
 
 
 class Store(WithRunDetail, WithArtifactCache):
@@ -104,8 +115,8 @@ class Store(WithRunDetail, WithArtifactCache):
     ) -> pl.DataFrame:
         """Return the best predictions by a column, of all or of each group, whatever judged them."""
         found = self.query_predictions(dataset_name, partition=partition, task_type=task_type)
-        ranked = found.sort(metric, descending=not ascending, nulls_last=True, maintain_order=True)
-        return ranked.head(n) if group_by is None else ranked.group_by(group_by, maintain_order=True).head(n)
+        best = ranked(found, metric, ascending=ascending)
+        return best.head(n) if group_by is None else best.group_by(known(best, group_by), maintain_order=True).head(n)
 
     def delete_dataset_predictions(self, dataset_name: str) -> int:
         """Delete the predictions of a dataset, and the chains and pipelines that have none then."""
@@ -158,13 +169,42 @@ class Store(WithRunDetail, WithArtifactCache):
         **filters: Any,
     ) -> pl.DataFrame:
         """Return the best rows of `query_chain_summaries` by a score; those without it come last."""
-        if ascending is None:
-            from nirs4all.core.metrics import infer_ascending
-
-            ascending = infer_ascending(metric) if metric else True
         found = self.query_chain_summaries(metric=metric, **filters)
         column = OLD_SCORES.get(score_column, score_column)
-        return found.sort(column, descending=not ascending, nulls_last=True, maintain_order=True).slice(offset, n)
+        return ranked(found, column, ascending=_is_ascending(metric, ascending)).slice(offset, n)
+
+    def query_aggregated_predictions(
+        self,
+        run_id: Any = None,
+        pipeline_id: Any = None,
+        chain_id: Any = None,
+        dataset_name: Any = None,
+        model_class: Any = None,
+        metric: str | None = None,
+        score_scope: str = "cv",
+    ) -> pl.DataFrame:
+        """Return the summaries of chains, with the least, largest and mean scores of their predictions in a scope.
+
+        The scope is `cv` (what folds predict), `final` (what final models predict) or `all`.
+        """
+        found = self.query_chain_summaries(run_id, pipeline_id, chain_id, dataset_name, model_class, metric)
+        return with_scope(found, self.own.query_predictions(dataset_name=dataset_name or None), score_scope)
+
+    def query_top_aggregated_predictions(
+        self,
+        metric: str,
+        n: int = 10,
+        offset: int = 0,
+        score_column: str = "avg_val_score",
+        ascending: bool | None = None,
+        score_scope: str = "cv",
+        **filters: Any,
+    ) -> pl.DataFrame:
+        """Return the best rows of `query_aggregated_predictions`; final models, by default, by their test scores."""
+        found = self.query_aggregated_predictions(metric=metric, score_scope=score_scope, **filters)
+        is_by_test = score_scope == "final" and score_column == "avg_val_score"
+        column = "avg_test_score" if is_by_test else score_column
+        return ranked(found, column, ascending=_is_ascending(metric, ascending)).slice(offset, n)
 
     # -- out ----------------------------------------------------------------------------------
 
@@ -180,9 +220,13 @@ class Store(WithRunDetail, WithArtifactCache):
     def _validate_chain_export(self, chain_id: str) -> None:
         their_store()._validate_chain_export(self, chain_id)
 
-    def _fetch_pl(self, sql: str, params: Any = None) -> pl.DataFrame:
-        """Run a SELECT over our tables; nirs4all asks by it for the pipelines of a run as they were begun."""
-        return self.own.sql(sql, params)
+
+def _files_of(folder: Path) -> set[str]:
+    """Return the files of fitted objects that a workspace of ours in a folder names."""
+    if not (folder / "store.duckdb").exists():
+        return set()
+    with Store.open_readonly(folder) as store:
+        return {*store.own.sql("SELECT artifact_path FROM artifacts")["artifact_path"]}
 
 
 def _as_text(chain: Row) -> Row:
@@ -190,3 +234,12 @@ def _as_text(chain: Row) -> Row:
     manifest = chain["relation_replay_manifest"] or {}
     told = {f"relation_replay_{name}": manifest.get(name) for name in ("version", "fingerprint")}
     return chain | told | {name: text_of(chain[name]) for name in (*JSON_OF_CHAIN, "relation_replay_manifest")}
+
+
+def _is_ascending(metric: str | None, ascending: bool | None) -> bool:
+    """Tell whether lower is better, as nirs4all does where nobody says it."""
+    if ascending is not None or not metric:
+        return ascending is not False
+    from nirs4all.core.metrics import infer_ascending
+
+    return bool(infer_ascending(metric))
