@@ -673,6 +673,27 @@ def test_one_odd_value_stopped_the_import_of_all_runs(store: WorkspaceStore, tmp
     assert any("fit no column" in what for what in report.not_carried)
 
 
+def test_another_workspace_with_the_same_ids_was_taken_for_the_same(
+    store: WorkspaceStore, source: tuple[Path, tuple[str, str]], tmp_path: Path
+) -> None:
+    for name, change in (
+        ("scores", "UPDATE predictions SET val_score = 0.25 WHERE fold_id = '0'"),
+        ("pipelines", "UPDATE pipelines SET dataset_hash = 'other' WHERE name = 'screen_a'"),
+        ("runs", "UPDATE runs SET name = 'other'"),
+    ):
+        shutil.copytree(source[0], tmp_path / name)
+        with sqlite3.connect(tmp_path / name / "store.sqlite") as database:
+            database.execute(change)
+    store.import_workspace(source[0])
+    assert not store.import_workspace(source[0]).not_carried
+    told = {name: dict(store.import_workspace(tmp_path / name).not_carried) for name in ("scores", "pipelines", "runs")}
+    (scores, pipelines, runs) = ((*what.items(),) for what in told.values())
+    assert [("predictions whose ids are here" in what, count) for what, count in scores] == [(True, 3)]
+    assert [("pipelines whose ids are here" in what, count) for what, count in pipelines] == [(True, 1)]
+    assert [("is called 'screen', not 'other'" in what, count) for what, count in runs] == [(True, 1)]
+    assert store.query_predictions(fold_id="0")["val_score"].to_list() == [0.5] * 3
+
+
 def test_a_damaged_file_of_arrays_stops_nothing(store: WorkspaceStore, source: tuple[Path, tuple[str, str]]) -> None:
     (source[0] / "arrays" / "other.parquet").write_bytes(b"PAR1")
     report = store.import_workspace(source[0])

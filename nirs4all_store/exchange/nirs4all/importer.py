@@ -106,7 +106,7 @@ def _import_run(job: Import, row: Row) -> None:
             pipeline_id = run_rows.add_run(uow, job, row)
     except ODD_ROWS as error:
         job.report.take_back(before)
-        job.report.not_carried[f"run {row['run_id']}, which has what cannot be stored: {error!s:.300}"] += 1
+        job.report.not_carried[f"run {row['run_id']}, which stays out: {error!s:.300}"] += 1
         return
     checked = not job.report.is_dry_run and checking.check_run(job, row["run_id"])
     told = job.report.since(before)

@@ -7,7 +7,7 @@ from typing import Any
 
 from ...errors import InvalidInputError
 from ...identifiers import new_id, utc_now
-from ...storage import RESULT_LINKS, Chain, Label, Log, Pipeline, Prediction, PredictionArrays, Run, UnitOfWork
+from ...storage import RESULT_LINKS, Base, Chain, Label, Log, Pipeline, Prediction, PredictionArrays, Run, UnitOfWork
 from . import chain_rows
 from .objects import Import
 from .report import ImportReport
@@ -20,12 +20,25 @@ RUNNING = "running"
 ENDED = ("status", "completed_at", "error", "summary")
 PIPELINE_ENDED = ("status", "completed_at", "best_val", "best_test", "metric", "duration_ms", "error")
 """What runs and pipelines say anew when they have ended."""
+LASTING: dict[type[Base], tuple[str, ...]] = {
+    Run: ("name",),
+    Pipeline: ("run_id", "name", "dataset_name", "dataset_hash"),
+    Chain: ("pipeline_id",),
+    Prediction: ("pipeline_id", "fold_id", "partition", "model_name", "val_score", "test_score", "train_score"),
+}
+"""What of a row never changes, so that one with the same id and another value is of another workspace."""
 STORED = ("y_true", "y_pred", "y_proba", "sample_indices", "weights")
 DESCRIBED = ("sample_metadata", "result_metadata")
 
 
 def add_run(uow: UnitOfWork, job: Import, row: Row) -> str | None:
-    """Add what a run has that is not here yet; return its first pipeline, or None if it has none."""
+    """Add what a run has that is not here yet; return its first pipeline, or None if it has none.
+
+    Raises
+    ------
+    InvalidInputError
+        A value cannot be stored, or another run has its id.
+    """
     run, odd = own_row(Run, row, job.source, utc_now())
     known = uow.runs.get(run["run_id"])
     if known is None:
@@ -33,6 +46,11 @@ def add_run(uow: UnitOfWork, job: Import, row: Row) -> str | None:
         for told in run["datasets"] if isinstance(run["datasets"], list) else []:
             if isinstance(told, dict) and isinstance(told.get("name"), str) and "\0" not in told["name"]:
                 uow.datasets.add_told(told)
+    elif uow.whole_rows.others(Run, [run], LASTING[Run]):
+        raise InvalidInputError(
+            f"a run here has its id, and is called {known['name']!r}, not {run['name']!r}; import this one into "
+            "another workspace"
+        )
     elif known["status"] == RUNNING != run["status"]:  # Here nobody has said since how it ended.
         uow.whole_rows.change(Run, run["run_id"], {name: run[name] for name in ENDED})
     _link_project(uow, job, row)
@@ -41,6 +59,7 @@ def add_run(uow: UnitOfWork, job: Import, row: Row) -> str | None:
     ids = [row["pipeline_id"] for row in pipelines]
     predictions = {one["prediction_id"]: one for one in _rows_below(job, "predictions", ids)}
     predicted = {one.get("chain_id") for one in predictions.values()}
+    _tell_others(uow, job, Chain, list(_rows_below(job, "chains", ids)))
     for own, chain, told in chain_rows.of_run(uow, job, pipelines, predicted):
         add(uow, job, Chain, own, chain, chain.get(ODD), told)
     _add_predictions(uow, job, predictions, run)
@@ -86,6 +105,13 @@ def add(
         job.report.rows["results"] += 1
 
 
+def _tell_others(uow: UnitOfWork, job: Import, model: Any, rows: list[Row]) -> None:
+    """Count rows that are here already with other values: they stay as they are here."""
+    if others := uow.whole_rows.others(model, rows, LASTING[model]):
+        what = f"{model.__tablename__} whose ids are here with other values, such as {min(others)}: these stay"
+        job.report.not_carried[what] += len(others)
+
+
 def _link_project(uow: UnitOfWork, job: Import, row: Row) -> None:
     project = row.get("project_id")
     if project and uow.whole_rows.known(Label, [project]):
@@ -97,14 +123,18 @@ def _link_project(uow: UnitOfWork, job: Import, row: Row) -> None:
 
 def _add_pipelines(uow: UnitOfWork, job: Import, rows: list[Row], run: Row) -> None:
     known = uow.whole_rows.known(Pipeline, [row["pipeline_id"] for row in rows])
+    before = []
     for row in rows:
         own, odd = own_row(Pipeline, row, job.source, run["created_at"])
         own = without_best(own)
         if row["pipeline_id"] not in known:
             own["dataset_id"] = uow.datasets.of_name(own["dataset_name"], own["dataset_hash"])
             add(uow, job, Pipeline, own, row, odd)
-        elif (uow.runs.get_pipeline(row["pipeline_id"]) or {})["status"] == RUNNING != own["status"]:
+            continue
+        before.append(own)
+        if (uow.runs.get_pipeline(row["pipeline_id"]) or {})["status"] == RUNNING != own["status"]:
             uow.whole_rows.change(Pipeline, row["pipeline_id"], {name: own[name] for name in PIPELINE_ENDED})
+    _tell_others(uow, job, Pipeline, before)
 
 
 def _rows_below(job: Import, table: str, pipeline_ids: list[str]) -> Iterator[Row]:
@@ -115,6 +145,7 @@ def _rows_below(job: Import, table: str, pipeline_ids: list[str]) -> Iterator[Ro
 def _add_predictions(uow: UnitOfWork, job: Import, rows: dict[str, Row], run: Row) -> None:
     """Add predictions, and the arrays that were not there when a prediction was imported."""
     known = uow.whole_rows.known(Prediction, rows)
+    _tell_others(uow, job, Prediction, [_own_prediction(job, rows[one], run)[0] for one in known])
     wanted = rows.keys() - (uow.whole_rows.known(PredictionArrays, known) if known else set())
     chains = uow.whole_rows.known(Chain, {row["chain_id"] for row in rows.values() if row.get("chain_id")})
     n_samples = {prediction_id: row.get("n_samples") for prediction_id, row in rows.items()}
@@ -128,9 +159,13 @@ def _add_predictions(uow: UnitOfWork, job: Import, rows: dict[str, Row], run: Ro
         _add_prediction(uow, job, rows[prediction_id], {}, chains, run)
 
 
-def _add_prediction(uow: UnitOfWork, job: Import, row: Row, told: Row, chains: set[str], run: Row) -> None:
+def _own_prediction(job: Import, row: Row, run: Row) -> tuple[Row, Row]:
     own, odd = own_row(Prediction, row, job.source, run["created_at"])
-    own = without_zeros(own)
+    return without_zeros(own), odd
+
+
+def _add_prediction(uow: UnitOfWork, job: Import, row: Row, told: Row, chains: set[str], run: Row) -> None:
+    own, odd = _own_prediction(job, row, run)
     more = {name: told[name] for name in DESCRIBED if name in told}
     if own["chain_id"] is not None and own["chain_id"] not in chains:
         odd["chain_id"], own["chain_id"] = own["chain_id"], None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import String, select
@@ -23,6 +23,18 @@ class WholeRows(Repository):
         if not keys:
             return set()
         return {row[key.name] for row in self._tables.rows(select(key).where(key.in_(keys)))}
+
+    def others(self, model: Model, rows: Iterable[Mapping[str, Any]], columns: Sequence[str]) -> list[str]:
+        """Return the keys of rows that are here with another value in one of some columns; no value equals any."""
+        key, given = key_of(model), {row[key_of(model).name]: row for row in rows}
+        if not given:
+            return []
+        query = select(key, *(table_of(model).c[name] for name in columns)).where(key.in_(given))
+        return [
+            row[key.name]
+            for row in self._tables.rows(query)
+            if any(_is_other(row[name], given[row[key.name]][name]) for name in columns)
+        ]
 
     def add(self, model: Model, row: Mapping[str, Any]) -> str:
         """Add a row whose key no other row has, as `known` tells; return its key.
@@ -61,3 +73,8 @@ class WholeRows(Repository):
         self._tables.add_encoded(
             PredictionArrays, prediction_id, encode_all(checked) | {"prediction_id": prediction_id}
         )
+
+
+def _is_other(one: Any, other: Any) -> bool:
+    """Tell whether two values differ; NaN, which equals nothing, is no value."""
+    return None not in (one, other) and one != other and one == one and other == other
