@@ -97,6 +97,9 @@ def run(
     weighted_scores: Annotated[
         bool, typer.Option("--weighted-scores", help="Let the weights of samples count in the scores, too.")
     ] = False,
+    cache: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Take over transformers that were fitted alike before.")
+    ] = True,
     average: Average = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, help="How many of the best models to show.")] = 10,
     as_json: Json = False,
@@ -137,6 +140,7 @@ def run(
                 keep=keep,
                 keep_spectra=keep_spectra,
                 weighted_scores=weighted_scores,
+                cache=cache,
             )
         except KeyboardInterrupt:
             print_error("interrupted; every pipeline that was finished is stored, and --resume goes on with the others")

@@ -12,6 +12,7 @@ from .dataset import AVERAGE as AVERAGE
 from .dataset import FINAL as FINAL
 from .dataset import PARTITIONS as PARTITIONS
 from .dataset import TrainingData as TrainingData
+from .dataset import hash_of as hash_of
 from .description import beside as beside
 from .description import description_of as description_of
 from .description import samples_of as samples_of

@@ -19,6 +19,7 @@ from .records import ChainRecord as ChainRecord
 from .records import LogRecord as LogRecord
 from .records import PredictionRecord as PredictionRecord
 from .records import Record as Record
+from .repositories import ARTIFACT_KEY as ARTIFACT_KEY
 from .repositories import PLANNED as PLANNED
 from .repositories import PROJECT as PROJECT
 from .repositories import RESULT_LINKS as RESULT_LINKS

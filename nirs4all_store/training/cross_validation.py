@@ -9,10 +9,9 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-import cloudpickle
 import numpy as np
 import sklearn
 from sklearn.base import clone
@@ -28,7 +27,6 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from ..artifacts import SCRIPTS, codecs
 from ..chains import inference
 from ..datasets import TrainingData
 from ..errors import InvalidInputError, TrainingFailedError
@@ -38,7 +36,7 @@ from .evaluation import Array, Fitted, TrainedModel, judge
 from .fitting import (
     Samples,
     fit_model,
-    fit_transformer,
+    fitted_step,
     give_wavelengths,
     is_router,
     is_routing,
@@ -47,9 +45,9 @@ from .fitting import (
     takes_requested_weights,
     wavelengths_after,
 )
-from .operators import name_of
 from .pipeline_config import PipelineSpec, Step
 from .repeats import Folds
+from .transformer_cache import Cache, OneFit
 
 FOLDS = 5
 Told = tuple[type[Warning], str]
@@ -65,10 +63,17 @@ class TrainingResult:
     models : list of TrainedModel
     seconds : list of float
         How long each step of the pipeline took to fit and apply, on all folds and for the final model together.
+    computer : str
+        See `Cache`, as of the next ones.
+    kept : dict of str to Fitted
+    reused : dict of int to int
     """
 
     models: list[TrainedModel]
     seconds: list[float]
+    computer: str = ""
+    kept: dict[str, Fitted] = field(default_factory=dict)
+    reused: dict[int, int] = field(default_factory=dict)
 
 
 def check_fit(pipeline: PipelineSpec, data: TrainingData) -> None:
@@ -246,6 +251,7 @@ def outcome_of(
     threads: int,
     refit: bool,
     settings: dict[str, Any],
+    cache: Cache,
 ) -> tuple[str, PipelineSpec, TrainingResult | str, float, list[Told]]:
     """Train one pipeline, in whatever process this is, and return its warnings beside what came of it.
 
@@ -256,26 +262,34 @@ def outcome_of(
     with _recorded_warnings() as recorded:
         try:
             with sklearn.config_context(**settings):
-                result: TrainingResult | str = train(pipeline, data, folds, threads, refit=refit)
+                result: TrainingResult | str = train(pipeline, data, folds, threads, cache, refit=refit)
         except KeyboardInterrupt:
             raise
         except BaseException:  # Its code may leave the program; another pipeline's does not.
             result = traceback.format_exc()
     told = [*dict.fromkeys((warning.category, str(warning.message)) for warning in recorded)]
+    if isinstance(result, TrainingResult) and (told or not _hears_warnings()):
+        result.kept.clear()  # Who took a fit over would not be warned.
     return pipeline_id, pipeline, result, time.perf_counter() - began, told
 
 
 @contextlib.contextmanager
 def _recorded_warnings() -> Iterator[list[warnings.WarningMessage]]:
     """Collect warnings instead of showing them; but not in a thread of several, which share what shows warnings."""
-    if threading.current_thread() is not threading.main_thread():
+    if not _hears_warnings():
         yield []
         return
     with warnings.catch_warnings(record=True) as recorded:
         yield recorded
 
 
-def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int, *, refit: bool) -> TrainingResult:
+def _hears_warnings() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+def train(
+    pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int, cache: Cache, *, refit: bool
+) -> TrainingResult:
     """Fit every step on the training samples of each fold, and predict with `threads` threads for linear algebra.
 
     With `refit`, fit all of it once more on all samples, for the final model; see docs/decisions/0025.
@@ -288,67 +302,52 @@ def train(pipeline: PipelineSpec, data: TrainingData, folds: Folds, threads: int
         The folds could be fitted, and the final model could not.
     """
     seconds = [0.0] * len(pipeline.steps)
-    fitted = [fit_steps(pipeline, data, rows, seconds) for rows, _ in folds]
-    final = _fit_final(pipeline, data, seconds) if refit else None
+    fitted = [fit_steps(pipeline, data, rows, seconds, cache.of_fit(fold)) for fold, (rows, _) in enumerate(folds)]
+    final = _fit_final(pipeline, data, seconds, cache) if refit else None
     models = [_model(step, fitted, final) for step in pipeline.models]
     with threadpool_limits(threads, user_api="blas"):
         for model in models:
             judge(model, data, folds, weighted=pipeline.weighted_scores)
         add_domains(models, data, folds)
-    return TrainingResult(models, seconds)
-
-
-def dumped(fitted: Any) -> codecs.Dumped:
-    """Return a fitted object as bytes, in a format that another process can load.
-
-    The format is joblib. It is cloudpickle for an object with a class or function of a script or notebook, of which
-    joblib would store only the name, or of a module that was given to `cloudpickle.register_pickle_by_value`.
-
-    Raises
-    ------
-    InvalidInputError
-        No format can hold the object.
-    """
-    with contextlib.suppress(InvalidInputError):
-        content = codecs.dump(fitted, "joblib")
-        if not any(name.encode() in content for name in (*SCRIPTS, *cloudpickle.list_registry_pickle_by_value())):
-            return codecs.Dumped(content, "joblib", codecs.versions_of(fitted, "joblib"))
-    content = codecs.dump(fitted, "cloudpickle")
-    return codecs.Dumped(content, "cloudpickle", codecs.versions_of(fitted, "cloudpickle"))
+    return TrainingResult(models, seconds, cache.computer if cache.kept else "", cache.kept, cache.reused)
 
 
 def fit_steps(
-    pipeline: PipelineSpec, data: TrainingData, rows: Array, seconds: list[float] | None = None
+    pipeline: PipelineSpec,
+    data: TrainingData,
+    rows: Array,
+    seconds: list[float] | None = None,
+    one_fit: OneFit | None = None,
 ) -> list[Fitted]:
-    """Fit all steps on some rows alone; add to `seconds` how long each took."""
+    """Fit all steps on some rows alone; add to `seconds` how long each took.
+
+    With `one_fit`, of a `Cache`, transformers are taken over that were fitted alike before.
+    """
     seconds = [0.0] * len(pipeline.steps) if seconds is None else seconds
+    one_fit = one_fit or Cache().of_fit()
     X, samples, wavelengths = data.X[rows], Samples.of(data, rows), data.wavelengths
     fitted: list[Fitted] = []
     for position, step in enumerate(pipeline.steps):
         began = time.perf_counter()
         if step.kind == "transformer":
             before = X
-            operator, X = fit_transformer(step, X, samples, wavelengths)
+            entry, operator, X = one_fit.fit(position, step, X, samples, wavelengths)
             wavelengths = wavelengths_after(operator, before, X, wavelengths)
-            fitted.append(_dumped(step, operator))
+            fitted.append(entry)
         elif step.kind == "model":
-            fitted.append(_dumped(step, fit_model(step, pipeline.only("target"), X, samples, wavelengths)))
+            fitted.append(fitted_step(step, fit_model(step, pipeline.only("target"), X, samples, wavelengths)))
         seconds[position] += time.perf_counter() - began
     return fitted
 
 
-def _fit_final(pipeline: PipelineSpec, data: TrainingData, seconds: list[float]) -> list[Fitted]:
+def _fit_final(pipeline: PipelineSpec, data: TrainingData, seconds: list[float], cache: Cache) -> list[Fitted]:
     try:
-        return fit_steps(pipeline, data, np.arange(len(data.X)), seconds)
+        return fit_steps(pipeline, data, np.arange(len(data.X)), seconds, cache.of_fit())
     except Exception as error:
         raise TrainingFailedError(
             f"the final model could not be fitted on all {len(data.X)} samples, though those of the folds could: "
             f"{error}; correct it, or keep the folds' models alone with refit=False, in a shell with --no-refit"
         ) from error
-
-
-def _dumped(step: Step, operator: Any) -> Fitted:
-    return Fitted(step, name_of(type(operator)), dumped(operator))
 
 
 def _model(step: Step, fitted: list[list[Fitted]], final: list[Fitted] | None) -> TrainedModel:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from numbers import Real
 from typing import Any
 
+import cloudpickle
 import numpy as np
 import sklearn
 from sklearn.base import TransformerMixin, clone
@@ -22,11 +23,13 @@ from sklearn.pipeline import FeatureUnion
 from sklearn.pipeline import Pipeline as SklearnPipeline
 from sklearn.utils.metadata_routing import MetadataRouter, get_routing_for_object
 
+from ..artifacts import SCRIPTS, codecs
 from ..chains import as_columns, inference, probabilities
 from ..datasets import TrainingData
 from ..errors import InvalidInputError
 from ..metrics import is_missing
-from .evaluation import Array
+from .evaluation import Array, Fitted
+from .operators import name_of
 from .pipeline_config import Step
 
 POSITIONS = ("start", "end", "point", "features")
@@ -98,20 +101,41 @@ def fit_transformer(step: Step, X: Any, samples: Samples, wavelengths: Array | N
     InvalidInputError
         It cannot be fitted where rows miss some of several targets.
     """
+    operator, found = fit_operator(step, X, samples, wavelengths)
+    return operator, found if transforms_while_fitting(operator) else transformed(step, operator, X, samples)
+
+
+def fit_operator(step: Step, X: Any, samples: Samples, wavelengths: Array | None) -> tuple[Any, Any]:
+    """Fit a transformer; return it, and what its method gave: X after it if it `transforms_while_fitting`."""
     operator = clone(step.operator, safe=False)
     give_wavelengths(operator, step.where, wavelengths, samples.wavelengths)
-    own, X = X, deepcopy(X)  # A copy: some write to what they are fitted on.
-    axis = inference.axis_of(operator.transform)
-    whole = getattr(operator, "fit_transform", None)
-    # The mixin's is fit and transform, and takes for granted that fit returns the operator.
-    is_own = whole is not None and getattr(whole, "__func__", whole) is not TransformerMixin.fit_transform
+    X = deepcopy(X)  # A copy: some write to what they are fitted on.
+    is_whole = transforms_while_fitting(operator)
     with _telling_of_gaps(step.where, samples.y):
-        fits_whole = is_own and (axis or inference.axis_of(operator.fit)) in (None, inference.axis_of(whole))
-        found = _fit(whole if fits_whole else operator.fit, operator, X, samples.with_none)
-    if not fits_whole:
-        found = operator.transform(deepcopy(own), **({axis: samples.wavelengths} if axis else {}))
-    inference.check_rows(step.where, found, len(samples.y))
+        found = _fit(operator.fit_transform if is_whole else operator.fit, operator, X, samples.with_none)
+    if is_whole:
+        inference.check_rows(step.where, found, len(samples.y))
     return operator, found
+
+
+def transformed(step: Step, operator: Any, X: Any, samples: Samples) -> Any:
+    """Return X after a fitted transformer, which gets a copy of it."""
+    axis = inference.axis_of(operator.transform)
+    found = operator.transform(deepcopy(X), **({axis: samples.wavelengths} if axis else {}))
+    inference.check_rows(step.where, found, len(samples.y))
+    return found
+
+
+def transforms_while_fitting(operator: Any) -> bool:
+    """Tell whether a transformer is fitted by a `fit_transform` of its own.
+
+    The mixin's is fit and transform, and takes for granted that fit returns the operator.
+    """
+    whole = getattr(operator, "fit_transform", None)
+    if whole is None or getattr(whole, "__func__", whole) is TransformerMixin.fit_transform:
+        return False
+    axis = inference.axis_of(operator.transform) or inference.axis_of(operator.fit)
+    return axis in (None, inference.axis_of(whole))
 
 
 @contextmanager
@@ -127,6 +151,30 @@ def _telling_of_gaps(where: str, y: Array) -> Iterator[None]:
             "train each target alone (target=, in a shell --target), or leave out the rows that miss one. It said: "
             f"{error}"
         ) from error
+
+
+def fitted_step(step: Step, operator: Any) -> Fitted:
+    """Return a fitted object with its bytes."""
+    return Fitted(step, name_of(type(operator)), dumped(operator))
+
+
+def dumped(fitted: Any) -> codecs.Dumped:
+    """Return a fitted object as bytes, in a format that another process can load.
+
+    The format is joblib. It is cloudpickle for an object with a class or function of a script or notebook, of which
+    joblib would store only the name, or of a module that was given to `cloudpickle.register_pickle_by_value`.
+
+    Raises
+    ------
+    InvalidInputError
+        No format can hold the object.
+    """
+    with suppress(InvalidInputError):
+        content = codecs.dump(fitted, "joblib")
+        if not any(name.encode() in content for name in (*SCRIPTS, *cloudpickle.list_registry_pickle_by_value())):
+            return codecs.Dumped(content, "joblib", codecs.versions_of(fitted, "joblib"))
+    content = codecs.dump(fitted, "cloudpickle")
+    return codecs.Dumped(content, "cloudpickle", codecs.versions_of(fitted, "cloudpickle"))
 
 
 def fit_model(step: Step, target: Any, X: Any, samples: Samples, wavelengths: Array | None) -> Any:

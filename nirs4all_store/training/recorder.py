@@ -11,11 +11,13 @@ from ..chains import DOMAIN, ChainBuilder, ExecutionStep, ExecutionTrace, StepAr
 from ..datasets import AVERAGE, FINAL, TrainingData
 from ..errors import InvalidInputError
 from ..metrics import UNPREDICTED, distance_from_best
+from ..storage import ARTIFACT_KEY
 from ..store import WorkspaceStore
 from .cross_validation import TrainingResult
 from .evaluation import Fitted, TrainedModel
 from .operators import describe
 from .pipeline_config import PipelineSpec, Step
+from .transformer_cache import COMPUTER
 
 FINAL_KEY = f"fold_{FINAL}"
 """The key of a final model among the artifacts of a chain's folds, as nirs4all names it."""
@@ -66,7 +68,10 @@ def record_result(
     ValueError
         No model has a validation score.
     """
-    trace = _trace(store, pipeline, trained, data, keeps_folds=keeps_folds)
+    trace, ids = _trace(store, pipeline, trained, data, keeps_folds=keeps_folds)
+    for key, fitted in trained.kept.items():
+        if fitted.dumped.content in ids:  # What this run does not keep, nobody can take over.
+            store.save_result(ARTIFACT_KEY, key, ids[fitted.dumped.content], details={COMPUTER: trained.computer})
     bests, domains = [], {model.domain.content: "" for model in trained.models if model.domain is not None}
     for model, chain in zip(trained.models, ChainBuilder(trace).build_all(), strict=True):
         chain["preprocessings"] = pipeline.preprocessings(model.step)
@@ -78,7 +83,9 @@ def record_result(
         store.save_predictions(pipeline_id, _records(model, chain_id, pipeline, data))
         bests.append(_best(model))
     for position, (step, took) in enumerate(zip(pipeline.steps, trained.seconds, strict=True)):
-        store.log_step(pipeline_id, position, step.name, "end", round(1000 * took))
+        reused = trained.reused.get(position)
+        told = None if reused is None else f"{reused} of its fits taken over from before"
+        store.log_step(pipeline_id, position, step.name, "end", round(1000 * took), told)
     metric = trained.models[0].metric
     bests = [scores for scores in bests if "val" in scores]
     if not bests:
@@ -89,8 +96,11 @@ def record_result(
 
 def _trace(
     store: WorkspaceStore, pipeline: PipelineSpec, trained: TrainingResult, data: TrainingData, *, keeps_folds: bool
-) -> ExecutionTrace:
-    """Save what was fitted, once each, and tell what happened in the shape that `ChainBuilder` reads."""
+) -> tuple[ExecutionTrace, dict[bytes, str]]:
+    """Save what was fitted, once each, and tell what happened in the shape that `ChainBuilder` reads.
+
+    Beside it stand the ids of what was saved, by its bytes.
+    """
     kept: dict[int, StepArtifacts] = {}
     ids: dict[bytes, str] = {}
 
@@ -133,7 +143,7 @@ def _trace(
         )
         for i, step in enumerate(pipeline.steps)
     ]
-    return ExecutionTrace(steps)
+    return ExecutionTrace(steps), ids
 
 
 def _as_given(step: Step) -> dict[str, Any]:

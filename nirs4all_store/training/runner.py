@@ -47,6 +47,7 @@ from .recorder import checked_keep, record_result
 from .repeats import Folds, judged_by
 from .resume import CONFIG, completed_before, key_of, tell_judged_by
 from .template_library import template_in
+from .transformer_cache import TransformerCache
 
 
 @all_public
@@ -103,6 +104,7 @@ class PipelineRunner:
         keep: str = "all",
         keep_spectra: bool = False,
         weighted_scores: bool = False,
+        cache: bool = True,
     ) -> pl.DataFrame:
         """Train every pipeline of a configuration, store the results, and return the predictions ranked.
 
@@ -135,6 +137,10 @@ class PipelineRunner:
         weighted_scores : bool
             Let the weights of samples count in the scores of train and val, too, as scikit-learn's `sample_weight`
             does. What was judged so is ranked apart.
+        cache : bool
+            Take over transformers that were fitted before, in this run or another one, to the same samples after the
+            same steps. Only what takes long is, of installed packages, and with each `random_state` a whole number;
+            the results are the same.
 
         Returns
         -------
@@ -204,7 +210,9 @@ class PipelineRunner:
                 template, skipped = template_of(config, len(left)), len(pipelines) - len(left)
                 with store.transaction():
                     dataset_id = store.save_dataset(data, task_type=task_of(pipelines), keep_spectra=keep_spectra)
-                    run = _Run(store, data, dataset_id, folds, name or data.name, skipped, template, keep, len(left))
+                    run = _Run(
+                        store, data, dataset_id, folds, name or data.name, skipped, template, keep, len(left), cache
+                    )
                 self.run_id = run.run_id
                 found += run.train(left, self._n_jobs, is_shown=self._progress)
                 warn_of_training(run.warnings)
@@ -245,6 +253,7 @@ class _Run:
         template: list[Any] | None,
         keep: str,
         n_pipelines: int,
+        cache: bool,
     ) -> None:
         self._store = store
         self._data = data
@@ -252,6 +261,7 @@ class _Run:
         self._skipped = skipped
         self._template = template
         self._settings = sklearn.get_config()
+        self._cache = TransformerCache(store, self._settings, is_on=cache)
         self._kept = keep
         self._threads = blas_threads()  # Here is where the chains will be replayed.
         self._begun: dict[str, PipelineSpec] = {}
@@ -329,11 +339,11 @@ class _Run:
         """Begin one pipeline after the other, each as soon as somebody has time for it."""
         for pipeline in pipelines:
             try:
-                pipeline_id = self._begin(pipeline)
+                task = self._task(self._begin(pipeline), pipeline)
             except Exception as problem:  # joblib asks for tasks in threads of its own, and would wait for ever.
                 self._problem = problem
                 return
-            yield self._task(pipeline_id, pipeline)
+            yield task
 
     def _begin(self, pipeline: PipelineSpec) -> str:
         samples, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
@@ -355,7 +365,8 @@ class _Run:
         data, folds = pipeline.samples(self._data), self._folds[pipeline.folds_key]
         refit = self._kept != "folds"
         # The settings of scikit-learn here, such as metadata routing, are not those of other processes and threads.
-        return delayed(outcome_of)(pipeline_id, pipeline, data, folds, self._threads, refit, self._settings)
+        cache = self._cache.of(pipeline, data, folds)
+        return delayed(outcome_of)(pipeline_id, pipeline, data, folds, self._threads, refit, self._settings, cache)
 
     def _keep(
         self, pipeline_id: str, pipeline: PipelineSpec, result: TrainingResult | str, seconds: float, told: list[Told]
@@ -375,6 +386,7 @@ class _Run:
                 raise
             self._fail(pipeline_id, traceback.format_exc())
             return
+        self._cache.add(result.kept)
         del self._begun[pipeline_id]
         self._completed.append(pipeline_id)
 

@@ -85,11 +85,14 @@ def delete_chain(uow: UnitOfWork, chain: dict[str, Any]) -> None:
 
 
 def drop_artifacts(uow: UnitOfWork, rows: list[dict[str, Any]]) -> tuple[int, set[str]]:
-    """Delete rows of artifacts; return their number, and the files that no other row names.
+    """Delete rows of artifacts with their keys; return the number of rows, and the files that no other row names.
 
     These files are removed after the commit.
     """
-    deleted = uow.artifacts.delete(row["artifact_id"] for row in rows)
+    ids = [row["artifact_id"] for row in rows]
+    deleted = uow.artifacts.delete(ids)
+    if ids:
+        uow.results.delete_artifact_keys(ids)
     paths = {normalize(row["artifact_path"]) for row in rows}
     files = paths - uow.artifacts.named_among(paths)
     for path in files:

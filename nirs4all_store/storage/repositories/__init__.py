@@ -11,7 +11,7 @@ from .integrity import Integrity
 from .labels import PROJECT, LabelRepo
 from .predictions import PredictionRepo
 from .progress import PLANNED, Progress, RunProgress, cause_of
-from .results import RESULT_LINKS, ResultRepo
+from .results import ARTIFACT_KEY, RESULT_LINKS, ResultRepo
 from .runs import RunRepo
 from .summaries import ChainPage, Summaries
 from .usage import Usage
@@ -19,6 +19,7 @@ from .wanted_chains import WantedChains
 from .whole_rows import WholeRows
 
 __all__ = [
+    "ARTIFACT_KEY",
     "PLANNED",
     "PROJECT",
     "RESULT_LINKS",

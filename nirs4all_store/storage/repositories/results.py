@@ -13,7 +13,7 @@ from sqlalchemy import or_, select
 from ...artifacts import sha256
 from ...errors import InvalidInputError
 from ...identifiers import new_id, utc_now
-from ...validation import checked_text, json_text
+from ...validation import checked_text, checked_texts, json_text
 from ..columns import table_of
 from ..models import Chain, Pipeline, Prediction, Result, Run
 from ..table_gateway import Repository
@@ -21,6 +21,8 @@ from ..table_gateway import Repository
 RESULTS, CHAINS, PREDICTIONS = table_of(Result), table_of(Chain), table_of(Prediction)
 RESULT_LINKS = {"run_id": Run, "pipeline_id": Pipeline, "chain_id": Chain, "prediction_id": Prediction}
 """What a result can be about, and the rows that these ids name."""
+ARTIFACT_KEY = "artifact key"
+"""The kind of a result that says under which key (`name`) an artifact (`document`) is found again; it goes with it."""
 LISTED = [column for column in RESULTS.columns if column.name != "document"]
 
 
@@ -90,6 +92,22 @@ class ResultRepo(Repository):
         for row in self._tables.rows(query.order_by(RESULTS.c.created_at, RESULTS.c.result_id)):
             found.setdefault(row[link], []).append(row["document"])
         return found
+
+    def artifact_keys(self) -> set[str]:
+        """Return all keys under which artifacts are found."""
+        return set(self._tables.frame(select(RESULTS.c.name).where(RESULTS.c.kind == ARTIFACT_KEY))["name"])
+
+    def of_artifact_keys(self, keys: Iterable[str]) -> Sequence[dict[str, Any]]:
+        """Return the results that say which artifacts are found under some keys, oldest first."""
+        wanted = RESULTS.c.name.in_(checked_texts(keys, "keys"))
+        query = select(RESULTS).where(RESULTS.c.kind == ARTIFACT_KEY, wanted)
+        return self._tables.rows(query.order_by(RESULTS.c.created_at, RESULTS.c.result_id))
+
+    def delete_artifact_keys(self, artifact_ids: Iterable[str]) -> int:
+        """Delete the keys of artifacts that are deleted; return how many there were."""
+        gone = RESULTS.c.document.in_(list(artifact_ids))
+        query = select(RESULTS.c.result_id).where(RESULTS.c.kind == ARTIFACT_KEY, gone)
+        return self._tables.delete(Result, RESULTS.c.result_id, query)
 
     def delete(self, result_ids: Iterable[str]) -> int:
         """Delete results by their ids; return how many there were."""
