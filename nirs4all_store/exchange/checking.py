@@ -11,7 +11,7 @@ import numpy as np
 import sklearn
 
 from ..artifacts import Trust
-from ..chains import ChainLoader, artifact_ids
+from ..chains import ChainLoader, FittedChain, all_classes, artifact_ids, on_classes
 from ..errors import (
     ArtifactCorruptError,
     ArtifactLoadError,
@@ -81,6 +81,7 @@ class Stored:
     X: Any
     y_pred: Any
     y_proba: Any
+    classes: Any
 
 
 def check_chain(uow: UnitOfWork, chain: Row, given: Given) -> Row:
@@ -207,7 +208,7 @@ def _stored(uow: UnitOfWork, chain: Row, samples: Samples) -> tuple[list[Stored]
                 [],
                 f"its training saw at least {most} samples, and the spectra are of {count}: give the test set, too",
             )
-        stored.append(Stored(row["fold"], samples.X[places], row["y_pred"], row["y_proba"]))
+        stored.append(Stored(row["fold"], samples.X[places], row["y_pred"], row["y_proba"], row["classes"]))
     return stored, ""
 
 
@@ -227,7 +228,7 @@ def _compared(loader: ChainLoader, chain: Row, artifacts: dict[str, Row], stored
             fitted = loader.fitted(chain, artifacts, fresh=False, folds=one.fold)
             pairs = [(fitted.predict(one.X), one.y_pred)]
             if one.y_proba is not None:
-                pairs.append((fitted.predict_proba(one.X), one.y_proba))
+                pairs.append((_probabilities(fitted, one), one.y_proba))
         except StoreError as error:
             return {"verdict": DIFFERS, "reason": f"{error!s:.500}"}
         for predicted, given in pairs:
@@ -235,6 +236,16 @@ def _compared(loader: ChainLoader, chain: Row, artifacts: dict[str, Row], stored
             worst, is_equal = max(worst, difference), is_equal and is_near
         count += 1
     return {"verdict": VERIFIED if is_equal else DIFFERS, "difference": worst, "compared": count}
+
+
+def _probabilities(fitted: FittedChain, one: Stored) -> Any:
+    """Return the probabilities of the classes of which some are stored: a fold may have seen fewer."""
+    found = fitted.predict_proba(one.X)
+    own = None if one.classes is None or isinstance(found, list) else all_classes(fitted.models)
+    if own is None or not np.isin(own, one.classes).all():
+        return found
+    wide = on_classes(found, own, one.classes)
+    return found if wide is None else wide
 
 
 def _gives(loader: ChainLoader, stored: list[Stored], chain: Row, artifacts: dict[str, Row], fold: str) -> bool:

@@ -174,8 +174,9 @@ def test_a_chain_that_was_trained_here_tells_whether_it_still_predicts_the_same(
 
 
 def test_samples_are_those_that_training_saw_whatever_stands_between_them(store: WorkspaceStore) -> None:
-    """Rows that were left out, test rows among the others, and the folds' models of a classifier."""
+    """Rows that were left out, test rows among the others, and a class that one of the folds has not seen."""
     kinds = [None if row == 3 else "ripe" if y > 0 else "unripe" for row, y in enumerate(Y)]
+    kinds[0] = "green"
     table = pl.DataFrame({f"{1000 + 10 * place}": X[:, place] for place in range(8)})
     table = table.with_columns(kind=pl.Series(kinds), part=pl.Series(["cal", "cal", "test"] * 10))
     config = [FOLDS, {"model": {"class": "sklearn.linear_model.LogisticRegression"}}]
