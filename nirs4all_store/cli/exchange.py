@@ -181,7 +181,7 @@ def verify(
     beginnings: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[ID]...",
+            metavar="ID",
             autocompletion=completion.verified,
             help=f"Chains by {CHAIN_WORDS}, runs by their name or last, either by a part of its id. By default all "
             "imported chains that are not verified.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from shlex import quote
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,7 @@ WHEN = ("checked_at", "versions")
 """What a verdict says of the moment at which it was found."""
 HOW = "nirs4all-store verify --trusted --spectra"
 UNTRUSTED = f"nobody has said that its objects may be loaded; `{HOW} DATASET=FILE` does, and checks it"
-NOT_GIVEN = f"the spectra of {{0!r}} were not given; `{HOW} {{0}}=FILE` checks it"
+NOT_GIVEN = f"the spectra of {{0!r}} were not given; `{HOW} {{1}}` checks it"
 NOT_KEPT = (
     "the spectra of {0!r} are not kept, or cannot be read; `nirs4all-store dataset attach FILE` keeps those that "
     "training saw"
@@ -163,7 +164,7 @@ def _samples(uow: UnitOfWork, chain: Row, given: Given) -> tuple[Samples | None,
         return given.kept.of(uow, dataset), OTHER_PREDICTIONS, NOT_KEPT.format(dataset["name"])
     keys = [str(pipeline.get(key)) for pipeline in pipelines for key in ("run_id", "dataset_hash", "dataset_name")]
     samples = next((given.spectra[key] for key in keys if key in given.spectra), None)
-    return samples, OTHER_SPECTRA, NOT_GIVEN.format(keys[-1])
+    return samples, OTHER_SPECTRA, NOT_GIVEN.format(keys[-1], quote(f"{keys[-1]}=FILE"))
 
 
 def _problem(loader: ChainLoader, artifact: Row) -> Row | None:

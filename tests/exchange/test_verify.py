@@ -41,6 +41,7 @@ def test_to_check_what_was_imported_it_had_to_be_imported_again(
     assert store.verify(spectra={"wheat": X}).verdicts == {"not checked": 2}
     (reason,) = {told["reason"] for told in store.verify(trusted=True).chains.values()}
     assert str(reason).startswith("the spectra of 'wheat' were not given; `nirs4all-store verify")
+    assert str(reason).endswith("--spectra wheat=FILE` checks it")
     found = store.verify(trusted=True, spectra={"wheat": X})
     assert (found.verdicts, found.is_sound, found.frame()["verdict"].to_list()) == (
         {"verified": 2},
