@@ -101,8 +101,7 @@ def check_chain(uow: UnitOfWork, chain: Row, given: Given) -> Row:
     bare = without_perhaps(chain)
     artifacts = uow.artifacts.get_many(artifact_ids(bare))
     loader = ChainLoader(uow.blobs)
-    before = (chain["verification"] or {}).get("verdict")
-    unknown = {"verdict": DOUBTFUL if before == DOUBTFUL else NOT_CHECKED}
+    unknown = {"verdict": DOUBTFUL if _known(chain).get("verdict") == DOUBTFUL else NOT_CHECKED}
     problem = next(filter(None, (_problem(loader, row) for row in artifacts.values())), None)
     if problem is not None:
         return unknown | problem
@@ -127,12 +126,17 @@ def keep_verdict(uow: UnitOfWork, chain: Row, found: Row) -> bool:
 
     That it cannot be compared now says nothing of a chain that was compared before, nor of one that nobody doubts.
     """
-    before = chain["verification"] or {}
+    before = _known(chain)
     is_left = found["verdict"] in UNDECIDED and before.get("verdict") in (None, VERIFIED, DIFFERS)
     if is_left or not artifact_ids(chain):
         return False
     uow.whole_rows.change(Chain, chain["chain_id"], {"verification": found | _now(found)})
     return found != {name: value for name, value in before.items() if name not in WHEN}
+
+
+def _known(chain: Row) -> Row:
+    """Return what was told of a chain before; of a damaged row, nothing."""
+    return told if isinstance(told := chain["verification"], dict) else {}
 
 
 def _now(found: Row) -> Row:
@@ -144,7 +148,7 @@ def _now(found: Row) -> Row:
 
 
 def _without_files(chain: Row) -> Row:
-    before: Row = chain["verification"] or {}
+    before = _known(chain)
     if before.get("verdict") in (NO_FILES, FAILS):
         return before
     return {"verdict": NO_FILES, "reason": "its fitted objects were not kept, or were removed"}

@@ -58,7 +58,8 @@ def _checked(uow: UnitOfWork, chain_id: str, given: Given) -> Row | None:
 
 
 def _waiting(uow: UnitOfWork) -> list[str]:
-    return [chain_id for chain_id, told in uow.chains.verifications().items() if told.get("verdict") != VERIFIED]
+    told = uow.chains.verifications()
+    return [one for one, known in told.items() if not isinstance(known, dict) or known.get("verdict") != VERIFIED]
 
 
 def _chains_of(uow: UnitOfWork, ids: Iterable[str]) -> list[str]:

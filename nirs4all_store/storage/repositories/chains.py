@@ -89,8 +89,8 @@ class ChainRepo(Repository):
         )
         return self._tables.rows(select(CHAINS).where(of_run).order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
 
-    def verifications(self) -> dict[str, dict[str, Any]]:
-        """Return what is known of each chain that is to predict what another program stored, oldest first, by id."""
+    def verifications(self) -> dict[str, Any]:
+        """Return what is known of each chain of which something was told, such as an imported one, oldest first."""
         query = select(CHAINS.c.chain_id, CHAINS.c.verification).where(CHAINS.c.verification.is_not(None))
         rows = self._tables.rows(query.order_by(CHAINS.c.created_at, CHAINS.c.chain_id))
         return {row["chain_id"]: row["verification"] for row in rows}
