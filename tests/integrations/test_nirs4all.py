@@ -11,8 +11,8 @@ import pytest
 from test_wheel import build_wheel, run
 
 HERE = Path(__file__).parent
-NAMES = ("training", "checking", "using", "importing")
-TRAINING, CHECKING, USING, IMPORTING = (HERE / f"nirs4all_{name}.py" for name in NAMES)
+NAMES = ("training", "checking", "using", "importing", "names")
+TRAINING, CHECKING, USING, IMPORTING, METHODS = (HERE / f"nirs4all_{name}.py" for name in NAMES)
 SHARED = Path(__file__).parents[3] / "shared" / "old_workspaces"
 REAL = sorted(
     path.parent for path in SHARED.glob("nirs4all-*/expected_replay.npz") if (path.parent / "workspace").is_dir()
@@ -87,6 +87,16 @@ def test_it_predicts_exports_reads_and_deletes_by_its_own_means(
     (tmp_path / "nirs4all_training.py").write_bytes(TRAINING.read_bytes())
     imported = said(run(pythons[version], "-c", program, folder=tmp_path))
     assert np.allclose(imported, found["replay"], rtol=TOLERANCE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", dict(ENGINES))
+def test_each_method_of_its_store_is_here_with_its_parameters(
+    pythons: dict[str, Path], tmp_path: Path, version: str
+) -> None:
+    lacking = said(run(pythons[version], *OURS, METHODS, tmp_path / "w", folder=tmp_path))
+    # Nothing of nirs4all 0.7.1 calls the keys of its cache.
+    assert [name for name in lacking if version == "1.4.10" or "cache" not in name] == []
 
 
 @pytest.mark.slow
