@@ -959,6 +959,8 @@ class WorkspaceStore(Queries):
             chain = uow.chains.get(chain_id)
             if chain is None:
                 raise NotFoundError(f"there is no chain {chain_id!r}; see get_chains_for_pipeline()")
+            if not artifact_ids(chain):
+                chain["refits"] = uow.chains.refits_of(chain_id)
             return chain, uow.artifacts.get_many(artifact_ids(chain))
 
     # -- predictions --------------------------------------------------------------------------

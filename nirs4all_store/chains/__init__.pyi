@@ -28,6 +28,7 @@ from .intervals import checked_residuals as checked_residuals
 from .loader import ChainLoader as ChainLoader
 from .loader import replay_chain as replay_chain
 from .nirs4all_chains import ENCODER as ENCODER
+from .nirs4all_chains import FINAL_FOLDS as FINAL_FOLDS
 from .nirs4all_chains import chains_below as chains_below
 from .nirs4all_chains import is_of_y as is_of_y
 from .nirs4all_chains import is_over_models as is_over_models
@@ -57,6 +58,7 @@ from .schema import check_predict_fold as check_predict_fold
 from .schema import checked_artifacts as checked_artifacts
 from .schema import checked_attachments as checked_attachments
 from .schema import checked_steps as checked_steps
+from .schema import is_pruned as is_pruned
 from .schema import with_ids as with_ids
 from .schema import without_objects as without_objects
 from .training_columns import TrainedOn as TrainedOn

@@ -109,7 +109,7 @@ def plan_replay(chain: Row) -> Plan:
     Parameters
     ----------
     chain : dict
-        As `ChainRepo.get` gives it.
+        As `ChainRepo.get` gives it; `refits` has the ids of chains that predict in its place.
 
     Raises
     ------
@@ -118,9 +118,10 @@ def plan_replay(chain: Row) -> Plan:
         step, or it is damaged.
     """
     if is_pruned(chain):
+        final = " or ".join(chain.get("refits") or [])
         raise ChainReplayError(
             f"chain {chain['chain_id']} was pruned: its scores and predictions are kept, and its fitted objects are "
-            "not; train it again to predict with it"
+            f"not; {f'predict with its final model, chain {final}' if final else 'train it again to predict with it'}"
         )
     found = _planned(chain)
     own = as_ids((chain["shared_artifacts"] or {}).get(str(chain["model_step_idx"])))

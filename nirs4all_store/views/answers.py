@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..chains import is_pruned
 from ..storage import cause_of
 from ..store import WorkspaceStore
 from .drawings import title_of
@@ -68,6 +69,7 @@ def _of_pipeline(_: WorkspaceStore, pipeline: Mapping[str, Any]) -> str:
 def _of_chain(store: WorkspaceStore, chain: Mapping[str, Any]) -> str:
     way = way_of(chain["preprocessings"], chain["model_class"])
     told = _of_one_chain(store, chain["chain_id"]) or f"{way}: no predictions are stored"
+    told += "; its fitted objects are not kept, so that it cannot predict" if is_pruned(dict(chain)) else ""
     return told + (f"; {NOT_TRUSTED}" if store.untrusted_chains([chain["chain_id"]]) else "")
 
 

@@ -51,17 +51,23 @@ def prune(uow: UnitOfWork, run_id: str, keep_best: int, *, dry_run: bool) -> Pru
     losers = judged.filter(~pl.col("chain_id").is_in(best)).unique("chain_id", maintain_order=True)
     found = uow.chains.uses(losers["pipeline_id"].unique())
     chains = [chain for chain in found.chains if chain["chain_id"] in set(losers["chain_id"]) and artifact_ids(chain)]
-    ids = {chain["chain_id"] for chain in chains}
-    rows = _only_of(uow, ids, {artifact_id for chain in chains for artifact_id in artifact_ids(chain)})
-    files = _files_of(uow, rows)
+    ids = [chain["chain_id"] for chain in chains]
+    files = _files_of(uow, _only_of(uow, chains))
     report = PruneReport(
         losers.filter(pl.col("chain_id").is_in(ids)).select(SHOWN), len(files), sum(map(uow.blobs.size, files))
     )
     if not dry_run:
-        uow.artifacts.release(artifact_id for chain in chains for artifact_id in artifact_ids(chain))
-        uow.chains.forget_objects(chains)
-        drop_artifacts(uow, uow.artifacts.collectable(None, among=[row["artifact_id"] for row in rows]))
+        drop_objects(uow, chains)
     return report
+
+
+def drop_objects(uow: UnitOfWork, chains: list[dict[str, Any]]) -> int:
+    """Remove the fitted objects of chains, whose scores stay; return how many files no other chain needs, and go."""
+    rows = _only_of(uow, chains)
+    uow.artifacts.release(artifact_id for chain in chains for artifact_id in artifact_ids(chain))
+    uow.chains.forget_objects(chains)
+    _, files = drop_artifacts(uow, uow.artifacts.collectable(None, among=[row["artifact_id"] for row in rows]))
+    return len(uow.blobs.existing(files))
 
 
 def _judged(uow: UnitOfWork, run_id: str) -> pl.DataFrame:
@@ -93,15 +99,17 @@ def _check_best(uow: UnitOfWork, chain_ids: set[str]) -> None:
             )
 
 
-def _only_of(uow: UnitOfWork, chain_ids: set[str], artifact_ids: set[str]) -> list[dict[str, Any]]:
-    """Return the rows of those artifacts that no other chain needs, nor a save that waits for its chain."""
+def _only_of(uow: UnitOfWork, chains: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows of artifacts of some chains that no other one needs, nor a save that waits for its chain."""
+    chain_ids = {chain["chain_id"] for chain in chains}
+    wanted = {artifact_id for chain in chains for artifact_id in artifact_ids(chain)}
     for found in uow.chains.uses_in_parts():
-        artifact_ids = {
+        wanted = {
             artifact_id
-            for artifact_id in artifact_ids
+            for artifact_id in wanted
             if chain_ids.issuperset(found.users.get(artifact_id, ())) and not found.might_reference(artifact_id)
         }
-    return [row for row in uow.artifacts.get_many(artifact_ids).values() if row["unclaimed"] <= 0]
+    return [row for row in uow.artifacts.get_many(wanted).values() if row["unclaimed"] <= 0]
 
 
 def _files_of(uow: UnitOfWork, rows: list[dict[str, Any]]) -> set[str]:

@@ -17,7 +17,15 @@ import pytest
 from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
-from nirs4all_store import DuplicateError, IntegrationError, NotFoundError, WorkspaceError, WorkspaceStore
+from nirs4all_store import (
+    ChainReplayError,
+    DuplicateError,
+    IntegrationError,
+    InvalidInputError,
+    NotFoundError,
+    WorkspaceError,
+    WorkspaceStore,
+)
 from nirs4all_store.integrations.nirs4all import __main__ as program
 from nirs4all_store.integrations.nirs4all import families, install, installation
 from nirs4all_store.integrations.nirs4all.adapter import Adapter
@@ -191,6 +199,17 @@ def test_a_prediction_saved_again_takes_the_place_of_the_first(adapter: Adapter)
     assert adapter.own.query_predictions()["fold_id"].to_list() == ["1"]
 
 
+def test_a_prediction_saved_again_once_lost_its_arrays_until_others_came(adapter: Adapter) -> None:
+    _, pipeline_id = add_pipeline(adapter.own)
+    name = add_prediction(adapter, pipeline_id, prediction_id="a", val_score=1.0)
+    arrays = {"y_true": np.arange(2.0), "y_pred": np.arange(2.0) + 0.5, "X": np.eye(2)}
+    adapter.array_store.save_batch([{"prediction_id": name} | arrays])
+    add_prediction(adapter, pipeline_id, prediction_id="a", val_score=2.0)
+    assert adapter.own.query_predictions()["val_score"].to_list() == [2.0]
+    found = adapter.get_prediction_arrays(name) or {}
+    assert all(np.array_equal(found[key], value) for key, value in arrays.items())
+
+
 def test_two_predictions_of_one_kind_in_one_flush_are_the_last_one(adapter: Adapter) -> None:
     _, pipeline_id = add_pipeline(adapter.own)
     with adapter.transaction():
@@ -341,6 +360,12 @@ def test_a_run_is_in_one_project_at_a_time(tmp_path: Path) -> None:
         store.update_project(wheat, "barley", color="red")
         assert (store.get_project_by_name("barley") or {})["color"] == "red"
         assert store.list_projects()["name"].to_list() == ["barley", "corn"]
+        with pytest.raises(NotFoundError, match="no project 'gone'"):
+            store.update_project("gone", "rye")
+        for nothing in ({"run_id": "gone", "project_id": wheat}, {"run_id": run_id, "project_id": "gone"}):
+            with pytest.raises(NotFoundError, match="'gone'"):
+                store.set_run_project(**nothing)
+        assert (store.get_run(run_id) or {})["project_id"] == wheat
         store.delete_project(wheat)
         assert (store.get_project(wheat), (store.get_run(run_id) or {})["project_id"]) == (None, None)
         store.own.delete_run(other_id)
@@ -450,6 +475,61 @@ def test_a_workspace_of_nirs4alls_own_is_refused_and_not_touched(tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["store.sqlite"]
 
 
+def test_a_folder_with_both_databases_once_opened_without_a_word(tmp_path: Path) -> None:
+    Adapter(tmp_path).close()
+    (tmp_path / "store.sqlite").write_bytes(b"SQLite format 3\0")
+    with pytest.warns(UserWarning, match="store.sqlite.*not seen here"):
+        Adapter(tmp_path).close()
+
+
+def test_what_was_opened_before_the_installation_once_went_on_without_a_word() -> None:
+    class Theirs:
+        workspace_path = Path("before")
+
+    installation._warn_of_open(Theirs)
+    opened = Theirs()
+    with pytest.warns(UserWarning, match="before install.*in before"):
+        installation._warn_of_open(type(opened))
+
+
+def test_what_is_kept_is_all_or_the_final_models() -> None:
+    with pytest.raises(InvalidInputError, match=r"keep is 'folds'.*refit=False"):
+        install("folds")
+
+
+@pytest.mark.parametrize("keep", installation.KEPT)
+def test_after_a_refit_the_final_models_are_kept_or_all(
+    in_folder: Adapter, monkeypatch: pytest.MonkeyPatch, keep: str
+) -> None:
+    monkeypatch.setattr(installation, "_kept", keep)
+    run_id = in_folder.own.begin_run("run")
+    told = {"a": "d", "b": "d", "c": "elsewhere", "a_refit_rmsecvt2": "d"}
+    pipelines = [in_folder.own.begin_pipeline(run_id, name, None, None, dataset, "h") for name, dataset in told.items()]
+    winner = train(in_folder, pipelines[0], "a")
+    loser, elsewhere = (train(in_folder, pipelines[n], "bc"[n - 1], MinMaxScaler()) for n in (1, 2))
+    assert in_folder.cleanup_transient_artifacts(run_id, "d", [pipelines[0]]) == 0  # There is no final model yet.
+    final = train(in_folder, pipelines[3], "f", fold="fold_final")
+    names, chains = ("winner", "loser", "elsewhere", "final"), (winner, loser, elsewhere, final)
+    before = {name: in_folder.replay_chain(chain, X) for name, chain in zip(names, chains, strict=True)}
+    files = len([*(in_folder.workspace_path / "artifacts").rglob("*.joblib")])
+    removed = in_folder.cleanup_transient_artifacts(run_id, "d", [pipelines[0]])
+    assert len([*(in_folder.workspace_path / "artifacts").rglob("*.joblib")]) == files - removed
+    kept = {"elsewhere": elsewhere, "final": final}
+    if keep == "all":
+        assert removed == 0
+        kept |= {"winner": winner, "loser": loser}
+    else:
+        for chain_id, advice in ((winner, f"predict with its final model, chain {final}"), (loser, "train it again")):
+            with pytest.raises(ChainReplayError, match=f"chain {chain_id} was pruned: its scores.*; {advice}"):
+                in_folder.replay_chain(chain_id, X)
+            assert (in_folder.get_chain(chain_id) or {})["fold_artifacts"] == {}
+        assert (in_folder.own.get_chain(final) or {})["refit_of"] == winner
+        assert in_folder.cleanup_transient_artifacts(run_id, "d", [pipelines[0]]) == 0
+    for name, chain_id in kept.items():
+        assert np.array_equal(in_folder.replay_chain(chain_id, X), before[name])
+    assert in_folder.own.check(deep=True).findings == []
+
+
 @pytest.mark.parametrize(("found", "said"), [(None, "not installed"), ("2.0", "nirs4all 2.0 is installed")])
 def test_an_absent_or_unknown_nirs4all_is_refused(monkeypatch: pytest.MonkeyPatch, found: Any, said: str) -> None:
     def version(name: str) -> str:
@@ -462,14 +542,18 @@ def test_an_absent_or_unknown_nirs4all_is_refused(monkeypatch: pytest.MonkeyPatc
         install()
 
 
-def test_a_script_is_run_as_python_runs_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_script_is_run_as_python_runs_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\n"
         "Path(sys.argv[1]).write_text(' '.join([__name__, *sys.argv, sys.path[0]]))"
     )
-    monkeypatch.setattr(program, "install", lambda: None)
-    monkeypatch.setattr(sys, "argv", ["python -m", str(script), str(tmp_path / "said"), "more"])
+    kept: list[str] = []
+    monkeypatch.setattr(program, "install", kept.append)
+    own = ["--keep", "final"]
+    monkeypatch.setattr(sys, "argv", ["python -m", *own, str(script), str(tmp_path / "said"), "more", "--keep", "all"])
     monkeypatch.setattr(sys, "path", [*sys.path])
     program.main()
     assert (tmp_path / "said").read_text().split() == [
@@ -477,10 +561,33 @@ def test_a_script_is_run_as_python_runs_it(monkeypatch: pytest.MonkeyPatch, tmp_
         str(script),
         str(tmp_path / "said"),
         "more",
+        "--keep",
+        "all",
         str(tmp_path),
     ]
+    assert kept == ["final"]
     monkeypatch.setattr(sys, "argv", ["python -m"])
-    with pytest.raises(SystemExit, match="usage"):
+    with pytest.raises(SystemExit):
+        program.main()
+    assert f"usage: {program.USAGE}" in capsys.readouterr().err
+
+
+def test_a_refused_workspace_once_ended_a_script_in_a_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "store.sqlite").write_bytes(b"SQLite format 3\0")
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom nirs4all_store.integrations.nirs4all.v1_4 import Store\n"
+        "Store(sys.argv[1]) if len(sys.argv) > 1 else 1 / 0"
+    )
+    monkeypatch.setattr(program, "install", lambda keep: None)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.setattr(sys, "argv", ["python -m", str(script), str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"^Error: .*nirs4all-store import"):
+        program.main()
+    monkeypatch.setattr(sys, "argv", ["python -m", str(script)])
+    with pytest.raises(ZeroDivisionError):
         program.main()
 
 

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sqlalchemy import text
 from typer.testing import CliRunner
 
-from nirs4all_store import ChainReplayError, InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore
+from nirs4all_store import ChainReplayError, InvalidInputError, NotFoundError, PipelineRunner, WorkspaceStore, views
 from nirs4all_store.cli import app
 from nirs4all_store.testing.contract import X as CONTRACT_X
 from nirs4all_store.testing.contract import add_chain, add_pipeline, add_prediction
@@ -63,6 +63,7 @@ def test_losers_lose_their_objects_and_keep_their_scores(store: WorkspaceStore, 
         for ask, argument in asked:
             with pytest.raises(ChainReplayError, match="was pruned: its scores and predictions are kept"):
                 ask(chain_id, argument)
+        assert views.show(store, "chains", chain_id).answer.endswith("not kept, so that it cannot predict")
     assert store.query_predictions().equals(predictions)
     assert store.get_prediction(predictions["prediction_id"][-1], load_arrays=True)["y_pred"] is not None
     assert store.check(deep=True).is_sound

@@ -1,26 +1,33 @@
 """Runs a script in which nirs4all keeps its workspaces in this store."""
 
+import argparse
 import runpy
 import sys
 from pathlib import Path
 
-from ...errors import StoreError
-from .installation import install
+from ...errors import StoreError, WorkspaceError
+from .installation import ALL, KEPT, install
 
-USAGE = "usage: python -m nirs4all_store.integrations.nirs4all SCRIPT [ARGUMENTS]"
+USAGE = "python -m nirs4all_store.integrations.nirs4all [--keep {all,final}] SCRIPT [ARGUMENTS]"
 
 
 def main() -> None:
     """Run the script that the command line names, as `python SCRIPT` does."""
-    if len(sys.argv) < 2:
-        sys.exit(USAGE)
+    parser = argparse.ArgumentParser(usage=USAGE, description=__doc__)
+    parser.add_argument("--keep", choices=KEPT, default=ALL, help="whose fitted objects are kept after a refit")
+    parser.add_argument("script")
+    parser.add_argument("arguments", nargs=argparse.REMAINDER)
+    given = parser.parse_args()
     try:
-        install()
+        install(given.keep)
     except StoreError as error:
         sys.exit(f"Error: {error}")
-    del sys.argv[0]
-    sys.path[0] = str(Path(sys.argv[0]).resolve().parent)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    sys.argv = [given.script, *given.arguments]
+    sys.path[0] = str(Path(given.script).resolve().parent)
+    try:
+        runpy.run_path(given.script, run_name="__main__")
+    except WorkspaceError as error:  # What to do stands in it, and not in the script.
+        sys.exit(f"Error: {error}")
 
 
 if __name__ == "__main__":

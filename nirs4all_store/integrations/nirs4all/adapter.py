@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from ...identifiers import new_id
 from ...store import WorkspaceStore
 from .arrays import Arrays
 from .documents import OF_PREDICTION, Row, plain, text_of
-from .installation import their_store
+from .installation import FINAL, kept, their_store
 from .own_store import REFIT, OwnStore
 
 Key = tuple[Any, ...]
@@ -86,12 +87,19 @@ class Adapter:
 
     def __init__(self, workspace_path: Any, *, read_only: bool = False) -> None:
         path = Path(workspace_path)
-        if (path / "store.sqlite").exists() and not (path / "store.duckdb").exists():
+        is_theirs, is_ours = ((path / name).exists() for name in ("store.sqlite", "store.duckdb"))
+        bring = f"bring what is there into another folder: nirs4all-store import {path} --workspace FOLDER"
+        if is_theirs and not is_ours:
             raise WorkspaceError(
                 f"{path} is a workspace of nirs4all's own (store.sqlite), and nothing was changed: give nirs4all "
-                f"another folder, and bring what is here into it: nirs4all-store import {path} --workspace FOLDER"
+                f"another folder, or {bring}"
             )
         self._own = OwnStore(path, read_only=read_only)
+        if is_theirs:
+            warnings.warn(
+                f"{path} has a database of nirs4all's own (store.sqlite), too, which is not seen here; {bring}",
+                stacklevel=2,
+            )
         self._waiting: dict[int, Waiting] = {}  # Each thread trains a pipeline of its own.
         self._keys: tuple[str, dict[Key, str]] = ("", {})
 
@@ -272,11 +280,11 @@ class Adapter:
         return artifact_id
 
     def cleanup_transient_artifacts(self, run_id: str, dataset_name: str, winning_pipeline_ids: Any = None) -> int:
-        """Remove nothing, so that each chain predicts on; `prune` removes the objects of those that are not the best.
+        """Remove the fitted objects of a run that are not of its final models, if only these are kept; see `install`.
 
-        nirs4all calls it after a refit. Its own store removes files then that chains still name.
+        Return how many files were removed. nirs4all calls it after a refit.
         """
-        return 0
+        return self.own.drop_folds(run_id, dataset_name) if kept() == FINAL else 0
 
     def export_run(self, run_id: str, output_path: Any) -> Path:
         """Write a run with its pipelines and chains as nirs4all's YAML."""
@@ -309,8 +317,7 @@ class Adapter:
                 before = own.get_prediction(row["prediction_id"]) or {}
                 if before.get("pipeline_id") != row["pipeline_id"]:
                     raise
-                own.delete_prediction(row["prediction_id"])
-                prediction_id = own.save_prediction(**row)
+                prediction_id = own.replace_prediction(row)
             if said:
                 own.save_result(OF_PREDICTION, None, said, prediction_id=prediction_id)
         keys[key] = prediction_id

@@ -8,13 +8,13 @@ from typing import Any
 
 from ...artifacts import checked_hash
 from ...call_boundary import all_public
-from ...chains import artifact_ids, own_chain, problem_of, with_ids, without_objects
+from ...chains import FINAL_FOLDS, artifact_ids, is_pruned, own_chain, problem_of, with_ids, without_objects
 from ...errors import ChainReplayError, InvalidInputError, NotFoundError
 from ...exchange import models_below, refits_of
 from ...identifiers import new_id, utc_now
-from ...storage import PROJECT, ChainRecord, Label, UnitOfWork
+from ...storage import ARTIFACT_KEY, PROJECT, ChainRecord, Label, UnitOfWork
 from ...store import WorkspaceStore
-from ...workspace import deletion
+from ...workspace import deletion, pruning
 from .documents import OF_CHAIN, OF_PREDICTION, Row
 
 REFIT = "_refit"
@@ -91,6 +91,23 @@ class OwnStore(WorkspaceStore):
         with self._reading() as uow:
             return uow.artifacts.get(artifact_id) is not None
 
+    def add_artifact_key(self, key: str, artifact_id: str, details: Row) -> None:
+        """Let an artifact be found under a key."""
+        self.save_result(ARTIFACT_KEY, key, artifact_id, details=details)
+
+    def artifact_of_key(self, key: str) -> str | None:
+        """Return the id of the newest artifact under a key, or None."""
+        with self._reading() as uow:
+            rows = uow.results.of_artifact_keys([key])
+            there = uow.artifacts.get_many([row["document"] for row in rows])
+        return next((row["document"] for row in reversed(rows) if row["document"] in there), None)
+
+    def delete_artifact_keys(self, details: Row) -> int:
+        """Delete the keys that have these details; return how many there were."""
+        with self._writing() as uow:
+            rows = uow.results.of_artifact_keys(uow.results.artifact_keys())
+            return uow.results.delete([row["result_id"] for row in rows if row["details"] == details])
+
     def chains_as_written(self, chain_ids: Sequence[str]) -> list[Row]:
         """Return chains as nirs4all wrote them, in this order; those that it did not write as our replay needs them.
 
@@ -105,7 +122,10 @@ class OwnStore(WorkspaceStore):
             pipeline = pipelines.get(row["pipeline_id"], {})
             of_pipeline = {name: pipeline.get(name) for name in ("run_id", "dataset_name")}
             of_pipeline |= {"pipeline_status": pipeline.get("status"), "relation_replay_manifest": None}
-            found.append(of_pipeline | row | written.get(row["chain_id"], {}))
+            told = written.get(row["chain_id"], {})
+            if told and artifact_ids(told) and is_pruned(row):  # What it names is gone.
+                told = {}
+            found.append(of_pipeline | row | told)
         return found
 
     def documents(self, kind: str, link: str, ids: Sequence[str]) -> dict[str, Any]:
@@ -133,6 +153,17 @@ class OwnStore(WorkspaceStore):
                 if beside:
                     uow.results.write(OF_PREDICTION, json.dumps(beside), link)
 
+    def replace_prediction(self, row: Row) -> str:
+        """Save a prediction in the place of the one with its id, which leaves its arrays to it; return the id."""
+        prediction_id: str = row["prediction_id"]
+        with self.transaction():
+            arrays = self.load_arrays([prediction_id])
+            beside = self.documents(OF_PREDICTION, "prediction_id", [prediction_id])
+            self.delete_prediction(prediction_id)
+            self.save_prediction(**row)
+            self.save_arrays({name: (found, beside.get(name, {})) for name, found in arrays.items()})
+        return prediction_id
+
     def load_arrays(self, prediction_ids: Sequence[str]) -> dict[str, Row]:
         """Return the arrays of predictions by id; those without arrays are left out."""
         with self._reading() as uow:
@@ -142,6 +173,30 @@ class OwnStore(WorkspaceStore):
         """Mark a pipeline failed; what it has saved stays."""
         with self._writing() as uow:
             uow.runs.fail_pipeline(pipeline_id, error)
+
+    def drop_folds(self, run_id: str, dataset_name: str) -> int:
+        """Remove the fitted objects of the chains of a run on a dataset that are not those of final models.
+
+        Their scores and predictions stay. Nothing is removed where no final model can predict.
+
+        Returns
+        -------
+        int
+            How many files no other chain needs, and were removed.
+        """
+        with self._writing() as uow:
+            pipelines = {row["pipeline_id"]: row for row in uow.runs.pipelines_of(run_id)}
+            ids = [name for name, row in pipelines.items() if row["dataset_name"] == dataset_name]
+            chains = [uow.chains.get(name) for one in ids for name in uow.chains.list(one)["chain_id"]]
+            folds: list[Row] = []
+            final: list[Row] = []
+            for chain in chains:
+                if chain is not None and artifact_ids(chain):
+                    is_refit = REFIT in pipelines[chain["pipeline_id"]]["name"]
+                    is_final = is_refit or not chain["fold_artifacts"].keys().isdisjoint(FINAL_FOLDS)
+                    (final if is_final else folds).append(chain)
+            can_predict = any(problem_of(chain) is None for chain in final)
+            return pruning.drop_objects(uow, folds) if can_predict else 0
 
     def drop_empty(self, chain_ids: Iterable[str]) -> None:
         """Delete those chains that have no prediction any more, and the pipelines that have no chain then."""
@@ -181,8 +236,16 @@ class OwnStore(WorkspaceStore):
             return list(uow.labels.of_kind(PROJECT))
 
     def change_project(self, project_id: str, values: Mapping[str, str]) -> None:
-        """Change what a project says of itself."""
+        """Change what a project says of itself.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such project.
+        """
         with self._writing() as uow:
+            if project_id not in {row["label_id"] for row in uow.labels.of_kind(PROJECT)}:
+                raise NotFoundError(f"there is no project {project_id!r}; see list_projects()")
             uow.whole_rows.change(Label, project_id, dict(values) | {"updated_at": utc_now()})
 
     def delete_project(self, project_id: str) -> None:
@@ -191,8 +254,16 @@ class OwnStore(WorkspaceStore):
             uow.labels.delete(project_id)
 
     def set_project(self, run_id: str, project_id: str) -> None:
-        """Put a run into a project, and out of the one that it was in."""
+        """Put a run into a project, and out of the one that it was in.
+
+        Raises
+        ------
+        NotFoundError
+            There is no such run or project.
+        """
         with self._writing() as uow:
+            if uow.runs.get(run_id) is None:
+                raise NotFoundError(f"there is no run {run_id!r}; see list_runs()")
             uow.labels.unlink_one("run", run_id, [row["label_id"] for row in uow.labels.of_kind(PROJECT)])
             uow.labels.link(project_id, "run", run_id)
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import polars as pl
 from sqlalchemy import select
 
 from ...chains import (
+    SCORE_ONLY,
     artifact_ids,
     check_nothing_is_left_out,
     check_order,
@@ -108,6 +109,12 @@ class ChainRepo(Repository):
                 **without_objects(chain),
             )
         self._tables.lookups.invalidate()  # A chain that was loaded would predict on.
+
+    def refits_of(self, chain_id: str) -> Sequence[str]:
+        """Return the ids of the chains with fitted objects that are final models of another one, oldest first."""
+        can_predict = CHAINS.c.fold_strategy.is_distinct_from(SCORE_ONLY)
+        query = select(CHAINS.c.chain_id).where(CHAINS.c.refit_of == chain_id, can_predict)
+        return [row["chain_id"] for row in self._tables.rows(query.order_by(CHAINS.c.created_at, CHAINS.c.chain_id))]
 
     def artifact_ids(self, chain_id: str) -> Any:
         """Return the ids of the artifacts that a chain names, each once; an empty list for an unknown chain."""
