@@ -341,7 +341,10 @@ def test_a_family_of_results_is_kept_character_by_character(tmp_path: Path, monk
         with pytest.raises(NotFoundError, match="gone"):
             store.save_tuning_result(Fit(tuning), chain_id="gone")
         with pytest.raises(TypeError, match="Fit of nirs4all"):
-            store.save_tuning_result(SimpleNamespace(tuning=tuning, best_value=0, n_trials=0))
+            store.save_tuning_result({"best_value": 0})
+        with pytest.raises(DuplicateError, match="results already has 'own id'; give another id"):
+            store.save_tuning_result(Fit(tuning), tuning_id="own id")
+        assert store.list_tuning_results()["prediction_id"].to_list() == [None, None]
         monkeypatch.setattr(Fit, "from_json", lambda text: Fit(None, fingerprint="another"))
         with pytest.raises(ValueError, match="fingerprint differs"):
             store.load_tuning_result(name)

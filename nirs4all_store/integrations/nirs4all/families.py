@@ -48,6 +48,7 @@ class WithFamilies(Adapter):
 
     def save_conformal_result(self, result: Any, **about: Any) -> str:
         """Save a calibration, under `name`, `conformal_id`, `metadata`, and the ids that it is about; return its id."""
+        _require("conformal", result)
         columns = {
             "artifact_fingerprint": result.artifact.fingerprint,
             "target_name": result.artifact.target_name,
@@ -58,6 +59,7 @@ class WithFamilies(Adapter):
 
     def save_tuning_result(self, result: Any, **about: Any) -> str:
         """Save a search, under `name`, `tuning_id`, `metadata`, and the ids that it is about; return its id."""
+        _require("tuning", result)
         tuning = result.tuning
         columns = {
             "tuning_fingerprint": tuning.fingerprint,
@@ -69,6 +71,7 @@ class WithFamilies(Adapter):
 
     def save_robustness_result(self, report: Any, **about: Any) -> str:
         """Save a test of robustness, under `name`, `robustness_id`, `metadata`, and the ids that it is about."""
+        _require("robustness", report)
         columns = {
             "mode": report.mode,
             "scenario_count": len(report.scenarios),
@@ -103,10 +106,8 @@ class WithFamilies(Adapter):
 
     def _save_result(self, kind: str, result: Any, columns: Row, about: Mapping[str, Any]) -> str:
         family = FAMILIES[kind]
-        if not isinstance(result, family.type):
-            raise TypeError(f"a {kind} result is a {family.name} of nirs4all, not {type(result).__name__}")
         told = {"name": about.get("name", ""), "metadata": text_of(plain(about.get("metadata") or {}))}
-        links = {name: about[name] for name in RESULT_LINKS if about.get(name) is not None}
+        links = {name: about.get(name) for name in RESULT_LINKS}
         key = about.get(family.key) or new_id()
         details = {family.key: key} | told | links | columns | {"result_fingerprint": result.fingerprint}
         self.own.add_result(key, kind, told["name"], result.to_json(indent=None), links, details)
@@ -188,3 +189,9 @@ class WithFamilies(Adapter):
         ids = [of_runs.get(run_id) for run_id in found["run_id"]]
         found = found.with_columns(pl.Series("project_id", ids, dtype=pl.String))
         return (found if project_id is None else found.filter(project_id=project_id)).slice(offset, limit)
+
+
+def _require(kind: str, result: Any) -> None:
+    family = FAMILIES[kind]
+    if not isinstance(result, family.type):
+        raise TypeError(f"a {kind} result is a {family.name} of nirs4all, not {type(result).__name__}")

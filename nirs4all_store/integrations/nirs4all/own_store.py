@@ -211,7 +211,7 @@ class OwnStore(WorkspaceStore):
     # -- results and projects -----------------------------------------------------------------
 
     def add_result(
-        self, result_id: str, kind: str, name: str, document: str, links: Mapping[str, str], details: Row
+        self, result_id: str, kind: str, name: str, document: str, links: Mapping[str, str | None], details: Row
     ) -> None:
         """Add a result under an id of nirs4all's; its document is kept character by character."""
         with self._writing() as uow:

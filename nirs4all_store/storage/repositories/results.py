@@ -62,7 +62,8 @@ class ResultRepo(Repository):
             **links,
         }
         own = {"fingerprint": sha256(text.encode()), "document": text, "created_at": created_at or utc_now()}
-        self._tables.add_new(Result, row | own)
+        add = self._tables.add_new if result_id is None else self._tables.add
+        add(Result, row | own)
         return str(row["result_id"])
 
     def require_links(self, links: Mapping[str, str | None]) -> dict[str, str]:
