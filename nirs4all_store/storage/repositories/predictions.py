@@ -276,13 +276,12 @@ class PredictionRepo(Repository):
 
     def _top_of_one_league(self, ranked: ranking.Ranked, wanted: Wanted, values: Row) -> pl.DataFrame | None:
         """Return the best rows, which the database finds by itself; None if not all were judged in the same way."""
-        of_run = {name: value for name, value in values.items() if name == "run_id"}
-        if self._tables.frame(ranking.number_of_leagues(bool(of_run)), of_run).item() > 1:
+        leagues, *first_and_last = self._tables.frame(ranking.kinds(ranked), values).row(0)
+        if leagues > 1:
             return None
         ascending = wanted.ascending
         if ascending is None:
-            kinds = self._tables.frame(ranking.first_and_last_kind(ranked), values)
-            metric, task, last_metric, last_task = kinds.row(0)
+            metric, task, last_metric, last_task = first_and_last
             if (metric, task) != (last_metric, last_task) or metric in BEST_VALUE:
                 return None
             ascending = ranking.direction([] if metric is None else [metric])

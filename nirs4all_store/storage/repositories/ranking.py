@@ -108,13 +108,6 @@ def best(ranked: Ranked, ascending: bool, group_by: str | None) -> Select[Any]:
 
 
 @lru_cache
-def number_of_leagues(of_run: bool) -> Select[Any]:
-    """Return the SELECT that counts the ways in which pipelines were judged: on what data, and by which folds."""
-    query = select(func.count(distinct(func.concat(DATASET, "/", FOLDS))))
-    return query.where(PIPELINES.c.run_id == bindparam("run_id")) if of_run else query
-
-
-@lru_cache
 def candidates(ranked: Ranked) -> Select[Any]:
     """Return the SELECT of what `leaderboard` has to know of each prediction."""
     own_id = func.coalesce(PREDICTIONS.c.chain_id, PREDICTIONS.c.prediction_id)
@@ -130,11 +123,21 @@ def candidates(ranked: Ranked) -> Select[Any]:
 
 
 @lru_cache
-def first_and_last_kind(ranked: Ranked) -> Select[Any]:
-    """Return the SELECT of the first and last metric and task in the alphabet; if they differ, there are several."""
-    kinds = (PREDICTIONS.c.metric, PREDICTIONS.c.task_type)
-    first = [func.min(kind).label(kind.name) for kind in kinds]
-    return select(*first, *map(func.max, kinds)).where(*ranked.conditions)
+def kinds(ranked: Ranked) -> Select[Any]:
+    """Return the SELECT of whether predictions are ranked together.
+
+    Returns
+    -------
+    Select
+        In how many ways pipelines were judged (on what data, by which folds); then the first metric and task in the
+        alphabet, and the last ones: if they differ, there are several.
+    """
+    leagues = select(func.count(distinct(func.concat(DATASET, "/", FOLDS))))
+    if "run_id" in ranked.filters:
+        leagues = leagues.where(PIPELINES.c.run_id == bindparam("run_id"))
+    told = (PREDICTIONS.c.metric, PREDICTIONS.c.task_type)
+    first_and_last = (extreme(kind) for extreme in (func.min, func.max) for kind in told)
+    return select(leagues.scalar_subquery(), *first_and_last).where(*ranked.conditions)
 
 
 def direction(metrics: list[str]) -> bool:
