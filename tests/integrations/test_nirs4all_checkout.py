@@ -1,4 +1,4 @@
-"""nirs4all's own tests of its storage, on our store: by hand, with `-m slow`; CONTRIBUTING says what they need."""
+"""nirs4all's own tests of its storage, on our store: by hand, with `-m checkout`; CONTRIBUTING says what they need."""
 
 import os
 import shutil
@@ -11,7 +11,6 @@ from test_wheel import build_wheel, run
 
 HERE = Path(__file__).parent
 TABLE = tomllib.loads((HERE / "nirs4all_checkout.toml").read_text())
-CHECKOUT = os.environ.get("NIRS4ALL_CHECKOUT")
 RUN_PYTEST = "import sys, pytest; sys.exit(pytest.main(sys.argv[1:]))\n"
 OPTIONS = ("-q", "-c", "pytest.ini", "--rootdir", ".", "-p", "no:cacheprovider")
 
@@ -21,16 +20,16 @@ def named(part: str, version: str) -> list[str]:
     return [name for entry in TABLE[part] if version in entry["versions"] for name in entry["tests"]]
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(CHECKOUT is None, reason="NIRS4ALL_CHECKOUT names no folder with checkouts; see CONTRIBUTING")
+@pytest.mark.checkout
 @pytest.mark.parametrize("version", ["1.4.10", "0.7.1"])
 def test_its_own_tests_of_its_storage_pass_on_ours(tmp_path: Path, version: str) -> None:
+    checkouts = Path(os.environ["NIRS4ALL_CHECKOUT"])
     run("python3", "-m", "venv", tmp_path / "env", folder=tmp_path)
     python = tmp_path / "env" / "bin" / "python"
     needed = [f"nirs4all=={version}", "pytest", "matplotlib", build_wheel(tmp_path)]
     run(python, "-m", "pip", "install", "-q", *needed, folder=tmp_path)
     # Without the package beside them, which would be imported in the place of what is installed.
-    shutil.copytree(Path(str(CHECKOUT)) / version / "tests", tmp_path / "tests")
+    shutil.copytree(checkouts / version / "tests", tmp_path / "tests")
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     (tmp_path / "run_pytest.py").write_text(RUN_PYTEST)
     on_ours = (python, *OURS, "run_pytest.py", *OPTIONS)
