@@ -14,12 +14,13 @@ import pytest
 from programs import Process, says, tell
 from sqlalchemy import text
 
-from nirs4all_store import WorkspaceCorruptError, failpoints
-from nirs4all_store.engine.duckdb import connection, database, file_database, migrator
+from nirs4all_store import WorkspaceCorruptError, WorkspaceStore, failpoints
+from nirs4all_store.engine.duckdb import connection, database, file_database, migrator, row_io
 from nirs4all_store.engine.duckdb.connection import connect, raw_connection
-from nirs4all_store.engine.duckdb.database import IDLE_CONNECTIONS
+from nirs4all_store.engine.duckdb.database import COMPILED, IDLE_CONNECTIONS
 from nirs4all_store.engine.duckdb.dialect import CachingDialect, CachingPreparer, Connections
 from nirs4all_store.engine.duckdb.file_database import FileDatabase, _remove_folded
+from nirs4all_store.testing.contract import add_pipeline
 
 
 @pytest.fixture
@@ -266,3 +267,13 @@ def test_a_result_that_was_read_in_part_blocked_what_came_next(path: Path) -> No
         session.execute(text("SELECT * FROM range(3)")).fetchone()
         assert raw_connection(session).sql("SELECT 1").fetchall() == [(1,)]
     opened.close()
+
+
+def test_each_workspace_that_was_opened_once_compiled_all_statements_anew() -> None:
+    def look(name: str) -> tuple[int, set[Any]]:
+        with WorkspaceStore(f"memory:{name}") as store:
+            add_pipeline(store)
+            store.rank_chains()
+        return row_io._compiled_once.cache_info().misses, {*COMPILED}
+
+    assert look("first") == look("second")

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+from typing import Any
 
 import duckdb
 from sqlalchemy import create_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
+from sqlalchemy.util import LRUCache
 
 from ...validation import json_text
 from ..base import Answer, FlushingSession, Question
@@ -23,6 +25,8 @@ from .schema import differences_from
 from .settings import quoted_name
 
 IDLE_CONNECTIONS = 16
+COMPILED: LRUCache[Any, Any] = LRUCache(500)
+"""What SQLAlchemy has compiled for any database of this process; an engine's own cache would end with the engine."""
 
 
 class DuckDBDatabase:
@@ -59,6 +63,7 @@ class DuckDBDatabase:
                 poolclass=NullPool,
                 pool_reset_on_return=None,  # A session ends its transaction itself; a second rollback is a round trip.
                 json_serializer=lambda value: json_text(value, "a JSON value"),
+                execution_options={"compiled_cache": COMPILED},
             )
         except BaseException:  # Ctrl-C may come at any moment, and nobody has what could be closed.
             anchor.close()

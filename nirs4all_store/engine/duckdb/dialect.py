@@ -39,10 +39,19 @@ class CachingPreparer(DuckDBIdentifierPreparer):
 
 
 class CachingDialect(Dialect):
-    """The dialect, with SQLAlchemy's cache of compiled statements: to compile one costs more than to run it."""
+    """The dialect, with SQLAlchemy's cache of compiled statements: to compile one costs more than to run it.
+
+    All its instances are equal, since they compile alike: what one workspace has compiled serves the next one.
+    """
 
     supports_statement_cache = True
     preparer = CachingPreparer
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self)
+
+    def __hash__(self) -> int:
+        return hash(type(self))
 
     def initialize(self, connection: Connection) -> None:
         """Set what SQLAlchemy would ask the database for: for DuckDB it is always the same."""
