@@ -20,6 +20,8 @@ from nirs4all_store import WorkspaceStore
 from nirs4all_store.engine.duckdb import migrator
 from nirs4all_store.workspace import registry
 
+TESTS = Path(__file__).parent
+
 fence.stand()
 # Each line of a command would build all commands anew.
 typer.testing._get_command = functools.cache(get_command)
@@ -38,6 +40,15 @@ def pytest_sessionstart() -> None:
     """Hear Ctrl-C: a shell lets what it starts in the background ignore it, and so would the programs of tests."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection(session: pytest.Session) -> None:
+    """Let each process of a whole run compile its share of the tests first: else each compiles all, at once."""
+    worker = getattr(session.config, "workerinput", None)
+    if worker is None or session.config.args_source is not pytest.Config.ArgsSource.TESTPATHS:
+        return
+    for path in sorted(TESTS.rglob("test_*.py"))[int(worker["workerid"].removeprefix("gw")) :: worker["workercount"]]:
+        pytest.Module.from_parent(session, path=path).obj  # noqa: B018  # It is imported.
 
 
 def pytest_collection_finish() -> None:
