@@ -27,7 +27,7 @@ from nirs4all_store import (
     WorkspaceStore,
 )
 from nirs4all_store.integrations.nirs4all import __main__ as program
-from nirs4all_store.integrations.nirs4all import families, install, installation
+from nirs4all_store.integrations.nirs4all import families, install, installation, v0_7
 from nirs4all_store.integrations.nirs4all.adapter import Adapter
 from nirs4all_store.integrations.nirs4all.bundles import AsLine, is_line
 from nirs4all_store.integrations.nirs4all.documents import plain
@@ -525,6 +525,9 @@ def test_after_a_refit_the_final_models_are_kept_or_all(
         for chain_id, advice in ((winner, f"predict with its final model, chain {final}"), (loser, "train it again")):
             with pytest.raises(ChainReplayError, match=f"chain {chain_id} was pruned: its scores.*; {advice}"):
                 in_folder.replay_chain(chain_id, X)
+            for version in (v0_7.Store, Store):
+                with pytest.raises(ChainReplayError, match="was pruned"):  # A bundle of it was empty.
+                    version.export_chain(in_folder, chain_id, in_folder.workspace_path / "m.n4a")  # type: ignore[arg-type]
             assert (in_folder.get_chain(chain_id) or {})["fold_artifacts"] == {}
         assert (in_folder.own.get_chain(final) or {})["refit_of"] == winner
         assert in_folder.cleanup_transient_artifacts(run_id, "d", [pipelines[0]]) == 0

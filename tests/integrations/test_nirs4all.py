@@ -63,6 +63,19 @@ def test_what_its_training_stored_is_what_its_chains_replay(
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("version", "engine"), ENGINES[1:])
+def test_only_final_models_are_kept_if_a_user_wants_it(
+    pythons: dict[str, Path], tmp_path: Path, version: str, engine: str
+) -> None:
+    kinds = ["sweep", "two", "classes", "branches"]
+    run(pythons[version], *OURS, "--keep", "final", TRAINING, tmp_path / "w", engine, *kinds, folder=tmp_path)
+    found = said(run(pythons[version], CHECKING, tmp_path / "w", folder=tmp_path))
+    assert (found["findings"], [row["failed"] for row in found["pipelines"] if row["failed"]]) == ([], [])
+    assert all((row["compared"] > 0) == ("refit" in row["name"]) for row in found["pipelines"])
+    assert max(row["worst"] for row in found["pipelines"]) < TOLERANCE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("version", "engine"), ENGINES[1:])
 def test_it_predicts_exports_reads_and_deletes_by_its_own_means(
     pythons: dict[str, Path], tmp_path: Path, version: str, engine: str
 ) -> None:

@@ -260,7 +260,7 @@ def test_in_threads_nobody_hears_a_warning_so_that_nothing_is_kept(store: Worksp
 def test_workers_take_over_and_leave_for_others(store: WorkspaceStore) -> None:
     config = [
         SelectFromModel(RandomForestRegressor(30, random_state=0), max_features=3, threshold=-np.inf),
-        *CONFIG[2:],
+        *SWEEP[2:],
     ]
     for _ in range(2):
         runner = PipelineRunner(store, progress=False, n_jobs=2)
@@ -269,4 +269,4 @@ def test_workers_take_over_and_leave_for_others(store: WorkspaceStore) -> None:
     assert len(keys_in(store)) > 0
     logs = [store.get_pipeline_log(name) for name in store.list_pipelines(run_id=runner.run_id)["pipeline_id"]]
     assert all(log["message"][0] is not None for log in logs)
-    assert predictions(store, runner.run_id) == predictions(store, run(store, config, cache=False))
+    assert predictions(store, runner.run_id) == predictions(store, run(store, config, refit=True, cache=False))

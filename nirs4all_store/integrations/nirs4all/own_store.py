@@ -8,7 +8,16 @@ from typing import Any
 
 from ...artifacts import checked_hash
 from ...call_boundary import all_public
-from ...chains import FINAL_FOLDS, artifact_ids, is_pruned, own_chain, problem_of, with_ids, without_objects
+from ...chains import (
+    FINAL_FOLDS,
+    artifact_ids,
+    is_pruned,
+    own_chain,
+    plan_replay,
+    problem_of,
+    with_ids,
+    without_objects,
+)
 from ...errors import ChainReplayError, InvalidInputError, NotFoundError
 from ...exchange import models_below, refits_of
 from ...identifiers import new_id, utc_now
@@ -107,6 +116,12 @@ class OwnStore(WorkspaceStore):
         with self._writing() as uow:
             rows = uow.results.of_artifact_keys(uow.results.artifact_keys())
             return uow.results.delete([row["result_id"] for row in rows if row["details"] == details])
+
+    def refuse_pruned(self, chain_id: str) -> None:
+        """Raise `ChainReplayError` if a chain has lost its fitted objects: a bundle of it would be empty."""
+        chain = self.get_chain(chain_id)
+        if chain is not None and is_pruned(chain):
+            plan_replay(self._chain_and_artifacts(chain_id)[0])
 
     def chains_as_written(self, chain_ids: Sequence[str]) -> list[Row]:
         """Return chains as nirs4all wrote them, in this order; those that it did not write as our replay needs them.

@@ -60,7 +60,7 @@ class Store(Adapter):
 
     def export_chain(self, chain_id: str, output_path: Any, format: str = "n4a") -> Path:
         """Write a chain as nirs4all's own bundle, which its `predict` and our `import_bundle` read."""
-        self._save_waiting()
+        self.own.refuse_pruned(chain_id)
         return Path(their_store().export_chain(self, chain_id, output_path, format))
 
     def query_aggregated_predictions(

@@ -212,6 +212,7 @@ class Store(WithRunDetail, WithArtifactCache):
         self, chain_id: str, output_path: Any, format: str = "n4a", relation_replay_manifest: Any = None
     ) -> Path:
         """Write a chain as nirs4all's own bundle, which its `predict` and our `import_bundle` read."""
+        self.own.refuse_pruned(chain_id)
         chain = self.own.get_chain(chain_id)
         is_branch = chain is not None and chain["branch_path"] and is_line(chain)
         store = AsLine(self, chain) if chain is not None and is_branch else self
