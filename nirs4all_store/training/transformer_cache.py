@@ -17,12 +17,13 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
-from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import scipy
+import sklearn
 from sklearn.base import clone
 from threadpoolctl import threadpool_info
 
@@ -48,7 +49,7 @@ SEEDS = re.compile("random|seed|rng")
 """What is in the names of parameters that say how random numbers are drawn."""
 VALUES = (str, bytes, int, float, complex, bool, type(None), slice, range)
 INSTALLED = {"site-packages", "dist-packages"}
-USED = ("numpy", "scipy", "scikit-learn")
+USED = (np, scipy, sklearn)
 
 if TYPE_CHECKING:  # A process that trains needs no database.
     from ..store import WorkspaceStore
@@ -145,7 +146,7 @@ class TransformerCache:
 
     def __init__(self, store: WorkspaceStore, settings: dict[str, Any], *, is_on: bool) -> None:
         self._store = store
-        versions = [platform.python_version(), __version__, *map(version, USED)]
+        versions = [platform.python_version(), __version__, *(package.__version__ for package in USED)]
         self._circumstances = json.dumps([versions, settings], sort_keys=True, default=str)
         self._is_on = is_on
         self._roots: dict[str, list[str]] = {}
