@@ -218,7 +218,7 @@ def test_the_demo_once_collected_in_the_workspace_of_others(here: Path) -> None:
 
 def test_a_script_whose_reader_has_enough_once_ended_in_a_traceback(here: Path) -> None:
     command(f"export {an_id('chain')} model.n4a.py --overwrite")
-    np.save(here / "many.npy", np.repeat(X, 500, axis=0))
+    np.save(here / "many.npy", np.repeat(X, 150, axis=0))
     line, errors = script_process(here / "model.n4a.py", "many.npy").head()
     assert float(line)
     assert errors == ""
