@@ -1662,7 +1662,7 @@ class WorkspaceStore(Queries):
             path=checked_path(path, "path"),
             target=self._workspace.blobs.folder and self._workspace.blobs.folder.parent,
             trust=codecs.checked_trust(trusted),
-            spectra=dict(spectra or {}),
+            spectra=spectra or {},
             timezone=timezone,
             dry_run=dry_run,
             progress=progress or (lambda what, done, total: None),
@@ -1720,7 +1720,7 @@ class WorkspaceStore(Queries):
             self._writing,
             wanted,
             codecs.checked_trust(trusted),
-            dict(spectra or {}),
+            spectra or {},
             progress or (lambda what, done, total: None),
         )
 

@@ -17,12 +17,15 @@ from ..errors import (
     ArtifactCorruptError,
     ArtifactLoadError,
     ArtifactMissingError,
+    ChainReplayError,
+    InvalidInputError,
     StoreError,
     UntrustedArtifactError,
+    WorkspaceCorruptError,
 )
 from ..identifiers import utc_now
 from ..storage import Chain, UnitOfWork
-from .lost_files import Others, taken_instead, without_perhaps
+from .lost_files import Opening, Others, taken_instead, without_perhaps
 from .samples import KeptSpectra, Samples
 from .verdicts import DIFFERS, DOUBTFUL, FAILS, NEEDS, NO_FILES, NOT_CHECKED, UNDECIDED, VERIFIED
 
@@ -32,6 +35,17 @@ TOLERANCE = 1e-5
 OF_RANGE = 1e-3
 """How far, relative to the range of the predictions: values far from zero would hide all differences among them."""
 ROUNDING = 8 * float(np.finfo(np.float32).eps)
+ODD = (
+    ArtifactLoadError,
+    ChainReplayError,
+    InvalidInputError,
+    WorkspaceCorruptError,
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+)
+"""What is raised by rows that came from elsewhere, or were damaged: it is told of their chain alone."""
 NO_FOLDS = ("", "all")
 WHEN = ("checked_at", "versions")
 """What a verdict says of the moment at which it was found."""
@@ -44,7 +58,7 @@ NOT_KEPT = (
 )
 OTHER_SPECTRA = (
     "with these spectra its objects do not give what its training stored; if another dataset has the same name, give "
-    "the spectra by the id of the run"
+    f"the spectra by the id of the run: `{HOW} {{0}}`"
 )
 OTHER_PREDICTIONS = (
     "with the spectra that are kept it predicts other values than its training stored; environment() says which "
@@ -85,44 +99,59 @@ class Stored:
     classes: Any
 
 
-def check_chain(uow: UnitOfWork, chain: Row, given: Given) -> Row:
-    """Return what is told of a chain, and let it name other objects if only these give its predictions.
+def check_chain(opening: Opening, chain: Row, given: Given) -> tuple[Row, Row | None]:
+    """Return what is told of a chain, and the chain with the objects that it shall name if these give its predictions.
 
-    Imported objects are loaded only if somebody trusts them, as `given` does from now on.
+    Imported objects are loaded only if somebody trusts them, as `given` does from now on. To load them and to predict
+    may take long: no unit of work is open meanwhile, so that nobody waits for it.
+
+    Parameters
+    ----------
+    opening : callable
+        Opens a unit of work to write in.
+    chain : dict
+    given : Given
 
     Returns
     -------
-    dict
-        `verdict`, and what belongs to it; see `ImportReport`.
+    tuple of dict and (dict or None)
+        `verdict`, and what belongs to it, see `ImportReport`; None for a chain that is not verified.
     """
+    try:
+        return _check(opening, chain, given)
+    except ODD as error:
+        return {"verdict": FAILS, "reason": f"it cannot be checked: {error!r:.300}"}, None
+
+
+def _check(opening: Opening, chain: Row, given: Given) -> tuple[Row, Row | None]:
     if not artifact_ids(chain):
-        return _without_files(chain)
-    uow.artifacts.trust_also(artifact_ids(chain), given.trust or [])
+        return _without_files(chain), None
     bare = without_perhaps(chain)
-    artifacts = uow.artifacts.get_many(artifact_ids(bare))
-    loader = ChainLoader(uow.blobs)
+    with opening() as uow:
+        samples, if_different, if_absent = _samples(uow, chain, given)
+        stored, reason = ([], if_absent) if samples is None else _stored(uow, chain, samples)
+        uow.artifacts.trust_also(artifact_ids(chain), given.trust or [])
+        artifacts = uow.artifacts.get_many(artifact_ids(bare))
+        loader = ChainLoader(uow.blobs)
     unknown = {"verdict": DOUBTFUL if _known(chain).get("verdict") == DOUBTFUL else NOT_CHECKED}
     problem = next(filter(None, (_problem(loader, row) for row in artifacts.values())), None)
     if problem is not None:
-        return unknown | problem
-    samples, if_different, if_absent = _samples(uow, chain, given)
-    stored, reason = ([], if_absent) if samples is None else _stored(uow, chain, samples)
+        return unknown | problem, None
     if reason:
-        return unknown | {"reason": reason}
+        return unknown | {"reason": reason}, None
     found = _compared(loader, bare, artifacts, stored)
     if found["verdict"] == VERIFIED:
-        _name(uow, chain, bare)
-        return found
+        return found, bare
     folds = list(dict.fromkeys(one.fold for one in stored))
-    changed, told = taken_instead(uow, chain, given.others, folds, partial(_gives, loader, stored))
-    if changed is None:
-        return {"reason": "; ".join([if_different, *told.values()])} | found
-    _name(uow, chain, changed)
-    return _compared(loader, changed, uow.artifacts.get_many(artifact_ids(changed)), stored) | told
+    taken, told = taken_instead(opening, chain, given.others, folds, partial(_gives, loader, stored))
+    if taken is None:
+        return {"reason": "; ".join([if_different, *told.values()])} | found, None
+    own, artifacts = taken
+    return _compared(loader, own, artifacts, stored) | told, own
 
 
-def keep_verdict(uow: UnitOfWork, chain: Row, found: Row) -> bool:
-    """Store what is told of a chain; return whether it is other than before.
+def keep_verdict(uow: UnitOfWork, chain: Row, found: Row, own: Row | None) -> bool:
+    """Store what is told of a chain, and let it name its own objects; return whether other things are told than before.
 
     That it cannot be compared now says nothing of a chain that was compared before, nor of one that nobody doubts.
     """
@@ -130,6 +159,8 @@ def keep_verdict(uow: UnitOfWork, chain: Row, found: Row) -> bool:
     is_left = found["verdict"] in UNDECIDED and before.get("verdict") in (None, VERIFIED, DIFFERS)
     if is_left or not artifact_ids(chain):
         return False
+    if own is not None:
+        _name(uow, chain, own)
     uow.whole_rows.change(Chain, chain["chain_id"], {"verification": found | _now(found)})
     return found != {name: value for name, value in before.items() if name not in WHEN}
 
@@ -168,7 +199,8 @@ def _samples(uow: UnitOfWork, chain: Row, given: Given) -> tuple[Samples | None,
         return given.kept.of(uow, dataset), OTHER_PREDICTIONS, NOT_KEPT.format(dataset["name"])
     keys = [str(pipeline.get(key)) for pipeline in pipelines for key in ("run_id", "dataset_hash", "dataset_name")]
     samples = next((given.spectra[key] for key in keys if key in given.spectra), None)
-    return samples, OTHER_SPECTRA, NOT_GIVEN.format(keys[-1], quote(f"{keys[-1]}=FILE"))
+    of_run = OTHER_SPECTRA.format(quote(f"{keys[0]}=FILE"))
+    return samples, of_run, NOT_GIVEN.format(keys[-1], quote(f"{keys[-1]}=FILE"))
 
 
 def _problem(loader: ChainLoader, artifact: Row) -> Row | None:
@@ -202,6 +234,8 @@ def _stored(uow: UnitOfWork, chain: Row, samples: Samples) -> tuple[list[Stored]
     tested = {row["fold"] for row in rows if row["partition"] == "test"}
     is_meta = any("models" in way for step in chain["steps"] for way in step.get("ways") or ())
     rows = [row for row in rows if row["partition"] == "test" or (row["fold"] not in tested and not is_meta)]
+    if not wanted:
+        return [], "its row names no model that predicts"
     if lacking := sorted(wanted - {row["fold"] for row in rows}):
         return [], f"its training stored no predictions to compare those of {', '.join(lacking)} with"
     stored = []
@@ -209,10 +243,8 @@ def _stored(uow: UnitOfWork, chain: Row, samples: Samples) -> tuple[list[Stored]
         places = samples.places(row)
         if places is None:
             most, count = int(np.max(row["sample_indices"])) + 1, len(samples.X)
-            return (
-                [],
-                f"its training saw at least {most} samples, and the spectra are of {count}: give the test set, too",
-            )
+            saw = f"its training saw at least {most} samples, and the spectra are of {count}"
+            return [], f"{saw}: give the whole calibration, then the test set"
         stored.append(Stored(row["fold"], samples.X[places], row["y_pred"], row["y_proba"], row["classes"]))
     return stored, ""
 
@@ -235,7 +267,8 @@ def _compared(loader: ChainLoader, chain: Row, artifacts: dict[str, Row], stored
             if one.y_proba is not None:
                 pairs.append((_probabilities(fitted, one), one.y_proba))
         except StoreError as error:
-            return {"verdict": DIFFERS, "reason": f"{error!s:.500}"}
+            # Without its id: chains of which the same is told stand in one line.
+            return {"verdict": DIFFERS, "reason": f"{error!s:.500}".removeprefix(f"chain {chain['chain_id']}: ")}
         for predicted, given in pairs:
             difference, is_near = _difference(predicted, given)
             worst, is_equal = max(worst, difference), is_equal and is_near

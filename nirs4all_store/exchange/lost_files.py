@@ -8,6 +8,7 @@ is taken: docs/decisions/0032.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from itertools import product
 from typing import Any
 
@@ -19,6 +20,8 @@ from ..storage import UnitOfWork
 Row = dict[str, Any]
 Kind = tuple[str, str]
 """The type and the class of a fitted object."""
+Opening = Callable[[], AbstractContextManager[UnitOfWork]]
+"""Opens a unit of work, or gives the one that is open."""
 Others = Callable[[UnitOfWork, Row, Kind], list[str]]
 """Gives the ids of objects of a kind that might be a chain's own."""
 IsEqual = Callable[[Row, dict[str, Row], str], bool]
@@ -49,13 +52,14 @@ def attached(uow: UnitOfWork, chain: Row, kind: Kind) -> list[str]:
 
 
 def taken_instead(
-    uow: UnitOfWork, chain: Row, others: Sequence[Others], folds: Sequence[str], is_equal: IsEqual
-) -> tuple[Row | None, Row]:
+    opening: Opening, chain: Row, others: Sequence[Others], folds: Sequence[str], is_equal: IsEqual
+) -> tuple[tuple[Row, dict[str, Row]] | None, Row]:
     """Return a chain with those objects that give its predictions, if only one choice of models does, and what is told.
 
     Parameters
     ----------
-    uow : UnitOfWork
+    opening : callable
+        Opens a unit of work; none is open while choices are tried.
     chain : dict
     others : sequence of callable
     folds : sequence of str
@@ -64,7 +68,8 @@ def taken_instead(
     """
     bare = without_perhaps(chain)
     for more in others:
-        choices, artifacts = _choices(uow, chain, more)
+        with opening() as uow:
+            choices, artifacts = _choices(uow, chain, more)
         if all(len(ids) == 1 for ids in choices.values()):
             continue
         if (tries := _tries(bare, choices)) > MOST_TRIES:
@@ -73,7 +78,7 @@ def taken_instead(
         # A transformer that was fitted for the folds and again for the final model is two files that do the same.
         if len({str(with_ids(bare, fit)["fold_artifacts"]) for fit in fits}) == 1:
             paths = {old: artifacts[new]["artifact_path"] for old, new in fits[0].items() if old != new}
-            return with_ids(bare, fits[0]), {"replaced": paths, "reason": REPLACED}
+            return (with_ids(bare, fits[0]), artifacts), {"replaced": paths, "reason": REPLACED}
     return None, {}
 
 

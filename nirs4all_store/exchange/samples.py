@@ -51,12 +51,15 @@ def given_spectra(spectra: Mapping[str, Any]) -> dict[str, Samples]:
     InvalidInputError
         They are no arrays or files of one width.
     """
+    if not isinstance(spectra, Mapping):
+        raise InvalidInputError(f"spectra is {type(spectra).__name__}; give a dict of datasets, such as {{'wheat': X}}")
     found = {}
     for name, given in spectra.items():
         is_list = isinstance(given, list | tuple) and any(isinstance(one, str | Path | np.ndarray) for one in given)
         parts = given if is_list else [given]
+        arrays = [read_spectra(Path(one)).X if isinstance(one, str | Path) else one for one in parts]
         try:
-            X = np.vstack([read_spectra(Path(one)).X if isinstance(one, str | Path) else one for one in parts])
+            X = np.vstack(arrays)
             found[name] = Samples(X.astype(float))
         except (TypeError, ValueError) as error:
             raise InvalidInputError(f"the spectra of {name!r} are no arrays of one width: {error}") from error

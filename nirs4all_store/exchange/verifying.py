@@ -3,31 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
 from typing import Any
 
 from ..artifacts import Trust
 from ..call_boundary import keeping_interrupts
-from ..errors import ArtifactLoadError, ChainReplayError, InvalidInputError, NotFoundError
+from ..chains import artifact_ids
+from ..errors import NotFoundError
 from ..storage import UnitOfWork
 from .checking import Given, check_chain, keep_verdict
-from .lost_files import attached
+from .lost_files import Opening, attached
 from .samples import KeptSpectra, given_spectra
-from .verdicts import FAILS, VERIFIED, VerifyReport
+from .verdicts import VERIFIED, VerifyReport
 
 Row = dict[str, Any]
-ODD = (ArtifactLoadError, ChainReplayError, InvalidInputError, KeyError, TypeError, ValueError, AttributeError)
-"""What is raised by rows that came from elsewhere, and no program has written: it is told of their chain alone."""
 
 
 def verify(
-    writing: Callable[[], AbstractContextManager[UnitOfWork]],
+    writing: Opening,
     ids: Iterable[str] | None,
     trust: Trust,
     spectra: Mapping[str, Any],
     progress: Callable[[str, int, int], None],
 ) -> VerifyReport:
-    """Check chains; see `WorkspaceStore.verify`. Each is a transaction of its own that `writing` opens."""
+    """Check chains; see `WorkspaceStore.verify`. `writing` opens a transaction for what is found of each."""
     given = Given(trust, given_spectra(spectra), [attached], KeptSpectra())
     with writing() as uow:
         chain_ids = _waiting(uow) if ids is None else _chains_of(uow, ids)
@@ -36,24 +34,25 @@ def verify(
         for number, chain_id in enumerate(chain_ids):
             check_interrupts()
             progress(f"chain {chain_id}", number, len(chain_ids))
-            with writing() as uow:
-                found = _checked(uow, chain_id, given)
+            found = _checked(writing, chain_id, given)
             if found is not None:
                 report.chains[chain_id] = found
     progress("done", len(chain_ids), len(chain_ids))
     return report
 
 
-def _checked(uow: UnitOfWork, chain_id: str, given: Given) -> Row | None:
-    """Check a chain and store what is found; return it, or None if somebody has deleted the chain meanwhile."""
-    chain = uow.chains.get(chain_id)
+def _checked(writing: Opening, chain_id: str, given: Given) -> Row | None:
+    """Check a chain and store what is found; return it, or None if somebody has deleted or changed it meanwhile."""
+    with writing() as uow:
+        chain = uow.chains.get(chain_id)
     if chain is None:
         return None
-    try:
-        found = check_chain(uow, chain, given)
-    except ODD as error:
-        found = {"verdict": FAILS, "reason": f"it cannot be checked: {error!r:.300}"}
-    keep_verdict(uow, chain, found)
+    found, own = check_chain(writing, chain, given)
+    with writing() as uow:
+        now = uow.chains.get(chain_id)
+        if now is None or artifact_ids(now) != artifact_ids(chain):
+            return None
+        keep_verdict(uow, now, found, own)
     return found
 
 

@@ -11,9 +11,11 @@ import pytest
 from old_workspaces import TEST, TRAIN, OldWorkspace, X, Y, add_models, step, write_screening
 from sklearn.linear_model import Ridge
 from sklearn.preprocessing import StandardScaler
+from sqlalchemy import text
 from typer.testing import CliRunner
 
 from nirs4all_store import InvalidInputError, NotFoundError, PipelineRunner, ReadOnlyError, WorkspaceStore, views
+from nirs4all_store.chains import ChainLoader
 from nirs4all_store.cli.app import app
 from nirs4all_store.models import Chain
 
@@ -104,6 +106,91 @@ def test_a_chain_that_cannot_be_checked_is_no_error_of_the_others(
     store.get_artifact_path(final).unlink()
     report = store.verify(chains[1])
     assert (report.verdicts, report.is_sound) == ({"no files": 1}, True)
+
+
+def test_who_wrote_waited_while_a_chain_was_loaded_and_predicted(
+    store: WorkspaceStore, chains: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.import_workspace(tmp_path / "old")
+    load, fitted, seen = ChainLoader.load, ChainLoader.fitted, []
+
+    def watch(call: Any) -> Any:
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            seen.append(store.is_in_transaction)
+            return call(*args, **kwargs)
+
+        return watched
+
+    monkeypatch.setattr(ChainLoader, "load", watch(load))
+    monkeypatch.setattr(ChainLoader, "fitted", watch(fitted))
+    assert store.verify(trusted=True, spectra={"wheat": X[::-1]}).verdicts == {"differs": 2}
+    assert store.verify(spectra={"wheat": X}).verdicts == {"verified": 2}
+    assert seen
+    assert not any(seen)
+
+
+def test_a_chain_that_somebody_deletes_meanwhile_is_not_told_of(
+    store: WorkspaceStore, chains: tuple[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.import_workspace(tmp_path / "old")
+    load = ChainLoader.load
+
+    def delete(*args: Any) -> Any:
+        if store.get_run("the run"):
+            store.delete_run("the run")
+        return load(*args)
+
+    monkeypatch.setattr(ChainLoader, "load", delete)
+    assert store.verify(trusted=True, spectra={"wheat": X}).chains == {}
+    assert store.check(deep=True).findings == []
+
+
+@pytest.mark.parametrize("folds", [{}, []])
+def test_a_chain_of_which_nothing_was_compared_was_verified(
+    store: WorkspaceStore, chains: tuple[str, str], tmp_path: Path, folds: Any
+) -> None:
+    store.import_workspace(tmp_path / "old")
+    with store.unit_of_work() as uow:
+        uow.whole_rows.change(Chain, chains[0], {"fold_artifacts": folds})
+        uow.commit()
+    told = store.verify(chains[0], trusted=True, spectra={"wheat": X}).chains[chains[0]]
+    assert (told["verdict"], told["reason"]) == ("not checked", "its row names no model that predicts")
+
+
+def test_damaged_arrays_of_one_chain_kept_all_others_from_being_verified(
+    store: WorkspaceStore, chains: tuple[str, str], tmp_path: Path
+) -> None:
+    store.import_workspace(tmp_path / "old")
+    damage = "UPDATE prediction_arrays SET layout = '{\"y_pred\": 3}' WHERE prediction_id IN "
+    with store.unit_of_work() as uow:
+        rows = "(SELECT prediction_id FROM predictions WHERE chain_id = :chain_id)"
+        uow.session.execute(text(damage + rows), {"chain_id": chains[0]})
+        uow.commit()
+    report = store.verify(trusted=True, spectra={"wheat": X})
+    assert [report.chains[one]["verdict"] for one in chains] == ["fails", "verified"]
+    again = store.import_workspace(tmp_path / "old", trusted=True, spectra={"wheat": X})
+    assert again.chains[chains[0]]["verdict"] == "fails"
+
+
+def test_a_file_of_spectra_that_is_not_there_was_said_to_have_another_width(store: WorkspaceStore) -> None:
+    with pytest.raises(InvalidInputError, match=r"^no\.csv cannot be read: there is no such file"):
+        store.verify(spectra={"wheat": "no.csv"})
+    with pytest.raises(InvalidInputError, match="spectra is str; give a dict"):
+        store.verify(spectra="wheat=train.csv")  # type: ignore[arg-type]
+
+
+def test_what_is_told_of_wrong_spectra_named_each_chain_and_not_the_run_to_give_them_by(
+    store: WorkspaceStore, chains: tuple[str, str], tmp_path: Path
+) -> None:
+    store.import_workspace(tmp_path / "old")
+    wrong = store.verify(trusted=True, spectra={"wheat": X[::-1]})
+    (reason,) = {str(told["reason"]) for told in wrong.chains.values()}
+    assert reason.endswith("by the id of the run: `nirs4all-store verify --trusted --spectra 'the run=FILE'`")
+    narrow = store.verify(spectra={"wheat": X[:, 1:]})
+    (reason,) = {str(told["reason"]) for told in narrow.chains.values()}
+    assert reason.startswith("step 0 (StandardScaler) refused X of shape")
+    few = store.verify(spectra={"wheat": X[:5]}).frame()["reason"][0]
+    assert few.endswith("give the whole calibration, then the test set")
 
 
 def test_ctrl_c_leaves_whole_chains(store: WorkspaceStore, chains: tuple[str, str], tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -27,10 +28,10 @@ def check_run(job: Import, run_id: str) -> bool:
             if told.get("verdict") in (None, VERIFIED) or not artifact_ids(chain):
                 continue
             if job.trust:
-                found = check_chain(uow, chain, given)
+                found, own = check_chain(lambda: nullcontext(uow), chain, given)
             else:
-                found = told | ({"reason": UNTRUSTED} if told["verdict"] in UNDECIDED else {})
-            changed |= keep_verdict(uow, chain, found)
+                own, found = None, told | ({"reason": UNTRUSTED} if told["verdict"] in UNDECIDED else {})
+            changed |= keep_verdict(uow, chain, found, own)
             is_left = told["verdict"] == DIFFERS and found["verdict"] in UNDECIDED
             job.report.chains[chain["chain_id"]] = told if is_left else found
     return changed

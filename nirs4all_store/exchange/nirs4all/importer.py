@@ -5,7 +5,7 @@ Why what becomes what: docs/decisions/0032.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ def import_workspace(
     *,
     target: Path | None,
     trust: Trust,
-    spectra: dict[str, Any],
+    spectra: Mapping[str, Any],
     timezone: str | None,
     dry_run: bool,
     progress: Callable[[str, int, int], None],
