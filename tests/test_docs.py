@@ -164,6 +164,17 @@ def test_what_stands_on_a_page_runs_and_prints_what_the_page_shows(
         assert_every_row_is_another_model(tmp_path / "workspace")
 
 
+@pytest.mark.published
+@pytest.mark.makes_databases
+def test_a_page_said_to_rank_a_run_called_workspace(
+    trained: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(trained[0])
+    pages = "\n".join(page.read_text() for page in DOCS.rglob("*.md"))
+    for command in sorted(set(re.findall(r"`(nirs4all-store top\b[^`]*)`", pages))):
+        run_commands(command)
+
+
 def assert_every_row_is_another_model(workspace: Path) -> None:
     """Refuse a ranking of twins: PLSRegression scales by itself, so that a StandardScaler before it changes nothing."""
     with WorkspaceStore(workspace, read_only=True) as store:

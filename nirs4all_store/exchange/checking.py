@@ -51,7 +51,7 @@ WHEN = ("checked_at", "versions")
 """What a verdict says of the moment at which it was found."""
 HOW = "nirs4all-store verify --trusted --spectra"
 UNTRUSTED = f"nobody has said that its objects may be loaded; `{HOW} DATASET=FILE` does, and checks it"
-NOT_GIVEN = f"the spectra of {{0!r}} were not given; `{HOW} {{1}}` checks it"
+NOT_GIVEN = "the spectra of {0!r} were not given; `{1}` checks it"
 NOT_KEPT = (
     "the spectra of {0!r} are not kept, or cannot be read; `nirs4all-store dataset attach FILE` keeps those that "
     "training saw"
@@ -199,8 +199,11 @@ def _samples(uow: UnitOfWork, chain: Row, given: Given) -> tuple[Samples | None,
         return given.kept.of(uow, dataset), OTHER_PREDICTIONS, NOT_KEPT.format(dataset["name"])
     keys = [str(pipeline.get(key)) for pipeline in pipelines for key in ("run_id", "dataset_hash", "dataset_name")]
     samples = next((given.spectra[key] for key in keys if key in given.spectra), None)
+    how = f"{HOW} {quote(f'{keys[-1]}=FILE')}"
+    if _known(chain).get("verdict") in (None, VERIFIED):  # It does not wait, so that it is checked only if named.
+        how = how.replace("verify", f"verify {quote(keys[0])}", 1)
     of_run = OTHER_SPECTRA.format(quote(f"{keys[0]}=FILE"))
-    return samples, of_run, NOT_GIVEN.format(keys[-1], quote(f"{keys[-1]}=FILE"))
+    return samples, of_run, NOT_GIVEN.format(keys[-1], how)
 
 
 def _problem(loader: ChainLoader, artifact: Row) -> Row | None:

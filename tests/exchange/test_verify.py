@@ -193,6 +193,15 @@ def test_what_is_told_of_wrong_spectra_named_each_chain_and_not_the_run_to_give_
     assert few.endswith("give the whole calibration, then the test set")
 
 
+def test_the_command_that_checks_a_chain_that_does_not_wait_did_not_name_it(
+    store: WorkspaceStore, chains: tuple[str, str], tmp_path: Path
+) -> None:
+    store.import_workspace(tmp_path / "old", trusted=True, spectra={"wheat": X})
+    assert store.verify().chains == {}
+    (reason,) = {str(told["reason"]) for told in store.verify("the run").chains.values()}
+    assert "`nirs4all-store verify 'the run' --trusted --spectra wheat=FILE`" in reason
+
+
 def test_ctrl_c_leaves_whole_chains(store: WorkspaceStore, chains: tuple[str, str], tmp_path: Path) -> None:
     store.import_workspace(tmp_path / "old")
 
