@@ -150,6 +150,19 @@ def _check(opening: Opening, chain: Row, given: Given) -> tuple[Row, Row | None]
     return _compared(loader, own, artifacts, stored) | told, own
 
 
+def check_and_keep(opening: Opening, chain: Row, given: Given) -> tuple[Row, bool] | None:
+    """Check a chain and store what is found; return it, and whether it is new.
+
+    None: somebody has deleted the chain meanwhile, or let it name other objects.
+    """
+    found, own = check_chain(opening, chain, given)
+    with opening() as uow:
+        now = uow.chains.get(chain["chain_id"])
+        if now is None or artifact_ids(now) != artifact_ids(chain):
+            return None
+        return found, keep_verdict(uow, now, found, own)
+
+
 def keep_verdict(uow: UnitOfWork, chain: Row, found: Row, own: Row | None) -> bool:
     """Store what is told of a chain, and let it name its own objects; return whether other things are told than before.
 

@@ -7,10 +7,9 @@ from typing import Any
 
 from ..artifacts import Trust
 from ..call_boundary import keeping_interrupts
-from ..chains import artifact_ids
 from ..errors import NotFoundError
 from ..storage import UnitOfWork
-from .checking import Given, check_chain, keep_verdict
+from .checking import Given, check_and_keep
 from .lost_files import Opening, attached
 from .samples import KeptSpectra, given_spectra
 from .verdicts import VERIFIED, VerifyReport
@@ -45,15 +44,8 @@ def _checked(writing: Opening, chain_id: str, given: Given) -> Row | None:
     """Check a chain and store what is found; return it, or None if somebody has deleted or changed it meanwhile."""
     with writing() as uow:
         chain = uow.chains.get(chain_id)
-    if chain is None:
-        return None
-    found, own = check_chain(writing, chain, given)
-    with writing() as uow:
-        now = uow.chains.get(chain_id)
-        if now is None or artifact_ids(now) != artifact_ids(chain):
-            return None
-        keep_verdict(uow, now, found, own)
-    return found
+    kept = None if chain is None else check_and_keep(writing, chain, given)
+    return None if kept is None else kept[0]
 
 
 def _waiting(uow: UnitOfWork) -> list[str]:

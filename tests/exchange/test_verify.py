@@ -123,7 +123,9 @@ def test_who_wrote_waited_while_a_chain_was_loaded_and_predicted(
 
     monkeypatch.setattr(ChainLoader, "load", watch(load))
     monkeypatch.setattr(ChainLoader, "fitted", watch(fitted))
-    assert store.verify(trusted=True, spectra={"wheat": X[::-1]}).verdicts == {"differs": 2}
+    again = store.import_workspace(tmp_path / "old", trusted=True, spectra={"wheat": X[::-1]})
+    assert again.verdicts == {"differs": 2}
+    assert store.verify(spectra={"wheat": X[::-1]}).verdicts == {"differs": 2}
     assert store.verify(spectra={"wheat": X}).verdicts == {"verified": 2}
     assert seen
     assert not any(seen)
