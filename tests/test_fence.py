@@ -98,6 +98,7 @@ def calls(folder: Path, store: WorkspaceStore) -> dict[str, Callable[[], Any]]:
         "logs_since": lambda: store.logs_since(run_id),
         "change_token": store.change_token,
         "environment": lambda: store.environment(chain_id),
+        "verify": store.verify,
         "untrusted_chains": lambda: store.untrusted_chains([chain_id]),
         "get_dataset": lambda: store.get_dataset(dataset_id),
         "load_dataset": lambda: store.load_dataset(dataset_id),

@@ -14,5 +14,6 @@ from .codecs import packages_in as packages_in
 from .folder import FolderBlobs as FolderBlobs
 from .memory import MemoryBlobs as MemoryBlobs
 from .packages import SCRIPTS as SCRIPTS
+from .packages import distributions_of_packages as distributions_of_packages
 from .packages import is_only_here as is_only_here
 from .store import BlobStore as BlobStore

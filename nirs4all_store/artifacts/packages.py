@@ -5,11 +5,13 @@ An object of such a module can be loaded elsewhere only if its code is stored wi
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
@@ -45,7 +47,24 @@ def _lies_beside_a_script(module: str) -> bool:
     installed = [Path(sysconfig.get_path(name)).resolve() for name in ("purelib", "platlib")]
     if any(Path(place).resolve().is_relative_to(folder) for place in places if place for folder in installed):
         return False
-    return module not in packages_distributions() and not _is_found_from_another_folder(module)
+    return module not in distributions_of_packages() and not _is_found_from_another_folder(module)
+
+
+def distributions_of_packages() -> Mapping[str, list[str]]:
+    """Return by the name of each package that is installed the distributions that give it.
+
+    To look through all of them takes longer than most queries; they are looked through anew once a folder has changed.
+    """
+    changed = []
+    for folder in sys.path:
+        with contextlib.suppress(OSError):
+            changed.append((folder, Path(folder).stat().st_mtime_ns))
+    return _distributions_in(tuple(changed))
+
+
+@lru_cache(maxsize=1)
+def _distributions_in(folders: tuple[tuple[str, int], ...]) -> Mapping[str, list[str]]:
+    return packages_distributions()
 
 
 def _is_found_from_another_folder(module: str) -> bool:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Iterable, Mapping
-from importlib.metadata import packages_distributions, version
+from importlib.metadata import version
 from typing import Any
 
 import polars as pl
 
-from ..artifacts import packages_in
+from ..artifacts import distributions_of_packages, packages_in
 
 PYTHON = "python"
 
@@ -29,7 +29,7 @@ def environment_of(artifacts: Iterable[Mapping[str, Any]]) -> pl.DataFrame:
         for name, found in {PYTHON: python, **packages_in(provenance)}.items():
             if isinstance(found, str):
                 then.setdefault(name, set()).add(found)
-    distributions = packages_distributions()
+    distributions = distributions_of_packages()
     rows = []
     for name in sorted(then, key=lambda name: (name != PYTHON, name)):
         here = platform.python_version() if name == PYTHON else _installed(distributions.get(name, []))

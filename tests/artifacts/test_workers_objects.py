@@ -17,6 +17,7 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
 from nirs4all_store import ArtifactLoadError, InvalidInputError, PipelineRunner, WorkspaceStore, load_bundle
+from nirs4all_store.artifacts import packages
 from nirs4all_store.artifacts.codecs import dump, load, versions_of
 from nirs4all_store.artifacts.packages import is_only_here
 from nirs4all_store.testing.contract import add_pipeline
@@ -156,15 +157,24 @@ def test_what_is_exported_is_what_packages_have(store: WorkspaceStore, tmp_path:
 
 def test_a_package_that_one_works_on_may_be_exported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever starts Python in another folder finds it, as an installation with `pip install -e` lets them."""
-    from nirs4all_store.artifacts import packages
-
     (tmp_path / "mine_in_work.py").write_text("class Thing: pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert is_only_here("mine_in_work.Thing")
     packages._lies_beside_a_script.cache_clear()
-    monkeypatch.setattr(packages, "packages_distributions", lambda: {"mine_in_work": ["mine"]})
+    monkeypatch.setattr(packages, "distributions_of_packages", lambda: {"mine_in_work": ["mine"]})
     assert not is_only_here("mine_in_work.Thing")
     packages._lies_beside_a_script.cache_clear()
+
+
+def test_all_packages_once_were_looked_through_for_each_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    before = packages.distributions_of_packages()
+    assert packages.distributions_of_packages() is before
+    (tmp_path / "new.dist-info").mkdir()
+    (tmp_path / "new.dist-info" / "METADATA").write_text("Name: new\nVersion: 1.0\n")
+    (tmp_path / "new.dist-info" / "top_level.txt").write_text("just_installed\n")
+    assert "just_installed" not in before
+    assert packages.distributions_of_packages()["just_installed"] == ["new"]
 
 
 @pytest.mark.parametrize("module", ["_loss", "__mp_main__", "helper_of_mine"])

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import polars as pl
+import pytest
 import yaml
 from typer.testing import CliRunner
 
@@ -8,6 +9,7 @@ from nirs4all_store import PipelineLibrary, WorkspaceStore
 from nirs4all_store.cli import app
 
 
+@pytest.mark.published
 def test_the_demo_does_what_it_says(tmp_path: Path) -> None:
     folder = tmp_path / "demo"
     result = CliRunner().invoke(app, ["demo", str(folder)])
